@@ -1,0 +1,54 @@
+"""Commands that run things on this machine: demo, dev. The only ones that need Dagster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from catalogsync_assets.cli import output
+
+_DIRECTORY = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".demo"),
+    show_default=True,
+    help="Where the demo keeps its store, catalog and Dagster instance.",
+)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  catalogsync demo
+  catalogsync demo --library ~/Music"""
+)
+@_DIRECTORY
+@click.option(
+    "--library",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder of music. [default: a sample that is made]",
+)
+def demo(directory: Path, library: Path | None) -> None:
+    """The whole job on this machine: a local S3 store, a library, Dagster, and what is where.
+
+    Needs `pip install catalogsync[demo]`. Your files are only read. Run it again: nothing is
+    uploaded twice.
+    """
+    from catalogsync_assets.demo.run import run_demo
+
+    run_demo(directory, library, say=output.note)
+
+
+@click.command(
+    epilog="""\b
+Example:
+  catalogsync dev --port 3000"""
+)
+@_DIRECTORY
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+def dev(directory: Path, port: int) -> None:
+    """Open Dagster's web UI on the demo's state, or on your own catalog where there is no demo."""
+    from catalogsync_assets.demo.run import run_dev
+
+    run_dev(directory, port, say=output.note)

@@ -1,0 +1,182 @@
+"""What all commands share: options, how results, errors and progress are shown.
+
+On a terminal there are tables and a progress bar; elsewhere plain text that a program can cut;
+with `--json` one object on stdout, also when the command fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_JSON = "catalogsync.json"
+_EXIT_INTERRUPTED = 130
+#: Seconds between lines of progress where there is no terminal.
+_LINE_INTERVAL = 10.0
+
+
+def db_option(function: _Function) -> _Function:
+    """--db, the catalog."""
+    return click.option(
+        "--db",
+        metavar="PATH",
+        help="The catalog, a path or sqlite:/// URL."
+        " [default: $CATALOGSYNC_DB, else catalogsync.db]",
+    )(function)
+
+
+def json_option(function: _Function) -> _Function:
+    """--json; whoever prints asks `wants_json`."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        context.meta[_JSON] = value
+
+    return click.option(
+        "--json",
+        "_json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help="Print one JSON object on stdout.",
+    )(function)
+
+
+def wants_json() -> bool:
+    """Whether --json was given."""
+    return bool(click.get_current_context().meta.get(_JSON))
+
+
+class ClearErrors(click.Group):
+    """A group whose commands end with one clear error, with no traceback for a user's mistake."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from catalogsync_assets.core.errors import CatalogSyncError
+
+        # A service manager's stop is handled like Ctrl-C: what is on its way is recorded.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return super().invoke(ctx)
+        except CatalogSyncError as error:
+            if ctx.meta.get(_JSON) and not getattr(error, "printed", False):
+                print_json({"error": error.message, "hint": error.hint})
+            message("error", error.message)
+            if error.hint:
+                message("hint", error.hint)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            message("stopped", "what was done is recorded; run the same command again to go on")
+            ctx.exit(_EXIT_INTERRUPTED)
+
+
+def message(kind: str, text: str) -> None:
+    """A line on stderr: `kind: text`, the kind in colour on a terminal."""
+    colour = {"error": "red", "stopped": "yellow", "warning": "yellow", "hint": "cyan"}.get(kind)
+    click.echo(f"{click.style(kind, fg=colour, bold=True)}: {text}", err=True)
+
+
+def note(text: str) -> None:
+    """A line on stderr for a person."""
+    click.echo(text, err=True)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on stdout. Dataclasses become objects, paths strings."""
+    click.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"not JSON: {value!r}")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout: drawn on a terminal, tab-separated elsewhere. Numbers go to the right."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            click.echo("\t".join(str(cell) for cell in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        right = bool(rows) and all(_is_figure(row[index]) for row in rows)
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def _is_figure(cell: object) -> bool:
+    return isinstance(cell, int | float) or str(cell)[:1].isdigit()
+
+
+def size(count: int) -> str:
+    """Bytes for a person: 1.2 GB."""
+    from rich.filesize import decimal
+
+    return decimal(count)
+
+
+def files(count: int) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count:,} file" + ("" if count == 1 else "s")
+
+
+class ProgressLine:
+    """Shows how far a long command is: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+        self._next_line = time.monotonic() + _LINE_INTERVAL
+
+    def update(self, done: int, total: int | None, text: str) -> None:
+        """Say where things stand; `total` None while it is unknown."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, description=text)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_INTERVAL
+            note(text if total is None else f"{text} ({done:,} of {total:,})")
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[ProgressLine]:
+    """A progress display on stderr for the length of the block.
+
+    Args:
+        unit: `files`, or `bytes` for a bar with sizes, rate and time left.
+    """
+    if not sys.stderr.isatty():
+        yield ProgressLine(None, None)
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    of_bytes = unit == "bytes"
+    columns: list[rich_progress.ProgressColumn] = [
+        rich_progress.SpinnerColumn(),
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(),
+        rich_progress.DownloadColumn() if of_bytes else rich_progress.MofNCompleteColumn(),
+    ]
+    if of_bytes:
+        columns += [rich_progress.TransferSpeedColumn(), rich_progress.TimeRemainingColumn()]
+    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield ProgressLine(bar, bar.add_task("", total=None))

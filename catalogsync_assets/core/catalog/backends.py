@@ -1,0 +1,127 @@
+"""Backends as rows of `storage_backends`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.backends import LOCAL, OBJECT_STORAGE, ObjectBackend, validated
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
+from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
+
+
+def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, bool]:
+    """Register a backend, or update the one of the same name.
+
+    Returns:
+        The backend as stored, and whether it is new.
+
+    Raises:
+        ConfigurationError: a setting is malformed; or another bucket is named for a backend that
+            already has files, which would make their rows untrue.
+    """
+    backend = validated(backend)
+    values = {
+        "backend_type": OBJECT_STORAGE,
+        "container_name": backend.bucket,
+        "config": backend.config(),
+    }
+    with catalog.transaction() as connection:
+        row = connection.execute(
+            sa.select(storage_backends).where(storage_backends.c.name == backend.name)
+        ).first()
+        if row is None:
+            result = connection.execute(
+                sa.insert(storage_backends).values(name=backend.name, **values)
+            )
+            assert result.inserted_primary_key is not None
+            return _with_id(backend, result.inserted_primary_key[0]), True
+        _require_same_bucket(connection, row, backend)
+        # Settings of other programs in the same config are kept.
+        values["config"] = {**(row.config or {}), **backend.config()}
+        connection.execute(
+            sa.update(storage_backends)
+            .where(storage_backends.c.id == row.id)
+            .values(**values, updated_at=sa.func.current_timestamp())
+        )
+        return _with_id(backend, row.id), False
+
+
+def _require_same_bucket(connection: sa.Connection, row: Any, backend: ObjectBackend) -> None:
+    if row.container_name == backend.bucket:
+        return
+    used = connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(file_locations)
+        .where(file_locations.c.backend_id == row.id, file_locations.c.status == "active")
+    )
+    if used:
+        raise ConfigurationError(
+            f"backend {backend.name!r} has {used} files in bucket {row.container_name!r};"
+            f" it cannot be pointed at bucket {backend.bucket!r}",
+            hint="register the other bucket under a name of its own",
+        )
+
+
+def object_backends(catalog: Catalog) -> list[ObjectBackend]:
+    """Every registered object store, by name."""
+    query = (
+        sa.select(storage_backends)
+        .where(storage_backends.c.backend_type == OBJECT_STORAGE)
+        .order_by(storage_backends.c.name)
+    )
+    with catalog.read() as connection:
+        return [_from_row(row) for row in connection.execute(query)]
+
+
+def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
+    """The object store of this name.
+
+    Raises:
+        UnknownBackendError: there is none; the hint lists those that there are.
+    """
+    found = object_backends(catalog)
+    for backend in found:
+        if backend.name == name:
+            return backend
+    names = ", ".join(b.name for b in found)
+    raise UnknownBackendError(
+        f"no backend is called {name!r}",
+        hint=f"registered are: {names}"
+        if names
+        else "register one with `catalogsync register-object-backend`",
+    )
+
+
+def local_backend_id(connection: sa.Connection) -> int:
+    """The backend that stands for the local library; made when it is first asked for.
+
+    Its files carry their library root in `file_locations.container_name`.
+    """
+    query = (
+        sa.select(storage_backends.c.id)
+        .where(storage_backends.c.backend_type == LOCAL)
+        .order_by(storage_backends.c.id)
+        .limit(1)
+    )
+    found = connection.scalar(query)
+    if found is None:
+        result = connection.execute(
+            sa.insert(storage_backends).values(name=LOCAL, backend_type=LOCAL, config={})
+        )
+        assert result.inserted_primary_key is not None
+        return int(result.inserted_primary_key[0])
+    return int(found)
+
+
+def _from_row(row: Any) -> ObjectBackend:
+    config = row.config or {}
+    known = {k: config[k] for k in ObjectBackend(name="", bucket="").config() if config.get(k)}
+    return ObjectBackend(id=row.id, name=row.name, bucket=row.container_name, **known)
+
+
+def _with_id(backend: ObjectBackend, backend_id: int) -> ObjectBackend:
+    return replace(backend, id=backend_id)

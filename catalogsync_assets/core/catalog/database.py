@@ -1,0 +1,286 @@
+"""Opens the catalog, and gives the one way to read it and the one way to write it.
+
+What is read and written lives in the modules beside this one; the tables in `schema`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
+from catalogsync_assets.core.errors import CatalogError, ConfigurationError
+from catalogsync_assets.core.settings import catalog_location
+
+#: How long a writer waits for another one, in seconds.
+BUSY_TIMEOUT = 60.0
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+
+
+@dataclass(frozen=True)
+class InitReport:
+    """What `Catalog.initialise` did: `created`, `migrated` or `unchanged`; the backup, if any."""
+
+    path: Path
+    action: str
+    backup: Path | None = None
+
+
+class Catalog:
+    """An open catalog. May be shared by threads; must not cross a fork.
+
+    Use `Catalog.open` or `Catalog.initialise`, not the constructor.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.engine = sa.create_engine(
+            f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+        )
+        sa.event.listen(self.engine, "connect", _configure_connection)
+        sa.event.listen(self.engine, "begin", _begin)
+
+    @classmethod
+    def open(cls, location: str | os.PathLike[str] | None = None) -> Catalog:
+        """Open an existing catalog of this version.
+
+        Args:
+            location: a path or an `sqlite:///` URL; None takes `CATALOGSYNC_DB`, else the default.
+
+        Raises:
+            CatalogError: there is no such file, it is not an SQLite database, or its schema is
+                older or newer than this program's. The file is left untouched.
+        """
+        path = _path_of(catalog_location(location))
+        if not path.exists():
+            raise CatalogError(
+                f"there is no catalog at {path}",
+                hint="make one with `catalogsync init`, or name yours: --db or CATALOGSYNC_DB",
+            )
+        _require_sqlite(path)
+        catalog = cls(path)
+        version = catalog.version()
+        if version != SCHEMA_VERSION:
+            catalog.close()
+            raise _version_error(path, version)
+        return catalog
+
+    @classmethod
+    def initialise(
+        cls, location: str | os.PathLike[str] | None = None
+    ) -> tuple[Catalog, InitReport]:
+        """Make the catalog, or bring an existing database to this version, in one transaction.
+
+        A database that already holds something is first copied beside itself. May be called
+        again: a catalog of this version is opened and left as it is. When it fails, the database
+        is as it was.
+
+        Raises:
+            CatalogError: the file is not an SQLite database, is newer than this program, or
+                cannot be written.
+        """
+        path = _path_of(catalog_location(location))
+        existed = path.exists() and path.stat().st_size > 0
+        if existed:
+            _require_sqlite(path)
+        elif not path.parent.is_dir():
+            raise CatalogError(
+                f"the folder {path.parent} for the catalog does not exist",
+                hint="make the folder first, or name another with --db",
+            )
+        catalog = cls(path)
+        version = catalog.version() if existed else None
+        if version == SCHEMA_VERSION:
+            return catalog, InitReport(path, "unchanged")
+        if version is not None and version > SCHEMA_VERSION:
+            catalog.close()
+            raise _version_error(path, version)
+        backup = _back_up(path) if existed else None
+        try:
+            with _clear_errors(path), closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT)) as raw:
+                # Kept in the file; outside any transaction, as SQLite wants it.
+                raw.execute("PRAGMA journal_mode=WAL")
+            catalog._migrate()
+        except BaseException:
+            catalog.close()
+            if not existed:
+                path.unlink(missing_ok=True)
+            raise
+        return catalog, InitReport(path, "migrated" if existed else "created", backup)
+
+    @classmethod
+    def open_or_create(cls, location: str | os.PathLike[str] | None = None) -> Catalog:
+        """Open the catalog, or make it where there is no file yet.
+
+        For commands that begin a catalog's life. An existing database of another version is
+        refused as by `open`: migrating it is a decision.
+        """
+        if not _path_of(catalog_location(location)).exists():
+            cls.initialise(location)[0].close()
+        return cls.open(location)
+
+    def version(self) -> str | None:
+        """The schema's revision; None for a database that has never been ours."""
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table(VERSION_TABLE):
+                return None
+            version = connection.scalar(
+                sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE))
+            )
+            return None if version is None else str(version)
+
+    def _migrate(self) -> None:
+        # Imported here: alembic costs a tenth of a second, and all but the first run do without.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.transaction() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A consistent view for reading. Keep it short: it holds back the write-ahead log."""
+        with _clear_errors(self.path), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """All or nothing: commits at the end of the block, rolls back if it raises.
+
+        Takes SQLite's write lock at once (BEGIN IMMEDIATE), so that what is read inside stays
+        true until the commit. Waits up to `BUSY_TIMEOUT` seconds for other writers. The commit
+        is on disk when the block is left (synchronous=FULL).
+
+        Raises:
+            CatalogError: the database refused; what the block raised itself passes unchanged.
+        """
+        with _clear_errors(self.path), self.engine.connect() as plain:
+            connection = plain.execution_options(catalogsync_write=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Close all connections. The catalog may still be used; it opens them anew."""
+        self.engine.dispose()
+
+
+def _configure_connection(raw: Any, _record: object) -> None:
+    raw.isolation_level = None  # SQLAlchemy's BEGIN is ours, below
+    for pragma in ("foreign_keys=ON", "synchronous=FULL", "cache_size=-16384"):
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("catalogsync_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _path_of(location: str) -> Path:
+    """The file of a path or an `sqlite:///` URL.
+
+    Raises:
+        ConfigurationError: a URL of another database, or of one in memory.
+    """
+    if "://" not in location:
+        return Path(os.path.abspath(Path(location).expanduser()))  # noqa: PTH100
+    try:
+        url = sa.make_url(location)
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError(
+            "the catalog's URL cannot be read", hint="write it as sqlite:////folder/catalogsync.db"
+        ) from error
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        raise ConfigurationError(
+            f"the catalog cannot be kept in a {url.get_backend_name()} database of this URL",
+            hint="name an SQLite file: a path, or sqlite:////folder/catalogsync.db",
+        )
+    return Path(os.path.abspath(url.database))  # noqa: PTH100
+
+
+def _require_sqlite(path: Path) -> None:
+    """Raise a CatalogError unless the file is there, readable, and begins as SQLite's files do."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_SQLITE_MAGIC))
+    except OSError as error:
+        raise CatalogError(
+            f"the catalog {path} cannot be read: {error.strerror}", hint="check its permissions"
+        ) from error
+    if magic and magic != _SQLITE_MAGIC:
+        raise CatalogError(
+            f"{path} is not an SQLite database", hint="name the catalog's own file with --db"
+        )
+
+
+def _version_error(path: Path, version: str | None) -> CatalogError:
+    if version is not None and version > SCHEMA_VERSION:
+        return CatalogError(
+            f"the catalog {path} was written by a newer catalogsync (schema {version},"
+            f" this program knows {SCHEMA_VERSION})",
+            hint="upgrade catalogsync",
+        )
+    state = "is not a catalogsync catalog yet" if version is None else f"has schema {version}"
+    return CatalogError(
+        f"the database {path} {state}",
+        hint=f"run `catalogsync init --db {path}`: it makes a backup, then migrates",
+    )
+
+
+def _back_up(path: Path) -> Path:
+    """Copy the database beside itself with SQLite's backup API, which sees a consistent state."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+    target = path.with_name(f"{path.name}.backup-{stamp}")
+    needed = path.stat().st_size
+    if shutil.disk_usage(path.parent).free < needed:
+        raise CatalogError(
+            f"no room for a backup of {path} ({needed} bytes) beside it",
+            hint="free some disk space",
+        )
+    try:
+        with (
+            _clear_errors(path),
+            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return target
+
+
+_HINTS = (
+    ("locked", "another program holds the catalog; close it, or try again"),
+    ("readonly", "check the permissions of the file and its folder"),
+    ("unable to open", "check the path, and the permissions of the file and its folder"),
+    ("full", "free some disk space; nothing is lost, what was not written is done again"),
+    ("malformed", "restore the newest backup beside it; the stores are not affected"),
+    ("not a database", "name the catalog's own file with --db"),
+)
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Turn the database's errors into a CatalogError that says what to do."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        if not isinstance(cause, sqlite3.OperationalError | sqlite3.DatabaseError) or isinstance(
+            cause, sqlite3.IntegrityError | sqlite3.ProgrammingError
+        ):
+            raise
+        hint = next((h for word, h in _HINTS if word in str(cause).lower()), None)
+        raise CatalogError(f"the catalog {path}: {cause}", hint=hint) from error

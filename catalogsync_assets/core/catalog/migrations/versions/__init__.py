@@ -1,0 +1,1 @@
+"""One module a revision, named NNNN_what.py; never edited once released."""

@@ -1,0 +1,86 @@
+"""Per song and backend, how many of its files are there: `song_backend_presence`.
+
+A file counts while it is the newest content of its path and exists somewhere. The rows are
+derived from `file_locations` and `file_assets` alone and are refreshed in the transaction that
+changes those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+_REFRESH = """
+INSERT INTO song_backend_presence
+    (song_id, backend_id, files_total, files_present, verified_at, updated_at)
+SELECT song_id, backend_id, COUNT(*), COUNT(place_id), MIN(verified_at), CURRENT_TIMESTAMP
+FROM (
+    SELECT f.song_id, b.id AS backend_id, f.id,
+           MIN(l.id) AS place_id, MIN(l.verified_at) AS verified_at
+    FROM file_assets f
+    CROSS JOIN storage_backends b
+    LEFT JOIN file_locations l
+        ON l.file_asset_id = f.id AND l.backend_id = b.id AND l.status = 'active'
+    WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL
+      AND EXISTS (SELECT 1 FROM file_locations e
+                  WHERE e.file_asset_id = f.id AND e.status = 'active')
+      {scope}
+    GROUP BY f.song_id, b.id, f.id
+) AS files
+WHERE 1 = 1
+GROUP BY song_id, backend_id
+ON CONFLICT (song_id, backend_id) DO UPDATE SET
+    files_total = excluded.files_total,
+    files_present = excluded.files_present,
+    verified_at = excluded.verified_at,
+    updated_at = excluded.updated_at
+WHERE files_total IS NOT excluded.files_total
+   OR files_present IS NOT excluded.files_present
+   OR verified_at IS NOT excluded.verified_at
+"""
+
+_DROP_GONE = """
+DELETE FROM song_backend_presence
+WHERE NOT EXISTS (
+    SELECT 1 FROM file_assets f
+    JOIN file_locations l ON l.file_asset_id = f.id AND l.status = 'active'
+    WHERE f.song_id = song_backend_presence.song_id AND f.superseded_by_id IS NULL
+) {scope}
+"""
+
+
+def refresh(
+    connection: sa.Connection,
+    *,
+    song_ids: Sequence[int] | None = None,
+    backend_id: int | None = None,
+) -> int:
+    """Bring presence in line with the locations. Idempotent; writes only what differs.
+
+    Args:
+        connection: one of `Catalog.transaction`.
+        song_ids: only these songs; None for all.
+        backend_id: only this backend; None for all.
+
+    Returns:
+        How many rows were written or removed.
+    """
+    if song_ids is not None and not song_ids:
+        return 0
+    scope, drop_scope = "", ""
+    values: dict[str, object] = {}
+    binds: list[sa.BindParameter[object]] = []
+    if song_ids is not None:
+        scope += " AND f.song_id IN :songs"
+        drop_scope += " AND song_backend_presence.song_id IN :songs"
+        values["songs"] = list(song_ids)
+        binds.append(sa.bindparam("songs", expanding=True))
+    if backend_id is not None:
+        scope += " AND b.id = :backend"
+        drop_scope += " AND song_backend_presence.backend_id = :backend"
+        values["backend"] = backend_id
+    changed = 0
+    for statement in (_REFRESH.format(scope=scope), _DROP_GONE.format(scope=drop_scope)):
+        changed += connection.execute(sa.text(statement).bindparams(*binds), values).rowcount
+    return changed

@@ -1,0 +1,227 @@
+"""The tables as the code of today expects them.
+
+How a database gets here is told by `migrations`; a test holds the two together. Fifteen of the
+tables keep the names that existing databases use; `batches` is ours.
+
+Timestamps are the database's own CURRENT_TIMESTAMP (UTC). A status is a plain string, so that a
+tool which wrote the database before us can go on reading it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+#: The revision of `migrations/versions` that this code works with.
+SCHEMA_VERSION = "0001"
+#: Alembic's bookkeeping table; its default name could collide in a shared database.
+VERSION_TABLE = "catalogsync_schema_version"
+
+metadata = MetaData()
+
+
+def _id() -> Column[int]:
+    return Column("id", Integer, primary_key=True)
+
+
+def _ref(
+    name: str, target: str, *, nullable: bool = True, primary_key: bool = False
+) -> Column[int]:
+    return Column(
+        name,
+        Integer,
+        ForeignKey(target),
+        nullable=nullable and not primary_key,
+        primary_key=primary_key,
+    )
+
+
+def _time(name: str) -> Column[object]:
+    return Column(name, DateTime, server_default=text("CURRENT_TIMESTAMP"))
+
+
+playlist_pools = Table(
+    "playlist_pools", metadata, _id(), Column("name", String, nullable=False), _time("created_at")
+)
+playlists = Table(
+    "playlists", metadata, _id(), Column("name", String, nullable=False), _time("created_at")
+)
+pool_playlists = Table(
+    "pool_playlists",
+    metadata,
+    _ref("pool_id", "playlist_pools.id", primary_key=True),
+    _ref("playlist_id", "playlists.id", primary_key=True),
+)
+artist_pools = Table(
+    "artist_pools", metadata, _id(), Column("name", String, nullable=False), _time("created_at")
+)
+artists = Table(
+    "artists",
+    metadata,
+    _id(),
+    Column("name", String, nullable=False),
+    _time("created_at"),
+    Index("ix_artists_name", "name"),
+)
+pool_artists = Table(
+    "pool_artists",
+    metadata,
+    _ref("pool_id", "artist_pools.id", primary_key=True),
+    _ref("artist_id", "artists.id", primary_key=True),
+)
+songs = Table(
+    "songs",
+    metadata,
+    _id(),
+    Column("title", String, nullable=False),
+    Column("artist", String),
+    Column("album", String),
+    Column("track_number", Integer),
+    Column("disc_number", Integer),
+    Column("duration_seconds", Float),
+    # Two files with the same key are files of one song; NULL where tags say too little to tell.
+    Column("match_key", String),
+    _time("created_at"),
+    _time("updated_at"),
+    Index("ix_songs_match_key", "match_key"),
+)
+playlist_songs = Table(
+    "playlist_songs",
+    metadata,
+    _ref("playlist_id", "playlists.id", primary_key=True),
+    _ref("song_id", "songs.id", primary_key=True),
+    Column("position", Integer),
+)
+artist_songs = Table(
+    "artist_songs",
+    metadata,
+    _ref("artist_id", "artists.id", primary_key=True),
+    _ref("song_id", "songs.id", primary_key=True),
+    Index("ix_artist_songs_song", "song_id"),
+)
+storage_backends = Table(
+    "storage_backends",
+    metadata,
+    _id(),
+    Column("name", String, nullable=False, unique=True),
+    Column("backend_type", String, nullable=False),
+    Column("container_name", String),
+    Column("config", JSON),
+    _time("created_at"),
+    _time("updated_at"),
+)
+batches = Table(
+    "batches",
+    metadata,
+    _id(),
+    Column("key", String, unique=True),
+    Column("file_count", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    _time("created_at"),
+)
+file_assets = Table(
+    "file_assets",
+    metadata,
+    _id(),
+    _ref("song_id", "songs.id"),
+    Column("size_bytes", BigInteger),
+    # Lower-case hex. NULL until the content is first read whole, which an upload does.
+    Column("sha256", String),
+    Column("format", String),
+    Column("duration_seconds", Float),
+    # The key below a backend's base_prefix, fixed when the file is first seen.
+    Column("object_key", String),
+    Column("object_key_fold", String),
+    _ref("batch_id", "batches.id"),
+    # The newer content of the same path, once there is one.
+    _ref("superseded_by_id", "file_assets.id"),
+    _time("created_at"),
+    _time("updated_at"),
+    Index("ix_file_assets_song", "song_id"),
+    Index("ix_file_assets_batch", "batch_id", "id"),
+    Index("ix_file_assets_key_fold", "object_key_fold"),
+)
+file_locations = Table(
+    "file_locations",
+    metadata,
+    _id(),
+    _ref("file_asset_id", "file_assets.id", nullable=False),
+    _ref("backend_id", "storage_backends.id", nullable=False),
+    # The bucket; for the local library the root.
+    Column("container_name", String),
+    Column("locator", String, nullable=False),
+    Column("absolute_path", String),
+    Column("public_url", String),
+    Column("download_url", String),
+    Column("status", String, nullable=False, server_default=text("'active'")),
+    Column("is_primary", Integer, nullable=False, server_default=text("0")),
+    # What was seen at that place: the file's stat, or the store's answer.
+    Column("size_bytes", BigInteger),
+    Column("mtime_ns", BigInteger),
+    Column("etag", String),
+    Column("verified_at", DateTime),
+    Column("verified_by", String),
+    _time("created_at"),
+    _time("updated_at"),
+    UniqueConstraint("file_asset_id", "backend_id", "locator"),
+    Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
+)
+download_tasks = Table(
+    "download_tasks",
+    metadata,
+    _id(),
+    _ref("song_id", "songs.id"),
+    Column("source", String),
+    Column("url", String),
+    Column("status", String, nullable=False, server_default=text("'pending'")),
+    Column("last_error", Text),
+    _time("created_at"),
+    _time("updated_at"),
+)
+song_backend_presence = Table(
+    "song_backend_presence",
+    metadata,
+    _ref("song_id", "songs.id", primary_key=True),
+    _ref("backend_id", "storage_backends.id", primary_key=True),
+    Column("files_total", Integer),
+    Column("files_present", Integer),
+    # The oldest verification among the files present: how old the claim is at worst.
+    Column("verified_at", DateTime),
+    _time("updated_at"),
+    Index("ix_song_backend_presence_backend", "backend_id"),
+)
+upload_tasks = Table(
+    "upload_tasks",
+    metadata,
+    _id(),
+    _ref("file_asset_id", "file_assets.id", nullable=False),
+    _ref("source_location_id", "file_locations.id"),
+    _ref("target_backend_id", "storage_backends.id", nullable=False),
+    Column("target_container_name", String),
+    Column("target_locator", String, nullable=False),
+    Column("status", String, nullable=False, server_default=text("'pending'")),
+    Column("last_error", Text),
+    Column("error_code", String),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("lease_owner", String),
+    # Seconds since the epoch.
+    Column("lease_expires_at", Float),
+    _time("created_at"),
+    _time("updated_at"),
+    UniqueConstraint("file_asset_id", "target_backend_id", "target_locator"),
+    Index("ix_upload_tasks_queue", "target_backend_id", "status", "id"),
+)

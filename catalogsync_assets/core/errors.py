@@ -1,0 +1,105 @@
+"""Every error that a user may see, classified once, where it comes in.
+
+The tree::
+
+    CatalogSyncError            message + hint, exit code 1
+    ├── UsageError              the request itself is wrong, exit code 2
+    │   ├── ConfigurationError  a setting or an environment variable is missing or malformed
+    │   └── UnknownBackendError no backend of that name
+    ├── CatalogError            the database cannot be opened, read or written
+    ├── LibraryError            a library root cannot be read, or looks unmounted
+    └── StoreError              an object store said no, or said nothing
+        ├── AccessRefusedError  credentials or permissions
+        ├── BucketMissingError  no such bucket
+        ├── ConflictError       something else is already stored under the key
+        ├── KeyRefusedError     the store refuses this one key or object
+        └── StoreUnavailableError  time-out, connection refused, 5xx, 429: try again later
+
+A message says what failed and where; the hint says what to do. Neither ever holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class CatalogSyncError(Exception):
+    """A failure that one sentence explains.
+
+    Args:
+        message: what failed, and on what.
+        hint: what the reader can do about it, or None.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+
+class UsageError(CatalogSyncError):
+    """The request is wrong; nothing was tried."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    """A setting or an environment variable is missing or malformed."""
+
+
+class UnknownBackendError(UsageError):
+    """No backend of that name is registered."""
+
+
+class CatalogError(CatalogSyncError):
+    """The catalog database cannot be opened, read or written."""
+
+
+class LibraryError(CatalogSyncError):
+    """A library root cannot be read as a whole."""
+
+
+class StoreError(CatalogSyncError):
+    """An object store refused a request or did not answer.
+
+    Attributes:
+        code: the store's own error code (`NoSuchBucket`) or a short name of ours.
+        retryable: whether the same request may succeed later without anyone acting.
+        fatal: whether every other request to this backend must be expected to fail as well.
+    """
+
+    retryable = False
+    fatal = False
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class AccessRefusedError(StoreError):
+    """The store does not accept the credentials, or they do not allow the operation."""
+
+    fatal = True
+
+
+class BucketMissingError(StoreError):
+    """The bucket does not exist."""
+
+    fatal = True
+
+
+class ConflictError(StoreError):
+    """Another object is stored under the key, and it is not an earlier version of ours."""
+
+
+class KeyRefusedError(StoreError):
+    """The store refuses this key or this object, whoever asks and however often."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store could not be reached, or asked to be tried again later."""
+
+    retryable = True

@@ -1,0 +1,1 @@
+"""Decides, changes nothing: where a file's object goes, which files make a batch."""

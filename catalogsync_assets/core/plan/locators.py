@@ -1,0 +1,82 @@
+"""From a path in the library to a key in a bucket.
+
+A key is fixed when a file is first seen, so that planning stays one SQL statement and a key never
+changes under an object. It is the path below the library root in Unicode's NFC, except where two
+paths would share a key, or a store would change it; then it carries a suffix from a digest of
+root and path. (Not of the content: that is not read before the upload, and would move the object
+each time the file is edited.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+#: With a prefix of at most `backends.MAX_PREFIX_BYTES` this stays below S3's 1,024.
+MAX_KEY_BYTES = 899
+#: Some stores keep a part of a key as a file name and refuse one that is longer.
+MAX_SEGMENT_BYTES = 255
+_SUFFIX_LENGTH = 10
+# Control characters are refused by object_store's path parser; SeaweedFS turns `\` into `/`.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def unusable(path: str) -> str | None:
+    """Why a path below a root cannot be cataloged at all, or None if it can.
+
+    Args:
+        path: as `os.scandir` gave it, with surrogates for bytes that are no UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "the name is not valid UTF-8; rename it"
+    if _CONTROL.search(path):
+        return "the name has a control character; rename it"
+    return None
+
+
+def object_key(root: str, path: str, taken: Callable[[str], bool]) -> str:
+    """The key for a file that has none yet.
+
+    Args:
+        root: the library root, for telling two roots apart.
+        path: the path below it, `/`-separated, one that `unusable` has passed.
+        taken: tells whether a key's `fold` belongs to another file already.
+
+    Returns:
+        At most `MAX_KEY_BYTES` bytes of UTF-8; each part at most `MAX_SEGMENT_BYTES`.
+    """
+    plain = unicodedata.normalize("NFC", path)
+    key = _fit(plain.replace("\\", "_"))
+    if key == plain and not taken(fold(key)):
+        return key
+    digest = hashlib.sha256(f"{root}\0{path}".encode()).hexdigest()
+    return _fit(key, suffix=f"~{digest[:_SUFFIX_LENGTH]}")
+
+
+def fold(key: str) -> str:
+    """What two keys share that a case-insensitive file system would take for one."""
+    return unicodedata.normalize("NFC", key.casefold())
+
+
+def _fit(key: str, suffix: str = "") -> str:
+    """Put the suffix before the extension and cut parts, then the whole, to their limits."""
+    *folders, name = key.split("/")
+    path = PurePosixPath(name)
+    extension = path.suffix
+    stem = _cut(
+        name.removesuffix(extension), MAX_SEGMENT_BYTES - len((suffix + extension).encode())
+    )
+    name = stem + suffix + extension
+    room = MAX_KEY_BYTES - len(name.encode())
+    parent = _cut("/".join(_cut(part, MAX_SEGMENT_BYTES) for part in folders), room - 1).rstrip("/")
+    return f"{parent}/{name}" if parent else name
+
+
+def _cut(text: str, size: int) -> str:
+    """The longest beginning of the text that is at most `size` bytes of UTF-8."""
+    return text.encode()[: max(size, 0)].decode(errors="ignore")

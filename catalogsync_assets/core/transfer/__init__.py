@@ -1,0 +1,1 @@
+"""Carries uploads out: talks to stores, verifies, records."""

@@ -1,0 +1,323 @@
+"""Carries out the upload tasks of a backend: bounded, retried, verified, recorded.
+
+Order, for every file: object, then verification, then row. One thread (the caller's) claims tasks
+and records results; `workers` threads read and send. Bytes in flight are bounded as well as files.
+Whatever ends a run early - a kill, a signal, a full disk, a store that is gone - costs at most
+repeated work: a put is conditional, and what is found in place is compared, not sent again.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog import uploads
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.uploads import (
+    EVERYTHING,
+    Failed,
+    Lease,
+    Scope,
+    Uploaded,
+    UploadTask,
+)
+from catalogsync_assets.core.errors import (
+    AccessRefusedError,
+    CatalogSyncError,
+    StoreError,
+    StoreUnavailableError,
+)
+from catalogsync_assets.core.transfer.sender import Sender, memory_needed
+from catalogsync_assets.core.transfer.source import SourceError
+
+_CLAIM = 512
+_FLUSH_ROWS = 256
+_FLUSH_SECONDS = 0.5
+_MAX_LISTED = 1_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a run may do at a time.
+
+    Attributes:
+        workers: files on their way at a time.
+        max_in_flight_bytes: bytes of files held in memory at a time; a single file of more than
+            this still goes, alone.
+        attempts: tries of one request before its file counts as failed.
+    """
+
+    workers: int = 16
+    max_in_flight_bytes: int = 128 * 1024 * 1024
+    attempts: int = 5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be uploaded, as a person reads of it."""
+
+    file: str
+    code: str
+    reason: str
+
+
+@dataclass
+class UploadReport:
+    """What a run did. While it runs, the same object is handed to `progress`.
+
+    Attributes:
+        queued: tasks that were waiting when the run began, up to its limit.
+        queued_bytes: the size of their files.
+        succeeded: files sent, verified and recorded.
+        adopted: files found in place, whole, and recorded without sending.
+        failed: files that could not be uploaded; they are tried again by the next run.
+        bytes: bytes sent and verified.
+        retries: requests that had to be repeated.
+        seconds: wall time.
+        failures: at most 1,000 of the failed, with reasons.
+    """
+
+    backend: str
+    workers: int
+    queued: int = 0
+    queued_bytes: int = 0
+    succeeded: int = 0
+    adopted: int = 0
+    failed: int = 0
+    bytes: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+
+
+class UploadAborted(CatalogSyncError):  # noqa: N818
+    """A run could not go on; what was not done is still queued.
+
+    Attributes:
+        report: what had been done by then.
+        cause: why; message and hint are its.
+    """
+
+    def __init__(self, report: UploadReport, cause: CatalogSyncError) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.report = report
+        self.cause = cause
+        self.exit_code = cause.exit_code
+        self.printed = False
+
+
+Progress = Callable[[UploadReport], None]
+
+
+def upload(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    *,
+    scope: Scope = EVERYTHING,
+    limits: Limits | None = None,
+    limit: int | None = None,
+    progress: Progress = lambda _: None,
+) -> UploadReport:
+    """Carry out the pending upload tasks of a backend.
+
+    May be called again at any time, and by several processes at once: a task is held by one of
+    them. With nothing pending, the store is not spoken to at all.
+
+    Args:
+        scope: which of the tasks.
+        limits: how much at a time.
+        limit: at most so many files.
+        progress: called with the report as it stands, at least twice a second.
+
+    Returns:
+        What was done. Single files that failed are in it and do not raise.
+
+    Raises:
+        UploadAborted: the store refuses everything or has fallen silent; the tasks stay queued.
+        CatalogError: a result could not be recorded; its object is found in place by the next run.
+    """
+    return _Run(catalog, backend, scope, limits or Limits(), limit, progress).execute()
+
+
+class _Run:
+    """One call of `upload`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        backend: ObjectBackend,
+        scope: Scope,
+        limits: Limits,
+        limit: int | None,
+        progress: Progress,
+    ) -> None:
+        self._catalog = catalog
+        self._backend = backend
+        self._scope = scope
+        self._limits = limits
+        self._left_to_claim = limit
+        self._progress = progress
+        self._lease = Lease(catalog, backend)
+        self._report = UploadReport(backend=backend.name, workers=limits.workers)
+        self._stop = threading.Event()
+        self._claimed: deque[UploadTask] = deque()
+        self._in_flight: dict[int, int] = {}  # task id -> bytes of memory
+        self._outcomes: queue.SimpleQueue[tuple[UploadTask, Uploaded | BaseException]]
+        self._outcomes = queue.SimpleQueue()
+        self._unrecorded: list[Uploaded | Failed] = []
+        self._last_flush = time.monotonic()
+        self._silent_in_a_row = 0
+        self._abort_cause: CatalogSyncError | None = None
+
+    def execute(self) -> UploadReport:
+        started = time.monotonic()
+        self._lease.take_over_abandoned()
+        self._count()
+        if self._report.queued:
+            try:
+                sender = Sender(
+                    self._catalog, self._backend, attempts=self._limits.attempts, stop=self._stop
+                )
+                sender.probe()
+                self._loop(sender)
+            except StoreError as error:
+                self._abort_cause = error
+        self._report.seconds = time.monotonic() - started
+        self._progress(self._report)
+        if self._abort_cause is not None:
+            raise UploadAborted(self._report, self._abort_cause) from self._abort_cause
+        return self._report
+
+    def _count(self) -> None:
+        files, size = uploads.count_pending(self._catalog, self._backend, self._scope)
+        if self._left_to_claim is not None and files > self._left_to_claim:
+            size = size * self._left_to_claim // files  # for the progress bar: an estimate
+            files = self._left_to_claim
+        self._report.queued, self._report.queued_bytes = files, size
+
+    def _loop(self, sender: Sender) -> None:
+        pool = ThreadPoolExecutor(self._limits.workers, thread_name_prefix="upload")
+        try:
+            while self._abort_cause is None:
+                self._submit(pool, sender)
+                if not self._in_flight:
+                    break
+                self._collect()
+                self._report.retries = sender.retries
+                self._progress(self._report)
+                self._lease.renew()
+        finally:
+            # Also on Ctrl-C and cancellation: what is on its way is finished and recorded, what
+            # is not goes back to the queue.
+            self._stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            while not self._outcomes.empty():
+                self._note(*self._outcomes.get())
+            self._flush()
+            self._lease.release()
+
+    def _submit(self, pool: ThreadPoolExecutor, sender: Sender) -> None:
+        """Hand out tasks while there is room; twice as many as workers, so that none waits."""
+        while len(self._in_flight) < 2 * self._limits.workers:
+            if not self._claimed and not self._claim():
+                return
+            need = memory_needed(self._claimed[0])
+            held = sum(self._in_flight.values())
+            if self._in_flight and held + need > self._limits.max_in_flight_bytes:
+                return
+            task = self._claimed.popleft()
+            self._in_flight[task.id] = need
+            pool.submit(self._work, sender, task)
+
+    def _claim(self) -> bool:
+        count = _CLAIM if self._left_to_claim is None else min(_CLAIM, self._left_to_claim)
+        if count <= 0:
+            return False
+        tasks = self._lease.claim(self._scope, count)
+        if self._left_to_claim is not None:
+            self._left_to_claim -= len(tasks)
+        self._claimed.extend(tasks)
+        return bool(tasks)
+
+    def _work(self, sender: Sender, task: UploadTask) -> None:
+        """In a worker. Never raises: any outcome must reach the caller's thread."""
+        outcome: Uploaded | BaseException
+        try:
+            outcome = sender.send(task)
+        except BaseException as error:
+            outcome = error
+        self._outcomes.put((task, outcome))
+
+    def _collect(self) -> None:
+        """Take the outcomes that have come, at least one unless none comes in time; record them
+        once there are enough or half a second has passed."""
+        try:
+            self._note(*self._outcomes.get(timeout=_FLUSH_SECONDS))
+            while len(self._unrecorded) < _FLUSH_ROWS:
+                self._note(*self._outcomes.get_nowait())
+        except queue.Empty:
+            pass
+        due = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
+        if due or len(self._unrecorded) >= _FLUSH_ROWS:
+            self._flush()
+
+    def _note(self, task: UploadTask, outcome: Uploaded | BaseException) -> None:
+        self._in_flight.pop(task.id, None)
+        if isinstance(outcome, Uploaded):
+            self._silent_in_a_row = 0
+            self._unrecorded.append(outcome)
+            return
+        self._judge(outcome)
+        changed = isinstance(outcome, SourceError) and outcome.changed
+        self._unrecorded.append(
+            Failed(
+                task,
+                code=getattr(outcome, "code", type(outcome).__name__),
+                reason=str(outcome) or type(outcome).__name__,
+                requeue=changed or self._abort_cause is not None,
+                source_changed=changed,
+            )
+        )
+
+    def _judge(self, error: BaseException) -> None:
+        """Decide whether a failure is the file's own, or means that the run cannot go on."""
+        if isinstance(error, StoreUnavailableError):
+            self._silent_in_a_row += 1
+            if self._silent_in_a_row >= self._limits.workers:
+                self._abort_cause = self._abort_cause or error
+        elif isinstance(error, StoreError) and error.fatal:
+            # Denied for one key after others were accepted: a rule about that key.
+            one_key = isinstance(error, AccessRefusedError) and error.code == "AccessDenied"
+            if not (one_key and self._report.succeeded):
+                self._abort_cause = self._abort_cause or error
+        elif isinstance(error, CatalogSyncError) and not isinstance(
+            error, SourceError | StoreError
+        ):
+            self._abort_cause = self._abort_cause or error
+
+    def _flush(self) -> None:
+        """Record what is done; only then does the report count it."""
+        self._last_flush = time.monotonic()
+        if not self._unrecorded:
+            return
+        uploads.record(self._catalog, self._backend, self._lease.owner, self._unrecorded)
+        for result in self._unrecorded:
+            self._tally(result)
+        self._unrecorded = []
+
+    def _tally(self, result: Uploaded | Failed) -> None:
+        report = self._report
+        if isinstance(result, Uploaded):
+            report.adopted += result.adopted
+            report.succeeded += not result.adopted
+            report.bytes += 0 if result.adopted else result.task.size_bytes
+        elif not result.requeue or result.source_changed:
+            report.failed += 1
+            if len(report.failures) < _MAX_LISTED:
+                report.failures.append(Failure(result.task.path, result.code, result.reason))

@@ -1,0 +1,234 @@
+"""Brings one file to a store: put where nothing is, compare where something is, verify, report.
+
+What may be done with a key:
+
+==========================================  =====================================
+the store holds under it                    then
+==========================================  =====================================
+nothing                                     put, on condition that nothing is there
+the very content                            adopt it, send nothing
+an earlier content of ours at this key      withdraw the claim, replace that very version
+anything else                               a conflict for a person to see
+==========================================  =====================================
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.uploads import Uploaded, UploadTask, withdraw_claims_at
+from catalogsync_assets.core.digests import as_s3_header, sha256_of
+from catalogsync_assets.core.errors import (
+    ConflictError,
+    KeyRefusedError,
+    StoreError,
+    StoreUnavailableError,
+)
+from catalogsync_assets.core.library.formats import media_type
+from catalogsync_assets.core.transfer import multipart
+from catalogsync_assets.core.transfer.source import Source
+from catalogsync_assets.core.transfer.stores import StoreClient, StoredObject, etag_is_md5_of
+
+#: Files above this go in parts.
+SINGLE_PUT_BYTES = 64 * 1024 * 1024
+#: Seconds that a wait between two tries never exceeds.
+_MAX_BACKOFF = 20.0
+
+_T = TypeVar("_T")
+
+
+def memory_needed(task: UploadTask) -> int:
+    """Bytes of memory that sending a task's file holds."""
+    if task.size_bytes > SINGLE_PUT_BYTES:
+        return multipart.memory_needed(task.size_bytes)
+    return task.size_bytes
+
+
+class Sender:
+    """Sends files to one backend. Thread-safe.
+
+    Attributes:
+        retries: requests that had to be repeated so far.
+    """
+
+    def __init__(
+        self, catalog: Catalog, backend: ObjectBackend, *, attempts: int, stop: threading.Event
+    ) -> None:
+        """
+        Args:
+            attempts: tries of one request at most.
+            stop: once set, no wait between tries goes on.
+        """
+        self._catalog = catalog
+        self._backend = backend
+        self._client = StoreClient(backend)
+        self._stop = stop
+        self._attempts = attempts
+        self._lock = threading.Lock()
+        self.retries = 0
+        # Whether the store gives back the SHA-256 that was sent with a put. One that does has
+        # checked it; until the first object has told, nothing is assumed.
+        self._keeps_digests: bool | None = None
+
+    def probe(self) -> None:
+        """Raise a StoreError if the store cannot be reached, or refuses us or the bucket."""
+        self._retry(self._client.probe)
+
+    def send(self, task: UploadTask) -> Uploaded:
+        """Bring the task's file to its key, and make sure that it is there, whole.
+
+        May be called again after any failure.
+
+        Raises:
+            SourceError: the file cannot be read, or is not what the catalog says.
+            ConflictError: another object is stored there; it is left as it is.
+            StoreError: the store refused, or was silent at every try.
+        """
+        if task.size_bytes > SINGLE_PUT_BYTES:
+            return self._send_large(task)
+        with Source(task) as source:
+            content, sha256 = source.read()
+        sent_before = False
+
+        def once() -> Uploaded:
+            nonlocal sent_before
+            replacing: str | None = None
+            # A look first costs a request, so only where we expect something, or where the
+            # store is not known to honour the condition.
+            if task.known_sha256 or not self._keeps_digests:
+                found = self._client.head(task.locator)
+                if found is not None:
+                    replacing = self._may_replace(task, found, sha256)
+                    if replacing is None:
+                        return self._in_place(task, found, sha256, sent=sent_before)
+            try:
+                sent_before = True
+                etag = self._client.put(
+                    task.locator,
+                    content,
+                    media_type=media_type(task.path),
+                    sha256=sha256,
+                    replacing=replacing,
+                )
+            except ConflictError:
+                # Perhaps our own try before, whose answer was lost.
+                found = self._client.head(task.locator)
+                if found is None or not self._is(task, found, sha256):
+                    raise
+                return self._in_place(task, found, sha256, sent=replacing is not None)
+            return Uploaded(task, sha256, etag, self._verify(task, etag, content, sha256), False)
+
+        return self._retry(once)
+
+    def _send_large(self, task: UploadTask) -> Uploaded:
+        found = self._retry(lambda: self._client.head(task.locator))
+        replacing: str | None = None
+        if found is not None:
+            try:
+                sha256 = task.sha256 or sha256_of(task.path)
+            except OSError:
+                with Source(task):  # says what is wrong with the file
+                    raise
+            replacing = self._may_replace(task, found, sha256)
+            if replacing is None:
+                return self._in_place(task, found, sha256, sent=False)
+        sha256, etag, verified_by = multipart.put_in_parts(
+            self._client,
+            task,
+            media_type=media_type(task.path),
+            replacing=replacing,
+            retry=self._retry,
+        )
+        return Uploaded(task, sha256, etag, verified_by, adopted=False)
+
+    def _may_replace(self, task: UploadTask, found: StoredObject, sha256: str) -> str | None:
+        """The ETag of an earlier content of ours, with the claim to it withdrawn.
+
+        None if the object is the wanted content already.
+
+        Raises:
+            ConflictError: it is neither.
+        """
+        if self._is(task, found, sha256):
+            return None
+        if not self._is_ours(task, found):
+            raise ConflictError(
+                f"backend {self._backend.name!r}: another object is stored under {task.locator!r}",
+                code="Conflict",
+                hint="nothing was overwritten; move it away, or give the backend a --base-prefix",
+            )
+        withdraw_claims_at(self._catalog, self._backend, task.locator)
+        return found.etag
+
+    def _is(self, task: UploadTask, found: StoredObject, sha256: str) -> bool:
+        return self._client.holds(task.locator, found, sha256=sha256, size_bytes=task.size_bytes)
+
+    def _is_ours(self, task: UploadTask, found: StoredObject) -> bool:
+        if not task.known_sha256:
+            return False
+        if found.sha256 is not None:
+            return found.sha256 in {as_s3_header(known) for known in task.known_sha256}
+        return self._client.sha256_of(task.locator) in task.known_sha256
+
+    def _in_place(
+        self, task: UploadTask, found: StoredObject, sha256: str, *, sent: bool
+    ) -> Uploaded:
+        how = "head" if found.sha256 is not None else "read"
+        return Uploaded(task, sha256, found.etag, how, adopted=not sent)
+
+    def _verify(self, task: UploadTask, etag: str | None, content: bytes, sha256: str) -> str:
+        """How it is known that the object just put is whole.
+
+        Raises:
+            KeyRefusedError: it is not.
+        """
+        if self._keeps_digests:
+            return "server-digest"
+        found = self._client.head(task.locator)
+        if found is None or found.size_bytes != len(content):
+            raise self._corrupted(task)
+        if found.sha256 is not None:
+            self._keeps_digests = True
+            if found.sha256 == as_s3_header(sha256):
+                return "server-digest"
+            raise self._corrupted(task)
+        self._keeps_digests = False
+        if etag_is_md5_of(found.etag, content):
+            return "head"
+        if self._client.sha256_of(task.locator) != sha256:
+            raise self._corrupted(task)
+        return "read"
+
+    def _corrupted(self, task: UploadTask) -> StoreError:
+        return KeyRefusedError(
+            f"backend {self._backend.name!r}: what it holds under {task.locator!r}"
+            " is not what was sent",
+            code="Corrupted",
+            hint="look at the object; if it is of no use, delete it and upload again",
+        )
+
+    def _retry(self, function: Callable[[], _T]) -> _T:
+        """Call again what failed for a passing reason: exponential backoff, full jitter, capped.
+
+        Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StoreUnavailableError),
+            stop=tenacity.stop_after_attempt(self._attempts)
+            | tenacity.stop_when_event_set(self._stop),
+            wait=tenacity.wait_random_exponential(multiplier=0.25, max=_MAX_BACKOFF),
+            sleep=tenacity.sleep_using_event(self._stop),
+            before_sleep=self._count_retry,
+            reraise=True,
+        )
+        return retrying(function)
+
+    def _count_retry(self, _state: tenacity.RetryCallState) -> None:
+        with self._lock:
+            self.retries += 1

@@ -1,0 +1,127 @@
+"""Reads a local file for an upload: once, whole or in parts, and notices if it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from catalogsync_assets.core.catalog.uploads import UploadTask
+from catalogsync_assets.core.errors import CatalogSyncError
+
+
+class SourceError(CatalogSyncError):
+    """A source cannot be uploaded as it is.
+
+    Attributes:
+        code: `SourceMissing`, `SourceUnreadable`, `SourceChanged` or `ContentDiffers`.
+        changed: whether the next scan must read the file anew.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str, changed: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.changed = changed
+
+
+class Source:
+    """A task's file, open for reading. A context manager.
+
+    Every error of the disk comes out as a `SourceError`.
+    """
+
+    def __init__(self, task: UploadTask) -> None:
+        self._task = task
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO
+
+    def __enter__(self) -> Source:
+        try:
+            self._file = open(self._task.path, "rb", buffering=0)  # noqa: PTH123
+        except OSError as error:
+            raise self._unreadable(error) from error
+        try:
+            self._require_unchanged()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self) -> tuple[bytes, str]:
+        """The whole content, and its SHA-256 in hex. Fits memory: the caller has asked for that.
+
+        Raises:
+            SourceError: see `finish`.
+        """
+        content = b"".join(self.parts(max(self._task.size_bytes, 1)))
+        return content, self.finish()
+
+    def parts(self, size: int) -> Iterator[bytes]:
+        """The content in parts of `size` bytes, the last one shorter; at least one, maybe empty."""
+        left = self._task.size_bytes
+        while True:
+            part = self._read_exactly(min(size, left))
+            self._digest.update(part)
+            left -= len(part)
+            yield part
+            if not left:
+                return
+
+    def finish(self) -> str:
+        """The SHA-256 in hex of all that was read, once it is certain to be the file's content.
+
+        Raises:
+            SourceError: the file changed meanwhile, or its content is not the catalog's although
+                size and mtime are.
+        """
+        self._require_unchanged()
+        sha256 = self._digest.hexdigest()
+        if self._task.sha256 not in (None, sha256):
+            # Not to be mistaken for an edit: pushing it would replace good copies by a bad one.
+            raise SourceError(
+                f"{self._task.path}: its content has not the digest that the catalog holds,"
+                " though size and mtime are the same",
+                code="ContentDiffers",
+                hint="damaged? Restore it; or, if it was edited on purpose, `touch` it and scan",
+            )
+        return sha256
+
+    def _read_exactly(self, size: int) -> bytes:
+        pieces: list[bytes] = []
+        missing = size
+        try:
+            while missing:
+                piece = self._file.read(missing)
+                if not piece:
+                    raise self._changed()
+                pieces.append(piece)
+                missing -= len(piece)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _require_unchanged(self) -> None:
+        status = os.fstat(self._file.fileno())
+        same_time = self._task.mtime_ns in (None, status.st_mtime_ns)
+        if status.st_size != self._task.size_bytes or not same_time:
+            raise self._changed()
+
+    def _changed(self) -> SourceError:
+        return SourceError(
+            f"{self._task.path} has changed since the last scan",
+            code="SourceChanged",
+            hint="scan again; it stays queued",
+            changed=True,
+        )
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return SourceError(
+            f"{self._task.path} cannot be read: {error.strerror or error}",
+            code="SourceMissing" if gone else "SourceUnreadable",
+            hint="scan again" if gone else "check its permissions and its disk",
+        )
