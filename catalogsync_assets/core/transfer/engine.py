@@ -35,6 +35,7 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.transfer.sender import Sender, memory_needed
 from catalogsync_assets.core.transfer.source import SourceError
+from catalogsync_assets.core.transfer.stores import StoreClient
 
 _CLAIM = 512
 _FLUSH_ROWS = 256
@@ -123,6 +124,7 @@ def upload(
     limits: Limits | None = None,
     limit: int | None = None,
     progress: Progress = lambda _: None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> UploadReport:
     """Carry out the pending upload tasks of a backend.
 
@@ -134,6 +136,7 @@ def upload(
         limits: how much at a time.
         limit: at most so many files.
         progress: called with the report as it stands, at least twice a second.
+        connect: makes the client of the store; called only if something is pending.
 
     Returns:
         What was done. Single files that failed are in it and do not raise.
@@ -142,7 +145,7 @@ def upload(
         UploadAborted: the store refuses everything or has fallen silent; the tasks stay queued.
         CatalogError: a result could not be recorded; its object is found in place by the next run.
     """
-    return _Run(catalog, backend, scope, limits or Limits(), limit, progress).execute()
+    return _Run(catalog, backend, scope, limits or Limits(), limit, progress, connect).execute()
 
 
 class _Run:
@@ -156,6 +159,7 @@ class _Run:
         limits: Limits,
         limit: int | None,
         progress: Progress,
+        connect: Callable[[ObjectBackend], StoreClient],
     ) -> None:
         self._catalog = catalog
         self._backend = backend
@@ -163,6 +167,7 @@ class _Run:
         self._limits = limits
         self._left_to_claim = limit
         self._progress = progress
+        self._connect = connect
         self._lease = Lease(catalog, backend)
         self._report = UploadReport(backend=backend.name, workers=limits.workers)
         self._stop = threading.Event()
@@ -182,7 +187,10 @@ class _Run:
         if self._report.queued:
             try:
                 sender = Sender(
-                    self._catalog, self._backend, attempts=self._limits.attempts, stop=self._stop
+                    self._catalog,
+                    self._connect(self._backend),
+                    attempts=self._limits.attempts,
+                    stop=self._stop,
                 )
                 sender.probe()
                 self._loop(sender)

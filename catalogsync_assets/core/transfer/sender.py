@@ -20,7 +20,6 @@ from typing import TypeVar
 
 import tenacity
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import Uploaded, UploadTask, withdraw_claims_at
 from catalogsync_assets.core.digests import as_s3_header, sha256_of
@@ -58,16 +57,17 @@ class Sender:
     """
 
     def __init__(
-        self, catalog: Catalog, backend: ObjectBackend, *, attempts: int, stop: threading.Event
+        self, catalog: Catalog, client: StoreClient, *, attempts: int, stop: threading.Event
     ) -> None:
         """
         Args:
+            client: of the backend to send to.
             attempts: tries of one request at most.
             stop: once set, no wait between tries goes on.
         """
         self._catalog = catalog
-        self._backend = backend
-        self._client = StoreClient(backend)
+        self._backend = client.backend
+        self._client = client
         self._stop = stop
         self._attempts = attempts
         self._lock = threading.Lock()

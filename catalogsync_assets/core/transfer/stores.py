@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import obstore
@@ -106,7 +105,7 @@ def boto3_session(backend: ObjectBackend) -> Any:
     return session
 
 
-def boto3_client(backend: ObjectBackend, *, max_connections: int = 10) -> S3Client:
+def boto3_client(backend: ObjectBackend, *, max_connections: int = 64) -> S3Client:
     """A boto3 S3 client for the backend.
 
     Off AWS, checksums are sent and asked for only where we say so: several services refuse the
@@ -195,20 +194,24 @@ class StoreClient:
     retries.
     """
 
-    def __init__(self, backend: ObjectBackend) -> None:
+    def __init__(self, backend: ObjectBackend, s3: Callable[[], S3Client] | None = None) -> None:
+        """
+        Args:
+            s3: makes the boto3 client; `boto3_client` by default.
+        """
         self.backend = backend
         self._store = obstore_store(backend)
+        self._make_s3 = s3 or (lambda: boto3_client(backend))
+        self._s3: S3Client | None = None
         self._lock = threading.Lock()
-
-    @cached_property
-    def _boto3_client(self) -> S3Client:
-        return boto3_client(self.backend, max_connections=64)
 
     @property
     def s3(self) -> S3Client:
-        """The boto3 client, built when first needed: a run of small new files never is."""
-        with self._lock:  # boto3 sessions are not thread-safe, clients are
-            return self._boto3_client
+        """The boto3 client, built when first needed."""
+        with self._lock:  # making one is not thread-safe, using it is
+            if self._s3 is None:
+                self._s3 = self._make_s3()
+            return self._s3
 
     def probe(self) -> None:
         """One small read, which tells a wrong secret or bucket before anything is sent.

@@ -1,0 +1,73 @@
+"""`downloaded_files`: what is on the local disk, and in which batch it goes up."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from catalogsync_assets.assets.metadata import MAX_ROWS, OWNERS, clear_failures, mebibytes, table
+from catalogsync_assets.assets.partitions import register_keys
+from catalogsync_assets.core.catalog.status import backend_status
+from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
+from catalogsync_assets.core.settings import library_roots
+from catalogsync_assets.resources import CatalogResource
+
+
+class ScanConfig(dg.Config):
+    """How to scan."""
+
+    library_roots: list[str] = Field(
+        default=[], description="Folders of music. By default $CATALOGSYNC_LIBRARY_ROOTS."
+    )
+    batch_max_files: int = Field(default=DEFAULT_MAX_FILES, ge=1)
+    batch_max_bytes: int = Field(default=DEFAULT_MAX_BYTES, ge=1)
+    allow_empty: bool = Field(
+        default=False, description="Accept that a folder which held music now holds none."
+    )
+
+
+@dg.asset(
+    group_name="library",
+    kinds={"python", "sqlite"},
+    owners=OWNERS,
+    code_version="1",
+    tags={"catalogsync/stage": "1-library"},
+)
+def downloaded_files(
+    context: dg.AssetExecutionContext, config: ScanConfig, catalog: CatalogResource
+) -> dg.MaterializeResult:
+    """The audio files of the library roots, cataloged with their tags and grouped into batches.
+
+    Size and modification time decide what is new or changed; unchanged files are not opened.
+    Files that are gone are marked missing; nothing on any backend is touched for it. Each new
+    batch becomes a partition of `remote_locations`.
+    """
+    with clear_failures(), catalog.open() as database:
+        roots = library_roots([Path(r) for r in config.library_roots])
+        report = scan(
+            database,
+            roots,
+            batch_max_files=config.batch_max_files,
+            batch_max_bytes=config.batch_max_bytes,
+            allow_empty=config.allow_empty,
+        )
+        register_keys(database, context.instance)
+        songs = max((b.songs_total for b in backend_status(database)), default=0)
+    problems = [(p.path, p.reason) for p in report.problems]
+    problems += [(path, "gone from the disk") for path in report.missing_paths]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.files,
+            "songs": songs,
+            "size (MiB)": mebibytes(report.bytes),
+            "new": report.new,
+            "changed": report.changed,
+            "unchanged": report.unchanged + report.returned,
+            "gone": report.missing,
+            "problems": report.problem_count,
+            "left out or gone": table(("file", "reason"), problems[:MAX_ROWS]),
+            "new batches": ", ".join(report.batches) or "none",
+            "library roots": ", ".join(str(r) for r in roots),
+        }
+    )

@@ -1,0 +1,49 @@
+"""How results look in the web UI: tables, rates, and failures that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from catalogsync_assets.core.errors import CatalogSyncError, StoreError
+
+OWNERS = ["team:library"]
+DOCS = "docs/pipeline.md"
+
+#: Rows of a table in the UI; the command line lists more.
+MAX_ROWS = 50
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]
+) -> dg.TableMetadataValue:
+    """A table for the UI, at most `MAX_ROWS` of the rows."""
+    schema = dg.TableSchema(columns=[dg.TableColumn(name=c, type="string") for c in columns])
+    records = [
+        dg.TableRecord({c: str(v) for c, v in zip(columns, row, strict=True)})
+        for row in rows[:MAX_ROWS]
+    ]
+    return dg.MetadataValue.table(records, schema=schema)
+
+
+def mebibytes(count: int) -> float:
+    """Bytes as MiB, for figures that Dagster plots."""
+    return round(count / 1024**2, 3)
+
+
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """Turn an error of ours into a Dagster failure that says what to do, without a traceback of
+    the core; retried only where trying again can help."""
+    try:
+        yield
+    except CatalogSyncError as error:
+        cause = getattr(error, "cause", error)
+        metadata = {"hint": dg.MetadataValue.text(error.hint)} if error.hint else {}
+        raise dg.Failure(
+            description=str(error),
+            metadata=metadata,
+            allow_retries=isinstance(cause, StoreError) and cause.retryable,
+        ) from None

@@ -1,0 +1,221 @@
+"""The demo, and the web UI on its state.
+
+A demo's directory holds all that it makes: `store/` (the local S3 server's data), `library/` (the
+sample), `catalog.db`, `dagster_home/`. Deleting the directory undoes it, once the store is stopped.
+"""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.backends import register
+from catalogsync_assets.core.catalog.database import Catalog, catalog_path
+from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.status import BackendStatus, backend_status, sample_public_url
+from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
+from catalogsync_assets.core.settings import CATALOG_VARIABLE, ROOTS_VARIABLE
+from catalogsync_assets.demo.local_store import LocalStore, start_local_store, stop_local_store
+
+BACKEND = "demo"
+_BUCKET = "music"
+_PREFIX = "CATALOGSYNC_DEMO"
+_DAGSTER_HOME = "DAGSTER_HOME"
+
+Say = Callable[[str], None]
+
+
+def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[BackendStatus]:
+    """Bring a library to a local store through Dagster, and show what is where.
+
+    May be called again: what is there is not uploaded again.
+
+    Args:
+        directory: where the demo keeps everything; made if need be.
+        library: a folder of music, only ever read; None synthesises a sample.
+        say: shows a line to a person.
+
+    Returns:
+        What is where in the end.
+
+    Raises:
+        CatalogSyncError: a step failed; the message says which and why.
+    """
+    directory = directory.absolute()
+    root = (library or directory / "library").expanduser().absolute()
+    if library is not None and not root.is_dir():
+        raise ConfigurationError(f"there is no folder {root}", hint="name one with --library")
+    directory.mkdir(parents=True, exist_ok=True)
+    store = _start(directory, say)
+    if library is None:
+        from catalogsync_assets.demo.sample_library import make_sample_library
+
+        say(f"library   {len(make_sample_library(root))} sample files in {root}")
+    else:
+        say(f"library   {root}")
+    _use(directory, store)
+    os.environ[ROOTS_VARIABLE] = str(root)
+    catalog, _ = Catalog.initialise()
+    backend = ObjectBackend(
+        name=BACKEND,
+        bucket=store.bucket,
+        endpoint=store.endpoint,
+        public_base_url=store.public_base_url,
+        credential_env_prefix=_PREFIX,
+    )
+    register(catalog, backend)
+    say(f"catalog   {catalog.path}, backend {BACKEND!r} registered")
+    uploaded = _materialize(catalog, say)
+    found = backend_status(catalog)
+    url = sample_public_url(catalog, BACKEND)
+    catalog.close()
+    say(
+        "nothing to upload: everything is in place"
+        if not uploaded
+        else f"uploaded  {uploaded} files"
+    )
+    say("")
+    for b in found:
+        say(f"  {b.name:<8} {b.songs} of {b.songs_total} songs, {b.files} files, {b.bytes:,} bytes")
+    say("")
+    if url:
+        say(f"listen    {url}  ({_served(url):,} bytes served)")
+    say(f"web UI    make dev   (or: catalogsync dev --directory {_short(directory)})")
+    say(f"stop      catalogsync demo --stop --directory {_short(directory)}")
+    return found
+
+
+def stop_demo(directory: Path, *, say: Say) -> None:
+    """Stop the demo's store; what it holds stays on disk. Idempotent."""
+    stop_local_store(directory.absolute() / "store")
+    say("the demo's store is stopped; `catalogsync demo` starts it again")
+
+
+def run_dev(directory: Path, port: int, *, say: Say) -> None:
+    """Replace this process by `dagster dev`, on the demo's state or on the user's own catalog.
+
+    Args:
+        directory: of a demo; where there is none, the environment's catalog and DAGSTER_HOME are
+            used (by default `catalogsync.db` and `.dagster_home` in the working directory).
+        port: of the web UI.
+    """
+    directory = directory.absolute()
+    if (directory / "catalog.db").exists():
+        _use(directory, _start(directory, say))
+        if (directory / "library").is_dir():
+            os.environ.setdefault(ROOTS_VARIABLE, str(directory / "library"))
+    else:
+        os.environ[CATALOG_VARIABLE] = str(catalog_path())
+        home = Path(os.environ.get(_DAGSTER_HOME) or ".dagster_home").absolute()
+        prepare_dagster_home(home)
+        os.environ[_DAGSTER_HOME] = str(home)
+    say(f"catalog   {os.environ[CATALOG_VARIABLE]}")
+    say(f"web UI    http://127.0.0.1:{port}")
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "catalogsync_assets.definitions"]
+    os.execv(sys.executable, [*command, "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
+
+
+def prepare_dagster_home(home: Path) -> None:
+    """Make a DAGSTER_HOME with our `dagster.yaml`, and its databases. Keeps what is there.
+
+    The databases are made here, by one process: several at once trip over each other.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        ours = resources.files("catalogsync_assets.automation") / "dagster.yaml"
+        settings.write_text(ours.read_text())
+    import dagster as dg
+
+    os.environ[_DAGSTER_HOME] = str(home)
+    with dg.DagsterInstance.get() as instance:
+        instance.get_dynamic_partitions("backend")
+        instance.get_runs(limit=1)
+        instance.all_instigator_state()
+
+
+def _start(directory: Path, say: Say) -> LocalStore:
+    store = start_local_store(directory / "store", bucket=_BUCKET, detach=True)
+    say(f"store     {store.endpoint}, bucket {store.bucket!r} (SeaweedFS, pid {store.pid})")
+    return store
+
+
+def _served(url: str) -> int:
+    """How many bytes the URL gives without a signature, fetched to be sure.
+
+    Raises:
+        CatalogSyncError: it gives none.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310  (our own server's)
+            return len(answer.read())
+    except urllib.error.URLError as error:
+        raise CatalogSyncError(f"{url} is not served: {error.reason}") from error
+
+
+def _short(path: Path) -> Path:
+    """The path as seen from here, if that is shorter."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _use(directory: Path, store: LocalStore) -> None:
+    """Point this process, and what it starts, at the demo."""
+    os.environ[f"{_PREFIX}_ACCESS_KEY_ID"] = store.access_key_id
+    os.environ[f"{_PREFIX}_SECRET_ACCESS_KEY"] = store.secret_access_key
+    os.environ[CATALOG_VARIABLE] = str(directory / "catalog.db")
+    prepare_dagster_home(directory / "dagster_home")
+
+
+def _materialize(catalog: Catalog, say: Say) -> int:
+    """Materialize the whole asset graph in the demo's Dagster instance.
+
+    Returns:
+        How many files were uploaded by it.
+    """
+    import dagster as dg
+
+    from catalogsync_assets.assets.library import downloaded_files
+    from catalogsync_assets.assets.presence import backend_presence
+    from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
+    from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    graph = [downloaded_files, pending_uploads, remote_locations, backend_presence]
+    uploaded = 0
+    with dg.DagsterInstance.get() as instance:
+
+        def run(asset: dg.AssetsDefinition, partition: str | None = None) -> None:
+            nonlocal uploaded
+            name = asset.key.to_user_string()
+            say(f"dagster   {name}" + (f" [{partition}]" if partition else ""))
+            result = dg.materialize(
+                graph,
+                selection=[asset],
+                partition_key=partition,
+                instance=instance,
+                run_config=quiet,
+                resources={"catalog": CatalogResource(), "object_stores": ObjectStoreResource()},
+                raise_on_error=False,
+            )
+            for step in result.get_step_failure_events():
+                error = step.step_failure_data.error
+                said = step.step_failure_data.user_failure_data
+                text = (said and said.description) or (error and error.message) or "failed"
+                raise CatalogSyncError(
+                    f"{name}: {text.strip()}", hint="`make dev` shows the run and its log"
+                )
+            for event in result.get_asset_materialization_events():
+                count = event.materialization.metadata.get("uploaded")
+                uploaded += count.value or 0 if isinstance(count, dg.IntMetadataValue) else 0
+
+        run(downloaded_files)
+        run(pending_uploads, BACKEND)
+        for batch in batch_keys(catalog):
+            run(remote_locations, str(dg.MultiPartitionKey({"backend": BACKEND, "batch": batch})))
+        run(backend_presence, BACKEND)
+    return uploaded

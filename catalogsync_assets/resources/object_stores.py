@@ -1,0 +1,95 @@
+"""Object stores as resources.
+
+Which stores there are is known to the catalog, not to the configuration: a backend registered an
+hour ago needs no restart. So there is one resource that speaks to any of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+from pydantic import Field
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.transfer.engine import Limits
+from catalogsync_assets.core.transfer.stores import StoreClient, boto3_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_MIB = 1024 * 1024
+
+
+class BackendS3Resource(S3Resource):
+    """dagster-aws's S3 resource for one backend, with what the stock one cannot express.
+
+    Addressing style, checksum behaviour, pool size and the credentials' variables come from the
+    backend; the client is the very one that the command line uses.
+    """
+
+    backend_name: str
+    bucket: str
+    base_prefix: str = ""
+    addressing_style: str = "auto"
+    credential_env_prefix: str = "AWS"
+
+    @classmethod
+    def of(cls, backend: ObjectBackend) -> BackendS3Resource:
+        """The resource for a registered backend."""
+        return cls(
+            backend_name=backend.name,
+            bucket=backend.bucket,
+            base_prefix=backend.base_prefix,
+            addressing_style=backend.addressing_style,
+            credential_env_prefix=backend.credential_env_prefix,
+            endpoint_url=backend.endpoint,
+            region_name=backend.region,
+        )
+
+    def get_client(self) -> S3Client:
+        """A boto3 client for the backend.
+
+        Raises:
+            ConfigurationError: no credentials in the environment; the hint names the variables.
+        """
+        return boto3_client(
+            ObjectBackend(
+                name=self.backend_name,
+                bucket=self.bucket,
+                base_prefix=self.base_prefix,
+                addressing_style=self.addressing_style,
+                credential_env_prefix=self.credential_env_prefix,
+                endpoint=self.endpoint_url,
+                region=self.region_name or "us-east-1",
+            )
+        )
+
+
+class ObjectStoreResource(dg.ConfigurableResource):
+    """Hands out clients of the backends that the catalog knows, and says how hard to use them."""
+
+    workers: int = Field(default=16, ge=1, le=256, description="Files on their way at a time.")
+    max_in_flight_mib: int = Field(
+        default=128, ge=1, description="MiB of files held in memory at a time, per process."
+    )
+    attempts: int = Field(
+        default=5, ge=1, description="Tries of one request before its file counts as failed."
+    )
+
+    def limits(self) -> Limits:
+        """The limits of one upload step."""
+        return Limits(
+            workers=self.workers,
+            max_in_flight_bytes=self.max_in_flight_mib * _MIB,
+            attempts=self.attempts,
+        )
+
+    def s3(self, backend: ObjectBackend) -> BackendS3Resource:
+        """The backend's S3 resource; its `get_client` gives a boto3 client."""
+        return BackendS3Resource.of(backend)
+
+    def connect(self, backend: ObjectBackend) -> StoreClient:
+        """The client through which uploads go; its boto3 requests use the S3 resource's client."""
+        return StoreClient(backend, s3=lambda: self.s3(backend).get_client())
