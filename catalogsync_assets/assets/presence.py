@@ -13,7 +13,7 @@ from catalogsync_assets.resources import CatalogResource
 @dg.asset(
     partitions_def=backends,
     deps=[dg.AssetDep("remote_locations", partition_mapping=by_backend)],
-    group_name="presence",
+    group_name="backends",
     kinds={"sqlite"},
     owners=OWNERS,
     code_version="1",

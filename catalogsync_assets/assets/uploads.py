@@ -27,7 +27,7 @@ SWEEP_CRON = "0 5 * * *"
 @dg.asset(
     partitions_def=backends,
     deps=["downloaded_files"],
-    group_name="plan",
+    group_name="library",
     kinds={"sqlite"},
     owners=OWNERS,
     code_version="1",
@@ -216,7 +216,7 @@ def finish_batch(
 @dg.graph_asset(
     partitions_def=cells,
     ins={"pending_uploads": dg.AssetIn(dagster_type=dg.Nothing, partition_mapping=by_backend)},
-    group_name="upload",
+    group_name="backends",
     kinds={"s3", "sqlite"},
     owners=OWNERS,
     code_version="1",

@@ -115,20 +115,21 @@ def run_dev(directory: Path, port: int, *, say: Say) -> None:
         os.environ[_DAGSTER_HOME] = str(home)
     say(f"catalog   {os.environ[CATALOG_VARIABLE]}")
     say(f"web UI    http://127.0.0.1:{port}")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "catalogsync_assets.definitions"]
+    workspace = Path(os.environ[_DAGSTER_HOME]) / "workspace.yaml"
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace)]
     os.execv(sys.executable, [*command, "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
 
 
 def prepare_dagster_home(home: Path) -> None:
-    """Make a DAGSTER_HOME with our `dagster.yaml`, and its databases. Keeps what is there.
+    """Make a DAGSTER_HOME with our settings, and its databases. Keeps what is there.
 
     The databases are made here, by one process: several at once trip over each other.
     """
     home.mkdir(parents=True, exist_ok=True)
-    settings = home / "dagster.yaml"
-    if not settings.exists():
-        ours = resources.files("catalogsync_assets.automation") / "dagster.yaml"
-        settings.write_text(ours.read_text())
+    for name in ("dagster.yaml", "workspace.yaml"):
+        if not (home / name).exists():
+            ours = resources.files("catalogsync_assets.automation") / name
+            (home / name).write_text(ours.read_text())
     import dagster as dg
 
     os.environ[_DAGSTER_HOME] = str(home)

@@ -1,0 +1,45 @@
+# `make demo` and `make test` are all that a new machine needs besides Python 3.10+ and make.
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+DEMO ?= .demo
+PORT ?= 3000
+
+.PHONY: help demo dev stop test lint format clean
+
+help:  ## What can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "error: Python 3.10 or newer is needed; try: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## Upload a library to a local S3 store through Dagster (LIBRARY=~/Music, or a sample).
+	@$(BIN)/catalogsync demo --directory $(DEMO) $(if $(LIBRARY),--library "$(LIBRARY)")
+
+dev: $(INSTALLED)  ## Open Dagster's web UI on the demo's state (PORT=3000).
+	@$(BIN)/catalogsync dev --directory $(DEMO) --port $(PORT)
+
+stop: $(INSTALLED)  ## Stop the demo's store.
+	@$(BIN)/catalogsync demo --stop --directory $(DEMO)
+
+test: $(INSTALLED)  ## Run all tests against a real S3 server.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## Check style, layers and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## Put the code into its form.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: stop  ## Remove the demo and the virtual environment.
+	rm -rf $(DEMO) $(VENV)
