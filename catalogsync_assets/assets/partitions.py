@@ -6,16 +6,48 @@ batches, and by the sensor of `automation` for what the command line did.
 
 from __future__ import annotations
 
+import os
 import warnings
+from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.errors import ConfigurationError
 
-backends = dg.DynamicPartitionsDefinition(name="backend")
-batches = dg.DynamicPartitionsDefinition(name="batch")
+
+class _Keys(dg.DynamicPartitionsDefinition):
+    """Dynamic partitions that say why none is known where DAGSTER_HOME is not set.
+
+    Each command then has an instance of its own and forgets the keys when it ends; what Dagster
+    says of a key that it does not know gives no hint of that.
+    """
+
+    def has_partition_key(
+        self,
+        partition_key: str,
+        current_time: datetime | None = None,
+        dynamic_partitions_store: Any = None,
+    ) -> bool:
+        known = super().has_partition_key(partition_key, current_time, dynamic_partitions_store)
+        if (
+            not known
+            and not os.environ.get("DAGSTER_HOME")
+            and not self.get_partition_keys(current_time, dynamic_partitions_store)
+        ):
+            raise ConfigurationError(
+                f"no partition is known, so not {partition_key!r} either: DAGSTER_HOME is not set,"
+                " and without it Dagster forgets partitions between commands",
+                hint="export DAGSTER_HOME=/an/absolute/folder, then materialize downloaded_files",
+            )
+        return known
+
+
+backends = _Keys(name="backend")
+batches = _Keys(name="batch")
 cells = dg.MultiPartitionsDefinition({"backend": backends, "batch": batches})
 
 with warnings.catch_warnings():
@@ -33,7 +65,7 @@ def missing_keys(
         backends: [b.name for b in object_backends(catalog)],
         batches: batch_keys(catalog),
     }
-    missing = {}
+    missing: dict[dg.DynamicPartitionsDefinition, list[str]] = {}
     for definition, keys in known.items():
         assert definition.name is not None
         there = set(instance.get_dynamic_partitions(definition.name))

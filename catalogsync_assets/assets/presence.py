@@ -18,7 +18,8 @@ from catalogsync_assets.resources import CatalogResource
     owners=OWNERS,
     code_version="1",
     tags={"catalogsync/stage": "4-presence"},
-    automation_condition=dg.AutomationCondition.any_deps_updated()
+    # An update is remembered until it is acted on: it may come while another cell still runs.
+    automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress(),
 )
@@ -33,12 +34,13 @@ def backend_presence(
             corrected = presence.refresh(connection, backend_id=backend.id)
         everywhere = backend_status(database)
         here = next(b for b in everywhere if b.name == name)
-        failures = failed_uploads(database, name)
+        failures = failed_uploads(database, backend_name=name)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": here.songs_total,
             "songs complete": here.songs,
-            "songs incomplete": here.songs_total - here.songs,
+            "songs partial": here.songs_partial,
+            "songs absent": here.songs_absent,
             "complete (%)": round(100 * here.songs / here.songs_total, 3)
             if here.songs_total
             else 0.0,

@@ -10,8 +10,15 @@ from pydantic import Field
 from catalogsync_assets.assets.metadata import OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import backends, by_backend, cells
 from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.library import require_batch
+from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.status import batch_formats, sample_public_url
-from catalogsync_assets.core.catalog.uploads import Scope, count_pending, enqueue, pending_files
+from catalogsync_assets.core.catalog.uploads import (
+    count_pending,
+    count_unfinished,
+    enqueue,
+    list_pending,
+)
 from catalogsync_assets.core.plan.batches import CHUNK_MAX_BYTES, CHUNK_MAX_FILES, group
 from catalogsync_assets.core.transfer.engine import UploadReport, upload
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
@@ -33,7 +40,8 @@ SWEEP_CRON = "0 5 * * *"
     code_version="1",
     tags={"catalogsync/stage": "2-plan"},
     automation_condition=(
-        dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.on_missing()
+        dg.AutomationCondition.any_deps_updated().since_last_handled()
+        | dg.AutomationCondition.on_missing()
     )
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.in_progress(),
@@ -101,10 +109,18 @@ def plan_batch(
     backend_name, batch = _cell(context)
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, backend_name)
+        require_batch(database, batch)
         enqueue(database, backend, Scope(batch_key=batch))
-        waiting = pending_files(database, backend, Scope(batch_key=batch))
-    context.log.info(f"{len(waiting):,} files of batch {batch} to upload to {backend_name}")
-    chunks = group(waiting, max_files=config.chunk_max_files, max_bytes=config.chunk_max_bytes)
+        waiting = list_pending(database, backend, Scope(batch_key=batch))
+        chunks = list(
+            group(
+                ((file.file_asset_id, file.size_bytes) for file in waiting),
+                max_files=config.chunk_max_files,
+                max_bytes=config.chunk_max_bytes,
+            )
+        )
+    files = sum(g.files for g in chunks)
+    context.log.info(f"{files:,} files of batch {batch} to upload to {backend_name}")
     for g in chunks:
         yield dg.DynamicOutput(
             Chunk(backend_name, batch, g.first_id, g.last_id, g.files),
@@ -154,6 +170,7 @@ def upload_chunk(
     if report.failed:
         failures = [(f.file, f.code, f.reason) for f in report.failures]
         raise dg.Failure(
+            allow_retries=report.retryable,
             description=f"{report.failed} of {report.queued} files could not be uploaded;"
             f" the first: {report.failures[0].reason}",
             metadata={
@@ -186,9 +203,19 @@ def _log_progress(context: dg.OpExecutionContext) -> Callable[[UploadReport], No
 def finish_batch(
     context: dg.OpExecutionContext, results: list[ChunkResult], catalog: CatalogResource
 ) -> dg.MaterializeResult:
-    """Sum up. Reached only if every file of the cell is where it belongs."""
+    """Sum up, if every file of the cell is where it belongs.
+
+    No step of this run has failed, but another program may hold a file that is not there yet.
+    """
     backend_name, batch = _cell(context)
     with clear_failures(), catalog.open() as database:
+        backend = backend_by_name(database, backend_name)
+        if unfinished := count_unfinished(database, backend, Scope(batch_key=batch)):
+            raise dg.Failure(
+                f"{unfinished} files of batch {batch} are not on {backend_name} yet; another"
+                " program is at work on them, or has failed. Materialize the cell again later.",
+                allow_retries=False,
+            )
         formats = batch_formats(database, backend_name, batch)
         url = sample_public_url(database, backend_name)
     reports = [r.report for r in results]
@@ -201,7 +228,7 @@ def finish_batch(
         "uploaded (MiB)": mebibytes(size),
         "adopted": sum(r.adopted for r in reports),
         "retries": sum(r.retries for r in reports),
-        "seconds": round(wall, 3),
+        "seconds": round(float(wall), 3),
         "rate (MiB/s)": round(mebibytes(size) / wall, 3) if wall else 0.0,
         "failures": table(("file", "code", "reason"), []),
         "by format": table(

@@ -40,6 +40,8 @@ for _command in (
     uploads.plan,
     uploads.upload,
     library.status,
+    library.whereis,
+    uploads.failures,
     local.demo,
     local.dev,
 ):

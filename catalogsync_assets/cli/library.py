@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -40,7 +41,7 @@ def init(db: str | None) -> None:
     epilog="""\b
 Examples:
   catalogsync scan --library-root ~/Music
-  CATALOGSYNC_LIBRARY_ROOTS=/mnt/a:/mnt/b catalogsync scan"""
+  CATALOGSYNC_LIBRARY_ROOTS=/mnt/a:/mnt/b catalogsync scan --plan"""
 )
 @output.db_option
 @click.option(
@@ -64,6 +65,7 @@ Examples:
     is_flag=True,
     help="Accept that a folder which held music now holds none.",
 )
+@click.option("--plan", is_flag=True, help="Then queue what each backend lacks.")
 @output.json_option
 def scan(
     db: str | None,
@@ -71,6 +73,7 @@ def scan(
     batch_files: int | None,
     batch_bytes: int | None,
     allow_empty: bool,
+    plan: bool,
 ) -> None:
     """Bring the catalog in line with the library.
 
@@ -78,7 +81,9 @@ def scan(
     are gone are marked missing. Size and modification time decide: an unchanged file is not
     opened. Makes the catalog if there is none.
     """
+    from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.uploads import enqueue
     from catalogsync_assets.core.library.scan import ScanReport
     from catalogsync_assets.core.library.scan import scan as run_scan
     from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
@@ -99,13 +104,14 @@ def scan(
             allow_empty=allow_empty,
             progress=show,
         )
+    planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)} if plan else {}
     catalog.close()
     for problem in report.problems:
         output.message("warning", f"{problem.path}: {problem.reason}")
     for path in report.missing_paths:
         output.message("warning", f"{path} is gone; its copies on backends stay as they are")
     if output.wants_json():
-        output.print_json(report)
+        output.print_json({**dataclasses.asdict(report), **({"planned": planned} if plan else {})})
         return
     click.echo(
         f"{output.files(report.files)}, {output.size(report.bytes)}: {report.new:,} new,"
@@ -114,6 +120,8 @@ def scan(
     )
     if report.batches:
         click.echo(f"batches made: {', '.join(report.batches)}")
+    for name, count in planned.items():
+        click.echo(f"{name}: {output.files(count)} newly queued")
 
 
 @click.command(
@@ -137,18 +145,85 @@ def status(db: str | None) -> None:
         return
     output.print_table(
         str(catalog.path),
-        ("backend", "bucket", "songs", "files", "bytes", "pending", "failed", "gone"),
+        (
+            "backend",
+            "bucket",
+            "complete",
+            "partial",
+            "absent",
+            "files",
+            "bytes",
+            "pending",
+            "failed",
+            "gone",
+            "last upload (UTC)",
+        ),
         [
             (
                 b.name,
                 b.bucket or "-",
-                f"{b.songs} of {b.songs_total}",
+                b.songs,
+                b.songs_partial,
+                b.songs_absent,
                 b.files,
                 output.size(b.bytes),
                 b.pending,
                 b.failed,
                 b.missing,
+                b.last_success or "-",
             )
             for b in found
         ],
     )
+    for b in found:
+        for reason in b.reasons:
+            output.message(
+                "failed", f"{b.name}: {reason.count:,} x {reason.code}: {reason.example}"
+            )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  catalogsync whereis "blue in green"
+  catalogsync whereis Album/03
+  catalogsync whereis 17 --json"""
+)
+@click.argument("query")
+@output.db_option
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Songs.")
+@output.json_option
+def whereis(query: str, db: str | None, limit: int) -> None:
+    """Show where a song is: each of its files on each backend.
+
+    QUERY is words of title, artist and album in any order, a part of a path or key, or an id.
+    """
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.whereis import whereis as find
+
+    catalog = Catalog.open(db)
+    places = find(catalog, query, limit=limit)
+    catalog.close()
+    if output.wants_json():
+        output.print_json({"places": places})
+    elif places:
+        output.print_table(
+            query,
+            ("song", "artist", "album", "title", "format", "backend", "status", "where"),
+            [
+                (
+                    p.song_id,
+                    p.artist or "-",
+                    p.album or "-",
+                    p.title,
+                    p.format or "-",
+                    p.backend,
+                    p.status,
+                    p.url or p.locator or "-",
+                )
+                for p in places
+            ],
+        )
+    if not places:
+        output.message("not found", f"nothing in {catalog.path} matches {query!r}")
+        click.get_current_context().exit(1)

@@ -3,45 +3,106 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from catalogsync_assets.cli import output
 
 if TYPE_CHECKING:
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.scope import Scope
     from catalogsync_assets.core.transfer.engine import UploadReport
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 #: Failures listed on a terminal; --json has up to a thousand.
 _LISTED = 20
+
+
+def _selecting(function: _Function) -> _Function:
+    """The options that say which songs; `_scopes` reads them."""
+    for option in (
+        click.option(
+            "--prioritize",
+            is_flag=True,
+            help="Plan everything, but these songs first, instead of these only.",
+        ),
+        click.option(
+            "--pool", "pools", multiple=True, metavar="NAME", help="... of this pool, or its id."
+        ),
+        click.option(
+            "--artist", "artists", multiple=True, metavar="NAME", help="... of this artist, or id."
+        ),
+        click.option(
+            "--playlist",
+            "playlists",
+            multiple=True,
+            metavar="NAME",
+            help="Only songs of this playlist, or its id; may be repeated, as may the next two.",
+        ),
+        click.option(
+            "--song", "songs", type=int, multiple=True, metavar="ID", help="... or this song."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _scopes(
+    catalog: Catalog,
+    *,
+    songs: tuple[int, ...],
+    playlists: tuple[str, ...],
+    artists: tuple[str, ...],
+    pools: tuple[str, ...],
+    prioritize: bool,
+) -> tuple[Scope, Scope | None]:
+    """What to plan, and what of it first."""
+    from catalogsync_assets.core.catalog.scope import Scope, Selection, select
+    from catalogsync_assets.core.errors import UsageError
+
+    selections = select(catalog, playlists=playlists, artists=artists, pools=pools)
+    if songs:
+        selections += (Selection("song", songs),)
+    if not prioritize:
+        return Scope(selections=selections), None
+    if not selections:
+        raise UsageError(
+            "--prioritize needs to know what comes first",
+            hint="name a --playlist, --artist, --pool or --song",
+        )
+    return Scope(), Scope(selections=selections)
 
 
 @click.command(
     epilog="""\b
 Examples:
   catalogsync plan
-  catalogsync plan --backend cloud --song 17 --song 18"""
+  catalogsync plan --backend cloud --song 17 --song 18
+  catalogsync plan --playlist Favourites --prioritize"""
 )
 @output.db_option
 @click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
-@click.option("--song", "songs", type=int, multiple=True, metavar="ID", help="Only these songs.")
+@_selecting
 @output.json_option
-def plan(db: str | None, backend_name: str | None, songs: tuple[int, ...]) -> None:
+def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
     """Queue what is missing on the backends, without uploading.
 
     What failed before is queued again. Running it twice queues nothing twice.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
     from catalogsync_assets.core.catalog.database import Catalog
-    from catalogsync_assets.core.catalog.uploads import Scope, count_pending, enqueue
+    from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
 
     catalog = Catalog.open(db)
+    scope, first = _scopes(catalog, **selected)
     chosen = [backend_by_name(catalog, backend_name)] if backend_name else object_backends(catalog)
     if not chosen:
         output.message("warning", "no backend is registered; see register-object-backend")
     planned: list[dict[str, Any]] = []
     for backend in chosen:
-        queued = enqueue(catalog, backend, Scope(song_ids=songs or None))
+        queued = enqueue(catalog, backend, scope, first=first)
         pending, size = count_pending(catalog, backend)
         planned.append(
             {"backend": backend.name, "queued": queued, "pending": pending, "bytes": size}
@@ -62,6 +123,7 @@ def plan(db: str | None, backend_name: str | None, songs: tuple[int, ...]) -> No
 Examples:
   catalogsync upload --backend cloud
   catalogsync upload --backend cloud --limit 100 --workers 4
+  catalogsync upload --backend cloud --artist "Nina Simone" --prioritize
   catalogsync upload --backend cloud --enqueue-only"""
 )
 @output.db_option
@@ -77,8 +139,16 @@ Examples:
 @click.option(
     "--run/--enqueue-only", default=True, show_default=True, help="Upload, or only queue."
 )
+@_selecting
 @output.json_option
-def upload(db: str | None, backend_name: str, workers: int, limit: int | None, run: bool) -> None:
+def upload(
+    db: str | None,
+    backend_name: str,
+    workers: int,
+    limit: int | None,
+    run: bool,
+    **selected: Any,
+) -> None:
     """Upload what a backend lacks.
 
     Queues every file that is missing there, or failed before, and uploads it: verified, then
@@ -93,9 +163,10 @@ def upload(db: str | None, backend_name: str, workers: int, limit: int | None, r
 
     catalog = Catalog.open(db)
     backend = backend_by_name(catalog, backend_name)
-    enqueue(catalog, backend)
+    scope, first = _scopes(catalog, **selected)
+    enqueue(catalog, backend, scope, first=first)
     if not run:
-        pending, size = count_pending(catalog, backend)
+        pending, size = count_pending(catalog, backend, scope)
         report = UploadReport(backend.name, workers, queued=pending, queued_bytes=size)
         _print(report)
         return
@@ -104,6 +175,7 @@ def upload(db: str | None, backend_name: str, workers: int, limit: int | None, r
             report = run_upload(
                 catalog,
                 backend,
+                scope=scope,
                 limits=Limits(workers=workers),
                 limit=limit,
                 progress=lambda r: line.update(r.bytes, r.queued_bytes, _describe(r)),
@@ -145,3 +217,45 @@ def _print(report: UploadReport, **more: str | None) -> None:
         output.message("failed", failure.reason)
     if report.failed > _LISTED:
         output.note(f"and {report.failed - _LISTED:,} more; --json lists them")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  catalogsync failures
+  catalogsync failures --backend cloud --retry"""
+)
+@output.db_option
+@click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Rows.")
+@click.option("--retry", is_flag=True, help="Queue them again.")
+@output.json_option
+def failures(db: str | None, backend_name: str | None, limit: int, retry: bool) -> None:
+    """List the uploads that failed, newest first, with reasons.
+
+    `upload` tries them again by itself; --retry only puts them back into the queue, for a run of
+    Dagster or a later `upload`.
+    """
+    from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.status import failed_uploads
+    from catalogsync_assets.core.catalog.uploads import requeue_failed
+
+    catalog = Catalog.open(db)
+    chosen = [backend_by_name(catalog, backend_name)] if backend_name else object_backends(catalog)
+    found = failed_uploads(catalog, backend_name=backend_name, limit=limit)
+    requeued = sum(requeue_failed(catalog, backend) for backend in chosen) if retry else 0
+    catalog.close()
+    if output.wants_json():
+        output.print_json({"failures": found, "requeued": requeued})
+        return
+    if not found:
+        click.echo("no upload has failed")
+        return
+    output.print_table(
+        "failed uploads",
+        ("backend", "key", "code", "tries", "reason"),
+        [(f.backend, f.locator, f.code or "-", f.attempts, f.reason or "-") for f in found],
+    )
+    if retry:
+        output.note(f"{output.files(requeued)} queued again")

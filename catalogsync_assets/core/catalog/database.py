@@ -17,6 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog import foreign_columns
+from catalogsync_assets.core.catalog.foreign_columns import ForeignColumns
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError
 from catalogsync_assets.core.settings import catalog_location
@@ -43,8 +45,11 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._foreign: ForeignColumns | None = None
         self.engine = sa.create_engine(
-            f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+            # Not written as a URL: `?` and `%` may stand in a path.
+            sa.URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
         )
         sa.event.listen(self.engine, "connect", _configure_connection)
         sa.event.listen(self.engine, "begin", _begin)
@@ -61,7 +66,7 @@ class Catalog:
                 older or newer than this program's. The file is left untouched.
         """
         path = catalog_path(location)
-        if not path.exists():
+        if _size_of(path) is None:
             raise CatalogError(
                 f"there is no catalog at {path}",
                 hint="make one with `catalogsync init`, or name yours: --db or CATALOGSYNC_DB",
@@ -89,7 +94,7 @@ class Catalog:
                 cannot be written.
         """
         path = catalog_path(location)
-        existed = path.exists() and path.stat().st_size > 0
+        existed = bool(_size_of(path))
         if existed:
             _require_sqlite(path)
         elif not path.parent.is_dir():
@@ -98,22 +103,23 @@ class Catalog:
                 hint="make the folder first, or name another with --db",
             )
         catalog = cls(path)
-        version = catalog.version() if existed else None
-        if version == SCHEMA_VERSION:
-            return catalog, InitReport(path, "unchanged")
-        if version is not None and version > SCHEMA_VERSION:
-            catalog.close()
-            raise _version_error(path, version)
-        backup = _back_up(path) if existed else None
+        backup: Path | None = None
         try:
-            with _clear_errors(path), closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT)) as raw:
-                # Kept in the file; outside any transaction, as SQLite wants it.
-                raw.execute("PRAGMA journal_mode=WAL")
+            version = catalog.version() if existed else None
+            if version == SCHEMA_VERSION:
+                catalog._use_wal()
+                return catalog, InitReport(path, "unchanged")
+            _require_not_newer(path, version)
+            if existed:
+                catalog._require_sound()
+                backup = _back_up(path)
             catalog._migrate()
+            catalog._use_wal()
         except BaseException:
             catalog.close()
-            if not existed:
-                path.unlink(missing_ok=True)
+            for leftover in (backup, None if existed else path):
+                if leftover:
+                    leftover.unlink(missing_ok=True)
             raise
         return catalog, InitReport(path, "migrated" if existed else "created", backup)
 
@@ -124,7 +130,7 @@ class Catalog:
         For commands that begin a catalog's life. An existing database of another version is
         refused as by `open`: migrating it is a decision.
         """
-        if not catalog_path(location).exists():
+        if _size_of(catalog_path(location)) is None:
             cls.initialise(location)[0].close()
         return cls.open(location)
 
@@ -138,6 +144,20 @@ class Catalog:
             )
             return None if version is None else str(version)
 
+    def _use_wal(self) -> None:
+        """Let readers and a writer work at the same time. Kept in the file."""
+        with _clear_errors(self.path), closing(sqlite3.connect(self.path)) as raw:
+            raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000:.0f}")
+            # Outside any transaction, as SQLite wants it.
+            raw.execute("PRAGMA journal_mode=WAL")
+
+    def _require_sound(self) -> None:
+        """Raise a CatalogError if the file is damaged: nothing may be built on that."""
+        with self.read() as connection:
+            found = connection.scalar(sa.text("PRAGMA quick_check(1)"))
+        if found != "ok":
+            raise CatalogError(f"the database {self.path} is damaged: {found}", hint=_DAMAGED_HINT)
+
     def _migrate(self) -> None:
         # Imported here: alembic costs a tenth of a second, and all but the first run do without.
         from alembic import command
@@ -148,6 +168,7 @@ class Catalog:
         with self.transaction() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        self._foreign = None  # of the tables as they were before
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -169,6 +190,9 @@ class Catalog:
         with _clear_errors(self.path), self.engine.connect() as plain:
             connection = plain.execution_options(catalogsync_write=True)
             with connection.begin():
+                if self._foreign is None:
+                    self._foreign = foreign_columns.find(connection)
+                connection.execution_options(**{foreign_columns.OPTION: self._foreign})
                 yield connection
 
     def close(self) -> None:
@@ -198,7 +222,7 @@ def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
         return Path(os.path.abspath(Path(location).expanduser()))  # noqa: PTH100
     try:
         url = sa.make_url(location)
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:
         raise ConfigurationError(
             "the catalog's URL cannot be read", hint="write it as sqlite:////folder/catalogsync.db"
         ) from error
@@ -208,6 +232,19 @@ def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
             hint="name an SQLite file: a path, or sqlite:////folder/catalogsync.db",
         )
     return Path(os.path.abspath(url.database))  # noqa: PTH100
+
+
+def _size_of(path: Path) -> int | None:
+    """The file's size in bytes; None if there is no such file."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CatalogError(
+            f"the catalog {path} cannot be reached: {error.strerror}",
+            hint="check the path and the permissions of its folders",
+        ) from error
 
 
 def _require_sqlite(path: Path) -> None:
@@ -223,6 +260,11 @@ def _require_sqlite(path: Path) -> None:
         raise CatalogError(
             f"{path} is not an SQLite database", hint="name the catalog's own file with --db"
         )
+
+
+def _require_not_newer(path: Path, version: str | None) -> None:
+    if version is not None and version > SCHEMA_VERSION:
+        raise _version_error(path, version)
 
 
 def _version_error(path: Path, version: str | None) -> CatalogError:
@@ -262,12 +304,14 @@ def _back_up(path: Path) -> Path:
     return target
 
 
+_DAMAGED_HINT = "restore the newest backup beside it; the stores are not affected"
 _HINTS = (
     ("locked", "another program holds the catalog; close it, or try again"),
     ("readonly", "check the permissions of the file and its folder"),
     ("unable to open", "check the path, and the permissions of the file and its folder"),
+    ("constraint", "a rule that this database has for its rows refused one of ours"),
     ("full", "free some disk space; nothing is lost, what was not written is done again"),
-    ("malformed", "restore the newest backup beside it; the stores are not affected"),
+    ("malformed", _DAMAGED_HINT),
     ("not a database", "name the catalog's own file with --db"),
 )
 
@@ -279,8 +323,8 @@ def _clear_errors(path: Path) -> Iterator[None]:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        if not isinstance(cause, sqlite3.OperationalError | sqlite3.DatabaseError) or isinstance(
-            cause, sqlite3.IntegrityError | sqlite3.ProgrammingError
+        if not isinstance(cause, sqlite3.DatabaseError) or isinstance(
+            cause, sqlite3.ProgrammingError
         ):
             raise
         hint = next((h for word, h in _HINTS if word in str(cause).lower()), None)

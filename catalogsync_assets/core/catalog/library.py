@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import (
-    batches,
-    file_assets,
-    file_locations,
-    songs,
-)
+from catalogsync_assets.core.catalog.foreign_columns import insert_row, insert_sql
+from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations, songs
+from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.plan.batches import Group, group
 from catalogsync_assets.core.plan.locators import fold, object_key
 
 _PAGE = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFile:
+class KnownFile(NamedTuple):
     """A path that the catalog knows, with the content that it held when last seen.
 
-    `present` is False once a scan has found the path gone.
+    Attributes:
+        path: below the root, `/`-separated.
+        present: False once a scan has found the path gone.
+        size_bytes, mtime_ns: of the file when last seen; None in a row of another program that no
+            scan has met yet.
+        sha256: the content's digest in hex, None before it is first read whole.
+        has_key: whether the file has its object key yet; see `plan.locators`.
     """
 
     location_id: int
@@ -38,6 +41,14 @@ class KnownFile:
     size_bytes: int | None
     mtime_ns: int | None
     sha256: str | None
+    has_key: bool
+
+
+class FoundStat(NamedTuple):
+    """Size in bytes and mtime in ns of a file on disk."""
+
+    size_bytes: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -59,46 +70,82 @@ class FileFacts:
     replaces: KnownFile | None = None
 
 
+_KNOWN = """
+SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status = 'active',
+       COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, f.sha256, f.object_key IS NOT NULL
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.library_root = :root AND l.library_path > :after AND l.status IN ('active', 'missing')
+ORDER BY l.library_path LIMIT :page
+"""
+
+
+def known_roots(catalog: Catalog) -> list[str]:
+    """The library roots below which the catalog knows files."""
+    # From one to the next in the index: DISTINCT would read all of it.
+    statement = sa.text("SELECT MIN(library_root) FROM file_locations WHERE library_root > :last")
+    roots: list[str] = []
+    with catalog.read() as connection:
+        while (
+            found := connection.scalar(statement, {"last": roots[-1] if roots else ""})
+        ) is not None:
+            roots.append(str(found))
+    return roots
+
+
 def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
     """Every path known below a root, sorted by path as UTF-8 bytes.
 
     Read in pages, each a short transaction: memory stays flat, and a scan that takes an hour does
     not hold back the write-ahead log.
     """
-    place, asset = file_locations.c, file_assets.c
-    with catalog.read() as connection:
-        local = _existing_local_backend_id(connection)
-    if local is None:
-        return
-    query = (
-        sa.select(
-            place.id,
-            place.file_asset_id,
-            asset.song_id,
-            place.locator,
-            place.status == "active",
-            place.size_bytes,
-            place.mtime_ns,
-            asset.sha256,
-        )
-        .join(file_assets, asset.id == place.file_asset_id)
-        .where(
-            place.backend_id == local,
-            place.container_name == root,
-            place.locator > sa.bindparam("after"),
-            place.status.in_(("active", "missing")),
-        )
-        .order_by(place.locator)
-        .limit(_PAGE)
-    )
     after = ""
     while True:
+        values = {"root": root, "after": after, "page": _PAGE}
         with catalog.read() as connection:
-            page = [KnownFile(*row) for row in connection.execute(query, {"after": after})]
-        yield from page
+            page = connection.execute(sa.text(_KNOWN), values).fetchall()
+        yield from map(KnownFile._make, page)
         if len(page) < _PAGE:
             return
-        after = page[-1].path
+        after = page[-1][3]
+
+
+_OF_OTHER_PROGRAMS = """
+FROM file_locations INDEXED BY ix_file_locations_unmet
+WHERE library_root IS NULL AND absolute_path IS NOT NULL AND status = 'active'
+  AND backend_id IN (SELECT id FROM storage_backends WHERE backend_type = 'local')
+  AND (substr(absolute_path, 1, :length) = :folder OR container_name = :root)
+"""
+
+
+def meet_rows_of_other_programs(catalog: Catalog, root: str) -> int:
+    """Let scans of this root see local files that another program has put into the catalog.
+
+    They are found by their absolute path, or by the root as their container. What that program
+    wrote is left as it is; only our own columns are filled. Idempotent.
+
+    Returns:
+        How many files were met.
+    """
+    folder = root.rstrip("/") + "/"
+    values = {"root": root, "folder": folder, "length": len(folder)}
+    with catalog.read() as connection:
+        if (
+            connection.execute(sa.text(f"SELECT 1 {_OF_OTHER_PROGRAMS} LIMIT 1"), values).first()
+            is None
+        ):
+            return 0
+    with catalog.transaction() as connection:
+        return connection.execute(
+            sa.text(
+                "UPDATE file_locations SET library_root = :root,"
+                " library_path = CASE WHEN container_name = :root THEN locator"
+                " ELSE substr(absolute_path, :length + 1) END"
+                # Two rows for one path would look to a scan as if one of them were gone.
+                f" WHERE id IN (SELECT MIN(id) {_OF_OTHER_PROGRAMS}"
+                " GROUP BY absolute_path)"
+            ),
+            values,
+        ).rowcount
 
 
 def record_files(catalog: Catalog, root: str, files: Sequence[FileFacts]) -> int:
@@ -113,7 +160,7 @@ def record_files(catalog: Catalog, root: str, files: Sequence[FileFacts]) -> int
     """
     with catalog.transaction() as connection:
         local = local_backend_id(connection)
-        files = _not_yet_recorded(connection, local, root, files)
+        files = _not_yet_recorded(connection, root, files)
         if not files:
             return 0
         song_ids = _song_ids(connection, files)
@@ -126,23 +173,24 @@ def record_files(catalog: Catalog, root: str, files: Sequence[FileFacts]) -> int
         if replaced:
             connection.execute(_SUPERSEDE_ASSET, replaced)
             connection.execute(_SUPERSEDE_PLACE, replaced)
-        connection.execute(
-            sa.insert(file_locations),
-            [
-                {
-                    "file_asset_id": asset_id,
-                    "backend_id": local,
-                    "container_name": root,
-                    "locator": f.path,
-                    "absolute_path": f.absolute_path,
-                    "status": "active",
-                    "is_primary": 1,
-                    "size_bytes": f.size_bytes,
-                    "mtime_ns": f.mtime_ns,
-                }
-                for f, asset_id in zip(files, asset_ids, strict=True)
-            ],
-        )
+        places = [
+            {
+                "file_asset_id": asset_id,
+                "backend_id": local,
+                "container_name": root,
+                "locator": f.path,
+                "absolute_path": f.absolute_path,
+                "library_root": root,
+                "library_path": f.path,
+                "status": "active",
+                "is_primary": 1,
+                "size_bytes": f.size_bytes,
+                "mtime_ns": f.mtime_ns,
+            }
+            for f, asset_id in zip(files, asset_ids, strict=True)
+        ]
+        statement = insert_sql(connection, "file_locations", list(places[0]))
+        connection.execute(sa.text(statement), places)
         presence.refresh(connection, song_ids=sorted(set(song_ids)))
         return len(files)
 
@@ -154,17 +202,50 @@ _SUPERSEDE_PLACE = sa.text(
 )
 
 
-def mark_seen(catalog: Catalog, files: Sequence[tuple[KnownFile, int]]) -> None:
-    """The known content of these paths is there (again), with this mtime in ns."""
+def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FoundStat]]) -> None:
+    """The known content of these paths is there (again), with this size and mtime.
+
+    A file that another program has recorded gets the figures and the object key that it lacks.
+    """
     with catalog.transaction() as connection:
-        connection.execute(
-            sa.text(
-                "UPDATE file_locations SET status = 'active', mtime_ns = :mtime_ns,"
-                " updated_at = CURRENT_TIMESTAMP WHERE id = :id AND status <> 'superseded'"
-            ),
-            [{"id": known.location_id, "mtime_ns": mtime_ns} for known, mtime_ns in files],
-        )
+        rows = [
+            {
+                "place": k.location_id,
+                "asset": k.file_asset_id,
+                "size": s.size_bytes,
+                "mtime": s.mtime_ns,
+            }
+            for k, s in files
+        ]
+        connection.execute(_SEE_PLACE, rows)
+        unmet = [(k, row) for (k, _), row in zip(files, rows, strict=True) if not k.has_key]
+        if unmet:
+            keys = _free_keys(connection, root, [k.path for k, _ in unmet])
+            met = [
+                {**row, "key": key, "fold": fold(key), "song": k.song_id, "title": _stem(k.path)}
+                for (k, row), key in zip(unmet, keys, strict=True)
+            ]
+            connection.execute(_SEE_ASSET, met)
+            connection.execute(_NAME_SONG, met)
         presence.refresh(connection, song_ids=_songs_of([known for known, _ in files]))
+
+
+_SEE_PLACE = sa.text(
+    "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
+    " updated_at = CURRENT_TIMESTAMP WHERE id = :place AND status <> 'superseded'"
+)
+_SEE_ASSET = sa.text(
+    "UPDATE file_assets SET size_bytes = :size, object_key = :key, object_key_fold = :fold,"
+    " updated_at = CURRENT_TIMESTAMP WHERE id = :asset AND object_key IS NULL"
+)
+
+
+# Another program may keep its titles elsewhere; without one nobody would find the song.
+_NAME_SONG = sa.text("UPDATE songs SET title = :title WHERE id = :song AND title IS NULL")
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).stem
 
 
 def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
@@ -196,6 +277,9 @@ def make_batches(catalog: Catalog, *, max_files: int, max_bytes: int) -> list[st
         if connection.execute(waiting.limit(1)).first() is None:
             return []
     with catalog.transaction() as connection:
+        if connection.execute(sa.select(batches.c.id).limit(1)).first() is None:
+            # The first of all: what another program left gets its figures with ours.
+            presence.refresh(connection)
         rows = ((int(i), int(size)) for i, size in connection.execute(waiting))
         groups = list(group(rows, max_files=max_files, max_bytes=max_bytes))
         return [_make_batch(connection, g) for g in groups]
@@ -222,17 +306,20 @@ def _make_batch(connection: sa.Connection, files: Group) -> str:
     return str(key)
 
 
+def require_batch(catalog: Catalog, key: str) -> None:
+    """Raise a UsageError unless the catalog has a batch of this key."""
+    with catalog.read() as connection:
+        if connection.execute(sa.select(batches.c.id).where(batches.c.key == key)).first() is None:
+            raise UsageError(
+                f"the catalog {catalog.path} has no batch {key!r}",
+                hint="is it the right catalog? A partition of one that is gone can be deleted",
+            )
+
+
 def batch_keys(catalog: Catalog) -> list[str]:
     """The keys of all batches, oldest first."""
     with catalog.read() as connection:
         return list(connection.scalars(sa.select(batches.c.key).order_by(batches.c.id)))
-
-
-def _existing_local_backend_id(connection: sa.Connection) -> int | None:
-    found = connection.scalar(
-        sa.text("SELECT MIN(id) FROM storage_backends WHERE backend_type = 'local'")
-    )
-    return None if found is None else int(found)
 
 
 def _songs_of(files: Sequence[KnownFile]) -> list[int]:
@@ -240,7 +327,7 @@ def _songs_of(files: Sequence[KnownFile]) -> list[int]:
 
 
 def _not_yet_recorded(
-    connection: sa.Connection, local: int, root: str, files: Sequence[FileFacts]
+    connection: sa.Connection, root: str, files: Sequence[FileFacts]
 ) -> list[FileFacts]:
     """The files whose path is as the scan saw it: still unknown, or still with the same content.
 
@@ -248,10 +335,9 @@ def _not_yet_recorded(
     """
     place = file_locations.c
     rows = connection.execute(
-        sa.select(place.locator, place.id).where(
-            place.backend_id == local,
-            place.container_name == root,
-            place.locator.in_([f.path for f in files]),
+        sa.select(place.library_path, place.id).where(
+            place.library_root == root,
+            place.library_path.in_([f.path for f in files]),
             place.status.in_(("active", "missing")),
         )
     )
@@ -260,21 +346,20 @@ def _not_yet_recorded(
 
 
 def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int]:
-    """The song of each file: its earlier content's, that of the same match key, or a new one."""
-    keys = {f.song["match_key"] for f in files if f.song["match_key"]}
-    by_key: dict[str, int] = {
-        row[0]: row[1]
-        for row in connection.execute(
-            sa.select(songs.c.match_key, sa.func.min(songs.c.id))
-            .where(songs.c.match_key.in_(keys))
-            .group_by(songs.c.match_key)
-        )
-    }
+    """The song of each file: the one that its path had, that of the same match key, or a new one.
+
+    A path keeps its song, and with it its place in playlists, when it is edited. Only where the
+    song has other files, which do not say the same, does the edited file leave it.
+    """
+    by_key = _songs_by_key(connection, {f.song["match_key"] for f in files})
+    others = _files_elsewhere(connection, files)
     result: list[int] = []
     for f in files:
         key = f.song["match_key"]
-        if f.replaces and f.replaces.song_id is not None:
-            song_id = f.replaces.song_id
+        earlier = f.replaces.song_id if f.replaces else None
+        if earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
+            song_id = earlier
+            others[earlier] = 1  # from now on it is this file's, too
             connection.execute(
                 sa.update(songs)
                 .where(songs.c.id == song_id)
@@ -283,37 +368,61 @@ def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int
         elif key and key in by_key:
             song_id = by_key[key]
         else:
-            inserted = connection.execute(sa.insert(songs).values(**f.song))
-            assert inserted.inserted_primary_key is not None
-            song_id = int(inserted.inserted_primary_key[0])
-            if key:
-                by_key[key] = song_id
+            song_id = insert_row(connection, "songs", f.song)
+        if key:
+            by_key.setdefault(key, song_id)
         result.append(song_id)
     _link_artists(connection, sorted(set(result)))
     return result
 
 
+def _songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dict[str, int]:
+    rows = connection.execute(
+        sa.select(songs.c.match_key, sa.func.min(songs.c.id))
+        .where(songs.c.match_key.in_([key for key in keys if key]))
+        .group_by(songs.c.match_key)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
+    """How many current files the songs of edited paths have besides these paths."""
+    edited = [f.replaces for f in files if f.replaces]
+    asset = file_assets.c
+    rows = connection.execute(
+        sa.select(asset.song_id, sa.func.count())
+        .where(
+            asset.song_id.in_({known.song_id for known in edited if known.song_id is not None}),
+            asset.id.not_in([known.file_asset_id for known in edited]),
+            asset.superseded_by_id.is_(None),
+        )
+        .group_by(asset.song_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+_NEW_ARTISTS = """
+SELECT DISTINCT s.artist{more} FROM songs s
+WHERE s.id IN :songs AND s.artist IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM artists a WHERE a.name = s.artist)
+"""
+_NEW_LINKS = """
+SELECT MIN(a.id), s.id{more} FROM songs s JOIN artists a ON a.name = s.artist
+WHERE s.id IN :songs AND NOT EXISTS (
+    SELECT 1 FROM artist_songs x
+    WHERE x.song_id = s.id AND x.artist_id IN (SELECT id FROM artists WHERE name = s.artist))
+GROUP BY s.id
+"""
+
+
 def _link_artists(connection: sa.Connection, song_ids: list[int]) -> None:
-    scope = {"songs": song_ids}
-    connection.execute(
-        sa.text(
-            "INSERT INTO artists (name) SELECT DISTINCT s.artist FROM songs s"
-            " WHERE s.id IN :songs AND s.artist IS NOT NULL"
-            " AND NOT EXISTS (SELECT 1 FROM artists a WHERE a.name = s.artist)"
-        ).bindparams(sa.bindparam("songs", expanding=True)),
-        scope,
-    )
-    connection.execute(
-        sa.text(
-            "INSERT INTO artist_songs (artist_id, song_id)"
-            " SELECT MIN(a.id), s.id FROM songs s JOIN artists a ON a.name = s.artist"
-            " WHERE s.id IN :songs AND NOT EXISTS (SELECT 1 FROM artist_songs x"
-            "   WHERE x.song_id = s.id AND x.artist_id IN"
-            "     (SELECT id FROM artists WHERE name = s.artist))"
-            " GROUP BY s.id"
-        ).bindparams(sa.bindparam("songs", expanding=True)),
-        scope,
-    )
+    for table, columns, select in (
+        ("artists", ["name"], _NEW_ARTISTS),
+        ("artist_songs", ["artist_id", "song_id"], _NEW_LINKS),
+    ):
+        statement = sa.text(insert_sql(connection, table, columns, select))
+        songs_bind: sa.BindParameter[object] = sa.bindparam("songs", expanding=True)
+        connection.execute(statement.bindparams(songs_bind), {"songs": song_ids})
 
 
 def _insert_assets(
@@ -331,10 +440,7 @@ def _insert_assets(
         }
         for f, song_id, key in zip(files, song_ids, keys, strict=True)
     ]
-    returned = connection.scalars(
-        sa.insert(file_assets).returning(file_assets.c.id, sort_by_parameter_order=True), rows
-    )
-    return [int(i) for i in returned]
+    return [insert_row(connection, "file_assets", row) for row in rows]
 
 
 def _object_keys(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> list[str]:
@@ -349,16 +455,34 @@ def _object_keys(connection: sa.Connection, root: str, files: Sequence[FileFacts
             )
         )
     }
-    folds = [fold(object_key(root, f.path, lambda _: False)) for f in files]
-    taken = set(
-        connection.scalars(
-            sa.select(asset.object_key_fold).where(asset.object_key_fold.in_(folds)).distinct()
-        )
-    )
-    result = []
-    for f in files:
-        key = kept.get(f.replaces.file_asset_id) if f.replaces else None
-        key = key or object_key(root, f.path, taken.__contains__)
+    unkeyed = [f.path for f in files if not f.replaces or f.replaces.file_asset_id not in kept]
+    free = iter(_free_keys(connection, root, unkeyed))
+    return [
+        kept[f.replaces.file_asset_id]
+        if f.replaces and f.replaces.file_asset_id in kept
+        else next(free)
+        for f in files
+    ]
+
+
+def _free_keys(connection: sa.Connection, root: str, paths: Sequence[str]) -> list[str]:
+    """A key for each of these paths that no other path has."""
+    fold_column = file_assets.c.object_key_fold
+    asked = {fold(object_key(root, path, lambda _: False)) for path in paths}
+    taken = set(connection.scalars(sa.select(fold_column).where(fold_column.in_(asked)).distinct()))
+
+    def is_taken(candidate: str) -> bool:
+        if candidate in taken:
+            return True
+        if candidate in asked:
+            return False
+        # A key with a suffix, which few need: somebody may have a file of that very name.
+        found = connection.execute(sa.select(fold_column).where(fold_column == candidate).limit(1))
+        return found.first() is not None
+
+    keys = []
+    for path in paths:
+        key = object_key(root, path, is_taken)
         taken.add(fold(key))
-        result.append(key)
-    return result
+        keys.append(key)
+    return keys

@@ -11,32 +11,41 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog.foreign_columns import insert_sql
+
+_COLUMNS = (
+    "song_id",
+    "backend_id",
+    "files_total",
+    "files_present",
+    "bytes_present",
+    "verified_at",
+    "updated_at",
+)
+# Backend by backend in the order of the index on song_id: grouped without sorting, so memory does
+# not grow with the catalog. (Grouped by song first it took 155 MiB at a million files.)
 _REFRESH = """
-INSERT INTO song_backend_presence
-    (song_id, backend_id, files_total, files_present, verified_at, updated_at)
-SELECT song_id, backend_id, COUNT(*), COUNT(place_id), MIN(verified_at), CURRENT_TIMESTAMP
-FROM (
-    SELECT f.song_id, b.id AS backend_id, f.id,
-           MIN(l.id) AS place_id, MIN(l.verified_at) AS verified_at
-    FROM file_assets f
-    CROSS JOIN storage_backends b
-    LEFT JOIN file_locations l
-        ON l.file_asset_id = f.id AND l.backend_id = b.id AND l.status = 'active'
-    WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL
-      AND EXISTS (SELECT 1 FROM file_locations e
-                  WHERE e.file_asset_id = f.id AND e.status = 'active')
-      {scope}
-    GROUP BY f.song_id, b.id, f.id
-) AS files
-WHERE 1 = 1
-GROUP BY song_id, backend_id
+SELECT f.song_id, b.id, COUNT(*), COUNT(l.id),
+       SUM(CASE WHEN l.id IS NULL THEN 0 ELSE COALESCE(f.size_bytes, 0) END),
+       MIN(l.verified_at), CURRENT_TIMESTAMP{{more}}
+FROM storage_backends b
+CROSS JOIN file_assets f
+LEFT JOIN file_locations l ON l.id = (
+    SELECT MIN(x.id) FROM file_locations x
+    WHERE x.file_asset_id = f.id AND x.backend_id = b.id AND x.status = 'active')
+WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL
+  AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND e.status = 'active')
+  {scope}
+GROUP BY b.id, f.song_id
 ON CONFLICT (song_id, backend_id) DO UPDATE SET
     files_total = excluded.files_total,
     files_present = excluded.files_present,
+    bytes_present = excluded.bytes_present,
     verified_at = excluded.verified_at,
     updated_at = excluded.updated_at
 WHERE files_total IS NOT excluded.files_total
    OR files_present IS NOT excluded.files_present
+   OR bytes_present IS NOT excluded.bytes_present
    OR verified_at IS NOT excluded.verified_at
 """
 
@@ -81,6 +90,7 @@ def refresh(
         drop_scope += " AND song_backend_presence.backend_id = :backend"
         values["backend"] = backend_id
     changed = 0
-    for statement in (_REFRESH.format(scope=scope), _DROP_GONE.format(scope=drop_scope)):
+    upsert = insert_sql(connection, "song_backend_presence", _COLUMNS, _REFRESH.format(scope=scope))
+    for statement in (upsert, _DROP_GONE.format(scope=drop_scope)):
         changed += connection.execute(sa.text(statement).bindparams(*binds), values).rowcount
     return changed

@@ -121,6 +121,7 @@ storage_backends = Table(
     Column("backend_type", String, nullable=False),
     Column("container_name", String),
     Column("config", JSON),
+    Column("last_success_at", DateTime),
     _time("created_at"),
     _time("updated_at"),
 )
@@ -161,7 +162,7 @@ file_locations = Table(
     _id(),
     _ref("file_asset_id", "file_assets.id", nullable=False),
     _ref("backend_id", "storage_backends.id", nullable=False),
-    # The bucket; for the local library the root.
+    # The bucket.
     Column("container_name", String),
     Column("locator", String, nullable=False),
     Column("absolute_path", String),
@@ -172,6 +173,10 @@ file_locations = Table(
     # What was seen at that place: the file's stat, or the store's answer.
     Column("size_bytes", BigInteger),
     Column("mtime_ns", BigInteger),
+    # For the local library: what a scan compares. Not `locator`, which an older tool may have
+    # filled in its own way.
+    Column("library_root", String),
+    Column("library_path", String),
     Column("etag", String),
     Column("verified_at", DateTime),
     Column("verified_by", String),
@@ -179,6 +184,13 @@ file_locations = Table(
     _time("updated_at"),
     UniqueConstraint("file_asset_id", "backend_id", "locator"),
     Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
+    Index("ix_file_locations_library", "library_root", "library_path"),
+    Index("ix_file_locations_missing", "backend_id", sqlite_where=text("status = 'missing'")),
+    Index(
+        "ix_file_locations_unmet",
+        "backend_id",
+        sqlite_where=text("library_root IS NULL AND absolute_path IS NOT NULL"),
+    ),
 )
 download_tasks = Table(
     "download_tasks",
@@ -199,10 +211,18 @@ song_backend_presence = Table(
     _ref("backend_id", "storage_backends.id", primary_key=True),
     Column("files_total", Integer),
     Column("files_present", Integer),
+    Column("bytes_present", BigInteger),
     # The oldest verification among the files present: how old the claim is at worst.
     Column("verified_at", DateTime),
     _time("updated_at"),
-    Index("ix_song_backend_presence_backend", "backend_id"),
+    # Covers what `status` sums up.
+    Index(
+        "ix_song_backend_presence_backend",
+        "backend_id",
+        "files_total",
+        "files_present",
+        "bytes_present",
+    ),
 )
 upload_tasks = Table(
     "upload_tasks",
@@ -217,11 +237,13 @@ upload_tasks = Table(
     Column("last_error", Text),
     Column("error_code", String),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # Lower goes first.
+    Column("queue_order", Integer, nullable=False, server_default=text("0")),
     Column("lease_owner", String),
     # Seconds since the epoch.
     Column("lease_expires_at", Float),
     _time("created_at"),
     _time("updated_at"),
     UniqueConstraint("file_asset_id", "target_backend_id", "target_locator"),
-    Index("ix_upload_tasks_queue", "target_backend_id", "status", "id"),
+    Index("ix_upload_tasks_queue", "target_backend_id", "status", "queue_order", "id"),
 )

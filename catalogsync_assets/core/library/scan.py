@@ -15,12 +15,13 @@ from pathlib import Path
 
 from catalogsync_assets.core.catalog import library as rows
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.library import FileFacts, KnownFile
+from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.digests import sha256_of
-from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.errors import ConfigurationError, LibraryError
 from catalogsync_assets.core.library.tags import read_tags
 from catalogsync_assets.core.library.walk import FoundFile, Problem, walk
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
+from catalogsync_assets.core.settings import library_roots
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
@@ -76,18 +77,22 @@ def scan(
     A second scan of an unchanged library opens no file and writes nothing.
 
     Args:
-        roots: absolute paths, none inside another.
+        roots: at least one; see `settings.library_roots`.
         batch_max_files: files in a batch at most.
         batch_max_bytes: bytes in a batch at most, unless a single file is larger.
         allow_empty: accept that a root with known files now holds none at all.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
+        ConfigurationError: a root overlaps another or one scanned before, or its name is not
+            UTF-8.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
             disk that is not mounted looks just so. Other roots are not affected.
     """
     report = ScanReport()
-    for root in roots:
+    folders = library_roots(roots)
+    _require_apart(folders, rows.known_roots(catalog))
+    for root in folders:
         _scan_root(catalog, root, report, allow_empty, progress)
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
@@ -96,9 +101,23 @@ def scan(
     return report
 
 
+def _require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
+    """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
+    for root in roots:
+        for other in (Path(k) for k in known if Path(k) not in roots):
+            here, there = root.resolve(), other.resolve()
+            if here.is_relative_to(there) or there.is_relative_to(here):
+                raise ConfigurationError(
+                    f"library root {root} overlaps {other}, which the catalog knows:"
+                    " the files in both would be cataloged, and uploaded, a second time",
+                    hint=f"scan {other} as before",
+                )
+
+
 def _scan_root(
     catalog: Catalog, root: Path, report: ScanReport, allow_empty: bool, progress: Progress
 ) -> None:
+    rows.meet_rows_of_other_programs(catalog, str(root))
     hidden: list[str] = []
     found_files = _readable(walk(root), hidden, report)
     first = next(found_files, None)
@@ -177,7 +196,7 @@ class _Recorder:
         self._report = report
         self._hidden = hidden
         self._facts: list[FileFacts] = []
-        self._seen: list[tuple[KnownFile, int]] = []
+        self._seen: list[tuple[KnownFile, FoundStat]] = []
         self._gone: list[KnownFile] = []
 
     def new(self, found: FoundFile) -> None:
@@ -190,11 +209,14 @@ class _Recorder:
                 self._report.unchanged += 1
             else:
                 self._report.returned += 1
-                self._see(known, found.mtime_ns)
+                self._see(known, found)
+        elif self._is_first_met(found, known):
+            self._report.unchanged += 1
+            self._see(known, found)
         elif found.size_bytes == known.size_bytes and self._same_content(found, known):
             self._report.unchanged += 1
             self._report.touched += 1
-            self._see(known, found.mtime_ns)
+            self._see(known, found)
         else:
             self._report.changed += 1
             self._read(found, known)
@@ -214,7 +236,7 @@ class _Recorder:
         if self._facts:
             rows.record_files(self._catalog, str(self._root), self._facts)
         if self._seen:
-            rows.mark_seen(self._catalog, self._seen)
+            rows.mark_seen(self._catalog, str(self._root), self._seen)
         if self._gone:
             rows.mark_missing(self._catalog, self._gone)
         self._facts, self._seen, self._gone = [], [], []
@@ -237,8 +259,15 @@ class _Recorder:
         except OSError:
             return False  # reading its tags will report it
 
-    def _see(self, known: KnownFile, mtime_ns: int) -> None:
-        self._seen.append((known, mtime_ns))
+    @staticmethod
+    def _is_first_met(found: FoundFile, known: KnownFile) -> bool:
+        """Whether this is a row of another program that says nothing against the file on disk."""
+        if known.mtime_ns is not None or known.has_key:
+            return False
+        return known.sha256 is None and known.size_bytes in (None, found.size_bytes)
+
+    def _see(self, known: KnownFile, found: FoundFile) -> None:
+        self._seen.append((known, FoundStat(found.size_bytes, found.mtime_ns)))
         if len(self._seen) >= _CHUNK:
             self.flush()
 

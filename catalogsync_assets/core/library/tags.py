@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,9 @@ class Tags:
         if not (self.artist and self.album and self.track_number and self._has_title):
             return None
         parts = (self.artist, self.album, self.disc_number or 1, self.track_number, self.title)
-        return "\x1f".join(str(p).casefold().strip() for p in parts)
+        return "\x1f".join(
+            unicodedata.normalize("NFC", str(part).casefold().strip()) for part in parts
+        )
 
     _has_title: bool = False
 

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
@@ -28,8 +29,7 @@ _FOREIGN_FOLDERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
+class FoundFile(NamedTuple):
     """An audio file below a root: its `/`-separated path there, size in bytes, mtime in ns."""
 
     path: str
@@ -63,57 +63,77 @@ def walk(root: Path) -> Iterator[FoundFile | Problem]:
         LibraryError: the root itself is not a folder that can be read.
     """
     try:
-        top = os.scandir(root)
+        top = _Folder(root, "")
     except OSError as error:
         raise LibraryError(
             f"library root {root} cannot be read: {error.strerror}",
             hint="check the path, its permissions, and that its disk is mounted",
         ) from error
-    with top:
-        yield from _folder(top, "")
-
-
-def _folder(entries: os.ScandirIterator[str], prefix: str) -> Iterator[FoundFile | Problem]:  # type: ignore[name-defined]
-    files: list[tuple[str, os.DirEntry[str]]] = []
-    try:
-        for entry in entries:
-            name = entry.name
-            # A folder sorts as its contents do: with the slash that follows its name.
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if is_folder:
-                if name not in _FOREIGN_FOLDERS and not name.startswith(".Trash"):
-                    files.append((name + "/", entry))
-            elif extension(name) in MEDIA_TYPES and not name.startswith("._"):
-                files.append((name, entry))
-            elif entry.is_symlink() and entry.is_dir():
-                reason = "a link to a folder is not followed; name its target as a root of its own"
-                yield Problem(printable(prefix + name), reason)
-    except OSError as error:
-        yield Problem(printable(prefix) or ".", f"cannot be listed: {error.strerror}", hides=prefix)
-        return
-    files.sort(key=_sort_key)
-    for name, entry in files:
-        path = prefix + name
-        if unusable_because := unusable(path):
-            yield Problem(printable(path), unusable_because)
-        elif name.endswith("/"):
-            yield from _subfolder(entry, path)
-        else:
+    # A stack of folders, not generators within generators: a deep library stays as fast.
+    stack = [top]
+    yield from top.problems
+    while stack:
+        folder = stack[-1]
+        if not folder.entries:
+            stack.pop()
+            continue
+        name, entry = folder.entries.pop()
+        path = folder.prefix + name
+        if reason := unusable(path):
+            yield Problem(printable(path), reason)
+        elif not name.endswith("/"):
             yield _file(entry, path)
+        else:
+            try:
+                inner = _Folder(entry, path)
+            except OSError as error:
+                yield Problem(printable(path), f"cannot be listed: {error.strerror}", hides=path)
+            else:
+                yield from inner.problems
+                stack.append(inner)
 
 
-def _sort_key(item: tuple[str, os.DirEntry[str]]) -> str:
-    return item[0]
+class _Folder:
+    """A folder that is being walked.
+
+    Attributes:
+        prefix: its path below the root with a slash at the end; empty for the root.
+        entries: what is still to be visited, the next one last.
+        problems: what was left out of it.
+    """
+
+    __slots__ = ("entries", "prefix", "problems")
+
+    def __init__(self, folder: Path | os.DirEntry[str], prefix: str) -> None:
+        self.prefix = prefix
+        self.problems: list[Problem] = []
+        self.entries: list[tuple[str, os.DirEntry[str]]] = []
+        with os.scandir(folder) as found:
+            for entry in found:
+                name = entry.name
+                # A folder sorts as its contents do: with the slash that follows its name.
+                if entry.is_dir(follow_symlinks=False):
+                    if name not in _FOREIGN_FOLDERS and not name.startswith(".Trash"):
+                        self.entries.append((name + "/", entry))
+                elif extension(name) in MEDIA_TYPES and not name.startswith("._"):
+                    self.entries.append((name, entry))
+                elif entry.is_symlink() and _leads_to_a_folder(entry):
+                    self.problems.append(Problem(printable(prefix + name), _LINKED_FOLDER))
+        self.entries.sort(key=_name, reverse=True)
 
 
-def _subfolder(entry: os.DirEntry[str], path: str) -> Iterator[FoundFile | Problem]:
+def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        entries = os.scandir(entry.path)
-    except OSError as error:
-        yield Problem(printable(path), f"cannot be listed: {error.strerror}", hides=path)
-        return
-    with entries:
-        yield from _folder(entries, path)
+        return entry.is_dir()
+    except OSError:  # it leads in a circle, or where we may not look
+        return False
+
+
+_LINKED_FOLDER = "a link to a folder is not followed; name its target as a root of its own"
+
+
+def _name(item: tuple[str, os.DirEntry[str]]) -> str:
+    return item[0]
 
 
 def _file(entry: os.DirEntry[str], path: str) -> FoundFile | Problem:

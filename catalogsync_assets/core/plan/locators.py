@@ -30,6 +30,8 @@ def unusable(path: str) -> str | None:
     Args:
         path: as `os.scandir` gave it, with surrogates for bytes that are no UTF-8.
     """
+    if path.isascii() and path.isprintable():
+        return None  # nearly all, and this is asked of every file at every scan
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -55,7 +57,11 @@ def object_key(root: str, path: str, taken: Callable[[str], bool]) -> str:
     if key == plain and not taken(fold(key)):
         return key
     digest = hashlib.sha256(f"{root}\0{path}".encode()).hexdigest()
-    return _fit(key, suffix=f"~{digest[:_SUFFIX_LENGTH]}")
+    for length in range(_SUFFIX_LENGTH, len(digest) + 1):
+        candidate = _fit(plain.replace("\\", "_"), suffix=f"~{digest[:length]}")
+        if not taken(fold(candidate)):
+            break
+    return candidate
 
 
 def fold(key: str) -> str:
@@ -73,7 +79,10 @@ def _fit(key: str, suffix: str = "") -> str:
     )
     name = stem + suffix + extension
     room = MAX_KEY_BYTES - len(name.encode())
-    parent = _cut("/".join(_cut(part, MAX_SEGMENT_BYTES) for part in folders), room - 1).rstrip("/")
+    parts = _cut("/".join(_cut(part, MAX_SEGMENT_BYTES) for part in folders), room - 1).split("/")
+    while parts and parts[-1] in ("", ".", ".."):  # left by the cut
+        parts.pop()
+    parent = "/".join(parts)
     return f"{parent}/{name}" if parent else name
 
 

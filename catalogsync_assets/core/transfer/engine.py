@@ -13,20 +13,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog import uploads
+from catalogsync_assets.core.catalog import results
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.uploads import (
-    EVERYTHING,
-    Failed,
-    Lease,
-    Scope,
-    Uploaded,
-    UploadTask,
-)
+from catalogsync_assets.core.catalog.leases import Lease, UploadTask
+from catalogsync_assets.core.catalog.results import Failed, Uploaded
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.catalog.uploads import count_pending
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     CatalogSyncError,
@@ -36,11 +32,14 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.transfer.sender import Sender, memory_needed
 from catalogsync_assets.core.transfer.source import SourceError
 from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.workers import Workers
 
 _CLAIM = 512
 _FLUSH_ROWS = 256
 _FLUSH_SECONDS = 0.5
 _MAX_LISTED = 1_000
+#: How long a run that was stopped waits for what is on its way.
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ class UploadReport:
         bytes: bytes sent and verified.
         retries: requests that had to be repeated.
         seconds: wall time.
+        retryable: whether a failure among them may pass without anyone acting.
         failures: at most 1,000 of the failed, with reasons.
     """
 
@@ -94,6 +94,7 @@ class UploadReport:
     bytes: int = 0
     retries: int = 0
     seconds: float = 0.0
+    retryable: bool = False
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -177,7 +178,9 @@ class _Run:
         self._outcomes = queue.SimpleQueue()
         self._unrecorded: list[Uploaded | Failed] = []
         self._last_flush = time.monotonic()
+        self._begun: set[int] = set()  # tasks that a worker has taken
         self._silent_in_a_row = 0
+        self._any_arrived = False
         self._abort_cause: CatalogSyncError | None = None
 
     def execute(self) -> UploadReport:
@@ -203,14 +206,14 @@ class _Run:
         return self._report
 
     def _count(self) -> None:
-        files, size = uploads.count_pending(self._catalog, self._backend, self._scope)
+        files, size = count_pending(self._catalog, self._backend, self._scope)
         if self._left_to_claim is not None and files > self._left_to_claim:
             size = size * self._left_to_claim // files  # for the progress bar: an estimate
             files = self._left_to_claim
         self._report.queued, self._report.queued_bytes = files, size
 
     def _loop(self, sender: Sender) -> None:
-        pool = ThreadPoolExecutor(self._limits.workers, thread_name_prefix="upload")
+        pool = Workers(self._limits.workers, "upload")
         try:
             while self._abort_cause is None:
                 self._submit(pool, sender)
@@ -221,16 +224,24 @@ class _Run:
                 self._progress(self._report)
                 self._lease.renew()
         finally:
-            # Also on Ctrl-C and cancellation: what is on its way is finished and recorded, what
-            # is not goes back to the queue.
+            # Also on Ctrl-C and cancellation: what is on its way may finish and is recorded, what
+            # is not, or takes too long, goes back to the queue. (If it then arrives after all, the
+            # next run finds it in place.)
             self._stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            while not self._outcomes.empty():
-                self._note(*self._outcomes.get())
+            pool.close()
+            self._wait_for_the_last()
             self._flush()
             self._lease.release()
 
-    def _submit(self, pool: ThreadPoolExecutor, sender: Sender) -> None:
+    def _wait_for_the_last(self) -> None:
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while self._begun and (left := deadline - time.monotonic()) > 0:
+            try:
+                self._note(*self._outcomes.get(timeout=left))
+            except queue.Empty:
+                return
+
+    def _submit(self, pool: Workers, sender: Sender) -> None:
         """Hand out tasks while there is room; twice as many as workers, so that none waits."""
         while len(self._in_flight) < 2 * self._limits.workers:
             if not self._claimed and not self._claim():
@@ -241,7 +252,7 @@ class _Run:
                 return
             task = self._claimed.popleft()
             self._in_flight[task.id] = need
-            pool.submit(self._work, sender, task)
+            pool.submit(partial(self._work, sender, task))
 
     def _claim(self) -> bool:
         count = _CLAIM if self._left_to_claim is None else min(_CLAIM, self._left_to_claim)
@@ -256,6 +267,7 @@ class _Run:
     def _work(self, sender: Sender, task: UploadTask) -> None:
         """In a worker. Never raises: any outcome must reach the caller's thread."""
         outcome: Uploaded | BaseException
+        self._begun.add(task.id)
         try:
             outcome = sender.send(task)
         except BaseException as error:
@@ -277,8 +289,10 @@ class _Run:
 
     def _note(self, task: UploadTask, outcome: Uploaded | BaseException) -> None:
         self._in_flight.pop(task.id, None)
+        self._begun.discard(task.id)
         if isinstance(outcome, Uploaded):
             self._silent_in_a_row = 0
+            self._any_arrived = True
             self._unrecorded.append(outcome)
             return
         self._judge(outcome)
@@ -290,6 +304,7 @@ class _Run:
                 reason=str(outcome) or type(outcome).__name__,
                 requeue=changed or self._abort_cause is not None,
                 source_changed=changed,
+                retryable=isinstance(outcome, StoreError) and outcome.retryable,
             )
         )
 
@@ -302,7 +317,7 @@ class _Run:
         elif isinstance(error, StoreError) and error.fatal:
             # Denied for one key after others were accepted: a rule about that key.
             one_key = isinstance(error, AccessRefusedError) and error.code == "AccessDenied"
-            if not (one_key and self._report.succeeded):
+            if not (one_key and self._any_arrived):
                 self._abort_cause = self._abort_cause or error
         elif isinstance(error, CatalogSyncError) and not isinstance(
             error, SourceError | StoreError
@@ -314,7 +329,7 @@ class _Run:
         self._last_flush = time.monotonic()
         if not self._unrecorded:
             return
-        uploads.record(self._catalog, self._backend, self._lease.owner, self._unrecorded)
+        results.record(self._catalog, self._backend, self._lease.owner, self._unrecorded)
         for result in self._unrecorded:
             self._tally(result)
         self._unrecorded = []
@@ -327,5 +342,6 @@ class _Run:
             report.bytes += 0 if result.adopted else result.task.size_bytes
         elif not result.requeue or result.source_changed:
             report.failed += 1
+            report.retryable |= result.retryable
             if len(report.failures) < _MAX_LISTED:
                 report.failures.append(Failure(result.task.path, result.code, result.reason))

@@ -10,13 +10,15 @@ import hashlib
 import math
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from catalogsync_assets.core.catalog.uploads import UploadTask
+from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import KeyRefusedError, StoreError
 from catalogsync_assets.core.transfer.source import Source
-from catalogsync_assets.core.transfer.stores import StoreClient, part_checksum
+from catalogsync_assets.core.transfer.stores import MARK, StoreClient, StoredObject, part_checksum
+from catalogsync_assets.core.transfer.workers import Workers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -56,6 +58,7 @@ def put_in_parts(
     task: UploadTask,
     *,
     media_type: str,
+    mark: str,
     replacing: str | None,
     retry: Callable[[Callable[[], Any]], Any],
 ) -> tuple[str, str, str]:
@@ -84,6 +87,7 @@ def put_in_parts(
             client.s3.create_multipart_upload,
             ContentType=media_type,
             ChecksumAlgorithm="SHA256",
+            Metadata={MARK: mark},
             **target,
         )
     )
@@ -92,19 +96,42 @@ def put_in_parts(
         with Source(task) as source:
             parts = _send_parts(client, source, task, target, retry)
             sha256 = source.finish()
-        condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
+        retry(lambda: _complete(client, task, target, parts, replacing))
+    except BaseException:
+        _abort(client, target)
+        raise
+    etag, how = retry(lambda: _verify(client, task, sha256, parts))
+    return sha256, etag, how
+
+
+def _complete(
+    client: StoreClient,
+    task: UploadTask,
+    target: dict[str, Any],
+    parts: list[CompletedPartTypeDef],
+    replacing: str | None,
+) -> None:
+    """Make the parts an object. May be called again when the answer was lost."""
+    condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
+    try:
         _call(
             client,
-            key,
+            task.locator,
             client.s3.complete_multipart_upload,
             MultipartUpload={"Parts": parts},
             **condition,
             **target,
         )
-    except BaseException:
-        _abort(client, target)
-        raise
-    return sha256, *_verify(client, task, sha256, parts)
+    except StoreError as error:
+        # The store may have done it at the try before: then the upload is gone, and what stands
+        # in the way is the very object.
+        if error.retryable or not _is_made_of(client.head(task.locator), parts):
+            raise
+
+
+def _is_made_of(found: StoredObject | None, parts: list[CompletedPartTypeDef]) -> bool:
+    digests = [base64.b64decode(part["ChecksumSHA256"]) for part in parts]
+    return found is not None and found.composite_sha256 == composite(digests)
 
 
 def _send_parts(
@@ -131,12 +158,17 @@ def _send_parts(
 
     done: list[CompletedPartTypeDef] = []
     waiting: deque[Future[CompletedPartTypeDef]] = deque()
-    with ThreadPoolExecutor(PARTS_IN_FLIGHT) as pool:
+    pool = Workers(PARTS_IN_FLIGHT, "part")
+    try:
         for number, content in enumerate(source.parts(part_bytes(task.size_bytes)), start=1):
             if len(waiting) == PARTS_IN_FLIGHT:
                 done.append(waiting.popleft().result())
-            waiting.append(pool.submit(send, number, content))
+            waiting.append(pool.submit(partial(send, number, content)))
         done.extend(future.result() for future in waiting)
+    finally:
+        # Before the upload is aborted: a part that arrives later would be kept, and paid for.
+        pool.close()
+        wait(waiting)
     return done
 
 
@@ -145,8 +177,7 @@ def _verify(
 ) -> tuple[str, str]:
     found = client.head(task.locator)
     if found is not None and found.size_bytes == task.size_bytes:
-        digests = [base64.b64decode(part["ChecksumSHA256"]) for part in parts]
-        if found.composite_sha256 == composite(digests):
+        if _is_made_of(found, parts):
             return found.etag, "server-digest"
         if client.holds(task.locator, found, sha256=sha256, size_bytes=task.size_bytes):
             return found.etag, "read"

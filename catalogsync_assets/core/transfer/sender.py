@@ -20,9 +20,11 @@ from typing import TypeVar
 
 import tenacity
 
+from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.uploads import Uploaded, UploadTask, withdraw_claims_at
-from catalogsync_assets.core.digests import as_s3_header, sha256_of
+from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.results import Uploaded, withdraw_claims_at
+from catalogsync_assets.core.digests import as_s3_header
 from catalogsync_assets.core.errors import (
     ConflictError,
     KeyRefusedError,
@@ -49,6 +51,14 @@ def memory_needed(task: UploadTask) -> int:
     return task.size_bytes
 
 
+def _sha256_of(task: UploadTask) -> str:
+    """The digest of a large file that is read only to be compared."""
+    with Source(task) as source:
+        for _ in source.parts(multipart.PART_BYTES):
+            pass
+        return source.finish()
+
+
 class Sender:
     """Sends files to one backend. Thread-safe.
 
@@ -72,6 +82,7 @@ class Sender:
         self._attempts = attempts
         self._lock = threading.Lock()
         self.retries = 0
+        self._catalog_id = catalog_id(catalog)
         # Whether the store gives back the SHA-256 that was sent with a put. One that does has
         # checked it; until the first object has told, nothing is assumed.
         self._keeps_digests: bool | None = None
@@ -98,31 +109,38 @@ class Sender:
 
         def once() -> Uploaded:
             nonlocal sent_before
-            replacing: str | None = None
+            found = None
             # A look first costs a request, so only where we expect something, or where the
             # store is not known to honour the condition.
             if task.known_sha256 or not self._keeps_digests:
                 found = self._client.head(task.locator)
+            while True:
+                replacing: str | None = None
                 if found is not None:
                     replacing = self._may_replace(task, found, sha256)
                     if replacing is None:
                         return self._in_place(task, found, sha256, sent=sent_before)
-            try:
-                sent_before = True
-                etag = self._client.put(
-                    task.locator,
-                    content,
-                    media_type=media_type(task.path),
-                    sha256=sha256,
-                    replacing=replacing,
-                )
-            except ConflictError:
-                # Perhaps our own try before, whose answer was lost.
-                found = self._client.head(task.locator)
-                if found is None or not self._is(task, found, sha256):
+                try:
+                    etag = self._client.put(
+                        task.locator,
+                        content,
+                        media_type=media_type(task.path),
+                        sha256=sha256,
+                        mark=self._mark(task.file_asset_id),
+                        replacing=replacing,
+                    )
+                except ConflictError as error:
+                    # Something is there: a file that we did not expect, or our own try before,
+                    # whose answer was lost.
+                    found = self._client.head(task.locator)
+                    if found is None or replacing is not None:
+                        raise self._unsettled(task) from error
+                    continue
+                except StoreUnavailableError:
+                    sent_before = True
                     raise
-                return self._in_place(task, found, sha256, sent=replacing is not None)
-            return Uploaded(task, sha256, etag, self._verify(task, etag, content, sha256), False)
+                how = self._verify(task, etag, content, sha256)
+                return Uploaded(task, sha256, etag, how, adopted=False)
 
         return self._retry(once)
 
@@ -130,22 +148,23 @@ class Sender:
         found = self._retry(lambda: self._client.head(task.locator))
         replacing: str | None = None
         if found is not None:
-            try:
-                sha256 = task.sha256 or sha256_of(task.path)
-            except OSError:
-                with Source(task):  # says what is wrong with the file
-                    raise
-            replacing = self._may_replace(task, found, sha256)
+            known = task.sha256 or _sha256_of(task)
+            replacing = self._retry(lambda: self._may_replace(task, found, known))
             if replacing is None:
-                return self._in_place(task, found, sha256, sent=False)
+                return self._in_place(task, found, known, sent=False)
         sha256, etag, verified_by = multipart.put_in_parts(
             self._client,
             task,
             media_type=media_type(task.path),
+            mark=self._mark(task.file_asset_id),
             replacing=replacing,
             retry=self._retry,
         )
         return Uploaded(task, sha256, etag, verified_by, adopted=False)
+
+    def _mark(self, file_asset_id: int) -> str:
+        """What an object of ours carries: which catalog put it, for which file asset."""
+        return f"{self._catalog_id}/{file_asset_id}"
 
     def _may_replace(self, task: UploadTask, found: StoredObject, sha256: str) -> str | None:
         """The ETag of an earlier content of ours, with the claim to it withdrawn.
@@ -170,6 +189,8 @@ class Sender:
         return self._client.holds(task.locator, found, sha256=sha256, size_bytes=task.size_bytes)
 
     def _is_ours(self, task: UploadTask, found: StoredObject) -> bool:
+        if found.put_for in {self._mark(earlier) for earlier in task.earlier_ids}:
+            return True
         if not task.known_sha256:
             return False
         if found.sha256 is not None:
@@ -204,6 +225,13 @@ class Sender:
         if self._client.sha256_of(task.locator) != sha256:
             raise self._corrupted(task)
         return "read"
+
+    def _unsettled(self, task: UploadTask) -> StoreError:
+        return StoreUnavailableError(
+            f"backend {self._backend.name!r}: what is stored under {task.locator!r} keeps changing",
+            code="Unsettled",
+            hint="is another program writing there?",
+        )
 
     def _corrupted(self, task: UploadTask) -> StoreError:
         return KeyRefusedError(

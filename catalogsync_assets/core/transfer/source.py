@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from catalogsync_assets.core.catalog.uploads import UploadTask
+from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import CatalogSyncError
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Seconds. A put of 64 MiB must fit at the slowest uplink worth supporting (about 2 Mbit/s).
 REQUEST_TIMEOUT = 300
 CONNECT_TIMEOUT = 10
+#: The user metadata that says for which file asset of which catalog an object was put.
+MARK = "catalogsync-file"
 _PROBE_KEY = ".catalogsync-probe"
 _READ_CHUNK = 4 * 1024 * 1024
 
@@ -44,6 +46,7 @@ class StoredObject:
         size_bytes: its length.
         etag: as the store wrote it, with quotes.
         sha256: base64 as in the header, of the whole object; None if the store keeps none.
+        put_for: the mark that we left in its user metadata; see `StoreClient.put`.
         composite_sha256: the same of a multipart object's part digests, with `-N`; or None.
     """
 
@@ -51,6 +54,7 @@ class StoredObject:
     etag: str
     sha256: str | None
     composite_sha256: str | None
+    put_for: str | None = None
 
 
 def credential_variables(backend: ObjectBackend) -> tuple[str, str, str]:
@@ -232,7 +236,14 @@ class StoreClient:
                 raise found from error
 
     def put(
-        self, key: str, content: bytes, *, media_type: str, sha256: str, replacing: str | None
+        self,
+        key: str,
+        content: bytes,
+        *,
+        media_type: str,
+        sha256: str,
+        mark: str,
+        replacing: str | None,
     ) -> str | None:
         """Store an object in one request, with its SHA-256 for the server to check.
 
@@ -241,6 +252,7 @@ class StoreClient:
             content: at most 5 GiB, as S3 has it; the engine sends at most 64 MiB this way.
             media_type: its Content-Type.
             sha256: in hex; also kept as user metadata, which every store can give back.
+            mark: kept as user metadata, to know an object of ours by whose row was lost.
             replacing: the ETag of the object that may be replaced; None to store only where
                 nothing is.
 
@@ -255,7 +267,7 @@ class StoreClient:
                 self._store,
                 key,
                 content,
-                attributes={"Content-Type": media_type, "sha256": sha256},
+                attributes={"Content-Type": media_type, "sha256": sha256, MARK: mark},
                 mode="create" if replacing is None else {"e_tag": replacing},
                 use_multipart=False,
             )
@@ -280,6 +292,7 @@ class StoreClient:
             etag=answer["ETag"],
             sha256=None if composite else checksum,
             composite_sha256=composite,
+            put_for=answer["Metadata"].get(MARK),
         )
 
     def sha256_of(self, key: str) -> str:

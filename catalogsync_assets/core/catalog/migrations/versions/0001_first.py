@@ -9,6 +9,8 @@ Revises:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -57,20 +59,42 @@ def _ensure_table(table: str, *items: sa.schema.SchemaItem) -> None:
 def _add_column(table: str, column: sa.Column[object]) -> None:
     """ALTER TABLE ADD COLUMN as SQLite allows it on a table with rows.
 
-    It refuses a default that is not constant (CURRENT_TIMESTAMP), NOT NULL without a default, and
-    a UNIQUE; such a column is added bare.
+    It refuses a default that is not constant (CURRENT_TIMESTAMP), and NOT NULL, UNIQUE or a key
+    without a default; such a column is added bare. Written out, as Alembic would add a foreign key
+    in a second statement, which SQLite has not.
     """
+    bind = op.get_bind()
+    parts = [column.name, column.type.compile(bind.dialect)]
     default = column.server_default
-    constant = isinstance(default, sa.DefaultClause) and "CURRENT" not in str(default.arg)
-    column.nullable = column.nullable or not constant
-    if not constant:
-        column.server_default = None
-    column.unique = None
-    op.add_column(table, column)
+    if isinstance(default, sa.DefaultClause) and "CURRENT" not in str(default.arg):
+        parts += ["NOT NULL"] if not column.nullable else []
+        parts += ["DEFAULT", str(default.arg)]
+    for key in column.foreign_keys:
+        target, _, target_column = key.target_fullname.partition(".")
+        parts.append(f"REFERENCES {target} ({target_column})")
+    op.execute(f"ALTER TABLE {table} ADD COLUMN {' '.join(parts)}")
 
 
-def _ensure_index(name: str, table: str, columns: list[str]) -> None:
-    op.create_index(name, table, columns, if_not_exists=True)
+def _borrow(table: str, column: str, other: str) -> None:
+    """Fill a column that we have added from one that says the same under another name."""
+    there = {c["name"] for c in sa.inspect(op.get_bind()).get_columns(table)}
+    if other in there:
+        op.execute(f"UPDATE {table} SET {column} = {other} WHERE {column} IS NULL")
+
+
+def _ensure_index(name: str, table: str, columns: list[str], where: str | None = None) -> None:
+    condition = None if where is None else sa.text(where)
+    op.create_index(name, table, columns, if_not_exists=True, sqlite_where=condition)
+
+
+def _ensure_unique(table: str, columns: list[str]) -> None:
+    """Make sure that rows can be told apart by these columns, on which our upserts rely."""
+    inspector = sa.inspect(op.get_bind())
+    keys: list[Sequence[str | None]] = [inspector.get_pk_constraint(table)["constrained_columns"]]
+    keys += [unique["column_names"] for unique in inspector.get_unique_constraints(table)]
+    keys += [index["column_names"] for index in inspector.get_indexes(table) if index["unique"]]
+    if not any(sorted(c for c in key if c) == sorted(columns) for key in keys):
+        op.create_index(f"uq_{table}", table, columns, unique=True)
 
 
 def upgrade() -> None:
@@ -116,6 +140,7 @@ def upgrade() -> None:
         sa.Column("backend_type", sa.String, nullable=False),
         sa.Column("container_name", sa.String),
         sa.Column("config", sa.JSON),
+        sa.Column("last_success_at", sa.DateTime),
         _time("created_at"),
         _time("updated_at"),
     )
@@ -156,6 +181,8 @@ def upgrade() -> None:
         sa.Column("is_primary", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("size_bytes", sa.BigInteger),
         sa.Column("mtime_ns", sa.BigInteger),
+        sa.Column("library_root", sa.String),
+        sa.Column("library_path", sa.String),
         sa.Column("etag", sa.String),
         sa.Column("verified_at", sa.DateTime),
         sa.Column("verified_by", sa.String),
@@ -180,6 +207,7 @@ def upgrade() -> None:
         _ref("backend_id", "storage_backends.id", primary_key=True),
         sa.Column("files_total", sa.Integer),
         sa.Column("files_present", sa.Integer),
+        sa.Column("bytes_present", sa.BigInteger),
         sa.Column("verified_at", sa.DateTime),
         _time("updated_at"),
     )
@@ -195,12 +223,16 @@ def upgrade() -> None:
         sa.Column("last_error", sa.Text),
         sa.Column("error_code", sa.String),
         sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("queue_order", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("lease_owner", sa.String),
         sa.Column("lease_expires_at", sa.Float),
         _time("created_at"),
         _time("updated_at"),
         sa.UniqueConstraint("file_asset_id", "target_backend_id", "target_locator"),
     )
+    _borrow("songs", "title", "name")
+    for table in ("playlists", "artists", "playlist_pools", "artist_pools"):
+        _borrow(table, "name", "title")
     for name, table, columns in (
         ("ix_artists_name", "artists", ["name"]),
         ("ix_songs_match_key", "songs", ["match_key"]),
@@ -209,7 +241,29 @@ def upgrade() -> None:
         ("ix_file_assets_batch", "file_assets", ["batch_id", "id"]),
         ("ix_file_assets_key_fold", "file_assets", ["object_key_fold"]),
         ("ix_file_locations_place", "file_locations", ["backend_id", "container_name", "locator"]),
-        ("ix_song_backend_presence_backend", "song_backend_presence", ["backend_id"]),
-        ("ix_upload_tasks_queue", "upload_tasks", ["target_backend_id", "status", "id"]),
+        ("ix_file_locations_library", "file_locations", ["library_root", "library_path"]),
+        (
+            "ix_song_backend_presence_backend",
+            "song_backend_presence",
+            ["backend_id", "files_total", "files_present", "bytes_present"],
+        ),
+        (
+            "ix_upload_tasks_queue",
+            "upload_tasks",
+            ["target_backend_id", "status", "queue_order", "id"],
+        ),
     ):
         _ensure_index(name, table, columns)
+    _ensure_index(
+        "ix_file_locations_missing", "file_locations", ["backend_id"], "status = 'missing'"
+    )
+    _ensure_index(
+        "ix_file_locations_unmet",
+        "file_locations",
+        ["backend_id"],
+        "library_root IS NULL AND absolute_path IS NOT NULL",
+    )
+    _ensure_unique("storage_backends", ["name"])
+    _ensure_unique("file_locations", ["file_asset_id", "backend_id", "locator"])
+    _ensure_unique("upload_tasks", ["file_asset_id", "target_backend_id", "target_locator"])
+    _ensure_unique("song_backend_presence", ["song_id", "backend_id"])

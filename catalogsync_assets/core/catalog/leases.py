@@ -1,0 +1,228 @@
+"""Who works on which upload task: claims that expire.
+
+A claim is a short transaction. Its owner renews it while it lives; the claims of one that died are
+taken over, at once on the same machine, after `LEASE_SECONDS` elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import psutil
+import sqlalchemy as sa
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.catalog.uploads import FROM_QUEUE
+
+#: Seconds after which a claim that nobody renewed may be taken over.
+LEASE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class UploadTask:
+    """A claimed task with all that is needed to carry it out.
+
+    Attributes:
+        path: absolute path of the source.
+        size_bytes, mtime_ns: the source as the last scan saw it.
+        sha256: the content's digest in hex, or None before it is first read.
+        object_key_fold: of the file, as `plan.locators.fold` makes it.
+        earlier_ids: file assets that were earlier contents of the same file. An object that we
+            put for one of them may be replaced, too, though a kill kept its digest from us.
+        known_sha256: digests of every content that the catalog has had at this very key; only
+            one of those may be replaced there.
+    """
+
+    id: int
+    file_asset_id: int
+    song_id: int | None
+    source_location_id: int
+    path: str
+    size_bytes: int
+    mtime_ns: int | None
+    sha256: str | None
+    locator: str
+    object_key_fold: str | None = None
+    known_sha256: frozenset[str] = frozenset()
+    earlier_ids: frozenset[int] = frozenset()
+
+
+_TAKE_OVER = sa.text(
+    "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL"
+    " WHERE target_backend_id = :backend AND status = 'running' AND lease_owner IS :owner"
+    " AND (:dead OR lease_expires_at IS NULL OR lease_expires_at < :now)"
+)
+
+
+class Lease:
+    """The claims of one run of one process.
+
+    Its owner string names host, process and start, so that another run on the same host sees at
+    once when the process is gone, and need not wait for the lease to expire.
+    """
+
+    def __init__(self, catalog: Catalog, backend: ObjectBackend) -> None:
+        self._catalog = catalog
+        self._backend = backend
+        process = psutil.Process()
+        self.owner = "|".join(
+            (
+                socket.gethostname(),
+                str(process.pid),
+                f"{process.create_time():.2f}",
+                secrets.token_hex(4),
+            )
+        )
+        self._renewed = time.monotonic()
+
+    def take_over_abandoned(self) -> int:
+        """Make tasks pending again whose owner has died or let the lease expire."""
+        with self._catalog.read() as connection:
+            owners = connection.execute(
+                sa.text(
+                    "SELECT lease_owner, MIN(COALESCE(lease_expires_at, 0)) FROM upload_tasks"
+                    " WHERE target_backend_id = :backend AND status = 'running'"
+                    " GROUP BY lease_owner"
+                ),
+                {"backend": self._backend.id},
+            ).all()
+        now = time.time()
+        gone = [
+            # An owner that is alive may have renewed by the time we write.
+            {"backend": self._backend.id, "owner": o, "now": now, "dead": _is_dead(o)}
+            for o, expiry in owners
+            if expiry < now or _is_dead(o)
+        ]
+        if not gone:
+            return 0
+        with self._catalog.transaction() as connection:
+            return connection.execute(_TAKE_OVER, gone).rowcount
+
+    def claim(self, scope: Scope, limit: int) -> list[UploadTask]:
+        """Lease up to `limit` pending tasks, oldest first. No two leases ever hold the same one."""
+        clauses, values = scope.sql()
+        statement = (
+            "SELECT t.id, f.id, f.song_id, s.id, COALESCE(s.absolute_path, s.locator),"
+            " COALESCE(s.size_bytes, f.size_bytes, 0), s.mtime_ns, f.sha256, t.target_locator,"
+            " f.object_key_fold"
+            + FROM_QUEUE.format(scope=clauses)
+            + " ORDER BY t.queue_order, t.id LIMIT :limit"
+        )
+        values |= {"backend": self._backend.id, "limit": limit}
+        with self._catalog.transaction() as connection:
+            rows = connection.execute(sa.text(statement), values).all()
+            if not rows:
+                return []
+            tasks = [UploadTask(*row) for row in rows]
+            connection.execute(
+                sa.text(
+                    "UPDATE upload_tasks SET status = 'running', lease_owner = :owner,"
+                    " lease_expires_at = :expiry, attempts = attempts + 1,"
+                    " updated_at = CURRENT_TIMESTAMP WHERE id = :id"
+                ),
+                [
+                    {"id": t.id, "owner": self.owner, "expiry": time.time() + LEASE_SECONDS}
+                    for t in tasks
+                ],
+            )
+            known = self._known_contents(connection, [t.locator for t in tasks])
+            earlier = _earlier_contents(connection, [t.object_key_fold for t in tasks])
+        return [
+            replace(
+                t,
+                known_sha256=frozenset(known.get(t.locator, ())),
+                earlier_ids=frozenset(earlier.get(t.object_key_fold or "", ())),
+            )
+            for t in tasks
+        ]
+
+    def _known_contents(
+        self, connection: sa.Connection, locators: list[str]
+    ) -> dict[str, set[str]]:
+        rows = connection.execute(
+            sa.text(
+                "SELECT l.locator, f.sha256 FROM file_locations l"
+                " JOIN file_assets f ON f.id = l.file_asset_id"
+                " WHERE l.backend_id = :backend AND l.container_name = :bucket"
+                " AND l.locator IN :locators AND f.sha256 IS NOT NULL"
+            ).bindparams(sa.bindparam("locators", expanding=True)),
+            {"backend": self._backend.id, "bucket": self._backend.bucket, "locators": locators},
+        )
+        known: dict[str, set[str]] = {}
+        for locator, sha256 in rows:
+            known.setdefault(locator, set()).add(sha256)
+        return known
+
+    def renew(self) -> None:
+        """Put off the expiry of all that is held; does something once a fifth of the lease."""
+        if time.monotonic() - self._renewed < LEASE_SECONDS / 5:
+            return
+        with self._catalog.transaction() as connection:
+            connection.execute(
+                sa.text(
+                    "UPDATE upload_tasks SET lease_expires_at = :expiry"
+                    " WHERE target_backend_id = :backend AND status = 'running'"
+                    " AND lease_owner = :owner"
+                ),
+                {
+                    "expiry": time.time() + LEASE_SECONDS,
+                    "owner": self.owner,
+                    "backend": self._backend.id,
+                },
+            )
+        self._renewed = time.monotonic()
+
+    def release(self) -> None:
+        """Make all that is still held pending again. Idempotent."""
+        with self._catalog.transaction() as connection:
+            connection.execute(
+                sa.text(
+                    "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL,"
+                    " lease_expires_at = NULL WHERE target_backend_id = :backend"
+                    " AND status = 'running' AND lease_owner = :owner"
+                ),
+                {"owner": self.owner, "backend": self._backend.id},
+            )
+
+
+def _earlier_contents(
+    connection: sa.Connection, folds: Sequence[str | None]
+) -> dict[str, set[int]]:
+    """The superseded file assets that share the key of these files."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT object_key_fold, id FROM file_assets"
+            " WHERE object_key_fold IN :folds AND superseded_by_id IS NOT NULL"
+        ).bindparams(sa.bindparam("folds", expanding=True)),
+        {"folds": [fold for fold in folds if fold]},
+    )
+    earlier: dict[str, set[int]] = {}
+    for fold, asset_id in rows:
+        earlier.setdefault(fold, set()).add(asset_id)
+    return earlier
+
+
+def _is_dead(owner: str | None) -> bool:
+    """Whether the owner was a process of this host that no longer runs."""
+    host, _, rest = (owner or "").partition("|")
+    pid, _, rest = rest.partition("|")
+    started = rest.partition("|")[0]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False  # another host's, or not one of ours: only its expiry tells
+    if int(pid) == os.getpid():
+        return started != f"{psutil.Process().create_time():.2f}"
+    try:
+        process = psutil.Process(int(pid))
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return not alive or f"{process.create_time():.2f}" != started
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False

@@ -1,0 +1,158 @@
+"""The asset graph on a Dagster instance, run in this process by its own jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.definitions import build_defs
+from catalogsync_assets.resources import ObjectStoreResource
+
+JOBS = {
+    "downloaded_files": "scan_library",
+    "pending_uploads": "plan_uploads",
+    "remote_locations": "upload_batch",
+    "backend_presence": "refresh_presence",
+}
+
+
+def plain(value: dg.MetadataValue) -> Any:
+    """A figure or a text as it is, a table as the list of its rows."""
+    if isinstance(value, dg.TableMetadataValue):
+        return [record.data for record in value.records]
+    return value.value
+
+
+class Run:
+    """How a run ended.
+
+    Attributes:
+        success: whether it did what it should.
+        metadata: of the one asset that it materialized.
+        text: every event of it, as Dagster keeps them.
+        retries: steps that were tried again.
+        done: keys of the steps that succeeded.
+    """
+
+    def __init__(self, result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> None:
+        self.id = result.run_id
+        self.success = result.success
+        self.tags = result.dagster_run.tags
+        self.events = instance.all_logs(result.run_id)
+        self.text = "\n".join(event.to_json() for event in self.events)
+        self.retries = len(instance.all_logs(result.run_id, dg.DagsterEventType.STEP_UP_FOR_RETRY))
+        self.done = [event.step_key for event in result.get_step_success_events()]
+        self._result = result
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        (event,) = self._result.get_asset_materialization_events()
+        return {name: plain(value) for name, value in event.materialization.metadata.items()}
+
+    @property
+    def failure(self) -> tuple[str, dict[str, Any]]:
+        """What the one step that failed says of it: its description, and its metadata."""
+        assert not self.success
+        (event,) = self._result.get_step_failure_events()
+        said = event.step_failure_data.user_failure_data
+        assert said is not None, event.step_failure_data.error
+        assert said.description is not None
+        return said.description, {name: plain(value) for name, value in said.metadata.items()}
+
+
+class Pipeline:
+    """Materializes assets, one a run, as the UI would."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def run(
+        self,
+        asset: str,
+        partition: str | None = None,
+        *,
+        config: dict[str, Any] | None = None,
+        **limits: int,
+    ) -> Run:
+        stores = ObjectStoreResource(**({"workers": 4, "attempts": 1} | limits))
+        job = build_defs({"object_stores": stores}).resolve_job_def(JOBS[asset])
+        result = job.execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            run_config={"ops": config or {}},
+            raise_on_error=False,
+        )
+        return Run(result, self.instance)
+
+    def scan(self, **config: Any) -> Run:
+        return self.run("downloaded_files", config={"downloaded_files": {"config": config}})
+
+    def plan(self, backend: str = "cloud") -> Run:
+        return self.run("pending_uploads", backend)
+
+    def upload(
+        self,
+        backend: str = "cloud",
+        batch: str | None = None,
+        *,
+        chunks: dict[str, int] | None = None,
+        **limits: int,
+    ) -> Run:
+        """Bring a batch, by default the only one, to a backend."""
+        if batch is None:
+            (batch,) = self.keys("batch")
+        plan = {"plan_batch": {"config": chunks or {}}}
+        return self.run(
+            "remote_locations",
+            f"{backend}|{batch}",
+            config={"remote_locations": {"ops": plan}},
+            **limits,
+        )
+
+    def presence(self, backend: str = "cloud") -> Run:
+        return self.run("backend_presence", backend)
+
+    def keys(self, dimension: str) -> list[str]:
+        """The partitions that Dagster knows."""
+        return sorted(self.instance.get_dynamic_partitions(dimension))
+
+    def cells(self) -> set[str]:
+        """The cells that count as materialized."""
+        return self.instance.get_materialized_partitions(dg.AssetKey("remote_locations"))
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are retried without a wait."""
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0.0)
+
+
+@pytest.fixture
+def pipeline(
+    catalog: Catalog, library: Any, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> Iterator[Pipeline]:
+    """The asset graph for `catalog` and `library`."""
+    monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
+    monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(library.root))
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Pipeline(instance)
+
+
+@pytest.fixture
+def in_place(
+    library: Any, remote: Callable[[ObjectBackend], Any]
+) -> Callable[[ObjectBackend], bool]:
+    """`in_place(backend)`: the store holds the library's files, byte for byte, nothing else."""
+    return lambda backend: remote(backend).contents() == library.contents()
+
+
+@pytest.fixture
+def use_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """`use_library(root)`: the environment names this root instead."""
+    return lambda root: monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(root))

@@ -1,0 +1,418 @@
+"""What a run says and leaves when something is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
+from catalogsync_assets.automation.jobs import upload_job
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.backends import register
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.leases import Lease
+from catalogsync_assets.core.catalog.scope import EVERYTHING
+from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.demo.local_store import LocalStore
+from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+
+Statuses = Callable[[], Counter[str]]
+Remote = Callable[[ObjectBackend], Any]
+WRONG_SECRET = "another-secret-that-nobody-may-see"
+
+
+def upload_job_in_this_process() -> dg.JobDefinition:
+    """The job of the code location, with an executor that needs no further process."""
+    return dg.Definitions(
+        assets=[pending_uploads, remote_locations],
+        jobs=[upload_job],
+        executor=dg.in_process_executor,
+        resources={
+            "catalog": CatalogResource(),
+            "object_stores": ObjectStoreResource(workers=4, attempts=1),
+        },
+    ).resolve_job_def("upload_batch")
+
+
+# --- nothing can be done at all -----------------------------------------------------------------
+
+
+def test_a_missing_library_root_is_named(
+    pipeline: Any, tmp_path: Path, use_library: Callable[[Path], None]
+) -> None:
+    use_library(tmp_path / "absent")
+
+    run = pipeline.scan()
+
+    description, metadata = run.failure
+    assert description.startswith(f"library root {tmp_path / 'absent'} cannot be read")
+    assert metadata["hint"] == "check the path, its permissions, and that its disk is mounted"
+    assert metadata["hint"] in description
+    assert "\n" not in description
+    assert run.retries == 0
+
+
+def test_no_library_root_at_all_is_a_setting_to_make(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CATALOGSYNC_LIBRARY_ROOTS")
+
+    description, metadata = pipeline.scan().failure
+
+    assert description.startswith("no library root is given")
+    assert "CATALOGSYNC_LIBRARY_ROOTS" in metadata["hint"]
+
+
+@pytest.mark.parametrize("asset", ["downloaded_files", "pending_uploads", "backend_presence"])
+def test_a_missing_catalog_is_named_and_not_made(
+    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: str
+) -> None:
+    monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
+    pipeline.instance.add_dynamic_partitions("backend", ["cloud"])
+
+    run = pipeline.run(asset, None if asset == "downloaded_files" else "cloud")
+
+    description, metadata = run.failure
+    assert description.startswith(f"there is no catalog at {tmp_path / 'absent.db'}")
+    assert "catalogsync init" in metadata["hint"]
+    assert not (tmp_path / "absent.db").exists()
+    assert run.retries == 0
+
+
+def test_a_catalog_that_is_no_database_is_named_and_left_as_it_is(
+    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("not a database")
+    monkeypatch.setenv("CATALOGSYNC_DB", str(other))
+
+    description, _ = pipeline.scan().failure
+
+    assert description.startswith(f"{other} is not an SQLite database")
+    assert other.read_text() == "not a database"
+
+
+class Case(NamedTuple):
+    """A way in which a store refuses everything, and what is said of it."""
+
+    cause: Callable[..., None]
+    said: str
+    hint: str
+    retries: int
+
+
+def _wrong_secret(**_: Any) -> None:
+    os.environ["CLOUD_SECRET_ACCESS_KEY"] = WRONG_SECRET
+
+
+def _no_credentials(**_: Any) -> None:
+    del os.environ["CLOUD_SECRET_ACCESS_KEY"], os.environ["CLOUD_ACCESS_KEY_ID"]
+
+
+def _missing_bucket(*, catalog: Catalog, cloud: ObjectBackend, **_: Any) -> None:
+    register(catalog, replace(cloud, bucket="absent"))
+
+
+def _server_down(*, catalog: Catalog, cloud: ObjectBackend, endpoint: str) -> None:
+    register(catalog, replace(cloud, endpoint=endpoint))
+
+
+CASES = {
+    "wrong-secret": Case(
+        _wrong_secret,
+        "backend 'cloud': the secret does not fit the access key (SignatureDoesNotMatch)",
+        "check CLOUD_ACCESS_KEY_ID/_SECRET_ACCESS_KEY",
+        0,
+    ),
+    "no-credentials": Case(
+        _no_credentials,
+        "backend 'cloud' has no credentials",
+        "set CLOUD_ACCESS_KEY_ID and CLOUD_SECRET_ACCESS_KEY in the environment",
+        0,
+    ),
+    "missing-bucket": Case(
+        _missing_bucket, "backend 'cloud': there is no bucket 'absent' at", "make the bucket", 0
+    ),
+    "server-down": Case(
+        _server_down, "backend 'cloud': no answer from", "is the server running", 3
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_store_that_refuses_everything_fails_the_cell_and_keeps_the_queue(
+    pipeline: Any,
+    catalog: Catalog,
+    cloud: ObjectBackend,
+    library: Any,
+    statuses: Statuses,
+    store: LocalStore,
+    unused_endpoint: str,
+    remote: Remote,
+    in_place: Callable[[ObjectBackend], bool],
+    bucket_is_missing: Callable[[str], bool],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    case = CASES[name]
+    library.fill(3)
+    pipeline.scan()
+    with monkeypatch.context() as patch:
+        for variable in ("CLOUD_SECRET_ACCESS_KEY", "CLOUD_ACCESS_KEY_ID"):
+            patch.setenv(variable, os.environ[variable])  # put back in the end
+        case.cause(catalog=catalog, cloud=cloud, endpoint=unused_endpoint)
+
+        run = pipeline.upload()
+
+    description, metadata = run.failure
+    assert description.startswith(case.said)
+    assert metadata["hint"].startswith(case.hint)
+    assert metadata["hint"] in description
+    assert "\n" not in description
+    assert run.retries == case.retries
+    printed = "".join(capfd.readouterr())
+    for secret in (store.secret_access_key, WRONG_SECRET):
+        assert secret not in run.text
+        assert secret not in printed
+    assert pipeline.cells() == set()
+    assert statuses() == {"pending": 3}
+    assert remote(cloud).keys() == []
+    assert bucket_is_missing("absent")
+
+    # Once that is put right, the same cell goes through.
+    register(catalog, cloud)
+    assert pipeline.upload().metadata["uploaded"] == 3
+    assert in_place(cloud)
+
+
+def test_a_step_whose_store_comes_back_goes_on_where_it_stopped(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    refused: Callable[..., Any],
+    library: Any,
+    in_place: Callable[[ObjectBackend], bool],
+) -> None:
+    cloud = backend("cloud", endpoint=proxy.endpoint)
+    library.fill(5)
+    pipeline.scan()
+    stored: Counter[str] = Counter()
+
+    def break_down_after_two(request: Any) -> Any:
+        if request.method != "PUT":
+            return None
+        if stored.total() == 2 and not broken:
+            broken.append(request.key)
+            return refused(503)
+        stored[request.key] += 1
+        return None
+
+    broken: list[str] = []
+    proxy.before.append(break_down_after_two)
+
+    run = pipeline.upload(workers=1)
+
+    assert run.success
+    assert (run.retries, len(broken)) == (1, 1)
+    assert set(stored.values()) == {1}
+    assert in_place(cloud)
+
+
+# --- single files fail --------------------------------------------------------------------------
+
+
+def test_a_cell_with_a_failed_file_is_not_materialized_but_all_others_are_uploaded(
+    pipeline: Any,
+    cloud: ObjectBackend,
+    library: Any,
+    remote: Remote,
+    catalog: Catalog,
+    rows: Callable[..., list[Any]],
+    statuses: Statuses,
+) -> None:
+    library.fill(5)
+    remote(cloud).put("album/0002.mp3", b"foreign")
+    pipeline.scan()
+
+    description, metadata = pipeline.upload().failure
+
+    assert description.startswith("1 of ")
+    assert "another object is stored under" in description
+    (failure,) = metadata["failures"]
+    assert failure["file"] == str(library.root / "album" / "0002.mp3")
+    assert failure["code"] == "Conflict"
+    assert "nothing was overwritten" in failure["reason"]
+    assert pipeline.cells() == set()
+    assert statuses() == {"succeeded": 4, "failed": 1}
+    here = f"SELECT COUNT(*) FROM file_locations WHERE backend_id = {cloud.id}"
+    assert rows(catalog, here + " AND status = 'active'") == [4]
+    assert remote(cloud).contents() == {**library.contents(), "album/0002.mp3": b"foreign"}
+
+
+def test_the_failure_of_a_cell_counts_all_files_of_the_step(
+    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
+) -> None:
+    library.fill(5)
+    remote(cloud).put("album/0002.mp3", b"foreign")
+    pipeline.scan()
+
+    description, metadata = pipeline.upload().failure
+
+    assert description.startswith("1 of 5 files could not be uploaded")
+    assert (metadata["failed"], metadata["uploaded"]) == (1, 4)
+
+
+def test_a_conflict_is_for_a_person_and_not_tried_again(
+    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
+) -> None:
+    library.fill(2)
+    remote(cloud).put("album/0001.mp3", b"foreign")
+    pipeline.scan()
+
+    run = pipeline.upload()
+
+    assert not run.success
+    assert run.retries == 0
+
+
+def test_a_file_that_failed_for_a_passing_reason_is_tried_again_by_the_step(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    refused: Callable[..., Any],
+    library: Any,
+    in_place: Callable[[ObjectBackend], bool],
+) -> None:
+    cloud = backend("cloud", endpoint=proxy.endpoint)
+    library.fill(5)
+    pipeline.scan()
+    proxy.refuse(1, refused(503))
+
+    run = pipeline.upload(workers=4)
+
+    assert run.success
+    assert run.retries == 1
+    assert in_place(cloud)
+
+
+def test_the_table_of_failures_is_short_however_many_there_are(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    refused: Callable[..., Any],
+    library: Any,
+) -> None:
+    backend("cloud", endpoint=proxy.endpoint)
+    library.fill(55)
+    pipeline.scan()
+    proxy.refuse(1000, refused(400, "InvalidArgument", "no"))
+
+    description, metadata = pipeline.upload().failure
+
+    assert description.startswith("55 of 55 files could not be uploaded")
+    assert metadata["failed"] == 55
+    assert len(metadata["failures"]) == 50
+
+
+def test_a_source_that_is_gone_fails_its_cell_and_no_other_file(
+    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
+) -> None:
+    gone, *_ = library.fill(3)
+    pipeline.scan()
+    gone.unlink()
+
+    _, metadata = pipeline.upload().failure
+
+    assert [row["file"] for row in metadata["failures"]] == [str(gone)]
+    assert remote(cloud).keys() == ["album/0001.mp3", "album/0002.mp3"]
+    assert pipeline.cells() == set()
+
+
+def test_a_run_executed_again_from_its_failure_uploads_just_the_rest(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    library: Any,
+    remote: Remote,
+    in_place: Callable[[ObjectBackend], bool],
+) -> None:
+    cloud = backend("cloud", endpoint=proxy.endpoint)
+    library.fill(6)
+    remote(cloud).put("album/0003.mp3", b"foreign")
+    pipeline.scan()
+    first = pipeline.upload(chunks={"chunk_max_files": 2})
+    assert not first.success
+    assert len(first.done) == 3  # the plan, and two chunks of three
+    remote(cloud).delete("album/0003.mp3")
+    proxy.requests.clear()
+
+    again = dg.execute_job(
+        dg.reconstructable(upload_job_in_this_process),
+        instance=pipeline.instance,
+        tags=first.tags,
+        reexecution_options=dg.ReexecutionOptions.from_failure(first.id, pipeline.instance),
+    )
+
+    assert again.success
+    assert [request.key for request in proxy.of("PUT")] == [f"{cloud.key_prefix}album/0003.mp3"]
+    assert len([e for e in again.all_events if e.is_step_success]) == 2  # a chunk, the finish
+    assert pipeline.cells() == {f"cloud|{pipeline.keys('batch')[0]}"}
+    assert in_place(cloud)
+
+
+# --- materialized means whole -------------------------------------------------------------------
+
+
+def test_a_cell_is_not_materialized_while_another_program_holds_one_of_its_files(
+    pipeline: Any, cloud: ObjectBackend, catalog: Catalog, library: Any, remote: Remote
+) -> None:
+    library.fill(3)
+    pipeline.scan()
+    enqueue(catalog, cloud)
+    lease = Lease(catalog, cloud)
+    assert len(lease.claim(EVERYTHING, 1)) == 1
+
+    run = pipeline.upload()
+
+    assert remote(cloud).keys() == ["album/0001.mp3", "album/0002.mp3"]
+    assert not run.success
+    assert pipeline.cells() == set()
+
+    lease.release()
+    assert pipeline.upload().success
+    assert len(pipeline.cells()) == 1
+
+
+def test_a_batch_that_the_catalog_does_not_know_is_not_materialized(
+    pipeline: Any, cloud: ObjectBackend, library: Any
+) -> None:
+    """As when the catalog was made anew, and Dagster's history was not."""
+    library.fill(1)
+    pipeline.scan()
+    pipeline.instance.add_dynamic_partitions("batch", ["former"])
+
+    run = pipeline.upload(batch="former")
+
+    assert not run.success
+    assert pipeline.cells() == set()
+
+
+def test_a_backend_that_the_catalog_does_not_know_fails_its_cell(
+    pipeline: Any, cloud: ObjectBackend, library: Any
+) -> None:
+    library.fill(1)
+    pipeline.scan()
+    pipeline.instance.add_dynamic_partitions("backend", ["clowd"])
+
+    description, metadata = pipeline.upload("clowd").failure
+
+    assert description.startswith("no backend is called 'clowd'")
+    assert metadata["hint"] == "registered are: cloud"

@@ -1,0 +1,139 @@
+"""`downloaded_files`: the scan as an asset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+
+MIB = 1024 * 1024
+
+
+def test_a_scan_says_how_many_files_and_songs_there_are_and_how_large(
+    pipeline: Any, sample: Path, use_library: Callable[[Path], None]
+) -> None:
+    use_library(sample)
+    files = [path for path in sample.rglob("*") if path.is_file()]
+
+    metadata = pipeline.scan().metadata
+
+    assert metadata["dagster/row_count"] == metadata["new"] == len(files) == 24
+    assert metadata["songs"] == len({path.with_suffix("") for path in files})
+    assert metadata["size (MiB)"] == round(sum(p.stat().st_size for p in files) / MIB, 3) > 0
+    assert [metadata[name] for name in ("changed", "unchanged", "gone", "problems")] == [0] * 4
+    assert metadata["left out or gone"] == []
+    assert metadata["new batches"] == ", ".join(pipeline.keys("batch")) != ""
+    assert metadata["library roots"] == str(sample)
+
+
+def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(
+    pipeline: Any, library: Any
+) -> None:
+    gone, changed, *_ = library.fill(5)
+    assert pipeline.scan().success
+    gone.unlink()
+    library.add(changed.relative_to(library.root).as_posix(), b"another content")
+    library.add("new.mp3")
+
+    metadata = pipeline.scan().metadata
+
+    figures = ("dagster/row_count", "new", "changed", "unchanged", "gone")
+    assert [metadata[name] for name in figures] == [5, 1, 1, 3, 1]
+    assert {"file": str(gone), "reason": "gone from the disk"} in metadata["left out or gone"]
+
+
+def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline: Any, library: Any) -> None:
+    library.fill(3)
+    pipeline.scan()
+    before = pipeline.keys("batch")
+
+    metadata = pipeline.scan().metadata
+
+    assert metadata["new batches"] == "none"
+    assert (metadata["new"], metadata["unchanged"]) == (0, 3)
+    assert pipeline.keys("batch") == before
+
+
+def test_problems_are_all_counted_but_only_some_are_shown(pipeline: Any, library: Any) -> None:
+    library.fill(60)  # none of them has tags that could be read
+
+    metadata = pipeline.scan().metadata
+
+    assert metadata["problems"] == 60
+    assert len(metadata["left out or gone"]) == 50
+    row = metadata["left out or gone"][0]
+    assert row["file"].endswith("0000.mp3")
+    assert "tags cannot be read" in row["reason"]
+
+
+def test_the_backends_and_batches_of_the_catalog_become_partitions(
+    pipeline: Any,
+    library: Any,
+    backend: Callable[..., ObjectBackend],
+    catalog: Catalog,
+    rows: Callable[..., list[Any]],
+) -> None:
+    backend("one")
+    library.fill(2)
+    pipeline.scan()
+    assert pipeline.keys("backend") == ["one"]
+    assert pipeline.keys("batch") == rows(catalog, "SELECT key FROM batches") != []
+
+    backend("two")
+    library.add("later.mp3")
+    pipeline.scan()
+
+    assert pipeline.keys("backend") == ["one", "two"]
+    assert pipeline.keys("batch") == rows(catalog, "SELECT key FROM batches ORDER BY key")
+    assert len(pipeline.keys("batch")) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "batches"),
+    [({"batch_max_files": 2}, 3), ({"batch_max_bytes": 300}, 5), ({}, 1)],
+    ids=["by-files", "by-bytes", "by-default"],
+)
+def test_the_size_of_batches_is_configured(
+    pipeline: Any, library: Any, config: dict[str, int], batches: int
+) -> None:
+    library.fill(5, size=300)
+
+    metadata = pipeline.scan(**config).metadata
+
+    assert len(metadata["new batches"].split(", ")) == batches == len(pipeline.keys("batch"))
+
+
+def test_roots_of_the_run_come_before_those_of_the_environment(
+    pipeline: Any, library: Any, another_library: Callable[[str], Any]
+) -> None:
+    library.fill(2)
+    other = another_library("other")
+    other.add("song.mp3")
+
+    metadata = pipeline.scan(library_roots=[str(other.root)]).metadata
+
+    assert metadata["dagster/row_count"] == 1
+    assert metadata["library roots"] == str(other.root)
+
+
+def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(
+    pipeline: Any, library: Any, catalog: Catalog, rows: Callable[..., list[Any]]
+) -> None:
+    (file,) = library.fill(1)
+    pipeline.scan()
+    file.unlink()
+    present = "SELECT COUNT(*) FROM file_locations WHERE status = 'active'"
+
+    description, metadata = pipeline.scan().failure
+
+    assert description.startswith(f"library root {library.root} holds no audio file")
+    assert "is its disk mounted?" in metadata["hint"]
+    assert rows(catalog, present) == [1]
+
+    assert pipeline.scan(allow_empty=True).metadata["gone"] == 1
+    assert rows(catalog, present) == [0]

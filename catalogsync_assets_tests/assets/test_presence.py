@@ -1,0 +1,123 @@
+"""`backend_presence`: the picture of what is where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+
+PRESENCE = (
+    "SELECT s.title, b.name, p.files_total, p.files_present FROM song_backend_presence p"
+    " JOIN songs s ON s.id = p.song_id JOIN storage_backends b ON b.id = p.backend_id"
+    " ORDER BY 1, 2"
+)
+
+
+def test_presence_counts_songs_files_bytes_and_what_is_still_to_do(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    remote: Callable[[ObjectBackend], Any],
+    library: Any,
+) -> None:
+    cloud = backend("cloud")
+    backend("empty")
+    library.fill(4, size=400_000)
+    remote(cloud).put("album/0002.mp3", b"foreign")
+    pipeline.scan()
+    pipeline.upload()
+    library.add("later.mp3")
+    pipeline.scan()
+    pipeline.plan()
+    remote(cloud).put("album/0002.mp3", b"foreign")
+
+    metadata = pipeline.presence().metadata
+
+    figures = {
+        "dagster/row_count": 5,
+        "songs complete": 3,
+        "songs partial": 0,
+        "songs absent": 2,
+        "complete (%)": 60.0,
+        "files": 3,
+        "size (MiB)": 1.144,
+        "pending": 2,
+        "failed": 0,
+    }
+    assert {name: metadata[name] for name in figures} == figures
+    assert metadata["everywhere"] == [
+        {"backend": "local", "songs": "5", "of": "5", "files": "5", "MiB": "1.526"},
+        {"backend": "cloud", "songs": "3", "of": "5", "files": "3", "MiB": "1.144"},
+        {"backend": "empty", "songs": "0", "of": "5", "files": "0", "MiB": "0.0"},
+    ]
+
+
+def test_presence_lists_the_uploads_that_failed(
+    pipeline: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any], library: Any
+) -> None:
+    library.fill(2)
+    remote(cloud).put("album/0001.mp3", b"foreign")
+    pipeline.scan()
+    pipeline.upload()
+
+    metadata = pipeline.presence().metadata
+
+    assert metadata["failed"] == 1
+    (failure,) = metadata["failures"]
+    assert failure["key"] == f"{cloud.key_prefix}album/0001.mp3"
+    assert failure["code"] == "Conflict"
+    assert "another object is stored" in failure["reason"]
+
+
+def test_presence_repairs_rows_that_are_not_as_the_locations_say(
+    pipeline: Any,
+    cloud: ObjectBackend,
+    catalog: Catalog,
+    sample: Path,
+    use_library: Callable[[Path], None],
+    rows: Callable[..., list[Any]],
+    change: Callable[..., None],
+) -> None:
+    use_library(sample)
+    pipeline.scan()
+    pipeline.upload()
+    right = rows(catalog, PRESENCE)
+    here = f"backend_id = {cloud.id}"
+    change(catalog, f"UPDATE song_backend_presence SET files_present = 0 WHERE {here}")
+    change(
+        catalog,
+        "DELETE FROM song_backend_presence WHERE song_id ="
+        f" (SELECT MIN(song_id) FROM song_backend_presence WHERE {here}) AND {here}",
+    )
+    wrong = len([row for row in right if row[1] == "cloud"])
+
+    assert pipeline.presence().metadata["rows corrected"] == wrong > 0
+
+    assert rows(catalog, PRESENCE) == right
+    assert pipeline.presence().metadata["rows corrected"] == 0
+
+
+def test_presence_in_an_empty_catalog_is_nought_of_nought(
+    pipeline: Any, cloud: ObjectBackend
+) -> None:
+    pipeline.scan(allow_empty=True)
+
+    metadata = pipeline.presence().metadata
+
+    assert (metadata["dagster/row_count"], metadata["complete (%)"]) == (0, 0.0)
+
+
+@pytest.mark.parametrize("asset", ["pending_uploads", "backend_presence"])
+def test_a_backend_that_the_catalog_does_not_know_is_named_with_those_that_it_does(
+    pipeline: Any, cloud: ObjectBackend, asset: str
+) -> None:
+    pipeline.instance.add_dynamic_partitions("backend", ["clowd"])
+
+    description, metadata = pipeline.run(asset, "clowd").failure
+
+    assert description.startswith("no backend is called 'clowd'")
+    assert metadata["hint"] == "registered are: cloud"

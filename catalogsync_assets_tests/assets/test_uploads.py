@@ -1,0 +1,276 @@
+"""`pending_uploads` and `remote_locations` when the store does what it should."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.demo.local_store import LocalStore
+
+MIB = 1024 * 1024
+Statuses = Callable[[], Counter[str]]
+
+
+# --- pending_uploads ----------------------------------------------------------------------------
+
+
+def test_a_plan_says_how_much_is_to_be_sent_and_where(
+    pipeline: Any, cloud: ObjectBackend, library: Any, statuses: Statuses
+) -> None:
+    library.fill(3, size=500_000)
+    pipeline.scan()
+
+    metadata = pipeline.plan().metadata
+
+    assert metadata == {
+        "dagster/row_count": 3,
+        "newly queued": 3,
+        "size (MiB)": round(1_500_000 / MIB, 3),
+        "bucket": cloud.bucket,
+        "endpoint": cloud.endpoint,
+    }
+    assert statuses() == {"pending": 3}
+
+
+def test_a_second_plan_queues_nothing_twice(
+    pipeline: Any, cloud: ObjectBackend, library: Any, statuses: Statuses
+) -> None:
+    library.fill(3)
+    pipeline.scan()
+    pipeline.plan()
+
+    metadata = pipeline.plan().metadata
+
+    assert (metadata["newly queued"], metadata["dagster/row_count"]) == (0, 3)
+    assert statuses() == {"pending": 3}
+
+
+def test_a_plan_queues_again_what_failed(
+    pipeline: Any,
+    cloud: ObjectBackend,
+    library: Any,
+    remote: Callable[[ObjectBackend], Any],
+    statuses: Statuses,
+) -> None:
+    library.fill(2)
+    remote(cloud).put("album/0001.mp3", b"foreign")
+    pipeline.scan()
+    assert not pipeline.upload().success
+    assert statuses() == {"succeeded": 1, "failed": 1}
+
+    metadata = pipeline.plan().metadata
+
+    assert (metadata["newly queued"], metadata["dagster/row_count"]) == (1, 1)
+    assert statuses() == {"succeeded": 1, "pending": 1}
+
+
+def test_a_plan_is_about_one_backend(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    library: Any,
+    catalog: Catalog,
+    rows: Callable[..., list[Any]],
+) -> None:
+    backend("one")
+    two = backend("two")
+    library.fill(2)
+    pipeline.scan()
+
+    pipeline.plan("two")
+
+    assert rows(catalog, "SELECT target_backend_id FROM upload_tasks") == [two.id] * 2
+
+
+# --- remote_locations ---------------------------------------------------------------------------
+
+
+def test_a_cell_says_how_many_files_bytes_and_formats_it_holds_and_how_fast_they_came(
+    pipeline: Any, cloud: ObjectBackend, library: Any, in_place: Callable[[ObjectBackend], bool]
+) -> None:
+    library.fill(3, size=700_000)
+    library.add("b.flac", size=900_000)
+    pipeline.scan()
+
+    run = pipeline.upload()
+
+    size = round(3_000_000 / MIB, 3)
+    metadata = run.metadata
+    expected = {
+        "dagster/row_count": 4,
+        "size (MiB)": size,
+        "uploaded": 4,
+        "uploaded (MiB)": size,
+        "adopted": 0,
+        "retries": 0,
+        "failures": [],
+        "by format": [
+            {"format": "mp3", "files": "3", "MiB": str(round(2_100_000 / MIB, 3))},
+            {"format": "flac", "files": "1", "MiB": str(round(900_000 / MIB, 3))},
+        ],
+    }
+    assert {name: metadata[name] for name in expected} == expected
+    assert 0 < metadata["seconds"] < 30
+    assert metadata["rate (MiB/s)"] == pytest.approx(size / metadata["seconds"], rel=0.05)
+    assert pipeline.cells() == {f"cloud|{pipeline.keys('batch')[0]}"}
+    assert in_place(cloud)
+
+
+def test_a_cell_needs_no_plan_before_it(
+    pipeline: Any, cloud: ObjectBackend, library: Any, statuses: Statuses
+) -> None:
+    library.fill(2)
+    pipeline.scan()
+
+    assert pipeline.upload().success
+
+    assert statuses() == {"succeeded": 2}
+
+
+def test_a_second_materialization_of_a_cell_speaks_to_no_store(
+    pipeline: Any, backend: Callable[..., ObjectBackend], proxy: Any, library: Any
+) -> None:
+    backend("cloud", endpoint=proxy.endpoint)
+    library.fill(3)
+    pipeline.scan()
+    pipeline.upload()
+    proxy.requests.clear()
+
+    metadata = pipeline.upload().metadata
+
+    assert (metadata["uploaded"], metadata["uploaded (MiB)"]) == (0, 0.0)
+    assert metadata["dagster/row_count"] == 3
+    assert proxy.requests == []
+
+
+def test_figures_keep_their_type_when_there_is_nothing_to_do(
+    pipeline: Any, cloud: ObjectBackend, library: Any
+) -> None:
+    """Dagster plots a figure over the materializations."""
+    library.fill(1)
+    pipeline.scan()
+    something = pipeline.upload().metadata
+
+    nothing = pipeline.upload().metadata
+
+    assert {n: type(v) for n, v in nothing.items()} == {n: type(v) for n, v in something.items()}
+
+
+def test_files_found_in_place_are_adopted_and_said_to_be(
+    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Callable[[ObjectBackend], Any]
+) -> None:
+    first, *_ = library.fill(3)
+    remote(cloud).put("album/0000.mp3", first.read_bytes())
+    pipeline.scan()
+
+    metadata = pipeline.upload().metadata
+
+    assert (metadata["uploaded"], metadata["adopted"]) == (2, 1)
+
+
+def test_a_cell_shows_an_object_that_can_be_listened_to(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    store: LocalStore,
+    library: Any,
+) -> None:
+    backend("cloud", public_base_url=store.public_base_url)
+    file = library.add("Hvít Nótt/01 50% & more.mp3")
+    pipeline.scan()
+
+    url = pipeline.upload().metadata["sample object"]
+
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert answer.read() == file.read_bytes()
+
+
+def test_a_cell_is_one_batch_on_one_backend(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    library: Any,
+    remote: Callable[[ObjectBackend], Any],
+) -> None:
+    one, two = backend("one"), backend("two")
+    library.fill(4)
+    pipeline.scan(batch_max_files=2)
+    _, second = pipeline.keys("batch")
+
+    pipeline.plan("two")  # of both batches
+
+    run = pipeline.upload("two", second, chunks={"chunk_max_files": 1})
+
+    assert len([step for step in run.done if ".upload_chunk[" in step]) == 2
+    assert run.metadata["dagster/row_count"] == run.metadata["uploaded"] == 2
+    assert remote(one).keys() == []
+    assert remote(two).keys() == ["album/0002.mp3", "album/0003.mp3"]
+    assert pipeline.cells() == {f"two|{second}"}
+    assert run.tags["dagster/partition/backend"] == "two"  # by which runs are limited
+
+
+@pytest.mark.parametrize(
+    ("chunks", "steps"),
+    [({"chunk_max_files": 2}, 3), ({"chunk_max_bytes": 900}, 2), ({}, 1)],
+    ids=["by-files", "by-bytes", "by-default"],
+)
+def test_a_cell_is_cut_into_chunks_and_each_file_is_sent_once(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    library: Any,
+    in_place: Callable[[ObjectBackend], bool],
+    chunks: dict[str, int],
+    steps: int,
+) -> None:
+    cloud = backend("cloud", endpoint=proxy.endpoint)
+    library.fill(5, size=300)
+    pipeline.scan()
+
+    run = pipeline.upload(chunks=chunks)
+
+    assert len([step for step in run.done if ".upload_chunk[" in step]) == steps
+    assert (run.metadata["uploaded"], run.metadata["dagster/row_count"]) == (5, 5)
+    sent = Counter(request.key for request in proxy.of("PUT"))
+    assert sent == {f"{cloud.key_prefix}album/{i:04d}.mp3": 1 for i in range(5)}
+    assert in_place(cloud)
+
+
+def test_the_events_of_a_run_do_not_grow_with_its_files(
+    pipeline: Any, backend: Callable[..., ObjectBackend], library: Any
+) -> None:
+    backend("one")
+    library.fill(2)
+    pipeline.scan()
+    (small,) = pipeline.keys("batch")
+    few = len(pipeline.upload("one", small).events)
+    library.fill(20, folder="more")
+    pipeline.scan()
+    (large,) = set(pipeline.keys("batch")) - {small}
+
+    assert len(pipeline.upload("one", large).events) == few
+
+
+def test_the_store_sees_no_more_requests_at_a_time_than_workers_are_configured(
+    pipeline: Any, backend: Callable[..., ObjectBackend], proxy: Any, library: Any
+) -> None:
+    backend("cloud", endpoint=proxy.endpoint)
+    library.fill(8)
+    pipeline.scan()
+
+    assert pipeline.upload(workers=1).success
+
+    assert proxy.most_at_once == 1
+
+
+def test_no_secret_is_in_the_events_of_a_cell(
+    pipeline: Any, cloud: ObjectBackend, library: Any, store: LocalStore
+) -> None:
+    library.fill(2)
+    runs = [pipeline.scan(), pipeline.plan(), pipeline.upload(), pipeline.presence()]
+
+    assert all(run.success for run in runs)
+    assert not any(store.secret_access_key in run.text for run in runs)

@@ -1,0 +1,264 @@
+"""What is requested by itself, and when: the automation conditions, tick by tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.definitions import build_defs
+
+EVENING = datetime(2026, 1, 5, 20, 0, tzinfo=timezone.utc)
+BEFORE_THE_SWEEP = datetime(2026, 1, 6, 4, 59, tzinfo=timezone.utc)
+SWEEP = datetime(2026, 1, 6, 5, 0, 30, tzinfo=timezone.utc)
+NEXT_SWEEP = SWEEP + timedelta(days=1)
+DEFS = build_defs()
+
+
+class Night:
+    """A Dagster instance, and the automation sensors as their daemon would tick them.
+
+    Each sensor has its own cursor, and nothing that it requests is launched: that is for the test.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.now = EVENING
+        self._cursors: dict[str, Any] = {}
+        self.tick()  # the sensors have been running for a while
+
+    def tick(self, at: datetime | None = None) -> dict[str, set[str]]:
+        """What is requested by the next tick: partitions by asset."""
+        self.now = at or self.now + timedelta(seconds=30)
+        requested = {}
+        for name in ("pending_uploads", "remote_locations", "backend_presence"):
+            result = dg.evaluate_automation_conditions(
+                DEFS,
+                self.instance,
+                dg.AssetSelection.assets(name),
+                evaluation_time=self.now,
+                cursor=self._cursors.get(name),
+            )
+            self._cursors[name] = result.cursor
+            keys = {str(key) for key in result.get_requested_partitions(dg.AssetKey(name))}
+            if keys:
+                requested[name] = keys
+        return requested
+
+    def register(self, dimension: str, *keys: str) -> None:
+        self.instance.add_dynamic_partitions(dimension, list(keys))
+
+    def materialized(self, asset: str, partition: str | None = None) -> None:
+        key = as_key(partition) if partition and "|" in partition else partition
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=key))
+
+    def started(self, job: str, asset: str, partition: str) -> dg.DagsterRun:
+        """A run that has been launched and is on its way."""
+        tags = {"dagster/partition": partition}
+        if "|" in partition:
+            parts = as_key(partition).keys_by_dimension
+            tags |= {f"dagster/partition/{name}": key for name, key in parts.items()}
+        return self.instance.create_run_for_job(
+            DEFS.resolve_job_def(job),
+            status=dg.DagsterRunStatus.STARTED,
+            tags=tags,
+            asset_selection=frozenset([dg.AssetKey(asset)]),
+        )
+
+    def uploading(self, cell: str) -> dg.DagsterRun:
+        return self.started("upload_batch", "remote_locations", cell)
+
+
+def as_key(cell: str) -> dg.MultiPartitionKey:
+    backend, _, batch = cell.partition("|")
+    return dg.MultiPartitionKey({"backend": backend, "batch": batch})
+
+
+@pytest.fixture
+def night(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Night]:
+    monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Night(instance)
+
+
+@pytest.fixture
+def filled(night: Night) -> Night:
+    """One backend with two batches: one cell is materialized, the other was requested once."""
+    night.register("backend", "cloud")
+    night.register("batch", "b1", "b2")
+    night.materialized("downloaded_files")
+    night.tick()
+    night.materialized("pending_uploads", "cloud")
+    night.tick()
+    night.materialized("remote_locations", "cloud|b1")
+    night.tick()
+    night.materialized("backend_presence", "cloud")
+    assert night.tick() == {}
+    return night
+
+
+# --- pending_uploads ----------------------------------------------------------------------------
+
+
+def test_a_backend_is_not_planned_for_before_the_first_scan(night: Night) -> None:
+    night.register("backend", "cloud")
+
+    assert night.tick() == {}
+
+    night.materialized("downloaded_files")
+    assert night.tick() == {"pending_uploads": {"cloud"}}
+
+
+def test_a_new_backend_is_planned_for_once(filled: Night) -> None:
+    filled.register("backend", "second")
+
+    assert filled.tick() == {"pending_uploads": {"second"}}
+    assert filled.tick() == {}
+
+
+def test_a_scan_is_followed_by_a_plan_for_every_backend(filled: Night) -> None:
+    filled.register("backend", "second")
+    filled.tick()
+    filled.materialized("pending_uploads", "second")
+    filled.tick()
+
+    filled.materialized("downloaded_files")
+
+    assert filled.tick() == {"pending_uploads": {"cloud", "second"}}
+    assert filled.tick() == {}
+
+
+def test_a_scan_that_ends_while_a_plan_runs_is_planned_for_afterwards(filled: Night) -> None:
+    running = filled.started("plan_uploads", "pending_uploads", "cloud")
+    filled.materialized("downloaded_files")
+    assert filled.tick() == {}
+
+    filled.instance.report_run_failed(running)
+
+    assert filled.tick() == {"pending_uploads": {"cloud"}}
+
+
+# --- remote_locations ---------------------------------------------------------------------------
+
+
+def test_no_cell_is_requested_before_its_backend_is_planned_for(night: Night) -> None:
+    night.register("backend", "cloud")
+    night.register("batch", "b1")
+    night.materialized("downloaded_files")
+
+    assert "remote_locations" not in night.tick()
+    assert "remote_locations" not in night.tick(SWEEP)
+
+
+def test_every_missing_cell_of_a_planned_backend_is_requested_once(night: Night) -> None:
+    night.register("backend", "cloud", "second")
+    night.register("batch", "b1", "b2")
+    night.materialized("downloaded_files")
+    night.tick()
+
+    night.materialized("pending_uploads", "cloud")
+
+    assert night.tick() == {"remote_locations": {"cloud|b1", "cloud|b2"}}
+    assert night.tick() == {}
+
+
+def test_a_new_batch_is_requested_for_every_backend(filled: Night) -> None:
+    filled.register("backend", "second")
+    filled.tick()
+    filled.materialized("pending_uploads", "second")
+    filled.tick()
+
+    filled.register("batch", "b3")
+
+    assert filled.tick() == {"remote_locations": {"cloud|b3", "second|b3"}}
+    assert filled.tick() == {}
+
+
+def test_a_new_backend_gets_every_batch_there_is(filled: Night) -> None:
+    filled.register("backend", "second")
+    filled.tick()
+
+    filled.materialized("pending_uploads", "second")
+
+    assert filled.tick() == {"remote_locations": {"second|b1", "second|b2"}}
+
+
+def test_materialized_cells_are_not_requested_again_when_the_library_was_scanned(
+    filled: Night,
+) -> None:
+    filled.materialized("downloaded_files")
+    filled.tick()
+    filled.materialized("pending_uploads", "cloud")
+
+    assert filled.tick() == {}
+    assert filled.tick(SWEEP) == {"remote_locations": {"cloud|b2"}}  # which was missing before
+
+
+def test_a_failed_cell_is_requested_again_by_the_morning_s_sweep_and_not_before(
+    filled: Night,
+) -> None:
+    run = DEFS.resolve_job_def("upload_batch").execute_in_process(
+        instance=filled.instance, partition_key="cloud|b2", raise_on_error=False
+    )
+    assert not run.success  # there is no catalog
+
+    assert filled.tick() == {}
+    assert filled.tick(BEFORE_THE_SWEEP) == {}
+    assert filled.tick(SWEEP) == {"remote_locations": {"cloud|b2"}}
+    assert filled.tick() == {}
+    assert filled.tick(NEXT_SWEEP) == {"remote_locations": {"cloud|b2"}}
+
+
+def test_the_sweep_leaves_cells_alone_that_are_on_their_way(filled: Night) -> None:
+    running = filled.uploading("cloud|b2")
+
+    assert filled.tick(SWEEP) == {}
+
+    filled.instance.report_run_failed(running)
+    assert filled.tick(NEXT_SWEEP) == {"remote_locations": {"cloud|b2"}}
+
+
+def test_the_sweep_finds_cells_that_are_older_than_the_sensor(filled: Night) -> None:
+    started_today = Night(filled.instance)
+
+    assert started_today.tick() == {}
+    assert started_today.tick(SWEEP) == {"remote_locations": {"cloud|b2"}}
+
+
+# --- backend_presence ---------------------------------------------------------------------------
+
+
+def test_presence_follows_a_cell_on_its_backend(filled: Night) -> None:
+    filled.register("backend", "second")
+    filled.tick()
+
+    filled.materialized("remote_locations", "cloud|b2")
+
+    assert filled.tick() == {"backend_presence": {"cloud"}}
+    assert filled.tick() == {}
+
+
+def test_presence_waits_for_the_cells_of_its_backend_that_are_on_their_way(filled: Night) -> None:
+    running = filled.uploading("cloud|b2")
+    filled.materialized("remote_locations", "cloud|b1")
+    assert filled.tick() == {}
+
+    filled.materialized("remote_locations", "cloud|b2")
+    filled.instance.report_run_failed(running)
+
+    assert filled.tick() == {"backend_presence": {"cloud"}}
+
+
+def test_presence_follows_although_the_last_cell_of_its_backend_failed(filled: Night) -> None:
+    running = filled.uploading("cloud|b2")
+    filled.materialized("remote_locations", "cloud|b1")
+    assert filled.tick() == {}
+
+    filled.instance.report_run_failed(running)
+
+    assert filled.tick() == {"backend_presence": {"cloud"}}
+    assert filled.tick() == {}

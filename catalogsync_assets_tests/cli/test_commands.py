@@ -1,0 +1,501 @@
+"""What the commands print, where, and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from catalogsync_assets.cli import main
+
+Cli = Callable[..., Any]
+SECRET = "a-secret-that-nobody-may-see"
+COMMANDS = sorted(main.commands)
+
+
+@pytest.fixture
+def register(cli: Cli, unregistered: Callable[..., Any]) -> Callable[..., Any]:
+    """`register(name, **settings)` registers a backend by the command."""
+
+    def run(name: str = "cloud", **settings: Any) -> Any:
+        made = unregistered(name, **settings)
+        arguments = ["--name", made.name, "--bucket", made.bucket, "--endpoint", made.endpoint]
+        arguments += ["--base-prefix", made.base_prefix]
+        arguments += ["--credential-env-prefix", made.credential_env_prefix]
+        done = cli("register-object-backend", *arguments)
+        assert done.code == 0, done.err
+        return made
+
+    return run
+
+
+def errors_of(result: Any) -> list[str]:
+    """The lines on stderr; there may be no traceback among them."""
+    assert "Traceback" not in result.err
+    lines: list[str] = result.err.splitlines()
+    return lines
+
+
+# --- help ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(cli: Cli, command: str) -> None:
+    result = cli(command, "--help")
+
+    assert result.code == 0
+    assert "Example" in result.out
+    assert f"  catalogsync {command}" in result.out or f" catalogsync {command}" in result.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: str) -> None:
+    for option in main.commands[command].params:
+        if isinstance(option, click.Option) and option.name not in ("region", "port"):
+            assert option.help, option.name
+
+
+def test_the_help_shows_a_first_session_and_the_exit_codes(cli: Cli) -> None:
+    result = cli("--help")
+
+    assert result.code == 0
+    for command in ("init", "scan", "register-object-backend", "upload", "status"):
+        assert f"  catalogsync {command}" in result.out
+    assert "Exit codes" in result.out
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    assert cli("--version").out.startswith("catalogsync, version ")
+
+
+# --- a whole session ----------------------------------------------------------------------------
+
+
+def test_a_first_session(cli: Cli, library: Any, register: Any, remote: Any) -> None:
+    library.fill(3)
+
+    made = cli("init")
+    scanned = cli("scan", "--library-root", library.root)
+    backend = register()
+    planned = cli("plan")
+    uploaded = cli("upload", "--backend", "cloud")
+    status = cli("status")
+
+    assert [r.code for r in (made, scanned, planned, uploaded, status)] == [0] * 5
+    assert made.out.startswith("made ")
+    assert "3 files" in scanned.out
+    assert "3 new" in scanned.out
+    assert planned.out.splitlines()[1].split("\t")[:3] == ["cloud", "3", "3"]
+    assert "3 uploaded, 0 adopted, 0 failed" in uploaded.out
+    lines = [line.split("\t") for line in status.out.splitlines()]
+    assert [line[0] for line in lines] == ["backend", "local", "cloud"]
+    assert lines[2][2:6] == ["3", "0", "0", "3"]
+    assert remote(backend).contents() == library.contents()
+    assert cli("upload", "--backend", "cloud").out == "cloud: nothing to upload\n"
+
+
+def test_scan_and_register_make_the_catalog(cli: Cli, library: Any, tmp_path: Path) -> None:
+    library.fill(1)
+    for number, arguments in enumerate(
+        (
+            ("scan", "--library-root", library.root),
+            ("register-object-backend", "--name", "cloud", "--bucket", "my-music"),
+        )
+    ):
+        path = tmp_path / f"{number}.db"
+        assert cli(*arguments, "--db", path).code == 0
+        assert path.is_file()
+
+
+def test_the_default_catalog_is_in_the_current_folder(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CATALOGSYNC_DB")
+
+    cli("init")
+
+    assert Path("catalogsync.db").is_file()
+
+
+def test_roots_come_from_the_environment(
+    cli: Cli, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.fill(2)
+    monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(library.root))
+
+    assert cli("scan", "--json").json["files"] == 2
+
+
+# --- json ---------------------------------------------------------------------------------------
+
+
+def test_init_as_json(cli: Cli, tmp_path: Path) -> None:
+    path = str(tmp_path / "catalog.db")
+
+    assert cli("init", "--json").json == {"path": path, "action": "created", "backup": None}
+    assert cli("init", "--json").json["action"] == "unchanged"
+
+
+def test_scan_as_json(cli: Cli, library: Any) -> None:
+    gone, _ = library.fill(2, size=10)
+    library.add("b\n.mp3")
+
+    first = cli("scan", "--library-root", library.root, "--json", "--batch-files", 1)
+    gone.unlink()
+    second = cli("scan", "--library-root", library.root, "--json")
+
+    expected = {"files": 2, "bytes": 20, "new": 2, "changed": 0, "missing": 0, "problem_count": 3}
+    assert expected.items() <= first.json.items()
+    assert len(first.json["batches"]) == 2
+    assert {p["path"] for p in first.json["problems"]} >= {r"b\n.mp3"}
+    assert second.json["missing_paths"] == [str(gone)]
+    assert f"warning: {gone} is gone" in second.err
+
+
+def test_register_and_backends_as_json(cli: Cli, unregistered: Any) -> None:
+    given = unregistered()
+    arguments = ["--name", "cloud", "--bucket", given.bucket, "--endpoint", given.endpoint]
+
+    first = cli("register-object-backend", *arguments, "--json").json
+    again = cli("register-object-backend", *arguments, "--json").json
+    listed = cli("backends", "--json").json
+
+    assert (first["new"], again["new"]) == (True, False)
+    assert (first["name"], first["bucket"]) == ("cloud", given.bucket)
+    assert [backend["name"] for backend in listed["backends"]] == ["cloud"]
+
+
+def test_plan_as_json(cli: Cli, library: Any, register: Any) -> None:
+    library.fill(3, size=10)
+    cli("scan", "--library-root", library.root)
+    register("cloud")
+    register("attic")
+
+    only_two = cli("plan", "--backend", "cloud", "--song", 1, "--song", 2, "--json").json
+    all_of_both = cli("plan", "--json").json
+
+    assert only_two == {"backends": [{"backend": "cloud", "queued": 2, "pending": 2, "bytes": 20}]}
+    assert all_of_both == {
+        "backends": [
+            {"backend": "attic", "queued": 3, "pending": 3, "bytes": 30},
+            {"backend": "cloud", "queued": 1, "pending": 3, "bytes": 30},
+        ]
+    }
+
+
+def test_upload_as_json(cli: Cli, library: Any, register: Any, remote: Any) -> None:
+    library.fill(3, size=10)
+    library.add("album/zz.mp3", b"ours")
+    cli("scan", "--library-root", library.root)
+    backend = register()
+    remote(backend).put("album/zz.mp3", b"theirs")
+    remote(backend).put("album/0000.mp3", library.contents()["album/0000.mp3"])
+
+    result = cli("upload", "--backend", "cloud", "--workers", 2, "--json")
+
+    assert result.code == 1
+    told = result.json
+    expected = {
+        "queued": 4,
+        "succeeded": 2,
+        "adopted": 1,
+        "failed": 1,
+        "bytes": 20,
+        "workers": 2,
+        "backend": "cloud",
+    }
+    assert expected.items() <= told.items()
+    assert told["seconds"] > 0
+    (failure,) = told["failures"]
+    assert failure["file"].endswith("zz.mp3")
+    assert failure["code"] == "Conflict"
+    assert "nothing was overwritten" in failure["reason"]
+
+
+def test_status_as_json(cli: Cli, library: Any, register: Any, tmp_path: Path) -> None:
+    library.fill(2, size=10)
+    cli("scan", "--library-root", library.root)
+    register()
+    cli("upload", "--backend", "cloud", "--limit", 1)
+
+    told = cli("status", "--json").json
+
+    assert told["catalog"] == str(tmp_path / "catalog.db")
+    by_name = {backend.pop("name"): backend for backend in told["backends"]}
+    expected = {"songs": 1, "files": 1, "bytes": 10, "pending": 1, "failed": 0}
+    assert expected.items() <= by_name["cloud"].items()
+    expected = {"songs": 2, "files": 2, "bytes": 20, "pending": 0, "failed": 0}
+    assert expected.items() <= by_name["local"].items()
+
+
+def test_json_keeps_every_script_as_it_is(cli: Cli, library: Any) -> None:
+    path = library.add("雨.mp3")
+    cli("scan", "--library-root", library.root)
+    library.add("b.mp3")
+    path.unlink()
+
+    result = cli("scan", "--library-root", library.root, "--json")
+
+    assert "雨.mp3" in result.out
+
+
+# --- uploading ----------------------------------------------------------------------------------
+
+
+def test_enqueue_only_sends_nothing(cli: Cli, library: Any, register: Any, proxy: Any) -> None:
+    library.fill(3)
+    cli("scan", "--library-root", library.root)
+    register(endpoint=proxy.endpoint)
+
+    result = cli("upload", "--backend", "cloud", "--enqueue-only", "--json")
+
+    assert (result.code, result.json["queued"], result.json["succeeded"]) == (0, 3, 0)
+    assert proxy.requests == []
+
+
+def test_failures_are_listed_on_stderr(cli: Cli, library: Any, register: Any, remote: Any) -> None:
+    library.fill(30)
+    cli("scan", "--library-root", library.root)
+    for path in library.root.rglob("*.mp3"):
+        path.unlink()
+    register()
+
+    result = cli("upload", "--backend", "cloud")
+
+    assert result.code == 1
+    assert "0 uploaded, 0 adopted, 30 failed" in result.out
+    lines = errors_of(result)
+    assert sum(line.startswith("failed: ") for line in lines) == 20
+    assert lines[-1] == "and 10 more; --json lists them"
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def require_error(result: Any, code: int, *said: str) -> None:
+    """One `error:` and one `hint:` line on stderr, nothing on stdout, no traceback."""
+    assert (result.code, result.out) == (code, "")
+    error, hint = errors_of(result)
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    for text in said:
+        assert text in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("backends",),
+        ("plan",),
+        ("upload", "--backend", "cloud"),
+    ],
+)
+def test_a_missing_catalog_is_one_clear_error(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    require_error(cli(*arguments), 1, "there is no catalog at", "catalogsync init")
+    assert not (tmp_path / "catalog.db").exists()
+
+
+@pytest.mark.parametrize("arguments", [("init",), ("status",), ("scan", "--library-root", ".")])
+def test_a_catalog_that_is_none_is_one_clear_error(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "catalog.db").write_bytes(b"no database at all")
+
+    require_error(cli(*arguments), 1, "is not an SQLite database")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("upload", "--backend", "clout"), ("plan", "--backend", "clout")]
+)
+def test_an_unknown_backend_lists_the_known_ones(
+    cli: Cli, register: Any, arguments: tuple[str, ...]
+) -> None:
+    register("cloud")
+    register("attic")
+
+    require_error(cli(*arguments), 2, "'clout'", "registered are: attic, cloud")
+
+
+def test_a_url_of_another_database_is_wrong_use(cli: Cli) -> None:
+    result = cli("status", "--db", "postgresql://me:hunter2@host/db")
+
+    require_error(result, 2, "sqlite:///")
+    assert "hunter2" not in result.err
+
+
+def test_a_bad_setting_is_wrong_use(cli: Cli) -> None:
+    result = cli(
+        "register-object-backend",
+        *("--name", "cloud", "--bucket", "my-music"),
+        *("--endpoint", "https://key:hunter2@host"),
+    )
+
+    require_error(result, 2, "--credential-env-prefix")
+    assert "hunter2" not in result.err
+
+
+def test_no_root_is_wrong_use(cli: Cli) -> None:
+    require_error(cli("scan"), 2, "CATALOGSYNC_LIBRARY_ROOTS")
+
+
+def test_a_root_inside_another_is_wrong_use(cli: Cli, library: Any) -> None:
+    result = cli(
+        *("scan", "--library-root", library.root),
+        *("--library-root", library.root / "inner"),
+    )
+
+    require_error(result, 2, "lies inside")
+
+
+def test_an_unmounted_root_is_an_error_and_can_be_accepted(cli: Cli, library: Any) -> None:
+    (path,) = library.fill(1)
+    cli("scan", "--library-root", library.root)
+    path.unlink()
+
+    require_error(cli("scan", "--library-root", library.root), 1, "--allow-empty")
+    assert cli("scan", "--library-root", library.root, "--allow-empty").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("upload",),
+        ("upload", "--backend", "cloud", "--workers", "0"),
+        ("upload", "--backend", "cloud", "--limit", "0"),
+        ("scan", "--batch-files", "0"),
+        ("register-object-backend", "--name", "cloud"),
+        ("no-such-command",),
+        ("status", "--no-such-option"),
+    ],
+)
+def test_wrong_use_ends_with_two(cli: Cli, arguments: tuple[str, ...]) -> None:
+    result = cli(*arguments)
+
+    assert (result.code, result.out) == (2, "")
+    assert "Error: " in result.err
+
+
+def test_an_error_as_json_is_one_object_too(cli: Cli, register: Any) -> None:
+    register()
+    result = cli("upload", "--backend", "clout", "--json")
+
+    assert result.code == 2
+    assert set(result.json) == {"error", "hint"}
+    assert "'clout'" in result.json["error"]
+    assert len(errors_of(result)) == 2
+
+
+def test_one_variable_without_the_other_is_wrong_use(
+    cli: Cli, library: Any, register: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.fill(1)
+    cli("scan", "--library-root", library.root)
+    register()
+    monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
+
+    result = cli("upload", "--backend", "cloud")
+
+    require_error(result, 2, "CLOUD_SECRET_ACCESS_KEY is not", "set CLOUD_SECRET_ACCESS_KEY")
+
+
+def test_a_wrong_secret_is_an_error_that_names_the_variables(
+    cli: Cli,
+    library: Any,
+    register: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    bytes_of: Any,
+) -> None:
+    library.fill(1)
+    cli("scan", "--library-root", library.root)
+    register()
+    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong-" + SECRET)
+
+    result = cli("upload", "--backend", "cloud")
+
+    lines = errors_of(result)
+    assert result.code == 1
+    assert [line.partition(":")[0] for line in lines] == ["error", "hint"]
+    assert "CLOUD_ACCESS_KEY_ID/_SECRET_ACCESS_KEY" in lines[1]
+    assert SECRET not in result.out + result.err
+    assert SECRET.encode() not in bytes_of(tmp_path / "catalog.db")
+
+
+def test_an_upload_that_cannot_go_on_tells_in_json_what_it_did(
+    cli: Cli, library: Any, register: Any
+) -> None:
+    library.fill(2)
+    cli("scan", "--library-root", library.root)
+    register(bucket="no-such-bucket")
+
+    result = cli("upload", "--backend", "cloud", "--json")
+
+    assert result.code == 1
+    told = result.json
+    assert (told["queued"], told["succeeded"], told["failed"]) == (2, 0, 0)
+    assert "'no-such-bucket'" in told["error"]
+    assert told["hint"]
+    assert "error: " in result.err
+
+
+def test_plan_without_a_backend_says_what_to_do(cli: Cli) -> None:
+    cli("init")
+
+    result = cli("plan", "--json")
+
+    assert result.json == {"backends": []}
+    assert "register-object-backend" in result.err
+
+
+def test_a_backend_registered_again_says_so(cli: Cli) -> None:
+    arguments = ("register-object-backend", "--name", "cloud", "--bucket", "my-music")
+
+    assert cli(*arguments).out.startswith("registered cloud")
+    assert cli(*arguments).out.startswith("updated cloud")
+    listed = cli("backends").out.splitlines()
+    assert listed[1].split("\t")[:3] == ["cloud", "my-music", "AWS"]
+
+
+def test_no_command_prints_a_secret(
+    cli: Cli, library: Any, register: Any, tmp_path: Path, bytes_of: Any
+) -> None:
+    library.fill(1)
+    cli("scan", "--library-root", library.root)
+    register()
+    said = [
+        cli(*arguments, *more)
+        for arguments in (("upload", "--backend", "cloud"), ("backends",), ("status",), ("plan",))
+        for more in ((), ("--json",))
+    ]
+
+    assert all(result.code == 0 for result in said)
+    assert SECRET not in "".join(result.out + result.err for result in said)
+    assert SECRET.encode() not in bytes_of(tmp_path / "catalog.db")
+
+
+def test_every_json_result_is_one_line(cli: Cli, library: Any, register: Any) -> None:
+    library.fill(1)
+    outputs = [
+        cli(*arguments, "--json")
+        for arguments in (
+            ("init",),
+            ("scan", "--library-root", library.root),
+            ("backends",),
+            ("plan",),
+            ("status",),
+        )
+    ]
+
+    assert register() is not None
+    outputs.append(cli("upload", "--backend", "cloud", "--json"))
+    for result in outputs:
+        assert result.code == 0
+        assert result.out.count("\n") == 1
+        assert isinstance(json.loads(result.out), dict)

@@ -1,0 +1,76 @@
+"""Commands start fast: they import only what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+LOADED = """
+import sys
+from catalogsync_assets.cli import main
+try:
+    main(sys.argv[1:], prog_name="catalogsync")
+finally:
+    heavy = {"dagster", "boto3", "botocore", "obstore", "sqlalchemy", "alembic", "mutagen", "rich"}
+    print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def loaded(run_python: Callable[..., Any]) -> Callable[..., set[str]]:
+    """`loaded("status")`: which of the heavy packages the command has imported."""
+
+    def run(*arguments: object) -> set[str]:
+        outcome = run_python(LOADED, *arguments)
+        assert outcome.code == 0, outcome.err
+        return set(outcome.err.splitlines()[-1].split())
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("upload", "--help"), ("demo", "--help")])
+def test_help_needs_nothing(loaded: Any, arguments: tuple[str, ...]) -> None:
+    assert loaded(*arguments) == set()
+
+
+def test_commands_on_the_catalog_need_neither_the_orchestrator_nor_a_store(
+    loaded: Any, library: Any, catalog: Any, cloud: Any
+) -> None:
+    library.fill(1)
+    forbidden = {"dagster", "boto3", "botocore", "obstore", "alembic"}
+    for arguments in (
+        ("status",),
+        ("backends",),
+        ("plan",),
+        ("scan", "--library-root", library.root),
+    ):
+        assert not loaded(*arguments, "--db", catalog.path) & forbidden
+
+
+def test_a_scan_that_finds_nothing_new_does_not_load_the_tag_reader(
+    loaded: Any, library: Any, catalog: Any, scanned: Any
+) -> None:
+    library.fill(1)
+    scanned()
+
+    assert "mutagen" not in loaded("scan", "--library-root", library.root, "--db", catalog.path)
+
+
+def test_an_upload_does_not_load_the_orchestrator(
+    loaded: Any, library: Any, catalog: Any, scanned: Any, cloud: Any
+) -> None:
+    library.fill(1)
+    scanned()
+
+    used = loaded("upload", "--backend", cloud.name, "--db", catalog.path)
+
+    assert "obstore" in used
+    assert "dagster" not in used
+
+
+def test_an_upload_of_nothing_loads_no_client(loaded: Any, catalog: Any, cloud: Any) -> None:
+    used = loaded("upload", "--backend", cloud.name, "--db", catalog.path)
+
+    assert not used & {"boto3", "botocore", "dagster"}

@@ -1,0 +1,751 @@
+"""What the tests share: one real S3 server, backends on it, catalogs, libraries, a faulty network.
+
+No test mocks S3 or SQLite. Faults come from `Proxy`, a real HTTP server that stands between the
+code under test and the store.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import http.client
+import itertools
+import json
+import os
+import random
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import boto3
+import botocore.session
+import pytest
+import sqlalchemy as sa
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.backends import register
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.library.scan import ScanReport, scan
+from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
+from catalogsync_assets.demo.local_store import LocalStore, local_store
+from catalogsync_assets.demo.sample_library import make_sample_library
+
+SECRET = "a-secret-that-nobody-may-see"
+#: How long anything that must happen may take before a test fails. Nothing waits this long.
+PATIENCE = 30.0
+_MIB = 1024 * 1024
+
+
+# --- the store ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
+    """The server that all tests share; each test has a prefix or a bucket of its own."""
+    with local_store(tmp_path_factory.mktemp("store"), secret_access_key=SECRET) as running:
+        yield running
+
+
+def s3_client(store: LocalStore) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=store.access_key_id,
+        aws_secret_access_key=SECRET,
+        config=Config(
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+            max_pool_connections=4,
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def s3(store: LocalStore) -> Iterator[Any]:
+    """A boto3 client that sees what the store really holds."""
+    client = s3_client(store)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def service_descriptions_are_read_once() -> Iterator[None]:
+    """botocore parses its description of S3 for each session anew: a tenth of a second a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(botocore.session.create_loader)
+        patch.setattr(botocore.session, "create_loader", once)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Only what the test says: no settings or credentials of the machine it runs on."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "CATALOGSYNC_", "DAGSTER_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    nowhere = tmp_path_factory.getbasetemp() / "no-such-folder"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("CLOUD_ACCESS_KEY_ID", "demo")
+    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", SECRET)
+
+
+class Remote:
+    """What the store holds below one backend's prefix, seen past the code under test."""
+
+    def __init__(self, s3: Any, backend: ObjectBackend) -> None:
+        self._s3 = s3
+        self.bucket = backend.bucket
+        self.prefix = backend.key_prefix
+
+    def keys(self) -> list[str]:
+        """All keys, without the prefix."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix
+        )
+        found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        return [key.removeprefix(self.prefix) for key in found]
+
+    def get(self, key: str) -> bytes:
+        body = self._s3.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"]
+        with body:
+            return bytes(body.read())
+
+    def head(self, key: str) -> dict[str, Any]:
+        return dict(
+            self._s3.head_object(Bucket=self.bucket, Key=self.prefix + key, ChecksumMode="ENABLED")
+        )
+
+    def put(self, key: str, content: bytes, **more: Any) -> None:
+        self._s3.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content, **more)
+
+    def delete(self, key: str) -> None:
+        self._s3.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def contents(self) -> dict[str, bytes]:
+        return {key: self.get(key) for key in self.keys()}
+
+    def unfinished(self) -> list[str]:
+        """Keys of multipart uploads that were begun and neither completed nor aborted."""
+        found = self._s3.list_multipart_uploads(Bucket=self.bucket, Prefix=self.prefix)
+        return [entry["Key"] for entry in found.get("Uploads", [])]
+
+
+@pytest.fixture
+def remote(s3: Any) -> Callable[[ObjectBackend], Remote]:
+    """`remote(backend)` shows what is stored."""
+    return lambda backend: Remote(s3, backend)
+
+
+_prefixes = itertools.count()
+
+
+@pytest.fixture
+def unregistered(store: LocalStore) -> Callable[..., ObjectBackend]:
+    """`unregistered(name)`: settings of a backend with a prefix that nothing else uses."""
+
+    def make(name: str = "cloud", **settings: Any) -> ObjectBackend:
+        defaults: dict[str, Any] = {
+            "bucket": store.bucket,
+            "endpoint": store.endpoint,
+            "base_prefix": f"t{next(_prefixes)}",
+            "credential_env_prefix": "CLOUD",
+        }
+        return ObjectBackend(name=name, **(defaults | settings))
+
+    return make
+
+
+@pytest.fixture
+def backend(
+    catalog: Catalog, unregistered: Callable[..., ObjectBackend]
+) -> Callable[..., ObjectBackend]:
+    """`backend(name, **settings)`: the same, registered in `catalog`."""
+
+    def make(name: str = "cloud", **settings: Any) -> ObjectBackend:
+        return register(catalog, unregistered(name, **settings))[0]
+
+    return make
+
+
+@pytest.fixture
+def cloud(backend: Callable[..., ObjectBackend]) -> ObjectBackend:
+    """A registered backend for tests that need just one."""
+    return backend()
+
+
+# --- the catalog --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty catalog to copy: faster than making each anew."""
+    path = tmp_path_factory.mktemp("blank") / "catalog.db"
+    Catalog.initialise(path)[0].close()
+    return path
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, blank: Path) -> Iterator[Catalog]:
+    """A fresh catalog."""
+    shutil.copy(blank, tmp_path)
+    opened = Catalog.open(tmp_path / blank.name)
+    # No test pulls the plug: waiting for the disk would only cost time.
+    sa.event.listen(opened.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
+    opened.close()
+    yield opened
+    opened.close()
+
+
+def query(database: Catalog | Path, sql: str, *values: Any) -> list[Any]:
+    """Rows as tuples, or bare values of one column; read past the code under test."""
+    path = database.path if isinstance(database, Catalog) else database
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as raw:
+        rows = raw.execute(sql, values).fetchall()
+    return [row[0] if len(row) == 1 else row for row in rows]
+
+
+@pytest.fixture
+def rows() -> Callable[..., list[Any]]:
+    """`rows(catalog, sql, *values)`."""
+    return query
+
+
+@pytest.fixture
+def change() -> Callable[..., None]:
+    """`change(catalog, sql, *values)` writes past the code under test."""
+
+    def execute(database: Catalog | Path, sql: str, *values: Any) -> None:
+        path = database.path if isinstance(database, Catalog) else database
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as raw, raw:
+            raw.execute(sql, values)
+
+    return execute
+
+
+def database_bytes(path: Path) -> bytes:
+    """All bytes of a catalog's files: the database, its log, its backups. Not the log's index."""
+    files = sorted(path.parent.glob(path.name + "*"))
+    return b"".join(file.read_bytes() for file in files if not file.name.endswith("-shm"))
+
+
+@pytest.fixture
+def bytes_of() -> Callable[[Path], bytes]:
+    """`bytes_of(path)`: the database, its log and its backups, as they are on disk."""
+    return database_bytes
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Callable[[], Any]]:
+    """`with unprivileged():` permissions of files count, as they do not for root."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        os.setegid(65534)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+    yield block
+
+
+@pytest.fixture
+def public_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that every user of the machine can reach; pytest's own are private."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o777)
+    shutil.rmtree(folder)
+
+
+# --- the library --------------------------------------------------------------------------------
+
+
+class Library:
+    """A library root that a test fills."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root
+        self._random = random.Random(str(root.name))  # noqa: S311
+        self._clock = itertools.count(1)
+
+    def add(self, path: str, content: bytes | None = None, *, size: int = 300) -> Path:
+        """Write a file, with random content unless told; its mtime differs at each call."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(self._random.randbytes(size) if content is None else content)
+        moment = 1_700_000_000_000_000_000 + next(self._clock) * 1_000_000_000
+        os.utime(file, ns=(moment, moment))
+        return file
+
+    def fill(self, count: int, *, size: int = 300, folder: str = "album") -> list[Path]:
+        return [self.add(f"{folder}/{i:04d}.mp3", size=size) for i in range(count)]
+
+    def contents(self) -> dict[str, bytes]:
+        return {
+            path.relative_to(self.root).as_posix(): path.read_bytes()
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """An empty library root."""
+    return Library(tmp_path / "music")
+
+
+@pytest.fixture
+def another_library(tmp_path: Path) -> Callable[[str], Library]:
+    """`another_library(name)`: a further root."""
+    return lambda name: Library(tmp_path / name)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of real audio files with tags. Not to be changed."""
+    root = tmp_path_factory.mktemp("sample")
+    make_sample_library(root, songs=24, seconds=0.2)
+    return root
+
+
+@pytest.fixture
+def scanned(catalog: Catalog, library: Library) -> Callable[..., ScanReport]:
+    """`scanned()` scans `library` into `catalog`."""
+    return lambda *roots, **options: scan(catalog, list(roots) or [library.root], **options)
+
+
+# --- uploads ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uploaded(catalog: Catalog) -> Callable[..., UploadReport]:
+    """`uploaded(backend)` plans and uploads what the backend lacks.
+
+    Two tries of a request, unless told otherwise: enough to see a retry, and soon over.
+    """
+
+    def run(backend: ObjectBackend, *, workers: int = 4, **options: Any) -> UploadReport:
+        limits = {"workers": workers, "attempts": 2}
+        limits |= {k: options.pop(k) for k in ("attempts", "max_in_flight_bytes") if k in options}
+        enqueue(catalog, backend)
+        return upload(catalog, backend, limits=Limits(**limits), **options)
+
+    return run
+
+
+@pytest.fixture
+def statuses(catalog: Catalog) -> Callable[[], Counter[str]]:
+    """`statuses()`: how many upload tasks there are of each status."""
+    sql = "SELECT status, COUNT(*) FROM upload_tasks GROUP BY status"
+    return lambda: Counter(dict(query(catalog, sql)))
+
+
+# --- a network with faults ----------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Request:
+    """A request as the proxy received it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    status: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The object's key; empty for requests about the bucket."""
+        return unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
+
+    @property
+    def parameters(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+
+
+@dataclasses.dataclass
+class Answer:
+    """An answer on its way to the client; a rule may change it. Status 0 closes the connection."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def refusal(status: int, code: str = "SlowDown", message: str = "later") -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    return Answer(status, {"Content-Type": "application/xml"}, body)
+
+
+Before = Callable[[Request], "Answer | None"]
+After = Callable[[Request, Answer], None]
+
+
+class Proxy:
+    """A real HTTP server in front of the store, which records requests and makes faults.
+
+    Attributes:
+        endpoint: what a backend names instead of the store's.
+        requests: all that came, in order of arrival.
+        before: asked with each request before the store is; an answer of theirs is given instead.
+        after: may change the store's answer.
+        most_at_once: the most requests with a body that were on their way at a time.
+        most_bytes_at_once: the most bytes of such bodies.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.requests: list[Request] = []
+        self.before: list[Before] = []
+        self.after: list[After] = []
+        self.most_at_once = self.most_bytes_at_once = 0
+        self._under_way: list[int] = []
+        self.lock = threading.Condition()
+        self.target = urlsplit(target)
+        self._server = _Server(("127.0.0.1", 0), self)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the connections too: those left open would keep the store from stopping."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.hang_up()
+
+    def of(self, method: str, **parameters: str) -> list[Request]:
+        """The requests of a method whose query has these parameters."""
+        with self.lock:
+            found = list(self.requests)
+        return [
+            r
+            for r in found
+            if r.method == method
+            and all(value in r.parameters.get(name, []) for name, value in parameters.items())
+        ]
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Wait for something that the arrival or the end of a request brings about."""
+        with self.lock:
+            assert self.lock.wait_for(condition, PATIENCE), "it never came to that"
+
+    def refuse(self, times: int, answer: Answer, *, methods: str = "PUT") -> None:
+        """Give this answer to the next so many requests of the methods, then let them pass."""
+        left = [times]
+
+        def rule(request: Request) -> Answer | None:
+            with self.lock:
+                if request.method not in methods.split() or not left[0]:
+                    return None
+                left[0] -= 1
+            return answer
+
+        self.before.append(rule)
+
+    def handle(self, request: Request, forward: Callable[[Request], Answer]) -> Answer:
+        with self.lock:
+            self.requests.append(request)
+            if request.body:
+                self._under_way.append(len(request.body))
+                self.most_at_once = max(self.most_at_once, len(self._under_way))
+                self.most_bytes_at_once = max(self.most_bytes_at_once, sum(self._under_way))
+            self.lock.notify_all()
+        size = len(request.body)
+        try:
+            answer = next((a for rule in self.before if (a := rule(request)) is not None), None)
+            if answer is None:
+                answer = forward(request)
+                for change in self.after:
+                    change(request, answer)
+            request.status = answer.status
+            return answer
+        finally:
+            with self.lock:
+                if size:
+                    self._under_way.remove(size)
+                self.lock.notify_all()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def __init__(self, address: tuple[str, int], proxy: Proxy) -> None:
+        super().__init__(address, _Handler)
+        self.proxy = proxy
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that was killed is no error of ours."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    server: _Server
+    _upstream: http.client.HTTPConnection | None = None
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = Request(self.command, self.path, dict(self.headers.items()), body)
+        answer = self.server.proxy.handle(request, self._forward)
+        if answer.status == 0:
+            self.close_connection = True
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response_only(answer.status)
+        headers = {"Content-Length": str(len(answer.body))} | answer.headers
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+        self.wfile.flush()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle  # noqa: N815
+
+    def _forward(self, request: Request) -> Answer:
+        if self._upstream is None:
+            target = self.server.proxy.target
+            self._upstream = http.client.HTTPConnection(
+                target.hostname or "", target.port, timeout=PATIENCE
+            )
+        upstream = self._upstream
+        try:
+            # The very headers, Host too: they are signed.
+            upstream.putrequest(
+                request.method, request.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in request.headers.items():
+                if name.lower() not in ("connection", "expect"):
+                    upstream.putheader(name, value)
+            upstream.endheaders(request.body or None)
+            response = upstream.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException):
+            upstream.close()
+            return Answer(0, {}, b"")
+        dropped = ("connection", "transfer-encoding", "keep-alive")
+        headers = {k: v for k, v in response.getheaders() if k.lower() not in dropped}
+        if request.method != "HEAD":
+            headers["Content-Length"] = str(len(body))
+        return Answer(response.status, headers, body)
+
+    def handle_expect_100(self) -> bool:
+        more = super().handle_expect_100()
+        self.wfile.flush()  # a client that is not told waits a second, then sends all the same
+        return more
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            if self._upstream is not None:
+                self._upstream.close()
+
+    def log_message(self, *_: Any) -> None:
+        """Tests are quiet."""
+
+
+@pytest.fixture
+def proxy_to() -> Iterator[Callable[[str], Proxy]]:
+    """`proxy_to(endpoint)`: a proxy in front of another server than the shared one."""
+    proxies: list[Proxy] = []
+
+    def make(target: str) -> Proxy:
+        proxies.append(Proxy(target))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.close()
+
+
+@pytest.fixture
+def proxy(store: LocalStore, proxy_to: Callable[[str], Proxy]) -> Proxy:
+    """A proxy in front of the store."""
+    return proxy_to(store.endpoint)
+
+
+@pytest.fixture
+def refused() -> Callable[..., Answer]:
+    """`refused(status, code, message)`: an S3 error as a proxy's answer; status 0 hangs up."""
+    return refusal
+
+
+@pytest.fixture
+def unused_endpoint() -> str:
+    """An endpoint at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def _child_environment(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON object on stdout."""
+        assert len(self.out.splitlines()) == 1, self.out
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., Outcome]:
+    """`run_python(code, *arguments)` runs code in a process of its own."""
+
+    def run(code: str, *arguments: object, **environment: str) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            cwd=tmp_path,
+            env=_child_environment(environment),
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`start_python(code, *arguments)` starts a process that the test talks to or kills."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=_child_environment(environment),
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+_MAIN = "from catalogsync_assets.cli import main; main(prog_name='catalogsync')"
+
+
+@pytest.fixture
+def command(run_python: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """`command("status", "--json")` runs `catalogsync` in a process of its own."""
+    return lambda *arguments, **environment: run_python(_MAIN, *arguments, **environment)
+
+
+@pytest.fixture
+def start_command(
+    start_python: Callable[..., subprocess.Popen[str]],
+) -> Callable[..., subprocess.Popen[str]]:
+    """The same, without waiting for its end."""
+    return lambda *arguments, **environment: start_python(_MAIN, *arguments, **environment)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """`until(condition)` asks again and again, for what another process brings about."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it never came to that"
+            time.sleep(0.01)
+
+    return wait
+
+
+# --- digests ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sha256() -> Callable[[bytes], str]:
+    """The digest in hex, as the catalog has it."""
+    return lambda content: hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def s3_sha256() -> Callable[[bytes], str]:
+    """The digest as S3 writes it."""
+    return lambda content: base64.b64encode(hashlib.sha256(content).digest()).decode()
+
+
+def is_missing(s3: Any, bucket: str) -> bool:
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        return bool(error.response["Error"]["Code"] == "404")
+    return False
+
+
+@pytest.fixture
+def bucket_is_missing(s3: Any) -> Callable[[str], bool]:
+    """`bucket_is_missing(name)`."""
+    return lambda bucket: is_missing(s3, bucket)

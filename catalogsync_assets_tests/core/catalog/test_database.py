@@ -1,0 +1,504 @@
+"""Opening, making and writing the catalog's file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.schema import VERSION_TABLE
+from catalogsync_assets.core.errors import CatalogError, ConfigurationError
+from catalogsync_assets.core.settings import catalog_location, library_roots
+
+OLD_NAMES = [
+    "playlist_pools",
+    "playlists",
+    "pool_playlists",
+    "artist_pools",
+    "artists",
+    "pool_artists",
+    "songs",
+    "playlist_songs",
+    "artist_songs",
+    "storage_backends",
+    "file_assets",
+    "file_locations",
+    "download_tasks",
+    "song_backend_presence",
+    "upload_tasks",
+]
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+Rows = Callable[..., list[Any]]
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.db"
+
+
+@pytest.fixture
+def existing(path: Path, blank: Path) -> Path:
+    """A finished catalog, closed: all in one file."""
+    shutil.copy(blank, path)
+    return path
+
+
+# --- init ---------------------------------------------------------------------------------------
+
+
+def test_init_makes_the_fifteen_tables_and_batches(path: Path, rows: Rows) -> None:
+    _, report = Catalog.initialise(path)
+
+    assert len(OLD_NAMES) == 15
+    assert set(rows(path, TABLES)) == {*OLD_NAMES, "batches", VERSION_TABLE}
+    assert (report.action, report.backup) == ("created", None)
+
+
+def test_a_catalog_is_kept_in_wal_mode(existing: Path, rows: Rows) -> None:
+    assert rows(existing, "PRAGMA journal_mode") == ["wal"]
+
+
+def test_foreign_keys_hold(catalog: Catalog) -> None:
+    with pytest.raises(CatalogError), catalog.transaction() as connection:
+        connection.execute(sa.text("INSERT INTO file_assets (song_id) VALUES (4711)"))
+
+
+def test_a_second_init_changes_nothing_and_makes_no_backup(existing: Path) -> None:
+    before = existing.read_bytes()
+
+    catalog, report = Catalog.initialise(existing)
+    catalog.close()
+
+    assert (report.action, report.backup) == ("unchanged", None)
+    assert existing.read_bytes() == before
+    assert files_in(existing.parent) == [existing.name]
+
+
+def test_init_takes_an_empty_file_for_no_catalog_yet(path: Path) -> None:
+    path.touch()
+
+    _, report = Catalog.initialise(path)
+
+    assert (report.action, report.backup) == ("created", None)
+
+
+def test_processes_that_init_at_once_agree(path: Path, start_python: Any) -> None:
+    code = (
+        "import sys; from catalogsync_assets.core.catalog.database import Catalog\n"
+        "sys.stdin.readline()\n"
+        "print(Catalog.initialise(sys.argv[1])[1].action)"
+    )
+    processes = [start_python(code, path) for _ in range(3)]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outcomes = [process.communicate() for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0, 0], outcomes
+    Catalog.open(path).close()
+
+
+def test_open_or_create_makes_a_catalog_once(path: Path) -> None:
+    Catalog.open_or_create(path).close()
+    before = path.read_bytes()
+
+    Catalog.open_or_create(path).close()
+
+    assert path.read_bytes() == before
+
+
+def test_open_or_create_does_not_migrate(path: Path, change: Any) -> None:
+    change(path, "CREATE TABLE songs (id INTEGER PRIMARY KEY)")
+    before = path.read_bytes()
+
+    with pytest.raises(CatalogError, match="not a catalogsync catalog yet") as caught:
+        Catalog.open_or_create(path)
+
+    assert "catalogsync init" in (caught.value.hint or "")
+    assert path.read_bytes() == before
+
+
+# --- what is no catalog -------------------------------------------------------------------------
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"ID3\x04 this is a song, and no database" * 100)
+
+
+def truncated(path: Path) -> None:
+    """What a copy that was cut short leaves."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2 + 100])
+
+
+def header_only(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def scribbled(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[100:4096] = b"\xa5" * 3996
+    path.write_bytes(whole)
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+
+
+@pytest.mark.parametrize("spoil", [no_database, truncated, header_only, scribbled, newer])
+@pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise, Catalog.open_or_create])
+def test_a_file_that_is_no_catalog_of_ours_is_refused_and_left_alone(
+    existing: Path, spoil: Callable[[Path], None], how: Callable[[Path], object]
+) -> None:
+    spoil(existing)
+    before = existing.read_bytes()
+
+    with pytest.raises(CatalogError, match=r"catalog\.db") as caught:
+        how(existing)
+
+    assert caught.value.hint
+    assert existing.read_bytes() == before
+
+
+def test_a_newer_catalog_asks_for_an_upgrade(existing: Path) -> None:
+    newer(existing)
+
+    with pytest.raises(CatalogError, match="newer catalogsync") as caught:
+        Catalog.initialise(existing)
+
+    assert caught.value.hint == "upgrade catalogsync"
+    assert files_in(existing.parent) == [existing.name]
+
+
+@pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise, Catalog.open_or_create])
+def test_a_folder_is_no_catalog(path: Path, how: Callable[[Path], object]) -> None:
+    path.mkdir()
+
+    with pytest.raises(CatalogError):
+        how(path)
+
+    assert files_in(path) == []
+
+
+def test_open_says_how_to_make_the_catalog_that_is_missing(path: Path) -> None:
+    with pytest.raises(CatalogError, match="there is no catalog") as caught:
+        Catalog.open(path)
+
+    assert "catalogsync init" in (caught.value.hint or "")
+    assert files_in(path.parent) == []
+
+
+def test_init_does_not_make_folders_up(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"no-such-folder.* does not exist"):
+        Catalog.initialise(tmp_path / "no-such-folder" / "catalog.db")
+
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])
+def test_a_file_for_a_folder_is_one_clear_error(
+    tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CatalogError):
+        how(tmp_path / "file" / "catalog.db")
+
+
+@pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])
+def test_a_name_that_is_too_long_is_one_clear_error(
+    tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    with pytest.raises(CatalogError):
+        how(tmp_path / ("x" * 300))
+
+
+# --- permissions --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(public_folder: Path) -> Path:
+    """A catalog that belongs to somebody else."""
+    path = public_folder / "catalog.db"
+    Catalog.initialise(path)[0].close()
+    return path
+
+
+def attempt_to_write(path: Path) -> None:
+    catalog = Catalog.open(path)
+    with contextlib.closing(catalog), catalog.transaction() as connection:
+        connection.execute(sa.text("INSERT INTO artists (name) VALUES ('x')"))
+
+
+def test_a_read_only_catalog_is_one_clear_error(guarded: Path, unprivileged: Any) -> None:
+    guarded.chmod(0o444)
+    before = guarded.read_bytes()
+
+    with unprivileged(), pytest.raises(CatalogError) as caught:
+        attempt_to_write(guarded)
+
+    assert "permissions" in (caught.value.hint or "")
+    assert guarded.read_bytes() == before
+
+
+def test_a_read_only_folder_is_one_clear_error(guarded: Path, unprivileged: Any) -> None:
+    guarded.chmod(0o666)
+    guarded.parent.chmod(0o555)
+    before = guarded.read_bytes()
+
+    with unprivileged(), pytest.raises(CatalogError) as caught:
+        attempt_to_write(guarded)
+
+    assert "permissions" in (caught.value.hint or "")
+    assert guarded.read_bytes() == before
+    assert files_in(guarded.parent) == [guarded.name]
+
+
+def test_a_catalog_that_may_not_be_read_is_one_clear_error(
+    guarded: Path, unprivileged: Any
+) -> None:
+    guarded.chmod(0o000)
+
+    for how in (Catalog.open, Catalog.initialise):
+        with unprivileged(), pytest.raises(CatalogError) as caught:
+            how(guarded)
+        assert "permissions" in (caught.value.hint or "")
+
+
+def test_a_folder_that_may_not_be_entered_is_one_clear_error(
+    guarded: Path, unprivileged: Any
+) -> None:
+    guarded.parent.chmod(0o700)
+
+    for how in (Catalog.open, Catalog.initialise, Catalog.open_or_create):
+        with unprivileged(), pytest.raises(CatalogError):
+            how(guarded)
+
+
+def test_init_in_a_read_only_folder_leaves_nothing(public_folder: Path, unprivileged: Any) -> None:
+    public_folder.chmod(0o555)
+
+    with unprivileged(), pytest.raises(CatalogError) as caught:
+        Catalog.initialise(public_folder / "catalog.db")
+
+    assert "permissions" in (caught.value.hint or "")
+    assert files_in(public_folder) == []
+
+
+# --- transactions -------------------------------------------------------------------------------
+
+
+def insert(connection: sa.Connection, name: str) -> None:
+    connection.execute(sa.text("INSERT INTO artists (name) VALUES (:name)"), {"name": name})
+
+
+def test_a_transaction_is_rolled_back_and_its_error_comes_through(
+    catalog: Catalog, rows: Rows
+) -> None:
+    problem = RuntimeError("the very one")
+
+    with pytest.raises(RuntimeError) as caught, catalog.transaction() as connection:
+        insert(connection, "gone")
+        raise problem
+
+    assert caught.value is problem
+    assert rows(catalog, "SELECT name FROM artists") == []
+
+
+def test_a_rollback_that_fails_does_not_hide_the_error(catalog: Catalog) -> None:
+    with pytest.raises(ZeroDivisionError), catalog.transaction() as connection:
+        insert(connection, "gone")
+        connection.connection.driver_connection.execute("ROLLBACK")  # type: ignore[union-attr]
+        _ = 1 / 0
+
+
+def test_what_a_transaction_wrote_is_there_for_others(catalog: Catalog, rows: Rows) -> None:
+    with catalog.transaction() as connection:
+        insert(connection, "kept")
+
+    assert rows(catalog, "SELECT name FROM artists") == ["kept"]
+
+
+def test_what_is_read_in_a_transaction_is_true_until_it_commits(
+    catalog: Catalog, rows: Rows
+) -> None:
+    """Threads that read, then write what follows from it, lose nothing and are never refused."""
+
+    def count_up(times: int) -> None:
+        try:
+            for _ in range(times):
+                with catalog.transaction() as connection:
+                    count = connection.scalar(sa.text("SELECT COUNT(*) FROM artists"))
+                    insert(connection, str(count))
+        except BaseException as error:
+            problems.append(error)
+
+    problems: list[BaseException] = []
+    threads = [threading.Thread(target=count_up, args=(20,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert problems == []
+    names = rows(catalog, "SELECT name FROM artists ORDER BY id")
+    assert names == [str(i) for i in range(80)]
+
+
+def test_a_reader_does_not_stop_a_writer_and_sees_one_moment(catalog: Catalog) -> None:
+    counting = sa.text("SELECT COUNT(*) FROM artists")
+    with catalog.read() as reader:
+        assert reader.scalar(counting) == 0
+        with catalog.transaction() as connection:
+            insert(connection, "later")
+        assert reader.scalar(counting) == 0
+    with catalog.read() as reader:
+        assert reader.scalar(counting) == 1
+
+
+def test_a_writer_waits_for_another_process(catalog: Catalog, start_python: Any) -> None:
+    holder = start_python(
+        "import sqlite3, sys\n"
+        "raw = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "raw.execute('BEGIN IMMEDIATE'); print('held', flush=True)\n"
+        "sys.stdin.readline(); raw.execute('COMMIT')",
+        catalog.path,
+    )
+    assert holder.stdout.readline() == "held\n"
+    written = threading.Event()
+
+    def write() -> None:
+        with catalog.transaction() as connection:
+            insert(connection, "patient")
+        written.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert not written.is_set()
+    holder.stdin.write("go\n")
+    holder.stdin.flush()
+    writer.join()
+
+    assert written.is_set()
+
+
+# --- where the catalog is -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "sqlite+pysqlite:///{}"])
+def test_the_variable_names_the_catalog_as_path_or_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    path = tmp_path / "a folder" / "my catalog.db"
+    path.parent.mkdir()
+    monkeypatch.setenv("CATALOGSYNC_DB", form.format(path))
+
+    Catalog.initialise()[0].close()
+    opened = Catalog.open()
+    opened.close()
+
+    assert opened.path == path
+    assert path.is_file()
+
+
+def test_what_is_given_goes_before_the_variable(
+    existing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CATALOGSYNC_DB", "/elsewhere.db")
+
+    assert catalog_location(existing) == str(existing)
+
+
+def test_names_with_special_characters_are_paths_and_not_urls(tmp_path: Path) -> None:
+    path = tmp_path / "100% música #1?mode=ro.db"
+
+    Catalog.initialise(path)[0].close()
+    Catalog.open(path).close()
+
+    assert path.is_file()
+
+
+def test_a_database_of_such_a_name_is_backed_up(tmp_path: Path, change: Any) -> None:
+    path = tmp_path / "100% música #1?mode=ro.db"
+    change(path, "CREATE TABLE songs (id INTEGER PRIMARY KEY)")
+
+    _, report = Catalog.initialise(path)
+
+    assert report.backup is not None
+    assert report.backup.is_file()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:hunter2@host/db",
+        "mysql://user:hunter2@host/db",
+        "postgresql://user:hunter2@host:port/db",
+        "nonsense://user:hunter2@host/db",
+        "://hunter2",
+        "sqlite://",
+        "sqlite:///:memory:",
+    ],
+)
+@pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])
+def test_a_url_of_another_database_is_refused_without_its_password(
+    url: str, how: Callable[[str], object]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        how(url)
+
+    assert "hunter2" not in str(caught.value)
+    assert "sqlite:///" in (caught.value.hint or "")
+
+
+# --- where the music is -------------------------------------------------------------------------
+
+
+def test_roots_come_from_the_variable_in_order_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(tmp_path / name) for name in ("b", "a", "b", "a/", "")]
+    monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", os.pathsep.join(names[:-1]))
+
+    assert library_roots() == [tmp_path / "b", tmp_path / "a"]
+
+
+def test_no_root_at_all_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        library_roots()
+
+    assert "CATALOGSYNC_LIBRARY_ROOTS" in (caught.value.hint or "")
+
+
+def test_a_root_inside_another_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="lies inside"):
+        library_roots([tmp_path / "music", tmp_path / "music" / "jazz"])
+
+
+def test_a_root_with_the_beginning_of_anothers_name_is_not_inside_it(tmp_path: Path) -> None:
+    roots = [tmp_path / "music", tmp_path / "music2"]
+
+    assert library_roots(roots) == roots
+
+
+def test_a_root_that_is_inside_another_by_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "music" / "jazz").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "music" / "jazz")
+
+    with pytest.raises(ConfigurationError, match="lies inside"):
+        library_roots([tmp_path / "music", tmp_path / "link"])

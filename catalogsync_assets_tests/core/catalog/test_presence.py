@@ -1,0 +1,240 @@
+"""`song_backend_presence` says what follows from the locations, after whatever sequence of events.
+
+The truth is worked out here in Python from the rows, by another way than the product's SQL.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog import library as library_rows
+from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import register
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.leases import Lease, UploadTask
+from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, known_files
+from catalogsync_assets.core.catalog.results import Failed, Uploaded, record, withdraw_claims_at
+from catalogsync_assets.core.catalog.schema import metadata
+from catalogsync_assets.core.catalog.scope import EVERYTHING
+from catalogsync_assets.core.catalog.uploads import enqueue
+
+Rows = Callable[..., list[Any]]
+ROOT = "/music"
+PRESENCE = (
+    "SELECT song_id, backend_id, files_total, files_present, verified_at"
+    " FROM song_backend_presence ORDER BY 1, 2"
+)
+
+
+def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
+    """Presence as it must be, from the locations and file assets alone."""
+    current = dict(
+        rows(
+            catalog,
+            "SELECT id, song_id FROM file_assets"
+            " WHERE superseded_by_id IS NULL AND song_id IS NOT NULL",
+        )
+    )
+    places = rows(
+        catalog,
+        "SELECT file_asset_id, backend_id, verified_at FROM file_locations WHERE status = 'active'",
+    )
+    existing = {asset for asset, _, _ in places if asset in current}
+    backends = rows(catalog, "SELECT id FROM storage_backends")
+    result = []
+    for song in sorted({current[asset] for asset in existing}):
+        files = [asset for asset in existing if current[asset] == song]
+        for backend in backends:
+            here = {asset for asset, at, _ in places if asset in files and at == backend}
+            verified = [
+                when for asset, at, when in places if asset in here and at == backend and when
+            ]
+            row = (song, backend, len(files), len(here), min(verified, default=None))
+            result.append(row)
+    return sorted(result)
+
+
+class World:
+    """Everything that changes locations, to be called in any order."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.backends = [
+            register(self.catalog, ObjectBackend(name=name, bucket="bucket"))[0]
+            for name in ("one", "two")
+        ]
+        self._leases = [Lease(self.catalog, backend) for backend in self.backends]
+        self._held: list[tuple[int, UploadTask]] = []
+
+    def write(self, file: int) -> None:
+        """A scan finds file `file` new or changed. Files 0 and 1 are of one song, 2 and 3, ..."""
+        known = {k.path: k for k in known_files(self.catalog, ROOT)}
+        path = f"{file}.flac"
+        facts = FileFacts(
+            path=path,
+            absolute_path=f"{ROOT}/{path}",
+            size_bytes=1,
+            mtime_ns=1,
+            format="flac",
+            song={
+                "title": f"song {file // 2}",
+                "artist": None,
+                "album": None,
+                "track_number": None,
+                "disc_number": None,
+                "duration_seconds": None,
+                "match_key": f"key {file // 2}",
+            },
+            replaces=known.get(path),
+        )
+        library_rows.record_files(self.catalog, ROOT, [facts])
+
+    def _known(self, file: int) -> Any:
+        return next((k for k in known_files(self.catalog, ROOT) if k.path == f"{file}.flac"), None)
+
+    def lose(self, file: int) -> None:
+        if known := self._known(file):
+            library_rows.mark_missing(self.catalog, [known])
+
+    def find(self, file: int) -> None:
+        if known := self._known(file):
+            library_rows.mark_seen(
+                self.catalog, ROOT, [(known, FoundStat(known.size_bytes or 0, 2))]
+            )
+
+    def claim(self, backend: int) -> None:
+        """Uploads begin; what happens until they end, happens meanwhile."""
+        enqueue(self.catalog, self.backends[backend])
+        self._held += [(backend, t) for t in self._leases[backend].claim(EVERYTHING, 2)]
+
+    def finish(self, well: bool) -> None:
+        if not self._held:
+            return
+        backend, task = self._held.pop()
+        result: Uploaded | Failed = (
+            Uploaded(task, f"{task.file_asset_id:064x}", None, "head", adopted=False)
+            if well
+            else Failed(task, "X", "x")
+        )
+        record(self.catalog, self.backends[backend], self._leases[backend].owner, [result])
+
+    def withdraw(self, file: int) -> None:
+        withdraw_claims_at(self.catalog, self.backends[file % 2], f"{file}.flac")
+
+
+FILES = st.integers(0, 1)
+EVENTS = st.one_of(
+    st.tuples(st.just("write"), FILES),
+    st.tuples(st.just("lose"), FILES),
+    st.tuples(st.just("find"), FILES),
+    st.tuples(st.just("withdraw"), FILES),
+    st.tuples(st.just("claim"), st.integers(0, 1)),
+    st.tuples(st.just("finish"), st.just(True)),
+    st.tuples(st.just("finish"), st.booleans()),
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(events=st.lists(EVENTS, min_size=4, max_size=12))
+def test_presence_is_true_after_any_sequence_of_events(
+    catalog: Catalog, rows: Rows, events: list[tuple[str, Any]]
+) -> None:
+    with catalog.transaction() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    world = World(catalog)
+
+    for event, what in [("write", 0), ("write", 1), ("claim", 0), *events]:
+        getattr(world, event)(what)
+
+    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+
+
+def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(
+    catalog: Catalog, rows: Rows
+) -> None:
+    world = World(catalog)
+    world.write(0)
+    world.claim(0)
+    world.lose(0)
+    world.finish(True)
+
+    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert len(rows(catalog, PRESENCE)) == 3
+
+
+def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog: Catalog, rows: Rows) -> None:
+    world = World(catalog)
+    for event, what in (("write", 0), ("claim", 0), ("finish", True), ("lose", 0)):
+        getattr(world, event)(what)
+    assert rows(catalog, PRESENCE) != []
+
+    world.withdraw(0)
+
+    assert rows(catalog, PRESENCE) == []
+
+
+def busy_world(catalog: Catalog) -> World:
+    world = World(catalog)
+    choice = random.Random(7)  # noqa: S311
+    for file in range(4):
+        world.write(file)
+    for _ in range(20):
+        event, what = choice.choice(
+            [("write", choice.randrange(4)), ("claim", choice.randrange(2)), ("finish", True)]
+        )
+        getattr(world, event)(what)
+    return world
+
+
+def test_presence_can_be_made_from_nothing(catalog: Catalog, rows: Rows, change: Any) -> None:
+    busy_world(catalog)
+    before = rows(catalog, PRESENCE)
+    change(catalog, "DELETE FROM song_backend_presence")
+
+    with catalog.transaction() as connection:
+        presence.refresh(connection)
+
+    assert rows(catalog, PRESENCE) == before == truth(catalog, rows)
+
+
+def test_a_second_refresh_writes_nothing(catalog: Catalog, bytes_of: Any) -> None:
+    busy_world(catalog)
+    with catalog.transaction() as connection:
+        presence.refresh(connection)
+    before = bytes_of(catalog.path)
+
+    with catalog.transaction() as connection:
+        assert presence.refresh(connection) == 0
+
+    assert bytes_of(catalog.path) == before
+
+
+def test_untrue_rows_are_put_right(catalog: Catalog, rows: Rows) -> None:
+    busy_world(catalog)
+    with catalog.transaction() as connection:
+        connection.execute(sa.text("UPDATE song_backend_presence SET files_present = 7"))
+        connection.execute(sa.text("INSERT INTO songs (id, title) VALUES (99, 'gone')"))
+        connection.execute(
+            sa.text("INSERT INTO song_backend_presence (song_id, backend_id) VALUES (99, 1)")
+        )
+        presence.refresh(connection)
+
+    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+
+
+def test_no_songs_asked_for_is_nothing_to_do(catalog: Catalog) -> None:
+    with catalog.transaction() as connection:
+        assert presence.refresh(connection, song_ids=[]) == 0

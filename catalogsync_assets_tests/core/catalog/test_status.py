@@ -1,0 +1,69 @@
+"""The figures that a person sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple
+from typing import Any
+
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.leases import Lease
+from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
+from catalogsync_assets.core.catalog.scope import EVERYTHING
+from catalogsync_assets.core.catalog.status import (
+    Reason,
+    backend_status,
+    failed_uploads,
+    sample_public_url,
+)
+from catalogsync_assets.core.catalog.uploads import enqueue
+
+
+def test_an_empty_catalog_has_no_figures(catalog: Catalog) -> None:
+    assert backend_status(catalog) == []
+
+
+def test_each_backend_counts_what_is_there_and_what_is_to_do(
+    catalog: Catalog, library: Any, scanned: Any, backend: Callable[..., Any]
+) -> None:
+    files = library.fill(5, size=100)
+    scanned()
+    cloud, _ = backend("cloud"), backend("attic")
+    enqueue(catalog, cloud)
+    lease = Lease(catalog, cloud)
+    one, two, three, *_ = lease.claim(EVERYTHING, 4)
+    results: list[Uploaded | Failed] = [Failed(one, "SlowDown", "later")]
+    results += [Uploaded(t, f"{t.id:064x}", None, "head", adopted=False) for t in (two, three)]
+    record(catalog, cloud, lease.owner, results)
+    files[4].unlink()
+    scanned()
+
+    found = backend_status(catalog)
+    assert [astuple(status)[:12] for status in found] == [
+        ("local", "local", None, 4, 0, 0, 4, 4, 400, 0, 0, 1),
+        ("attic", "object_storage", cloud.bucket, 0, 0, 4, 4, 0, 0, 0, 0, 0),
+        ("cloud", "object_storage", cloud.bucket, 2, 0, 2, 4, 2, 200, 2, 1, 0),
+    ]
+    assert found[2].reasons == [Reason("SlowDown", 1, "later")]
+    assert found[2].last_success is not None
+    assert found[1].last_success is None
+
+
+def test_failed_uploads_say_why(
+    catalog: Catalog, library: Any, scanned: Any, backend: Callable[..., Any]
+) -> None:
+    library.fill(4)
+    scanned()
+    cloud = backend("cloud", public_base_url="https://cdn.example")
+    enqueue(catalog, cloud)
+    lease = Lease(catalog, cloud)
+    one, two, *_ = lease.claim(EVERYTHING, 2)
+    done = Uploaded(two, "ab" * 32, None, "head", adopted=False)
+    record(catalog, cloud, lease.owner, [Failed(one, "SlowDown", "later"), done])
+
+    (failed,) = failed_uploads(catalog, backend_name="cloud")
+
+    assert astuple(failed) == ("cloud", one.locator, "SlowDown", "later", 1)
+    assert failed_uploads(catalog) == [failed]
+    assert failed_uploads(catalog, backend_name="attic") == []
+    assert sample_public_url(catalog, "cloud") == f"https://cdn.example/{two.locator}"

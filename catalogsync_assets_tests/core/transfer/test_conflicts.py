@@ -1,0 +1,327 @@
+"""What is stored under a key already: adopted, replaced, or left alone for a person to see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.errors import CatalogError
+from catalogsync_assets.core.transfer.engine import UploadReport
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+Statuses = Callable[[], Counter[str]]
+PLACES = (
+    "SELECT f.id, l.status FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.backend_id = ? ORDER BY f.id"
+)
+
+# Stands for whatever may end a run between the put and the record of it.
+FAIL_TO_RECORD = (
+    "CREATE TRIGGER fail BEFORE INSERT ON file_locations"
+    " BEGIN SELECT RAISE(ABORT, 'out of luck'); END"
+)
+
+
+def puts(proxy: Any) -> list[str]:
+    return [request.key.rpartition("/")[2] for request in proxy.of("PUT")]
+
+
+def test_an_identical_object_is_adopted_without_sending(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+    sha256: Any,
+) -> None:
+    content = library.add("a.mp3").read_bytes()
+    library.add("b.mp3")
+    scanned()
+    remote(through_proxy).put("a.mp3", content)
+
+    report = uploaded(through_proxy)
+
+    assert (report.adopted, report.succeeded, report.failed) == (1, 1, 0)
+    assert report.bytes == len((library.root / "b.mp3").read_bytes())
+    assert puts(proxy) == ["b.mp3"]
+    assert rows(catalog, PLACES, through_proxy.id) == [(1, "active"), (2, "active")]
+    assert rows(catalog, "SELECT sha256 FROM file_assets WHERE id = 1") == [sha256(content)]
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_another_object_is_a_conflict_and_stays(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+    statuses: Statuses,
+    same_size: bool,
+) -> None:
+    library.add("a.mp3", b"ours")
+    library.add("b.mp3")
+    scanned()
+    theirs = b"them" if same_size else b"somebody else's"
+    remote(cloud).put("a.mp3", theirs)
+
+    report = uploaded(cloud)
+
+    assert (report.succeeded, report.failed) == (1, 1)
+    (failure,) = report.failures
+    assert failure.code == "Conflict"
+    assert "another object is stored" in failure.reason
+    assert "nothing was overwritten" in failure.reason
+    assert remote(cloud).get("a.mp3") == theirs
+    assert rows(catalog, PLACES, cloud.id) == [(2, "active")]
+    assert statuses() == {"succeeded": 1, "failed": 1}
+
+
+@pytest.mark.parametrize("path", ["0 first.mp3", "zz last.mp3"])
+def test_a_conflict_reads_the_same_whenever_it_comes(
+    library: Any,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    path: str,
+) -> None:
+    """Also once the store is known to honour conditions, and no look comes before the put."""
+    library.fill(5)
+    library.add(path)
+    scanned()
+    remote(cloud).put(path, b"theirs")
+
+    report = uploaded(cloud, workers=1)
+
+    (failure,) = report.failures
+    assert failure.code == "Conflict"
+    assert "nothing was overwritten" in failure.reason
+
+
+def test_a_conflict_that_was_cleared_away_is_uploaded_by_the_next_run(
+    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
+) -> None:
+    library.add("a.mp3", b"ours")
+    scanned()
+    remote(cloud).put("a.mp3", b"theirs")
+    uploaded(cloud)
+    remote(cloud).delete("a.mp3")
+
+    assert uploaded(cloud).succeeded == 1
+    assert remote(cloud).get("a.mp3") == b"ours"
+
+
+def test_a_changed_file_replaces_our_earlier_version(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+) -> None:
+    for content in (b"first", b"second", b"third"):
+        library.add("a.mp3", content)
+        scanned()
+        assert uploaded(cloud).succeeded == 1
+        assert remote(cloud).get("a.mp3") == content
+
+    assert rows(catalog, PLACES, cloud.id) == [
+        (1, "superseded"),
+        (2, "superseded"),
+        (3, "active"),
+    ]
+    assert remote(cloud).keys() == ["a.mp3"]
+
+
+def test_a_file_that_changes_back_is_uploaded_again(
+    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
+) -> None:
+    for content in (b"first", b"second", b"first"):
+        library.add("a.mp3", content)
+        scanned()
+        uploaded(cloud)
+
+    assert remote(cloud).get("a.mp3") == b"first"
+
+
+def test_a_file_that_changed_and_changed_back_between_uploads_is_adopted(
+    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
+) -> None:
+    library.add("a.mp3", b"first")
+    scanned()
+    uploaded(cloud)
+    for content in (b"second", b"first"):
+        library.add("a.mp3", content)
+        scanned()
+
+    report = uploaded(cloud)
+
+    assert (report.adopted, report.succeeded, report.failed) == (1, 0, 0)
+    assert remote(cloud).get("a.mp3") == b"first"
+
+
+def test_an_object_that_a_stranger_has_replaced_is_a_conflict(
+    library: Any,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    statuses: Statuses,
+) -> None:
+    library.add("a.mp3", b"first")
+    scanned()
+    uploaded(cloud)
+    remote(cloud).put("a.mp3", b"a stranger's")
+    library.add("a.mp3", b"second")
+    scanned()
+
+    report = uploaded(cloud)
+
+    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert remote(cloud).get("a.mp3") == b"a stranger's"
+    assert statuses()["failed"] == 1
+
+
+def test_a_stranger_who_comes_between_look_and_put_is_not_overwritten(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+) -> None:
+    library.add("old.mp3", b"first")
+    scanned()
+    uploaded(through_proxy)
+    library.add("old.mp3", b"second")
+    library.add("new.mp3", b"ours")
+    scanned()
+
+    def stranger(request: Any) -> None:
+        if request.method == "PUT":
+            remote(through_proxy).put(request.key.rpartition("/")[2], b"a stranger's")
+
+    proxy.before.append(stranger)
+
+    report = uploaded(through_proxy)
+
+    assert report.failed == 2
+    assert remote(through_proxy).get("new.mp3") == b"a stranger's"
+    assert remote(through_proxy).get("old.mp3") == b"a stranger's"
+
+
+def test_while_a_version_is_replaced_the_catalog_claims_nothing_for_its_key(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    rows: Rows,
+) -> None:
+    """A kill after the put must not leave a row for what the store no longer has."""
+    library.add("a.mp3", b"first")
+    scanned()
+    uploaded(through_proxy)
+    library.add("a.mp3", b"second")
+    scanned()
+    claims: list[Any] = []
+    proxy.before.append(
+        lambda request: (
+            claims.append(rows(catalog, PLACES, through_proxy.id))
+            if request.method == "PUT"
+            else None
+        )
+    )
+
+    uploaded(through_proxy)
+
+    assert claims == [[(1, "superseded")]]
+    assert rows(catalog, PLACES, through_proxy.id) == [(1, "superseded"), (2, "active")]
+
+
+def test_a_replacement_that_fails_is_done_by_the_next_run(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+    refused: Any,
+) -> None:
+    library.add("a.mp3", b"first")
+    scanned()
+    uploaded(through_proxy)
+    library.add("a.mp3", b"second")
+    scanned()
+    proxy.refuse(1, refused(400, "EntityTooLarge"))
+    assert uploaded(through_proxy).failed == 1
+
+    assert uploaded(through_proxy).succeeded == 1
+    assert remote(through_proxy).get("a.mp3") == b"second"
+    assert rows(catalog, PLACES, through_proxy.id) == [(1, "superseded"), (2, "active")]
+
+
+def test_an_upload_whose_record_was_lost_does_not_stand_in_the_way_of_the_next_version(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    change: Any,
+) -> None:
+    """Stopped after the put and before the record; then the file is edited."""
+    library.add("a.mp3", b"first")
+    scanned()
+    change(catalog, FAIL_TO_RECORD)
+    with pytest.raises(CatalogError):
+        uploaded(cloud)
+    assert remote(cloud).get("a.mp3") == b"first"
+    change(catalog, "DROP TRIGGER fail")
+    library.add("a.mp3", b"second")
+    scanned()
+
+    report = uploaded(cloud)
+
+    assert report.failures == []
+    assert remote(cloud).get("a.mp3") == b"second"
+
+
+def test_a_deleted_file_keeps_its_object(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+) -> None:
+    gone, kept = library.fill(2)
+    scanned()
+    uploaded(through_proxy)
+    content = gone.read_bytes()
+    gone.unlink()
+
+    assert scanned().missing_paths == [str(gone)]
+    uploaded(through_proxy)
+
+    assert remote(through_proxy).get("album/0000.mp3") == content
+    assert proxy.of("DELETE") == []
+    assert rows(catalog, PLACES, through_proxy.id) == [(1, "active"), (2, "active")]
+    assert kept.exists()

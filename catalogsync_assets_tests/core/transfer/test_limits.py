@@ -1,0 +1,96 @@
+"""What a run may do at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.transfer import multipart, sender
+from catalogsync_assets.core.transfer.engine import UploadReport
+
+Upload = Callable[..., UploadReport]
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def half_open(proxy: Any) -> None:
+    """A network that gives the code under test every chance to send more than it may."""
+
+    def wait_for_more(request: Any) -> None:
+        if request.body:
+            with proxy.lock:
+                proxy.lock.wait(0.05)
+
+    proxy.before.append(wait_for_more)
+
+
+@pytest.mark.usefixtures("half_open")
+def test_bytes_on_their_way_are_bounded(
+    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> None:
+    library.fill(24, size=100_000)
+    scanned()
+
+    report = uploaded(through_proxy, workers=8, max_in_flight_bytes=300_000)
+
+    assert report.succeeded == 24
+    assert 100_000 < proxy.most_bytes_at_once <= 300_000
+
+
+@pytest.mark.usefixtures("half_open")
+def test_files_on_their_way_are_bounded(
+    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> None:
+    library.fill(24)
+    scanned()
+
+    uploaded(through_proxy, workers=3)
+
+    assert 1 < proxy.most_at_once <= 3
+
+
+@pytest.mark.usefixtures("half_open")
+def test_a_file_larger_than_the_bound_goes_alone(
+    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> None:
+    library.fill(4, size=100)
+    library.add("album/0001 large.mp3", size=500_000)
+    scanned()
+
+    report = uploaded(through_proxy, workers=4, max_in_flight_bytes=1_000)
+
+    assert report.succeeded == 5
+    assert proxy.most_bytes_at_once == 500_000
+
+
+def test_workers_work_at_the_same_time(
+    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> None:
+    """Each put waits until four are there: fewer workers would never get on."""
+    library.fill(4)
+    scanned()
+    proxy.before.append(
+        lambda r: proxy.wait_until(lambda: len(proxy.of("PUT")) == 4) if r.method == "PUT" else None
+    )
+
+    assert uploaded(through_proxy, workers=4).succeeded == 4
+
+
+def test_the_memory_of_a_large_file_is_that_of_its_parts() -> None:
+    small, large = 10 * MIB, 10_000 * MIB
+
+    assert multipart.memory_needed(small) == small
+    assert multipart.memory_needed(large) == 3 * multipart.PART_BYTES
+    assert sender.SINGLE_PUT_BYTES >= multipart.PART_BYTES
+
+
+@pytest.mark.parametrize("size", [1, 100 * MIB, 160_000 * MIB, 160_001 * MIB, 5 * MIB * MIB])
+def test_parts_are_whole_mebibytes_and_at_most_ten_thousand(size: int) -> None:
+    part = multipart.part_bytes(size)
+
+    assert part % MIB == 0
+    assert part >= 5 * MIB
+    assert -(-size // part) <= 10_000

@@ -1,0 +1,205 @@
+"""Local files that change, vanish or rot between scan and upload."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.transfer.source import Source, SourceError
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+Statuses = Callable[[], Counter[str]]
+PLACES = "SELECT locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
+
+
+def codes(report: UploadReport) -> list[str]:
+    return [failure.code for failure in report.failures]
+
+
+def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+    statuses: Statuses,
+) -> None:
+    library.add("a.mp3", b"before")
+    library.add("b.mp3")
+    scanned()
+    library.add("a.mp3", b"after!")
+
+    report = uploaded(cloud)
+
+    assert (report.succeeded, codes(report)) == (1, ["SourceChanged"])
+    assert remote(cloud).keys() == ["b.mp3"]
+    assert rows(catalog, PLACES, cloud.id) == [f"{cloud.base_prefix}/b.mp3"]
+    assert statuses() == {"pending": 1, "succeeded": 1}
+
+    scanned()
+    assert uploaded(cloud).succeeded == 1
+    assert remote(cloud).get("a.mp3") == b"after!"
+
+
+def test_a_file_that_changed_and_got_its_time_back_is_found_by_the_next_scan(
+    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
+) -> None:
+    """The upload saw another time than the scan; the file must be read even if it is as before."""
+    path = library.add("a.mp3", b"before")
+    stat = path.stat()
+    scanned()
+    os.utime(path, ns=(1, 1))
+    assert codes(uploaded(cloud)) == ["SourceChanged"]
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    scanned()
+
+    assert uploaded(cloud).succeeded == 1
+    assert remote(cloud).get("a.mp3") == b"before"
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"a longer content"])
+def test_a_file_of_another_size_is_not_sent(
+    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any, content: bytes
+) -> None:
+    path = library.add("a.mp3", b"8 bytes!")
+    stat = path.stat()
+    scanned()
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    assert codes(uploaded(cloud)) == ["SourceChanged"]
+    assert remote(cloud).keys() == []
+
+
+def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
+    library: Any,
+    scanned: Any,
+    backend: Any,
+    uploaded: Upload,
+    remote: Any,
+    statuses: Statuses,
+) -> None:
+    """Another content with the same size and time is no edit."""
+    path = library.add("a.mp3", b"good")
+    stat = path.stat()
+    scanned()
+    first, second = backend("first"), backend("second")
+    uploaded(first)
+    path.write_bytes(b"bad!")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    scanned()
+
+    report = uploaded(second)
+
+    assert codes(report) == ["ContentDiffers"]
+    assert "Restore it" in report.failures[0].reason
+    assert remote(first).get("a.mp3") == b"good"
+    assert remote(second).keys() == []
+    assert statuses() == {"succeeded": 1, "failed": 1}
+
+
+def test_one_missing_file_does_not_stop_the_others(
+    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
+) -> None:
+    files = library.fill(6)
+    scanned()
+    files[2].unlink()
+    files[4].unlink()
+    files[4].mkdir()
+
+    report = uploaded(cloud)
+
+    assert report.succeeded == 4
+    assert sorted(codes(report)) == ["SourceMissing", "SourceUnreadable"]
+    assert {failure.file for failure in report.failures} == {str(files[2]), str(files[4])}
+    assert len(remote(cloud).keys()) == 4
+
+
+def test_a_file_that_may_not_be_read_says_so(public_folder: Path, unprivileged: Any) -> None:
+    path = public_folder / "a.mp3"
+    path.touch(mode=0o000)
+    task = task_of(path)
+
+    with unprivileged(), pytest.raises(SourceError) as caught, Source(task):
+        pass
+
+    assert (caught.value.code, caught.value.changed) == ("SourceUnreadable", False)
+    assert "permissions" in (caught.value.hint or "")
+
+
+# --- the source itself --------------------------------------------------------------------------
+
+
+def task_of(path: Path, sha256: str | None = None) -> UploadTask:
+    stat = path.stat()
+    return UploadTask(1, 1, 1, 1, str(path), stat.st_size, stat.st_mtime_ns, sha256, path.name)
+
+
+def test_content_and_digest_come_from_one_read(library: Any, sha256: Any) -> None:
+    path = library.add("a.mp3", size=100_000)
+
+    with Source(task_of(path)) as source:
+        content, digest = source.read()
+
+    assert content == path.read_bytes()
+    assert digest == sha256(content)
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 100, 1_000])
+def test_parts_make_the_whole(library: Any, sha256: Any, size: int) -> None:
+    path = library.add("a.mp3", size=100)
+
+    with Source(task_of(path)) as source:
+        parts = list(source.parts(size))
+        digest = source.finish()
+
+    assert b"".join(parts) == path.read_bytes()
+    assert {len(part) for part in parts[:-1]} <= {size}
+    assert digest == sha256(path.read_bytes())
+
+
+def test_an_empty_file_is_one_empty_part(library: Any, sha256: Any) -> None:
+    with Source(task_of(library.add("a.mp3", b""))) as source:
+        assert list(source.parts(10)) == [b""]
+        assert source.finish() == sha256(b"")
+
+
+@pytest.mark.parametrize("after", [b"another!", b"longer than before", b"short"])
+def test_a_file_that_changes_while_it_is_read_is_noticed(library: Any, after: bytes) -> None:
+    path = library.add("a.mp3", b"12345678")
+
+    with Source(task_of(path)) as source:
+        parts = source.parts(4)
+        next(parts)
+        library.add("a.mp3", after)
+        with pytest.raises(SourceError) as caught:
+            list(parts)
+            source.finish()
+
+    assert (caught.value.code, caught.value.changed) == ("SourceChanged", True)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(
+    library: Any, sha256: Any
+) -> None:
+    """A program that writes anew and renames leaves the open file whole."""
+    path = library.add("a.mp3", b"12345678")
+
+    with Source(task_of(path)) as source:
+        library.add("b.mp3", b"another!").replace(path)
+        content, digest = source.read()
+
+    assert (content, digest) == (b"12345678", sha256(b"12345678"))

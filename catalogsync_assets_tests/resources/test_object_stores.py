@@ -1,0 +1,197 @@
+"""Object stores as Dagster resources: the same client as the command line's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pydantic
+import pytest
+from botocore.exceptions import ClientError
+from dagster_aws.s3 import S3Resource
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.transfer.engine import Limits, upload
+from catalogsync_assets.core.transfer.stores import boto3_client
+from catalogsync_assets.demo.local_store import LocalStore
+from catalogsync_assets.resources import BackendS3Resource, ObjectStoreResource
+
+Unregistered = Callable[..., ObjectBackend]
+
+
+# --- one backend's S3 resource ------------------------------------------------------------------
+
+
+def test_a_backend_s_resource_is_an_s3_resource_of_dagster_aws(unregistered: Unregistered) -> None:
+    backend = unregistered("cloud", region="eu-central-1")
+
+    resource = BackendS3Resource.of(backend)
+
+    assert isinstance(resource, S3Resource)
+    assert resource.endpoint_url == backend.endpoint
+    assert resource.region_name == "eu-central-1"
+    assert (resource.bucket, resource.base_prefix) == (backend.bucket, backend.base_prefix)
+
+
+def test_its_client_reads_and_writes_the_store(
+    unregistered: Unregistered, remote: Callable[[ObjectBackend], Any]
+) -> None:
+    backend = unregistered()
+    client = BackendS3Resource.of(backend).get_client()
+
+    client.put_object(Bucket=backend.bucket, Key=f"{backend.key_prefix}a", Body=b"song")
+
+    assert remote(backend).contents() == {"a": b"song"}
+
+
+def test_its_client_has_the_bucket_in_the_path_for_a_service_with_an_endpoint(
+    unregistered: Unregistered, proxy: Any
+) -> None:
+    backend = unregistered(endpoint=proxy.endpoint)
+
+    BackendS3Resource.of(backend).get_client().list_objects_v2(
+        Bucket=backend.bucket, Prefix=backend.base_prefix
+    )
+
+    (request,) = proxy.requests
+    assert request.path.partition("?")[0].rstrip("/") == f"/{backend.bucket}"
+    assert request.status == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({"endpoint": None}, "https://music.s3.amazonaws.com/a"),
+        ({"endpoint": "https://s3.example", "addressing_style": "virtual"}, "https://music.s3.e"),
+        ({"endpoint": "https://s3.example"}, "https://s3.example/music/a"),
+    ],
+    ids=["aws", "virtual", "path"],
+)
+def test_its_client_addresses_buckets_as_the_backend_says(
+    unregistered: Unregistered, settings: dict[str, Any], address: str
+) -> None:
+    client = BackendS3Resource.of(unregistered(bucket="music", **settings)).get_client()
+
+    url = client.generate_presigned_url("get_object", Params={"Bucket": "music", "Key": "a"})
+
+    assert url.startswith(address)
+
+
+def test_its_credentials_are_those_of_the_backend_s_own_variables(
+    unregistered: Unregistered, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for prefix, secret in (("MINE", store.secret_access_key), ("AWS", "wrong"), ("CLOUD", "wrong")):
+        monkeypatch.setenv(f"{prefix}_ACCESS_KEY_ID", store.access_key_id)
+        monkeypatch.setenv(f"{prefix}_SECRET_ACCESS_KEY", secret)
+
+    def ask(prefix: str) -> int:
+        backend = unregistered(credential_env_prefix=prefix)
+        answer = BackendS3Resource.of(backend).get_client().list_objects_v2(Bucket=backend.bucket)
+        return int(answer["ResponseMetadata"]["HTTPStatusCode"])
+
+    assert ask("MINE") == 200
+    for other in ("AWS", "CLOUD"):
+        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+            ask(other)
+
+
+def test_missing_credentials_are_named(
+    unregistered: Unregistered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLOUD_ACCESS_KEY_ID")
+    monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
+    resource = BackendS3Resource.of(unregistered())
+
+    with pytest.raises(ConfigurationError, match="no credentials") as caught:
+        resource.get_client()
+
+    assert "CLOUD_ACCESS_KEY_ID and CLOUD_SECRET_ACCESS_KEY" in (caught.value.hint or "")
+
+
+def test_its_client_is_configured_as_that_of_the_command_line(unregistered: Unregistered) -> None:
+    for backend in (unregistered(), unregistered(endpoint=None, region="eu-central-1")):
+        ours = BackendS3Resource.of(backend).get_client().meta
+        theirs = boto3_client(backend).meta
+
+        assert (ours.endpoint_url, ours.region_name) == (theirs.endpoint_url, theirs.region_name)
+        for setting in (
+            "s3",
+            "retries",
+            "connect_timeout",
+            "read_timeout",
+            "max_pool_connections",
+            "request_checksum_calculation",
+            "response_checksum_validation",
+        ):
+            assert getattr(ours.config, setting) == getattr(theirs.config, setting)
+
+
+def test_it_holds_no_secret(unregistered: Unregistered, store: LocalStore) -> None:
+    resource = BackendS3Resource.of(unregistered())
+    resource.get_client()
+
+    assert store.secret_access_key not in repr(resource)
+    assert store.secret_access_key not in resource.model_dump_json()
+
+
+# --- all of them --------------------------------------------------------------------------------
+
+
+def test_limits_are_those_of_the_engine_unless_configured() -> None:
+    assert ObjectStoreResource().limits() == Limits()
+    assert ObjectStoreResource(workers=3, max_in_flight_mib=2, attempts=7).limits() == Limits(
+        workers=3, max_in_flight_bytes=2 * 1024 * 1024, attempts=7
+    )
+
+
+@pytest.mark.parametrize(
+    "setting", [{"workers": 0}, {"workers": 257}, {"max_in_flight_mib": 0}, {"attempts": 0}]
+)
+def test_limits_that_make_no_sense_are_refused(setting: dict[str, int]) -> None:
+    with pytest.raises(pydantic.ValidationError, match=next(iter(setting))):
+        ObjectStoreResource(**setting)
+
+
+def test_uploads_through_the_resource_keep_its_limits(
+    catalog: Catalog,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    library: Any,
+    scanned: Callable[..., Any],
+    remote: Callable[[ObjectBackend], Any],
+    refused: Callable[..., Any],
+) -> None:
+    cloud = backend("cloud", endpoint=proxy.endpoint)
+    library.fill(6)
+    scanned()
+    enqueue(catalog, cloud)
+    proxy.refuse(1, refused(503))
+    resource = ObjectStoreResource(workers=2, attempts=2)
+
+    report = upload(catalog, cloud, limits=resource.limits(), connect=resource.connect)
+
+    assert (report.succeeded, report.failed, report.retries, report.workers) == (6, 0, 1, 2)
+    assert proxy.most_at_once <= 2
+    assert remote(cloud).contents() == library.contents()
+
+
+def test_the_control_plane_of_an_upload_is_the_s3_resource_s_client(
+    cloud: ObjectBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    original = BackendS3Resource.get_client
+
+    def recording(self: BackendS3Resource) -> Any:
+        made.append(original(self))
+        return made[-1]
+
+    monkeypatch.setattr(BackendS3Resource, "get_client", recording)
+
+    client = ObjectStoreResource().connect(cloud)
+
+    assert made == []  # nothing is built before it is needed
+    assert client.s3 is client.s3
+    assert made == [client.s3]

@@ -1,0 +1,148 @@
+"""The code location as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.definitions import build_defs, defs
+from catalogsync_assets.resources import CatalogResource
+
+# Imports the definitions with every warning an error, and tells what that did: databases opened,
+# connections made, clients built, threads started. Then does such things, to show that they are
+# seen.
+IMPORT = """
+import gc, json, sys, threading, warnings
+
+events = []
+
+def hook(event, arguments):
+    if event in ("sqlite3.connect", "socket.connect", "socket.getaddrinfo"):
+        events.append(event)
+    # A boto3 client is built from the description of its service.
+    if event == "open" and "botocore" in str(arguments[0]) and "service-2" in str(arguments[0]):
+        events.append("service-2")
+
+def seen():
+    objects = gc.get_objects()
+    objects += [one for some in objects for one in gc.get_referents(some)]
+    clients = {type(one).__name__ for one in objects if isinstance(one, (BaseClient, S3Store))}
+    return sorted({*events, *clients, *(thread.name for thread in threading.enumerate()[1:])})
+
+sys.addaudithook(hook)
+warnings.simplefilter("error")
+from catalogsync_assets.definitions import defs
+
+from botocore.client import BaseClient
+from obstore.store import S3Store
+print(json.dumps(seen()))
+
+import boto3, sqlite3
+kept = [
+    sqlite3.connect(":memory:"),
+    boto3.client("s3", region_name="us-east-1"),
+    S3Store("music", region="us-east-1"),
+    threading.Thread(target=threading.Event().wait, name="a thread", daemon=True),
+]
+kept[-1].start()
+print(json.dumps(seen()))
+"""
+
+
+def test_every_definition_can_be_loaded() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_importing_it_warns_of_nothing_builds_no_client_and_opens_no_database(
+    run_python: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = run_python(IMPORT, CATALOGSYNC_DB=str(tmp_path / "catalog.db"))
+
+    assert (done.code, done.err) == (0, "")
+    at_import, afterwards = (json.loads(line) for line in done.out.splitlines())
+    assert at_import == []
+    assert {"sqlite3.connect", "service-2", "S3", "S3Store", "a thread"} <= set(afterwards)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version() -> None:
+    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+    assert set(specs) == {
+        "downloaded_files",
+        "pending_uploads",
+        "remote_locations",
+        "backend_presence",
+    }
+    for name, spec in specs.items():
+        assert spec.description, name
+        assert spec.group_name in ("library", "backends"), name
+        assert spec.owners == ["team:library"], name
+        assert spec.kinds, name
+        assert spec.code_version, name
+
+
+def test_every_job_schedule_and_sensor_says_what_it_is_for() -> None:
+    repository = defs.get_repository_def()
+
+    for definition in (*repository.schedule_defs, *repository.sensor_defs):
+        assert definition.description, definition.name
+    for name in ("scan_library", "plan_uploads", "upload_batch", "refresh_presence"):
+        assert defs.resolve_job_def(name).description, name
+
+
+def test_files_become_plans_become_locations_become_presence() -> None:
+    graph = defs.resolve_asset_graph()
+
+    edges = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+
+    assert edges == {
+        "downloaded_files": set(),
+        "pending_uploads": {"downloaded_files"},
+        "remote_locations": {"pending_uploads"},
+        "backend_presence": {"remote_locations"},
+    }
+
+
+def test_the_partitions_are_backends_batches_and_the_cells_of_both() -> None:
+    graph = defs.resolve_asset_graph()
+    backends = dg.DynamicPartitionsDefinition(name="backend")
+    batches = dg.DynamicPartitionsDefinition(name="batch")
+
+    found = {
+        key.to_user_string(): graph.get(key).partitions_def for key in graph.get_all_asset_keys()
+    }
+
+    assert found == {
+        "downloaded_files": None,
+        "pending_uploads": backends,
+        "remote_locations": dg.MultiPartitionsDefinition({"backend": backends, "batch": batches}),
+        "backend_presence": backends,
+    }
+
+
+def test_a_code_location_may_be_built_with_resources_of_one_s_own(
+    catalog: Catalog, tmp_path: Path, monkeypatch: Any, library: Any
+) -> None:
+    monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
+    library.fill(1)
+    ours = build_defs({"catalog": CatalogResource(location=str(catalog.path))})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = ours.resolve_job_def("scan_library").execute_in_process(
+            instance=instance,
+            run_config={
+                "ops": {"downloaded_files": {"config": {"library_roots": [str(library.root)]}}}
+            },
+        )
+
+    assert result.success
+    assert not (tmp_path / "absent.db").exists()
