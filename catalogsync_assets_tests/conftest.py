@@ -692,7 +692,13 @@ def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]
         process.communicate()
 
 
-_MAIN = "from catalogsync_assets.cli import main; main(prog_name='catalogsync')"
+# Where the tests run in the background of a shell, SIGINT comes ignored.
+_MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from catalogsync_assets.cli import main
+main(prog_name='catalogsync')
+"""
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """`downloaded_files`: what is on the local disk, and in which batch it goes up."""
 
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
 from catalogsync_assets.assets.metadata import MAX_ROWS, OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import register_keys
+from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
@@ -18,7 +17,9 @@ class ScanConfig(dg.Config):
     """How to scan."""
 
     library_roots: list[str] = Field(
-        default=[], description="Folders of music. By default $CATALOGSYNC_LIBRARY_ROOTS."
+        default=[],
+        description="Folders of music. By default $CATALOGSYNC_LIBRARY_ROOTS, else those of the"
+        " last scans.",
     )
     batch_max_files: int = Field(default=DEFAULT_MAX_FILES, ge=1)
     batch_max_bytes: int = Field(default=DEFAULT_MAX_BYTES, ge=1)
@@ -44,7 +45,7 @@ def downloaded_files(
     batch becomes a partition of `remote_locations`.
     """
     with clear_failures(), catalog.open() as database:
-        roots = library_roots([Path(r) for r in config.library_roots])
+        roots = library_roots(config.library_roots, known=known_roots(database))
         report = scan(
             database,
             roots,

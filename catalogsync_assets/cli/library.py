@@ -50,7 +50,8 @@ Examples:
     multiple=True,
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="A folder of music; may be repeated. [default: $CATALOGSYNC_LIBRARY_ROOTS]",
+    help="A folder of music; may be repeated."
+    " [default: $CATALOGSYNC_LIBRARY_ROOTS, else those of the last scans]",
 )
 @click.option(
     "--batch-files",
@@ -82,15 +83,20 @@ def scan(
     opened. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
-    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.database import Catalog, exists
+    from catalogsync_assets.core.catalog.library import known_roots
     from catalogsync_assets.core.catalog.uploads import enqueue
     from catalogsync_assets.core.library.scan import ScanReport
     from catalogsync_assets.core.library.scan import scan as run_scan
     from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
     from catalogsync_assets.core.settings import library_roots
 
-    folders = library_roots(roots)
-    catalog = Catalog.open_or_create(db)
+    if exists(db):
+        catalog = Catalog.open(db)
+        folders = library_roots(roots, known=known_roots(catalog))
+    else:
+        folders = library_roots(roots)
+        catalog = Catalog.open_or_create(db)
     with output.progress("files") as line:
 
         def show(report: ScanReport) -> None:

@@ -26,8 +26,15 @@ def catalog_location(given: str | os.PathLike[str] | None = None) -> str:
     return os.fspath(given) if given else os.environ.get(CATALOG_VARIABLE) or DEFAULT_CATALOG
 
 
-def library_roots(given: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
+def library_roots(
+    given: Sequence[str | os.PathLike[str]] = (), *, known: Sequence[str] = ()
+) -> list[Path]:
     """The library roots: as given, else those of `CATALOGSYNC_LIBRARY_ROOTS`, split as PATH is.
+
+    Args:
+        given: relative paths are taken from the working directory.
+        known: taken where nothing is given and the variable is not set: the roots of earlier
+            scans.
 
     Returns:
         Absolute paths in the order given, each once. Symbolic links are kept as written, so that
@@ -40,10 +47,11 @@ def library_roots(given: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
     names = [os.fspath(g) for g in given] or [
         part for part in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if part
     ]
+    names = names or list(known)
     if not names:
         raise ConfigurationError(
             "no library root is given",
-            hint=f"pass --library-root FOLDER, or set {ROOTS_VARIABLE}",
+            hint=f"set {ROOTS_VARIABLE}, or pass --library-root FOLDER (in Dagster: library_roots)",
         )
     roots = list(dict.fromkeys(Path(os.path.abspath(Path(n).expanduser())) for n in names))  # noqa: PTH100
     for inner in roots:

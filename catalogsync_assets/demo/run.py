@@ -106,8 +106,6 @@ def run_dev(directory: Path, port: int, *, say: Say) -> None:
     directory = directory.absolute()
     if (directory / "catalog.db").exists():
         _use(directory, _start(directory, say))
-        if (directory / "library").is_dir():
-            os.environ.setdefault(ROOTS_VARIABLE, str(directory / "library"))
     else:
         os.environ[CATALOG_VARIABLE] = str(catalog_path())
         home = Path(os.environ.get(_DAGSTER_HOME) or ".dagster_home").absolute()

@@ -128,7 +128,7 @@ CASES = {
     "wrong-secret": Case(
         _wrong_secret,
         "backend 'cloud': the secret does not fit the access key (SignatureDoesNotMatch)",
-        "check CLOUD_ACCESS_KEY_ID/_SECRET_ACCESS_KEY",
+        "check CLOUD_ACCESS_KEY_ID and CLOUD_SECRET_ACCESS_KEY",
         0,
     ),
     "no-credentials": Case(

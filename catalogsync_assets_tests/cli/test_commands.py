@@ -423,7 +423,7 @@ def test_a_wrong_secret_is_an_error_that_names_the_variables(
     lines = errors_of(result)
     assert result.code == 1
     assert [line.partition(":")[0] for line in lines] == ["error", "hint"]
-    assert "CLOUD_ACCESS_KEY_ID/_SECRET_ACCESS_KEY" in lines[1]
+    assert "CLOUD_ACCESS_KEY_ID and CLOUD_SECRET_ACCESS_KEY" in lines[1]
     assert SECRET not in result.out + result.err
     assert SECRET.encode() not in bytes_of(tmp_path / "catalog.db")
 
@@ -499,3 +499,13 @@ def test_every_json_result_is_one_line(cli: Cli, library: Any, register: Any) ->
         assert result.code == 0
         assert result.out.count("\n") == 1
         assert isinstance(json.loads(result.out), dict)
+
+
+def test_a_scan_without_roots_takes_those_of_the_last_one(cli: Cli, library: Any) -> None:
+    library.fill(2)
+    cli("scan", "--library-root", library.root)
+    library.add("later.mp3")
+
+    again = cli("scan")
+
+    assert (again.code, "1 new" in again.out) == (0, True)

@@ -17,6 +17,13 @@ from catalogsync_assets.core.catalog.schema import file_locations, storage_backe
 from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
 
 _CATALOG_ID = "catalog_id"
+# As text: another program may have left something there that is not JSON, such as nothing.
+_SELECT = sa.select(
+    storage_backends.c.id,
+    storage_backends.c.name,
+    storage_backends.c.container_name,
+    sa.type_coerce(storage_backends.c.config, sa.String).label("config"),
+)
 
 
 def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, bool]:
@@ -36,9 +43,7 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
         "config": backend.config(),
     }
     with catalog.transaction() as connection:
-        row = connection.execute(
-            sa.select(storage_backends).where(storage_backends.c.name == backend.name)
-        ).first()
+        row = connection.execute(_SELECT.where(storage_backends.c.name == backend.name)).first()
         if row is None:
             new = {"name": backend.name, **values, "config": json.dumps(backend.config())}
             backend_id = insert_row(connection, "storage_backends", new)
@@ -46,7 +51,7 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
             return _with_id(backend, backend_id), True
         _require_same_bucket(connection, row, backend)
         # Settings of other programs in the same config are kept.
-        values["config"] = {**(row.config or {}), **backend.config()}
+        values["config"] = {**_settings(row.config), **backend.config()}
         connection.execute(
             sa.update(storage_backends)
             .where(storage_backends.c.id == row.id)
@@ -73,11 +78,8 @@ def _require_same_bucket(connection: sa.Connection, row: Any, backend: ObjectBac
 
 def object_backends(catalog: Catalog) -> list[ObjectBackend]:
     """Every registered object store, by name."""
-    query = (
-        sa.select(storage_backends)
-        .where(storage_backends.c.backend_type == OBJECT_STORAGE)
-        .order_by(storage_backends.c.name)
-    )
+    query = _SELECT.where(storage_backends.c.backend_type == OBJECT_STORAGE)
+    query = query.order_by(storage_backends.c.name)
     with catalog.read() as connection:
         return [_from_row(row) for row in connection.execute(query)]
 
@@ -126,10 +128,8 @@ def catalog_id(catalog: Catalog) -> str:
     """
     with catalog.transaction() as connection:
         local = local_backend_id(connection)
-        found = connection.scalar(
-            sa.select(storage_backends.c.config).where(storage_backends.c.id == local)
-        )
-        config = dict(found or {})
+        found = connection.execute(_SELECT.where(storage_backends.c.id == local)).one()
+        config = _settings(found.config)
         if not config.get(_CATALOG_ID):
             config[_CATALOG_ID] = secrets.token_hex(8)
             connection.execute(
@@ -140,8 +140,16 @@ def catalog_id(catalog: Catalog) -> str:
     return str(config[_CATALOG_ID])
 
 
+def _settings(config: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(config or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _from_row(row: Any) -> ObjectBackend:
-    config = row.config or {}
+    config = _settings(row.config)
     known = {k: config[k] for k in ObjectBackend(name="", bucket="").config() if config.get(k)}
     return ObjectBackend(id=row.id, name=row.name, bucket=row.container_name, **known)
 

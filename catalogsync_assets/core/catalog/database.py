@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import tenacity
 
 from catalogsync_assets.core.catalog import foreign_columns
 from catalogsync_assets.core.catalog.foreign_columns import ForeignColumns
@@ -117,9 +118,10 @@ class Catalog:
             catalog._use_wal()
         except BaseException:
             catalog.close()
-            for leftover in (backup, None if existed else path):
-                if leftover:
-                    leftover.unlink(missing_ok=True)
+            if backup:
+                backup.unlink(missing_ok=True)
+            if not existed and _size_of(path) == 0:  # not what another process has made of it
+                path.unlink(missing_ok=True)
             raise
         return catalog, InitReport(path, "migrated" if existed else "created", backup)
 
@@ -130,7 +132,7 @@ class Catalog:
         For commands that begin a catalog's life. An existing database of another version is
         refused as by `open`: migrating it is a decision.
         """
-        if _size_of(catalog_path(location)) is None:
+        if not exists(location):
             cls.initialise(location)[0].close()
         return cls.open(location)
 
@@ -146,10 +148,16 @@ class Catalog:
 
     def _use_wal(self) -> None:
         """Let readers and a writer work at the same time. Kept in the file."""
+        patiently = tenacity.Retrying(
+            # SQLite's own busy handler is not called for a change of the journal mode.
+            retry=tenacity.retry_if_exception_message(match=".*locked"),
+            stop=tenacity.stop_after_delay(BUSY_TIMEOUT),
+            wait=tenacity.wait_random(0.01, 0.1),
+            reraise=True,
+        )
         with _clear_errors(self.path), closing(sqlite3.connect(self.path)) as raw:
-            raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000:.0f}")
             # Outside any transaction, as SQLite wants it.
-            raw.execute("PRAGMA journal_mode=WAL")
+            patiently(raw.execute, "PRAGMA journal_mode=WAL")
 
     def _require_sound(self) -> None:
         """Raise a CatalogError if the file is damaged: nothing may be built on that."""
@@ -232,6 +240,11 @@ def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
             hint="name an SQLite file: a path, or sqlite:////folder/catalogsync.db",
         )
     return Path(os.path.abspath(url.database))  # noqa: PTH100
+
+
+def exists(location: str | os.PathLike[str] | None = None) -> bool:
+    """Whether there is a file where the catalog should be; see `catalog_path`."""
+    return _size_of(catalog_path(location)) is not None
 
 
 def _size_of(path: Path) -> int | None:

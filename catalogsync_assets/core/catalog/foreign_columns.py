@@ -1,15 +1,16 @@
-"""Columns that an adopted database wants filled and our statements do not fill.
+"""Columns that an adopted database wants filled and our statements may not fill.
 
-A database that is adopted keeps its columns and their constraints. Where a column is NOT NULL and
-has no default, each insert must give it a value: for a column of ours the default that our own
-schema has, for another program's one that means nothing: an empty text, zero, or the present time.
-SQLite cannot give an existing column a default without writing the whole table anew.
+A database that is adopted keeps its columns and their constraints. Where a column is NOT NULL, each
+insert must give it a value: for a column of ours the default that our own schema has, for another
+program's one that means nothing: an empty text, zero, or the present time. SQLite cannot give an
+existing column a default without writing the whole table anew.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,21 +19,30 @@ from catalogsync_assets.core.catalog.schema import metadata
 #: The execution option of a writing connection under which `find`'s answer travels.
 OPTION = "catalogsync_foreign_columns"
 
-#: Per table, the columns to fill and an SQL expression for each.
-ForeignColumns = Mapping[str, Mapping[str, str]]
+
+class Required(NamedTuple):
+    """A NOT NULL column: an SQL expression to fill it with, and whether it fills itself."""
+
+    value: str
+    has_default: bool
+
+
+#: Per table, its NOT NULL columns by name.
+ForeignColumns = Mapping[str, Mapping[str, Required]]
 
 
 def find(connection: sa.Connection) -> ForeignColumns:
-    """The columns that must be filled, of those of our tables that exist."""
-    found: dict[str, dict[str, str]] = {}
+    """The NOT NULL columns of those of our tables that exist."""
+    found: dict[str, dict[str, Required]] = {}
     for table in metadata.tables.values():
-        for _, name, kind, not_null, default, key in connection.exec_driver_sql(
+        for _, name, kind, not_null, default, _ in connection.exec_driver_sql(
             f"PRAGMA table_info({table.name})"
         ):
-            if not_null and default is None and not key:
+            if not_null and name != "id":
                 ours = table.c[name].server_default if name in table.c else None
                 value = str(ours.arg) if isinstance(ours, sa.DefaultClause) else None
-                found.setdefault(table.name, {})[name] = value or _neutral(name, kind)
+                required = Required(value or _neutral(name, kind), default is not None)
+                found.setdefault(table.name, {})[name] = required
     return found
 
 
@@ -57,13 +67,36 @@ def insert_sql(
         rest: what follows the column list, with `{more}` where the values of the further columns
             belong; None for VALUES with a named parameter for each column.
     """
-    all_tables: ForeignColumns = connection.get_execution_options()[OPTION]
-    more = {k: v for k, v in all_tables.get(table, {}).items() if k not in columns}
+    required = _required(connection, table)
+    more = {
+        name: column.value
+        for name, column in required.items()
+        if name not in columns and not column.has_default
+    }
     names = ", ".join([*columns, *(f'"{name}"' for name in more)])
     values = "".join(f", {value}" for value in more.values())
     if rest is None:
-        rest = f"VALUES ({', '.join(f':{c}' for c in columns)}{{more}})"
+        rest = f"VALUES ({', '.join(_parameter(c, required) for c in columns)}{{more}})"
     return f"INSERT INTO {table} ({names}) {rest.replace('{more}', values)}"
+
+
+def update_row(
+    connection: sa.Connection, table: str, row_id: int, values: Mapping[str, object]
+) -> None:
+    """Set columns of one row; None where the column allows it."""
+    required = _required(connection, table)
+    parts = ", ".join(f"{c} = {_parameter(c, required)}" for c in values)
+    statement = f"UPDATE {table} SET {parts}, updated_at = CURRENT_TIMESTAMP WHERE id = :row_id"
+    connection.execute(sa.text(statement), {**values, "row_id": row_id})
+
+
+def _required(connection: sa.Connection, table: str) -> Mapping[str, Required]:
+    all_tables: ForeignColumns = connection.get_execution_options()[OPTION]
+    return all_tables.get(table, {})
+
+
+def _parameter(column: str, required: Mapping[str, Required]) -> str:
+    return f"COALESCE(:{column}, {required[column].value})" if column in required else f":{column}"
 
 
 def insert_row(connection: sa.Connection, table: str, values: Mapping[str, object]) -> int:

@@ -31,7 +31,8 @@ class UploadTask:
 
     Attributes:
         path: absolute path of the source.
-        size_bytes, mtime_ns: the source as the last scan saw it.
+        size_bytes, mtime_ns: the source as the last scan saw it; -1 and None in a row of another
+            program that no scan has met yet.
         sha256: the content's digest in hex, or None before it is first read.
         object_key_fold: of the file, as `plan.locators.fold` makes it.
         earlier_ids: file assets that were earlier contents of the same file. An object that we
@@ -110,8 +111,8 @@ class Lease:
         clauses, values = scope.sql()
         statement = (
             "SELECT t.id, f.id, f.song_id, s.id, COALESCE(s.absolute_path, s.locator),"
-            " COALESCE(s.size_bytes, f.size_bytes, 0), s.mtime_ns, f.sha256, t.target_locator,"
-            " f.object_key_fold"
+            " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
+            " t.target_locator, f.object_key_fold"
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )

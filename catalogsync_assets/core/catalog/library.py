@@ -12,7 +12,11 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.foreign_columns import insert_row, insert_sql
+from catalogsync_assets.core.catalog.foreign_columns import (
+    insert_row,
+    insert_sql,
+    update_row,
+)
 from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations, songs
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.plan.batches import Group, group
@@ -72,7 +76,8 @@ class FileFacts:
 
 _KNOWN = """
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status = 'active',
-       COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, f.sha256, f.object_key IS NOT NULL
+       COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
+       f.object_key IS NOT NULL
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN ('active', 'missing')
 ORDER BY l.library_path LIMIT :page
@@ -142,6 +147,10 @@ def meet_rows_of_other_programs(catalog: Catalog, root: str) -> int:
                 " ELSE substr(absolute_path, :length + 1) END"
                 # Two rows for one path would look to a scan as if one of them were gone.
                 f" WHERE id IN (SELECT MIN(id) {_OF_OTHER_PROGRAMS}"
+                " AND NOT EXISTS (SELECT 1 FROM file_locations met WHERE met.library_root = :root"
+                "   AND met.library_path = CASE WHEN file_locations.container_name = :root"
+                "     THEN file_locations.locator"
+                "     ELSE substr(file_locations.absolute_path, :length + 1) END)"
                 " GROUP BY absolute_path)"
             ),
             values,
@@ -360,11 +369,7 @@ def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int
         if earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
             song_id = earlier
             others[earlier] = 1  # from now on it is this file's, too
-            connection.execute(
-                sa.update(songs)
-                .where(songs.c.id == song_id)
-                .values(**f.song, updated_at=sa.func.current_timestamp())
-            )
+            update_row(connection, "songs", song_id, f.song)
         elif key and key in by_key:
             song_id = by_key[key]
         else:

@@ -109,8 +109,9 @@ WHERE backend_id = :backend AND container_name = :bucket AND locator = :locator
   AND file_asset_id NOT IN (SELECT id FROM file_assets WHERE sha256 = :sha256)
 """
 _KEEP_DIGEST = """
-UPDATE file_assets SET sha256 = :sha256, updated_at = CURRENT_TIMESTAMP
-WHERE id = :asset AND sha256 IS NULL
+UPDATE file_assets SET sha256 = COALESCE(NULLIF(sha256, ''), :sha256),
+    size_bytes = COALESCE(size_bytes, :size), updated_at = CURRENT_TIMESTAMP
+WHERE id = :asset AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NULL)
 """
 _SUCCEED = """
 UPDATE upload_tasks SET status = 'succeeded', last_error = NULL, error_code = NULL,

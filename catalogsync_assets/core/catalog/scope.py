@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,10 @@ _KINDS = {
         " ON s.artist_id = p.artist_id WHERE p.pool_id IN ({ids})",
     ),
 }
+
+
+#: Names listed where one is not found.
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -111,21 +116,27 @@ def select(
 def _find(catalog: Catalog, kinds: Sequence[str], wanted: str) -> Selection:
     """The rows of that name, or, where there are none, of that id."""
     with catalog.read() as connection:
-        for column in ("LOWER(name) = LOWER(:wanted)", "CAST(id AS TEXT) = :wanted"):
-            matches = []
-            for kind in kinds:
-                query = sa.text(f"SELECT id FROM {_KINDS[kind][0]} WHERE {column}")
-                ids = tuple(connection.scalars(query, {"wanted": wanted}))
-                if ids:
-                    matches.append(Selection(kind, ids))
-            if len(matches) > 1:
-                both = " and ".join(f"{m.kind} {m.ids[0]}" for m in matches)
-                raise UsageError(f"{wanted!r} is {both}", hint="rename one of the two")
-            if matches:
-                return matches[0]
-        names: list[str] = []
-        for kind in kinds:
-            query = sa.text(f"SELECT name FROM {_KINDS[kind][0]} ORDER BY name LIMIT 10")
-            names += [str(name) for name in connection.scalars(query)]
+        named = {
+            kind: connection.execute(sa.text(f"SELECT id, name FROM {_KINDS[kind][0]}")).all()
+            for kind in kinds
+        }
+    # Compared here: SQLite's LOWER knows only the Latin alphabet.
+    by_name = {
+        kind: tuple(i for i, name in rows if _same(name, wanted)) for kind, rows in named.items()
+    }
+    by_id = {kind: tuple(i for i, _ in rows if str(i) == wanted) for kind, rows in named.items()}
+    for matches in (by_name, by_id):
+        found = [Selection(kind, ids) for kind, ids in matches.items() if ids]
+        if len(found) > 1:
+            both = " and ".join(f"{m.kind} {m.ids[0]}" for m in found)
+            raise UsageError(f"{wanted!r} is {both}", hint="rename one of the two")
+        if found:
+            return found[0]
+    names = sorted(str(name) for rows in named.values() for _, name in rows if name)[:_NAMED]
     hint = f"there are: {', '.join(names)}" if names else f"the catalog has no {kinds[0]}"
     raise UsageError(f"there is no {' or '.join(kinds)} {wanted!r}", hint=hint)
+
+
+def _same(name: str | None, wanted: str) -> bool:
+    first, second = (unicodedata.normalize("NFC", text.casefold()) for text in (name or "", wanted))
+    return first == second

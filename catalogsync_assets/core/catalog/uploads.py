@@ -54,8 +54,8 @@ _COLUMNS = (
     "queue_order",
 )
 _ENQUEUE = """
-SELECT f.id, s.id, :backend, :bucket, :prefix || COALESCE(f.object_key, s.locator), 'pending',
-       {order}{{more}}
+SELECT f.id, s.id, :backend, :bucket,
+       :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/')), 'pending', {order}{{more}}
 {missing}
 ON CONFLICT (file_asset_id, target_backend_id, target_locator) DO UPDATE SET
     status = 'pending',
@@ -90,7 +90,7 @@ def missing_candidates(
     clauses, values = scope.sql()
     statement = (
         "SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0),"
-        " :prefix || COALESCE(f.object_key, s.locator)"
+        " :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
         + _MISSING.format(scope=clauses)
         + "ORDER BY f.id"
     )

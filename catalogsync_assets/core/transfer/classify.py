@@ -76,7 +76,8 @@ def store_error(  # noqa: PLR0911  (a table of cases)
     code, status, message = _read(error)
     where = f"backend {backend.name!r}"
     what = f"{where}: cannot {operation} {key!r} in bucket {backend.bucket!r}"
-    variables = f"{backend.credential_env_prefix}_ACCESS_KEY_ID/_SECRET_ACCESS_KEY"
+    prefix = backend.credential_env_prefix
+    variables = f"{prefix}_ACCESS_KEY_ID and {prefix}_SECRET_ACCESS_KEY"
     if code in _CREDENTIAL_CODES:
         return AccessRefusedError(
             f"{where}: {_CREDENTIAL_CODES[code]} ({code})", code=code, hint=f"check {variables}"

@@ -13,8 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import results
@@ -149,6 +150,16 @@ def upload(
     return _Run(catalog, backend, scope, limits or Limits(), limit, progress, connect).execute()
 
 
+def _with_size(task: UploadTask) -> UploadTask:
+    """The task with the size that its file has now, if the catalog does not know it."""
+    if task.size_bytes >= 0:
+        return task
+    try:
+        return replace(task, size_bytes=Path(task.path).stat().st_size)
+    except OSError:  # opening it will say why
+        return replace(task, size_bytes=0)
+
+
 class _Run:
     """One call of `upload`."""
 
@@ -261,7 +272,7 @@ class _Run:
         tasks = self._lease.claim(self._scope, count)
         if self._left_to_claim is not None:
             self._left_to_claim -= len(tasks)
-        self._claimed.extend(tasks)
+        self._claimed.extend(_with_size(task) for task in tasks)
         return bool(tasks)
 
     def _work(self, sender: Sender, task: UploadTask) -> None:

@@ -98,17 +98,58 @@ def test_init_takes_an_empty_file_for_no_catalog_yet(path: Path) -> None:
 
 def test_processes_that_init_at_once_agree(path: Path, start_python: Any) -> None:
     code = (
-        "import sys; from catalogsync_assets.core.catalog.database import Catalog\n"
+        "import sys, alembic.command, catalogsync_assets.core.catalog.database as database\n"
+        "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
-        "print(Catalog.initialise(sys.argv[1])[1].action)"
+        "print(database.Catalog.initialise(sys.argv[1])[1].action)"
     )
-    processes = [start_python(code, path) for _ in range(3)]
+    processes = [start_python(code, path) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
     outcomes = [process.communicate() for process in processes]
 
-    assert [process.returncode for process in processes] == [0, 0, 0], outcomes
+    assert [process.returncode for process in processes] == [0] * 4, outcomes
+    Catalog.open(path).close()
+
+
+def test_init_waits_for_another_program_that_writes(existing: Path) -> None:
+    """SQLite does not wait by itself when it is to change to WAL mode."""
+    problems: list[BaseException] = []
+
+    def initialise() -> None:
+        try:
+            Catalog.initialise(existing)[0].close()
+        except BaseException as error:
+            problems.append(error)
+
+    with closing(sqlite3.connect(existing, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=DELETE")
+        other.execute("BEGIN IMMEDIATE")
+        waiting = threading.Thread(target=initialise)
+        waiting.start()
+        waiting.join(0.3)  # long enough to fail, if it does not wait
+        other.execute("COMMIT")
+    waiting.join()
+
+    assert problems == []
+
+
+def test_an_init_that_fails_does_not_take_away_what_another_has_made_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_too_late(_catalog: Catalog) -> None:
+        monkeypatch.undo()
+        Catalog.initialise(path)[0].close()
+        raise CatalogError("database is locked")
+
+    monkeypatch.setattr(Catalog, "_migrate", be_too_late)
+
+    with pytest.raises(CatalogError):
+        Catalog.initialise(path)
+
     Catalog.open(path).close()
 
 

@@ -28,7 +28,7 @@ from catalogsync_assets.core.catalog.uploads import enqueue
 Rows = Callable[..., list[Any]]
 ROOT = "/music"
 PRESENCE = (
-    "SELECT song_id, backend_id, files_total, files_present, verified_at"
+    "SELECT song_id, backend_id, files_total, files_present, bytes_present, verified_at"
     " FROM song_backend_presence ORDER BY 1, 2"
 )
 
@@ -48,6 +48,7 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
     )
     existing = {asset for asset, _, _ in places if asset in current}
     backends = rows(catalog, "SELECT id FROM storage_backends")
+    sizes = dict(rows(catalog, "SELECT id, size_bytes FROM file_assets"))
     result = []
     for song in sorted({current[asset] for asset in existing}):
         files = [asset for asset in existing if current[asset] == song]
@@ -56,7 +57,8 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
             verified = [
                 when for asset, at, when in places if asset in here and at == backend and when
             ]
-            row = (song, backend, len(files), len(here), min(verified, default=None))
+            size = sum(sizes[asset] for asset in here)
+            row = (song, backend, len(files), len(here), size, min(verified, default=None))
             result.append(row)
     return sorted(result)
 
@@ -80,7 +82,7 @@ class World:
         facts = FileFacts(
             path=path,
             absolute_path=f"{ROOT}/{path}",
-            size_bytes=1,
+            size_bytes=10**file,
             mtime_ns=1,
             format="flac",
             song={

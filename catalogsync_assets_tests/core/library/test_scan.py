@@ -598,6 +598,23 @@ def test_a_batch_never_changes_and_new_files_make_new_ones(
     assert rows(catalog, MEMBERS) == [*members, (2, 4), (2, 5)]
 
 
+def test_a_content_that_was_superseded_before_it_was_batched_is_in_no_batch(
+    library: Any, another_library: Any, scanned: Scan, catalog: Catalog, rows: Rows
+) -> None:
+    """A scan that ends early leaves files that are in no batch yet; some change before the next."""
+    library.fill(3)
+    gone = another_library("gone")
+    gone.root.rmdir()
+    with pytest.raises(LibraryError):
+        scanned(library.root, gone.root)
+    library.add("album/0001.mp3", b"changed")
+
+    scanned()
+
+    assert [batch for batch, _ in rows(catalog, MEMBERS)] == [1, None, 1, 1]
+    assert rows(catalog, "SELECT file_count FROM batches") == [3]
+
+
 def test_a_scan_without_new_files_makes_no_batch(library: Any, scanned: Scan) -> None:
     library.fill(2)
     scanned()

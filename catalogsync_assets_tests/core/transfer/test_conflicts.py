@@ -145,6 +145,27 @@ def test_a_changed_file_replaces_our_earlier_version(
     assert remote(cloud).keys() == ["a.mp3"]
 
 
+def test_a_version_whose_object_has_vanished_is_superseded_too(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+) -> None:
+    """Somebody has deleted it: there is nothing to replace, and the old claim is untrue."""
+    library.add("a.mp3", b"first")
+    scanned()
+    uploaded(cloud)
+    remote(cloud).delete("a.mp3")
+    library.add("a.mp3", b"second")
+    scanned()
+
+    assert uploaded(cloud).succeeded == 1
+    assert rows(catalog, PLACES, cloud.id) == [(1, "superseded"), (2, "active")]
+
+
 def test_a_file_that_changes_back_is_uploaded_again(
     library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
 ) -> None:

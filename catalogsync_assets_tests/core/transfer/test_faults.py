@@ -74,6 +74,7 @@ def test_a_passing_fault_of_a_look_is_retried_too(
     assert (report.succeeded, report.retries) == (3, 1)
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_an_answer_without_a_code_of_s3_is_judged_by_its_status(
     library: Any,
     scanned: Any,
@@ -81,16 +82,18 @@ def test_an_answer_without_a_code_of_s3_is_judged_by_its_status(
     through_proxy: ObjectBackend,
     uploaded: Upload,
     refused: Any,
+    status: int,
 ) -> None:
     library.fill(2)
     scanned()
-    answer = refused(502)
+    answer = refused(status)
     answer.body = b"<html>Bad Gateway</html>"
     proxy.refuse(1, answer)
 
     assert uploaded(through_proxy, attempts=3).succeeded == 2
 
 
+@pytest.mark.parametrize("number", [0, 5], ids=["first", "last"])
 def test_a_put_whose_answer_was_lost_is_not_sent_again_as_a_conflict(
     library: Any,
     scanned: Any,
@@ -98,21 +101,23 @@ def test_a_put_whose_answer_was_lost_is_not_sent_again_as_a_conflict(
     through_proxy: ObjectBackend,
     uploaded: Upload,
     remote: Any,
+    number: int,
 ) -> None:
-    library.fill(3)
+    files = library.fill(6)
     scanned()
+    which = files[number].name
     lost: list[str] = []
 
     def lose(request: Any, answer: Any) -> None:
-        if request.method == "PUT" and request.key not in lost:
+        if request.method == "PUT" and request.key.endswith(which) and not lost:
             lost.append(request.key)
             answer.status = 0
 
     proxy.after.append(lose)
 
-    report = uploaded(through_proxy, attempts=4)
+    report = uploaded(through_proxy, workers=1, attempts=4)
 
-    assert (report.succeeded, report.adopted, report.failed) == (3, 0, 0)
+    assert (report.succeeded, report.adopted, report.failed) == (6, 0, 0)
     assert remote(through_proxy).contents() == library.contents()
 
 
@@ -321,7 +326,7 @@ def test_wrong_credentials_end_the_run_and_are_not_repeated(
 
     assert isinstance(error.cause, AccessRefusedError)
     assert said in error.message
-    assert "CLOUD_ACCESS_KEY_ID/_SECRET_ACCESS_KEY" in (error.hint or "")
+    assert "CLOUD_ACCESS_KEY_ID and CLOUD_SECRET_ACCESS_KEY" in (error.hint or "")
     assert SECRET not in f"{error} {error.report} {error.cause!r}"
     assert SECRET.encode() not in bytes_of(catalog.path)
     assert statuses() == {"pending": 3}

@@ -266,4 +266,9 @@ def upgrade() -> None:
     _ensure_unique("storage_backends", ["name"])
     _ensure_unique("file_locations", ["file_asset_id", "backend_id", "locator"])
     _ensure_unique("upload_tasks", ["file_asset_id", "target_backend_id", "target_locator"])
+    # Figures that are made anew: a pair that is there twice keeps its newest row.
+    op.execute(
+        "DELETE FROM song_backend_presence WHERE rowid NOT IN"
+        " (SELECT MAX(rowid) FROM song_backend_presence GROUP BY song_id, backend_id)"
+    )
     _ensure_unique("song_backend_presence", ["song_id", "backend_id"])

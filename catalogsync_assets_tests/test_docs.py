@@ -1,0 +1,97 @@
+"""The documents say what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from catalogsync_assets.cli import main
+from catalogsync_assets.core.catalog.schema import metadata
+
+PROJECT = Path(__file__).parents[1]
+DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+NAMES = [path.name for path in DOCUMENTS]
+#: Options of other programs that the documents name.
+OF_OTHERS = {"--select", "--partition", "--assets"}
+OPTIONS = {"--help", "--version"} | {
+    text
+    for command in main.commands.values()
+    for option in command.params
+    if isinstance(option, click.Option)
+    for text in (*option.opts, *option.secondary_opts)
+}
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text))
+
+
+def test_every_command_is_in_the_manual() -> None:
+    manual = (PROJECT / "docs" / "command-line.md").read_text("utf-8")
+
+    assert [name for name in main.commands if f"`catalogsync {name}" not in manual] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_every_command_named_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+
+    # At the start of a line of code, after a prompt's sign, or in code.
+    named = set(re.findall(r"(?:^|`|&& |\| )catalogsync ([a-z][a-z-]+)", text, re.M))
+
+    assert named - set(main.commands) == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_every_option_named_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+
+    assert options_in(text) - OPTIONS - OF_OTHERS == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_every_option_in_a_command_line_is_one_of_that_command(document: Path) -> None:
+    text = document.read_text("utf-8").replace("\\\n", " ")
+    for name, rest in re.findall(r"(?:^|`|&& )catalogsync ([a-z-]+)([^`\n&#]*)", text, re.M):
+        known = {
+            option
+            for parameter in main.commands[name].params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        } | {"--help"}
+        assert options_in(rest) <= known, f"catalogsync {name}{rest}"
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, PROJECT / "CHANGELOG.md"], ids=lambda p: p.name)
+def test_every_relative_link_leads_to_a_file(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
+    relative = [t.partition("#")[0] for t in targets if "://" not in t and not t.startswith("#")]
+
+    assert [t for t in relative if not (document.parent / t).exists()] == []
+
+
+def test_every_table_is_in_the_catalogs_document() -> None:
+    text = (PROJECT / "docs" / "catalog.md").read_text("utf-8")
+
+    assert [name for name in metadata.tables if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("table", sorted(metadata.tables))
+def test_every_column_named_in_the_catalogs_document_exists(table: str) -> None:
+    """Of tables that have a row of their own there; words that are no columns are listed."""
+    text = (PROJECT / "docs" / "catalog.md").read_text("utf-8")
+    rows = re.findall(rf"^\| `{table}` \| (.*) \|$", text, re.M)
+    words = {"local", "pending", "running", "succeeded", "failed"}
+
+    named = {word for row in rows for word in re.findall(r"`(\w+)`", row)} - words
+
+    assert named - set(metadata.tables[table].columns.keys()) == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+def test_no_path_of_one_machine_is_in_a_document(name: str) -> None:
+    text = (PROJECT / name).read_text("utf-8")
+
+    assert re.findall(r"(?:/home/|/root/|/Users/|/work/|/tmp/|/var/|[A-Z]:\\)\S*", text) == []
