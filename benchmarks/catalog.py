@@ -37,8 +37,8 @@ from catalogsync_assets.core.library.scan import scan
 
 _FOLDER = 12  # files in a folder, as on an album
 _MTIME_NS = 1_700_000_000_000_000_000
-#: The largest tree that is really made on disk; larger catalogs are not scanned.
-_LARGEST_TREE = 100_000
+#: The largest tree that is really made on disk (4 GB of inodes); larger ones are not scanned.
+_LARGEST_TREE = 1_000_000
 
 
 def build(path: Path, tree: Path, files: int) -> None:

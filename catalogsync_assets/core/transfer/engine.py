@@ -241,8 +241,10 @@ class _Run:
             self._stop.set()
             pool.close()
             self._wait_for_the_last()
-            self._flush()
-            self._lease.release()
+            try:
+                self._flush()
+            finally:
+                self._lease.release()
 
     def _wait_for_the_last(self) -> None:
         deadline = time.monotonic() + _GRACE_SECONDS
