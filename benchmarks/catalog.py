@@ -4,7 +4,7 @@ Every measurement runs in a process of its own, on a synthetic catalog that was 
 size; it prints time, CPU time, rows per second and peak memory, and in the end the growth exponent
 from the second largest size to the largest: log(t2/t1) / log(n2/n1), 1.0 for linear growth.
 
-    python benchmarks/catalog.py [--sizes 10000,100000,1000000] [--rounds 3]
+    python benchmarks/catalog.py [--sizes 10000,100000,1000000] [--rounds 3] [--only plan]
 """
 
 from __future__ import annotations
@@ -201,6 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="only measurements whose name has this")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -222,7 +223,7 @@ def main() -> None:
             original = Path(scratch) / f"{size}.db"
             build(original, tree, size)
             for name in MEASUREMENTS:
-                if name == "scan, unchanged" and size > _LARGEST_TREE:
+                if options.only not in name or (name.startswith("scan") and size > _LARGEST_TREE):
                     continue
                 runs = [_measured(name, original, tree) for _ in range(options.rounds)]
                 row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}

@@ -66,6 +66,23 @@ def test_a_second_plan_writes_nothing(
     assert bytes_of(catalog.path) == before
 
 
+def test_a_plan_leaves_what_is_running_to_its_owner(
+    catalog: Catalog,
+    library: Any,
+    scanned: Any,
+    cloud: ObjectBackend,
+    lease: Lease,
+    statuses: Statuses,
+) -> None:
+    library.fill(3)
+    scanned()
+    enqueue(catalog, cloud)
+    lease.claim(EVERYTHING, 2)
+
+    assert enqueue(catalog, cloud) == 0
+    assert statuses() == {"running": 2, "pending": 1}
+
+
 def test_only_the_songs_asked_for_are_queued(
     catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, rows: Rows
 ) -> None:
