@@ -220,8 +220,8 @@ class StoreClient:
     def probe(self) -> None:
         """One small read, which tells a wrong secret or bucket before anything is sent.
 
-        SeaweedFS, for one, makes a missing bucket when something is put into it. Credentials that
-        may write but not read pass.
+        SeaweedFS, for one, makes a missing bucket when something is put into it. A plain "access
+        denied" passes: AWS says so of a missing key to those who may read, but not list.
         """
         key = self.backend.key_prefix + _PROBE_KEY
         try:

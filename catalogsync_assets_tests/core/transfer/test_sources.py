@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.transfer import engine
 from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.source import Source, SourceError
 
@@ -68,6 +70,38 @@ def test_a_file_that_changed_and_got_its_time_back_is_read_by_the_next_scan(
 
     assert uploaded(cloud).succeeded == 1
     assert remote(cloud).get("a.mp3") == b"behind"
+
+
+@pytest.mark.parametrize("content", [b"after!", b"of another size"])
+def test_a_changed_file_is_not_tried_again_by_the_same_run(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+    statuses: Statuses,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+) -> None:
+    """A run that goes on for long writes down what became of it in between."""
+    monkeypatch.setattr(engine, "_FLUSH_ROWS", 1)
+    library.add("a.mp3", b"before")
+    library.fill(3)
+    scanned()
+    library.add("a.mp3", content)
+
+    def stop_a_run_without_end(report: UploadReport) -> None:
+        assert report.failed < 5
+
+    report = uploaded(cloud, workers=1, progress=stop_a_run_without_end)
+
+    assert (report.succeeded, codes(report)) == (3, ["SourceChanged"])
+    assert sorted(remote(cloud).contents()) == [f"album/000{i}.mp3" for i in range(3)]
+    assert statuses() == {"pending": 1, "succeeded": 3}
+    sql = "SELECT attempts FROM upload_tasks WHERE status = 'pending'"
+    assert rows(catalog, sql) == [1]
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"a longer content"])
@@ -190,6 +224,23 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(library: Any, after: by
             source.finish()
 
     assert (caught.value.code, caught.value.changed) == ("SourceChanged", True)
+
+
+def test_a_change_while_reading_is_noticed_even_where_no_scan_has_noted_a_time(
+    library: Any,
+) -> None:
+    """As in rows of another program, or after a change that the next scan has still to see."""
+    path = library.add("a.mp3", b"12345678")
+
+    with Source(replace(task_of(path), mtime_ns=None)) as source:
+        parts = source.parts(4)
+        next(parts)
+        library.add("a.mp3", b"abcdefgh")
+        with pytest.raises(SourceError) as caught:
+            list(parts)
+            source.finish()
+
+    assert caught.value.code == "SourceChanged"
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(
