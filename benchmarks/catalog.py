@@ -35,16 +35,17 @@ from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.catalog.whereis import whereis
 from catalogsync_assets.core.library.scan import scan
 
+_SCAN = "scan, unchanged"
 _FOLDER = 12  # files in a folder, as on an album
 _MTIME_NS = 1_700_000_000_000_000_000
 #: The largest tree that is really made on disk (4 GB of inodes); larger ones are not scanned.
 _LARGEST_TREE = 1_000_000
 
 
-def build(path: Path, tree: Path, files: int) -> None:
-    """A catalog of so many files with one song each, and, if not too large, the tree itself."""
+def build(path: Path, tree: Path, files: int, *, on_disk: bool) -> None:
+    """A catalog of so many files with one song each, and, if asked for, the tree itself."""
     catalog, _ = Catalog.initialise(path)
-    if files <= _LARGEST_TREE:
+    if on_disk:
         for i in range(0, files, _FOLDER):
             folder = tree / _path(i).rpartition("/")[0]
             folder.mkdir(parents=True)
@@ -85,8 +86,7 @@ def build(path: Path, tree: Path, files: int) -> None:
                 ],
             )
         presence.refresh(connection)
-    scan_is_possible = files <= _LARGEST_TREE
-    if scan_is_possible:
+    if on_disk:
         scan(catalog, [tree])
     catalog.close()
 
@@ -148,7 +148,7 @@ def measure_whereis(catalog: Catalog, _: Path) -> int:
 
 #: In the order of the table.
 MEASUREMENTS: dict[str, Callable[[Catalog, Path], int]] = {
-    "scan, unchanged": measure_scan,
+    _SCAN: measure_scan,
     "plan, 1 backend": measure_plan_one,
     "plan, nothing to do": measure_plan_nothing,
     "plan, 3 backends": measure_plan_three,
@@ -221,9 +221,10 @@ def main() -> None:
             tree = Path(scratch) / f"tree{size}"
             tree.mkdir()
             original = Path(scratch) / f"{size}.db"
-            build(original, tree, size)
+            on_disk = size <= _LARGEST_TREE and options.only in _SCAN
+            build(original, tree, size, on_disk=on_disk)
             for name in MEASUREMENTS:
-                if options.only not in name or (name.startswith("scan") and size > _LARGEST_TREE):
+                if options.only not in name or (name == _SCAN and not on_disk):
                     continue
                 runs = [_measured(name, original, tree) for _ in range(options.rounds)]
                 row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}

@@ -210,7 +210,8 @@ class Catalog:
 
 def _configure_connection(raw: Any, _record: object) -> None:
     raw.isolation_level = None  # SQLAlchemy's BEGIN is ours, below
-    for pragma in ("foreign_keys=ON", "synchronous=FULL", "cache_size=-16384"):
+    # 32 MiB of cache: with 16, planning a million files grew faster than the files (exponent 1.12).
+    for pragma in ("foreign_keys=ON", "synchronous=FULL", "cache_size=-32768"):
         raw.execute(f"PRAGMA {pragma}")
 
 
