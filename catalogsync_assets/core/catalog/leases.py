@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -106,9 +106,15 @@ class Lease:
         with self._catalog.transaction() as connection:
             return connection.execute(_TAKE_OVER, gone).rowcount
 
-    def claim(self, scope: Scope, limit: int) -> list[UploadTask]:
-        """Lease up to `limit` pending tasks, oldest first. No two leases ever hold the same one."""
+    def claim(self, scope: Scope, limit: int, *, but: Collection[int] = ()) -> list[UploadTask]:
+        """Lease up to `limit` pending tasks, oldest first. No two leases ever hold the same one.
+
+        Args:
+            but: ids of tasks to leave alone, such as those that this run has put back.
+        """
         clauses, values = scope.sql()
+        if but:
+            clauses += f" AND t.id NOT IN ({', '.join(str(int(i)) for i in but)})"
         statement = (
             "SELECT t.id, f.id, f.song_id, s.id, COALESCE(s.absolute_path, s.locator),"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"

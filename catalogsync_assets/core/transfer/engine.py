@@ -190,6 +190,7 @@ class _Run:
         self._unrecorded: list[Uploaded | Failed] = []
         self._last_flush = time.monotonic()
         self._begun: set[int] = set()  # tasks that a worker has taken
+        self._put_back: set[int] = set()  # tasks for a later run; this one would do no better
         self._silent_in_a_row = 0
         self._any_arrived = False
         self._abort_cause: CatalogSyncError | None = None
@@ -271,7 +272,7 @@ class _Run:
         count = _CLAIM if self._left_to_claim is None else min(_CLAIM, self._left_to_claim)
         if count <= 0:
             return False
-        tasks = self._lease.claim(self._scope, count)
+        tasks = self._lease.claim(self._scope, count, but=self._put_back)
         if self._left_to_claim is not None:
             self._left_to_claim -= len(tasks)
         self._claimed.extend(_with_size(task) for task in tasks)
@@ -310,6 +311,8 @@ class _Run:
             return
         self._judge(outcome)
         changed = isinstance(outcome, SourceError) and outcome.changed
+        if changed:
+            self._put_back.add(task.id)
         self._unrecorded.append(
             Failed(
                 task,

@@ -35,6 +35,7 @@ class Source:
         self._task = task
         self._digest = hashlib.sha256()
         self._file: BinaryIO
+        self._mtime_ns = task.mtime_ns
 
     def __enter__(self) -> Source:
         try:
@@ -42,6 +43,8 @@ class Source:
         except OSError as error:
             raise self._unreadable(error) from error
         try:
+            if self._mtime_ns is None:  # no scan has seen it; it must not change from now on
+                self._mtime_ns = os.fstat(self._file.fileno()).st_mtime_ns
             self._require_unchanged()
         except BaseException:
             self._file.close()
@@ -106,8 +109,7 @@ class Source:
 
     def _require_unchanged(self) -> None:
         status = os.fstat(self._file.fileno())
-        same_time = self._task.mtime_ns in (None, status.st_mtime_ns)
-        if status.st_size != self._task.size_bytes or not same_time:
+        if (status.st_size, status.st_mtime_ns) != (self._task.size_bytes, self._mtime_ns):
             raise self._changed()
 
     def _changed(self) -> SourceError:
