@@ -82,6 +82,9 @@ class Server:
 
     def is_running(self) -> bool:
         """Whether the process runs and is this directory's server: pids are used again."""
+        if child := _children.get(self.pid):
+            # Not by its command line, which is empty for a moment after the start.
+            return child.process.poll() is None
         try:
             return f"-dir={_data(self.directory)}" in psutil.Process(self.pid).cmdline()
         except psutil.Error:

@@ -236,6 +236,19 @@ def test_a_killed_server_comes_back_with_its_objects(store: LocalStore) -> None:
     assert s3(again).get_object(Bucket=again.bucket, Key="kept")["Body"].read() == b"song"
 
 
+def test_a_server_whose_command_line_cannot_be_read_yet_runs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As it is for a moment between the start of a process and its program's.
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "cmdline", lambda _: [])
+        store = start_local_store(tmp_path)
+        pid = store.pid
+        stop_local_store(store)
+
+    assert not psutil.pid_exists(pid)
+
+
 def test_stop_of_a_directory_without_a_store_does_nothing(tmp_path: Path) -> None:
     stop_local_store(tmp_path)
     stop_local_store(tmp_path / "absent")

@@ -1,7 +1,7 @@
 """The tables as the code of today expects them.
 
 How a database gets here is told by `migrations`; a test holds the two together. Fifteen of the
-tables keep the names that existing databases use; `batches` is ours.
+tables keep the names that existing databases use; `batches` and `multipart_*` are ours.
 
 Timestamps are the database's own CURRENT_TIMESTAMP (UTC). A status is a plain string, so that a
 tool which wrote the database before us can go on reading it.
@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision of `migrations/versions` that this code works with.
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 #: Alembic's bookkeeping table; its default name could collide in a shared database.
 VERSION_TABLE = "catalogsync_schema_version"
 
@@ -246,4 +246,36 @@ upload_tasks = Table(
     _time("updated_at"),
     UniqueConstraint("file_asset_id", "target_backend_id", "target_locator"),
     Index("ix_upload_tasks_queue", "target_backend_id", "status", "queue_order", "id"),
+)
+# What was begun and not yet completed; a row goes when its upload is completed or aborted.
+multipart_uploads = Table(
+    "multipart_uploads",
+    metadata,
+    _id(),
+    _ref("backend_id", "storage_backends.id", nullable=False),
+    Column("container_name", String, nullable=False),
+    Column("locator", String, nullable=False),
+    Column("upload_id", String, nullable=False),
+    # Not a reference: the row must outlive its file asset, or its parts could never be aborted.
+    Column("file_asset_id", Integer, nullable=False),
+    # The source when the upload was begun: another size or mtime, and it is begun anew.
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("part_bytes", BigInteger, nullable=False),
+    _time("created_at"),
+    UniqueConstraint("backend_id", "container_name", "locator", "upload_id"),
+)
+multipart_parts = Table(
+    "multipart_parts",
+    metadata,
+    Column(
+        "multipart_upload_id",
+        Integer,
+        ForeignKey("multipart_uploads.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("part_number", Integer, primary_key=True),
+    # The store's name for the part, and the SHA-256 in hex of what was sent as it.
+    Column("etag", String, nullable=False),
+    Column("sha256", String, nullable=False),
 )

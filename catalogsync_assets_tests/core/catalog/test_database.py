@@ -60,11 +60,12 @@ def existing(path: Path, blank: Path) -> Path:
 # --- init ---------------------------------------------------------------------------------------
 
 
-def test_init_makes_the_fifteen_tables_and_batches(path: Path, rows: Rows) -> None:
+def test_init_makes_the_fifteen_tables_and_ours(path: Path, rows: Rows) -> None:
     _, report = Catalog.initialise(path)
 
     assert len(OLD_NAMES) == 15
-    assert set(rows(path, TABLES)) == {*OLD_NAMES, "batches", VERSION_TABLE}
+    ours = {"batches", "multipart_uploads", "multipart_parts", VERSION_TABLE}
+    assert set(rows(path, TABLES)) == {*OLD_NAMES, *ours}
     assert (report.action, report.backup) == ("created", None)
 
 
