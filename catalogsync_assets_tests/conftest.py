@@ -169,6 +169,7 @@ def unregistered(store: LocalStore) -> Callable[..., ObjectBackend]:
             "endpoint": store.endpoint,
             "base_prefix": f"t{next(_prefixes)}",
             "credential_env_prefix": "CLOUD",
+            "provider": "seaweedfs",
         }
         return ObjectBackend(name=name, **(defaults | settings))
 

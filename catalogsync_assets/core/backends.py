@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.providers import PRESETS, StoreProfile, provider_of
 
 LOCAL = "local"
 OBJECT_STORAGE = "object_storage"
 ADDRESSING_STYLES = ("auto", "path", "virtual")
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+MAX_WORKERS = 256
+#: Bytes per second.
+MIN_BANDWIDTH = 256 * 1024
 #: S3 allows 1,024 bytes for a key; what the prefix leaves is enough for `plan.locators`.
 MAX_PREFIX_BYTES = 124
 
@@ -24,6 +30,8 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}")
 # other services also have upper case and underscores.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _ENV_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_-]{0,63}")
+_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
 _UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
@@ -41,6 +49,15 @@ class ObjectBackend:
         addressing_style: `path`, `virtual`, or `auto` (path with an endpoint, virtual without).
         public_base_url: where keys can be read without a signature, or None.
         credential_env_prefix: credentials come from `${PREFIX}_ACCESS_KEY_ID` and so on.
+        provider: the service, one of `providers.PRESETS`; None to tell it by the endpoint.
+        workers: files on their way at a time; None for the program's default.
+        max_in_flight_bytes: bytes of files in memory at a time; None for the default.
+        bandwidth_limit: bytes per second that a run may send at most; None for no limit.
+        storage_class: of new objects, as the service names it; None for the bucket's default.
+        server_side_encryption: `AES256`, `aws:kms` or `aws:kms:dsse`; None for the bucket's.
+        kms_key_id: the key for `aws:kms`; None for the service's own.
+        cache_control: the Cache-Control header of new objects, or None.
+        tested: what `backend test` found out.
     """
 
     name: str
@@ -51,7 +68,22 @@ class ObjectBackend:
     addressing_style: str = "auto"
     public_base_url: str | None = None
     credential_env_prefix: str = "AWS"
+    provider: str | None = None
+    workers: int | None = None
+    max_in_flight_bytes: int | None = None
+    bandwidth_limit: int | None = None
+    storage_class: str | None = None
+    server_side_encryption: str | None = None
+    kms_key_id: str | None = None
+    cache_control: str | None = None
+    tested: StoreProfile = field(default_factory=StoreProfile)
     id: int = 0
+
+    @property
+    def profile(self) -> StoreProfile:
+        """What the store does: as tested, else as its service documents it."""
+        preset = PRESETS[self.provider or provider_of(self.endpoint)]
+        return preset.with_answers(self.tested.known())
 
     @property
     def virtual_hosted(self) -> bool:
@@ -74,16 +106,16 @@ class ObjectBackend:
         prefix = self.url_prefix()
         return prefix and prefix + quote(locator, safe="/~")
 
-    def config(self) -> dict[str, str | None]:
+    def config(self) -> dict[str, Any]:
         """The settings as kept in `storage_backends.config`. Holds no secret."""
-        return {
-            "endpoint": self.endpoint,
-            "region": self.region,
-            "base_prefix": self.base_prefix,
-            "addressing_style": self.addressing_style,
-            "public_base_url": self.public_base_url,
-            "credential_env_prefix": self.credential_env_prefix,
-        }
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        return {**settings, "tested": self.tested.known()}
+
+
+#: Names of the settings that `storage_backends.config` holds.
+SETTINGS = tuple(
+    f.name for f in fields(ObjectBackend) if f.name not in ("id", "name", "bucket", "tested")
+)
 
 
 def validated(backend: ObjectBackend) -> ObjectBackend:
@@ -114,17 +146,59 @@ def validated(backend: ObjectBackend) -> ObjectBackend:
         )
     if not backend.region.strip():
         raise ConfigurationError("the region is empty", hint="most services take us-east-1 or auto")
-    return ObjectBackend(
-        id=backend.id,
-        name=backend.name,
-        bucket=backend.bucket,
+    _check_provider(backend)
+    _check_limits(backend)
+    _check_headers(backend)
+    return replace(
+        backend,
         endpoint=_checked_url("endpoint", backend.endpoint),
         region=backend.region.strip(),
         base_prefix=_checked_prefix(backend.base_prefix),
-        addressing_style=backend.addressing_style,
         public_base_url=_checked_url("public base URL", backend.public_base_url),
-        credential_env_prefix=backend.credential_env_prefix,
     )
+
+
+def _check_provider(backend: ObjectBackend) -> None:
+    if backend.provider is not None and backend.provider not in PRESETS:
+        raise ConfigurationError(
+            f"provider {backend.provider!r} is unknown", hint=f"use one of {', '.join(PRESETS)}"
+        )
+
+
+def _check_limits(backend: ObjectBackend) -> None:
+    for what, value, least, most in (
+        ("workers", backend.workers, 1, MAX_WORKERS),
+        ("max_in_flight_bytes", backend.max_in_flight_bytes, 1024**2, 1024**4),
+        # Slower, and a file of 64 MiB would take longer than a request may.
+        ("bandwidth_limit", backend.bandwidth_limit, MIN_BANDWIDTH, 1024**4),
+    ):
+        if value is not None and not least <= value <= most:
+            raise ConfigurationError(
+                f"{what} is {value:,}", hint=f"use a number from {least:,} to {most:,}"
+            )
+
+
+def _check_headers(backend: ObjectBackend) -> None:
+    for what, value, form, example in (
+        ("storage class", backend.storage_class, _STORAGE_CLASS, "STANDARD_IA"),
+        ("KMS key id", backend.kms_key_id, _HEADER, "alias/music"),
+        ("cache control", backend.cache_control, _HEADER, "public, max-age=31536000"),
+    ):
+        if value is not None and not form.fullmatch(value):
+            raise ConfigurationError(
+                f"{what} {value!r} cannot be sent in a header", hint=f"write it like {example}"
+            )
+    encryption = backend.server_side_encryption
+    if encryption is not None and encryption not in ENCRYPTIONS:
+        raise ConfigurationError(
+            f"server-side encryption {encryption!r} is unknown",
+            hint=f"use one of {', '.join(ENCRYPTIONS)}",
+        )
+    if backend.kms_key_id is not None and encryption not in ENCRYPTIONS[1:]:
+        raise ConfigurationError(
+            "a KMS key id is given, but no KMS encryption",
+            hint=f"add server-side encryption {ENCRYPTIONS[1]}",
+        )
 
 
 def _checked_url(what: str, url: str | None) -> str | None:

@@ -66,6 +66,7 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
         endpoint=store.endpoint,
         public_base_url=store.public_base_url,
         credential_env_prefix=_PREFIX,
+        provider="seaweedfs",
     )
     register(catalog, backend)
     say(f"catalog   {catalog.path}, backend {BACKEND!r} registered")

@@ -13,8 +13,9 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.transfer.clients import boto3_client
 from catalogsync_assets.core.transfer.engine import Limits
-from catalogsync_assets.core.transfer.stores import StoreClient, boto3_client
+from catalogsync_assets.core.transfer.stores import StoreClient
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

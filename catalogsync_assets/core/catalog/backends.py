@@ -9,12 +9,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import LOCAL, OBJECT_STORAGE, ObjectBackend, validated
+from catalogsync_assets.core.backends import (
+    LOCAL,
+    OBJECT_STORAGE,
+    SETTINGS,
+    ObjectBackend,
+    validated,
+)
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_row
 from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
 from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
+from catalogsync_assets.core.providers import PRESETS, StoreProfile
 
 _CATALOG_ID = "catalog_id"
 # As text: another program may have left something there that is not JSON, such as nothing.
@@ -50,6 +57,9 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
             presence.refresh(connection, backend_id=backend_id)
             return _with_id(backend, backend_id), True
         _require_same_bucket(connection, row, backend)
+        before = _from_row(row)
+        if not backend.tested.known() and _is_same_store(before, backend):
+            backend = replace(backend, tested=before.tested)
         # Settings of other programs in the same config are kept.
         values["config"] = {**_settings(row.config), **backend.config()}
         connection.execute(
@@ -58,6 +68,26 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
             .values(**values, updated_at=sa.func.current_timestamp())
         )
         return _with_id(backend, row.id), False
+
+
+def keep_profile(catalog: Catalog, backend: ObjectBackend, found: StoreProfile) -> None:
+    """Remember what a test found out about a backend's store, in place of what was known."""
+    with catalog.transaction() as connection:
+        row = connection.execute(_SELECT.where(storage_backends.c.id == backend.id)).one()
+        connection.execute(
+            sa.update(storage_backends)
+            .where(storage_backends.c.id == backend.id)
+            .values(config={**_settings(row.config), "tested": found.known()})
+        )
+
+
+def _is_same_store(one: ObjectBackend, other: ObjectBackend) -> bool:
+    """Whether what a test said of the one holds for the other."""
+    return (one.endpoint, one.bucket, one.provider) == (
+        other.endpoint,
+        other.bucket,
+        other.provider,
+    )
 
 
 def _require_same_bucket(connection: sa.Connection, row: Any, backend: ObjectBackend) -> None:
@@ -150,8 +180,17 @@ def _settings(config: str | None) -> dict[str, Any]:
 
 def _from_row(row: Any) -> ObjectBackend:
     config = _settings(row.config)
-    known = {k: config[k] for k in ObjectBackend(name="", bucket="").config() if config.get(k)}
-    return ObjectBackend(id=row.id, name=row.name, bucket=row.container_name, **known)
+    known = {k: config[k] for k in SETTINGS if config.get(k)}
+    # Another program may mean something else by these.
+    if known.get("provider") not in PRESETS:
+        known.pop("provider", None)
+    for name in ("workers", "max_in_flight_bytes", "bandwidth_limit"):
+        if not isinstance(known.get(name), int):
+            known.pop(name, None)
+    answers = config.get("tested")
+    tested = StoreProfile().with_answers(answers if isinstance(answers, dict) else {})
+    place = {"id": row.id, "name": row.name, "bucket": row.container_name}
+    return ObjectBackend(**place, **known, tested=tested)
 
 
 def _with_id(backend: ObjectBackend, backend_id: int) -> ObjectBackend:

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import KeyRefusedError, StoreError
 from catalogsync_assets.core.transfer.source import Source
-from catalogsync_assets.core.transfer.stores import MARK, StoreClient, StoredObject, part_checksum
+from catalogsync_assets.core.transfer.stores import (
+    Labels,
+    StoreClient,
+    StoredObject,
+    part_checksum,
+)
 from catalogsync_assets.core.transfer.workers import Workers
 
 if TYPE_CHECKING:
@@ -57,8 +62,7 @@ def put_in_parts(
     client: StoreClient,
     task: UploadTask,
     *,
-    media_type: str,
-    mark: str,
+    labels: Labels,
     replacing: str | None,
     retry: Callable[[Callable[[], Any]], Any],
 ) -> tuple[str, str, str]:
@@ -85,9 +89,8 @@ def put_in_parts(
             client,
             key,
             client.s3.create_multipart_upload,
-            ContentType=media_type,
             ChecksumAlgorithm="SHA256",
-            Metadata={MARK: mark},
+            **client.creation_arguments(labels),
             **target,
         )
     )

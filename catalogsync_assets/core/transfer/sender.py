@@ -34,7 +34,12 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.library.formats import media_type
 from catalogsync_assets.core.transfer import multipart
 from catalogsync_assets.core.transfer.source import Source
-from catalogsync_assets.core.transfer.stores import StoreClient, StoredObject, etag_is_md5_of
+from catalogsync_assets.core.transfer.stores import (
+    Labels,
+    StoreClient,
+    StoredObject,
+    etag_is_md5_of,
+)
 
 #: Files above this go in parts.
 SINGLE_PUT_BYTES = 64 * 1024 * 1024
@@ -83,9 +88,6 @@ class Sender:
         self._lock = threading.Lock()
         self.retries = 0
         self._catalog_id = catalog_id(catalog)
-        # Whether the store gives back the SHA-256 that was sent with a put. One that does has
-        # checked it; until the first object has told, nothing is assumed.
-        self._keeps_digests: bool | None = None
 
     def probe(self) -> None:
         """Raise a StoreError if the store cannot be reached, or refuses us or the bucket."""
@@ -112,7 +114,7 @@ class Sender:
             found = None
             # A look first costs a request, so only where we expect something, or where the
             # store is not known to honour the condition.
-            if task.known_sha256 or not self._keeps_digests:
+            if task.known_sha256 or not self._client.profile.conditional_put:
                 found = self._client.head(task.locator)
             while True:
                 replacing: str | None = None
@@ -124,9 +126,7 @@ class Sender:
                     etag = self._client.put(
                         task.locator,
                         content,
-                        media_type=media_type(task.path),
-                        sha256=sha256,
-                        mark=self._mark(task.file_asset_id),
+                        self._labels(task, sha256),
                         replacing=replacing,
                     )
                 except ConflictError as error:
@@ -155,12 +155,15 @@ class Sender:
         sha256, etag, verified_by = multipart.put_in_parts(
             self._client,
             task,
-            media_type=media_type(task.path),
-            mark=self._mark(task.file_asset_id),
+            labels=self._labels(task, task.sha256),
             replacing=replacing,
             retry=self._retry,
         )
         return Uploaded(task, sha256, etag, verified_by, adopted=False)
+
+    def _labels(self, task: UploadTask, sha256: str | None) -> Labels:
+        mark = self._mark(task.file_asset_id)
+        return Labels(media_type(task.path), mark, song_id=task.song_id, sha256=sha256)
 
     def _mark(self, file_asset_id: int) -> str:
         """What an object of ours carries: which catalog put it, for which file asset."""
@@ -193,14 +196,15 @@ class Sender:
             return True
         if not task.known_sha256:
             return False
-        if found.sha256 is not None:
+        if found.sha256 is not None and self._client.trusts_kept_digests:
             return found.sha256 in {as_s3_header(known) for known in task.known_sha256}
         return self._client.sha256_of(task.locator) in task.known_sha256
 
     def _in_place(
         self, task: UploadTask, found: StoredObject, sha256: str, *, sent: bool
     ) -> Uploaded:
-        how = "head" if found.sha256 is not None else "read"
+        kept = found.sha256 is not None and self._client.trusts_kept_digests
+        how = "head" if kept else "read"
         return Uploaded(task, sha256, found.etag, how, adopted=not sent)
 
     def _verify(self, task: UploadTask, etag: str | None, content: bytes, sha256: str) -> str:
@@ -209,17 +213,11 @@ class Sender:
         Raises:
             KeyRefusedError: it is not.
         """
-        if self._keeps_digests:
+        if self._client.checks_digests:
             return "server-digest"
         found = self._client.head(task.locator)
         if found is None or found.size_bytes != len(content):
             raise self._corrupted(task)
-        if found.sha256 is not None:
-            self._keeps_digests = True
-            if found.sha256 == as_s3_header(sha256):
-                return "server-digest"
-            raise self._corrupted(task)
-        self._keeps_digests = False
         if etag_is_md5_of(found.etag, content):
             return "head"
         if self._client.sha256_of(task.locator) != sha256:

@@ -1,8 +1,8 @@
-"""How one talks to a backend: the only place where clients of object stores are built.
+"""How one talks to a backend.
 
 `StoreClient` is the data plane (obstore: put, from threads) and the control plane (boto3: HEAD
-with digests, multipart) for one backend. The command line and the Dagster resource use the same,
-so a store sees no difference. Nothing is built at import, and nothing survives a fork.
+with digests, multipart) for one backend. What is sent, and what an answer proves, follows the
+backend's profile (`core.providers`).
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.store import S3Store
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.digests import as_s3_header
-from catalogsync_assets.core.errors import ConfigurationError, StoreError
-from catalogsync_assets.core.transfer.classify import no_credentials, store_error
+from catalogsync_assets.core.errors import KeyRefusedError, StoreError
+from catalogsync_assets.core.providers import CRC64NVME, SHA256
+from catalogsync_assets.core.transfer.classify import store_error
+from catalogsync_assets.core.transfer.clients import boto3_client, obstore_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from obstore.store import S3Credential
+    from obstore import PutMode
 
-#: Seconds. A put of 64 MiB must fit at the slowest uplink worth supporting (about 2 Mbit/s).
-REQUEST_TIMEOUT = 300
-CONNECT_TIMEOUT = 10
 #: The user metadata that says for which file asset of which catalog an object was put.
 MARK = "catalogsync-file"
+_SONG = "catalogsync-song"
+_SHA256 = "sha256"
+#: What a store answers that does not know the condition of a put.
+_NO_CONDITIONS = {"NotImplemented", "Http501"}
 _PROBE_KEY = ".catalogsync-probe"
 _READ_CHUNK = 4 * 1024 * 1024
 
@@ -57,138 +57,28 @@ class StoredObject:
     put_for: str | None = None
 
 
-def credential_variables(backend: ObjectBackend) -> tuple[str, str, str]:
-    """The environment variables of a backend: access key id, secret, and the optional token."""
-    prefix = backend.credential_env_prefix
-    return f"{prefix}_ACCESS_KEY_ID", f"{prefix}_SECRET_ACCESS_KEY", f"{prefix}_SESSION_TOKEN"
+@dataclass(frozen=True)
+class Labels:
+    """What is said of an object beside its content.
 
-
-def _own_credentials(backend: ObjectBackend) -> tuple[str, str, str | None] | None:
-    """Key id, secret and token from the backend's variables; None if neither of the two is set.
-
-    Raises:
-        ConfigurationError: only one of the two is set.
+    Attributes:
+        media_type: its Content-Type.
+        mark: which catalog put it, for which file asset: how an object of ours is known by whose
+            row was lost.
+        song_id: the song in the catalog, for people and other programs.
+        sha256: in hex, as far as it is known when the upload begins.
     """
-    key_name, secret_name, token_name = credential_variables(backend)
-    key, secret, token = (os.environ.get(n) for n in (key_name, secret_name, token_name))
-    if key and secret:
-        return key, secret, token or None
-    if not key and not secret:
-        return None
-    missing, there = (secret_name, key_name) if key else (key_name, secret_name)
-    raise ConfigurationError(
-        f"backend {backend.name!r}: {there} is set, but {missing} is not", hint=f"set {missing}"
-    )
 
+    media_type: str
+    mark: str
+    song_id: int | None = None
+    sha256: str | None = None
 
-def boto3_session(backend: ObjectBackend) -> Any:
-    """A boto3 session with the backend's credentials.
-
-    They come from the backend's environment variables; with none of them set, from the AWS
-    default chain (environment, shared files, instance role).
-
-    Raises:
-        ConfigurationError: only one of id and secret is set, or nothing is found anywhere.
-    """
-    import boto3  # a quarter of a second, which only those who need it should pay
-    from botocore.exceptions import BotoCoreError
-
-    key, secret, token = _own_credentials(backend) or (None, None, None)
-    try:
-        session = boto3.session.Session(
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            region_name=backend.region,
-        )
-        found = session.get_credentials()
-    except BotoCoreError as error:
-        raise no_credentials(backend, credential_variables(backend)[:2], str(error)) from error
-    if found is None:
-        raise no_credentials(backend, credential_variables(backend)[:2])
-    return session
-
-
-def boto3_client(backend: ObjectBackend, *, max_connections: int = 64) -> S3Client:
-    """A boto3 S3 client for the backend.
-
-    Off AWS, checksums are sent and asked for only where we say so: several services refuse the
-    ones that boto3 has added by itself since 1.36.
-
-    Raises:
-        ConfigurationError: no credentials; see `boto3_session`.
-    """
-    from botocore.config import Config
-
-    when: Literal["when_supported", "when_required"]
-    when = "when_supported" if backend.endpoint is None else "when_required"
-    config = Config(
-        s3={"addressing_style": "virtual" if backend.virtual_hosted else "path"},
-        request_checksum_calculation=when,
-        response_checksum_validation=when,
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=REQUEST_TIMEOUT,
-        max_pool_connections=max_connections,
-        retries={"mode": "standard", "total_max_attempts": 1},  # `engine` retries, and counts
-    )
-    session = boto3_session(backend)
-    client: S3Client = session.client("s3", endpoint_url=backend.endpoint, config=config)
-    return client
-
-
-def obstore_store(backend: ObjectBackend) -> S3Store:
-    """An obstore store for the backend; sends a SHA-256 with each put for the server to check.
-
-    Raises:
-        ConfigurationError: no credentials; see `boto3_session`.
-    """
-    endpoint: dict[str, Any] = {}
-    if backend.endpoint is not None:
-        endpoint["endpoint"] = backend.endpoint
-        if backend.virtual_hosted:  # object_store wants the bucket in the host then
-            scheme, _, rest = backend.endpoint.partition("://")
-            endpoint["endpoint"] = f"{scheme}://{backend.bucket}.{rest}"
-    return S3Store(
-        backend.bucket,
-        region=backend.region,
-        virtual_hosted_style_request=backend.virtual_hosted,
-        checksum_algorithm="SHA256",
-        credential_provider=_credential_provider(backend),
-        client_options={
-            "allow_http": (backend.endpoint or "").startswith("http://"),
-            "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT),
-            "timeout": timedelta(seconds=REQUEST_TIMEOUT),
-        },
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=REQUEST_TIMEOUT)},
-        **endpoint,
-    )
-
-
-def _credential_provider(backend: ObjectBackend) -> Callable[[], S3Credential]:
-    """What obstore asks for credentials. The backend's own variables need no boto3."""
-    own = _own_credentials(backend)
-    if own is not None:
-        key, secret, token = own
-        return lambda: {
-            "access_key_id": key,
-            "secret_access_key": secret,
-            "token": token,
-            "expires_at": None,
-        }
-    session = boto3_session(backend)
-
-    def from_chain() -> S3Credential:
-        found = session.get_credentials()
-        current = found.get_frozen_credentials()  # botocore renews those of a role by itself
-        temporary = hasattr(found, "refresh_needed")
-        return {
-            "access_key_id": current.access_key,
-            "secret_access_key": current.secret_key,
-            "token": current.token,
-            "expires_at": datetime.now(timezone.utc) + timedelta(minutes=1) if temporary else None,
-        }
-
-    return from_chain
+    def metadata(self) -> dict[str, str]:
+        """The user metadata, which every store can give back."""
+        song = None if self.song_id is None else str(self.song_id)
+        given = {MARK: self.mark, _SONG: song, _SHA256: self.sha256}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class StoreClient:
@@ -196,6 +86,9 @@ class StoreClient:
 
     Every method raises a `StoreError` and nothing else when the store refuses or is silent. None
     retries.
+
+    Attributes:
+        profile: what the store does; a refused condition is learned from.
     """
 
     def __init__(self, backend: ObjectBackend, s3: Callable[[], S3Client] | None = None) -> None:
@@ -204,6 +97,7 @@ class StoreClient:
             s3: makes the boto3 client; `boto3_client` by default.
         """
         self.backend = backend
+        self.profile = backend.profile
         self._store = obstore_store(backend)
         self._make_s3 = s3 or (lambda: boto3_client(backend))
         self._s3: S3Client | None = None
@@ -235,24 +129,25 @@ class StoreClient:
             if found.code != "AccessDenied":
                 raise found from error
 
-    def put(
-        self,
-        key: str,
-        content: bytes,
-        *,
-        media_type: str,
-        sha256: str,
-        mark: str,
-        replacing: str | None,
-    ) -> str | None:
-        """Store an object in one request, with its SHA-256 for the server to check.
+    @property
+    def checks_digests(self) -> bool:
+        """Whether the store is known to refuse a put with a wrong digest."""
+        return self.profile.put_checksum in (SHA256, CRC64NVME)
+
+    @property
+    def trusts_kept_digests(self) -> bool:
+        """Whether a SHA-256 that the store gives back is known to have been checked by it."""
+        return self.profile.put_checksum == SHA256
+
+    def put(self, key: str, content: bytes, labels: Labels, *, replacing: str | None) -> str | None:
+        """Store an object in one request, with its digest for the server to check.
+
+        The condition holds as far as the store keeps conditions: where `profile.conditional_put`
+        is not True, the caller has looked before.
 
         Args:
             key: the whole key.
             content: at most 5 GiB, as S3 has it; the engine sends at most 64 MiB this way.
-            media_type: its Content-Type.
-            sha256: in hex; also kept as user metadata, which every store can give back.
-            mark: kept as user metadata, to know an object of ours by whose row was lost.
             replacing: the ETag of the object that may be replaced; None to store only where
                 nothing is.
 
@@ -263,17 +158,43 @@ class StoreClient:
             ConflictError: something (else) is stored there.
         """
         try:
+            return self._put(key, content, labels, self._mode(replacing))
+        except KeyRefusedError as error:
+            if error.code not in _NO_CONDITIONS or self._mode(replacing) == "overwrite":
+                raise
+            self.profile = replace(self.profile, conditional_put=False, conditional_replace=False)
+            return self._put(key, content, labels, self._mode(replacing))
+
+    def _mode(self, replacing: str | None) -> PutMode:
+        if replacing is None:
+            return "overwrite" if self.profile.conditional_put is False else "create"
+        return "overwrite" if self.profile.conditional_replace is False else {"e_tag": replacing}
+
+    def _put(self, key: str, content: bytes, labels: Labels, mode: PutMode) -> str | None:
+        attributes = {"Content-Type": labels.media_type, **labels.metadata()}
+        if self.backend.cache_control:
+            attributes["Cache-Control"] = self.backend.cache_control
+        if self.backend.storage_class:
+            attributes["Storage-Class"] = self.backend.storage_class
+        try:
             result = obstore.put(
-                self._store,
-                key,
-                content,
-                attributes={"Content-Type": media_type, "sha256": sha256, MARK: mark},
-                mode="create" if replacing is None else {"e_tag": replacing},
-                use_multipart=False,
+                self._store, key, content, attributes=attributes, mode=mode, use_multipart=False
             )
         except Exception as error:
             raise store_error(error, self.backend, "put", key) from error
         return result["e_tag"]
+
+    def creation_arguments(self, labels: Labels) -> dict[str, Any]:
+        """What boto3 is to be told of a new object; the same as `put` says."""
+        arguments: dict[str, Any] = {
+            "ContentType": labels.media_type,
+            "Metadata": labels.metadata(),
+            "CacheControl": self.backend.cache_control,
+            "StorageClass": self.backend.storage_class,
+            "ServerSideEncryption": self.backend.server_side_encryption,
+            "SSEKMSKeyId": self.backend.kms_key_id,
+        }
+        return {name: value for name, value in arguments.items() if value is not None}
 
     def head(self, key: str) -> StoredObject | None:
         """What is stored under the key, or None."""
@@ -310,12 +231,12 @@ class StoreClient:
     def holds(self, key: str, found: StoredObject, *, sha256: str, size_bytes: int) -> bool:
         """Whether an object is, byte for byte, the content with this digest.
 
-        Decided by the size, else by a digest of the whole object if the store keeps one; where it
-        keeps none, the object is read.
+        Decided by the size, else by a digest of the whole object if the store keeps one that it
+        has checked; else the object is read.
         """
         if found.size_bytes != size_bytes:
             return False
-        if found.sha256 is not None:
+        if found.sha256 is not None and self.trusts_kept_digests:
             return found.sha256 == as_s3_header(sha256)
         return self.sha256_of(key) == sha256
 

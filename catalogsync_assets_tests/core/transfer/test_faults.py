@@ -60,7 +60,7 @@ def test_a_passing_fault_of_a_look_is_retried_too(
     library: Any,
     scanned: Any,
     proxy: Any,
-    through_proxy: ObjectBackend,
+    backend: Callable[..., ObjectBackend],
     uploaded: Upload,
     refused: Any,
     method: str,
@@ -69,7 +69,8 @@ def test_a_passing_fault_of_a_look_is_retried_too(
     scanned()
     proxy.refuse(1, refused(503), methods=method)
 
-    report = uploaded(through_proxy, attempts=4)
+    # An unknown store: one that is known need not be looked at.
+    report = uploaded(backend(endpoint=proxy.endpoint, provider="other"), attempts=4)
 
     assert (report.succeeded, report.retries) == (3, 1)
 

@@ -43,7 +43,32 @@ def spoil(body: bytes) -> bytes:
     return bytes([body[0] ^ 1]) + body[1:]
 
 
-def test_a_store_that_keeps_digests_is_asked_once(
+@pytest.fixture
+def through_proxy(proxy: Any, backend: Callable[..., ObjectBackend]) -> ObjectBackend:
+    """A backend of a service of which nothing is known; the proxy sees its requests."""
+    return backend(endpoint=proxy.endpoint, provider="other")
+
+
+def test_a_store_that_is_known_to_check_digests_is_not_asked_again(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    backend: Callable[..., ObjectBackend],
+    uploaded: Upload,
+    rows: Rows,
+) -> None:
+    library.fill(20)
+    scanned()
+    known = backend("known", endpoint=proxy.endpoint, provider="seaweedfs")
+
+    uploaded(known)
+
+    assert rows(catalog, HOW, known.id) == ["server-digest"] * 20
+    assert Counter(request.method for request in proxy.requests) == {"GET": 1, "PUT": 20}
+
+
+def test_a_store_of_which_nothing_is_known_is_asked_before_and_after_each_file(
     library: Any,
     catalog: Catalog,
     scanned: Any,
@@ -52,14 +77,14 @@ def test_a_store_that_keeps_digests_is_asked_once(
     uploaded: Upload,
     rows: Rows,
 ) -> None:
-    """Once it has given a digest back, each file costs one request."""
-    library.fill(20)
+    """It may give back a digest that it has never checked."""
+    library.fill(5)
     scanned()
 
-    uploaded(through_proxy, workers=1)
+    uploaded(through_proxy)
 
-    assert rows(catalog, HOW, through_proxy.id) == ["server-digest"] * 20
-    assert Counter(request.method for request in proxy.requests) == {"GET": 1, "PUT": 20, "HEAD": 2}
+    assert rows(catalog, HOW, through_proxy.id) == ["head"] * 5
+    assert Counter(request.method for request in proxy.requests) == {"GET": 1, "PUT": 5, "HEAD": 10}
 
 
 def test_a_store_that_keeps_no_digests_is_verified_by_a_look(

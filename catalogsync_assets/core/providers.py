@@ -1,0 +1,129 @@
+"""What S3-compatible services can do: the profile of a store, and presets for known services.
+
+"S3-compatible" leaves much open. Every promise of this program rests on a few answers; where the
+answer is not known, the engine takes the slow and safe way. A preset holds what a service
+documents; `catalogsync backend test` asks the store itself, and its answers go before the preset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+#: Digests that the data plane can send with a put, as S3 names the algorithms.
+SHA256, CRC64NVME = "SHA256", "CRC64NVME"
+#: The store is known to check no digest; the header is not sent, as some refuse it.
+NO_CHECKSUM = "none"
+
+
+@dataclass(frozen=True)
+class StoreProfile:
+    """What a store does. None stands for "not known".
+
+    Attributes:
+        put_checksum: the digest that the store checks on a put, and refuses if it is wrong:
+            `SHA256`, `CRC64NVME` or `none`.
+        keeps_sha256: a HEAD gives back the SHA-256 that was sent.
+        etag_is_md5: the ETag of a plain put is the MD5 of its content.
+        conditional_put: `If-None-Match: *` on a put protects what is there.
+        conditional_replace: `If-Match` on a put protects what is there.
+        multipart: uploads in parts work, and can be listed and aborted.
+        part_checksum: a part with a wrong SHA-256 is refused.
+        conditional_complete: `If-None-Match: *` protects what is there when parts are completed.
+        tested_at: when `backend test` found this out, ISO 8601 in UTC; None for a preset.
+    """
+
+    put_checksum: str | None = None
+    keeps_sha256: bool | None = None
+    etag_is_md5: bool | None = None
+    conditional_put: bool | None = None
+    conditional_replace: bool | None = None
+    multipart: bool | None = None
+    part_checksum: bool | None = None
+    conditional_complete: bool | None = None
+    tested_at: str | None = None
+
+    def known(self) -> dict[str, Any]:
+        """The answers that there are."""
+        answers = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: answer for name, answer in answers.items() if answer is not None}
+
+    def with_answers(self, answers: dict[str, Any]) -> StoreProfile:
+        """This profile with other answers in their place; what it does not know is left out."""
+        names = {field.name for field in fields(self)}
+        return replace(self, **{k: v for k, v in answers.items() if k in names and v is not None})
+
+
+_UNKNOWN = StoreProfile()
+
+#: Services by name. Sources: the services' pages on their S3 compatibility, as of 2026-11; for
+#: SeaweedFS what `backend test` printed.
+PRESETS: dict[str, StoreProfile] = {
+    "aws": StoreProfile(
+        put_checksum=SHA256,
+        keeps_sha256=True,
+        conditional_put=True,
+        conditional_replace=True,
+        multipart=True,
+        part_checksum=True,
+        conditional_complete=True,
+    ),
+    # SHA-256 only as a composite of parts; the ETag of a multipart object is no hash.
+    "r2": StoreProfile(
+        etag_is_md5=True,
+        conditional_put=True,
+        conditional_replace=True,
+        multipart=True,
+        conditional_complete=True,
+    ),
+    # Refuses both conditions (NotImplemented) and checksum headers (InvalidArgument).
+    "b2": StoreProfile(
+        put_checksum=NO_CHECKSUM,
+        keeps_sha256=False,
+        etag_is_md5=True,
+        conditional_put=False,
+        conditional_replace=False,
+        multipart=True,
+        part_checksum=False,
+        conditional_complete=False,
+    ),
+    "seaweedfs": StoreProfile(
+        put_checksum=SHA256,
+        keeps_sha256=True,
+        etag_is_md5=True,
+        conditional_put=True,
+        conditional_replace=True,
+        multipart=True,
+        part_checksum=True,
+        conditional_complete=True,
+    ),
+    # Its XML API has conditions of its own (x-goog-if-generation-match) instead of S3's.
+    "gcs": StoreProfile(
+        put_checksum=NO_CHECKSUM,
+        keeps_sha256=False,
+        conditional_put=False,
+        conditional_replace=False,
+        conditional_complete=False,
+        part_checksum=False,
+    ),
+    # These two differ from release to release.
+    "ceph": _UNKNOWN,
+    "minio": _UNKNOWN,
+    "other": _UNKNOWN,
+}
+
+_HOSTS = (
+    ("amazonaws.com", "aws"),
+    ("r2.cloudflarestorage.com", "r2"),
+    ("backblazeb2.com", "b2"),
+    ("storage.googleapis.com", "gcs"),
+)
+
+
+def provider_of(endpoint: str | None) -> str:
+    """The service behind an endpoint, as far as its host name tells; else `other`."""
+    if endpoint is None:
+        return "aws"
+    host = urlsplit(endpoint).hostname or ""
+    return next((name for end, name in _HOSTS if host == end or host.endswith(f".{end}")), "other")
