@@ -14,8 +14,8 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.errors import ConfigurationError
-from catalogsync_assets.core.transfer.engine import Limits, upload
 from catalogsync_assets.core.transfer.clients import boto3_client
+from catalogsync_assets.core.transfer.engine import Limits, upload
 from catalogsync_assets.demo.local_store import LocalStore
 from catalogsync_assets.resources import BackendS3Resource, ObjectStoreResource
 

@@ -88,6 +88,9 @@ class Sender:
         self._lock = threading.Lock()
         self.retries = 0
         self._catalog_id = catalog_id(catalog)
+        # Whether the last key that was looked at was taken: then the next may be, too, as in a
+        # bucket that another tool has filled.
+        self._met_something = False
 
     def probe(self) -> None:
         """Raise a StoreError if the store cannot be reached, or refuses us or the bucket."""
@@ -112,10 +115,9 @@ class Sender:
         def once() -> Uploaded:
             nonlocal sent_before
             found = None
-            # A look first costs a request, so only where we expect something, or where the
-            # store is not known to honour the condition.
-            if task.known_sha256 or not self._client.profile.conditional_put:
+            if self._must_look(task):
                 found = self._client.head(task.locator)
+                self._met_something = found is not None
             while True:
                 replacing: str | None = None
                 if found is not None:
@@ -133,6 +135,7 @@ class Sender:
                     # Something is there: a file that we did not expect, or our own try before,
                     # whose answer was lost.
                     found = self._client.head(task.locator)
+                    self._met_something = True
                     if found is None or replacing is not None:
                         raise self._unsettled(task) from error
                     continue
@@ -143,6 +146,15 @@ class Sender:
                 return Uploaded(task, sha256, etag, how, adopted=False)
 
         return self._retry(once)
+
+    def _must_look(self, task: UploadTask) -> bool:
+        """Whether to ask what is there before a put, which costs a request.
+
+        Only where something is to be expected, or the store is not known to honour a condition: a
+        put that is refused has sent its bytes for nothing.
+        """
+        expected = bool(task.known_sha256) or self._met_something
+        return expected or not self._client.profile.conditional_put
 
     def _send_large(self, task: UploadTask) -> Uploaded:
         found = self._retry(lambda: self._client.head(task.locator))

@@ -32,7 +32,28 @@ def puts(proxy: Any) -> list[str]:
     return [request.key.rpartition("/")[2] for request in proxy.of("PUT")]
 
 
-def test_an_identical_object_is_adopted_without_sending(
+def test_a_bucket_that_is_filled_already_is_adopted_without_sending_all_of_it(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+) -> None:
+    """The first put is refused; from then on it looks first, until a key is free."""
+    library.fill(9)
+    scanned()
+    for path, content in library.contents().items():
+        if path < "album/0006":
+            remote(through_proxy).put(path, content)
+
+    report = uploaded(through_proxy, workers=1)
+
+    assert (report.adopted, report.succeeded) == (6, 3)
+    assert puts(proxy) == ["0000.mp3", "0006.mp3", "0007.mp3", "0008.mp3"]
+
+
+def test_an_identical_object_is_adopted(
     library: Any,
     catalog: Catalog,
     scanned: Any,
@@ -52,7 +73,6 @@ def test_an_identical_object_is_adopted_without_sending(
 
     assert (report.adopted, report.succeeded, report.failed) == (1, 1, 0)
     assert report.bytes == len((library.root / "b.mp3").read_bytes())
-    assert puts(proxy) == ["b.mp3"]
     assert rows(catalog, PLACES, through_proxy.id) == [(1, "active"), (2, "active")]
     assert rows(catalog, "SELECT sha256 FROM file_assets WHERE id = 1") == [sha256(content)]
 
