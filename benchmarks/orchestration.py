@@ -18,7 +18,6 @@ none of that is timed. Printed are b / a, and b - a - c: what is left to pay for
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -26,9 +25,9 @@ from pathlib import Path
 
 from datasets import DataSet, make_of, uniform
 from peers import catalogsync, dagster, environment, outer_environment
-from processes import Usage, run
+from processes import Usage, clean_up_on_sigterm, run
 from report import machine, spread
-from stores import check_objects, check_rows, fresh_catalog, new_store, scan
+from stores import FAILURES, check_objects, check_rows, fresh_catalog, new_store, scan
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import batch_keys
@@ -76,7 +75,7 @@ def new_home(scratch: Path, database: Path | None) -> Path:
 
 def command_line(scratch: Path, data: DataSet, scanned: Path) -> Usage:
     """a: the upload as one command."""
-    with new_store(scratch) as store:
+    with new_store(scratch, data.size_bytes) as store:
         env = environment(store, scratch)
         database = fresh_catalog(scanned, scratch, store, "command-line", env)
         command = catalogsync("upload", "--db", str(database), "--backend", "bench")
@@ -88,7 +87,7 @@ def command_line(scratch: Path, data: DataSet, scanned: Path) -> Usage:
 
 def pipeline(scratch: Path, data: DataSet, scanned: Path) -> Usage:
     """b: the same as a cell."""
-    with new_store(scratch) as store:
+    with new_store(scratch, data.size_bytes) as store:
         env = environment(store, scratch)
         database = fresh_catalog(scanned, scratch, store, "pipeline", env)
         env |= {
@@ -158,6 +157,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path, help="keeps the files there for the next time")
     options = parser.parse_args()
+    clean_up_on_sigterm()
     print(f"{machine()}; {options.rounds} rounds")
     if options.directory:
         options.directory.mkdir(parents=True, exist_ok=True)
@@ -169,8 +169,10 @@ def main() -> None:
         scanned, _ = scan(data, scratch, outer_environment())
         one_batch(scanned)
         numbers = range(1, options.rounds + 1)
-        rounds = [one_round(scratch, data, scanned, number) for number in numbers]
-        os.environ.pop("DAGSTER_HOME", None)
+        try:
+            rounds = [one_round(scratch, data, scanned, number) for number in numbers]
+        except FAILURES as error:
+            sys.exit(f"error: {error}")
     print_table(data, rounds)
 
 

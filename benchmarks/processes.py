@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -43,6 +44,11 @@ class Usage:
     peak_mib: float
 
 
+def clean_up_on_sigterm() -> None:
+    """End as after Ctrl-C: servers are stopped, and what they stored is deleted."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def run(command: list[str], env: dict[str, str], *, log: Path, cwd: Path | None = None) -> Usage:
     """Run a program to its end; its output goes to the file `log`.
 
@@ -57,7 +63,12 @@ def run(command: list[str], env: dict[str, str], *, log: Path, cwd: Path | None 
             command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         peak = _PeakMemory(process.pid)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     peak_mib = peak.stop()

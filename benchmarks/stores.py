@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +12,41 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from datasets import DataSet
 from peers import catalogsync, register_command
 from processes import ProgramFailed, run
 
+from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.demo.local_store import LocalStore, local_store
+
+#: SeaweedFS takes no more writes once less than 1 % of the disk is free.
+_KEPT_FREE = 0.015
+#: How a run may fail that is not this program's fault.
+FAILURES = (ProgramFailed, CatalogSyncError, BotoCoreError, ClientError)
 
 
 @contextmanager
-def new_store(scratch: Path) -> Iterator[LocalStore]:
+def new_store(scratch: Path, size_bytes: int) -> Iterator[LocalStore]:
     """A server with an empty store, deleted afterwards: SeaweedFS gives the space of deleted
-    objects back only when it compacts a volume. One object has opened the first volumes."""
+    objects back only when it compacts a volume. One object has opened the first volumes, and
+    nothing that was written before is still on its way to the disk.
+
+    Args:
+        size_bytes: what will be stored.
+
+    Raises:
+        ProgramFailed: the disk has no room for it.
+    """
     directory = scratch / "store"
+    disk = shutil.disk_usage(scratch)
+    needed = int(size_bytes * 1.1 + disk.total * _KEPT_FREE)
+    if disk.free < needed:
+        raise ProgramFailed(f"{needed / 1e9:.1f} GB must be free, and {disk.free / 1e9:.1f} are")
     try:
         with local_store(directory) as store:
             _client(store).put_object(Bucket=store.bucket, Key="warm-up", Body=b"warm-up")
+            os.sync()
             yield store
     finally:
         shutil.rmtree(directory, ignore_errors=True)

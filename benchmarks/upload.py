@@ -14,7 +14,7 @@ many bytes, as the files. Server and client share the machine: quote the ratios 
         [--workers 16] [--rounds 3] [--scale 1.0] [--directory FOLDER] [--json FILE]
 
 small: 20,000 x 64 KiB, medium: 300 x 8 MiB, large: 2 x 2 GiB, mixed: 150 tracks of 3 to 40 MB with
-files as small as covers and lyrics. Needs about 10 GB in the directory for all of them.
+files as small as covers and lyrics. Needs some 10 GB of disk for `large`, 16 GB for all sets kept.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from typing import Any
 import psutil
 from datasets import SETS, DataSet, make
 from peers import PACKAGES, TOOLS, Job, Tool, environment, find_tool, outer_environment
-from processes import ProgramFailed, run
+from processes import clean_up_on_sigterm, run
 from report import machine, spread
-from stores import check_objects, check_rows, fresh_catalog, new_store, scan
+from stores import FAILURES, check_objects, check_rows, fresh_catalog, new_store, scan
 
 from catalogsync_assets.demo.local_store import LocalStore
 
@@ -76,9 +76,9 @@ class Bench:
     def run_one(self, tool: Tool, data: DataSet, scanned: Path, entry: Round) -> Round:
         """One run of one tool into a new store. One that fails is told of, and does not raise."""
         try:
-            with new_store(self._scratch) as store:
+            with new_store(self._scratch, data.size_bytes) as store:
                 return self._measured(tool, data, scanned, store, entry)
-        except ProgramFailed as error:
+        except FAILURES as error:
             return replace(entry, error=str(error))
 
     def _measured(
@@ -192,6 +192,7 @@ def _options() -> argparse.Namespace:
 
 def main() -> None:
     options = _options()
+    clean_up_on_sigterm()
     print(f"{machine()}; {options.workers} workers, {options.rounds} rounds")
     tools = found_tools(options.tools)
     if options.directory:
