@@ -119,7 +119,7 @@ def measure(
 
 #: Head, format, value.
 _COLUMNS: tuple[tuple[str, str, Callable[[Round], float]], ...] = (
-    ("files/s", "10,.1f", lambda r: r.files / r.seconds),
+    ("files/s", "10,.2f", lambda r: r.files / r.seconds),
     ("MB/s", "9,.1f", lambda r: r.size_bytes / r.seconds / 1e6),
     ("CPU ms/file", "13,.2f", lambda r: r.cpu_seconds / r.files * 1000),
     ("server ms/file", "16,.2f", lambda r: r.server_cpu_seconds / r.files * 1000),
