@@ -1,17 +1,15 @@
 """Carries out the upload tasks of a backend: bounded, retried, verified, recorded.
 
 Order, for every file: object, then verification, then row. One thread (the caller's) claims tasks
-and records results; `workers` threads read and send. Bytes in flight are bounded as well as files.
+and records results; `workers` threads read and send (see `dispatch`).
 Whatever ends a run early - a kill, a signal, a full disk, a store that is gone - costs at most
 repeated work: a put is conditional, and what is found in place is compared, not sent again.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,7 +28,10 @@ from catalogsync_assets.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from catalogsync_assets.core.transfer.sender import Sender, memory_needed
+from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.transfer.dispatch import Dispatch
+from catalogsync_assets.core.transfer.pace import Pace
+from catalogsync_assets.core.transfer.sender import Sender, goes_in_parts, memory_needed
 from catalogsync_assets.core.transfer.source import SourceError
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets.core.transfer.workers import Workers
@@ -38,9 +39,12 @@ from catalogsync_assets.core.transfer.workers import Workers
 _CLAIM = 512
 _FLUSH_ROWS = 256
 _FLUSH_SECONDS = 0.5
+#: Seconds after which the run looks around, if nothing woke it.
+_TICK = 0.25
 _MAX_LISTED = 1_000
 #: How long a run that was stopped waits for what is on its way.
 _GRACE_SECONDS = 5.0
+DEFAULT_IN_FLIGHT = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,28 @@ class Limits:
         max_in_flight_bytes: bytes of files held in memory at a time; a single file of more than
             this still goes, alone.
         attempts: tries of one request before its file counts as failed.
+        bytes_per_second: the most to send, all workers together; None for no limit.
     """
 
-    workers: int = 16
-    max_in_flight_bytes: int = 128 * 1024 * 1024
+    workers: int = DEFAULT_WORKERS
+    max_in_flight_bytes: int = DEFAULT_IN_FLIGHT
     attempts: int = 5
+    bytes_per_second: int | None = None
+
+    @classmethod
+    def of(cls, backend: ObjectBackend, **given: int | None) -> Limits:
+        """The limits of a backend, with others in their place as far as they are given."""
+        own = {
+            "workers": backend.workers,
+            "max_in_flight_bytes": backend.max_in_flight_bytes,
+            "bytes_per_second": backend.bandwidth_limit,
+        }
+        chosen = {**_known(own), **_known(given)}
+        return cls(**chosen)
+
+
+def _known(values: dict[str, int | None]) -> dict[str, int]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,7 @@ class UploadReport:
     """What a run did. While it runs, the same object is handed to `progress`.
 
     Attributes:
+        in_flight: files on their way.
         queued: tasks that were waiting when the run began, up to its limit.
         queued_bytes: the size of their files.
         succeeded: files sent, verified and recorded.
@@ -87,6 +109,7 @@ class UploadReport:
 
     backend: str
     workers: int
+    in_flight: int = 0
     queued: int = 0
     queued_bytes: int = 0
     succeeded: int = 0
@@ -135,9 +158,9 @@ def upload(
 
     Args:
         scope: which of the tasks.
-        limits: how much at a time.
+        limits: how much at a time; the backend's own by default.
         limit: at most so many files.
-        progress: called with the report as it stands, at least twice a second.
+        progress: called with the report as it stands, a few times a second.
         connect: makes the client of the store; called only if something is pending.
 
     Returns:
@@ -147,7 +170,9 @@ def upload(
         UploadAborted: the store refuses everything or has fallen silent; the tasks stay queued.
         CatalogError: a result could not be recorded; its object is found in place by the next run.
     """
-    return _Run(catalog, backend, scope, limits or Limits(), limit, progress, connect).execute()
+    return _Run(
+        catalog, backend, scope, limits or Limits.of(backend), limit, progress, connect
+    ).execute()
 
 
 def _with_size(task: UploadTask) -> UploadTask:
@@ -174,7 +199,8 @@ class _Run:
         connect: Callable[[ObjectBackend], StoreClient],
     ) -> None:
         self._catalog = catalog
-        self._backend = backend
+        # The pools of connections are made for as many workers as there will be.
+        self._backend = replace(backend, workers=limits.workers)
         self._scope = scope
         self._limits = limits
         self._left_to_claim = limit
@@ -183,13 +209,16 @@ class _Run:
         self._lease = Lease(catalog, backend)
         self._report = UploadReport(backend=backend.name, workers=limits.workers)
         self._stop = threading.Event()
-        self._claimed: deque[UploadTask] = deque()
-        self._in_flight: dict[int, int] = {}  # task id -> bytes of memory
-        self._outcomes: queue.SimpleQueue[tuple[UploadTask, Uploaded | BaseException]]
-        self._outcomes = queue.SimpleQueue()
+        self._pace = Pace(limits.workers, limits.bytes_per_second)
+        self._dispatch: Dispatch[UploadTask, Uploaded | BaseException] = Dispatch(
+            pace=self._pace,
+            max_bytes=limits.max_in_flight_bytes,
+            need=memory_needed,
+            key=lambda task: task.id,
+        )
         self._unrecorded: list[Uploaded | Failed] = []
         self._last_flush = time.monotonic()
-        self._begun: set[int] = set()  # tasks that a worker has taken
+        self._exhausted = False
         self._put_back: set[int] = set()  # tasks for a later run; this one would do no better
         self._silent_in_a_row = 0
         self._any_arrived = False
@@ -205,6 +234,7 @@ class _Run:
                     self._catalog,
                     self._connect(self._backend),
                     attempts=self._limits.attempts,
+                    pace=self._pace,
                     stop=self._stop,
                 )
                 sender.probe()
@@ -227,12 +257,11 @@ class _Run:
     def _loop(self, sender: Sender) -> None:
         pool = Workers(self._limits.workers, "upload")
         try:
-            while self._abort_cause is None:
-                self._submit(pool, sender)
-                if not self._in_flight:
-                    break
-                self._collect()
+            for _ in range(self._limits.workers):
+                pool.submit(partial(self._work, sender))
+            while self._abort_cause is None and self._step():
                 self._report.retries = sender.retries
+                self._report.in_flight = self._dispatch.in_hand
                 self._progress(self._report)
                 self._lease.renew()
         finally:
@@ -240,33 +269,48 @@ class _Run:
             # is not, or takes too long, goes back to the queue. (If it then arrives after all, the
             # next run finds it in place.)
             self._stop.set()
+            self._dispatch.close()
             pool.close()
             self._wait_for_the_last()
+            self._report.retries = sender.retries
+            self._report.in_flight = 0
             try:
                 self._flush()
             finally:
                 self._lease.release()
 
+    def _step(self) -> bool:
+        """Claim if workers will soon be idle, wait, take and record outcomes; False at the end."""
+        low_water = 4 * self._limits.workers
+        if self._dispatch.waiting <= low_water and not self._exhausted:
+            self._exhausted = not self._claim()
+        if self._dispatch.idle and self._exhausted:
+            # Once more: another run may have given something back.
+            self._exhausted = not self._claim()
+            if self._exhausted:
+                return False
+        for task, outcome in self._dispatch.outcomes(
+            at_least=_FLUSH_ROWS,
+            low_water=-1 if self._exhausted else low_water,
+            timeout=_TICK,
+        ):
+            self._note(task, outcome)
+        if self._exhausted:
+            # A put may be done twice at a time; parts may not, they share a journal.
+            self._dispatch.repeat_stragglers(lambda task: not goes_in_parts(task))
+        due = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
+        if due or len(self._unrecorded) >= _FLUSH_ROWS:
+            self._flush()
+        return True
+
     def _wait_for_the_last(self) -> None:
         deadline = time.monotonic() + _GRACE_SECONDS
-        while self._begun and (left := deadline - time.monotonic()) > 0:
-            try:
-                self._note(*self._outcomes.get(timeout=left))
-            except queue.Empty:
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            for task, outcome in self._dispatch.outcomes(at_least=1, low_water=-1, timeout=left):
+                self._note(task, outcome)
+            if not self._dispatch.in_hand or not left:
                 return
-
-    def _submit(self, pool: Workers, sender: Sender) -> None:
-        """Hand out tasks while there is room; twice as many as workers, so that none waits."""
-        while len(self._in_flight) < 2 * self._limits.workers:
-            if not self._claimed and not self._claim():
-                return
-            need = memory_needed(self._claimed[0])
-            held = sum(self._in_flight.values())
-            if self._in_flight and held + need > self._limits.max_in_flight_bytes:
-                return
-            task = self._claimed.popleft()
-            self._in_flight[task.id] = need
-            pool.submit(partial(self._work, sender, task))
 
     def _claim(self) -> bool:
         count = _CLAIM if self._left_to_claim is None else min(_CLAIM, self._left_to_claim)
@@ -275,35 +319,21 @@ class _Run:
         tasks = self._lease.claim(self._scope, count, but=self._put_back)
         if self._left_to_claim is not None:
             self._left_to_claim -= len(tasks)
-        self._claimed.extend(_with_size(task) for task in tasks)
+        self._dispatch.add(_with_size(task) for task in tasks)
         return bool(tasks)
 
-    def _work(self, sender: Sender, task: UploadTask) -> None:
-        """In a worker. Never raises: any outcome must reach the caller's thread."""
-        outcome: Uploaded | BaseException
-        self._begun.add(task.id)
-        try:
-            outcome = sender.send(task)
-        except BaseException as error:
-            outcome = error
-        self._outcomes.put((task, outcome))
-
-    def _collect(self) -> None:
-        """Take the outcomes that have come, at least one unless none comes in time; record them
-        once there are enough or half a second has passed."""
-        try:
-            self._note(*self._outcomes.get(timeout=_FLUSH_SECONDS))
-            while len(self._unrecorded) < _FLUSH_ROWS:
-                self._note(*self._outcomes.get_nowait())
-        except queue.Empty:
-            pass
-        due = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
-        if due or len(self._unrecorded) >= _FLUSH_ROWS:
-            self._flush()
+    def _work(self, sender: Sender) -> None:
+        """A worker's life. Any outcome, also of a fault of ours, reaches the caller's thread."""
+        while (task := self._dispatch.take()) is not None:
+            outcome: Uploaded | BaseException
+            try:
+                outcome = sender.send(task)
+                self._pace.went_well()
+            except BaseException as error:
+                outcome = error
+            self._dispatch.done(task, outcome, went_well=isinstance(outcome, Uploaded))
 
     def _note(self, task: UploadTask, outcome: Uploaded | BaseException) -> None:
-        self._in_flight.pop(task.id, None)
-        self._begun.discard(task.id)
         if isinstance(outcome, Uploaded):
             self._silent_in_a_row = 0
             self._any_arrived = True

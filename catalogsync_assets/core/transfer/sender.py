@@ -33,6 +33,7 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.library.formats import media_type
 from catalogsync_assets.core.transfer import multipart
+from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.source import Source
 from catalogsync_assets.core.transfer.stores import (
     Labels,
@@ -49,9 +50,14 @@ _MAX_BACKOFF = 20.0
 _T = TypeVar("_T")
 
 
+def goes_in_parts(task: UploadTask) -> bool:
+    """Whether a task's file is too large for one request."""
+    return task.size_bytes > SINGLE_PUT_BYTES
+
+
 def memory_needed(task: UploadTask) -> int:
     """Bytes of memory that sending a task's file holds."""
-    if task.size_bytes > SINGLE_PUT_BYTES:
+    if goes_in_parts(task):
         return multipart.memory_needed(task.size_bytes)
     return task.size_bytes
 
@@ -72,12 +78,19 @@ class Sender:
     """
 
     def __init__(
-        self, catalog: Catalog, client: StoreClient, *, attempts: int, stop: threading.Event
+        self,
+        catalog: Catalog,
+        client: StoreClient,
+        *,
+        attempts: int,
+        pace: Pace,
+        stop: threading.Event,
     ) -> None:
         """
         Args:
             client: of the backend to send to.
             attempts: tries of one request at most.
+            pace: is told of complaints of the store, and bounds the bytes per second.
             stop: once set, no wait between tries goes on.
         """
         self._catalog = catalog
@@ -85,6 +98,7 @@ class Sender:
         self._client = client
         self._stop = stop
         self._attempts = attempts
+        self._pace = pace
         self._lock = threading.Lock()
         self.retries = 0
         self._catalog_id = catalog_id(catalog)
@@ -106,7 +120,7 @@ class Sender:
             ConflictError: another object is stored there; it is left as it is.
             StoreError: the store refused, or was silent at every try.
         """
-        if task.size_bytes > SINGLE_PUT_BYTES:
+        if goes_in_parts(task):
             return self._send_large(task)
         with Source(task) as source:
             content, sha256 = source.read()
@@ -124,6 +138,7 @@ class Sender:
                     replacing = self._may_replace(task, found, sha256)
                     if replacing is None:
                         return self._in_place(task, found, sha256, sent=sent_before)
+                self._wait_for_bandwidth(len(content))
                 try:
                     etag = self._client.put(
                         task.locator,
@@ -256,6 +271,20 @@ class Sender:
 
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
         """
+        # Most calls succeed at once, and a Retrying costs as much as a small file's hash.
+        try:
+            return function()
+        except StoreUnavailableError as error:
+            first = error
+        answered = False
+
+        def once_more() -> _T:  # the first failure counts as the first attempt
+            nonlocal answered
+            if not answered:
+                answered = True
+                raise first
+            return function()
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailableError),
             stop=tenacity.stop_after_attempt(self._attempts)
@@ -265,8 +294,13 @@ class Sender:
             before_sleep=self._count_retry,
             reraise=True,
         )
-        return retrying(function)
+        return retrying(once_more)
 
     def _count_retry(self, _state: tenacity.RetryCallState) -> None:
+        self._pace.slow_down()
         with self._lock:
             self.retries += 1
+
+    def _wait_for_bandwidth(self, size: int) -> None:
+        if (seconds := self._pace.spend(size)) > 0:
+            self._stop.wait(seconds)

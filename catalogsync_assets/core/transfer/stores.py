@@ -22,7 +22,12 @@ from catalogsync_assets.core.digests import as_s3_header
 from catalogsync_assets.core.errors import KeyRefusedError, StoreError
 from catalogsync_assets.core.providers import CRC64NVME, SHA256
 from catalogsync_assets.core.transfer.classify import store_error
-from catalogsync_assets.core.transfer.clients import boto3_client, obstore_store
+from catalogsync_assets.core.transfer.clients import (
+    SMALL_BYTES,
+    SMALL_TIMEOUT,
+    boto3_client,
+    obstore_store,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -98,7 +103,8 @@ class StoreClient:
         """
         self.backend = backend
         self.profile = backend.profile
-        self._store = obstore_store(backend)
+        self._store = obstore_store(backend, timeout=SMALL_TIMEOUT)
+        self._store_of_large = obstore_store(backend)
         self._make_s3 = s3 or (lambda: boto3_client(backend))
         self._s3: S3Client | None = None
         self._lock = threading.Lock()
@@ -176,9 +182,10 @@ class StoreClient:
             attributes["Cache-Control"] = self.backend.cache_control
         if self.backend.storage_class:
             attributes["Storage-Class"] = self.backend.storage_class
+        store = self._store if len(content) <= SMALL_BYTES else self._store_of_large
         try:
             result = obstore.put(
-                self._store, key, content, attributes=attributes, mode=mode, use_multipart=False
+                store, key, content, attributes=attributes, mode=mode, use_multipart=False
             )
         except Exception as error:
             raise store_error(error, self.backend, "put", key) from error
