@@ -356,8 +356,9 @@ def uploaded(catalog: Catalog) -> Callable[..., UploadReport]:
     """
 
     def run(backend: ObjectBackend, *, workers: int = 4, **options: Any) -> UploadReport:
-        limits = {"workers": workers, "attempts": 2}
-        limits |= {k: options.pop(k) for k in ("attempts", "max_in_flight_bytes") if k in options}
+        names = ("attempts", "max_in_flight_bytes", "bytes_per_second")
+        given = {name: options.pop(name) for name in names if name in options}
+        limits = {"workers": workers, "attempts": 2, **given}
         enqueue(catalog, backend)
         return upload(catalog, backend, limits=Limits(**limits), **options)
 
@@ -472,6 +473,11 @@ class Proxy:
             return answer
 
         self.before.append(rule)
+
+    def forget_peaks(self) -> None:
+        """Measure the most at once from now on."""
+        with self.lock:
+            self.most_at_once = self.most_bytes_at_once = 0
 
     def handle(self, request: Request, forward: Callable[[Request], Answer]) -> Answer:
         with self.lock:

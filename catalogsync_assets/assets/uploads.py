@@ -163,7 +163,7 @@ def upload_chunk(
             database,
             backend,
             scope=chunk.scope,
-            limits=object_stores.limits(),
+            limits=object_stores.limits(backend),
             connect=object_stores.connect,
             progress=_log_progress(context),
         )

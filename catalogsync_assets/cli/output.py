@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -142,10 +143,12 @@ def files(count: int) -> str:
 class ProgressLine:
     """Shows how far a long command is: a bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, bar: Any, task: Any) -> None:
+    def __init__(self, bar: Any, task: Any, *, of_bytes: bool) -> None:
         self._bar = bar
         self._task = task
-        self._next_line = time.monotonic() + _LINE_INTERVAL
+        self._of_bytes = of_bytes
+        self._started = time.monotonic()
+        self._next_line = self._started + _LINE_INTERVAL
 
     def update(self, done: int, total: int | None, text: str) -> None:
         """Say where things stand; `total` None while it is unknown."""
@@ -153,7 +156,17 @@ class ProgressLine:
             self._bar.update(self._task, completed=done, total=total, description=text)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_INTERVAL
-            note(text if total is None else f"{text} ({done:,} of {total:,})")
+            note(text if total is None else f"{text}; {self._how_far(done, total)}")
+
+    def _how_far(self, done: int, total: int) -> str:
+        """Amount, rate and time left, as the bar shows them."""
+        from rich.filesize import decimal
+
+        rate = done / max(time.monotonic() - self._started, 0.001)
+        left = f", {timedelta(seconds=round((total - done) / rate))} left" if rate else ""
+        if self._of_bytes:
+            return f"{decimal(done)} of {decimal(total)}, {decimal(int(rate))}/s{left}"
+        return f"{done:,} of {total:,}, {rate:,.0f}/s{left}"
 
 
 @contextmanager
@@ -164,7 +177,7 @@ def progress(unit: str) -> Iterator[ProgressLine]:
         unit: `files`, or `bytes` for a bar with sizes, rate and time left.
     """
     if not sys.stderr.isatty():
-        yield ProgressLine(None, None)
+        yield ProgressLine(None, None, of_bytes=unit == "bytes")
         return
     from rich import progress as rich_progress
     from rich.console import Console
@@ -179,4 +192,4 @@ def progress(unit: str) -> Iterator[ProgressLine]:
     if of_bytes:
         columns += [rich_progress.TransferSpeedColumn(), rich_progress.TimeRemainingColumn()]
     with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield ProgressLine(bar, bar.add_task("", total=None))
+        yield ProgressLine(bar, bar.add_task("", total=None), of_bytes=of_bytes)

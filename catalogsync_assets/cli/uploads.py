@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from catalogsync_assets.core.transfer.engine import UploadReport
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-#: Failures listed on a terminal; --json has up to a thousand.
-_LISTED = 20
+#: Failures listed for each reason; --json has up to a thousand in all.
+_LISTED = 5
 
 
 def _selecting(function: _Function) -> _Function:
@@ -131,9 +131,7 @@ Examples:
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
-    default=16,
-    show_default=True,
-    help="Files on their way at a time.",
+    help="Files on their way at a time. [default: the backend's, else 16]",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many files.")
 @click.option(
@@ -144,7 +142,7 @@ Examples:
 def upload(
     db: str | None,
     backend_name: str,
-    workers: int,
+    workers: int | None,
     limit: int | None,
     run: bool,
     **selected: Any,
@@ -163,11 +161,12 @@ def upload(
 
     catalog = Catalog.open(db)
     backend = backend_by_name(catalog, backend_name)
+    limits = Limits.of(backend, workers=workers)
     scope, first = _scopes(catalog, **selected)
     enqueue(catalog, backend, scope, first=first)
     if not run:
         pending, size = count_pending(catalog, backend, scope)
-        report = UploadReport(backend.name, workers, queued=pending, queued_bytes=size)
+        report = UploadReport(backend.name, limits.workers, queued=pending, queued_bytes=size)
         _print(report)
         return
     with output.progress("bytes") as line:
@@ -176,9 +175,9 @@ def upload(
                 catalog,
                 backend,
                 scope=scope,
-                limits=Limits(workers=workers),
+                limits=limits,
                 limit=limit,
-                progress=lambda r: line.update(r.bytes, r.queued_bytes, _describe(r)),
+                progress=lambda r: line.update(r.settled_bytes, r.queued_bytes, _describe(r)),
             )
         except UploadAborted as error:
             if output.wants_json():
@@ -195,7 +194,12 @@ def upload(
 def _describe(report: UploadReport) -> str:
     done = report.succeeded + report.adopted
     text = f"{report.backend}: {done:,} of {output.files(report.queued)}"
-    for count, word in ((report.failed, "failed"), (report.retries, "retries")):
+    counts = (
+        (report.in_flight, "on their way"),
+        (report.failed, "failed"),
+        (report.retries, "retries"),
+    )
+    for count, word in counts:
         text += f", {count:,} {word}" if count else ""
     return text
 
@@ -213,10 +217,18 @@ def _print(report: UploadReport, **more: str | None) -> None:
         f" {report.adopted:,} adopted, {report.failed:,} failed; {output.size(report.bytes)} in"
         f" {report.seconds:.1f} s ({output.size(int(rate))}/s), {report.workers} workers"
     )
-    for failure in report.failures[:_LISTED]:
-        output.message("failed", failure.reason)
-    if report.failed > _LISTED:
-        output.note(f"and {report.failed - _LISTED:,} more; --json lists them")
+    _print_failures(report)
+
+
+def _print_failures(report: UploadReport) -> None:
+    """The reasons, the most frequent first, each with how often and some of its files."""
+    for code, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
+        listed = [f.reason for f in report.failures if f.code == code][:_LISTED]
+        output.message("failed", f"{output.files(count)}: {code}")
+        for reason in listed:
+            output.note(f"  {reason}")
+        if count > len(listed):
+            output.note(f"  and {count - len(listed):,} more; --json lists them")
 
 
 @click.command(

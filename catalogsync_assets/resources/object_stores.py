@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.backends import MAX_WORKERS, ObjectBackend
 from catalogsync_assets.core.transfer.clients import boto3_client
 from catalogsync_assets.core.transfer.engine import Limits
 from catalogsync_assets.core.transfer.stores import StoreClient
@@ -71,19 +71,29 @@ class BackendS3Resource(S3Resource):
 class ObjectStoreResource(dg.ConfigurableResource):
     """Hands out clients of the backends that the catalog knows, and says how hard to use them."""
 
-    workers: int = Field(default=16, ge=1, le=256, description="Files on their way at a time.")
-    max_in_flight_mib: int = Field(
-        default=128, ge=1, description="MiB of files held in memory at a time, per process."
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_WORKERS,
+        description="Files on their way at a time; by default the backend's own limit, else 16.",
+    )
+    max_in_flight_mib: int | None = Field(
+        default=None,
+        ge=1,
+        description="MiB of files held in memory at a time, per process; by default the backend's"
+        " own limit, else 128.",
     )
     attempts: int = Field(
         default=5, ge=1, description="Tries of one request before its file counts as failed."
     )
 
-    def limits(self) -> Limits:
-        """The limits of one upload step."""
-        return Limits(
+    def limits(self, backend: ObjectBackend) -> Limits:
+        """The limits of one upload step to a backend."""
+        mib = self.max_in_flight_mib
+        return Limits.of(
+            backend,
             workers=self.workers,
-            max_in_flight_bytes=self.max_in_flight_mib * _MIB,
+            max_in_flight_bytes=None if mib is None else mib * _MIB,
             attempts=self.attempts,
         )
 

@@ -257,11 +257,13 @@ def test_enqueue_only_sends_nothing(cli: Cli, library: Any, register: Any, proxy
     assert proxy.requests == []
 
 
-def test_failures_are_listed_on_stderr(cli: Cli, library: Any, register: Any, remote: Any) -> None:
+def test_failures_are_listed_by_reason(cli: Cli, library: Any, register: Any, remote: Any) -> None:
     library.fill(30)
     cli("scan", "--library-root", library.root)
-    for path in library.root.rglob("*.mp3"):
+    for path in sorted(library.root.rglob("*.mp3"))[2:]:
         path.unlink()
+    for path in sorted(library.root.rglob("*.mp3")):
+        path.write_bytes(b"another content")
     register()
 
     result = cli("upload", "--backend", "cloud")
@@ -269,8 +271,12 @@ def test_failures_are_listed_on_stderr(cli: Cli, library: Any, register: Any, re
     assert result.code == 1
     assert "0 uploaded, 0 adopted, 30 failed" in result.out
     lines = errors_of(result)
-    assert sum(line.startswith("failed: ") for line in lines) == 20
-    assert lines[-1] == "and 10 more; --json lists them"
+    assert [line for line in lines if line.startswith("failed: ")] == [
+        "failed: 28 files: SourceMissing",
+        "failed: 2 files: SourceChanged",
+    ]
+    assert lines[6] == "  and 23 more; --json lists them"
+    assert "0000.mp3 has changed since the last scan" in lines[8]
 
 
 # --- errors -------------------------------------------------------------------------------------

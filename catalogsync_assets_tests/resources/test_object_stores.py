@@ -20,6 +20,7 @@ from catalogsync_assets.demo.local_store import LocalStore
 from catalogsync_assets.resources import BackendS3Resource, ObjectStoreResource
 
 Unregistered = Callable[..., ObjectBackend]
+MIB = 1024 * 1024
 
 
 # --- one backend's S3 resource ------------------------------------------------------------------
@@ -140,10 +141,13 @@ def test_it_holds_no_secret(unregistered: Unregistered, store: LocalStore) -> No
 # --- all of them --------------------------------------------------------------------------------
 
 
-def test_limits_are_those_of_the_engine_unless_configured() -> None:
-    assert ObjectStoreResource().limits() == Limits()
-    assert ObjectStoreResource(workers=3, max_in_flight_mib=2, attempts=7).limits() == Limits(
-        workers=3, max_in_flight_bytes=2 * 1024 * 1024, attempts=7
+def test_limits_are_the_backends_own_unless_configured(unregistered: Unregistered) -> None:
+    own = unregistered(workers=5, max_in_flight_bytes=4 * MIB, bandwidth_limit=MIB)
+
+    assert ObjectStoreResource().limits(unregistered()) == Limits()
+    assert ObjectStoreResource().limits(own) == Limits(5, 4 * MIB, bytes_per_second=MIB)
+    assert ObjectStoreResource(workers=3, max_in_flight_mib=2, attempts=7).limits(own) == Limits(
+        workers=3, max_in_flight_bytes=2 * MIB, attempts=7, bytes_per_second=MIB
     )
 
 
@@ -171,7 +175,7 @@ def test_uploads_through_the_resource_keep_its_limits(
     proxy.refuse(1, refused(503))
     resource = ObjectStoreResource(workers=2, attempts=2)
 
-    report = upload(catalog, cloud, limits=resource.limits(), connect=resource.connect)
+    report = upload(catalog, cloud, limits=resource.limits(cloud), connect=resource.connect)
 
     assert (report.succeeded, report.failed, report.retries, report.workers) == (6, 0, 1, 2)
     assert proxy.most_at_once <= 2

@@ -1,8 +1,8 @@
 """Hands tasks to workers and brings back what became of them.
 
 Between the run (one thread: catalog, decisions, report) and its workers (threads: files, network).
-Bounded twice: by bytes of files in memory, and by how many workers the pace lets work. The run is
-woken seldom, as each switch of threads costs about as much as a small file's bookkeeping.
+What is in hand is bounded by the bytes of memory that it needs. The run is woken seldom, as each
+switch of threads costs about as much as a small file's bookkeeping.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from catalogsync_assets.core.transfer.pace import Pace
 
 _Task = TypeVar("_Task")
 _Outcome = TypeVar("_Outcome")
@@ -45,20 +43,17 @@ class Dispatch(Generic[_Task, _Outcome]):
     def __init__(
         self,
         *,
-        pace: Pace,
         max_bytes: int,
         need: Callable[[_Task], int],
         key: Callable[[_Task], int],
     ) -> None:
         """
         Args:
-            pace: how many may be in hand at a time.
-            max_bytes: bytes of memory that those may need together; a single task of more than
-                this still goes, alone.
+            max_bytes: bytes of memory that tasks in hand may need together; a single task of
+                more than this still goes, alone.
             need: the bytes that a task needs.
             key: what tells tasks apart.
         """
-        self._pace = pace
         self._max_bytes = max_bytes
         self._need = need
         self._key = key
@@ -110,8 +105,6 @@ class Dispatch(Generic[_Task, _Outcome]):
             return None
 
     def _fits(self, task: _Task) -> bool:
-        if self._holders >= self._pace.allowed:
-            return False
         return not self._holders or self._bytes + self._need(task) <= self._max_bytes
 
     def _hand_out(self, task: _Task) -> _Task:

@@ -101,9 +101,11 @@ class UploadReport:
         adopted: files found in place, whole, and recorded without sending.
         failed: files that could not be uploaded; they are tried again by the next run.
         bytes: bytes sent and verified.
+        settled_bytes: the size of the files of which it is known what became of them.
         retries: requests that had to be repeated.
         seconds: wall time.
         retryable: whether a failure among them may pass without anyone acting.
+        reasons: how many failed, by code.
         failures: at most 1,000 of the failed, with reasons.
     """
 
@@ -116,9 +118,11 @@ class UploadReport:
     adopted: int = 0
     failed: int = 0
     bytes: int = 0
+    settled_bytes: int = 0
     retries: int = 0
     seconds: float = 0.0
     retryable: bool = False
+    reasons: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -211,7 +215,6 @@ class _Run:
         self._stop = threading.Event()
         self._pace = Pace(limits.workers, limits.bytes_per_second)
         self._dispatch: Dispatch[UploadTask, Uploaded | BaseException] = Dispatch(
-            pace=self._pace,
             max_bytes=limits.max_in_flight_bytes,
             need=memory_needed,
             key=lambda task: task.id,
@@ -328,7 +331,6 @@ class _Run:
             outcome: Uploaded | BaseException
             try:
                 outcome = sender.send(task)
-                self._pace.went_well()
             except BaseException as error:
                 outcome = error
             self._dispatch.done(task, outcome, went_well=isinstance(outcome, Uploaded))
@@ -382,12 +384,14 @@ class _Run:
 
     def _tally(self, result: Uploaded | Failed) -> None:
         report = self._report
+        report.settled_bytes += result.task.size_bytes
         if isinstance(result, Uploaded):
             report.adopted += result.adopted
             report.succeeded += not result.adopted
             report.bytes += 0 if result.adopted else result.task.size_bytes
         elif not result.requeue or result.source_changed:
             report.failed += 1
+            report.reasons[result.code] = report.reasons.get(result.code, 0) + 1
             report.retryable |= result.retryable
             if len(report.failures) < _MAX_LISTED:
                 report.failures.append(Failure(result.task.path, result.code, result.reason))

@@ -37,11 +37,25 @@ class Pace:
         self._most = most
         self._exact = float(most)
         self.allowed = most
+        self._under_way = 0
         self._rate = bytes_per_second
         self._clock = clock
         self._slowed = -_ONE_WAVE
         self._free_at = clock()
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+
+    def __enter__(self) -> None:
+        """Wait until one more request may be under way."""
+        with self._room:
+            while self._under_way >= self.allowed:
+                self._room.wait()
+            self._under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._room:
+            self._under_way -= 1
+            self._room.notify()
 
     def slow_down(self) -> None:
         """The store has complained, or has not answered in time."""
@@ -58,7 +72,9 @@ class Pace:
             return
         with self._lock:
             self._exact = min(float(self._most), self._exact + 1 / self._exact)
-            self.allowed = int(self._exact)
+            if int(self._exact) > self.allowed:
+                self.allowed = int(self._exact)
+                self._room.notify()
 
     def spend(self, size: int) -> float:
         """Account for bytes that are about to be sent; the seconds to wait before.

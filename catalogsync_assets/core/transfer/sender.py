@@ -273,17 +273,16 @@ class Sender:
         """
         # Most calls succeed at once, and a Retrying costs as much as a small file's hash.
         try:
-            return function()
+            return self._attempt(function)
         except StoreUnavailableError as error:
-            first = error
-        answered = False
+            first: StoreUnavailableError | None = error
 
         def once_more() -> _T:  # the first failure counts as the first attempt
-            nonlocal answered
-            if not answered:
-                answered = True
-                raise first
-            return function()
+            nonlocal first
+            if first is not None:
+                error, first = first, None
+                raise error
+            return self._attempt(function)
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailableError),
@@ -295,6 +294,12 @@ class Sender:
             reraise=True,
         )
         return retrying(once_more)
+
+    def _attempt(self, function: Callable[[], _T]) -> _T:
+        with self._pace:
+            result = function()
+        self._pace.went_well()
+        return result
 
     def _count_retry(self, _state: tenacity.RetryCallState) -> None:
         self._pace.slow_down()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.transfer import multipart, sender
+from catalogsync_assets.core.transfer import dispatch, multipart, sender
 from catalogsync_assets.core.transfer.engine import UploadReport
 
 Upload = Callable[..., UploadReport]
@@ -77,6 +77,69 @@ def test_workers_work_at_the_same_time(
     )
 
     assert uploaded(through_proxy, workers=4).succeeded == 4
+
+
+@pytest.mark.usefixtures("half_open")
+def test_a_store_that_complains_gets_fewer_requests_at_a_time(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    refused: Any,
+) -> None:
+    library.fill(12)
+    scanned()
+    proxy.refuse(8, refused(503))
+    proxy.before.append(lambda r: proxy.forget_peaks() if len(proxy.of("PUT")) <= 8 else None)
+
+    report = uploaded(through_proxy, workers=8)
+
+    assert (report.succeeded, report.failed) == (12, 0)
+    assert proxy.most_at_once < 8
+
+
+def test_a_request_that_hangs_does_not_hold_up_the_rest(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends only once the same file has come through by another request."""
+    monkeypatch.setattr(dispatch, "STRAGGLER_SECONDS", 0.1)
+    library.fill(8)
+    scanned()
+    hanging = "0005.mp3"
+
+    def of_hanging() -> list[Any]:
+        return [r for r in proxy.of("PUT") if r.key.endswith(hanging)]
+
+    def hang(request: Any) -> None:
+        if any(request is first for first in of_hanging()[:1]):
+            proxy.wait_until(lambda: len(of_hanging()) > 1 and of_hanging()[1].status)
+
+    proxy.before.append(hang)
+
+    report = uploaded(through_proxy, workers=4)
+
+    assert (report.succeeded, report.failed) == (8, 0)
+    assert len(of_hanging()) == 2
+    assert remote(through_proxy).contents() == library.contents()
+
+
+def test_a_run_keeps_to_its_bandwidth(
+    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> None:
+    library.fill(6, size=50_000)
+    scanned()
+
+    report = uploaded(through_proxy, workers=6, bytes_per_second=500_000)
+
+    assert report.succeeded == 6
+    assert report.seconds >= 0.5  # the sixth file may begin after five tenths of a second
 
 
 def test_the_memory_of_a_large_file_is_that_of_its_parts() -> None:
