@@ -237,6 +237,7 @@ class _Run:
                     self._catalog,
                     self._connect(self._backend),
                     attempts=self._limits.attempts,
+                    max_in_flight_bytes=self._limits.max_in_flight_bytes,
                     pace=self._pace,
                     stop=self._stop,
                 )

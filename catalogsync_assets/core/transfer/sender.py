@@ -33,6 +33,7 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.library.formats import media_type
 from catalogsync_assets.core.transfer import multipart
+from catalogsync_assets.core.transfer.buffers import POOLED_BYTES, Buffers
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.source import Source
 from catalogsync_assets.core.transfer.stores import (
@@ -83,6 +84,7 @@ class Sender:
         client: StoreClient,
         *,
         attempts: int,
+        max_in_flight_bytes: int,
         pace: Pace,
         stop: threading.Event,
     ) -> None:
@@ -90,6 +92,7 @@ class Sender:
         Args:
             client: of the backend to send to.
             attempts: tries of one request at most.
+            max_in_flight_bytes: of memory for the content of files.
             pace: is told of complaints of the store, and bounds the bytes per second.
             stop: once set, no wait between tries goes on.
         """
@@ -98,6 +101,7 @@ class Sender:
         self._client = client
         self._stop = stop
         self._attempts = attempts
+        self._buffers = Buffers(max_in_flight_bytes)
         self._pace = pace
         self._lock = threading.Lock()
         self.retries = 0
@@ -122,8 +126,22 @@ class Sender:
         """
         if goes_in_parts(task):
             return self._send_large(task)
+        if task.size_bytes < POOLED_BYTES:
+            content = memoryview(bytearray(task.size_bytes))
+            return self._send_content(task, content)
+        buffer = self._buffers.take(task.size_bytes)
+        try:
+            sent = self._send_content(task, memoryview(buffer)[: task.size_bytes])
+        except BaseException:
+            # A request that was given up may still be reading it.
+            self._buffers.forget(buffer)
+            raise
+        self._buffers.give_back(buffer)
+        return sent
+
+    def _send_content(self, task: UploadTask, content: memoryview) -> Uploaded:
         with Source(task) as source:
-            content, sha256 = source.read()
+            sha256 = source.read_into(content)
         sent_before = False
 
         def once() -> Uploaded:
@@ -234,7 +252,7 @@ class Sender:
         how = "head" if kept else "read"
         return Uploaded(task, sha256, found.etag, how, adopted=not sent)
 
-    def _verify(self, task: UploadTask, etag: str | None, content: bytes, sha256: str) -> str:
+    def _verify(self, task: UploadTask, etag: str | None, content: memoryview, sha256: str) -> str:
         """How it is known that the object just put is whole.
 
         Raises:

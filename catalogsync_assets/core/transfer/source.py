@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from io import FileIO
 
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import CatalogSyncError
@@ -34,12 +34,12 @@ class Source:
     def __init__(self, task: UploadTask) -> None:
         self._task = task
         self._digest = hashlib.sha256()
-        self._file: BinaryIO
+        self._file: FileIO
         self._mtime_ns = task.mtime_ns
 
     def __enter__(self) -> Source:
         try:
-            self._file = open(self._task.path, "rb", buffering=0)  # noqa: PTH123
+            self._file = FileIO(self._task.path)
         except OSError as error:
             raise self._unreadable(error) from error
         try:
@@ -54,14 +54,23 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def read(self) -> tuple[bytes, str]:
-        """The whole content, and its SHA-256 in hex. Fits memory: the caller has asked for that.
+    def read_into(self, buffer: memoryview) -> str:
+        """Fill a buffer of the file's size with its whole content; the SHA-256 in hex.
 
         Raises:
             SourceError: see `finish`.
         """
-        content = b"".join(self.parts(max(self._task.size_bytes, 1)))
-        return content, self.finish()
+        filled = 0
+        try:
+            while filled < len(buffer):
+                count = self._file.readinto(buffer[filled:])
+                if not count:
+                    raise self._changed()
+                filled += count
+        except OSError as error:
+            raise self._unreadable(error) from error
+        self._digest.update(buffer)
+        return self.finish()
 
     def parts(self, size: int) -> Iterator[bytes]:
         """The content in parts of `size` bytes, the last one shorter; at least one, maybe empty."""

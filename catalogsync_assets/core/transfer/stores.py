@@ -13,7 +13,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import obstore
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from obstore import PutMode
 
+#: What a put takes without copying it.
+Buffer: TypeAlias = "bytes | memoryview"
 #: The user metadata that says for which file asset of which catalog an object was put.
 MARK = "catalogsync-file"
 _SONG = "catalogsync-song"
@@ -145,7 +147,9 @@ class StoreClient:
         """Whether a SHA-256 that the store gives back is known to have been checked by it."""
         return self.profile.put_checksum == SHA256
 
-    def put(self, key: str, content: bytes, labels: Labels, *, replacing: str | None) -> str | None:
+    def put(
+        self, key: str, content: Buffer, labels: Labels, *, replacing: str | None
+    ) -> str | None:
         """Store an object in one request, with its digest for the server to check.
 
         The condition holds as far as the store keeps conditions: where `profile.conditional_put`
@@ -176,7 +180,7 @@ class StoreClient:
             return "overwrite" if self.profile.conditional_put is False else "create"
         return "overwrite" if self.profile.conditional_replace is False else {"e_tag": replacing}
 
-    def _put(self, key: str, content: bytes, labels: Labels, mode: PutMode) -> str | None:
+    def _put(self, key: str, content: Buffer, labels: Labels, mode: PutMode) -> str | None:
         attributes = {"Content-Type": labels.media_type, **labels.metadata()}
         if self.backend.cache_control:
             attributes["Cache-Control"] = self.backend.cache_control
@@ -258,7 +262,7 @@ def _status(error: Exception) -> int | None:
     return int(status) if status else None
 
 
-def etag_is_md5_of(etag: str | None, content: bytes) -> bool:
+def etag_is_md5_of(etag: str | None, content: Buffer) -> bool:
     """Whether an ETag is the MD5 of the content, as it is for a plain put on most stores."""
     try:
         given = binascii.unhexlify((etag or "").strip('"'))
