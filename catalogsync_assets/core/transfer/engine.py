@@ -21,6 +21,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import results
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
+from catalogsync_assets.core.catalog.multiparts import abandoned
 from catalogsync_assets.core.catalog.results import Failed, Uploaded
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.uploads import count_pending
@@ -30,6 +31,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from catalogsync_assets.core.transfer.aborts import abort_abandoned
 from catalogsync_assets.core.transfer.sender import Sender, memory_needed
 from catalogsync_assets.core.transfer.source import SourceError
 from catalogsync_assets.core.transfer.stores import StoreClient
@@ -201,16 +203,20 @@ class _Run:
         self._count()
         if self._report.queued:
             try:
+                client = self._connect(self._backend)
                 sender = Sender(
                     self._catalog,
-                    self._connect(self._backend),
+                    client,
                     attempts=self._limits.attempts,
                     stop=self._stop,
                 )
                 sender.probe()
+                abort_abandoned(self._catalog, client)
                 self._loop(sender)
             except StoreError as error:
                 self._abort_cause = error
+        elif abandoned(self._catalog, self._backend):
+            abort_abandoned(self._catalog, self._connect(self._backend))
         self._report.seconds = time.monotonic() - started
         self._progress(self._report)
         if self._abort_cause is not None:
@@ -318,7 +324,7 @@ class _Run:
                 task,
                 code=getattr(outcome, "code", type(outcome).__name__),
                 reason=str(outcome) or type(outcome).__name__,
-                requeue=changed or self._abort_cause is not None,
+                requeue=changed or self._abort_cause is not None or self._stop.is_set(),
                 source_changed=changed,
                 retryable=isinstance(outcome, StoreError) and outcome.retryable,
             )
@@ -355,7 +361,8 @@ class _Run:
         if isinstance(result, Uploaded):
             report.adopted += result.adopted
             report.succeeded += not result.adopted
-            report.bytes += 0 if result.adopted else result.task.size_bytes
+            sent = result.task.size_bytes if result.sent_bytes is None else result.sent_bytes
+            report.bytes += 0 if result.adopted else sent
         elif not result.requeue or result.source_changed:
             report.failed += 1
             report.retryable |= result.retryable
