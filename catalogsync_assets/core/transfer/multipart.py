@@ -195,9 +195,9 @@ class _Upload:
             return self._create()
         return answer["UploadId"], checksums
 
-    def _listed(self, journal: UnfinishedUpload) -> dict[int, StoredPart]:
+    def _listed(self, journal: UnfinishedUpload) -> dict[int, list[StoredPart]]:
         """What an earlier run has sent. One that was killed may have sent more than it noted."""
-        found: dict[int, StoredPart] = self._retry(
+        found: dict[int, list[StoredPart]] = self._retry(
             lambda: self._client.list_parts(journal.locator, journal.upload_id)
         )
         return found
@@ -205,7 +205,7 @@ class _Upload:
     # --- parts
 
     def _send_parts(
-        self, source: Source, journal: UnfinishedUpload, listed: dict[int, StoredPart]
+        self, source: Source, journal: UnfinishedUpload, listed: dict[int, list[StoredPart]]
     ) -> list[tuple[PartDigest, CompletedPartTypeDef]]:
         done: list[Future[tuple[PartDigest, CompletedPartTypeDef]]] = []
         waiting: set[Future[tuple[PartDigest, CompletedPartTypeDef]]] = set()
@@ -218,7 +218,7 @@ class _Upload:
                         future.result()
                 if self._stop.is_set():
                     raise self._stopped()
-                there = listed.get(number)
+                there = listed.get(number, [])
                 done.append(pool.submit(partial(self._part, journal, number, content, there)))
                 waiting.add(done[-1])
             return [future.result() for future in done]
@@ -228,14 +228,15 @@ class _Upload:
             wait(waiting)
 
     def _part(
-        self, journal: UnfinishedUpload, number: int, content: bytes, there: StoredPart | None
+        self, journal: UnfinishedUpload, number: int, content: bytes, there: list[StoredPart]
     ) -> tuple[PartDigest, CompletedPartTypeDef]:
         """In a worker: hash a part, and send it unless the store has it."""
         digest = digest_part(content, md5=not self._trusts(journal))
         checksum = base64.b64encode(digest.sha256).decode()
         more: CompletedPartTypeDef = {"ChecksumSHA256": checksum} if journal.checksums else {}
-        if there is not None and self._is_there(journal, number, content, digest, there):
-            return digest, {"PartNumber": number, "ETag": there.etag, **more}
+        for part in there:
+            if self._is_there(journal, number, content, digest, part):
+                return digest, {"PartNumber": number, "ETag": part.etag, **more}
         answer = self._retry(
             lambda: self._call(
                 self._client.s3.upload_part,

@@ -242,25 +242,27 @@ class StoreClient:
             put_for=answer["Metadata"].get(MARK),
         )
 
-    def list_parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
+    def list_parts(self, key: str, upload_id: str) -> dict[int, list[StoredPart]]:
         """The parts of an unfinished upload that the store has, by number.
+
+        Of a part that was sent more than once, SeaweedFS keeps and lists each; the ETag that the
+        completion names decides.
 
         Raises:
             KeyRefusedError: with the code `NoSuchUpload`, if the store no longer knows the upload.
         """
+        found: dict[int, list[StoredPart]] = {}
         try:
             pages = self.s3.get_paginator("list_parts").paginate(
                 Bucket=self.backend.bucket, Key=key, UploadId=upload_id
             )
-            return {
-                part["PartNumber"]: StoredPart(
-                    part["Size"], part["ETag"], part.get("ChecksumSHA256")
-                )
-                for page in pages
-                for part in page.get("Parts", [])
-            }
+            for page in pages:
+                for part in page.get("Parts", []):
+                    listed = StoredPart(part["Size"], part["ETag"], part.get("ChecksumSHA256"))
+                    found.setdefault(part["PartNumber"], []).append(listed)
         except Exception as error:
             raise store_error(error, self.backend, "list the parts of", key) from error
+        return found
 
     def sha256_of(self, key: str) -> str:
         """The SHA-256 in hex of the object's content, read whole."""

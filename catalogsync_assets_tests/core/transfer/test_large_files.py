@@ -296,7 +296,7 @@ def test_a_completion_whose_answer_was_lost_is_no_conflict(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_large_file_that_fails_leaves_no_parts_behind(
+def test_a_large_file_that_is_refused_leaves_no_parts_behind(
     catalog: Catalog,
     proxy: Any,
     through_proxy: ObjectBackend,
@@ -306,13 +306,17 @@ def test_a_large_file_that_fails_leaves_no_parts_behind(
     rows: Rows,
 ) -> None:
     proxy.before.append(
-        lambda r: refused(503) if is_part(r) and r.parameters["partNumber"] == ["2"] else None
+        lambda r: (
+            refused(400, "EntityTooSmall")
+            if is_part(r) and r.parameters["partNumber"] == ["2"]
+            else None
+        )
     )
 
     report = uploaded(through_proxy)
 
-    assert report.failed == 1
-    assert report.retries == 1
+    assert [failure.code for failure in report.failures] == ["EntityTooSmall"]
+    assert rows(catalog, "SELECT * FROM multipart_uploads") == []
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
     assert rows(catalog, PLACES, through_proxy.id) == []
 
