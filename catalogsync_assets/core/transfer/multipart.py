@@ -21,6 +21,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.multiparts import SentPart, UnfinishedUpload
 from catalogsync_assets.core.errors import (
+    AccessRefusedError,
     ConflictError,
     KeyRefusedError,
     StoreError,
@@ -133,10 +134,8 @@ class _Upload:
 
     def carry_out(self) -> Sent:
         with Source(self._task) as source:
-            begun = self._unfinished(source)
-            journal = begun or self._begin(source)
+            journal, listed = self._go_on(source) or (self._begin(source), {})
             try:
-                listed = self._listed(journal) if begun else {}
                 numbered = self._send_parts(source, journal, listed)
                 sha256 = source.finish()
                 parts = [digest for digest, _ in numbered]
@@ -152,8 +151,11 @@ class _Upload:
 
     # --- beginning, or going on
 
-    def _unfinished(self, source: Source) -> UnfinishedUpload | None:
-        """The upload to go on with, if there is one; others of ours at the key are aborted."""
+    def _go_on(self, source: Source) -> tuple[UnfinishedUpload, dict[int, list[StoredPart]]] | None:
+        """An upload of this very source, and what the store lists of it; others are aborted.
+
+        One that was killed may have sent more than it noted, and what it noted may have expired.
+        """
         task = self._task
         wanted = (task.file_asset_id, task.size_bytes, source.mtime_ns)
         going_on = None
@@ -162,7 +164,16 @@ class _Upload:
                 going_on = old
             else:
                 abort(self._catalog, self._client, old)
-        return going_on
+        if going_on is None:
+            return None
+        try:
+            return going_on, self._retry(
+                lambda: self._client.list_parts(going_on.locator, going_on.upload_id)
+            )
+        except (AccessRefusedError, KeyRefusedError):
+            # It has expired, or we may put but not list: without a list there is no going on.
+            abort(self._catalog, self._client, going_on)
+            return None
 
     def _begin(self, source: Source) -> UnfinishedUpload:
         upload_id, checksums = self._retry(self._create)
@@ -194,13 +205,6 @@ class _Upload:
             self._client.profile = replace(self._client.profile, part_checksum=False)
             return self._create()
         return answer["UploadId"], checksums
-
-    def _listed(self, journal: UnfinishedUpload) -> dict[int, list[StoredPart]]:
-        """What an earlier run has sent. One that was killed may have sent more than it noted."""
-        found: dict[int, list[StoredPart]] = self._retry(
-            lambda: self._client.list_parts(journal.locator, journal.upload_id)
-        )
-        return found
 
     # --- parts
 

@@ -15,7 +15,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.providers import StoreProfile
 from catalogsync_assets.core.transfer import multipart, sender
-from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -435,6 +435,50 @@ def test_an_upload_that_the_store_let_expire_is_begun_anew(
 
     assert (report.succeeded, report.failures) == (1, [])
     assert sent(proxy) == PARTS
+    assert remote(through_proxy).get("large.flac") == large
+    nothing_is_left(through_proxy)
+
+
+def test_without_leave_to_list_parts_an_upload_is_begun_anew(
+    large: bytes,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    cut_short: Any,
+    uploaded: Upload,
+    remote: Any,
+    refused: Any,
+    nothing_is_left: Any,
+) -> None:
+    """Listing parts is a permission of its own on AWS."""
+    cut_short(through_proxy)
+    proxy.before.append(lambda r: refused(403, "AccessDenied") if is_listing(r) else None)
+
+    assert uploaded(through_proxy).failures == []
+
+    assert sent(proxy) == PARTS
+    assert remote(through_proxy).get("large.flac") == large
+    nothing_is_left(through_proxy)
+
+
+def test_credentials_that_expire_leave_what_arrived(
+    large: bytes,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    cut_short: Any,
+    uploaded: Upload,
+    remote: Any,
+    refused: Any,
+    nothing_is_left: Any,
+) -> None:
+    cut_short(through_proxy)
+    proxy.before.append(
+        lambda r: refused(400, "ExpiredToken") if r.parameters and r.method != "HEAD" else None
+    )
+    with pytest.raises(UploadAborted):
+        uploaded(through_proxy)
+    proxy.before.clear()
+
+    assert uploaded(through_proxy).bytes == PARTS[2]
     assert remote(through_proxy).get("large.flac") == large
     nothing_is_left(through_proxy)
 
