@@ -295,7 +295,8 @@ class _Upload:
         if self._client.profile.conditional_complete is not False:
             replacing = self._replacing
             condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
-        else:
+        if self._client.profile.conditional_complete is not True:
+            # A store that is not known may well take the condition and not keep it.
             found = self._client.head(journal.locator)
             if self._seems_done(journal, found, parts):
                 return
