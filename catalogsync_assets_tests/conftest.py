@@ -149,6 +149,11 @@ class Remote:
         found = self._s3.list_multipart_uploads(Bucket=self.bucket, Prefix=self.prefix)
         return [entry["Key"] for entry in found.get("Uploads", [])]
 
+    def parts(self, key: str, upload_id: str) -> list[int]:
+        """The numbers of the parts that a multipart upload has."""
+        found = self._s3.list_parts(Bucket=self.bucket, Key=self.prefix + key, UploadId=upload_id)
+        return [part["PartNumber"] for part in found.get("Parts", [])]
+
 
 @pytest.fixture
 def remote(s3: Any) -> Callable[[ObjectBackend], Remote]:

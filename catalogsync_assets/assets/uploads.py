@@ -191,8 +191,9 @@ def _log_progress(context: dg.OpExecutionContext) -> Callable[[UploadReport], No
         if time.monotonic() >= next_line:
             next_line = time.monotonic() + _PROGRESS_SECONDS
             done = report.succeeded + report.adopted
+            sent = mebibytes(report.bytes + report.bytes_in_parts)
             context.log.info(
-                f"{done:,} of {report.queued:,} files, {mebibytes(report.bytes):,.1f} MiB,"
+                f"{done:,} of {report.queued:,} files, {sent:,.1f} MiB,"
                 f" {report.failed} failed, {report.retries} retries"
             )
 

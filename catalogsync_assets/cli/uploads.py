@@ -177,7 +177,9 @@ def upload(
                 scope=scope,
                 limits=limits,
                 limit=limit,
-                progress=lambda r: line.update(r.settled_bytes, r.queued_bytes, _describe(r)),
+                progress=lambda r: line.update(
+                    r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)
+                ),
             )
         except UploadAborted as error:
             if output.wants_json():

@@ -24,6 +24,7 @@ class Uploaded:
     Attributes:
         adopted: it was there already and nothing was sent.
         verified_by: `server-digest`, `head` or `read`.
+        sent_bytes: how much of it was sent, where it was not the whole: an earlier run had begun.
     """
 
     task: UploadTask
@@ -31,6 +32,7 @@ class Uploaded:
     etag: str | None
     verified_by: str
     adopted: bool
+    sent_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -262,6 +263,8 @@ multipart_uploads = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
     Column("part_bytes", BigInteger, nullable=False),
+    # Whether parts come with their SHA-256, which a store wants to know when an upload is begun.
+    Column("checksums", Boolean, nullable=False),
     _time("created_at"),
     UniqueConstraint("backend_id", "container_name", "locator", "upload_id"),
 )

@@ -19,6 +19,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import results
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
+from catalogsync_assets.core.catalog.multiparts import abandoned
 from catalogsync_assets.core.catalog.results import Failed, Uploaded
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.uploads import count_pending
@@ -28,6 +29,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from catalogsync_assets.core.transfer.aborts import abort_abandoned
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.transfer.dispatch import Dispatch
 from catalogsync_assets.core.transfer.pace import Pace
@@ -102,6 +104,7 @@ class UploadReport:
         failed: files that could not be uploaded; they are tried again by the next run.
         bytes: bytes sent and verified.
         settled_bytes: the size of the files of which it is known what became of them.
+        bytes_in_parts: what has been sent of large files that are not complete yet.
         retries: requests that had to be repeated.
         seconds: wall time.
         retryable: whether a failure among them may pass without anyone acting.
@@ -119,6 +122,7 @@ class UploadReport:
     failed: int = 0
     bytes: int = 0
     settled_bytes: int = 0
+    bytes_in_parts: int = 0
     retries: int = 0
     seconds: float = 0.0
     retryable: bool = False
@@ -233,18 +237,22 @@ class _Run:
         self._count()
         if self._report.queued:
             try:
+                client = self._connect(self._backend)
                 sender = Sender(
                     self._catalog,
-                    self._connect(self._backend),
+                    client,
                     attempts=self._limits.attempts,
                     max_in_flight_bytes=self._limits.max_in_flight_bytes,
                     pace=self._pace,
                     stop=self._stop,
                 )
                 sender.probe()
+                abort_abandoned(self._catalog, client)
                 self._loop(sender)
             except StoreError as error:
                 self._abort_cause = error
+        elif abandoned(self._catalog, self._backend):
+            abort_abandoned(self._catalog, self._connect(self._backend))
         self._report.seconds = time.monotonic() - started
         self._progress(self._report)
         if self._abort_cause is not None:
@@ -266,6 +274,7 @@ class _Run:
             while self._abort_cause is None and self._step():
                 self._report.retries = sender.retries
                 self._report.in_flight = self._dispatch.in_hand
+                self._report.bytes_in_parts = sender.bytes_in_parts
                 self._progress(self._report)
                 self._lease.renew()
         finally:
@@ -277,7 +286,7 @@ class _Run:
             pool.close()
             self._wait_for_the_last()
             self._report.retries = sender.retries
-            self._report.in_flight = 0
+            self._report.in_flight = self._report.bytes_in_parts = 0
             try:
                 self._flush()
             finally:
@@ -351,7 +360,7 @@ class _Run:
                 task,
                 code=getattr(outcome, "code", type(outcome).__name__),
                 reason=str(outcome) or type(outcome).__name__,
-                requeue=changed or self._abort_cause is not None,
+                requeue=changed or self._abort_cause is not None or self._stop.is_set(),
                 source_changed=changed,
                 retryable=isinstance(outcome, StoreError) and outcome.retryable,
             )
@@ -389,7 +398,8 @@ class _Run:
         if isinstance(result, Uploaded):
             report.adopted += result.adopted
             report.succeeded += not result.adopted
-            report.bytes += 0 if result.adopted else result.task.size_bytes
+            sent = result.task.size_bytes if result.sent_bytes is None else result.sent_bytes
+            report.bytes += 0 if result.adopted else sent
         elif not result.requeue or result.source_changed:
             report.failed += 1
             report.reasons[result.code] = report.reasons.get(result.code, 0) + 1

@@ -1,41 +1,51 @@
-"""Uploads a file that is too large for one request, part by part, each part verified.
+"""Uploads a file that is too large for one request, part by part, and goes on after a kill.
 
-Nothing is kept for resuming yet: an upload that fails is aborted and starts anew.
+What was begun is in the catalog's journal (`catalog.multiparts`) before its first part is sent: an
+upload that a kill keeps out of the journal holds no parts. A failure that may pass leaves upload
+and journal for the next run; any other one aborts it. Only uploads of the journal are ever aborted.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import math
-from collections import deque
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from catalogsync_assets.core.catalog import multiparts
+from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
-from catalogsync_assets.core.errors import KeyRefusedError, StoreError
-from catalogsync_assets.core.transfer.source import Source
-from catalogsync_assets.core.transfer.stores import (
-    Labels,
-    StoreClient,
-    StoredObject,
-    part_checksum,
+from catalogsync_assets.core.catalog.multiparts import SentPart, UnfinishedUpload
+from catalogsync_assets.core.errors import (
+    AccessRefusedError,
+    ConflictError,
+    KeyRefusedError,
+    StoreError,
+    StoreUnavailableError,
 )
+from catalogsync_assets.core.transfer.aborts import NO_SUCH_UPLOAD, abort
+from catalogsync_assets.core.transfer.composites import PartDigest, digest_part, proof
+from catalogsync_assets.core.transfer.source import Source, SourceError
+from catalogsync_assets.core.transfer.stores import Labels, StoreClient, StoredObject, StoredPart
 from catalogsync_assets.core.transfer.workers import Workers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 #: S3 allows 10,000 parts of 5 MiB to 5 GiB, all but the last of one size on some stores (R2).
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 _MAX_PARTS = 10_000
 #: Parts of one file on their way at a time.
-PARTS_IN_FLIGHT = 2
+PARTS_IN_FLIGHT = 5
+_NOT_IMPLEMENTED = {"NotImplemented", "Http501"}
+#: What a store answers that does not know checksums of parts; B2: InvalidArgument.
+_NO_CHECKSUMS = _NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
 
-_T = TypeVar("_T")
-Retry = Callable[[Callable[[], _T]], _T]
+Retry = Callable[[Callable[[], Any]], Any]
 
 
 def part_bytes(size_bytes: int) -> int:
@@ -49,159 +59,326 @@ def memory_needed(size_bytes: int) -> int:
     return min(size_bytes, (PARTS_IN_FLIGHT + 1) * part_bytes(size_bytes))
 
 
-def composite(parts: list[bytes]) -> str:
-    """What S3 calls the SHA-256 of a multipart object: the digest of its parts' digests, `-N`.
+@dataclass(frozen=True)
+class Sent:
+    """A file whose object was put together from parts, and verified.
 
-    Source: "Checking object integrity", composite checksums, in the Amazon S3 User Guide.
+    Attributes:
+        sha256: the content's digest in hex.
+        verified_by: `server-digest`, `head` or `read`.
+        sent_bytes: bytes of the parts that were sent; those in place already are not counted.
     """
-    whole = hashlib.sha256(b"".join(parts)).digest()
-    return f"{base64.b64encode(whole).decode()}-{len(parts)}"
+
+    sha256: str
+    etag: str
+    verified_by: str
+    sent_bytes: int
 
 
 def put_in_parts(
+    catalog: Catalog,
     client: StoreClient,
     task: UploadTask,
     *,
     labels: Labels,
     replacing: str | None,
-    retry: Callable[[Callable[[], Any]], Any],
-) -> tuple[str, str, str]:
-    """Upload the task's file in parts and verify what then is stored.
+    retry: Retry,
+    before_part: Callable[[int], None],
+    stop: threading.Event,
+) -> Sent:
+    """Upload the task's file in parts, or what an earlier run left to be sent, and verify it.
 
-    The object appears whole or not at all; on any failure the upload is aborted.
+    The object appears whole or not at all. May be called again after any failure.
 
     Args:
         replacing: the ETag of the object that may be replaced, or None.
         retry: calls a function again as the engine's policy has it.
-
-    Returns:
-        The content's SHA-256 in hex, the ETag, and how it was verified.
+        before_part: called with the size of each part, in its worker; may wait.
+        stop: once set, no further part is begun.
 
     Raises:
         ConflictError: another object is stored there.
         StoreError: the store refused, was silent, or holds something else than was sent.
         SourceError: the file changed or could not be read.
     """
-    bucket, key = client.backend.bucket, task.locator
-    target: dict[str, Any] = {"Bucket": bucket, "Key": key}
-    started = retry(
-        lambda: _call(
-            client,
-            key,
-            client.s3.create_multipart_upload,
-            ChecksumAlgorithm="SHA256",
-            **client.creation_arguments(labels),
-            **target,
-        )
-    )
-    target["UploadId"] = started["UploadId"]
+    upload = _Upload(catalog, client, task, labels, replacing, retry, before_part, stop)
     try:
-        with Source(task) as source:
-            parts = _send_parts(client, source, task, target, retry)
-            sha256 = source.finish()
-        retry(lambda: _complete(client, task, target, parts, replacing))
-    except BaseException:
-        _abort(client, target)
-        raise
-    etag, how = retry(lambda: _verify(client, task, sha256, parts))
-    return sha256, etag, how
-
-
-def _complete(
-    client: StoreClient,
-    task: UploadTask,
-    target: dict[str, Any],
-    parts: list[CompletedPartTypeDef],
-    replacing: str | None,
-) -> None:
-    """Make the parts an object. May be called again when the answer was lost."""
-    condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
-    try:
-        _call(
-            client,
-            task.locator,
-            client.s3.complete_multipart_upload,
-            MultipartUpload={"Parts": parts},
-            **condition,
-            **target,
-        )
-    except StoreError as error:
-        # The store may have done it at the try before: then the upload is gone, and what stands
-        # in the way is the very object.
-        if error.retryable or not _is_made_of(client.head(task.locator), parts):
+        return upload.carry_out()
+    except KeyRefusedError as error:
+        if error.code != NO_SUCH_UPLOAD:
             raise
+        # The store has let it expire, or someone has aborted it: once more, from the beginning.
+        return upload.carry_out()
 
 
-def _is_made_of(found: StoredObject | None, parts: list[CompletedPartTypeDef]) -> bool:
-    digests = [base64.b64decode(part["ChecksumSHA256"]) for part in parts]
-    return found is not None and found.composite_sha256 == composite(digests)
+class _Upload:
+    """One call of `put_in_parts`."""
 
+    def __init__(
+        self,
+        catalog: Catalog,
+        client: StoreClient,
+        task: UploadTask,
+        labels: Labels,
+        replacing: str | None,
+        retry: Retry,
+        before_part: Callable[[int], None],
+        stop: threading.Event,
+    ) -> None:
+        self._catalog = catalog
+        self._client = client
+        self._task = task
+        self._labels = labels
+        self._replacing = replacing
+        self._retry = retry
+        self._before_part = before_part
+        self._stop = stop
+        self._sent_bytes = 0
+        self._lock = threading.Lock()
 
-def _send_parts(
-    client: StoreClient,
-    source: Source,
-    task: UploadTask,
-    target: dict[str, Any],
-    retry: Callable[[Callable[[], Any]], Any],
-) -> list[CompletedPartTypeDef]:
-    def send(number: int, content: bytes) -> CompletedPartTypeDef:
-        checksum = part_checksum(content)
-        answer = retry(
-            lambda: _call(
-                client,
-                task.locator,
-                client.s3.upload_part,
+    def carry_out(self) -> Sent:
+        with Source(self._task) as source:
+            journal, listed = self._go_on(source) or (self._begin(source), {})
+            try:
+                numbered = self._send_parts(source, journal, listed)
+                sha256 = source.finish()
+                parts = [digest for digest, _ in numbered]
+                completed = [entry for _, entry in numbered]
+                self._retry(lambda: self._complete(journal, parts, completed))
+                etag, how = self._retry(lambda: self._verify(journal, parts, sha256))
+            except (StoreError, SourceError) as error:
+                if not _may_pass(error):
+                    abort(self._catalog, self._client, journal)
+                raise
+        multiparts.forget(self._catalog, journal)
+        return Sent(sha256, etag, how, self._sent_bytes)
+
+    # --- beginning, or going on
+
+    def _go_on(self, source: Source) -> tuple[UnfinishedUpload, dict[int, list[StoredPart]]] | None:
+        """An upload of this very source, and what the store lists of it; others are aborted.
+
+        One that was killed may have sent more than it noted, and what it noted may have expired.
+        """
+        task = self._task
+        wanted = (task.file_asset_id, task.size_bytes, source.mtime_ns)
+        going_on = None
+        for old in multiparts.unfinished(self._catalog, self._client.backend, task.locator):
+            if going_on is None and (old.file_asset_id, old.size_bytes, old.mtime_ns) == wanted:
+                going_on = old
+            else:
+                abort(self._catalog, self._client, old)
+        if going_on is None:
+            return None
+        try:
+            return going_on, self._retry(
+                lambda: self._client.list_parts(going_on.locator, going_on.upload_id)
+            )
+        except (AccessRefusedError, KeyRefusedError):
+            # It has expired, or we may put but not list: without a list there is no going on.
+            abort(self._catalog, self._client, going_on)
+            return None
+
+    def _begin(self, source: Source) -> UnfinishedUpload:
+        upload_id, checksums = self._retry(self._create)
+        return multiparts.begin(
+            self._catalog,
+            self._client.backend,
+            self._task,
+            upload_id=upload_id,
+            mtime_ns=source.mtime_ns,
+            part_bytes=part_bytes(self._task.size_bytes),
+            checksums=checksums,
+        )
+
+    def _create(self) -> tuple[str, bool]:
+        checksums = self._client.profile.part_checksum is not False
+        more: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
+        try:
+            answer = self._call(
+                self._client.s3.create_multipart_upload,
+                Bucket=self._client.backend.bucket,
+                Key=self._task.locator,
+                **self._client.creation_arguments(self._labels),
+                **more,
+            )
+        except KeyRefusedError as error:
+            known = self._client.profile.part_checksum is not None
+            if known or error.code not in _NO_CHECKSUMS:
+                raise
+            self._client.profile = replace(self._client.profile, part_checksum=False)
+            return self._create()
+        return answer["UploadId"], checksums
+
+    # --- parts
+
+    def _send_parts(
+        self, source: Source, journal: UnfinishedUpload, listed: dict[int, list[StoredPart]]
+    ) -> list[tuple[PartDigest, CompletedPartTypeDef]]:
+        done: list[Future[tuple[PartDigest, CompletedPartTypeDef]]] = []
+        waiting: set[Future[tuple[PartDigest, CompletedPartTypeDef]]] = set()
+        pool = Workers(PARTS_IN_FLIGHT, "part")
+        try:
+            for number, content in enumerate(source.parts(journal.part_bytes), start=1):
+                if len(waiting) == PARTS_IN_FLIGHT:
+                    arrived, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in arrived:
+                        future.result()
+                if self._stop.is_set():
+                    raise self._stopped()
+                there = listed.get(number, [])
+                done.append(pool.submit(partial(self._part, journal, number, content, there)))
+                waiting.add(done[-1])
+            return [future.result() for future in done]
+        finally:
+            # Before the upload is aborted: a part that arrives later would be kept, and paid for.
+            pool.close()
+            wait(waiting)
+
+    def _part(
+        self, journal: UnfinishedUpload, number: int, content: bytes, there: list[StoredPart]
+    ) -> tuple[PartDigest, CompletedPartTypeDef]:
+        """In a worker: hash a part, and send it unless the store has it."""
+        digest = digest_part(content, md5=not self._trusts(journal))
+        checksum = base64.b64encode(digest.sha256).decode()
+        more: CompletedPartTypeDef = {"ChecksumSHA256": checksum} if journal.checksums else {}
+        for part in there:
+            if self._is_there(journal, number, content, digest, part):
+                return digest, {"PartNumber": number, "ETag": part.etag, **more}
+        self._before_part(len(content))
+        answer = self._retry(
+            lambda: self._call(
+                self._client.s3.upload_part,
+                Bucket=journal.bucket,
+                Key=journal.locator,
+                UploadId=journal.upload_id,
                 PartNumber=number,
                 Body=content,
-                ChecksumSHA256=checksum,
-                **target,
+                **more,
             )
         )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+        with self._lock:
+            self._sent_bytes += len(content)
+        noted = SentPart(answer["ETag"], digest.sha256.hex())
+        multiparts.note_part(self._catalog, journal, number, noted)
+        return digest, {"PartNumber": number, "ETag": answer["ETag"], **more}
 
-    done: list[CompletedPartTypeDef] = []
-    waiting: deque[Future[CompletedPartTypeDef]] = deque()
-    pool = Workers(PARTS_IN_FLIGHT, "part")
-    try:
-        for number, content in enumerate(source.parts(part_bytes(task.size_bytes)), start=1):
-            if len(waiting) == PARTS_IN_FLIGHT:
-                done.append(waiting.popleft().result())
-            waiting.append(pool.submit(partial(send, number, content)))
-        done.extend(future.result() for future in waiting)
-    finally:
-        # Before the upload is aborted: a part that arrives later would be kept, and paid for.
-        pool.close()
-        wait(waiting)
-    return done
+    def _is_there(
+        self,
+        journal: UnfinishedUpload,
+        number: int,
+        content: bytes,
+        digest: PartDigest,
+        there: StoredPart,
+    ) -> bool:
+        """Whether a part that the store lists is proven to hold the bytes that the file has now."""
+        if there.size_bytes != len(content):
+            return False
+        noted = journal.parts.get(number)
+        if noted is not None and (noted.sha256, noted.etag) == (digest.sha256.hex(), there.etag):
+            return True
+        if self._trusts(journal) and there.sha256 is not None:
+            return base64.b64decode(there.sha256) == digest.sha256
+        md5 = digest.md5 or digest_part(content, md5=True).md5
+        assert md5 is not None
+        return there.etag.strip('"') == md5.hex()
+
+    # --- the end
+
+    def _complete(
+        self,
+        journal: UnfinishedUpload,
+        parts: list[PartDigest],
+        completed: list[CompletedPartTypeDef],
+    ) -> None:
+        """Make the parts an object. May be called again when the answer was lost.
+
+        The store may have done it at the try before: then the upload is gone, and what stands in
+        the way is the very object. `_verify` makes sure.
+        """
+        condition: dict[str, Any] = {}
+        if self._client.profile.conditional_complete is not False:
+            replacing = self._replacing
+            condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
+        if self._client.profile.conditional_complete is not True:
+            # A store that is not known may well take the condition and not keep it.
+            found = self._client.head(journal.locator)
+            if self._seems_done(journal, found, parts):
+                return
+            if (found.etag if found else None) != self._replacing:
+                raise ConflictError(
+                    f"backend {self._client.backend.name!r}: another object is stored under"
+                    f" {journal.locator!r}",
+                    code="Conflict",
+                    hint="it came while the file was being sent; nothing was overwritten",
+                )
+        try:
+            self._call(
+                self._client.s3.complete_multipart_upload,
+                Bucket=journal.bucket,
+                Key=journal.locator,
+                UploadId=journal.upload_id,
+                MultipartUpload={"Parts": completed},
+                **condition,
+            )
+        except StoreError as error:
+            if error.retryable or error.fatal:
+                raise
+            if condition and error.code in _NOT_IMPLEMENTED:
+                learned = replace(self._client.profile, conditional_complete=False)
+                self._client.profile = learned
+                self._complete(journal, parts, completed)
+            elif not self._seems_done(journal, self._client.head(journal.locator), parts):
+                raise
+
+    def _seems_done(
+        self, journal: UnfinishedUpload, found: StoredObject | None, parts: list[PartDigest]
+    ) -> bool:
+        if found is None or found.size_bytes != journal.size_bytes:
+            return False
+        if found.etag == self._replacing:
+            return False
+        trusts = self._trusts(journal)
+        return found.put_for == self._labels.mark or bool(proof(found, parts, trusts_sha256=trusts))
+
+    def _verify(
+        self, journal: UnfinishedUpload, parts: list[PartDigest], sha256: str
+    ) -> tuple[str, str]:
+        key, size = journal.locator, journal.size_bytes
+        found = self._client.head(key)
+        if found is not None and found.size_bytes == size:
+            if how := proof(found, parts, trusts_sha256=self._trusts(journal)):
+                return found.etag, how
+            if self._client.holds(key, found, sha256=sha256, size_bytes=size):
+                return found.etag, "read"
+        raise KeyRefusedError(
+            f"backend {self._client.backend.name!r}: what it holds under {key!r}"
+            " is not what was sent",
+            code="Corrupted",
+            hint="look at the object; if it is of no use, delete it and upload again",
+        )
+
+    def _trusts(self, journal: UnfinishedUpload) -> bool:
+        """Whether the store is known to check the digests of this upload's parts."""
+        return journal.checksums and self._client.profile.part_checksum is True
+
+    def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
+        try:
+            return method(**arguments)
+        except Exception as error:
+            raise self._client.error(error, "put", self._task.locator) from error
+
+    def _stopped(self) -> StoreError:
+        return StoreUnavailableError(
+            f"backend {self._client.backend.name!r}: stopped while {self._task.locator!r} was sent",
+            code="Stopped",
+            hint="upload again: it goes on from the parts that are there",
+        )
 
 
-def _verify(
-    client: StoreClient, task: UploadTask, sha256: str, parts: list[CompletedPartTypeDef]
-) -> tuple[str, str]:
-    found = client.head(task.locator)
-    if found is not None and found.size_bytes == task.size_bytes:
-        if _is_made_of(found, parts):
-            return found.etag, "server-digest"
-        if client.holds(task.locator, found, sha256=sha256, size_bytes=task.size_bytes):
-            return found.etag, "read"
-    raise KeyRefusedError(
-        f"backend {client.backend.name!r}: what it holds under {task.locator!r}"
-        " is not what was sent",
-        code="Corrupted",
-        hint="look at the object; if it is of no use, delete it and upload again",
-    )
-
-
-def _call(client: StoreClient, key: str, method: Callable[..., Any], **arguments: Any) -> Any:
-    try:
-        return method(**arguments)
-    except Exception as error:
-        raise client.error(error, "put", key) from error
-
-
-def _abort(client: StoreClient, target: dict[str, Any]) -> None:
-    """Let the store forget the parts. If even that fails, the first error is the one to report."""
-    try:
-        _call(client, target["Key"], client.s3.abort_multipart_upload, **target)
-    except StoreError:
-        return
+def _may_pass(error: StoreError | SourceError) -> bool:
+    """Whether the next run may find the upload of use."""
+    if isinstance(error, SourceError):
+        return error.code in ("SourceMissing", "SourceUnreadable")  # as of a share that is away
+    # Credentials expire, and are renewed.
+    return error.retryable or error.fatal

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import tenacity
@@ -33,7 +34,9 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.library.formats import media_type
 from catalogsync_assets.core.transfer import multipart
+from catalogsync_assets.core.transfer.aborts import abort_unfinished
 from catalogsync_assets.core.transfer.buffers import POOLED_BYTES, Buffers
+from catalogsync_assets.core.transfer.comparison import compare
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.source import Source
 from catalogsync_assets.core.transfer.stores import (
@@ -61,14 +64,6 @@ def memory_needed(task: UploadTask) -> int:
     if goes_in_parts(task):
         return multipart.memory_needed(task.size_bytes)
     return task.size_bytes
-
-
-def _sha256_of(task: UploadTask) -> str:
-    """The digest of a large file that is read only to be compared."""
-    with Source(task) as source:
-        for _ in source.parts(multipart.PART_BYTES):
-            pass
-        return source.finish()
 
 
 class Sender:
@@ -105,6 +100,7 @@ class Sender:
         self._pace = pace
         self._lock = threading.Lock()
         self.retries = 0
+        self._sent_of: dict[int, int] = {}
         self._catalog_id = catalog_id(catalog)
         # Whether the last key that was looked at was taken: then the next may be, too, as in a
         # bucket that another tool has filled.
@@ -190,21 +186,49 @@ class Sender:
         return expected or not self._client.profile.conditional_put
 
     def _send_large(self, task: UploadTask) -> Uploaded:
+        if self._client.profile.multipart is False:
+            raise KeyRefusedError(
+                f"backend {self._backend.name!r} takes no uploads in parts, and {task.path} is"
+                f" larger than {SINGLE_PUT_BYTES // 1024**2} MiB",
+                code="TooLarge",
+                hint="if the store can do it after all, `backend test` finds out",
+            )
         found = self._retry(lambda: self._client.head(task.locator))
         replacing: str | None = None
         if found is not None:
-            known = task.sha256 or _sha256_of(task)
-            replacing = self._retry(lambda: self._may_replace(task, found, known))
-            if replacing is None:
-                return self._in_place(task, found, known, sent=False)
-        sha256, etag, verified_by = multipart.put_in_parts(
-            self._client,
-            task,
-            labels=self._labels(task, task.sha256),
-            replacing=replacing,
-            retry=self._retry,
+            same = compare(self._catalog, self._client, task, found, self._retry)
+            if same is not None:
+                abort_unfinished(self._catalog, self._client, task.locator)
+                return Uploaded(task, same.sha256, found.etag, same.how, adopted=True)
+            replacing = self._retry(lambda: self._replaceable(task, found))
+        try:
+            sent = multipart.put_in_parts(
+                self._catalog,
+                self._client,
+                task,
+                labels=self._labels(task, task.sha256),
+                replacing=replacing,
+                retry=self._retry,
+                before_part=partial(self._before_part, task),
+                stop=self._stop,
+            )
+        finally:
+            with self._lock:
+                self._sent_of.pop(task.id, None)
+        return Uploaded(
+            task, sent.sha256, sent.etag, sent.verified_by, False, sent_bytes=sent.sent_bytes
         )
-        return Uploaded(task, sha256, etag, verified_by, adopted=False)
+
+    def _before_part(self, task: UploadTask, size: int) -> None:
+        self._wait_for_bandwidth(size)
+        with self._lock:
+            self._sent_of[task.id] = self._sent_of.get(task.id, 0) + size
+
+    @property
+    def bytes_in_parts(self) -> int:
+        """Bytes of large files that have been sent, but whose file is not complete yet."""
+        with self._lock:
+            return sum(self._sent_of.values())
 
     def _labels(self, task: UploadTask, sha256: str | None) -> Labels:
         mark = self._mark(task.file_asset_id)
@@ -224,6 +248,14 @@ class Sender:
         """
         if self._is(task, found, sha256):
             return None
+        return self._replaceable(task, found)
+
+    def _replaceable(self, task: UploadTask, found: StoredObject) -> str:
+        """The ETag of an object that is an earlier content of ours, with the claim withdrawn.
+
+        Raises:
+            ConflictError: it is not.
+        """
         if not self._is_ours(task, found):
             raise ConflictError(
                 f"backend {self._backend.name!r}: another object is stored under {task.locator!r}",

@@ -54,6 +54,12 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    @property
+    def mtime_ns(self) -> int:
+        """As the last scan saw it; of a file that no scan has seen, as it was when opened."""
+        assert self._mtime_ns is not None
+        return self._mtime_ns
+
     def read_into(self, buffer: memoryview) -> str:
         """Fill a buffer of the file's size with its whole content; the SHA-256 in hex.
 

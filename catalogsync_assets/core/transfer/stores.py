@@ -7,7 +7,6 @@ backend's profile (`core.providers`).
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import threading
@@ -65,6 +64,20 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class StoredPart:
+    """What a store lists of a part of an upload that is not complete.
+
+    Attributes:
+        etag: as the store wrote it.
+        sha256: base64 as in the header; None if the store lists none.
+    """
+
+    size_bytes: int
+    etag: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
 class Labels:
     """What is said of an object beside its content.
 
@@ -117,7 +130,20 @@ class StoreClient:
         with self._lock:  # making one is not thread-safe, using it is
             if self._s3 is None:
                 self._s3 = self._make_s3()
+                self._s3.meta.events.register("before-sign.s3.UploadPart", self._hash_part_once)
             return self._s3
+
+    def _hash_part_once(self, request: Any, **_: Any) -> None:
+        """Have a part's digest signed instead of its bytes, where the store checks the digest.
+
+        boto3 does so by itself over https. Over http it hashes each part once more: 1.8 instead
+        of 1.0 seconds of CPU a GiB.
+        """
+        if self.profile.part_checksum and "x-amz-checksum-sha256" in request.headers:
+            config = request.context["client_config"]
+            request.context["client_config"] = config.merge(
+                type(config)(s3={**(config.s3 or {}), "payload_signing_enabled": False})
+            )
 
     def probe(self) -> None:
         """One small read, which tells a wrong secret or bucket before anything is sent.
@@ -227,6 +253,28 @@ class StoreClient:
             put_for=answer["Metadata"].get(MARK),
         )
 
+    def list_parts(self, key: str, upload_id: str) -> dict[int, list[StoredPart]]:
+        """The parts of an unfinished upload that the store has, by number.
+
+        Of a part that was sent more than once, SeaweedFS keeps and lists each; the ETag that the
+        completion names decides.
+
+        Raises:
+            KeyRefusedError: with the code `NoSuchUpload`, if the store no longer knows the upload.
+        """
+        found: dict[int, list[StoredPart]] = {}
+        try:
+            pages = self.s3.get_paginator("list_parts").paginate(
+                Bucket=self.backend.bucket, Key=key, UploadId=upload_id
+            )
+            for page in pages:
+                for part in page.get("Parts", []):
+                    listed = StoredPart(part["Size"], part["ETag"], part.get("ChecksumSHA256"))
+                    found.setdefault(part["PartNumber"], []).append(listed)
+        except Exception as error:
+            raise store_error(error, self.backend, "list the parts of", key) from error
+        return found
+
     def sha256_of(self, key: str) -> str:
         """The SHA-256 in hex of the object's content, read whole."""
         digest = hashlib.sha256()
@@ -269,8 +317,3 @@ def etag_is_md5_of(etag: str | None, content: Buffer) -> bool:
     except ValueError:
         return False
     return given == hashlib.md5(content, usedforsecurity=False).digest()
-
-
-def part_checksum(content: bytes) -> str:
-    """The SHA-256 of a part, as S3 writes it."""
-    return base64.b64encode(hashlib.sha256(content).digest()).decode()

@@ -94,7 +94,7 @@ def test_a_store_that_complains_gets_fewer_requests_at_a_time(
     of_first_wave = lambda: any(not r.status for r in proxy.of("PUT")[:8])  # noqa: E731
     proxy.before.insert(0, lambda _: proxy.forget_peaks() if of_first_wave() else None)
 
-    report = uploaded(through_proxy, workers=8)
+    report = uploaded(through_proxy, workers=8, attempts=6)
 
     assert (report.succeeded, report.failed) == (12, 0)
     assert proxy.most_at_once < 8
@@ -147,11 +147,11 @@ def test_the_memory_of_a_large_file_is_that_of_its_parts() -> None:
     small, large = 10 * MIB, 10_000 * MIB
 
     assert multipart.memory_needed(small) == small
-    assert multipart.memory_needed(large) == 3 * multipart.PART_BYTES
+    assert multipart.memory_needed(large) == 6 * multipart.PART_BYTES
     assert sender.SINGLE_PUT_BYTES >= multipart.PART_BYTES
 
 
-@pytest.mark.parametrize("size", [1, 100 * MIB, 160_000 * MIB, 160_001 * MIB, 5 * MIB * MIB])
+@pytest.mark.parametrize("size", [1, 100 * MIB, 80_000 * MIB, 80_001 * MIB, 5 * MIB * MIB])
 def test_parts_are_whole_mebibytes_and_at_most_ten_thousand(size: int) -> None:
     part = multipart.part_bytes(size)
 

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("mtime_ns", sa.BigInteger, nullable=False),
         sa.Column("part_bytes", sa.BigInteger, nullable=False),
+        sa.Column("checksums", sa.Boolean, nullable=False),
         sa.Column("created_at", sa.DateTime, server_default=sa.text("CURRENT_TIMESTAMP")),
         sa.UniqueConstraint("backend_id", "container_name", "locator", "upload_id"),
     )
