@@ -79,7 +79,9 @@ def boto3_session(backend: ObjectBackend) -> Any:
     return session
 
 
-def boto3_client(backend: ObjectBackend, *, max_connections: int = 64) -> S3Client:
+def boto3_client(
+    backend: ObjectBackend, *, max_connections: int = 64, read_timeout: int = REQUEST_TIMEOUT
+) -> S3Client:
     """A boto3 S3 client for the backend.
 
     Off AWS, checksums are sent and asked for only where we say so: several services refuse the
@@ -93,11 +95,13 @@ def boto3_client(backend: ObjectBackend, *, max_connections: int = 64) -> S3Clie
     when: Literal["when_supported", "when_required"]
     when = "when_supported" if backend.endpoint is None else "when_required"
     config = Config(
+        # Of signed URLs, too: for those botocore still takes version 2, which few stores accept.
+        signature_version="s3v4",
         s3={"addressing_style": "virtual" if backend.virtual_hosted else "path"},
         request_checksum_calculation=when,
         response_checksum_validation=when,
         connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=REQUEST_TIMEOUT,
+        read_timeout=read_timeout,
         max_pool_connections=max_connections,
         retries={"mode": "standard", "total_max_attempts": 1},  # `engine` retries, and counts
     )

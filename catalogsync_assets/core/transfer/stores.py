@@ -26,6 +26,7 @@ from catalogsync_assets.core.transfer.clients import boto3_client, obstore_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
     from obstore import PutMode
 
 #: The user metadata that says for which file asset of which catalog an object was put.
@@ -34,6 +35,7 @@ _SONG = "catalogsync-song"
 _SHA256 = "sha256"
 #: What a store answers that does not know the condition of a put.
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
+_HEADER_REFUSED = {400, 501}
 _PROBE_KEY = ".catalogsync-probe"
 _READ_CHUNK = 4 * 1024 * 1024
 
@@ -199,9 +201,7 @@ class StoreClient:
     def head(self, key: str) -> StoredObject | None:
         """What is stored under the key, or None."""
         try:
-            answer = self.s3.head_object(
-                Bucket=self.backend.bucket, Key=key, ChecksumMode="ENABLED"
-            )
+            answer = self._head(key)
         except Exception as error:
             if _status(error) == 404:  # noqa: PLR2004
                 return None
@@ -213,8 +213,22 @@ class StoreClient:
             etag=answer["ETag"],
             sha256=None if composite else checksum,
             composite_sha256=composite,
-            put_for=answer["Metadata"].get(MARK),
+            # Some stores give names back with capitals.
+            put_for={k.lower(): v for k, v in answer["Metadata"].items()}.get(MARK),
         )
+
+    def _head(self, key: str) -> HeadObjectOutputTypeDef:
+        bucket = self.backend.bucket
+        if self.profile.keeps_sha256 is not False:
+            try:
+                return self.s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            except Exception as error:
+                if _status(error) not in _HEADER_REFUSED:
+                    raise
+        # Backblaze B2, for one, has refused the header; a HEAD cannot say what it refuses.
+        answer = self.s3.head_object(Bucket=bucket, Key=key)
+        self.profile = replace(self.profile, keeps_sha256=False)
+        return answer
 
     def sha256_of(self, key: str) -> str:
         """The SHA-256 in hex of the object's content, read whole."""
