@@ -225,10 +225,9 @@ class StoreClient:
             except Exception as error:
                 if _status(error) not in _HEADER_REFUSED:
                     raise
-        # Backblaze B2, for one, has refused the header; a HEAD cannot say what it refuses.
-        answer = self.s3.head_object(Bucket=bucket, Key=key)
-        self.profile = replace(self.profile, keeps_sha256=False)
-        return answer
+                # Backblaze B2, for one, has refused the header; a HEAD cannot say what it refuses.
+                self.profile = replace(self.profile, keeps_sha256=False)
+        return self.s3.head_object(Bucket=bucket, Key=key)
 
     def sha256_of(self, key: str) -> str:
         """The SHA-256 in hex of the object's content, read whole."""
