@@ -135,21 +135,19 @@ def backends(db: str | None) -> None:
     output.print_table(
         "backends",
         (
-            *("name", "bucket", "endpoint", "region", "prefix", "addressing", "credentials"),
-            *("public", "provider", "limits", "tested"),
+            *("name", "bucket", "endpoint", "provider", "region", "prefix"),
+            *("credentials", "settings", "tested"),
         ),
         [
             (
                 b.name,
                 b.bucket,
                 b.endpoint or "AWS",
+                b.provider or provider_of(b.endpoint),
                 b.region,
                 b.base_prefix or "-",
-                b.addressing_style,
                 f"${b.credential_env_prefix}_*",
-                b.public_base_url or "-",
-                b.provider or provider_of(b.endpoint),
-                _limits(b),
+                _settings(b),
                 (b.tested.tested_at or "no")[:10],
             )
             for b in found
@@ -157,10 +155,12 @@ def backends(db: str | None) -> None:
     )
 
 
-def _limits(backend: ObjectBackend) -> str:
-    """What new objects and runs are bound to, in a few words."""
+def _settings(backend: ObjectBackend) -> str:
+    """What is not as it is by default, in a few words."""
     memory, rate = backend.max_in_flight_bytes, backend.bandwidth_limit
     words = (
+        backend.addressing_style != "auto" and f"{backend.addressing_style} style",
+        backend.public_base_url and f"public at {backend.public_base_url}",
         backend.workers and f"{backend.workers} workers",
         memory and f"{output.size(memory)} in memory",
         rate and f"{output.size(rate)}/s",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +68,7 @@ def test_every_setting_can_be_given_and_is_listed(cli: Cli) -> None:
     header, line = (row.split("\t") for row in cli("backends").out.splitlines())
     shown = dict(zip(header, line, strict=True))
     assert shown["provider"] == "ceph"
-    assert shown["limits"] == "4 workers, 268.4 MB in memory, 10.5 MB/s, STANDARD_IA, aws:kms"
+    assert shown["settings"] == "4 workers, 268.4 MB in memory, 10.5 MB/s, STANDARD_IA, aws:kms"
 
 
 def test_what_is_not_given_is_told_by_the_endpoint(cli: Cli) -> None:
@@ -74,7 +76,7 @@ def test_what_is_not_given_is_told_by_the_endpoint(cli: Cli) -> None:
 
     header, line = (row.split("\t") for row in cli("backends").out.splitlines())
     shown = dict(zip(header, line, strict=True))
-    assert (shown["provider"], shown["limits"], shown["tested"]) == ("r2", "-", "no")
+    assert (shown["provider"], shown["settings"], shown["tested"]) == ("r2", "-", "no")
     assert only(cli)["profile"]["conditional_put"] is True
 
 
@@ -204,6 +206,26 @@ def test_what_a_test_could_not_delete_is_named(
     assert result.code == 0
     assert "warning: " in result.err
     assert f"{made.base_prefix}/.catalogsync-test-" in result.err
+
+
+def test_ctrl_c_ends_a_test_and_it_cleans_up(
+    catalog: Any, backend: Any, proxy: Any, remote: Any, start_command: Any
+) -> None:
+    made = backend(endpoint=proxy.endpoint, provider="other")
+    stopped = threading.Event()
+    proxy.before.append(
+        lambda r: stopped.wait(30) and None if r.key.endswith("/conditional") else None
+    )
+    process = start_command("backend", "test", "cloud", CATALOGSYNC_DB=str(catalog.path))
+    proxy.wait_until(lambda: any(r.key.endswith("/conditional") for r in proxy.requests))
+
+    process.send_signal(signal.SIGINT)
+    stopped.set()
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert remote(made).keys() == remote(made).unfinished() == []
 
 
 def test_an_unknown_name_is_wrong_use(cli: Cli, registered: Any) -> None:
