@@ -131,11 +131,23 @@ class PartsProbe:
     def _whole(self) -> Verdict:
         # Unless the store has done so on a condition that did not hold.
         if self._session.head(self._key)["ContentLength"] == len(_THERE):
-            self._session.complete(self._key, self._upload_id, self._sent)
+            self._complete()
         if self._session.head(self._key)["ContentLength"] != len(_FIRST) + len(_LAST):
             return False, "the object is not as long as its parts"
         tail = self._session.get(self._key, Range=f"bytes={len(_FIRST)}-")
         return tail == _LAST, "" if tail == _LAST else "the object is not what its parts are"
+
+    def _complete(self) -> None:
+        try:
+            self._session.complete(self._key, self._upload_id, self._sent)
+        except KeyRefusedError as error:
+            if error.code != "NoSuchUpload":
+                raise
+            # The store has given it up with the condition; that says nothing of parts.
+            self._sent.clear()
+            self._begin()
+            self._send_both()
+            self._session.complete(self._key, self._upload_id, self._sent)
 
     def _composite(self) -> Verdict:
         try:

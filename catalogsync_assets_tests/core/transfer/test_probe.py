@@ -211,6 +211,25 @@ def test_what_is_lost_of_an_object_is_named(proxy: Any, through_proxy: ObjectBac
     assert result.profile.etag_is_md5 is False
 
 
+def test_a_store_that_gives_up_the_parts_with_the_condition_can_still_do_parts(
+    s3: Any, proxy: Any, through_proxy: ObjectBackend
+) -> None:
+    def give_up(request: Any, answer: Any) -> None:
+        if is_completion(request) and answer.status == 412:
+            s3.abort_multipart_upload(
+                Bucket=through_proxy.bucket,
+                Key=request.key,
+                UploadId=request.parameters["uploadId"][0],
+            )
+
+    proxy.after.append(give_up)
+
+    result = probe(through_proxy)
+
+    assert result.profile.conditional_complete is True
+    assert result.profile.multipart is True
+
+
 def test_a_composite_that_is_another_is_no_proof(proxy: Any, through_proxy: ObjectBackend) -> None:
     def change(request: Any, answer: Any) -> None:
         if request.method == "HEAD" and request.key.endswith("parts"):
