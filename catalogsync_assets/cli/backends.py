@@ -193,7 +193,7 @@ def test(db: str | None, name: str) -> None:
 
     Stores some small objects below PREFIX.catalogsync-test-RANDOM/, sends wrong digests and
     conditions that do not hold, reads back what came of it, and deletes its objects again, also
-    when it is stopped. Sends about 10 MiB. Uploads go by the answers from then on.
+    when it is stopped. Sends about 5 MiB. Uploads go by the answers from then on.
 
     Exit code 0 if objects can be stored and read back.
     """

@@ -83,7 +83,7 @@ def probe(
     *,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ProbeResult:
-    """Ask a store what it does. Takes some eighty small requests, and two of 5 MiB.
+    """Ask a store what it does. Takes some ninety small requests, and one of 5 MiB.
 
     Everything is written below `{prefix}.catalogsync-test-{random}/` and deleted in the end, also
     on Ctrl-C and errors. May be called at any time, beside uploads too.
