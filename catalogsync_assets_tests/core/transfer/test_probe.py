@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -221,8 +222,11 @@ def test_a_store_that_refuses_to_complete_and_does_so_all_the_same_is_found_out(
                 "Key": request.key,
                 "UploadId": request.parameters["uploadId"][0],
             }
-            parts = s3.list_parts(**upload)["Parts"]
-            chosen = [{name: part[name] for name in ("PartNumber", "ETag")} for part in parts]
+            digests = re.findall(r"<ChecksumSHA256>(.*?)<", request.body.decode())
+            chosen = [
+                {"PartNumber": part["PartNumber"], "ETag": part["ETag"], "ChecksumSHA256": digest}
+                for part, digest in zip(s3.list_parts(**upload)["Parts"], digests, strict=True)
+            ]
             s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": chosen})
 
     proxy.after.append(complete)
