@@ -22,6 +22,7 @@ A first session:
   catalogsync init
   catalogsync scan --library-root ~/Music
   catalogsync register-object-backend --name cloud --bucket my-music --credential-env-prefix CLOUD
+  catalogsync backend test cloud
   catalogsync upload --backend cloud
   catalogsync status
 
@@ -37,6 +38,7 @@ for _command in (
     library.scan,
     backends.register_object_backend,
     backends.backends,
+    backends.backend,
     uploads.plan,
     uploads.upload,
     library.status,

@@ -1,14 +1,25 @@
-"""Commands about backends: register-object-backend, backends."""
+"""Commands about backends: register-object-backend, backends, backend test."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import output
-from catalogsync_assets.core.backends import ADDRESSING_STYLES, ObjectBackend
+from catalogsync_assets.core.backends import (
+    ADDRESSING_STYLES,
+    ENCRYPTIONS,
+    MAX_WORKERS,
+    ObjectBackend,
+)
+from catalogsync_assets.core.providers import PRESETS, provider_of
+
+if TYPE_CHECKING:
+    from catalogsync_assets.core.transfer.probe import ProbeResult
+
+_ANSWERS = {True: "yes", False: "no", None: "unknown"}
 
 
 @click.command(
@@ -19,7 +30,11 @@ Examples:
     catalogsync register-object-backend --name aws --bucket my-music --region eu-central-1
   Cloudflare R2, with R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY in the environment:
     catalogsync register-object-backend --name r2 --bucket my-music --region auto \\
-      --endpoint https://ACCOUNT.r2.cloudflarestorage.com --credential-env-prefix R2""",
+      --endpoint https://ACCOUNT.r2.cloudflarestorage.com --credential-env-prefix R2
+  Gently, over a thin line, to a cheaper class of storage:
+    catalogsync register-object-backend --name cold --bucket my-music --workers 4 \\
+      --bandwidth-limit 2MiB/s --storage-class STANDARD_IA
+  Then ask the store what it does: catalogsync backend test r2""",
 )
 @output.db_option
 @click.option("--name", required=True, help="What to call it: a-z, 0-9, _ and -.")
@@ -43,6 +58,41 @@ Examples:
     help="auto is path with an endpoint, virtual without.",
 )
 @click.option("--public-base-url", metavar="URL", help="Where keys can be read unsigned.")
+@click.option(
+    "--provider",
+    type=click.Choice(tuple(PRESETS)),
+    help="The service, for what it is known to do. [default: told by the endpoint]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MAX_WORKERS),
+    help="Files on their way at a time. [default: the program's]",
+)
+@click.option(
+    "--max-in-flight",
+    "max_in_flight_bytes",
+    type=output.Size(),
+    metavar="SIZE",
+    help="Bytes of files in memory at a time, such as 256MiB. [default: the program's]",
+)
+@click.option(
+    "--bandwidth-limit",
+    type=output.Size(rate=True),
+    metavar="SIZE",
+    help="Bytes that a run sends in a second at most, such as 10MiB/s. [default: no limit]",
+)
+@click.option(
+    "--storage-class",
+    metavar="CLASS",
+    help="Of new objects, as the service names it. [default: the bucket's]",
+)
+@click.option(
+    "--server-side-encryption",
+    type=click.Choice(ENCRYPTIONS),
+    help="Of new objects. [default: the bucket's]",
+)
+@click.option("--kms-key-id", metavar="ID", help="The key for aws:kms. [default: the service's]")
+@click.option("--cache-control", metavar="VALUE", help="The Cache-Control header of new objects.")
 @output.json_option
 def register_object_backend(db: str | None, **settings: Any) -> None:
     """Register a bucket of an S3-compatible service, or update the one of the same name.
@@ -79,22 +129,125 @@ def backends(db: str | None) -> None:
     found = object_backends(catalog)
     catalog.close()
     if output.wants_json():
-        output.print_json({"backends": found})
+        listed = [{**dataclasses.asdict(b), "profile": b.profile.known()} for b in found]
+        output.print_json({"backends": listed})
         return
     output.print_table(
         "backends",
-        ("name", "bucket", "endpoint", "region", "prefix", "addressing", "credentials", "public"),
+        (
+            *("name", "bucket", "endpoint", "provider", "region", "prefix"),
+            *("credentials", "settings", "tested"),
+        ),
         [
             (
                 b.name,
                 b.bucket,
                 b.endpoint or "AWS",
+                b.provider or provider_of(b.endpoint),
                 b.region,
                 b.base_prefix or "-",
-                b.addressing_style,
                 f"${b.credential_env_prefix}_*",
-                b.public_base_url or "-",
+                _settings(b),
+                (b.tested.tested_at or "no")[:10],
             )
             for b in found
         ],
     )
+
+
+def _settings(backend: ObjectBackend) -> str:
+    """What is not as it is by default, in a few words."""
+    memory, rate = backend.max_in_flight_bytes, backend.bandwidth_limit
+    words = (
+        backend.addressing_style != "auto" and f"{backend.addressing_style} style",
+        backend.public_base_url and f"public at {backend.public_base_url}",
+        backend.workers and f"{backend.workers} workers",
+        memory and f"{output.size(memory)} in memory",
+        rate and f"{output.size(rate)}/s",
+        backend.storage_class,
+        backend.server_side_encryption,
+    )
+    return ", ".join(word for word in words if word) or "-"
+
+
+@click.group(
+    epilog="""\b
+Example:
+  catalogsync backend test cloud"""
+)
+def backend() -> None:
+    """Work on one backend; see `backend test --help`."""
+
+
+@backend.command(
+    epilog="""\b
+Examples:
+  catalogsync backend test cloud
+  catalogsync backend test cloud --json"""
+)
+@output.db_option
+@click.argument("name")
+@output.json_option
+def test(db: str | None, name: str) -> None:
+    """Ask a backend's store what it really does, and remember it.
+
+    Stores some small objects below PREFIX.catalogsync-test-RANDOM/, sends wrong digests and
+    conditions that do not hold, reads back what came of it, and deletes its objects again, also
+    when it is stopped. Sends about 5 MiB. Uploads go by the answers from then on.
+
+    Exit code 0 if objects can be stored and read back.
+    """
+    from catalogsync_assets.core.catalog.backends import backend_by_name, keep_profile
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.transfer.probe import probe
+    from catalogsync_assets.core.transfer.questions import QUESTIONS
+
+    catalog = Catalog.open(db)
+    try:
+        found = backend_by_name(catalog, name)
+        asked: list[str] = []
+        with output.progress("questions") as line:
+
+            def show(what: str) -> None:
+                asked.append(what)
+                line.update(len(asked), len(QUESTIONS), what)
+
+            result = probe(found, progress=show)
+        if result.usable:
+            keep_profile(catalog, found, result.profile)
+    finally:
+        catalog.close()
+    _print_test(name, result)
+    if result.failure is not None:
+        click.get_current_context().exit(result.failure.exit_code)
+
+
+def _print_test(name: str, result: ProbeResult) -> None:
+    failure = result.failure
+    if output.wants_json():
+        told: dict[str, Any] = {
+            "backend": name,
+            "usable": result.usable,
+            "answers": result.answers,
+            "profile": result.profile.known(),
+            "left_behind": result.left_behind,
+        }
+        if failure is not None:
+            told |= {"error": failure.message, "hint": failure.hint}
+        output.print_json(told)
+    else:
+        output.print_table(
+            f"what the store of {name} does",
+            ("asked", "answer", "for uploads"),
+            [
+                (a.what, _ANSWERS[a.answer] + (f": {a.detail}" if a.detail else ""), a.meaning)
+                for a in result.answers
+            ],
+        )
+    if result.left_behind:
+        keys = ", ".join(result.left_behind)
+        output.message("warning", f"the test could not delete what it had written: {keys}")
+    if failure is not None:
+        output.message("error", failure.message)
+        if failure.hint:
+            output.message("hint", failure.hint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ _JSON = "catalogsync.json"
 _EXIT_INTERRUPTED = 130
 #: Seconds between lines of progress where there is no terminal.
 _LINE_INTERVAL = 10.0
+_SIZE = re.compile(r"\d+(\.\d+)? ?[A-Za-z]*")
 
 
 def db_option(function: _Function) -> _Function:
@@ -56,6 +58,32 @@ def json_option(function: _Function) -> _Function:
 def wants_json() -> bool:
     """Whether --json was given."""
     return bool(click.get_current_context().meta.get(_JSON))
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """A number of bytes, such as 256MiB, 10MB or 1048576; with `rate`, also 10MiB/s."""
+
+    name = "size"
+
+    def __init__(self, *, rate: bool = False) -> None:
+        self._rate = rate
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        from pydantic import ByteSize, TypeAdapter, ValidationError
+
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        text = text.removesuffix("/s").rstrip() if self._rate else text
+        try:
+            if _SIZE.fullmatch(text):  # ByteSize would overlook what follows the unit
+                return int(TypeAdapter(ByteSize).validate_python(text))
+        except ValidationError:
+            pass
+        example = "10MiB/s" if self._rate else "256MiB"
+        self.fail(f"{value!r} is not a size; write it like {example}", param, ctx)
 
 
 class ClearErrors(click.Group):

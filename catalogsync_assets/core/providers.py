@@ -57,9 +57,12 @@ class StoreProfile:
 
 _UNKNOWN = StoreProfile()
 
-#: Services by name. Sources: the services' pages on their S3 compatibility, as of 2026-11; for
-#: SeaweedFS what `backend test` printed.
+#: Services by name: what their own documentation says, as of 2026-11; for SeaweedFS what
+#: `backend test` printed.
 PRESETS: dict[str, StoreProfile] = {
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+    # The ETag is no MD5 where KMS encrypts.
     "aws": StoreProfile(
         put_checksum=SHA256,
         keeps_sha256=True,
@@ -69,19 +72,21 @@ PRESETS: dict[str, StoreProfile] = {
         part_checksum=True,
         conditional_complete=True,
     ),
-    # SHA-256 only as a composite of parts; the ETag of a multipart object is no hash.
+    # https://developers.cloudflare.com/r2/api/s3/conditional-operations/
+    # https://developers.cloudflare.com/r2/api/s3/api/ has SHA-256 as a composite of parts only,
+    # and CRC-64/NVME of whole objects, but not what a wrong one does.
     "r2": StoreProfile(
-        etag_is_md5=True,
         conditional_put=True,
         conditional_replace=True,
         multipart=True,
         conditional_complete=True,
     ),
-    # Refuses both conditions (NotImplemented) and checksum headers (InvalidArgument).
+    # https://www.backblaze.com/docs/cloud-storage-s3-compatible-api has checksum headers among
+    # the unsupported features (InvalidArgument); regions are said to differ since 2025. Conditions
+    # are NotImplemented.
     "b2": StoreProfile(
         put_checksum=NO_CHECKSUM,
         keeps_sha256=False,
-        etag_is_md5=True,
         conditional_put=False,
         conditional_replace=False,
         multipart=True,
@@ -98,7 +103,8 @@ PRESETS: dict[str, StoreProfile] = {
         part_checksum=True,
         conditional_complete=True,
     ),
-    # Its XML API has conditions of its own (x-goog-if-generation-match) instead of S3's.
+    # https://cloud.google.com/storage/docs/request-preconditions: If-Match and If-None-Match are
+    # for reads; writes have x-goog-if-generation-match, which S3 has not.
     "gcs": StoreProfile(
         put_checksum=NO_CHECKSUM,
         keeps_sha256=False,
@@ -107,7 +113,7 @@ PRESETS: dict[str, StoreProfile] = {
         conditional_complete=False,
         part_checksum=False,
     ),
-    # These two differ from release to release.
+    # Both have conditions and digests in newer releases, and not in older ones still in use.
     "ceph": _UNKNOWN,
     "minio": _UNKNOWN,
     "other": _UNKNOWN,

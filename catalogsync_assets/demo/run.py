@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.backends import register
+from catalogsync_assets.core.catalog.backends import keep_profile, register
 from catalogsync_assets.core.catalog.database import Catalog, catalog_path
 from catalogsync_assets.core.catalog.library import batch_keys
 from catalogsync_assets.core.catalog.status import BackendStatus, backend_status, sample_public_url
@@ -68,8 +68,9 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
         credential_env_prefix=_PREFIX,
         provider="seaweedfs",
     )
-    register(catalog, backend)
+    backend, _ = register(catalog, backend)
     say(f"catalog   {catalog.path}, backend {BACKEND!r} registered")
+    _test(catalog, backend)
     uploaded = _materialize(catalog, say)
     found = backend_status(catalog)
     url = sample_public_url(catalog, BACKEND)
@@ -142,6 +143,17 @@ def _start(directory: Path, say: Say) -> LocalStore:
     store = start_local_store(directory / "store", bucket=_BUCKET, detach=True)
     say(f"store     {store.endpoint}, bucket {store.bucket!r} (SeaweedFS, pid {store.pid})")
     return store
+
+
+def _test(catalog: Catalog, backend: ObjectBackend) -> None:
+    """Find out what the store does, once."""
+    from catalogsync_assets.core.transfer.probe import probe
+
+    if backend.tested.tested_at is None:
+        result = probe(backend)
+        if result.failure is not None:
+            raise result.failure
+        keep_profile(catalog, backend, result.profile)
 
 
 def _served(url: str) -> int:

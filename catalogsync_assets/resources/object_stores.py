@@ -35,6 +35,7 @@ class BackendS3Resource(S3Resource):
     base_prefix: str = ""
     addressing_style: str = "auto"
     credential_env_prefix: str = "AWS"
+    workers: int | None = None
 
     @classmethod
     def of(cls, backend: ObjectBackend) -> BackendS3Resource:
@@ -45,6 +46,7 @@ class BackendS3Resource(S3Resource):
             base_prefix=backend.base_prefix,
             addressing_style=backend.addressing_style,
             credential_env_prefix=backend.credential_env_prefix,
+            workers=backend.workers,
             endpoint_url=backend.endpoint,
             region_name=backend.region,
         )
@@ -62,6 +64,7 @@ class BackendS3Resource(S3Resource):
                 base_prefix=self.base_prefix,
                 addressing_style=self.addressing_style,
                 credential_env_prefix=self.credential_env_prefix,
+                workers=self.workers,
                 endpoint=self.endpoint_url,
                 region=self.region_name or "us-east-1",
             )

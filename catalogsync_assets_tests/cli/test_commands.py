@@ -26,6 +26,7 @@ def register(cli: Cli, unregistered: Callable[..., Any]) -> Callable[..., Any]:
         arguments = ["--name", made.name, "--bucket", made.bucket, "--endpoint", made.endpoint]
         arguments += ["--base-prefix", made.base_prefix]
         arguments += ["--credential-env-prefix", made.credential_env_prefix]
+        arguments += ["--provider", made.provider]
         done = cli("register-object-backend", *arguments)
         assert done.code == 0, done.err
         return made

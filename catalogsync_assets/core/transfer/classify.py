@@ -48,6 +48,8 @@ _BUSY_CODES = {
     "XAmzContentSHA256Mismatch": 400,
     "IncompleteBody": 400,
 }
+#: What stores answer to a header or a feature that they do not know.
+_UNSUPPORTED_CODES = {"NotImplemented", "InvalidArgument", "Http501"}
 _RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _PRECONDITION = 401, 403, 404, 409, 412
 
@@ -107,7 +109,10 @@ def store_error(  # noqa: PLR0911  (a table of cases)
             code="NoAnswer",
             hint="is the server running, the endpoint right, the network up?",
         )
-    return KeyRefusedError(f"{what}: {reason}", code=code or f"Http{status}")
+    code = code or f"Http{status}"
+    unsupported = code in _UNSUPPORTED_CODES or "unsupported header" in (message or "").lower()
+    hint = f"find out what the store can do: catalogsync backend test {backend.name}"
+    return KeyRefusedError(f"{what}: {reason}", code=code, hint=hint if unsupported else None)
 
 
 def _read(error: Exception) -> tuple[str | None, int | None, str | None]:

@@ -99,12 +99,14 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
     when: Literal["when_supported", "when_required"]
     when = "when_supported" if backend.endpoint is None else "when_required"
     config = Config(
+        # Of signed URLs, too: for those botocore still takes version 2, which few stores accept.
+        signature_version="s3v4",
         s3={"addressing_style": "virtual" if backend.virtual_hosted else "path"},
         request_checksum_calculation=when,
         response_checksum_validation=when,
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
-        max_pool_connections=4 * (backend.workers or DEFAULT_WORKERS),  # parts go four at a time
+        max_pool_connections=5 * (backend.workers or DEFAULT_WORKERS),  # five parts of each file
         retries={"mode": "standard", "total_max_attempts": 1},  # `engine` retries, and counts
     )
     session = boto3_session(backend)

@@ -30,6 +30,7 @@ from catalogsync_assets.core.transfer.clients import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
     from obstore import PutMode
 
 #: What a put takes without copying it.
@@ -40,6 +41,7 @@ _SONG = "catalogsync-song"
 _SHA256 = "sha256"
 #: What a store answers that does not know the condition of a put.
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
+_HEADER_REFUSED = {400, 501}
 _PROBE_KEY = ".catalogsync-probe"
 _READ_CHUNK = 4 * 1024 * 1024
 
@@ -236,9 +238,7 @@ class StoreClient:
     def head(self, key: str) -> StoredObject | None:
         """What is stored under the key, or None."""
         try:
-            answer = self.s3.head_object(
-                Bucket=self.backend.bucket, Key=key, ChecksumMode="ENABLED"
-            )
+            answer = self._head(key)
         except Exception as error:
             if _status(error) == 404:  # noqa: PLR2004
                 return None
@@ -250,8 +250,21 @@ class StoreClient:
             etag=answer["ETag"],
             sha256=None if composite else checksum,
             composite_sha256=composite,
-            put_for=answer["Metadata"].get(MARK),
+            # Some stores give names back with capitals.
+            put_for={k.lower(): v for k, v in answer["Metadata"].items()}.get(MARK),
         )
+
+    def _head(self, key: str) -> HeadObjectOutputTypeDef:
+        bucket = self.backend.bucket
+        if self.profile.keeps_sha256 is not False:
+            try:
+                return self.s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            except Exception as error:
+                if _status(error) not in _HEADER_REFUSED:
+                    raise
+                # Backblaze B2, for one, has refused the header; a HEAD cannot say what it refuses.
+                self.profile = replace(self.profile, keeps_sha256=False)
+        return self.s3.head_object(Bucket=bucket, Key=key)
 
     def list_parts(self, key: str, upload_id: str) -> dict[int, list[StoredPart]]:
         """The parts of an unfinished upload that the store has, by number.

@@ -122,6 +122,27 @@ def test_a_store_that_tells_nothing_is_verified_by_reading(
     assert len(proxy.of("GET")) >= 5
 
 
+def test_a_store_that_may_not_be_asked_for_digests_is_asked_without(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    refused: Any,
+) -> None:
+    """It answers 400 to the header, as Backblaze B2 has; that is met once, not for each file."""
+    library.fill(5)
+    scanned()
+
+    def asks(request: Any) -> bool:
+        return any(name.lower() == "x-amz-checksum-mode" for name in request.headers)
+
+    proxy.before.append(lambda request: refused(400) if asks(request) else None)
+
+    assert uploaded(through_proxy, workers=1).succeeded == 5
+    assert len([request for request in proxy.requests if asks(request)]) == 1
+
+
 def test_what_is_found_in_a_store_without_digests_is_compared_by_reading(
     library: Any,
     scanned: Any,
