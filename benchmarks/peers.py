@@ -120,6 +120,7 @@ def register_command(store: LocalStore, prefix: str) -> list[str]:
     return catalogsync(
         *("register-object-backend", "--name", "bench", "--credential-env-prefix", "BENCH"),
         *("--bucket", store.bucket, "--endpoint", store.endpoint, "--base-prefix", prefix),
+        *("--provider", "seaweedfs"),
     )
 
 

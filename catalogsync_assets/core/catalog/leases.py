@@ -6,6 +6,7 @@ taken over, at once on the same machine, after `LEASE_SECONDS` elsewhere.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -132,23 +133,18 @@ class Lease:
                 sa.text(
                     "UPDATE upload_tasks SET status = 'running', lease_owner = :owner,"
                     " lease_expires_at = :expiry, attempts = attempts + 1,"
-                    " updated_at = CURRENT_TIMESTAMP WHERE id = :id"
+                    " updated_at = CURRENT_TIMESTAMP"
+                    " WHERE id IN (SELECT value FROM json_each(:ids))"
                 ),
-                [
-                    {"id": t.id, "owner": self.owner, "expiry": time.time() + LEASE_SECONDS}
-                    for t in tasks
-                ],
+                {
+                    "ids": json.dumps([t.id for t in tasks]),
+                    "owner": self.owner,
+                    "expiry": time.time() + LEASE_SECONDS,
+                },
             )
             known = self._known_contents(connection, [t.locator for t in tasks])
             earlier = _earlier_contents(connection, [t.object_key_fold for t in tasks])
-        return [
-            replace(
-                t,
-                known_sha256=frozenset(known.get(t.locator, ())),
-                earlier_ids=frozenset(earlier.get(t.object_key_fold or "", ())),
-            )
-            for t in tasks
-        ]
+        return [_with_history(task, known, earlier) for task in tasks]
 
     def _known_contents(
         self, connection: sa.Connection, locators: list[str]
@@ -158,9 +154,14 @@ class Lease:
                 "SELECT l.locator, f.sha256 FROM file_locations l"
                 " JOIN file_assets f ON f.id = l.file_asset_id"
                 " WHERE l.backend_id = :backend AND l.container_name = :bucket"
-                " AND l.locator IN :locators AND f.sha256 IS NOT NULL"
-            ).bindparams(sa.bindparam("locators", expanding=True)),
-            {"backend": self._backend.id, "bucket": self._backend.bucket, "locators": locators},
+                " AND l.locator IN (SELECT value FROM json_each(:locators))"
+                " AND f.sha256 IS NOT NULL"
+            ),
+            {
+                "backend": self._backend.id,
+                "bucket": self._backend.bucket,
+                "locators": json.dumps(locators),
+            },
         )
         known: dict[str, set[str]] = {}
         for locator, sha256 in rows:
@@ -206,14 +207,29 @@ def _earlier_contents(
     rows = connection.execute(
         sa.text(
             "SELECT object_key_fold, id FROM file_assets"
-            " WHERE object_key_fold IN :folds AND superseded_by_id IS NOT NULL"
-        ).bindparams(sa.bindparam("folds", expanding=True)),
-        {"folds": [fold for fold in folds if fold]},
+            " WHERE object_key_fold IN (SELECT value FROM json_each(:folds))"
+            " AND superseded_by_id IS NOT NULL"
+        ),
+        {"folds": json.dumps([fold for fold in folds if fold])},
     )
     earlier: dict[str, set[int]] = {}
     for fold, asset_id in rows:
         earlier.setdefault(fold, set()).add(asset_id)
     return earlier
+
+
+def _with_history(
+    task: UploadTask, known: dict[str, set[str]], earlier: dict[str, set[int]]
+) -> UploadTask:
+    """The task with what was at its key before; for most files that is nothing."""
+    fold = task.object_key_fold or ""
+    if task.locator not in known and fold not in earlier:
+        return task
+    return replace(
+        task,
+        known_sha256=frozenset(known.get(task.locator, ())),
+        earlier_ids=frozenset(earlier.get(fold, ())),
+    )
 
 
 def _is_dead(owner: str | None) -> bool:

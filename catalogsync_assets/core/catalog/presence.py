@@ -7,6 +7,7 @@ changes those.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -79,12 +80,12 @@ def refresh(
         return 0
     scope, drop_scope = "", ""
     values: dict[str, object] = {}
-    binds: list[sa.BindParameter[object]] = []
     if song_ids is not None:
-        scope += " AND f.song_id IN :songs"
-        drop_scope += " AND song_backend_presence.song_id IN :songs"
-        values["songs"] = list(song_ids)
-        binds.append(sa.bindparam("songs", expanding=True))
+        # As JSON: a list that is expanded makes a new statement each time, and compiling it takes
+        # longer than running it.
+        scope += " AND f.song_id IN (SELECT value FROM json_each(:songs))"
+        drop_scope += " AND song_backend_presence.song_id IN (SELECT value FROM json_each(:songs))"
+        values["songs"] = json.dumps(list(song_ids))
     if backend_id is not None:
         scope += " AND b.id = :backend"
         drop_scope += " AND song_backend_presence.backend_id = :backend"
@@ -92,5 +93,5 @@ def refresh(
     changed = 0
     upsert = insert_sql(connection, "song_backend_presence", _COLUMNS, _REFRESH.format(scope=scope))
     for statement in (upsert, _DROP_GONE.format(scope=drop_scope)):
-        changed += connection.execute(sa.text(statement).bindparams(*binds), values).rowcount
+        changed += connection.execute(sa.text(statement), values).rowcount
     return changed

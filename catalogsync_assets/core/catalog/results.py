@@ -167,7 +167,8 @@ def record(
             ]
             activate = insert_sql(connection, "file_locations", _COLUMNS, _ACTIVATE)
             for statement in (_SUPERSEDE_OTHERS, activate, _KEEP_DIGEST, _SUCCEED):
-                connection.execute(sa.text(statement), rows)
+                # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
+                connection.exec_driver_sql(statement, rows)
             connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
             songs = {r.task.song_id for r in done if r.task.song_id is not None}
             presence.refresh(connection, song_ids=sorted(songs))
