@@ -155,6 +155,18 @@ class ProgressLine:
             self._next_line = time.monotonic() + _LINE_INTERVAL
             note(text if total is None else f"{text} ({done:,} of {total:,})")
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The terminal without the bar, for a question."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
+
 
 @contextmanager
 def progress(unit: str) -> Iterator[ProgressLine]:
