@@ -1,5 +1,7 @@
 """`downloaded_files`: what has come to the local disk, and in which batch it goes up."""
 
+import time
+
 import dagster as dg
 from pydantic import Field
 
@@ -14,6 +16,9 @@ from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.settings import library_roots
 from catalogsync_assets.resources import CatalogResource
+
+#: Seconds between lines of progress: an event costs about 4 ms, so never one per file.
+_PROGRESS_SECONDS = 5.0
 
 
 class ScanConfig(dg.Config):
@@ -51,7 +56,7 @@ def downloaded_files(
     with clear_failures(), catalog.open() as database:
         roots = library_roots(config.library_roots, known=known_roots(database))
         rooms = Rooms(database, roots, allow_empty=config.allow_empty)
-        downloads, stopped = _drain(database, rooms)
+        downloads, stopped = _drain(context, database, rooms)
         report = scan(
             database,
             rooms.roots,
@@ -83,10 +88,23 @@ def downloaded_files(
     )
 
 
-def _drain(catalog: Catalog, rooms: Rooms) -> tuple[DownloadReport, DownloadAborted | None]:
+def _drain(
+    context: dg.AssetExecutionContext, catalog: Catalog, rooms: Rooms
+) -> tuple[DownloadReport, DownloadAborted | None]:
     """Download what is queued, and why that came to an early end, if it did."""
+    next_line = time.monotonic() + _PROGRESS_SECONDS
+
+    def show(report: DownloadReport) -> None:
+        nonlocal next_line
+        if time.monotonic() >= next_line:
+            next_line = time.monotonic() + _PROGRESS_SECONDS
+            context.log.info(
+                f"{report.succeeded:,} of {report.queued:,} files downloaded, {report.failed:,}"
+                f" failed; {mebibytes(report.received)} MiB received, {report.retries:,} retries"
+            )
+
     try:
-        return download(catalog, rooms), None
+        return download(catalog, rooms, progress=show), None
     except DownloadAborted as error:
         return error.report, error
 

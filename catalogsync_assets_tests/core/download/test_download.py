@@ -244,11 +244,18 @@ def test_a_queue_that_is_empty_makes_no_request_and_no_client(
 def test_no_more_requests_are_under_way_than_there_are_workers(
     web: Any, wish: Any, downloaded: Any
 ) -> None:
-    """The first three wait until all three are there; were there a fourth, it would come."""
+    """The first three are held while the run takes three more turns: a fourth would come."""
     wish(*(web.add(f"/{i}.flac") for i in range(40)))
-    web.pace = lambda _: web.wait_until(lambda: web.most_at_once >= 3)
+    turns: list[int] = []
+    web.pace = lambda _: web.wait_until(lambda: len(turns) >= 3)
 
-    report = downloaded(workers=3)
+    def take_a_turn(_report: Any) -> None:
+        with web.lock:
+            if web.most_at_once >= 3:
+                turns.append(web.most_at_once)
+                web.lock.notify_all()
+
+    report = downloaded(workers=3, progress=take_a_turn)
 
     assert report.succeeded == 40
     assert web.most_at_once == 3

@@ -267,6 +267,22 @@ def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
     ) == [("pending", 5, None), ("succeeded", 1, None)]
 
 
+def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
+    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
+) -> None:
+    """It is held until the run has heard that nobody names another folder."""
+    full = disk("full", 256 * KIB)
+    wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(4)))
+    heard = threading.Event()
+    asked = Person(None)
+    web.pace = lambda r: heard.wait(30) if r.sent else None
+
+    with pytest.raises(DownloadAborted) as caught:
+        downloaded(full, ask=asked, progress=lambda _: asked.questions and heard.set())
+
+    assert caught.value.report.succeeded == len(files_below(full)) == 1
+
+
 def test_room_that_has_been_made_is_used_by_the_next_run(
     web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
 ) -> None:

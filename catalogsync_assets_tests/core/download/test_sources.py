@@ -53,6 +53,8 @@ class Tapes:
             return
         if number == "greedy":
             raise NoRoomError("the plug-in's own disk is full")
+        if number == "careless":
+            raise DownloadError("nothing at https://u:hunter2@h/x?sig=hunter2", code="Nothing")
         if number == "lost":
             raise DownloadError("tape is lost", code="Lost", hint="look under the shelf")
         whole = content(number)
@@ -165,6 +167,7 @@ def test_a_source_is_asked_for_the_rest_after_it_broke_off(
         ("odd", "AttributeError", ""),
         ("greedy", "NoRoomError", "own disk"),
         ("lost", "Lost", "look under the shelf"),
+        ("careless", "Nothing", "nothing at https://h/x"),
         ("damaged", "RuntimeError", "failed without a word"),
         ("talkative", "ValueError", "https://h/x"),
     ],
