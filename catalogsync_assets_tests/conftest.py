@@ -42,9 +42,10 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
-from catalogsync_assets.core.download.engine import DownloadReport, download
-from catalogsync_assets.core.download.engine import Limits as DownloadLimits
+from catalogsync_assets.core.download.engine import download
 from catalogsync_assets.core.download.importing import ImportReport, import_manifest
+from catalogsync_assets.core.download.report import DownloadReport
+from catalogsync_assets.core.download.report import Limits as DownloadLimits
 from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.library.scan import ScanReport, scan
 from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload

@@ -10,7 +10,8 @@ from catalogsync_assets.assets.partitions import register_keys
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.download.engine import DownloadAborted, DownloadReport, download
+from catalogsync_assets.core.download.engine import download
+from catalogsync_assets.core.download.report import DownloadAborted, DownloadReport
 from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES

@@ -14,7 +14,7 @@ from catalogsync_assets.cli import output
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
-    from catalogsync_assets.core.download.engine import DownloadReport
+    from catalogsync_assets.core.download.report import DownloadReport
     from catalogsync_assets.core.download.rooms import Ask, Question
     from catalogsync_assets.core.transfer.engine import UploadReport
 
@@ -153,7 +153,8 @@ def run(
     from catalogsync_assets.core.catalog.downloads import DownloadScope
     from catalogsync_assets.core.catalog.library import known_roots
     from catalogsync_assets.core.catalog.scope import select
-    from catalogsync_assets.core.download.engine import DownloadAborted, Limits, download
+    from catalogsync_assets.core.download.engine import download
+    from catalogsync_assets.core.download.report import DownloadAborted, Limits
     from catalogsync_assets.core.download.rooms import Rooms
     from catalogsync_assets.core.library.scan import scan
     from catalogsync_assets.core.settings import library_roots

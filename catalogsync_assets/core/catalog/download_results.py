@@ -41,13 +41,11 @@ class NotDownloaded:
     Attributes:
         code: short name of the reason.
         reason: one sentence with what to do, that names no secret.
-        requeue: leave it pending: it has not failed itself.
     """
 
     task: DownloadTask
     code: str
     reason: str
-    requeue: bool = False
 
 
 def record(catalog: Catalog, owner: str, results: Collection[Downloaded | NotDownloaded]) -> None:
@@ -147,7 +145,7 @@ def _drop_if_empty(connection: sa.Connection, song_id: int) -> None:
 
 def _record_failure(connection: sa.Connection, owner: str, result: NotDownloaded) -> None:
     values = {
-        "status": "pending" if result.requeue else "failed",
+        "status": "failed",
         "last_error": result.reason,
         "error_code": result.code,
         "lease_owner": None,

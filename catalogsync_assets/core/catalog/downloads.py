@@ -118,19 +118,12 @@ class DownloadLease:
                 gone,
             ).rowcount
 
-    def claim(
-        self, scope: DownloadScope, limit: int, *, but: Collection[int] = ()
-    ) -> list[DownloadTask]:
+    def claim(self, scope: DownloadScope, limit: int) -> list[DownloadTask]:
         """Lease up to `limit` pending tasks, those tried least first, then the oldest.
 
         No two leases ever hold the same one.
-
-        Args:
-            but: ids of tasks to leave alone, such as those that this run has put back.
         """
         clauses, values = scope.sql()
-        if but:
-            clauses += f" AND t.id NOT IN ({', '.join(str(int(i)) for i in but)})"
         statement = (
             f"SELECT t.id, t.song_id, {_SOURCE}, t.url, LOWER(NULLIF(t.sha256, '')), t.size_bytes,"
             " s.title, s.artist, s.album, s.track_number "
@@ -210,6 +203,39 @@ def count_waiting(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> tu
     with catalog.read() as connection:
         row = connection.execute(sa.text(statement), values).one()
     return int(row[0]), int(row[1])
+
+
+def waiting_sources(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> list[str]:
+    """The sources that pending tasks name."""
+    clauses, values = scope.sql()
+    statement = f"SELECT DISTINCT {_SOURCE} " + _WAITING.format(join="", scope=clauses)
+    with catalog.read() as connection:
+        return sorted(connection.scalars(sa.text(statement), values))
+
+
+def note_on_waiting(
+    catalog: Catalog, scope: DownloadScope, *, code: str, reason: str, listed: int
+) -> tuple[int, list[tuple[int, str]]]:
+    """Say of pending tasks why they cannot be done here. They stay pending: another program that
+    uses this catalog may do them, or we once something is installed.
+
+    Returns:
+        How many they are, and id and URL of the first `listed`.
+    """
+    clauses, values = scope.sql()
+    waiting = _WAITING.format(join="", scope=clauses)
+    with catalog.transaction() as connection:
+        noted = {"last_error": reason, "error_code": code}
+        parts = assignments(connection, "download_tasks", noted)
+        count = connection.execute(
+            sa.text(f"UPDATE download_tasks SET {parts} WHERE id IN (SELECT t.id {waiting})"),
+            {**values, **noted},
+        ).rowcount
+        rows = connection.execute(
+            sa.text(f"SELECT t.id, t.url {waiting} ORDER BY t.id LIMIT :listed"),
+            {**values, "listed": listed},
+        )
+        return count, [(int(row[0]), str(row[1])) for row in rows]
 
 
 def unfinished(catalog: Catalog, task_ids: Collection[int]) -> set[int]:

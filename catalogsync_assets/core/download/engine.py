@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from catalogsync_assets.core.catalog import download_results as results
@@ -25,12 +25,21 @@ from catalogsync_assets.core.catalog.downloads import (
     DownloadScope,
     DownloadTask,
     count_waiting,
+    note_on_waiting,
     requeue_failed,
     unfinished,
+    waiting_sources,
 )
 from catalogsync_assets.core.download import parts
 from catalogsync_assets.core.download.fetcher import Fetcher, StoppedError
 from catalogsync_assets.core.download.redaction import redact
+from catalogsync_assets.core.download.report import (
+    DownloadAborted,
+    DownloadReport,
+    Failure,
+    Limits,
+    SourceTally,
+)
 from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.download.sources import Sources
 from catalogsync_assets.core.errors import CatalogSyncError, DownloadError, NoRoomError
@@ -41,89 +50,6 @@ _FLUSH_SECONDS = 0.5
 _MAX_LISTED = 1_000
 #: How long a run that was stopped waits for what is on its way.
 _GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a run may do at a time.
-
-    Attributes:
-        workers: files on their way at a time.
-        attempts: tries in a row without a new byte, after which a file counts as failed.
-        max_file_bytes: a larger file is refused.
-    """
-
-    workers: int = 8
-    attempts: int = 5
-    max_file_bytes: int = 4 * 1024**3
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that could not be downloaded, as a person reads of it."""
-
-    task_id: int
-    source: str
-    url: str
-    code: str
-    reason: str
-
-
-@dataclass
-class SourceTally:
-    """What came from one source: files done and failed, bytes of those that are done."""
-
-    done: int = 0
-    failed: int = 0
-    bytes: int = 0
-
-
-@dataclass
-class DownloadReport:
-    """What a run did. While it runs, the same object is handed to `progress`.
-
-    Attributes:
-        queued: tasks that were waiting when the run began, up to its limit.
-        queued_bytes: the size of those whose size is known.
-        succeeded: files that came whole and are recorded.
-        failed: files that did not; they are tried again by the next run.
-        bytes: of the files that are recorded.
-        received: bytes that came over the network, those included that came in vain.
-        retries: tries that had to be repeated.
-        resumed: tries that went on where an earlier one had ended.
-        seconds: wall time.
-        sources: by name.
-        failures: at most 1,000 of the failed, with reasons.
-    """
-
-    workers: int
-    queued: int = 0
-    queued_bytes: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    bytes: int = 0
-    received: int = 0
-    retries: int = 0
-    resumed: int = 0
-    seconds: float = 0.0
-    sources: dict[str, SourceTally] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-
-
-class DownloadAborted(CatalogSyncError):  # noqa: N818
-    """A run could not go on; what was not done is still queued.
-
-    Attributes:
-        report: what had been done by then.
-        cause: why; message and hint are its.
-    """
-
-    def __init__(self, report: DownloadReport, cause: CatalogSyncError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.report = report
-        self.cause = cause
-        self.exit_code = cause.exit_code
-        self.printed = False
 
 
 Progress = Callable[[DownloadReport], None]
@@ -193,42 +119,70 @@ class _Run:
         self._begun: set[int] = set()  # tasks that a worker has taken
         self._unrecorded: list[Downloaded | NotDownloaded] = []
         self._last_flush = time.monotonic()
-        self._put_back: set[int] = set()  # tasks that this run cannot do
         self._abort_cause: CatalogSyncError | None = None
 
     def execute(self) -> DownloadReport:
         started = time.monotonic()
         self._lease.take_over_abandoned()
         requeue_failed(self._catalog, self._scope)
-        self._count()
         self._sweep()
-        if self._report.queued:
-            sources = Sources()
-            fetcher = Fetcher(
-                sources,
-                self._rooms,
-                prefix=self._prefix,
-                attempts=self._limits.attempts,
-                max_file_bytes=self._limits.max_file_bytes,
-                stop=self._stop,
-            )
-            try:
-                self._loop(fetcher)
-            finally:
-                sources.close()
-                self._sweep()
+        sources = Sources()
+        try:
+            self._keep_to_usable(sources)
+            if self._scope.sources:
+                self._count()
+                self._loop(
+                    Fetcher(
+                        sources,
+                        self._rooms,
+                        prefix=self._prefix,
+                        attempts=self._limits.attempts,
+                        max_file_bytes=self._limits.max_file_bytes,
+                        stop=self._stop,
+                    )
+                )
+        finally:
+            sources.close()
+            self._sweep()
         self._report.seconds = time.monotonic() - started
         self._progress(self._report)
         if self._abort_cause is not None:
             raise DownloadAborted(self._report, self._abort_cause) from self._abort_cause
         return self._report
 
+    def _keep_to_usable(self, sources: Sources) -> None:
+        """Limit the run to sources that can be had, and say of the other tasks why not."""
+        usable = []
+        for name in waiting_sources(self._catalog, self._scope):
+            try:
+                sources.get(name)
+            except DownloadError as error:
+                self._refuse(name, error.code, redact(str(error)))
+            else:
+                usable.append(name)
+        self._scope = replace(self._scope, sources=usable)
+
+    def _refuse(self, source: str, code: str, reason: str) -> None:
+        report = self._report
+        count, tasks = note_on_waiting(
+            self._catalog,
+            replace(self._scope, sources=[source]),
+            code=code,
+            reason=reason,
+            listed=_MAX_LISTED - len(report.failures),
+        )
+        report.queued += count
+        report.failed += count
+        report.sources[source] = SourceTally(failed=count)
+        report.failures += [Failure(i, source, redact(url), code, reason) for i, url in tasks]
+
     def _count(self) -> None:
         files, size = count_waiting(self._catalog, self._scope)
         if self._left_to_claim is not None and files > self._left_to_claim:
             size = size * self._left_to_claim // files  # for the progress bar: an estimate
             files = self._left_to_claim
-        self._report.queued, self._report.queued_bytes = files, size
+        self._report.queued += files
+        self._report.queued_bytes = size
 
     def _sweep(self) -> None:
         """Remove what is left of tasks that are done, as when a kill came just after their rows."""
@@ -306,7 +260,7 @@ class _Run:
         count = _CLAIM if self._left_to_claim is None else min(_CLAIM, self._left_to_claim)
         if count <= 0:
             return False
-        tasks = self._lease.claim(self._scope, count, but=self._put_back)
+        tasks = self._lease.claim(self._scope, count)
         if self._left_to_claim is not None:
             self._left_to_claim -= len(tasks)
         self._claimed.extend(tasks)
@@ -350,12 +304,8 @@ class _Run:
             self._abort_cause = self._abort_cause or outcome
         else:
             code = getattr(outcome, "code", None) or type(outcome).__name__
-            # Another program that uses this catalog may know the source.
-            unknown = code == "UnknownSource"
-            if unknown:
-                self._put_back.add(task.id)
             reason = redact(str(outcome)) or code
-            self._unrecorded.append(NotDownloaded(task, code, reason, requeue=unknown))
+            self._unrecorded.append(NotDownloaded(task, code, reason))
 
     def _flush(self) -> None:
         """Record what is done; only then does the report count it, and do its notes go."""

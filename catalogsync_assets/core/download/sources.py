@@ -105,7 +105,10 @@ _BUILT_IN: Mapping[str, Callable[[], Source]] = {DEFAULT_SOURCE: _http}
 
 
 class Sources:
-    """The installed sources, each made when it is first asked for. Thread-safe."""
+    """The installed sources, each made when it is first asked for. Thread-safe.
+
+    What a broken one raises as it is loaded becomes a DownloadError, a SystemExit too.
+    """
 
     def __init__(self) -> None:
         self._made: dict[str, Source] = {}
@@ -144,7 +147,7 @@ class Sources:
         try:
             make = found.load() if found is not None else _BUILT_IN[name]
             return cast("Source", make())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DownloadError(
                 f"the source {name!r} cannot be loaded: {error or type(error).__name__}",
                 code="BrokenSource",

@@ -14,7 +14,7 @@ import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_roots import remembered_roots
-from catalogsync_assets.core.download.engine import DownloadAborted
+from catalogsync_assets.core.download.report import DownloadAborted
 from catalogsync_assets.core.download.rooms import Question, Rooms
 from catalogsync_assets.core.errors import LibraryError, NoRoomError
 

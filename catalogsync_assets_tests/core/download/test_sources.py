@@ -216,6 +216,22 @@ def test_an_unknown_source_is_said_with_what_to_install_and_stays_queued(
     ]
 
 
+def test_a_queue_of_an_unknown_source_costs_no_more_than_a_statement(
+    web: Any, wish: Any, downloaded: Any, catalog: Catalog, rows: Rows
+) -> None:
+    """As another program may have left it. Neither claimed nor counted as tried."""
+    wish(*({"url": f"disc:{i}", "source": "disc"} for i in range(1_500)), web.add("/x.flac"))
+
+    report = downloaded(limit=1)
+
+    assert (report.queued, report.succeeded, report.failed) == (1_501, 1, 1_500)
+    assert len(report.failures) == 1_000
+    assert rows(
+        catalog,
+        "SELECT status, attempts, error_code, COUNT(*) FROM download_tasks WHERE source = 'disc'",
+    ) == [("pending", 0, "UnknownSource", 1_500)]
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("unplugged", "no tape deck"), ("gone", "catalogsync_no_such_module")]
 )
