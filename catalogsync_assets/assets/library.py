@@ -1,16 +1,25 @@
-"""`downloaded_files`: what is on the local disk, and in which batch it goes up."""
+"""`downloaded_files`: what has come to the local disk, and in which batch it goes up."""
+
+import time
 
 import dagster as dg
 from pydantic import Field
 
 from catalogsync_assets.assets.metadata import MAX_ROWS, OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import register_keys
+from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.status import backend_status
+from catalogsync_assets.core.download.engine import download
+from catalogsync_assets.core.download.report import DownloadAborted, DownloadReport
+from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.settings import library_roots
 from catalogsync_assets.resources import CatalogResource
+
+#: Seconds between lines of progress: an event costs about 4 ms, so never one per file.
+_PROGRESS_SECONDS = 5.0
 
 
 class ScanConfig(dg.Config):
@@ -40,20 +49,25 @@ def downloaded_files(
 ) -> dg.MaterializeResult:
     """The audio files of the library roots, cataloged with their tags and grouped into batches.
 
+    First what is queued is downloaded; what cannot be had is listed and tried again next time.
     Size and modification time decide what is new or changed; unchanged files are not opened.
     Files that are gone are marked missing; nothing on any backend is touched for it. Each new
     batch becomes a partition of `remote_locations`.
     """
     with clear_failures(), catalog.open() as database:
         roots = library_roots(config.library_roots, known=known_roots(database))
+        rooms = Rooms(database, roots, allow_empty=config.allow_empty)
+        downloads, stopped = _drain(context, database, rooms)
         report = scan(
             database,
-            roots,
+            rooms.roots,
             batch_max_files=config.batch_max_files,
             batch_max_bytes=config.batch_max_bytes,
             allow_empty=config.allow_empty,
         )
         register_keys(database, context.instance)
+        if stopped is not None:
+            raise stopped
         songs = max((b.songs_total for b in backend_status(database)), default=0)
     problems = [(p.path, p.reason) for p in report.problems]
     problems += [(path, "gone from the disk") for path in report.missing_paths]
@@ -69,6 +83,51 @@ def downloaded_files(
             "problems": report.problem_count,
             "left out or gone": table(("file", "reason"), problems[:MAX_ROWS]),
             "new batches": ", ".join(report.batches) or "none",
-            "library roots": ", ".join(str(r) for r in roots),
+            "library roots": ", ".join(str(r) for r in rooms.roots),
+            **_of_downloads(downloads),
         }
     )
+
+
+def _drain(
+    context: dg.AssetExecutionContext, catalog: Catalog, rooms: Rooms
+) -> tuple[DownloadReport, DownloadAborted | None]:
+    """Download what is queued, and why that came to an early end, if it did."""
+    next_line = time.monotonic() + _PROGRESS_SECONDS
+
+    def show(report: DownloadReport) -> None:
+        nonlocal next_line
+        if time.monotonic() >= next_line:
+            next_line = time.monotonic() + _PROGRESS_SECONDS
+            context.log.info(
+                f"{report.succeeded:,} of {report.queued:,} files downloaded, {report.failed:,}"
+                f" failed; {mebibytes(report.received)} MiB received, {report.retries:,} retries"
+            )
+
+    try:
+        return download(catalog, rooms, progress=show), None
+    except DownloadAborted as error:
+        return error.report, error
+
+
+def _of_downloads(report: DownloadReport) -> dict[str, dg.MetadataValue]:
+    """What came from where, where anything was queued at all."""
+    if not report.queued:
+        return {}
+    columns = ("source", "done", "failed", "MiB", "MiB/s")
+    rows = [
+        (
+            name,
+            tally.done,
+            tally.failed,
+            mebibytes(tally.bytes),
+            round(mebibytes(tally.bytes) / report.seconds, 3) if report.seconds else 0.0,
+        )
+        for name, tally in sorted(report.sources.items())
+    ]
+    failures = [(f.source, f.url, f.reason) for f in report.failures]
+    return {
+        "downloads": table(columns, rows),
+        "downloads failed": table(("source", "address", "reason"), failures[:MAX_ROWS]),
+        "download retries": dg.MetadataValue.int(report.retries),
+    }

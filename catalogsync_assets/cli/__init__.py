@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from catalogsync_assets import __version__
-from catalogsync_assets.cli import backends, library, local, uploads
+from catalogsync_assets.cli import backends, downloads, library, local, uploads
 from catalogsync_assets.cli.output import ClearErrors
 
 
@@ -36,6 +36,8 @@ def main() -> None:
 for _command in (
     library.init,
     library.scan,
+    downloads.import_manifest,
+    downloads.run,
     backends.register_object_backend,
     backends.backends,
     backends.backend,

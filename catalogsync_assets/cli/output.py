@@ -196,6 +196,18 @@ class ProgressLine:
             return f"{decimal(done)} of {decimal(total)}, {decimal(int(rate))}/s{left}"
         return f"{done:,} of {total:,}, {rate:,.0f}/s{left}"
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The terminal without the bar, for a question."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
+
 
 @contextmanager
 def progress(unit: str) -> Iterator[ProgressLine]:

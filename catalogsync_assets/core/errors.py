@@ -8,6 +8,9 @@ The tree::
     │   └── UnknownBackendError no backend of that name
     ├── CatalogError            the database cannot be opened, read or written
     ├── LibraryError            a library root cannot be read, or looks unmounted
+    │   └── NoRoomError         every library root is full
+    ├── DownloadError           a file cannot be had from where it should come
+    │   └── SourceUnavailableError  no answer, a broken connection, 5xx, 429: try again later
     └── StoreError              an object store said no, or said nothing
         ├── AccessRefusedError  credentials or permissions
         ├── BucketMissingError  no such bucket
@@ -60,6 +63,49 @@ class CatalogError(CatalogSyncError):
 
 class LibraryError(CatalogSyncError):
     """A library root cannot be read as a whole."""
+
+
+class NoRoomError(LibraryError):
+    """Every library root is full."""
+
+
+class DownloadError(CatalogSyncError):
+    """One file cannot be had from where it should come, or is not what it should be.
+
+    Sources raise it, those of other packages too. The message must name no secret; addresses in
+    it are redacted once more where it is recorded.
+
+    Attributes:
+        code: a short name of the reason, such as `NotFound`.
+        retryable: whether the same request may succeed later without anyone acting.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class SourceUnavailableError(DownloadError):
+    """There was no answer, or not all of it, or the source asked to be tried again later.
+
+    Attributes:
+        retry_after: seconds that the source asks to wait, or None.
+    """
+
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.retry_after = retry_after
 
 
 class StoreError(CatalogSyncError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.download import rooms
+from catalogsync_assets.core.download.rooms import DEFAULT_RESERVE
 
 MIB = 1024 * 1024
 
@@ -137,3 +140,58 @@ def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(
 
     assert pipeline.scan(allow_empty=True).metadata["gone"] == 1
     assert rows(catalog, present) == [0]
+
+
+def test_what_is_queued_is_downloaded_before_the_scan(
+    pipeline: Any, library: Any, web: Any, wish: Any, remote: Any, backend: Any
+) -> None:
+    cloud = backend()
+    wish(web.add("/1.flac"), web.add("/2.flac"), web.url + "/404")
+
+    metadata = pipeline.scan().metadata
+
+    assert metadata["dagster/row_count"] == 2
+    assert metadata["unchanged"] == 2
+    (row,) = metadata["downloads"]
+    assert (row["source"], row["done"], row["failed"]) == ("http", "2", "1")
+    assert float(row["MiB"]) > 0
+    (failure,) = metadata["downloads failed"]
+    assert "nothing at this address" in failure["reason"]
+    assert metadata["download retries"] == 0
+    pipeline.plan()
+    assert pipeline.upload().success
+    assert remote(cloud).contents() == library.contents()
+
+
+def test_a_queue_that_is_empty_is_not_spoken_of(pipeline: Any, library: Any) -> None:
+    library.fill(1)
+
+    assert not [name for name in pipeline.scan().metadata if name.startswith("download")]
+
+
+def test_full_disks_fail_the_run_after_what_came_was_cataloged(
+    pipeline: Any,
+    library: Any,
+    web: Any,
+    wish: Any,
+    catalog: Catalog,
+    rows: Callable[..., list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that has room for no more than the reserve and one of two files."""
+    found = os.statvfs(library.root)
+    free = (DEFAULT_RESERVE + 4_000) // found.f_frsize + 1
+    full = os.statvfs_result((*found[:4], free, *found[5:]))
+    monkeypatch.setattr(rooms.os, "statvfs", lambda _: full)
+    wish({"url": web.add("/1.flac")}, {"url": web.add("/2.flac"), "size": 3_000_000})
+
+    description, metadata = pipeline.scan().failure
+
+    assert description.startswith("no room for the next file (3,000,000 bytes)")
+    assert "library_roots" in metadata["hint"]
+    assert rows(catalog, "SELECT file_count FROM batches") == [1]
+    assert pipeline.keys("batch") == rows(catalog, "SELECT key FROM batches")
+    assert rows(catalog, "SELECT status FROM download_tasks ORDER BY id") == [
+        "succeeded",
+        "pending",
+    ]

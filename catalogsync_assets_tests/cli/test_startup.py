@@ -30,7 +30,9 @@ def loaded(run_python: Callable[..., Any]) -> Callable[..., set[str]]:
     return run
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("upload", "--help"), ("demo", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("upload", "--help"), ("run", "--help"), ("demo", "--help")]
+)
 def test_help_needs_nothing(loaded: Any, arguments: tuple[str, ...]) -> None:
     assert loaded(*arguments) == set()
 

@@ -9,7 +9,7 @@ existing column a default without writing the whole table anew.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -38,6 +38,8 @@ def find(connection: sa.Connection) -> ForeignColumns:
         for _, name, kind, not_null, default, _ in connection.exec_driver_sql(
             f"PRAGMA table_info({table.name})"
         ):
+            if name.lower() in table.c:
+                name = name.lower()  # noqa: PLW2901  (SQLite knows no case in names)
             if not_null and name != "id":
                 ours = table.c[name].server_default if name in table.c else None
                 value = str(ours.arg) if isinstance(ours, sa.DefaultClause) else None
@@ -80,12 +82,17 @@ def insert_sql(
     return f"INSERT INTO {table} ({names}) {rest.replace('{more}', values)}"
 
 
+def assignments(connection: sa.Connection, table: str, columns: Iterable[str]) -> str:
+    """The SET part of an UPDATE, by parameters of the columns' names; None where it is allowed."""
+    required = _required(connection, table)
+    return ", ".join(f"{c} = {_parameter(c, required)}" for c in columns)
+
+
 def update_row(
     connection: sa.Connection, table: str, row_id: int, values: Mapping[str, object]
 ) -> None:
     """Set columns of one row; None where the column allows it."""
-    required = _required(connection, table)
-    parts = ", ".join(f"{c} = {_parameter(c, required)}" for c in values)
+    parts = assignments(connection, table, values)
     statement = f"UPDATE {table} SET {parts}, updated_at = CURRENT_TIMESTAMP WHERE id = :row_id"
     connection.execute(sa.text(statement), {**values, "row_id": row_id})
 

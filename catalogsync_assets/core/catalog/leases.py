@@ -7,18 +7,15 @@ taken over, at once on the same machine, after `LEASE_SECONDS` elsewhere.
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import socket
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-import psutil
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.owners import is_dead, new_owner
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.uploads import FROM_QUEUE
 
@@ -73,15 +70,7 @@ class Lease:
     def __init__(self, catalog: Catalog, backend: ObjectBackend) -> None:
         self._catalog = catalog
         self._backend = backend
-        process = psutil.Process()
-        self.owner = "|".join(
-            (
-                socket.gethostname(),
-                str(process.pid),
-                f"{process.create_time():.2f}",
-                secrets.token_hex(4),
-            )
-        )
+        self.owner = new_owner()
         self._renewed = time.monotonic()
 
     def take_over_abandoned(self) -> int:
@@ -98,9 +87,9 @@ class Lease:
         now = time.time()
         gone = [
             # An owner that is alive may have renewed by the time we write.
-            {"backend": self._backend.id, "owner": o, "now": now, "dead": _is_dead(o)}
+            {"backend": self._backend.id, "owner": o, "now": now, "dead": is_dead(o)}
             for o, expiry in owners
-            if expiry < now or _is_dead(o)
+            if expiry < now or is_dead(o)
         ]
         if not gone:
             return 0
@@ -230,22 +219,3 @@ def _with_history(
         known_sha256=frozenset(known.get(task.locator, ())),
         earlier_ids=frozenset(earlier.get(fold, ())),
     )
-
-
-def _is_dead(owner: str | None) -> bool:
-    """Whether the owner was a process of this host that no longer runs."""
-    host, _, rest = (owner or "").partition("|")
-    pid, _, rest = rest.partition("|")
-    started = rest.partition("|")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return False  # another host's, or not one of ours: only its expiry tells
-    if int(pid) == os.getpid():
-        return started != f"{psutil.Process().create_time():.2f}"
-    try:
-        process = psutil.Process(int(pid))
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return not alive or f"{process.create_time():.2f}" != started
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False

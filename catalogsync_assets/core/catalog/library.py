@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -17,7 +17,8 @@ from catalogsync_assets.core.catalog.foreign_columns import (
     insert_sql,
     update_row,
 )
-from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations, songs
+from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations
+from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.plan.batches import Group, group
 from catalogsync_assets.core.plan.locators import fold, object_key
@@ -63,6 +64,9 @@ class FileFacts:
         path: below the root, `/`-separated.
         replaces: the path's earlier content, if the catalog knows the path.
         song: column values of `songs`, by name.
+        song_id: the song that the file is known to belong to, as a downloaded one does; None
+            leaves it to path and match key.
+        sha256: the content's digest in hex, where it has been read whole.
     """
 
     path: str
@@ -72,6 +76,8 @@ class FileFacts:
     format: str
     song: dict[str, Any]
     replaces: KnownFile | None = None
+    song_id: int | None = None
+    sha256: str | None = None
 
 
 _KNOWN = """
@@ -168,40 +174,51 @@ def record_files(catalog: Catalog, root: str, files: Sequence[FileFacts]) -> int
         How many of the files were recorded.
     """
     with catalog.transaction() as connection:
-        local = local_backend_id(connection)
-        files = _not_yet_recorded(connection, root, files)
-        if not files:
-            return 0
-        song_ids = _song_ids(connection, files)
-        asset_ids = _insert_assets(connection, root, files, song_ids)
-        replaced = [
-            {"old": f.replaces.file_asset_id, "new": asset_id, "place": f.replaces.location_id}
-            for f, asset_id in zip(files, asset_ids, strict=True)
-            if f.replaces
-        ]
-        if replaced:
-            connection.execute(_SUPERSEDE_ASSET, replaced)
-            connection.execute(_SUPERSEDE_PLACE, replaced)
-        places = [
-            {
-                "file_asset_id": asset_id,
-                "backend_id": local,
-                "container_name": root,
-                "locator": f.path,
-                "absolute_path": f.absolute_path,
-                "library_root": root,
-                "library_path": f.path,
-                "status": "active",
-                "is_primary": 1,
-                "size_bytes": f.size_bytes,
-                "mtime_ns": f.mtime_ns,
-            }
-            for f, asset_id in zip(files, asset_ids, strict=True)
-        ]
-        statement = insert_sql(connection, "file_locations", list(places[0]))
-        connection.execute(sa.text(statement), places)
-        presence.refresh(connection, song_ids=sorted(set(song_ids)))
-        return len(files)
+        return len(insert_files(connection, root, files))
+
+
+def insert_files(
+    connection: sa.Connection, root: str, files: Sequence[FileFacts]
+) -> dict[str, int]:
+    """`record_files` as a part of another transaction.
+
+    Returns:
+        The song of each file that was recorded, by its path.
+    """
+    local = local_backend_id(connection)
+    files = _not_yet_recorded(connection, root, files)
+    if not files:
+        return {}
+    song_ids = _song_ids(connection, files)
+    asset_ids = _insert_assets(connection, root, files, song_ids)
+    replaced = [
+        {"old": f.replaces.file_asset_id, "new": asset_id, "place": f.replaces.location_id}
+        for f, asset_id in zip(files, asset_ids, strict=True)
+        if f.replaces
+    ]
+    if replaced:
+        connection.execute(_SUPERSEDE_ASSET, replaced)
+        connection.execute(_SUPERSEDE_PLACE, replaced)
+    places = [
+        {
+            "file_asset_id": asset_id,
+            "backend_id": local,
+            "container_name": root,
+            "locator": f.path,
+            "absolute_path": f.absolute_path,
+            "library_root": root,
+            "library_path": f.path,
+            "status": "active",
+            "is_primary": 1,
+            "size_bytes": f.size_bytes,
+            "mtime_ns": f.mtime_ns,
+        }
+        for f, asset_id in zip(files, asset_ids, strict=True)
+    ]
+    statement = insert_sql(connection, "file_locations", list(places[0]))
+    connection.execute(sa.text(statement), places)
+    presence.refresh(connection, song_ids=sorted(set(song_ids)))
+    return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
 
 
 _SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
@@ -360,13 +377,16 @@ def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int
     A path keeps its song, and with it its place in playlists, when it is edited. Only where the
     song has other files, which do not say the same, does the edited file leave it.
     """
-    by_key = _songs_by_key(connection, {f.song["match_key"] for f in files})
+    by_key = songs_by_key(connection, {f.song["match_key"] for f in files})
     others = _files_elsewhere(connection, files)
     result: list[int] = []
     for f in files:
         key = f.song["match_key"]
         earlier = f.replaces.song_id if f.replaces else None
-        if earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
+        if f.song_id is not None:
+            song_id = f.song_id
+            fill_gaps(connection, song_id, f.song)
+        elif earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
             song_id = earlier
             others[earlier] = 1  # from now on it is this file's, too
             update_row(connection, "songs", song_id, f.song)
@@ -377,17 +397,8 @@ def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int
         if key:
             by_key.setdefault(key, song_id)
         result.append(song_id)
-    _link_artists(connection, sorted(set(result)))
+    link_artists(connection, sorted(set(result)))
     return result
-
-
-def _songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dict[str, int]:
-    rows = connection.execute(
-        sa.select(songs.c.match_key, sa.func.min(songs.c.id))
-        .where(songs.c.match_key.in_([key for key in keys if key]))
-        .group_by(songs.c.match_key)
-    )
-    return {row[0]: row[1] for row in rows}
 
 
 def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
@@ -406,30 +417,6 @@ def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> d
     return {row[0]: row[1] for row in rows}
 
 
-_NEW_ARTISTS = """
-SELECT DISTINCT s.artist{more} FROM songs s
-WHERE s.id IN :songs AND s.artist IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM artists a WHERE a.name = s.artist)
-"""
-_NEW_LINKS = """
-SELECT MIN(a.id), s.id{more} FROM songs s JOIN artists a ON a.name = s.artist
-WHERE s.id IN :songs AND NOT EXISTS (
-    SELECT 1 FROM artist_songs x
-    WHERE x.song_id = s.id AND x.artist_id IN (SELECT id FROM artists WHERE name = s.artist))
-GROUP BY s.id
-"""
-
-
-def _link_artists(connection: sa.Connection, song_ids: list[int]) -> None:
-    for table, columns, select in (
-        ("artists", ["name"], _NEW_ARTISTS),
-        ("artist_songs", ["artist_id", "song_id"], _NEW_LINKS),
-    ):
-        statement = sa.text(insert_sql(connection, table, columns, select))
-        songs_bind: sa.BindParameter[object] = sa.bindparam("songs", expanding=True)
-        connection.execute(statement.bindparams(songs_bind), {"songs": song_ids})
-
-
 def _insert_assets(
     connection: sa.Connection, root: str, files: Sequence[FileFacts], song_ids: Sequence[int]
 ) -> list[int]:
@@ -438,6 +425,7 @@ def _insert_assets(
         {
             "song_id": song_id,
             "size_bytes": f.size_bytes,
+            "sha256": f.sha256,
             "format": f.format,
             "duration_seconds": f.song["duration_seconds"],
             "object_key": key,

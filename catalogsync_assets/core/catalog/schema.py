@@ -1,7 +1,8 @@
 """The tables as the code of today expects them.
 
 How a database gets here is told by `migrations`; a test holds the two together. Fifteen of the
-tables keep the names that existing databases use; `batches` and `multipart_*` are ours.
+tables keep the names that existing databases use; `batches`, `multipart_*` and `download_roots`
+are ours.
 
 Timestamps are the database's own CURRENT_TIMESTAMP (UTC). A status is a plain string, so that a
 tool which wrote the database before us can go on reading it.
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 
 #: The revision of `migrations/versions` that this code works with.
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 #: Alembic's bookkeeping table; its default name could collide in a shared database.
 VERSION_TABLE = "catalogsync_schema_version"
 
@@ -199,11 +200,33 @@ download_tasks = Table(
     _id(),
     _ref("song_id", "songs.id"),
     Column("source", String),
+    # What the source understands; with it, the task's identity.
     Column("url", String),
+    # What is known of the content beforehand; the digest in lower-case hex.
+    Column("sha256", String),
+    Column("size_bytes", BigInteger),
     Column("status", String, nullable=False, server_default=text("'pending'")),
     Column("last_error", Text),
+    Column("error_code", String),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("lease_owner", String),
+    # Seconds since the epoch.
+    Column("lease_expires_at", Float),
+    # Where the file came to lie.
+    Column("absolute_path", String),
     _time("created_at"),
     _time("updated_at"),
+    Index("ix_download_tasks_queue", "status", "attempts", "id"),
+    # Not unique: a database that was adopted may have an address twice.
+    Index("ix_download_tasks_url", "url"),
+)
+# Folders that a person has named when the library roots were full.
+download_roots = Table(
+    "download_roots",
+    metadata,
+    _id(),
+    Column("path", String, nullable=False, unique=True),
+    _time("created_at"),
 )
 song_backend_presence = Table(
     "song_backend_presence",

@@ -122,7 +122,7 @@ def _scan_root(
     found_files = _readable(walk(root), hidden, report)
     first = next(found_files, None)
     if first is None and not allow_empty:
-        _require_never_filled(catalog, root)
+        require_never_filled(catalog, root)
     recorder = _Recorder(catalog, root, report, hidden)
     on_disk = chain([first] if first else [], found_files)
     for step, (found, known) in enumerate(_merge(on_disk, rows.known_files(catalog, str(root)))):
@@ -141,7 +141,8 @@ def _scan_root(
     recorder.flush()
 
 
-def _require_never_filled(catalog: Catalog, root: Path) -> None:
+def require_never_filled(catalog: Catalog, root: Path) -> None:
+    """Raise a LibraryError if the catalog knows files below a root that was found empty."""
     if any(known.present for known in rows.known_files(catalog, str(root))):
         raise LibraryError(
             f"library root {root} holds no audio file that can be read, but the catalog knows some",
@@ -284,15 +285,7 @@ class _Recorder:
                 mtime_ns=found.mtime_ns,
                 format=tags.format,
                 replaces=known,
-                song={
-                    "title": tags.title,
-                    "artist": tags.artist,
-                    "album": tags.album,
-                    "track_number": tags.track_number,
-                    "disc_number": tags.disc_number,
-                    "duration_seconds": tags.duration_seconds,
-                    "match_key": tags.match_key,
-                },
+                song=tags.song,
             )
         )
         if len(self._facts) >= _CHUNK:

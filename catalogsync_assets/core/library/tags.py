@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from catalogsync_assets.core.library.formats import extension
 
@@ -34,6 +35,19 @@ class Tags:
         return "\x1f".join(
             unicodedata.normalize("NFC", str(part).casefold().strip()) for part in parts
         )
+
+    @property
+    def song(self) -> dict[str, Any]:
+        """Column values of `songs`, by name."""
+        return {
+            "title": self.title,
+            "artist": self.artist,
+            "album": self.album,
+            "track_number": self.track_number,
+            "disc_number": self.disc_number,
+            "duration_seconds": self.duration_seconds,
+            "match_key": self.match_key,
+        }
 
     _has_title: bool = False
 
@@ -74,7 +88,7 @@ def _from(file: object, fallback: Tags) -> Tags:
                 continue
             text = getattr(value, "text", value)
             if text:
-                return _clean(str(text[0] if isinstance(text, list) else text))
+                return clean(str(text[0] if isinstance(text, list) else text))
         return None
 
     title = first("title")
@@ -91,7 +105,7 @@ def _from(file: object, fallback: Tags) -> Tags:
     )
 
 
-def _clean(text: str) -> str | None:
+def clean(text: str) -> str | None:
     """Without the NULs, line breaks and lone surrogates that tags come with; or None."""
     usable = text.encode("utf-8", errors="ignore").decode().replace("\0", " ")
     return " ".join(usable.split()) or None

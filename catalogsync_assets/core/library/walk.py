@@ -17,7 +17,7 @@ from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.plan.locators import unusable
 
 # Folders of file managers, NAS systems and sync programs, with copies that are not the user's.
-_FOREIGN_FOLDERS = frozenset(
+FOREIGN_FOLDERS = frozenset(
     (
         "@eaDir",
         "$RECYCLE.BIN",
@@ -113,7 +113,7 @@ class _Folder:
                 name = entry.name
                 # A folder sorts as its contents do: with the slash that follows its name.
                 if entry.is_dir(follow_symlinks=False):
-                    if name not in _FOREIGN_FOLDERS and not name.startswith(".Trash"):
+                    if name not in FOREIGN_FOLDERS and not name.startswith(".Trash"):
                         self.entries.append((name + "/", entry))
                 elif extension(name) in MEDIA_TYPES and not name.startswith("._"):
                     self.entries.append((name, entry))

@@ -64,7 +64,8 @@ def test_init_makes_the_fifteen_tables_and_ours(path: Path, rows: Rows) -> None:
     _, report = Catalog.initialise(path)
 
     assert len(OLD_NAMES) == 15
-    ours = {"batches", "multipart_uploads", "multipart_parts", VERSION_TABLE}
+    multipart = {"multipart_uploads", "multipart_parts"}
+    ours = {"batches", "download_roots", VERSION_TABLE} | multipart
     assert set(rows(path, TABLES)) == {*OLD_NAMES, *ours}
     assert (report.action, report.backup) == ("created", None)
 

@@ -1,0 +1,45 @@
+"""Who holds a claim: a string that names host, process and its start.
+
+By it another run on the same host sees at once when the process is gone, and need not wait for the
+lease to expire.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+
+import psutil
+
+
+def new_owner() -> str:
+    """A name for the claims of one run of this process."""
+    process = psutil.Process()
+    return "|".join(
+        (
+            socket.gethostname(),
+            str(process.pid),
+            f"{process.create_time():.2f}",
+            secrets.token_hex(4),
+        )
+    )
+
+
+def is_dead(owner: str | None) -> bool:
+    """Whether the owner was a process of this host that no longer runs."""
+    host, _, rest = (owner or "").partition("|")
+    pid, _, rest = rest.partition("|")
+    started = rest.partition("|")[0]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False  # another host's, or not one of ours: only its expiry tells
+    if int(pid) == os.getpid():
+        return started != f"{psutil.Process().create_time():.2f}"
+    try:
+        process = psutil.Process(int(pid))
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return not alive or f"{process.create_time():.2f}" != started
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False

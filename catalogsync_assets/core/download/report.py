@@ -1,0 +1,91 @@
+"""What a run of downloads may do, and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from catalogsync_assets.core.errors import CatalogSyncError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a run may do at a time.
+
+    Attributes:
+        workers: files on their way at a time.
+        attempts: tries in a row without a new byte, after which a file counts as failed.
+        max_file_bytes: a larger file is refused.
+    """
+
+    workers: int = 8
+    attempts: int = 5
+    max_file_bytes: int = 4 * 1024**3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be downloaded, as a person reads of it."""
+
+    task_id: int
+    source: str
+    url: str
+    code: str
+    reason: str
+
+
+@dataclass
+class SourceTally:
+    """What came from one source: files done and failed, bytes of those that are done."""
+
+    done: int = 0
+    failed: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class DownloadReport:
+    """What a run did. While it runs, the same object is handed to `progress`.
+
+    Attributes:
+        queued: tasks that were waiting when the run began, up to its limit; those of sources that
+            cannot be had come on top.
+        queued_bytes: the size of those whose size is known.
+        succeeded: files that came whole and are recorded.
+        failed: files that did not; they are tried again by the next run.
+        bytes: of the files that are recorded.
+        received: bytes that came over the network, those included that came in vain.
+        retries: tries that had to be repeated.
+        resumed: tries that went on where an earlier one had ended.
+        seconds: wall time.
+        sources: by name.
+        failures: at most 1,000 of the failed, with reasons.
+    """
+
+    workers: int
+    queued: int = 0
+    queued_bytes: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    bytes: int = 0
+    received: int = 0
+    retries: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+    sources: dict[str, SourceTally] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+class DownloadAborted(CatalogSyncError):  # noqa: N818
+    """A run could not go on; what was not done is still queued.
+
+    Attributes:
+        report: what had been done by then.
+        cause: why; message and hint are its.
+    """
+
+    def __init__(self, report: DownloadReport, cause: CatalogSyncError) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.report = report
+        self.cause = cause
+        self.exit_code = cause.exit_code
+        self.printed = False

@@ -1,0 +1,160 @@
+"""Where files come from: the interface of a source, and the sources that are installed.
+
+A source is a plug-in: a package names it in the entry point group `catalogsync.sources`, and the
+`source` of a download task chooses it. Retrying, resuming, checking and placing are not its
+business; see `fetcher`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol, cast
+
+from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
+from catalogsync_assets.core.errors import DownloadError
+
+GROUP = "catalogsync.sources"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is to be fetched.
+
+    Attributes:
+        url: as the manifest gave it; what it means is the source's business.
+        sha256, size_bytes: of the whole content, where they are known beforehand.
+    """
+
+    url: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The beginning of the content is here already.
+
+    Attributes:
+        offset: bytes that are here; more than 0.
+        validator: what `Content.validator` was when they came; None if there was none, but the
+            whole will be checked against a digest.
+    """
+
+    offset: int
+    validator: str | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of an item, open for reading.
+
+    Attributes:
+        pieces: the bytes from `start` on, in pieces of at most some hundred KiB. It must raise,
+            not end, when not all of them come.
+        start: `Resume.offset`, or 0 where the source begins anew.
+        total: size of the whole in bytes, or None if that is unknown.
+        validator: equal for equal content only, such as a strong ETag; None if there is no such
+            thing. Kept, and handed in when the rest is asked for, perhaps by another process.
+        name: what to call the file, or None; any text, it is made safe.
+    """
+
+    pieces: Iterator[bytes]
+    start: int = 0
+    total: int | None = None
+    validator: str | None = None
+    name: str | None = None
+
+
+class Source(Protocol):
+    """Fetches items. One is made for a run: what the entry point names is called without arguments.
+
+    Used by several threads at once, never by two for the same item.
+    """
+
+    def open(self, item: Item, resume: Resume | None) -> AbstractContextManager[Content]:
+        """Begin to fetch an item; leaving the context ends it, whether all was read or not.
+
+        Args:
+            resume: give the rest only, if the content is still the one of the validator; else, or
+                where that cannot be told, give the whole with `start` 0.
+
+        Raises (here, and while the pieces are read):
+            SourceUnavailableError: trying again may help; it is tried again, resuming.
+            DownloadError: it cannot be had. Anything else that is raised counts as such.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what the source holds. Called once, when nothing is open any more, though not
+        if the run is killed."""
+        ...
+
+
+def _http() -> Source:
+    from catalogsync_assets.core.download.http_source import HttpSource
+
+    return HttpSource()
+
+
+# Also without the metadata of this package, as where it is run from a checkout.
+_BUILT_IN: Mapping[str, Callable[[], Source]] = {DEFAULT_SOURCE: _http}
+
+
+class Sources:
+    """The installed sources, each made when it is first asked for. Thread-safe.
+
+    What a broken one raises as it is loaded becomes a DownloadError, a SystemExit too.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, Source] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> Source:
+        """The source of this name.
+
+        Raises:
+            DownloadError: none of that name is installed, or it cannot be loaded.
+        """
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = self._make(name)
+            return self._made[name]
+
+    def close(self) -> None:
+        """Close what was made. What a plug-in raises then no longer matters."""
+        with self._lock:
+            made, self._made = self._made, {}
+        for source in made.values():
+            with suppress(Exception):
+                source.close()
+
+    @staticmethod
+    def _make(name: str) -> Source:
+        found = next(iter(entry_points(group=GROUP, name=name)), None)
+        if found is None and name not in _BUILT_IN:
+            raise DownloadError(
+                f"no source {name!r} is installed",
+                code="UnknownSource",
+                hint=f"install the package that provides the entry point {name!r}"
+                f" of the group {GROUP} where catalogsync runs; installed:"
+                f" {', '.join(installed())}",
+            )
+        try:
+            make = found.load() if found is not None else _BUILT_IN[name]
+            return cast("Source", make())
+        except (Exception, SystemExit) as error:
+            raise DownloadError(
+                f"the source {name!r} cannot be loaded: {error or type(error).__name__}",
+                code="BrokenSource",
+                hint="reinstall or update the package that provides it",
+            ) from error
+
+
+def installed() -> list[str]:
+    """The names of all sources."""
+    return sorted({point.name for point in entry_points(group=GROUP)} | set(_BUILT_IN))

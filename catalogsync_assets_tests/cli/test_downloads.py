@@ -1,0 +1,176 @@
+"""import and run: what they print, how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.download import fetcher
+
+Rows = Callable[..., list[Any]]
+
+
+@pytest.fixture(autouse=True)
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "_MAX_BACKOFF", 0.02)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "m.csv"
+    path.write_text("url,title,playlist\nhttp://a.example/1,A,Mine\nnonsense,B\n")
+    return path
+
+
+def test_an_import_says_what_it_did_and_which_lines_are_bad(cli: Any, manifest: Path) -> None:
+    """It makes the catalog, too."""
+    done = cli("import", manifest)
+
+    assert done.code == 1
+    assert done.out == (
+        "1 entries: 1 file queued, 0 known before, 1 new songs, 1 new playlists, 1 bad lines\n"
+    )
+    assert f"{manifest}, line 3: the url does not begin with http:// or https://" in done.err
+
+
+def test_an_import_as_json(cli: Any, manifest: Path) -> None:
+    done = cli("import", manifest, "--json")
+
+    assert done.json == {
+        "entries": 1,
+        "tasks": 1,
+        "songs": 1,
+        "playlists": 1,
+        "playlist_songs": 1,
+        "known": 0,
+        "updated": 0,
+        "bad": 1,
+        "problems": [
+            {"line": 3, "reason": "the url does not begin with http:// or https://"},
+        ],
+    }
+
+
+def test_an_import_without_bad_lines_ends_well(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"url": "http://a.example/1"}')
+
+    assert cli("import", path).code == 0
+    assert cli("import", path, "--playlist", "P", "--source", "http").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("none.csv",), ("x.txt",), ("x.csv", "--format", "pdf"), ()], ids=str
+)
+def test_wrong_use_of_import_is_told_apart(cli: Any, arguments: tuple[str, ...]) -> None:
+    assert cli("import", *arguments).code == 2
+
+
+def test_a_run_downloads_scans_and_uploads(
+    cli: Any,
+    web: Any,
+    wish: Any,
+    library: Any,
+    cloud: ObjectBackend,
+    remote: Any,
+    catalog: Catalog,
+    rows: Rows,
+) -> None:
+    wish(web.add("/1.flac"), web.add("/2.flac"))
+
+    done = cli("run", "--library-root", library.root, "--upload", "cloud", "--workers", 2)
+
+    assert done.code == 0, done.err
+    assert done.out.startswith("2 files queued, 2 downloaded, 0 failed; 6.0 kB in ")
+    assert "cloud: 2 uploaded, 0 adopted, 0 failed; 6.0 kB" in done.out
+    assert remote(cloud).contents() == library.contents()
+    assert rows(catalog, "SELECT file_count FROM batches") == [2]
+
+
+def test_a_run_as_json_is_one_object(
+    cli: Any, web: Any, wish: Any, library: Any, cloud: ObjectBackend
+) -> None:
+    wish(web.add("/1.flac"), web.url + "/404")
+
+    done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
+
+    assert done.code == 1
+    told = done.json
+    assert set(told) == {"download", "scan", "upload"}
+    assert told["download"]["sources"] == {"http": {"done": 1, "failed": 1, "bytes": 3000}}
+    (failure,) = told["download"]["failures"]
+    assert (failure["code"], failure["source"]) == ("NotFound", "http")
+    assert told["scan"]["files"] == told["upload"]["succeeded"] == 1
+
+
+def test_failures_are_listed_and_tried_again(cli: Any, web: Any, wish: Any, library: Any) -> None:
+    wish(web.url + "/x.flac?sig=hunter2")
+    root = ("--library-root", library.root)
+
+    done = cli("run", *root)
+
+    assert done.code == 1
+    assert "1 failed" in done.out
+    assert f"failed: {web.url}/x.flac?…: there is nothing at this address (HTTP 404)" in done.err
+    assert "hunter2" not in done.out + done.err
+    web.add("/x.flac")
+    assert cli("run", *root).code == 0
+    assert cli("run", *root).out == "nothing to download\n"
+
+
+def test_a_run_is_limited_as_told(cli: Any, web: Any, wish: Any, library: Any) -> None:
+    wish(*({"url": web.add(f"/{i}.flac"), "playlist": f"P{i % 2}"} for i in range(6)))
+    base = ("run", "--library-root", library.root, "--json")
+
+    def downloaded(*arguments: object) -> int:
+        return int(cli(*base, *arguments).json["download"]["succeeded"])
+
+    assert downloaded("--source", "tape") == 0
+    assert downloaded("--playlist", "p1", "--limit", 2) == 2
+    assert downloaded("--playlist", "P1") == 1
+    assert downloaded("--source", "http") == 3
+
+
+def test_a_file_that_is_too_large_is_refused(cli: Any, web: Any, wish: Any, library: Any) -> None:
+    wish(web.add("/x.flac", b"fLaC" + bytes(2 * 1024 * 1024)))
+
+    done = cli("run", "--library-root", library.root, "--max-file-mib", 1)
+
+    assert done.code == 1
+    assert "larger than 1,048,576 bytes" in done.err
+    assert "--max-file-mib" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--library-root", "/no/such/folder"),
+        ("--playlist", "none", "--library-root", "."),
+        ("--upload", "none", "--library-root", "."),
+        ("--workers", "0"),
+        (),
+    ],
+    ids=str,
+)
+def test_wrong_use_of_run_is_told_apart(
+    cli: Any, catalog: Catalog, arguments: tuple[str, ...]
+) -> None:
+    """A folder that is not there may be a disk that is not mounted: it is not made."""
+    done = cli("run", *arguments)
+
+    assert done.code == (1 if "/no/such/folder" in arguments else 2)
+    assert done.err
+    assert not Path("/no/such/folder").exists()
+
+
+def test_a_run_without_a_catalog_says_so(cli: Any) -> None:
+    done = cli("run", "--json")
+
+    assert done.code == 1
+    assert "there is no catalog" in json.loads(done.out)["error"]

@@ -1,0 +1,145 @@
+"""Parts: what may be gone on from, who holds them, and in which order a file gets its name."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.download import parts
+from catalogsync_assets.core.download.parts import FOLDER, Notes, Part
+from catalogsync_assets.core.errors import SourceUnavailableError
+
+BEGINNING = b"fLaC" + bytes(100)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Callable[..., Part]:
+    """`begun(**notes)`: a part that was left in the middle, opened again."""
+
+    def make(**notes: Any) -> Part:
+        first = Part(tmp_path, "catalog-1")
+        first.open()
+        first.begin(Notes(**notes))
+        first.append(BEGINNING)
+        first.close()
+        again = Part(tmp_path, "catalog-1")
+        again.open()
+        return again
+
+    return make
+
+
+def machine_was_started_anew(root: Path) -> None:
+    (notes,) = (root / FOLDER).glob("*.json")
+    notes.write_text(json.dumps({**json.loads(notes.read_text()), "boot": "another"}))
+
+
+def test_a_part_is_gone_on_from_with_what_is_known_of_it(begun: Any) -> None:
+    part = begun(validator='"one"', total=200, name="x.flac")
+
+    resume = part.resume(checked=False)
+
+    assert (resume.offset, resume.validator) == (len(BEGINNING), '"one"')
+    assert part.notes.name == "x.flac"
+    assert part.resumed
+    assert not part.is_whole(checked=False)
+
+
+def test_without_a_validator_only_a_digest_allows_to_go_on(begun: Any) -> None:
+    part = begun(total=200)
+
+    assert part.resume(checked=False) is None
+    assert part.resume(checked=True).offset == len(BEGINNING)
+
+
+def test_what_was_written_before_the_machine_went_down_is_not_trusted_without_a_digest(
+    begun: Any, tmp_path: Path
+) -> None:
+    """It may have a hole where the system had not yet written."""
+    begun(validator='"one"', total=len(BEGINNING)).close()
+    machine_was_started_anew(tmp_path)
+    part = Part(tmp_path, "catalog-1")
+    part.open()
+
+    assert part.resume(checked=False) is None
+    assert not part.is_whole(checked=False)
+    assert part.resume(checked=True) is not None
+    assert part.is_whole(checked=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"unknown": 1}', '"x"'])
+def test_notes_that_cannot_be_read_are_none(begun: Any, tmp_path: Path, text: str) -> None:
+    begun(validator='"one"').close()
+    (notes,) = (tmp_path / FOLDER).glob("*.json")
+    notes.write_text(text)
+    part = Part(tmp_path, "catalog-1")
+    part.open()
+
+    assert part.notes == Notes()
+    assert part.resume(checked=False) is None
+
+
+def test_a_part_is_held_by_one(begun: Any, tmp_path: Path) -> None:
+    part = begun()
+
+    with pytest.raises(SourceUnavailableError, match="another process"):
+        Part(tmp_path, "catalog-1").open()
+
+    part.close()
+    Part(tmp_path, "catalog-1").open()
+
+
+def test_an_empty_part_leaves_nothing(tmp_path: Path) -> None:
+    part = Part(tmp_path, "catalog-1")
+    part.open()
+    part.begin(Notes(validator='"one"'))
+    part.close()
+    part.close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "catalog-1.part").symlink_to(victim)
+
+    with pytest.raises(OSError, match="symbolic"):
+        Part(tmp_path, "catalog-1").open()
+
+    assert victim.read_text() == "mine"
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_row(
+    web: Any, wish: Any, downloaded: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, link, record = os.fsync, os.link, parts.remove
+
+    def note_fsync(fd: int) -> None:
+        order.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink().suffix or 'folder'}")
+        fsync(fd)
+
+    def note_link(source: Path, target: Path) -> None:
+        order.append("name")
+        link(source, target)
+
+    def note_removal(root: Path, name: str) -> None:
+        order.append("notes go")
+        record(root, name)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "link", note_link)
+    monkeypatch.setattr(parts, "remove", note_removal)
+    wish(web.add("/x.flac"))
+
+    downloaded()
+
+    assert order == ["sync .part", "name", "sync folder", "notes go"]
