@@ -7,7 +7,7 @@ b  `dagster asset materialize -m catalogsync_assets.definitions --select remote_
    --partition 'bench|BATCH'`, of all the files, with the DAGSTER_HOME of `catalogsync dev`
 c  `dagster asset materialize` of an asset that does nothing: the floor of such a command
 
-Both uploads run as they come: 16 workers, b in chunks of at most 1,250 files or 2 GiB of which two
+Both uploads run as they come: 16 workers, b in chunks of at most 5,000 files or 4 GiB of which two
 run at a time. Each has a new server, a copy of the same scanned catalog, and b a new DAGSTER_HOME;
 none of that is timed. Printed are b / a, and b - a - c: what is left to pay for steps and events.
 

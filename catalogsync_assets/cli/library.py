@@ -9,6 +9,9 @@ import click
 
 from catalogsync_assets.cli import output
 
+#: Warnings of a kind that are listed.
+_LISTED = 20
+
 
 @click.command(
     epilog="""\b
@@ -35,6 +38,14 @@ def init(db: str | None) -> None:
     click.echo(f"{words[report.action]} {report.path}")
     if report.backup:
         click.echo(f"backup {report.backup}")
+
+
+def _warn(texts: list[str], count: int) -> None:
+    """The first of `count` warnings, each on a line: a library can have thousands."""
+    for text in texts[:_LISTED]:
+        output.message("warning", text)
+    if count > _LISTED:
+        output.note(f"and {count - _LISTED:,} more; --json lists them")
 
 
 @click.command(
@@ -112,10 +123,11 @@ def scan(
         )
     planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)} if plan else {}
     catalog.close()
-    for problem in report.problems:
-        output.message("warning", f"{problem.path}: {problem.reason}")
-    for path in report.missing_paths:
-        output.message("warning", f"{path} is gone; its copies on backends stay as they are")
+    _warn([f"{p.path}: {p.reason}" for p in report.problems], report.problem_count)
+    _warn(
+        [f"{p} is gone; its copies on backends stay as they are" for p in report.missing_paths],
+        report.missing,
+    )
     if output.wants_json():
         output.print_json({**dataclasses.asdict(report), **({"planned": planned} if plan else {})})
         return

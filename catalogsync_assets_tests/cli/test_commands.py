@@ -244,6 +244,18 @@ def test_json_keeps_every_script_as_it_is(cli: Cli, library: Any) -> None:
     assert "雨.mp3" in result.out
 
 
+def test_thousands_of_warnings_are_not_all_listed(cli: Cli, library: Any) -> None:
+    library.fill(30)
+    cli("scan", "--library-root", library.root)
+    for path in sorted(library.root.rglob("*.mp3"))[:25]:
+        path.unlink()
+
+    lines = errors_of(cli("scan", "--library-root", library.root))
+
+    assert sum("is gone; its copies" in line for line in lines) == 20
+    assert lines[-1] == "and 5 more; --json lists them"
+
+
 # --- uploading ----------------------------------------------------------------------------------
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 #: A Dagster run costs about 3 s of orchestration whatever it holds, so batches are large.
 DEFAULT_MAX_FILES = 5_000
 DEFAULT_MAX_BYTES = 8 * 1024**3
-#: A chunk is one step of a run: what a retry repeats. Steps cost 0.25 s each.
-CHUNK_MAX_FILES = 1_250
-CHUNK_MAX_BYTES = 2 * 1024**3
+#: A chunk is one step of a run. A retry does only what is left of it whatever its size, and a step
+#: costs most of a second of CPU: so there are few, and two of them for a cell of many bytes.
+CHUNK_MAX_FILES = 5_000
+CHUNK_MAX_BYTES = 4 * 1024**3
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,8 @@ class Sender:
         return self._client.holds(task.locator, found, sha256=sha256, size_bytes=task.size_bytes)
 
     def _is_ours(self, task: UploadTask, found: StoredObject) -> bool:
-        if found.put_for in {self._mark(earlier) for earlier in task.earlier_ids}:
+        # Its own mark on another content: it was damaged on its way, to a store without digests.
+        if found.put_for in {self._mark(i) for i in (task.file_asset_id, *task.earlier_ids)}:
             return True
         if not task.known_sha256:
             return False

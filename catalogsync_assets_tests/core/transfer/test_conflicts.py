@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.transfer.stores import MARK
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -75,6 +77,28 @@ def test_an_identical_object_is_adopted(
     assert report.bytes == len((library.root / "b.mp3").read_bytes())
     assert rows(catalog, PLACES, through_proxy.id) == [(1, "active"), (2, "active")]
     assert rows(catalog, "SELECT sha256 FROM file_assets WHERE id = 1") == [sha256(content)]
+
+
+def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    rows: Rows,
+) -> None:
+    """It carries our mark for this very file, as nothing else does."""
+    content = library.add("a.mp3").read_bytes()
+    scanned()
+    damaged = bytes([content[0] ^ 1]) + content[1:]
+    remote(cloud).put("a.mp3", damaged, Metadata={MARK: f"{catalog_id(catalog)}/1"})
+
+    report = uploaded(cloud)
+
+    assert (report.succeeded, report.failed) == (1, 0)
+    assert remote(cloud).get("a.mp3") == content
+    assert rows(catalog, PLACES, cloud.id) == [(1, "active")]
 
 
 @pytest.mark.parametrize("same_size", [True, False])
