@@ -62,7 +62,7 @@ def test_the_pipeline_leaves_the_same_rows_as_the_command_line(
     second = tmp_path / "second.db"
     settings = ("--endpoint", theirs.endpoint, "--base-prefix", theirs.base_prefix)
     settings += ("--bucket", theirs.bucket, "--credential-env-prefix", "CLOUD")
-    settings += ("--public-base-url", "https://music.example")
+    settings += ("--public-base-url", "https://music.example", "--provider", "seaweedfs")
     for line in (
         ("scan", "--library-root", sample),
         ("register-object-backend", "--name", "cloud", *settings),
