@@ -124,24 +124,24 @@ class Sender:
             return self._send_large(task)
         if task.size_bytes < POOLED_BYTES:
             content = memoryview(bytearray(task.size_bytes))
-            return self._send_content(task, content)
+            return self._send_content(task, content)[0]
         buffer = self._buffers.take(task.size_bytes)
+        unread = False
         try:
-            sent = self._send_content(task, memoryview(buffer)[: task.size_bytes])
-        except BaseException:
-            # A request that was given up may still be reading it.
-            self._buffers.forget(buffer)
-            raise
-        self._buffers.give_back(buffer)
-        return sent
+            sent, unread = self._send_content(task, memoryview(buffer)[: task.size_bytes])
+            return sent
+        finally:
+            # A request that was given up may still be reading it, also when a later one succeeded.
+            (self._buffers.give_back if unread else self._buffers.forget)(buffer)
 
-    def _send_content(self, task: UploadTask, content: memoryview) -> Uploaded:
+    def _send_content(self, task: UploadTask, content: memoryview) -> tuple[Uploaded, bool]:
+        """What became of the task, and whether no request can be reading its content any more."""
         with Source(task) as source:
             sha256 = source.read_into(content)
-        sent_before = False
+        sent_before = given_up = False
 
         def once() -> Uploaded:
-            nonlocal sent_before
+            nonlocal sent_before, given_up
             found = None
             if self._must_look(task):
                 found = self._client.head(task.locator)
@@ -163,18 +163,19 @@ class Sender:
                 except ConflictError as error:
                     # Something is there: a file that we did not expect, or our own try before,
                     # whose answer was lost.
+                    given_up = True
                     found = self._client.head(task.locator)
                     self._met_something = True
                     if found is None or replacing is not None:
                         raise self._unsettled(task) from error
                     continue
                 except StoreUnavailableError:
-                    sent_before = True
+                    sent_before = given_up = True
                     raise
                 how = self._verify(task, etag, content, sha256)
                 return Uploaded(task, sha256, etag, how, adopted=False)
 
-        return self._retry(once)
+        return self._retry(once), not given_up
 
     def _must_look(self, task: UploadTask) -> bool:
         """Whether to ask what is there before a put, which costs a request.

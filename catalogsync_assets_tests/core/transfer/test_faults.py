@@ -21,6 +21,7 @@ from catalogsync_assets.core.errors import (
     ConfigurationError,
     StoreUnavailableError,
 )
+from catalogsync_assets.core.transfer.buffers import Buffers
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
 from catalogsync_assets.demo.local_store import local_store, start_local_store
 
@@ -574,3 +575,25 @@ def test_the_store_tells_a_missing_key_from_a_missing_bucket(s3: Any, store: Any
         s3.get_object(Bucket=store.bucket, Key="no such key")
     with pytest.raises(ClientError, match="NoSuchBucket"):
         s3.get_object(Bucket="no-such-bucket", Key="no such key")
+
+
+@pytest.mark.parametrize("failed_tries", [0, 1])
+def test_the_memory_of_a_request_that_was_given_up_is_not_used_again(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    refused: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    failed_tries: int,
+) -> None:
+    """It may still be reading it, and would send the bytes of another file."""
+    library.add("a.mp3", size=1_100_000)
+    scanned()
+    proxy.refuse(failed_tries, refused(0))
+    dropped: list[int] = []
+    monkeypatch.setattr(Buffers, "forget", lambda _, buffer: dropped.append(len(buffer)))
+
+    assert uploaded(through_proxy).succeeded == 1
+    assert len(dropped) == failed_tries
