@@ -1,0 +1,92 @@
+"""Asset checks: what must be true of the catalog whatever has run, with those who offend.
+
+They read; what they find is mended by the assets, or by a person. What concerns the objects
+themselves is checked by `backend_audit`.
+"""
+
+import warnings
+
+import dagster as dg
+
+from catalogsync_assets.assets.library import downloaded_files
+from catalogsync_assets.assets.metadata import MAX_ROWS, clear_failures, table
+from catalogsync_assets.assets.partitions import backends
+from catalogsync_assets.assets.presence import backend_presence
+from catalogsync_assets.core.audit.local_files import check_local_files
+from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.status import backend_status, failed_uploads
+from catalogsync_assets.resources import CatalogResource
+
+with warnings.catch_warnings():
+    # A check of each backend for itself; a preview in Dagster 1.13, verified in its web UI.
+    warnings.filterwarnings("ignore", ".*partitions_def", dg.PreviewWarning)
+
+    @dg.asset_check(asset=backend_presence, partitions_def=backends)
+    def no_failed_uploads(
+        context: dg.AssetCheckExecutionContext, catalog: CatalogResource
+    ) -> dg.AssetCheckResult:
+        """No upload to the backend has failed and waits for another try."""
+        name = context.partition_key
+        with clear_failures(), catalog.open() as database:
+            here = next(b for b in backend_status(database) if b.name == name)
+            failures = failed_uploads(database, backend_name=name, limit=MAX_ROWS)
+        return dg.AssetCheckResult(
+            passed=here.failed == 0,
+            metadata={
+                "failed": here.failed,
+                "reasons": table(
+                    ("reason", "files", "example"),
+                    [(r.code, r.count, r.example) for r in here.reasons],
+                ),
+                "failures": table(
+                    ("key", "code", "reason", "attempts"),
+                    [(f.locator, f.code or "", f.reason or "", f.attempts) for f in failures],
+                ),
+            },
+        )
+
+    @dg.asset_check(asset=backend_presence, partitions_def=backends)
+    def presence_agrees_with_locations(
+        context: dg.AssetCheckExecutionContext, catalog: CatalogResource
+    ) -> dg.AssetCheckResult:
+        """What the catalog sums up of the backend is what its location rows say."""
+        with clear_failures(), catalog.open() as database:
+            backend = backend_by_name(database, context.partition_key)
+            with database.read() as connection:
+                count, songs = presence.disagreements(
+                    connection, backend_id=backend.id, limit=MAX_ROWS
+                )
+        return dg.AssetCheckResult(
+            passed=count == 0,
+            metadata={
+                "songs": count,
+                "offenders": table(
+                    ("song", "title", "recorded", "as the locations say"),
+                    [
+                        (s.song_id, s.title or "", s.recorded or "-", s.computed or "-")
+                        for s in songs
+                    ],
+                ),
+            },
+        )
+
+
+@dg.asset_check(asset=downloaded_files)
+def local_files_are_there(catalog: CatalogResource) -> dg.AssetCheckResult:
+    """Each local file that the catalog knows is on the disk, in its size."""
+    with clear_failures(), catalog.open() as database:
+        found = check_local_files(database, examples=MAX_ROWS)
+    return dg.AssetCheckResult(
+        passed=found.absent == 0,
+        # The next scan takes note, and the copies on backends stay: nothing is lost yet.
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "checked": found.checked,
+            "absent": found.absent,
+            "offenders": table(("file", "reason"), found.examples),
+        },
+    )
+
+
+CHECKS = [no_failed_uploads, presence_agrees_with_locations, local_files_are_there]
