@@ -14,18 +14,34 @@ DOCS = "docs/pipeline.md"
 
 #: Rows of a table in the UI; the command line lists more.
 MAX_ROWS = 50
+#: Characters of a cell of a table.
+_MAX_TEXT = 500
 
 
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]
 ) -> dg.TableMetadataValue:
-    """A table for the UI, at most `MAX_ROWS` of the rows."""
-    schema = dg.TableSchema(columns=[dg.TableColumn(name=c, type="string") for c in columns])
-    records = [
-        dg.TableRecord({c: str(v) for c, v in zip(columns, row, strict=True)})
-        for row in rows[:MAX_ROWS]
-    ]
+    """A table for the UI, at most `MAX_ROWS` of the rows; columns of numbers are numbers."""
+    shown = [[_limited(value) for value in row] for row in rows[:MAX_ROWS]]
+    types = [_type([row[i] for row in shown]) for i in range(len(columns))]
+    schema = dg.TableSchema(
+        columns=[dg.TableColumn(name=c, type=t) for c, t in zip(columns, types, strict=True)]
+    )
+    records = [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in shown]
     return dg.MetadataValue.table(records, schema=schema)
+
+
+def _limited(value: str | int | float) -> str | int | float:
+    """Text of a length that a table can show; an event is kept in a database for years."""
+    if isinstance(value, str) and len(value) > _MAX_TEXT:
+        return value[: _MAX_TEXT - 1] + "…"
+    return value
+
+
+def _type(values: Sequence[str | int | float]) -> str:
+    if values and all(isinstance(value, int) for value in values):
+        return "int"
+    return "float" if values and all(isinstance(v, int | float) for v in values) else "string"
 
 
 def mebibytes(count: int) -> float:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import dagster as dg
 from pydantic import Field
 
+from catalogsync_assets.assets.cells import cell_metadata
 from catalogsync_assets.assets.metadata import OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import backends, by_backend, cells
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.library import require_batch
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.status import batch_formats, sample_public_url
 from catalogsync_assets.core.catalog.uploads import (
     count_pending,
     count_unfinished,
@@ -217,14 +217,12 @@ def finish_batch(
                 " program is at work on them, or has failed. Materialize the cell again later.",
                 allow_retries=False,
             )
-        formats = batch_formats(database, backend_name, batch)
-        url = sample_public_url(database, backend_name)
+        there = cell_metadata(database, backend, batch)
     reports = [r.report for r in results]
     size = sum(r.bytes for r in reports)
     wall = max((r.ended for r in results), default=0) - min((r.started for r in results), default=0)
     metadata: dict[str, dg.MetadataValue | float | int] = {
-        "dagster/row_count": sum(f.files for f in formats),
-        "size (MiB)": mebibytes(sum(f.bytes for f in formats)),
+        **there,
         "uploaded": sum(r.succeeded for r in reports),
         "uploaded (MiB)": mebibytes(size),
         "adopted": sum(r.adopted for r in reports),
@@ -232,12 +230,7 @@ def finish_batch(
         "seconds": round(float(wall), 3),
         "rate (MiB/s)": round(mebibytes(size) / wall, 3) if wall else 0.0,
         "failures": table(("file", "code", "reason"), []),
-        "by format": table(
-            ("format", "files", "MiB"), [(f.format, f.files, mebibytes(f.bytes)) for f in formats]
-        ),
     }
-    if url:
-        metadata["sample object"] = dg.MetadataValue.url(url)
     return dg.MaterializeResult(metadata=metadata)
 
 

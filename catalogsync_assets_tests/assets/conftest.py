@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ def plain(value: dg.MetadataValue) -> Any:
     return value.value
 
 
+def plain_metadata(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in metadata.items()}
+
+
+@pytest.fixture
+def plainly() -> Callable[[Mapping[str, dg.MetadataValue]], dict[str, Any]]:
+    """`plainly(metadata)`: figures and texts as they are, tables as lists of rows."""
+    return plain_metadata
+
+
 class Run:
     """How a run ended.
 
@@ -53,7 +63,7 @@ class Run:
     @property
     def metadata(self) -> dict[str, Any]:
         (event,) = self._result.get_asset_materialization_events()
-        return {name: plain(value) for name, value in event.materialization.metadata.items()}
+        return plain_metadata(event.materialization.metadata)
 
     @property
     def failure(self) -> tuple[str, dict[str, Any]]:
@@ -63,7 +73,7 @@ class Run:
         said = event.step_failure_data.user_failure_data
         assert said is not None, event.step_failure_data.error
         assert said.description is not None
-        return said.description, {name: plain(value) for name, value in said.metadata.items()}
+        return said.description, plain_metadata(said.metadata)
 
 
 class Pipeline:

@@ -50,9 +50,9 @@ def test_presence_counts_songs_files_bytes_and_what_is_still_to_do(
     }
     assert {name: metadata[name] for name in figures} == figures
     assert metadata["everywhere"] == [
-        {"backend": "local", "songs": "5", "of": "5", "files": "5", "MiB": "1.526"},
-        {"backend": "cloud", "songs": "3", "of": "5", "files": "3", "MiB": "1.144"},
-        {"backend": "empty", "songs": "0", "of": "5", "files": "0", "MiB": "0.0"},
+        {"backend": "local", "songs": 5, "of": 5, "files": 5, "MiB": 1.526},
+        {"backend": "cloud", "songs": 3, "of": 5, "files": 3, "MiB": 1.144},
+        {"backend": "empty", "songs": 0, "of": 5, "files": 0, "MiB": 0.0},
     ]
 
 
