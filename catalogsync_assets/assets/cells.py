@@ -6,13 +6,12 @@ itself did - rate, retries, what it sent - is added by `uploads`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timezone
 
 import dagster as dg
 
 from catalogsync_assets.assets.links import bucket_link, object_link
-from catalogsync_assets.assets.metadata import mebibytes, table
+from catalogsync_assets.assets.metadata import Metadata, mebibytes, table
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.holdings import (
@@ -24,15 +23,13 @@ from catalogsync_assets.core.catalog.holdings import (
 from catalogsync_assets.core.catalog.status import batch_formats
 
 
-def cell_metadata(
-    catalog: Catalog, backend: ObjectBackend, batch_key: str
-) -> dict[str, dg.MetadataValue]:
+def cell_metadata(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> Metadata:
     """What a backend holds of a batch, and when that was verified. Reads only the catalog.
 
     `files missing` is 0 for a cell that may count as materialized.
     """
     formats = batch_formats(catalog, backend.name, batch_key)
-    metadata: dict[str, dg.MetadataValue] = {
+    metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(sum(f.files for f in formats)),
         "files missing": dg.MetadataValue.int(absence(catalog, backend, batch_key).files),
         "size (MiB)": dg.MetadataValue.float(mebibytes(sum(f.bytes for f in formats))),
@@ -51,7 +48,7 @@ def cell_metadata(
     return {**metadata, **of_verification(verification(catalog, backend, batch_key))}
 
 
-def of_verification(found: Verification) -> Mapping[str, dg.MetadataValue]:
+def of_verification(found: Verification) -> Metadata:
     """When files were last verified, and by what; nothing where nothing was."""
     times = {"verified, oldest": found.oldest, "verified, newest": found.newest}
     return {

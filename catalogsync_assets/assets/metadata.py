@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -10,7 +11,7 @@ import dagster as dg
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
 
 OWNERS = ["team:library"]
-DOCS = "docs/pipeline.md"
+Metadata = dict[str, dg.MetadataValue]
 
 #: Rows of a table in the UI; the command line lists more.
 MAX_ROWS = 50
@@ -49,17 +50,31 @@ def mebibytes(count: int) -> float:
     return round(count / 1024**2, 3)
 
 
+def percent(part: int, whole: int) -> float:
+    """The share of a part; nothing of nothing is 0, as Dagster plots the figure.
+
+    Rounded down: 100 means all.
+    """
+    return math.floor(100_000 * part / whole) / 1000 if whole else 0.0
+
+
 @contextmanager
-def clear_failures() -> Iterator[None]:
+def clear_failures(
+    details: Callable[[CatalogSyncError], Metadata] = lambda _: {},
+) -> Iterator[None]:
     """Turn an error of ours into a Dagster failure that says what to do, without a traceback of
-    the core; retried only where trying again can help."""
+    the core; retried only where trying again can help.
+
+    Args:
+        details: more that is to be shown of it.
+    """
     try:
         yield
     except CatalogSyncError as error:
         cause = getattr(error, "cause", error)
-        metadata = {"hint": dg.MetadataValue.text(error.hint)} if error.hint else {}
+        hint: Metadata = {"hint": dg.MetadataValue.text(error.hint)} if error.hint else {}
         raise dg.Failure(
             description=str(error),
-            metadata=metadata,
+            metadata={**hint, **details(error)},
             allow_retries=isinstance(cause, StoreError) and cause.retryable,
         ) from None

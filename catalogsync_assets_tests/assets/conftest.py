@@ -103,8 +103,8 @@ class Pipeline:
     def scan(self, **config: Any) -> Run:
         return self.run("downloaded_files", config={"downloaded_files": {"config": config}})
 
-    def plan(self, backend: str = "cloud") -> Run:
-        return self.run("pending_uploads", backend)
+    def plan(self, backend: str = "cloud", **config: Any) -> Run:
+        return self.run("pending_uploads", backend, config={"pending_uploads": {"config": config}})
 
     def upload(
         self,
@@ -112,16 +112,16 @@ class Pipeline:
         batch: str | None = None,
         *,
         chunks: dict[str, int] | None = None,
+        config: dict[str, Any] | None = None,
         **limits: int,
     ) -> Run:
         """Bring a batch, by default the only one, to a backend."""
         if batch is None:
             (batch,) = self.keys("batch")
-        plan = {"plan_batch": {"config": chunks or {}}}
         return self.run(
             "remote_locations",
             f"{backend}|{batch}",
-            config={"remote_locations": {"ops": plan}},
+            config={"remote_locations": {"config": {**(chunks or {}), **(config or {})}}},
             **limits,
         )
 

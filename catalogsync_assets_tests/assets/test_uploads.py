@@ -33,6 +33,7 @@ def test_a_plan_says_how_much_is_to_be_sent_and_where(
         "newly queued": 3,
         "size (MiB)": round(1_500_000 / MIB, 3),
         "bucket": cloud.bucket,
+        "bucket link": f"{cloud.endpoint}/{cloud.bucket}/",
         "endpoint": cloud.endpoint,
     }
     assert statuses() == {"pending": 3}

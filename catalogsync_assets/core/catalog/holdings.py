@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.status import FormatTotal
 
 
 @dataclass(frozen=True)
@@ -112,3 +113,23 @@ def sample_object(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> S
             sa.text(query), {"backend": backend.id, "batch": batch_key}
         ).first()
     return None if row is None else SampleObject(*row)
+
+
+def formats(catalog: Catalog, backend_type: str | None = None) -> list[FormatTotal]:
+    """All files by format, the largest first.
+
+    Args:
+        backend_type: only those that a backend of this type has, such as `backends.LOCAL`; None
+            for all that exist anywhere.
+    """
+    query = """
+        SELECT COALESCE(f.format, '?'), COUNT(*), COALESCE(SUM(f.size_bytes), 0) FROM file_assets f
+        WHERE f.superseded_by_id IS NULL AND EXISTS (
+            SELECT 1 FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
+            WHERE l.file_asset_id = f.id AND l.status = 'active'
+              AND (:type IS NULL OR b.backend_type = :type))
+        GROUP BY 1 ORDER BY 3 DESC, 1
+    """
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(query), {"type": backend_type})
+        return [FormatTotal(*row) for row in rows]
