@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.definitions import build_defs, defs
@@ -81,10 +82,34 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version() -> None:
     }
     for name, spec in specs.items():
         assert spec.description, name
-        assert spec.group_name in ("library", "backends"), name
+        assert spec.group_name in ("library", "uploads", "presence"), name
         assert spec.owners == ["team:library"], name
         assert spec.kinds, name
         assert spec.code_version, name
+
+
+@pytest.mark.parametrize(
+    ("asset", "table", "column"),
+    [
+        ("downloaded_files", "file_assets", "sha256"),
+        ("pending_uploads", "upload_tasks", "last_error"),
+        ("remote_locations", "file_locations", "verified_at"),
+        ("backend_presence", "song_backend_presence", "files_present"),
+    ],
+)
+def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(
+    asset: str, table: str, column: str, catalog: Catalog, rows: Callable[..., list[Any]]
+) -> None:
+    (spec,) = (s for s in defs.resolve_all_asset_specs() if s.key == dg.AssetKey(asset))
+
+    assert spec.metadata["dagster/table_name"].value == table
+    columns = [c.name for c in spec.metadata["dagster/column_schema"].value.columns]
+    assert column in columns
+    assert columns == rows(catalog, f"SELECT name FROM pragma_table_info('{table}')")
+    # Their text, as the UI cannot open a file; and no link that leads nowhere.
+    docs = spec.metadata["docs"].value
+    assert docs.startswith("#")
+    assert "](" not in docs.replace("](http", "")
 
 
 def test_every_job_schedule_and_sensor_says_what_it_is_for() -> None:

@@ -5,9 +5,13 @@ import time
 import dagster as dg
 from pydantic import Field
 
+from catalogsync_assets.assets import plots
 from catalogsync_assets.assets.metadata import MAX_ROWS, OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import register_keys
+from catalogsync_assets.assets.tables import definition_metadata
+from catalogsync_assets.core.backends import LOCAL
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.holdings import formats
 from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.download.engine import download
@@ -41,8 +45,9 @@ class ScanConfig(dg.Config):
     group_name="library",
     kinds={"python", "sqlite"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags={"catalogsync/stage": "1-library"},
+    metadata=definition_metadata("file_assets", "The Dagster pipeline", "Partitions"),
 )
 def downloaded_files(
     context: dg.AssetExecutionContext, config: ScanConfig, catalog: CatalogResource
@@ -53,6 +58,8 @@ def downloaded_files(
     Size and modification time decide what is new or changed; unchanged files are not opened.
     Files that are gone are marked missing; nothing on any backend is touched for it. Each new
     batch becomes a partition of `remote_locations`.
+
+    More: `docs/pipeline.md`, which the metadata `docs` shows.
     """
     with clear_failures(), catalog.open() as database:
         roots = library_roots(config.library_roots, known=known_roots(database))
@@ -69,6 +76,7 @@ def downloaded_files(
         if stopped is not None:
             raise stopped
         songs = max((b.songs_total for b in backend_status(database)), default=0)
+        by_format = formats(database, LOCAL)
     problems = [(p.path, p.reason) for p in report.problems]
     problems += [(path, "gone from the disk") for path in report.missing_paths]
     return dg.MaterializeResult(
@@ -84,6 +92,11 @@ def downloaded_files(
             "left out or gone": table(("file", "reason"), problems[:MAX_ROWS]),
             "new batches": ", ".join(report.batches) or "none",
             "library roots": ", ".join(str(r) for r in rooms.roots),
+            "by format": table(
+                ("format", "files", "MiB"),
+                [(f.format, f.files, mebibytes(f.bytes)) for f in by_format],
+            ),
+            "bytes by format": plots.bytes_by_format(by_format),
             **_of_downloads(downloads),
         }
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -10,22 +11,38 @@ import dagster as dg
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
 
 OWNERS = ["team:library"]
-DOCS = "docs/pipeline.md"
+Metadata = dict[str, dg.MetadataValue]
 
 #: Rows of a table in the UI; the command line lists more.
 MAX_ROWS = 50
+#: Characters of a cell of a table.
+_MAX_TEXT = 500
 
 
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]
 ) -> dg.TableMetadataValue:
-    """A table for the UI, at most `MAX_ROWS` of the rows."""
-    schema = dg.TableSchema(columns=[dg.TableColumn(name=c, type="string") for c in columns])
-    records = [
-        dg.TableRecord({c: str(v) for c, v in zip(columns, row, strict=True)})
-        for row in rows[:MAX_ROWS]
-    ]
+    """A table for the UI, at most `MAX_ROWS` of the rows; columns of numbers are numbers."""
+    shown = [[_limited(value) for value in row] for row in rows[:MAX_ROWS]]
+    types = [_type([row[i] for row in shown]) for i in range(len(columns))]
+    schema = dg.TableSchema(
+        columns=[dg.TableColumn(name=c, type=t) for c, t in zip(columns, types, strict=True)]
+    )
+    records = [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in shown]
     return dg.MetadataValue.table(records, schema=schema)
+
+
+def _limited(value: str | int | float) -> str | int | float:
+    """Text of a length that a table can show; an event is kept in a database for years."""
+    if isinstance(value, str) and len(value) > _MAX_TEXT:
+        return value[: _MAX_TEXT - 1] + "…"
+    return value
+
+
+def _type(values: Sequence[str | int | float]) -> str:
+    if values and all(isinstance(value, int) for value in values):
+        return "int"
+    return "float" if values and all(isinstance(v, int | float) for v in values) else "string"
 
 
 def mebibytes(count: int) -> float:
@@ -33,17 +50,31 @@ def mebibytes(count: int) -> float:
     return round(count / 1024**2, 3)
 
 
+def percent(part: int, whole: int) -> float:
+    """The share of a part; nothing of nothing is 0, as Dagster plots the figure.
+
+    Rounded down: 100 means all.
+    """
+    return math.floor(100_000 * part / whole) / 1000 if whole else 0.0
+
+
 @contextmanager
-def clear_failures() -> Iterator[None]:
+def clear_failures(
+    details: Callable[[CatalogSyncError], Metadata] = lambda _: {},
+) -> Iterator[None]:
     """Turn an error of ours into a Dagster failure that says what to do, without a traceback of
-    the core; retried only where trying again can help."""
+    the core; retried only where trying again can help.
+
+    Args:
+        details: more that is to be shown of it.
+    """
     try:
         yield
     except CatalogSyncError as error:
         cause = getattr(error, "cause", error)
-        metadata = {"hint": dg.MetadataValue.text(error.hint)} if error.hint else {}
+        hint: Metadata = {"hint": dg.MetadataValue.text(error.hint)} if error.hint else {}
         raise dg.Failure(
             description=str(error),
-            metadata=metadata,
+            metadata={**hint, **details(error)},
             allow_retries=isinstance(cause, StoreError) and cause.retryable,
         ) from None

@@ -2,22 +2,35 @@
 
 import dagster as dg
 
-from catalogsync_assets.assets.metadata import OWNERS, clear_failures, mebibytes, table
+from catalogsync_assets.assets import plots
+from catalogsync_assets.assets.cells import of_verification
+from catalogsync_assets.assets.links import bucket_link
+from catalogsync_assets.assets.metadata import (
+    OWNERS,
+    Metadata,
+    clear_failures,
+    mebibytes,
+    percent,
+    table,
+)
 from catalogsync_assets.assets.partitions import backends, by_backend
+from catalogsync_assets.assets.tables import definition_metadata
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import backend_by_name
-from catalogsync_assets.core.catalog.status import backend_status, failed_uploads
+from catalogsync_assets.core.catalog.holdings import formats, verification
+from catalogsync_assets.core.catalog.status import BackendStatus, backend_status, failed_uploads
 from catalogsync_assets.resources import CatalogResource
 
 
 @dg.asset(
     partitions_def=backends,
     deps=[dg.AssetDep("remote_locations", partition_mapping=by_backend)],
-    group_name="backends",
+    group_name="presence",
     kinds={"sqlite"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags={"catalogsync/stage": "4-presence"},
+    metadata=definition_metadata("song_backend_presence", "Where to look"),
     # An update is remembered until it is acted on: it may come while another cell still runs.
     automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()
@@ -26,36 +39,69 @@ from catalogsync_assets.resources import CatalogResource
 def backend_presence(
     context: dg.AssetExecutionContext, catalog: CatalogResource
 ) -> dg.MaterializeResult:
-    """Per song, how many of its files are on this backend: the answer to "is it safe?"."""
+    """Per song, how many of its files are on this backend: the answer to "is it safe?".
+
+    `files (%)` is the share of the library that is there; `verified, oldest` is how old the proof
+    of it is at worst; `failures` is what is still in the way, with reasons.
+
+    More: `docs/pipeline.md`, which the metadata `docs` shows.
+    """
     name = context.partition_key
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, name)
         with database.transaction() as connection:
             corrected = presence.refresh(connection, backend_id=backend.id)
         everywhere = backend_status(database)
-        here = next(b for b in everywhere if b.name == name)
         failures = failed_uploads(database, backend_name=name)
+        library = formats(database)
+        verified = verification(database, backend)
+    here = next(b for b in everywhere if b.name == name)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": here.songs_total,
-            "songs complete": here.songs,
-            "songs partial": here.songs_partial,
-            "songs absent": here.songs_absent,
-            "complete (%)": round(100 * here.songs / here.songs_total, 3)
-            if here.songs_total
-            else 0.0,
-            "files": here.files,
-            "size (MiB)": mebibytes(here.bytes),
-            "pending": here.pending,
-            "failed": here.failed,
-            "rows corrected": corrected,
+            **_of_songs(here),
+            "files": dg.MetadataValue.int(here.files),
+            "files (%)": dg.MetadataValue.float(percent(here.files, sum(f.files for f in library))),
+            "size (MiB)": dg.MetadataValue.float(mebibytes(here.bytes)),
+            "size (%)": dg.MetadataValue.float(percent(here.bytes, sum(f.bytes for f in library))),
+            "pending": dg.MetadataValue.int(here.pending),
+            "failed": dg.MetadataValue.int(here.failed),
+            "rows corrected": dg.MetadataValue.int(corrected),
+            **of_verification(verified),
+            "reasons": table(
+                ("code", "files", "for example"),
+                [(r.code, r.count, r.example) for r in here.reasons],
+            ),
             "failures": table(
                 ("key", "code", "reason", "attempts"),
                 [(f.locator, f.code or "", f.reason or "", f.attempts) for f in failures],
             ),
             "everywhere": table(
-                ("backend", "songs", "of", "files", "MiB"),
-                [(b.name, b.songs, b.songs_total, b.files, mebibytes(b.bytes)) for b in everywhere],
+                ("backend", "songs", "partial", "absent", "of", "files", "MiB", "failed"),
+                [
+                    (
+                        b.name,
+                        b.songs,
+                        b.songs_partial,
+                        b.songs_absent,
+                        b.songs_total,
+                        b.files,
+                        mebibytes(b.bytes),
+                        b.failed,
+                    )
+                    for b in everywhere
+                ],
             ),
+            "songs per backend": plots.songs_by_backend(everywhere),
+            "bucket link": dg.MetadataValue.url(bucket_link(backend)),
         }
     )
+
+
+def _of_songs(here: BackendStatus) -> Metadata:
+    return {
+        "dagster/row_count": dg.MetadataValue.int(here.songs_total),
+        "songs complete": dg.MetadataValue.int(here.songs),
+        "songs partial": dg.MetadataValue.int(here.songs_partial),
+        "songs absent": dg.MetadataValue.int(here.songs_absent),
+        "complete (%)": dg.MetadataValue.float(percent(here.songs, here.songs_total)),
+    }

@@ -1,32 +1,45 @@
 """`pending_uploads` and `remote_locations`: what a backend lacks, and bringing it there."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import dagster as dg
-from pydantic import Field
 
-from catalogsync_assets.assets.metadata import OWNERS, clear_failures, mebibytes, table
+from catalogsync_assets.assets import plots
+from catalogsync_assets.assets.cells import cell_metadata
+from catalogsync_assets.assets.links import bucket_link
+from catalogsync_assets.assets.metadata import (
+    MAX_ROWS,
+    OWNERS,
+    Metadata,
+    clear_failures,
+    mebibytes,
+    table,
+)
 from catalogsync_assets.assets.partitions import backends, by_backend, cells
+from catalogsync_assets.assets.progress import Progress, Sample, rates
+from catalogsync_assets.assets.run_config import SelectionConfig, UploadConfig, for_all
+from catalogsync_assets.assets.tables import definition_metadata
+from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.holdings import absence
 from catalogsync_assets.core.catalog.library import require_batch
-from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.status import batch_formats, sample_public_url
+from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.uploads import (
     count_pending,
-    count_unfinished,
     enqueue,
     list_pending,
+    missing_candidates,
 )
-from catalogsync_assets.core.plan.batches import CHUNK_MAX_BYTES, CHUNK_MAX_FILES, group
-from catalogsync_assets.core.transfer.engine import UploadReport, upload
+from catalogsync_assets.core.plan.batches import group
+from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport, upload
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Steps of all runs that may upload at a time; its limit is set in the UI or `dagster.yaml`.
 UPLOAD_POOL = "catalogsync_upload"
-#: Seconds between lines of progress: an event costs about 4 ms, so never one per file.
-_PROGRESS_SECONDS = 5.0
 #: When cells that are still missing are requested again.
 SWEEP_CRON = "0 5 * * *"
 
@@ -34,11 +47,13 @@ SWEEP_CRON = "0 5 * * *"
 @dg.asset(
     partitions_def=backends,
     deps=["downloaded_files"],
-    group_name="library",
+    group_name="uploads",
     kinds={"sqlite"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags={"catalogsync/stage": "2-plan"},
+    metadata=definition_metadata("upload_tasks", "Partitions", "Run configuration"),
+    output_required=False,
     automation_condition=(
         dg.AutomationCondition.any_deps_updated().since_last_handled()
         | dg.AutomationCondition.on_missing()
@@ -47,47 +62,115 @@ SWEEP_CRON = "0 5 * * *"
     & ~dg.AutomationCondition.in_progress(),
 )
 def pending_uploads(
-    context: dg.AssetExecutionContext, catalog: CatalogResource
-) -> dg.MaterializeResult:
+    context: dg.AssetExecutionContext, config: SelectionConfig, catalog: CatalogResource
+) -> Iterator[dg.MaterializeResult]:
     """The upload tasks of a backend: every current file that it lacks, in one SQL statement.
 
-    What failed before is queued again; what is no longer wanted there is cancelled.
+    What failed before is queued again; what is no longer wanted there is cancelled. Materialized
+    means: all that the backend lacks is queued. A dry run, or one for some songs only that leaves
+    out others, is an observation instead.
+
+    More: `docs/pipeline.md`, which the metadata `docs` shows.
     """
+    name = context.partition_key
     with clear_failures(), catalog.open() as database:
-        backend = backend_by_name(database, context.partition_key)
-        queued = enqueue(database, backend)
+        backend = backend_by_name(database, name)
+        scope = Scope(selections=config.selections(database))
+        if config.dry_run:
+            metadata = _preview(database, backend, scope)
+            _observe(context, config, metadata, "queued")
+            return
+        left_out = _count(missing_candidates(database, backend)) if config.restrictions else 0
+        left_out -= _count(missing_candidates(database, backend, scope)) if left_out else 0
+        queued = enqueue(database, backend, scope)
         files, size = count_pending(database, backend)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": files,
-            "newly queued": queued,
-            "size (MiB)": mebibytes(size),
-            "bucket": backend.bucket,
-            "endpoint": backend.endpoint or "AWS",
-        }
+    metadata = {
+        "dagster/row_count": dg.MetadataValue.int(files),
+        "newly queued": dg.MetadataValue.int(queued),
+        "size (MiB)": dg.MetadataValue.float(mebibytes(size)),
+        "bucket": dg.MetadataValue.text(backend.bucket),
+        "bucket link": dg.MetadataValue.url(bucket_link(backend)),
+        "endpoint": dg.MetadataValue.text(backend.endpoint or "AWS"),
+    }
+    if left_out:
+        metadata["left out"] = dg.MetadataValue.int(left_out)
+        _observe(context, config, metadata, "queued")
+        return
+    yield dg.MaterializeResult(metadata=metadata)
+
+
+def _count(files: Iterator[object]) -> int:
+    return sum(1 for _ in files)
+
+
+def _preview(
+    database: Catalog, backend: ObjectBackend, scope: Scope, limit: int | None = None
+) -> Metadata:
+    """What would go to a backend, with the first files as a table. Changes nothing."""
+    files = size = 0
+    first: list[tuple[str, str, float]] = []
+    for missing in islice(missing_candidates(database, backend, scope), limit):
+        files += 1
+        size += missing.size_bytes
+        if len(first) < MAX_ROWS:
+            first.append((missing.path, missing.locator, mebibytes(missing.size_bytes)))
+    return {
+        "would upload": dg.MetadataValue.int(files),
+        "would upload (MiB)": dg.MetadataValue.float(mebibytes(size)),
+        "first files": table(("file", "key", "MiB"), first),
+        "bucket link": dg.MetadataValue.url(bucket_link(backend)),
+    }
+
+
+def _observe(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    config: SelectionConfig,
+    metadata: Metadata,
+    done: str,
+) -> None:
+    """Show what a run did that leaves its partition as it was, or would have done."""
+    if config.dry_run:
+        why = f"a dry run: nothing was {done}"
+    else:
+        why = f"not all was {done}, as the run was restricted to {config.restrictions}"
+    context.log.info(f"Not materialized: {why}.")
+    asset = "pending_uploads" if done == "queued" else "remote_locations"
+    context.log_event(
+        dg.AssetObservation(
+            asset,
+            partition=context.partition_key,
+            metadata={
+                "not materialized": dg.MetadataValue.text(why),
+                "restricted to": dg.MetadataValue.text(config.restrictions or "nothing"),
+                **metadata,
+            },
+        )
     )
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a cell's work: the pending files from one id to another, both included."""
+    """A part of a cell's work: the pending files from one id to another, both included.
+
+    Attributes:
+        files: how many there were when it was planned; it uploads no more.
+        selections: only files of songs in any of these, if there are any.
+    """
 
     backend: str
     batch: str
     first_id: int
     last_id: int
     files: int
+    selections: tuple[Selection, ...] = ()
 
     @property
     def scope(self) -> Scope:
-        return Scope(batch_key=self.batch, file_asset_ids=(self.first_id, self.last_id))
-
-
-class ChunkConfig(dg.Config):
-    """How to cut a cell into steps. A step is what a retry repeats."""
-
-    chunk_max_files: int = Field(default=CHUNK_MAX_FILES, ge=1)
-    chunk_max_bytes: int = Field(default=CHUNK_MAX_BYTES, ge=1)
+        return Scope(
+            batch_key=self.batch,
+            file_asset_ids=(self.first_id, self.last_id),
+            selections=self.selections,
+        )
 
 
 def _cell(context: dg.OpExecutionContext) -> tuple[str, str]:
@@ -103,15 +186,19 @@ def _cell(context: dg.OpExecutionContext) -> tuple[str, str]:
     tags={"dagster/kind": "sqlite"},
 )
 def plan_batch(
-    context: dg.OpExecutionContext, config: ChunkConfig, catalog: CatalogResource
+    context: dg.OpExecutionContext, config: UploadConfig, catalog: CatalogResource
 ) -> Iterator[dg.DynamicOutput[Chunk]]:
-    """Queue what the backend lacks of the batch, and cut it into chunks."""
+    """Queue what the backend lacks of the batch, and cut it into chunks; a dry run ends here."""
     backend_name, batch = _cell(context)
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, backend_name)
         require_batch(database, batch)
-        enqueue(database, backend, Scope(batch_key=batch))
-        waiting = list_pending(database, backend, Scope(batch_key=batch))
+        scope = Scope(batch_key=batch, selections=config.selections(database))
+        if config.dry_run:
+            _observe(context, config, _preview(database, backend, scope, config.limit), "uploaded")
+            return
+        enqueue(database, backend, scope)
+        waiting = islice(list_pending(database, backend, scope), config.limit)
         chunks = list(
             group(
                 ((file.file_asset_id, file.size_bytes) for file in waiting),
@@ -120,21 +207,30 @@ def plan_batch(
             )
         )
     files = sum(g.files for g in chunks)
-    context.log.info(f"{files:,} files of batch {batch} to upload to {backend_name}")
+    size = mebibytes(sum(g.size_bytes for g in chunks))
+    context.log.info(
+        f"{files:,} files of batch {batch}, {size:,.1f} MiB, to upload to {backend_name}"
+    )
     for g in chunks:
         yield dg.DynamicOutput(
-            Chunk(backend_name, batch, g.first_id, g.last_id, g.files),
+            Chunk(backend_name, batch, g.first_id, g.last_id, g.files, tuple(scope.selections)),
             mapping_key=f"from_{g.first_id}",
         )
 
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What became of a chunk, and when: seconds since the epoch."""
+    """What became of a chunk.
+
+    Attributes:
+        started, ended: seconds since the epoch.
+        samples: how it went, at most `progress.MAX_SAMPLES` of them.
+    """
 
     report: UploadReport
     started: float
     ended: float
+    samples: tuple[Sample, ...] = ()
 
 
 @dg.op(
@@ -147,6 +243,7 @@ class ChunkResult:
 )
 def upload_chunk(
     context: dg.OpExecutionContext,
+    config: UploadConfig,
     chunk: Chunk,
     catalog: CatalogResource,
     object_stores: ObjectStoreResource,
@@ -156,99 +253,128 @@ def upload_chunk(
     Fails if any of them failed: a cell that is materialized is whole.
     """
     started = time.time()
-    with clear_failures(), catalog.open() as database:
+    progress = Progress(context.log.info)
+    with clear_failures(details=_of_aborted), catalog.open() as database:
         backend = backend_by_name(database, chunk.backend)
         enqueue(database, backend, chunk.scope)  # a try before may have left failures
         report = upload(
             database,
             backend,
             scope=chunk.scope,
-            limits=object_stores.limits(backend),
+            limits=object_stores.limits(backend, workers=config.workers),
+            limit=chunk.files,
             connect=object_stores.connect,
-            progress=_log_progress(context),
+            progress=progress,
         )
     if report.failed:
-        failures = [(f.file, f.code, f.reason) for f in report.failures]
         raise dg.Failure(
             allow_retries=report.retryable,
             description=f"{report.failed} of {report.queued} files could not be uploaded;"
             f" the first: {report.failures[0].reason}",
-            metadata={
-                "failed": report.failed,
-                "uploaded": report.succeeded,
-                "failures": table(("file", "code", "reason"), failures),
-            },
+            metadata=_of_failures(report),
         )
-    return ChunkResult(report, started, time.time())
+    return ChunkResult(report, started, time.time(), progress.finish(report))
 
 
-def _log_progress(context: dg.OpExecutionContext) -> Callable[[UploadReport], None]:
-    """Says every few seconds how far the upload is; a log line is seen at once, metadata later."""
-    next_line = time.monotonic() + _PROGRESS_SECONDS
+def _of_failures(report: UploadReport) -> Metadata:
+    """Why files could not be uploaded: in groups, then one by one."""
+    examples = {f.code: f.reason for f in reversed(report.failures)}
+    reasons = sorted(report.reasons.items(), key=lambda item: -item[1])
+    return {
+        "failed": dg.MetadataValue.int(report.failed),
+        "uploaded": dg.MetadataValue.int(report.succeeded),
+        "reasons": table(
+            ("code", "files", "for example"),
+            [(code, files, examples.get(code, "")) for code, files in reasons],
+        ),
+        "failures": table(
+            ("file", "code", "reason"), [(f.file, f.code, f.reason) for f in report.failures]
+        ),
+    }
 
-    def log(report: UploadReport) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            next_line = time.monotonic() + _PROGRESS_SECONDS
-            done = report.succeeded + report.adopted
-            sent = mebibytes(report.bytes + report.bytes_in_parts)
-            context.log.info(
-                f"{done:,} of {report.queued:,} files, {sent:,.1f} MiB,"
-                f" {report.failed} failed, {report.retries} retries"
-            )
 
-    return log
+def _of_aborted(error: Exception) -> Metadata:
+    """What had been done of an upload that could not go on."""
+    return _of_failures(error.report) if isinstance(error, UploadAborted) else {}
 
 
-@dg.op(out=dg.Out(dg.Nothing), tags={"dagster/kind": "python"})
+@dg.op(out=dg.Out(dg.Nothing, is_required=False), tags={"dagster/kind": "python"})
 def finish_batch(
-    context: dg.OpExecutionContext, results: list[ChunkResult], catalog: CatalogResource
-) -> dg.MaterializeResult:
-    """Sum up, if every file of the cell is where it belongs.
+    context: dg.OpExecutionContext,
+    config: UploadConfig,
+    results: list[ChunkResult],
+    catalog: CatalogResource,
+) -> Iterator[dg.MaterializeResult]:
+    """Sum up, and materialize the cell if every file of it is where it belongs.
 
-    No step of this run has failed, but another program may hold a file that is not there yet.
+    No step of this run has failed, but the run may have been told to leave out files, or another
+    program may hold one that is not there yet.
     """
+    if config.dry_run:
+        return
     backend_name, batch = _cell(context)
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, backend_name)
-        if unfinished := count_unfinished(database, backend, Scope(batch_key=batch)):
-            raise dg.Failure(
-                f"{unfinished} files of batch {batch} are not on {backend_name} yet; another"
-                " program is at work on them, or has failed. Materialize the cell again later.",
-                allow_retries=False,
-            )
-        formats = batch_formats(database, backend_name, batch)
-        url = sample_public_url(database, backend_name)
+        absent = absence(database, backend, batch)
+        if absent.files and not config.restrictions:
+            raise _incomplete(backend_name, batch, absent.files, absent.elsewhere)
+        metadata = {**cell_metadata(database, backend, batch), **_of_results(results)}
+    if absent.files:
+        _observe(context, config, metadata, "uploaded")
+        return
+    yield dg.MaterializeResult(metadata=metadata)
+
+
+def _incomplete(backend: str, batch: str, files: int, elsewhere: int) -> dg.Failure:
+    """Why a cell is not whole though no upload of it has failed."""
+    if elsewhere == files:
+        reason = "the library has them no more, only other backends"
+        hint = "bring them back to the library; this cell is tried again each night"
+    else:
+        reason = "another program is at work on them, or has failed"
+        hint = "materialize the cell again later"
+    return dg.Failure(
+        f"{files} files of batch {batch} are not on {backend} yet; {reason} (hint: {hint})",
+        metadata={
+            "files missing": dg.MetadataValue.int(files),
+            "of these not in the library": dg.MetadataValue.int(elsewhere),
+            "hint": dg.MetadataValue.text(hint),
+        },
+        allow_retries=False,
+    )
+
+
+def _of_results(results: list[ChunkResult]) -> Metadata:
+    """What the steps of this run did together, and how fast."""
     reports = [r.report for r in results]
     size = sum(r.bytes for r in reports)
+    files = sum(r.succeeded for r in reports)
     wall = max((r.ended for r in results), default=0) - min((r.started for r in results), default=0)
-    metadata: dict[str, dg.MetadataValue | float | int] = {
-        "dagster/row_count": sum(f.files for f in formats),
-        "size (MiB)": mebibytes(sum(f.bytes for f in formats)),
-        "uploaded": sum(r.succeeded for r in reports),
-        "uploaded (MiB)": mebibytes(size),
-        "adopted": sum(r.adopted for r in reports),
-        "retries": sum(r.retries for r in reports),
-        "seconds": round(float(wall), 3),
-        "rate (MiB/s)": round(mebibytes(size) / wall, 3) if wall else 0.0,
+    return {
+        "uploaded": dg.MetadataValue.int(files),
+        "uploaded (MiB)": dg.MetadataValue.float(mebibytes(size)),
+        "adopted": dg.MetadataValue.int(sum(r.adopted for r in reports)),
+        "retries": dg.MetadataValue.int(sum(r.retries for r in reports)),
+        "seconds": dg.MetadataValue.float(round(float(wall), 3)),
+        "rate (MiB/s)": dg.MetadataValue.float(round(mebibytes(size) / wall, 3) if wall else 0.0),
+        "rate (files/s)": dg.MetadataValue.float(round(files / wall, 3) if wall else 0.0),
         "failures": table(("file", "code", "reason"), []),
-        "by format": table(
-            ("format", "files", "MiB"), [(f.format, f.files, mebibytes(f.bytes)) for f in formats]
-        ),
+        "throughput": plots.throughput(rates(r.samples for r in results)),
     }
-    if url:
-        metadata["sample object"] = dg.MetadataValue.url(url)
-    return dg.MaterializeResult(metadata=metadata)
 
 
 @dg.graph_asset(
     partitions_def=cells,
     ins={"pending_uploads": dg.AssetIn(dagster_type=dg.Nothing, partition_mapping=by_backend)},
-    group_name="backends",
+    config=for_all(UploadConfig, "plan_batch", "upload_chunk", "finish_batch"),
+    group_name="uploads",
     kinds={"s3", "sqlite"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags={"catalogsync/stage": "3-upload"},
+    metadata=definition_metadata(
+        "file_locations", "Partitions", "Inside a cell", "Run configuration"
+    ),
     automation_condition=(
         dg.AutomationCondition.on_missing()
         # What failed, or was there before the sensor was started, is still missing each morning.
@@ -264,6 +390,9 @@ def remote_locations(pending_uploads):  # type: ignore[no-untyped-def]
     """The files of a batch on a backend.
 
     Materialized means: every one of them is there, whole, verified and recorded. A cell with a
-    file that could not be uploaded fails, and says why.
+    file that could not be uploaded fails: its run, step `upload_chunk`, has a table of the
+    reasons. A dry run, or one with a limit or filter that leaves out files, is an observation.
+
+    More: `docs/pipeline.md`, which the metadata `docs` shows.
     """
     return finish_batch(plan_batch(pending_uploads).map(upload_chunk).collect())

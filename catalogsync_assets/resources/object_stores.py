@@ -90,12 +90,16 @@ class ObjectStoreResource(dg.ConfigurableResource):
         default=5, ge=1, description="Tries of one request before its file counts as failed."
     )
 
-    def limits(self, backend: ObjectBackend) -> Limits:
-        """The limits of one upload step to a backend."""
+    def limits(self, backend: ObjectBackend, *, workers: int | None = None) -> Limits:
+        """The limits of one upload step to a backend.
+
+        Args:
+            workers: of this run, in place of the resource's and the backend's.
+        """
         mib = self.max_in_flight_mib
         return Limits.of(
             backend,
-            workers=self.workers,
+            workers=workers or self.workers,
             max_in_flight_bytes=None if mib is None else mib * _MIB,
             attempts=self.attempts,
         )

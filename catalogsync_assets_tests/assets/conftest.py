@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ def plain(value: dg.MetadataValue) -> Any:
     return value.value
 
 
+def plain_metadata(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in metadata.items()}
+
+
+@pytest.fixture
+def plainly() -> Callable[[Mapping[str, dg.MetadataValue]], dict[str, Any]]:
+    """`plainly(metadata)`: figures and texts as they are, tables as lists of rows."""
+    return plain_metadata
+
+
 class Run:
     """How a run ended.
 
@@ -53,7 +63,7 @@ class Run:
     @property
     def metadata(self) -> dict[str, Any]:
         (event,) = self._result.get_asset_materialization_events()
-        return {name: plain(value) for name, value in event.materialization.metadata.items()}
+        return plain_metadata(event.materialization.metadata)
 
     @property
     def failure(self) -> tuple[str, dict[str, Any]]:
@@ -63,7 +73,7 @@ class Run:
         said = event.step_failure_data.user_failure_data
         assert said is not None, event.step_failure_data.error
         assert said.description is not None
-        return said.description, {name: plain(value) for name, value in said.metadata.items()}
+        return said.description, plain_metadata(said.metadata)
 
 
 class Pipeline:
@@ -93,8 +103,8 @@ class Pipeline:
     def scan(self, **config: Any) -> Run:
         return self.run("downloaded_files", config={"downloaded_files": {"config": config}})
 
-    def plan(self, backend: str = "cloud") -> Run:
-        return self.run("pending_uploads", backend)
+    def plan(self, backend: str = "cloud", **config: Any) -> Run:
+        return self.run("pending_uploads", backend, config={"pending_uploads": {"config": config}})
 
     def upload(
         self,
@@ -102,16 +112,16 @@ class Pipeline:
         batch: str | None = None,
         *,
         chunks: dict[str, int] | None = None,
+        config: dict[str, Any] | None = None,
         **limits: int,
     ) -> Run:
         """Bring a batch, by default the only one, to a backend."""
         if batch is None:
             (batch,) = self.keys("batch")
-        plan = {"plan_batch": {"config": chunks or {}}}
         return self.run(
             "remote_locations",
             f"{backend}|{batch}",
-            config={"remote_locations": {"ops": plan}},
+            config={"remote_locations": {"config": {**(chunks or {}), **(config or {})}}},
             **limits,
         )
 

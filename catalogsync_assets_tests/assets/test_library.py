@@ -153,7 +153,7 @@ def test_what_is_queued_is_downloaded_before_the_scan(
     assert metadata["dagster/row_count"] == 2
     assert metadata["unchanged"] == 2
     (row,) = metadata["downloads"]
-    assert (row["source"], row["done"], row["failed"]) == ("http", "2", "1")
+    assert (row["source"], row["done"], row["failed"]) == ("http", 2, 1)
     assert float(row["MiB"]) > 0
     (failure,) = metadata["downloads failed"]
     assert "nothing at this address" in failure["reason"]

@@ -44,15 +44,18 @@ def test_presence_counts_songs_files_bytes_and_what_is_still_to_do(
         "songs absent": 2,
         "complete (%)": 60.0,
         "files": 3,
+        "files (%)": 60.0,
         "size (MiB)": 1.144,
+        "size (%)": 74.985,
         "pending": 2,
         "failed": 0,
     }
     assert {name: metadata[name] for name in figures} == figures
+    nothing = {"partial": 0, "absent": 0, "of": 5, "failed": 0}
     assert metadata["everywhere"] == [
-        {"backend": "local", "songs": "5", "of": "5", "files": "5", "MiB": "1.526"},
-        {"backend": "cloud", "songs": "3", "of": "5", "files": "3", "MiB": "1.144"},
-        {"backend": "empty", "songs": "0", "of": "5", "files": "0", "MiB": "0.0"},
+        {**nothing, "backend": "local", "songs": 5, "files": 5, "MiB": 1.526},
+        {**nothing, "backend": "cloud", "songs": 3, "files": 3, "MiB": 1.144, "absent": 2},
+        {**nothing, "backend": "empty", "songs": 0, "files": 0, "MiB": 0.0, "absent": 5},
     ]
 
 

@@ -33,6 +33,7 @@ def test_a_plan_says_how_much_is_to_be_sent_and_where(
         "newly queued": 3,
         "size (MiB)": round(1_500_000 / MIB, 3),
         "bucket": cloud.bucket,
+        "bucket link": f"{cloud.endpoint}/{cloud.bucket}/",
         "endpoint": cloud.endpoint,
     }
     assert statuses() == {"pending": 3}
@@ -110,8 +111,8 @@ def test_a_cell_says_how_many_files_bytes_and_formats_it_holds_and_how_fast_they
         "retries": 0,
         "failures": [],
         "by format": [
-            {"format": "mp3", "files": "3", "MiB": str(round(2_100_000 / MIB, 3))},
-            {"format": "flac", "files": "1", "MiB": str(round(900_000 / MIB, 3))},
+            {"format": "mp3", "files": 3, "MiB": round(2_100_000 / MIB, 3)},
+            {"format": "flac", "files": 1, "MiB": round(900_000 / MIB, 3)},
         ],
     }
     assert {name: metadata[name] for name in expected} == expected

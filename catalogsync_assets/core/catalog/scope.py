@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,13 +94,15 @@ EVERYTHING = Scope()
 def select(
     catalog: Catalog,
     *,
+    songs: Sequence[int] = (),
     playlists: Sequence[str] = (),
     artists: Sequence[str] = (),
     pools: Sequence[str] = (),
 ) -> tuple[Selection, ...]:
-    """Find playlists, artists and pools by name or id.
+    """Find songs by id; playlists, artists and pools by name or id.
 
     Args:
+        songs: ids.
         playlists, artists: names (upper and lower case alike) or ids.
         pools: the same, of playlist pools or artist pools.
 
@@ -107,10 +110,28 @@ def select(
         UsageError: one of them does not exist; or is the name of both a playlist pool and an
             artist pool.
     """
-    found = [_find(catalog, ("playlist",), name) for name in playlists]
+    found = [_existing_songs(catalog, songs)] if songs else []
+    found += [_find(catalog, ("playlist",), name) for name in playlists]
     found += [_find(catalog, ("artist",), name) for name in artists]
     found += [_find(catalog, ("playlist pool", "artist pool"), name) for name in pools]
     return tuple(found)
+
+
+def _existing_songs(catalog: Catalog, ids: Sequence[int]) -> Selection:
+    with catalog.read() as connection:
+        unknown = connection.scalars(
+            sa.text(
+                "SELECT value FROM json_each(:ids) WHERE value NOT IN (SELECT id FROM songs)"
+                " LIMIT :most"
+            ),
+            {"ids": json.dumps(list(ids)), "most": _NAMED},
+        ).all()
+    if unknown:
+        raise UsageError(
+            f"there is no song {' or '.join(str(i) for i in unknown)}",
+            hint="`catalogsync whereis TITLE --json` lists songs with their ids",
+        )
+    return Selection("song", tuple(ids))
 
 
 def _find(catalog: Catalog, kinds: Sequence[str], wanted: str) -> Selection:

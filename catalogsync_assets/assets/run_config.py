@@ -1,0 +1,116 @@
+"""What may be set for a single run, in the launchpad or with `--config`, and how it is checked.
+
+Types and unknown names are found by the launchpad while one types; bounds when the run is launched;
+playlists, artists, pools and songs by the first step, before it changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, ValidationError
+
+from catalogsync_assets.core.backends import MAX_WORKERS
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import Selection, select
+from catalogsync_assets.core.plan.batches import CHUNK_MAX_BYTES, CHUNK_MAX_FILES
+
+
+class SelectionConfig(dg.Config):
+    """Which songs a run is about; by default all."""
+
+    dry_run: bool = Field(
+        default=False,
+        description="Only say what would be done: nothing is written, no store is spoken to, and"
+        " nothing counts as materialized.",
+    )
+    songs: list[int] = Field(default=[], description="Only these songs, by id.")
+    playlists: list[str] = Field(
+        default=[], description="Only songs of these playlists, by name or id."
+    )
+    artists: list[str] = Field(default=[], description="... of these artists.")
+    pools: list[str] = Field(default=[], description="... of these pools of playlists or artists.")
+
+    def selections(self, catalog: Catalog) -> tuple[Selection, ...]:
+        """The same, found in the catalog.
+
+        Raises:
+            UsageError: one of them does not exist.
+        """
+        return select(
+            catalog,
+            songs=self.songs,
+            playlists=self.playlists,
+            artists=self.artists,
+            pools=self.pools,
+        )
+
+    @property
+    def restrictions(self) -> str:
+        """What is left out by it, as a person says it; empty if nothing is."""
+        named = {
+            "songs": [str(song) for song in self.songs],
+            "playlists": self.playlists,
+            "artists": self.artists,
+            "pools": self.pools,
+        }
+        return "; ".join(f"{name}: {', '.join(given)}" for name, given in named.items() if given)
+
+
+class UploadConfig(SelectionConfig):
+    """How much of a cell a run does, and how."""
+
+    limit: int | None = Field(default=None, ge=1, description="At most so many files.")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_WORKERS,
+        description="Files on their way at a time in a step; by default as the resource"
+        " object_stores says, else the backend's own limit, else 16.",
+    )
+    chunk_max_files: int = Field(
+        default=CHUNK_MAX_FILES, ge=1, description="Files of a step, which is what a retry repeats."
+    )
+    chunk_max_bytes: int = Field(default=CHUNK_MAX_BYTES, ge=1, description="Bytes of a step.")
+
+    @property
+    def restrictions(self) -> str:
+        limit = f"limit: {self.limit:,}" if self.limit else ""
+        return "; ".join(filter(None, (limit, super().restrictions)))
+
+
+def for_all(config: type[dg.Config], *ops: str) -> dg.ConfigMapping:
+    """One flat block of configuration for a graph, which each of these ops is given whole.
+
+    Raises (when a run is launched, before it starts):
+        DagsterInvalidConfigError: a value is out of its bounds.
+    """
+
+    def spread(values: Mapping[str, Any]) -> dict[str, Any]:
+        # What comes from an environment variable is known, and checked, only in the step.
+        given = {name: v for name, v in values.items() if not isinstance(v, Mapping)}
+        try:
+            config(**given)
+        except ValidationError as error:
+            reasons = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
+            raise dg.DagsterInvalidConfigError(  # type: ignore[no-untyped-call]
+                f"{reasons}.", [], values
+            ) from None
+        return {op: {"config": dict(values)} for op in ops}
+
+    return dg.ConfigMapping(config_fn=spread, config_schema=_with_all_defaults(config))
+
+
+def _with_all_defaults(config: type[dg.Config]) -> dict[str, dg.Field]:
+    """The fields, also those whose default is None, as the launchpad shows only the ones that have
+    a default."""
+    return {
+        name: field
+        if field.default_provided or field.is_required
+        else dg.Field(
+            field.config_type, default_value=None, is_required=False, description=field.description
+        )
+        for name, field in config.to_fields_dict().items()
+    }
