@@ -1,0 +1,35 @@
+"""The weekly audit: every backend is held against the catalog, one run each."""
+
+import dagster as dg
+
+from catalogsync_assets.assets.audits import backend_audit
+from catalogsync_assets.core.catalog.backends import object_backends
+from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.resources import CatalogResource
+
+audit_job = dg.define_asset_job(
+    "audit_backend",
+    selection=dg.AssetSelection.assets(backend_audit),
+    description="Hold what the catalog says of a backend against what its store holds.",
+)
+
+
+@dg.schedule(
+    name="weekly_audit",
+    job=audit_job,
+    cron_schedule="0 4 * * 0",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Audit every backend each Sunday.",
+)
+def weekly_audit(
+    context: dg.ScheduleEvaluationContext, catalog: CatalogResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run for each backend; their keys are partitions once the sensor has seen them."""
+    try:
+        with catalog.open() as database:
+            names = [backend.name for backend in object_backends(database)]
+    except CatalogSyncError as error:
+        return dg.SkipReason(str(error))
+    known = set(context.instance.get_dynamic_partitions("backend"))
+    requests = [dg.RunRequest(partition_key=name) for name in names if name in known]
+    return requests or dg.SkipReason("no backend is registered")
