@@ -45,6 +45,11 @@ def _type(values: Sequence[str | int | float]) -> str:
     return "float" if values and all(isinstance(v, int | float) for v in values) else "string"
 
 
+def count_of(files: int) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{files:,} file{'' if files == 1 else 's'}"
+
+
 def mebibytes(count: int) -> float:
     """Bytes as MiB, for figures that Dagster plots."""
     return round(count / 1024**2, 3)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: As wide as the UI's dialog shows without scrolling.
 _WIDTH = 560
+#: Bars of a plot; a table beside it has more.
+_MOST = 20
 _COLORS = ("#4f43dd", "#ecb22e", "#c8c8d4", "#2e9e6b")
 #: Seconds of the units of time, and how many of one are told in it.
 _UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
@@ -32,7 +34,14 @@ def throughput(rates: Sequence[Rate]) -> dg.MetadataValue:
     """MiB and files per second over the time of an upload."""
     if not rates:
         return _NOTHING
-    chart = _chart("Line", 280, title="throughput", show_dots=len(rates) == 1, fill=False)
+    chart = _chart(
+        "Line",
+        330,
+        title="throughput",
+        show_dots=len(rates) == 1,
+        include_x_axis=True,
+        stroke_style={"width": 2},
+    )
     seconds, unit = next(u for u in _UNITS if rates[-1].second >= u[0] * _ENOUGH or u[0] == 1)
     chart.x_title = f"{unit} since the start"
     chart.x_labels = [f"{rate.second / seconds:.1f}".removesuffix(".0") for rate in rates]
@@ -47,8 +56,8 @@ def songs_by_backend(backends: Sequence[BackendStatus]) -> dg.MetadataValue:
     """How many songs are whole, partly and not at all on each backend."""
     if not any(b.songs_total for b in backends):
         return _NOTHING
-    chart = _chart("HorizontalStackedBar", 120 + 30 * len(backends), title="songs per backend")
-    shown = list(reversed(backends))  # the first one on top
+    shown = list(reversed(backends[:_MOST]))  # the first one on top
+    chart = _chart("HorizontalStackedBar", 120 + 30 * len(shown), title="songs per backend")
     chart.x_labels = [b.name for b in shown]
     chart.add("complete", [b.songs for b in shown])
     chart.add("partial", [b.songs_partial for b in shown])
@@ -60,8 +69,8 @@ def bytes_by_format(formats: Sequence[FormatTotal]) -> dg.MetadataValue:
     """MiB of each audio format, the largest first."""
     if not formats:
         return _NOTHING
-    chart = _chart("HorizontalBar", 90 + 26 * len(formats), title="MiB by format")
-    shown = list(reversed(formats))
+    shown = list(reversed(formats[:_MOST]))
+    chart = _chart("HorizontalBar", 90 + 26 * len(shown), title="MiB by format")
     chart.x_labels = [f.format for f in shown]
     chart.show_legend = False
     chart.print_values = True
@@ -106,12 +115,23 @@ def _chart(kind: str, height: int, **options: Any) -> Any:
         min_scale=3,
         max_scale=6,
         legend_at_bottom=True,
+        legend_at_bottom_columns=3,
         margin=12,
         value_formatter=lambda value: f"{value:,.1f}".removesuffix(".0"),
         **options,
     )
 
 
+def _without_interaction(root: Any) -> Any:
+    """Only the picture: a browser runs no script in it, and shows nothing under the mouse."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in ("script", "desc"):
+                parent.remove(child)
+    return root
+
+
 def _picture(chart: Any) -> dg.MetadataValue:
+    chart.add_xml_filter(_without_interaction)
     svg = base64.b64encode(chart.render(is_unicode=True).encode()).decode()
     return dg.MetadataValue.md(f"![{chart.config.title}](data:image/svg+xml;base64,{svg})")

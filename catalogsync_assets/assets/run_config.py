@@ -100,17 +100,4 @@ def for_all(config: type[dg.Config], *ops: str) -> dg.ConfigMapping:
             ) from None
         return {op: {"config": dict(values)} for op in ops}
 
-    return dg.ConfigMapping(config_fn=spread, config_schema=_with_all_defaults(config))
-
-
-def _with_all_defaults(config: type[dg.Config]) -> dict[str, dg.Field]:
-    """The fields, also those whose default is None, as the launchpad shows only the ones that have
-    a default."""
-    return {
-        name: field
-        if field.default_provided or field.is_required
-        else dg.Field(
-            field.config_type, default_value=None, is_required=False, description=field.description
-        )
-        for name, field in config.to_fields_dict().items()
-    }
+    return dg.ConfigMapping(config_fn=spread, config_schema=config.to_fields_dict())

@@ -15,6 +15,7 @@ from catalogsync_assets.assets.metadata import (
     OWNERS,
     Metadata,
     clear_failures,
+    count_of,
     mebibytes,
     table,
 )
@@ -209,7 +210,7 @@ def plan_batch(
     files = sum(g.files for g in chunks)
     size = mebibytes(sum(g.size_bytes for g in chunks))
     context.log.info(
-        f"{files:,} files of batch {batch}, {size:,.1f} MiB, to upload to {backend_name}"
+        f"{count_of(files)} of batch {batch}, {size:,.1f} MiB, to upload to {backend_name}"
     )
     for g in chunks:
         yield dg.DynamicOutput(
@@ -267,25 +268,30 @@ def upload_chunk(
             progress=progress,
         )
     if report.failed:
+        reasons = ", ".join(f"{files} {code}" for code, files in _reasons(report))
         raise dg.Failure(
             allow_retries=report.retryable,
-            description=f"{report.failed} of {report.queued} files could not be uploaded;"
-            f" the first: {report.failures[0].reason}",
+            description=f"{report.failed} of {report.queued} files could not be uploaded"
+            f" ({reasons}); the first: {report.failures[0].reason}",
             metadata=_of_failures(report),
         )
     return ChunkResult(report, started, time.time(), progress.finish(report))
 
 
+def _reasons(report: UploadReport) -> list[tuple[str, int]]:
+    """Codes of failures, the most frequent first, and how many files failed with each."""
+    return sorted(report.reasons.items(), key=lambda item: -item[1])
+
+
 def _of_failures(report: UploadReport) -> Metadata:
     """Why files could not be uploaded: in groups, then one by one."""
     examples = {f.code: f.reason for f in reversed(report.failures)}
-    reasons = sorted(report.reasons.items(), key=lambda item: -item[1])
     return {
         "failed": dg.MetadataValue.int(report.failed),
         "uploaded": dg.MetadataValue.int(report.succeeded),
         "reasons": table(
             ("code", "files", "for example"),
-            [(code, files, examples.get(code, "")) for code, files in reasons],
+            [(code, files, examples.get(code, "")) for code, files in _reasons(report)],
         ),
         "failures": table(
             ("file", "code", "reason"), [(f.file, f.code, f.reason) for f in report.failures]
@@ -328,13 +334,14 @@ def finish_batch(
 def _incomplete(backend: str, batch: str, files: int, elsewhere: int) -> dg.Failure:
     """Why a cell is not whole though no upload of it has failed."""
     if elsewhere == files:
-        reason = "the library has them no more, only other backends"
-        hint = "bring them back to the library; this cell is tried again each night"
+        reason = "the library has it no more, only other backends have"
+        hint = "bring it back to the library; the cell is tried again each night"
     else:
-        reason = "another program is at work on them, or has failed"
+        reason = "another program is at work on it, or has failed"
         hint = "materialize the cell again later"
     return dg.Failure(
-        f"{files} files of batch {batch} are not on {backend} yet; {reason} (hint: {hint})",
+        f"batch {batch} is not on {backend} yet as a whole: {count_of(files)} missing; {reason}"
+        f" (hint: {hint})",
         metadata={
             "files missing": dg.MetadataValue.int(files),
             "of these not in the library": dg.MetadataValue.int(elsewhere),

@@ -66,6 +66,16 @@ class Run:
         return plain_metadata(event.materialization.metadata)
 
     @property
+    def observation(self) -> dict[str, Any]:
+        """The metadata of the one observation, of a run that materialized nothing."""
+        assert self.success
+        assert self._result.get_asset_materialization_events() == []
+        (event,) = self._result.get_asset_observation_events()
+        observed = event.asset_observation_data.asset_observation
+        assert observed.partition == self.tags["dagster/partition"]
+        return plain_metadata(observed.metadata)
+
+    @property
     def failure(self) -> tuple[str, dict[str, Any]]:
         """What the one step that failed says of it: its description, and its metadata."""
         assert not self.success

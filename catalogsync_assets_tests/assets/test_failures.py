@@ -270,6 +270,25 @@ def test_the_failure_of_a_cell_counts_all_files_of_the_step(
     assert (metadata["failed"], metadata["uploaded"]) == (1, 4)
 
 
+def test_the_failure_of_a_cell_groups_its_reasons_the_most_frequent_first(
+    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
+) -> None:
+    _, gone, *_ = library.fill(5)
+    for name in ("0002", "0003"):
+        remote(cloud).put(f"album/{name}.mp3", b"foreign")
+    pipeline.scan()
+    gone.unlink()
+
+    description, metadata = pipeline.upload().failure
+
+    conflict, source = metadata["reasons"]
+    assert (conflict["code"], conflict["files"]) == ("Conflict", 2)
+    assert "another object is stored under" in conflict["for example"]
+    assert source["files"] == 1
+    assert str(gone) in source["for example"]
+    assert f"(2 Conflict, 1 {source['code']})" in description
+
+
 def test_a_conflict_is_for_a_person_and_not_tried_again(
     pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
 ) -> None:
@@ -389,6 +408,41 @@ def test_a_cell_is_not_materialized_while_another_program_holds_one_of_its_files
     lease.release()
     assert pipeline.upload().success
     assert len(pipeline.cells()) == 1
+
+
+def test_a_cell_is_not_materialized_while_only_other_backends_have_one_of_its_files(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    library: Any,
+) -> None:
+    backend("one")
+    library.fill(3)
+    pipeline.scan()
+    assert pipeline.upload("one").success
+    (library.root / "album" / "0001.mp3").unlink()
+    backend("two")
+    pipeline.scan()
+
+    description, metadata = pipeline.upload("two").failure
+
+    (batch,) = pipeline.keys("batch")
+    assert description.startswith(f"batch {batch} is not on two yet as a whole: 1 file missing")
+    assert "the library has it no more" in description
+    assert metadata["files missing"] == metadata["of these not in the library"] == 1
+    assert pipeline.cells() == {f"one|{batch}"}
+
+
+def test_a_file_that_is_nowhere_any_more_keeps_no_cell_from_being_whole(
+    pipeline: Any, cloud: ObjectBackend, library: Any
+) -> None:
+    gone, *_ = library.fill(3)
+    pipeline.scan()
+    gone.unlink()
+    pipeline.scan()
+
+    metadata = pipeline.upload().metadata
+
+    assert (metadata["uploaded"], metadata["files missing"]) == (2, 0)
 
 
 def test_a_batch_that_the_catalog_does_not_know_is_not_materialized(

@@ -34,6 +34,22 @@ def test_a_scan_says_how_many_files_and_songs_there_are_and_how_large(
     assert metadata["library roots"] == str(sample)
 
 
+def test_a_scan_says_how_much_there_is_of_each_format(pipeline: Any, library: Any) -> None:
+    library.fill(2, size=400_000)
+    gone = library.add("gone.ogg")
+    library.add("one.flac", size=900_000)
+    pipeline.scan()
+    gone.unlink()
+
+    metadata = pipeline.scan().metadata
+
+    assert metadata["by format"] == [
+        {"format": "flac", "files": 1, "MiB": round(900_000 / MIB, 3)},
+        {"format": "mp3", "files": 2, "MiB": round(800_000 / MIB, 3)},
+    ]
+    assert metadata["bytes by format"].startswith("![MiB by format](data:image/svg+xml;base64,")
+
+
 def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(
     pipeline: Any, library: Any
 ) -> None:

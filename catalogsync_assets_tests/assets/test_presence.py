@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from catalogsync_assets.assets.metadata import percent
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 
@@ -70,10 +72,43 @@ def test_presence_lists_the_uploads_that_failed(
     metadata = pipeline.presence().metadata
 
     assert metadata["failed"] == 1
+    assert [(r["code"], r["files"]) for r in metadata["reasons"]] == [("Conflict", 1)]
     (failure,) = metadata["failures"]
     assert failure["key"] == f"{cloud.key_prefix}album/0001.mp3"
     assert failure["code"] == "Conflict"
     assert "another object is stored" in failure["reason"]
+
+
+def test_presence_says_when_the_backend_was_verified_and_by_what(
+    pipeline: Any,
+    cloud: ObjectBackend,
+    catalog: Catalog,
+    library: Any,
+    change: Callable[..., None],
+) -> None:
+    library.fill(3)
+    pipeline.scan()
+    pipeline.upload()
+    first = f"(SELECT MIN(id) FROM file_locations WHERE backend_id = {cloud.id})"
+    change(
+        catalog,
+        "UPDATE file_locations SET verified_at = '2025-01-02 03:04:05', verified_by = 'read'"
+        f" WHERE id = {first}",
+    )
+
+    metadata = pipeline.presence().metadata
+
+    oldest = datetime(2025, 1, 2, 3, 4, 5, tzinfo=timezone.utc).timestamp()
+    assert metadata["verified, oldest"] == oldest < metadata["verified, newest"]
+    assert metadata["verified by"] == [
+        {"by": "server-digest", "files": 2},
+        {"by": "read", "files": 1},
+    ]
+
+
+def test_almost_all_is_not_a_hundred_percent() -> None:
+    assert percent(999_999_999, 1_000_000_000) == 99.999
+    assert (percent(7, 7), percent(0, 0)) == (100.0, 0.0)
 
 
 def test_presence_repairs_rows_that_are_not_as_the_locations_say(

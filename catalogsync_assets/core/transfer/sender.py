@@ -8,18 +8,20 @@ the store holds under it                    then
 nothing                                     put, on condition that nothing is there
 the very content                            adopt it, send nothing
 an earlier content of ours at this key      withdraw the claim, replace that very version
+the object that was found damaged           replace that very version
 anything else                               a conflict for a person to see
 ==========================================  =====================================
+
+"Found damaged" means: a verification has read the object that the catalog claims at this key, found
+other content, and noted its ETag. At such a key no digest that the store has kept is believed: it
+is the digest of what was sent once, and rot does not change it. So an object with that ETag is
+replaced unseen, and one with another ETag is read whole before it counts as the very content.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
-
-import tenacity
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
@@ -38,6 +40,7 @@ from catalogsync_assets.core.transfer.aborts import abort_unfinished
 from catalogsync_assets.core.transfer.buffers import POOLED_BYTES, Buffers
 from catalogsync_assets.core.transfer.comparison import compare
 from catalogsync_assets.core.transfer.pace import Pace
+from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.source import Source
 from catalogsync_assets.core.transfer.stores import (
     Labels,
@@ -48,10 +51,6 @@ from catalogsync_assets.core.transfer.stores import (
 
 #: Files above this go in parts.
 SINGLE_PUT_BYTES = 64 * 1024 * 1024
-#: Seconds that a wait between two tries never exceeds.
-_MAX_BACKOFF = 20.0
-
-_T = TypeVar("_T")
 
 
 def goes_in_parts(task: UploadTask) -> bool:
@@ -67,11 +66,7 @@ def memory_needed(task: UploadTask) -> int:
 
 
 class Sender:
-    """Sends files to one backend. Thread-safe.
-
-    Attributes:
-        retries: requests that had to be repeated so far.
-    """
+    """Sends files to one backend. Thread-safe."""
 
     def __init__(
         self,
@@ -95,16 +90,20 @@ class Sender:
         self._backend = client.backend
         self._client = client
         self._stop = stop
-        self._attempts = attempts
+        self._retry = Retries(attempts=attempts, pace=pace, stop=stop)
         self._buffers = Buffers(max_in_flight_bytes)
         self._pace = pace
         self._lock = threading.Lock()
-        self.retries = 0
         self._sent_of: dict[int, int] = {}
         self._catalog_id = catalog_id(catalog)
         # Whether the last key that was looked at was taken: then the next may be, too, as in a
         # bucket that another tool has filled.
         self._met_something = False
+
+    @property
+    def retries(self) -> int:
+        """Requests that had to be repeated so far."""
+        return self._retry.count
 
     def probe(self) -> None:
         """Raise a StoreError if the store cannot be reached, or refuses us or the bucket."""
@@ -183,7 +182,7 @@ class Sender:
         Only where something is to be expected, or the store is not known to honour a condition: a
         put that is refused has sent its bytes for nothing.
         """
-        expected = bool(task.known_sha256) or self._met_something
+        expected = bool(task.known_sha256 or task.damaged_etags) or self._met_something
         return expected or not self._client.profile.conditional_put
 
     def _send_large(self, task: UploadTask) -> Uploaded:
@@ -196,7 +195,9 @@ class Sender:
             )
         found = self._retry(lambda: self._client.head(task.locator))
         replacing: str | None = None
-        if found is not None:
+        if found is not None and _was_found_damaged(task, found):
+            replacing = self._withdrawn(task, found)
+        elif found is not None:
             same = compare(self._catalog, self._client, task, found, self._retry)
             if same is not None:
                 abort_unfinished(self._catalog, self._client, task.locator)
@@ -240,13 +241,15 @@ class Sender:
         return f"{self._catalog_id}/{file_asset_id}"
 
     def _may_replace(self, task: UploadTask, found: StoredObject, sha256: str) -> str | None:
-        """The ETag of an earlier content of ours, with the claim to it withdrawn.
+        """The ETag of a damaged object or an earlier content of ours, with the claim withdrawn.
 
         None if the object is the wanted content already.
 
         Raises:
             ConflictError: it is neither.
         """
+        if _was_found_damaged(task, found):
+            return self._withdrawn(task, found)
         if self._is(task, found, sha256):
             return None
         return self._replaceable(task, found)
@@ -263,11 +266,20 @@ class Sender:
                 code="Conflict",
                 hint="nothing was overwritten; move it away, or give the backend a --base-prefix",
             )
+        return self._withdrawn(task, found)
+
+    def _withdrawn(self, task: UploadTask, found: StoredObject) -> str:
         withdraw_claims_at(self._catalog, self._backend, task.locator)
         return found.etag
 
     def _is(self, task: UploadTask, found: StoredObject, sha256: str) -> bool:
-        return self._client.holds(task.locator, found, sha256=sha256, size_bytes=task.size_bytes)
+        return self._client.holds(
+            task.locator,
+            found,
+            sha256=sha256,
+            size_bytes=task.size_bytes,
+            read_whole=bool(task.damaged_etags),
+        )
 
     def _is_ours(self, task: UploadTask, found: StoredObject) -> bool:
         # Its own mark on another content: it was damaged on its way, to a store without digests.
@@ -283,7 +295,7 @@ class Sender:
         self, task: UploadTask, found: StoredObject, sha256: str, *, sent: bool
     ) -> Uploaded:
         kept = found.sha256 is not None and self._client.trusts_kept_digests
-        how = "head" if kept else "read"
+        how = "head" if kept and not task.damaged_etags else "read"
         return Uploaded(task, sha256, found.etag, how, adopted=not sent)
 
     def _verify(self, task: UploadTask, etag: str | None, content: memoryview, sha256: str) -> str:
@@ -318,46 +330,11 @@ class Sender:
             hint="look at the object; if it is of no use, delete it and upload again",
         )
 
-    def _retry(self, function: Callable[[], _T]) -> _T:
-        """Call again what failed for a passing reason: exponential backoff, full jitter, capped.
-
-        Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
-        """
-        # Most calls succeed at once, and a Retrying costs as much as a small file's hash.
-        try:
-            return self._attempt(function)
-        except StoreUnavailableError as error:
-            first: StoreUnavailableError | None = error
-
-        def once_more() -> _T:  # the first failure counts as the first attempt
-            nonlocal first
-            if first is not None:
-                error, first = first, None
-                raise error
-            return self._attempt(function)
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(StoreUnavailableError),
-            stop=tenacity.stop_after_attempt(self._attempts)
-            | tenacity.stop_when_event_set(self._stop),
-            wait=tenacity.wait_random_exponential(multiplier=0.25, max=_MAX_BACKOFF),
-            sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        return retrying(once_more)
-
-    def _attempt(self, function: Callable[[], _T]) -> _T:
-        with self._pace:
-            result = function()
-        self._pace.went_well()
-        return result
-
-    def _count_retry(self, _state: tenacity.RetryCallState) -> None:
-        self._pace.slow_down()
-        with self._lock:
-            self.retries += 1
-
     def _wait_for_bandwidth(self, size: int) -> None:
         if (seconds := self._pace.spend(size)) > 0:
             self._stop.wait(seconds)
+
+
+def _was_found_damaged(task: UploadTask, found: StoredObject) -> bool:
+    """Whether an object is the very one that a verification has found damaged."""
+    return found.etag.strip('"') in task.damaged_etags - {""}

@@ -1,0 +1,226 @@
+"""What may be set for a single run, and what that run then leaves and says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+
+Remote = Callable[[ObjectBackend], Any]
+Statuses = Callable[[], Counter[str]]
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def playlists(catalog: Catalog, change: Callable[..., None]) -> None:
+    """After a scan of five files: `Evening` has the songs 1 and 2; the artist `Nina` song 2; the
+    pool `Day` holds `Evening`."""
+    for statement in (
+        "INSERT INTO playlists (id, name) VALUES (11, 'Evening')",
+        "INSERT INTO playlist_songs (playlist_id, song_id) VALUES (11, 1), (11, 2)",
+        "INSERT INTO artists (id, name) VALUES (21, 'Nina')",
+        "INSERT INTO artist_songs (artist_id, song_id) VALUES (21, 2)",
+        "INSERT INTO playlist_pools (id, name) VALUES (31, 'Day')",
+        "INSERT INTO pool_playlists (pool_id, playlist_id) VALUES (31, 11)",
+    ):
+        change(catalog, statement)
+
+
+@pytest.fixture
+def five(pipeline: Any, library: Any, cloud: ObjectBackend, playlists: None) -> Any:
+    """A scanned library of five files, each a song."""
+    library.fill(5, size=200_000)
+    assert pipeline.scan().success
+    return pipeline
+
+
+# --- dry runs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asset", ["pending_uploads", "remote_locations"])
+def test_a_dry_run_shows_what_would_go_and_changes_nothing(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    library: Any,
+    catalog: Catalog,
+    bytes_of: Callable[[Path], bytes],
+    asset: str,
+) -> None:
+    cloud = backend("cloud", endpoint=proxy.endpoint)
+    first, *_ = library.fill(3, size=500_000)
+    pipeline.scan()
+    catalog.close()
+    before = bytes_of(catalog.path)
+
+    plan = asset == "pending_uploads"
+    run = pipeline.plan(dry_run=True) if plan else pipeline.upload(config={"dry_run": True})
+
+    seen = run.observation
+    assert (seen["would upload"], seen["would upload (MiB)"]) == (3, round(1_500_000 / MIB, 3))
+    assert seen["first files"][0] == {
+        "file": str(first),
+        "key": f"{cloud.key_prefix}album/0000.mp3",
+        "MiB": round(500_000 / MIB, 3),
+    }
+    assert seen["not materialized"].startswith("a dry run")
+    assert proxy.requests == []
+    assert bytes_of(catalog.path) == before
+    assert pipeline.instance.get_materialized_partitions(dg.AssetKey(asset)) == set()
+
+
+def test_a_dry_run_counts_only_what_the_filter_and_the_limit_leave(five: Any) -> None:
+    assert five.upload(config={"dry_run": True, "limit": 4}).observation["would upload"] == 4
+    seen = five.upload(config={"dry_run": True, "playlists": ["evening"]}).observation
+    assert seen["would upload"] == 2
+    assert seen["restricted to"] == "playlists: evening"
+
+
+def test_a_dry_run_of_a_cell_that_is_whole_materializes_nothing_either(five: Any) -> None:
+    five.upload()
+    before = len(five.instance.fetch_materializations(dg.AssetKey("remote_locations"), 9).records)
+
+    assert five.upload(config={"dry_run": True}).observation["would upload"] == 0
+
+    after = len(five.instance.fetch_materializations(dg.AssetKey("remote_locations"), 9).records)
+    assert (before, after) == (1, 1)
+
+
+# --- limits and filters -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk_max_files", [5_000, 2])
+def test_a_limited_run_uploads_so_many_files_and_does_not_count_as_the_cell(
+    five: Any, cloud: ObjectBackend, remote: Remote, chunk_max_files: int
+) -> None:
+    chunks = {"chunk_max_files": chunk_max_files}
+
+    seen = five.upload(config={"limit": 3}, chunks=chunks).observation
+
+    assert (seen["uploaded"], seen["files missing"], seen["dagster/row_count"]) == (3, 2, 3)
+    assert "limit: 3" in seen["not materialized"]
+    assert remote(cloud).keys() == [f"album/000{i}.mp3" for i in range(3)]
+    assert five.cells() == set()
+
+    # Whole by chance: the rest was not more than the limit.
+    assert five.upload(config={"limit": 2}).metadata["uploaded"] == 2
+    assert len(five.cells()) == 1
+
+
+@pytest.mark.parametrize(
+    ("selected", "files"),
+    [
+        ({"songs": [3, 5]}, [2, 4]),
+        ({"playlists": ["evening"]}, [0, 1]),
+        ({"playlists": ["11"], "songs": [4]}, [0, 1, 3]),
+        ({"artists": ["Nina"]}, [1]),
+        ({"pools": ["Day"]}, [0, 1]),
+    ],
+    ids=["songs", "playlist", "both", "artist", "pool"],
+)
+def test_a_run_for_some_songs_leaves_the_others_alone(
+    five: Any,
+    cloud: ObjectBackend,
+    remote: Remote,
+    statuses: Statuses,
+    selected: dict[str, Any],
+    files: list[int],
+) -> None:
+    seen = five.upload(config=selected).observation
+
+    assert remote(cloud).keys() == [f"album/{i:04d}.mp3" for i in files]
+    assert statuses() == {"succeeded": len(files)}
+    assert seen["files missing"] == 5 - len(files)
+    assert five.cells() == set()
+
+
+def test_a_plan_for_some_songs_queues_only_those(five: Any, statuses: Statuses) -> None:
+    seen = five.plan(playlists=["Evening"]).observation
+
+    assert (seen["newly queued"], seen["left out"]) == (2, 3)
+    assert statuses() == {"pending": 2}
+
+    assert five.plan().metadata["dagster/row_count"] == 5
+
+
+def test_a_plan_for_some_songs_that_leaves_out_none_counts(five: Any) -> None:
+    five.upload(config={"songs": [3, 4, 5]})
+
+    assert five.plan(playlists=["Evening"]).metadata["newly queued"] == 2
+
+
+def test_workers_of_a_run_go_before_those_of_the_resource(
+    pipeline: Any, backend: Callable[..., ObjectBackend], proxy: Any, library: Any
+) -> None:
+    backend("cloud", endpoint=proxy.endpoint)
+    library.fill(8)
+    pipeline.scan()
+
+    assert pipeline.upload(config={"workers": 1}, workers=4).success
+
+    assert proxy.most_at_once == 1
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "hint"),
+    [
+        ({"playlists": ["Evenings"]}, "there is no playlist 'Evenings'", "there are: Evening"),
+        ({"artists": ["Bill"]}, "there is no artist 'Bill'", "there are: Nina"),
+        ({"songs": [1, 98, 99]}, "there is no song 98 or 99", "`catalogsync whereis TITLE"),
+    ],
+    ids=["playlist", "artist", "song"],
+)
+@pytest.mark.parametrize("asset", ["pending_uploads", "remote_locations"])
+def test_what_the_catalog_does_not_know_is_named_before_anything_is_done(
+    five: Any, statuses: Statuses, asset: str, config: dict[str, Any], said: str, hint: str
+) -> None:
+    run = five.plan(**config) if asset == "pending_uploads" else five.upload(config=config)
+
+    description, metadata = run.failure
+    assert description.startswith(said)
+    assert metadata["hint"].startswith(hint)
+    assert run.retries == 0
+    assert statuses() == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"workers": 0}, "workers: Input should be greater than or equal to 1"),
+        ({"workers": 257}, "workers: Input should be less than or equal to 256"),
+        ({"limit": 0}, "limit: Input should be greater than or equal to 1"),
+        ({"chunk_max_files": 0}, "chunk_max_files: Input should be greater"),
+        ({"workers": "many"}, "path root:ops:remote_locations:config:workers"),
+        ({"playlist": ["Evening"]}, 'unexpected config entry "playlist"'),
+    ],
+    ids=["none", "too-many", "limit", "chunk", "no-number", "unknown"],
+)
+def test_a_setting_that_makes_no_sense_is_refused_before_the_run_starts(
+    five: Any, config: dict[str, Any], said: str
+) -> None:
+    runs = five.instance.get_runs_count()
+
+    with pytest.raises(dg.DagsterInvalidConfigError, match=said):
+        five.upload(config=config)
+
+    assert five.instance.get_runs_count() == runs
+
+
+def test_a_setting_may_come_from_the_environment(
+    five: Any, cloud: ObjectBackend, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOW_MANY", "2")
+
+    assert five.upload(config={"limit": {"env": "HOW_MANY"}}).success
+
+    assert len(remote(cloud).keys()) == 2
