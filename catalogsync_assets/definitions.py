@@ -7,9 +7,12 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from catalogsync_assets.assets.audits import backend_audit
+from catalogsync_assets.assets.checks import CHECKS
 from catalogsync_assets.assets.library import downloaded_files
 from catalogsync_assets.assets.presence import backend_presence
 from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
+from catalogsync_assets.automation.audits import audit_job, weekly_audit
 from catalogsync_assets.automation.jobs import JOBS, executor, nightly_scan
 from catalogsync_assets.automation.sensors import SENSORS
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
@@ -23,9 +26,16 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
             `ObjectStoreResource`. What is not given is as the environment says.
     """
     return dg.Definitions(
-        assets=[downloaded_files, pending_uploads, remote_locations, backend_presence],
-        jobs=JOBS,
-        schedules=[nightly_scan],
+        assets=[
+            downloaded_files,
+            pending_uploads,
+            remote_locations,
+            backend_presence,
+            backend_audit,
+        ],
+        asset_checks=CHECKS,
+        jobs=[*JOBS, audit_job],
+        schedules=[nightly_scan, weekly_audit],
         sensors=SENSORS,
         executor=executor,
         resources={

@@ -1,9 +1,13 @@
-"""`backend_audit`: the catalog's claims about a backend, held against its store."""
+"""`backend_audit`: the catalog's claims about a backend, held against its store.
+
+`audit_cell` does the same for one cell, as a part of its upload.
+"""
 
 import time
 import warnings
 from collections.abc import Callable
 from enum import Enum
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
@@ -19,7 +23,10 @@ from catalogsync_assets.core.audit.audit import (
     audit,
     history,
 )
+from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Seconds between lines of progress: an event costs about 4 ms.
@@ -116,21 +123,21 @@ def backend_audit(
             )
             for request in requests
         ]
-        past = history(database, backend, _PAST)
+        past = history(database, backend, limit=_PAST)
     listing, objects = reports
     return dg.MaterializeResult(
         metadata={
             **_of_reports(listing, objects),
-            "findings": findings_table([f for r in reports for f in r.findings]),
+            "findings": _findings_table([f for r in reports for f in r.findings]),
             "history": _history_table(past),
         },
         check_results=[
             dg.AssetCheckResult(
                 check_name="listing_agrees_with_catalog",
                 passed=not (listing.open or listing.foreign),
-                severity=dg.AssetCheckSeverity.ERROR
-                if listing.open
-                else dg.AssetCheckSeverity.WARN,
+                severity=dg.AssetCheckSeverity.WARN
+                if listing.foreign and not listing.open
+                else dg.AssetCheckSeverity.ERROR,
                 metadata=_of_check(listing),
             ),
             dg.AssetCheckResult(
@@ -142,7 +149,42 @@ def backend_audit(
     )
 
 
-def findings_table(findings: list[Finding]) -> dg.TableMetadataValue:
+def audit_cell(
+    context: dg.OpExecutionContext,
+    database: Catalog,
+    backend: ObjectBackend,
+    batch: str,
+    level: Literal["head", "full"],
+    object_stores: ObjectStoreResource,
+) -> None:
+    """Look at each object of a cell once more.
+
+    Raises:
+        Failure: an object is missing or damaged; it is marked so, and the next run of the cell
+            uploads it again.
+    """
+    report = audit(
+        database,
+        backend,
+        AuditRequest(level=level, scope=Scope(batch_key=batch)),
+        limits=object_stores.limits(backend),
+        connect=object_stores.connect,
+        progress=_log_progress(context),
+    )
+    context.log.info(f"{report.checked:,} objects looked at ({level}), {report.open:,} are wrong")
+    if report.open:
+        raise dg.Failure(
+            f"{report.open} of {report.checked} objects of batch {batch} on {backend.name} are"
+            " missing or damaged (hint: materialize the cell again, which uploads them anew)",
+            metadata={
+                "not as the catalog says": dg.MetadataValue.int(report.open),
+                "findings": _findings_table(report.findings),
+            },
+            allow_retries=False,
+        )
+
+
+def _findings_table(findings: list[Finding]) -> dg.TableMetadataValue:
     """What audits have found, files of ours before foreign objects."""
     ordered = sorted(findings, key=lambda f: f.kind == "foreign")
     return table(
@@ -179,7 +221,7 @@ def _of_check(report: AuditReport) -> Metadata:
         "not as the catalog says": dg.MetadataValue.int(report.open),
         "foreign": dg.MetadataValue.int(report.foreign),
         "repaired": dg.MetadataValue.int(report.repaired),
-        "offenders": findings_table(report.findings),
+        "offenders": _findings_table(report.findings),
     }
 
 
@@ -204,7 +246,9 @@ def _history_table(past: list[PastAudit]) -> dg.TableMetadataValue:
 _WRONG = ("missing", "size", "content", "unreadable")
 
 
-def _log_progress(context: dg.AssetExecutionContext) -> Callable[[AuditReport], None]:
+def _log_progress(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+) -> Callable[[AuditReport], None]:
     """Says every few seconds how far the audit is."""
     next_line = time.monotonic() + _PROGRESS_SECONDS
 

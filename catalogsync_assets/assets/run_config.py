@@ -7,6 +7,7 @@ playlists, artists, pools and songs by the first step, before it changes anythin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import dagster as dg
@@ -59,6 +60,14 @@ class SelectionConfig(dg.Config):
         return "; ".join(f"{name}: {', '.join(given)}" for name, given in named.items() if given)
 
 
+class AuditLevel(Enum):
+    """How closely a cell's objects are looked at once more."""
+
+    none = "none"
+    head = "head"
+    full = "full"
+
+
 class UploadConfig(SelectionConfig):
     """How much of a cell a run does, and how."""
 
@@ -69,6 +78,11 @@ class UploadConfig(SelectionConfig):
         le=MAX_WORKERS,
         description="Files on their way at a time in a step; by default as the resource"
         " object_stores says, else the backend's own limit, else 16.",
+    )
+    audit_level: AuditLevel = Field(
+        default=AuditLevel.none,
+        description="Look at each object of the cell once more before it counts as materialized:"
+        " head compares what the store says of it, full reads it.",
     )
     chunk_max_files: int = Field(
         default=CHUNK_MAX_FILES, ge=1, description="Files of a step, which is what a retry repeats."

@@ -8,6 +8,7 @@ from itertools import islice
 import dagster as dg
 
 from catalogsync_assets.assets import plots
+from catalogsync_assets.assets.audits import audit_cell
 from catalogsync_assets.assets.cells import cell_metadata
 from catalogsync_assets.assets.links import bucket_link
 from catalogsync_assets.assets.metadata import (
@@ -21,7 +22,7 @@ from catalogsync_assets.assets.metadata import (
 )
 from catalogsync_assets.assets.partitions import backends, by_backend, cells
 from catalogsync_assets.assets.progress import Progress, Sample, rates
-from catalogsync_assets.assets.run_config import SelectionConfig, UploadConfig, for_all
+from catalogsync_assets.assets.run_config import AuditLevel, SelectionConfig, UploadConfig, for_all
 from catalogsync_assets.assets.tables import definition_metadata
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name
@@ -310,6 +311,7 @@ def finish_batch(
     config: UploadConfig,
     results: list[ChunkResult],
     catalog: CatalogResource,
+    object_stores: ObjectStoreResource,
 ) -> Iterator[dg.MaterializeResult]:
     """Sum up, and materialize the cell if every file of it is where it belongs.
 
@@ -321,6 +323,8 @@ def finish_batch(
     backend_name, batch = _cell(context)
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, backend_name)
+        if config.audit_level is not AuditLevel.none:
+            audit_cell(context, database, backend, batch, config.audit_level.value, object_stores)
         absent = absence(database, backend, batch)
         if absent.files and not config.restrictions:
             raise _incomplete(backend_name, batch, absent.files, absent.elsewhere)

@@ -31,5 +31,8 @@ def weekly_audit(
     except CatalogSyncError as error:
         return dg.SkipReason(str(error))
     known = set(context.instance.get_dynamic_partitions("backend"))
-    requests = [dg.RunRequest(partition_key=name) for name in names if name in known]
+    day = f"{context.scheduled_execution_time:%Y-%m-%d}"
+    requests = [
+        dg.RunRequest(f"{name} {day}", partition_key=name) for name in names if name in known
+    ]
     return requests or dg.SkipReason("no backend is registered")

@@ -19,6 +19,7 @@ JOBS = {
     "pending_uploads": "plan_uploads",
     "remote_locations": "upload_batch",
     "backend_presence": "refresh_presence",
+    "backend_audit": "audit_backend",
 }
 
 
@@ -74,6 +75,11 @@ class Run:
         observed = event.asset_observation_data.asset_observation
         assert observed.partition == self.tags["dagster/partition"]
         return plain_metadata(observed.metadata)
+
+    @property
+    def checks(self) -> dict[str, dg.AssetCheckEvaluation]:
+        """The verdicts of the asset checks, by name."""
+        return {c.check_name: c for c in self._result.get_asset_check_evaluations()}
 
     @property
     def failure(self) -> tuple[str, dict[str, Any]]:
@@ -137,6 +143,20 @@ class Pipeline:
 
     def presence(self, backend: str = "cloud") -> Run:
         return self.run("backend_presence", backend)
+
+    def audit(self, backend: str = "cloud", **config: Any) -> Run:
+        return self.run("backend_audit", backend, config={"backend_audit": {"config": config}})
+
+    def check(self, asset: str, name: str, partition: str | None = None) -> Any:
+        """Run a check by itself, as the UI's button does; its verdict."""
+        key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+        job = build_defs().resolve_implicit_global_asset_job_def()
+        subset = job.get_subset(asset_selection=set(), asset_check_selection={key})
+        # As a tag: Dagster takes the partitions of a run from its assets, and here are none.
+        tags = {"dagster/partition": partition} if partition else {}
+        result = subset.execute_in_process(instance=self.instance, tags=tags)
+        (verdict,) = result.get_asset_check_evaluations()
+        return verdict
 
     def keys(self, dimension: str) -> list[str]:
         """The partitions that Dagster knows."""

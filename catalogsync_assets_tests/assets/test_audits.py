@@ -1,0 +1,196 @@
+"""`backend_audit`: what the catalog says of a backend, held against its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.automation.audits import weekly_audit
+from catalogsync_assets.core.audit.audit import AuditRequest, audit
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.definitions import build_defs
+from catalogsync_assets.resources import CatalogResource
+
+from .conftest import plain
+
+FIGURES = ("objects listed", "missing", "of another size", "of other content", "foreign")
+LISTING, SAMPLE = "listing_agrees_with_catalog", "sampled_objects_are_whole"
+EVERYTHING = {"level": "full", "sample_percent": 100.0}
+
+
+@pytest.fixture
+def uploaded(pipeline: Any, cloud: ObjectBackend, library: Any) -> Any:
+    """Five files on `cloud`."""
+    library.fill(5)
+    pipeline.scan()
+    assert pipeline.upload().success
+    return pipeline
+
+
+def figures(run: Any) -> list[int]:
+    return [run.metadata[name] for name in FIGURES]
+
+
+def verdict(run: Any, check: str) -> tuple[bool, str]:
+    found = run.checks[check]
+    assert found.partition == "cloud"
+    return found.passed, found.severity.value
+
+
+def offenders(run: Any, check: str) -> list[tuple[str, str]]:
+    rows = plain(run.checks[check].metadata["offenders"])
+    return sorted((row["found"], row["key"].rpartition("/")[2]) for row in rows)
+
+
+def test_a_backend_that_holds_what_it_should_passes(uploaded: Any) -> None:
+    run = uploaded.audit(**EVERYTHING)
+
+    assert run.success
+    assert figures(run) == [5, 0, 0, 0, 0]
+    assert run.metadata["objects looked at"] == 5
+    assert verdict(run, LISTING) == verdict(run, SAMPLE) == (True, "ERROR")
+    assert [(row["level"], row["ended as"], row["wrong"]) for row in run.metadata["history"]] == [
+        ("full", "complete", 0),
+        ("listing", "complete", 0),
+    ]
+
+
+def test_what_the_store_lost_fails_the_check_and_lowers_presence(
+    uploaded: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any]
+) -> None:
+    remote(cloud).delete("album/0001.mp3")
+    remote(cloud).put("album/0002.mp3", b"short")
+
+    run = uploaded.audit()
+
+    assert run.success
+    assert figures(run) == [4, 1, 1, 0, 0]
+    assert verdict(run, LISTING) == (False, "ERROR")
+    assert offenders(run, LISTING) == [("missing", "0001.mp3"), ("size", "0002.mp3")]
+    assert uploaded.presence().metadata["songs complete"] == 3
+
+
+def test_foreign_objects_alone_are_a_warning_and_stay(
+    uploaded: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any]
+) -> None:
+    remote(cloud).put("notes.txt", b"foreign")
+
+    run = uploaded.audit(repair=True)
+
+    assert figures(run) == [6, 0, 0, 0, 1]
+    assert verdict(run, LISTING) == (False, "WARN")
+    assert verdict(run, SAMPLE)[0]
+    assert remote(cloud).get("notes.txt") == b"foreign"
+
+
+def test_other_bytes_of_the_same_size_are_found_by_reading(
+    uploaded: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any], library: Any
+) -> None:
+    size = len(library.contents()["album/0003.mp3"])
+    remote(cloud).put("album/0003.mp3", bytes(size))
+
+    run = uploaded.audit(**EVERYTHING)
+
+    assert verdict(run, LISTING)[0]
+    assert verdict(run, SAMPLE) == (False, "ERROR")
+    assert offenders(run, SAMPLE) == [("content", "0003.mp3")]
+
+
+def test_a_repair_brings_back_what_was_lost(
+    uploaded: Any,
+    cloud: ObjectBackend,
+    remote: Callable[[ObjectBackend], Any],
+    library: Any,
+    in_place: Callable[[ObjectBackend], bool],
+) -> None:
+    size = len(library.contents()["album/0003.mp3"])
+    remote(cloud).delete("album/0001.mp3")
+    remote(cloud).put("album/0003.mp3", bytes(size))
+
+    run = uploaded.audit(repair=True, **EVERYTHING)
+
+    assert (run.metadata["repaired"], run.metadata["not repaired"]) == (2, 0)
+    assert verdict(run, LISTING)[0]
+    assert verdict(run, SAMPLE)[0]
+    assert in_place(cloud)
+
+
+def test_audits_of_the_command_line_are_in_the_history(
+    uploaded: Any, catalog: Catalog, cloud: ObjectBackend
+) -> None:
+    audit(catalog, cloud, AuditRequest(level="head"))
+
+    history = uploaded.audit().metadata["history"]
+
+    assert [row["level"] for row in history] == ["head", "listing", "head"]
+    assert [row["sample (%)"] for row in history] == ["1", "all", "all"]
+
+
+def test_a_store_that_refuses_us_fails_the_run_and_marks_nothing(
+    uploaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
+
+    run = uploaded.audit()
+
+    assert not run.success
+    assert "credentials" in run.failure[0] or "signature" in run.failure[0].lower()
+    assert uploaded.presence().metadata["songs complete"] == 5
+
+
+# --- with an upload -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("level", "found"), [("none", False), ("head", True), ("full", True)])
+def test_a_cell_is_looked_at_once_more_if_asked_for(
+    uploaded: Any,
+    cloud: ObjectBackend,
+    remote: Callable[[ObjectBackend], Any],
+    in_place: Callable[[ObjectBackend], bool],
+    level: str,
+    found: bool,
+) -> None:
+    remote(cloud).delete("album/0001.mp3")
+
+    run = uploaded.upload(config={"audit_level": level})
+
+    assert run.success is not found
+    if found:
+        reason, metadata = run.failure
+        assert reason.startswith("1 of 5 objects of batch")
+        assert [row["found"] for row in metadata["findings"]] == ["missing"]
+        assert uploaded.upload(config={"audit_level": level}).success
+        assert in_place(cloud)
+
+
+# --- each week ----------------------------------------------------------------------------------
+
+
+def test_each_week_every_backend_is_audited(
+    tmp_path: Path, catalog: Catalog, backend: Callable[..., ObjectBackend]
+) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def tick() -> Any:
+            with dg.build_schedule_context(
+                instance=instance,
+                scheduled_execution_time=datetime(2026, 11, 22, 4, tzinfo=timezone.utc),
+                repository_def=build_defs().get_repository_def(),
+                resources={"catalog": CatalogResource(location=str(catalog.path))},
+            ) as context:
+                return weekly_audit.evaluate_tick(context)
+
+        assert tick().skip_message == "no backend is registered"
+        backend("cloud")
+        backend("attic")
+        instance.add_dynamic_partitions("backend", ["cloud", "attic"])
+
+        asked = tick().run_requests
+
+    assert sorted(request.partition_key for request in asked) == ["attic", "cloud"]

@@ -1,0 +1,92 @@
+"""Asset checks: what must be true of the catalog, and who offends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+
+from .conftest import plain
+
+
+@pytest.fixture
+def uploaded(pipeline: Any, cloud: ObjectBackend, library: Any) -> Any:
+    """Four files on `cloud`."""
+    library.fill(4)
+    pipeline.scan()
+    assert pipeline.upload().success
+    return pipeline
+
+
+def test_all_checks_pass_where_all_is_well(uploaded: Any) -> None:
+    verdicts = {**uploaded.scan().checks, **uploaded.presence().checks}
+
+    assert {name: found.passed for name, found in verdicts.items()} == {
+        "local_files_are_there": True,
+        "no_failed_uploads": True,
+        "presence_agrees_with_locations": True,
+    }
+
+
+def test_failed_uploads_are_grouped_and_named(
+    pipeline: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any], library: Any
+) -> None:
+    library.fill(3)
+    remote(cloud).put("album/0001.mp3", b"foreign")
+    pipeline.scan()
+    assert not pipeline.upload().success
+
+    found = pipeline.presence().checks["no_failed_uploads"]
+
+    assert (found.passed, found.severity.value, found.partition) == (False, "ERROR", "cloud")
+    assert found.metadata["failed"].value == 1
+    (reason,) = plain(found.metadata["reasons"])
+    assert (reason["reason"], reason["files"]) == ("Conflict", 1)
+    (failure,) = plain(found.metadata["failures"])
+    assert failure["key"].endswith("album/0001.mp3")
+
+
+def test_a_backend_is_not_blamed_for_the_failures_of_another(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    remote: Callable[[ObjectBackend], Any],
+    library: Any,
+) -> None:
+    cloud = backend("cloud")
+    backend("attic")
+    library.fill(2)
+    remote(cloud).put("album/0001.mp3", b"foreign")
+    pipeline.scan()
+    pipeline.upload("cloud")
+    pipeline.upload("attic")
+
+    assert not pipeline.presence("cloud").checks["no_failed_uploads"].passed
+    assert pipeline.presence("attic").checks["no_failed_uploads"].passed
+
+
+def test_presence_that_somebody_has_changed_is_found(
+    uploaded: Any, change: Callable[..., Any], catalog: Catalog
+) -> None:
+    uploaded.presence()
+    change(catalog, "UPDATE song_backend_presence SET files_present = 0 WHERE song_id = 1")
+
+    found = uploaded.check("backend_presence", "presence_agrees_with_locations", "cloud")
+
+    assert not found.passed
+    (offender,) = plain(found.metadata["offenders"])
+    assert (offender["recorded"], offender["as the locations say"]) == ("0 of 1", "1 of 1")
+
+
+def test_local_files_that_are_gone_are_a_warning(uploaded: Any, library: Any) -> None:
+    (library.root / "album" / "0002.mp3").unlink()
+
+    found = uploaded.check("downloaded_files", "local_files_are_there")
+
+    assert (found.passed, found.severity.value) == (False, "WARN")
+    (offender,) = plain(found.metadata["offenders"])
+    assert offender["file"].endswith("album/0002.mp3")
+    assert offender["reason"] == "No such file or directory"
