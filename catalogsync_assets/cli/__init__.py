@@ -10,7 +10,15 @@ from __future__ import annotations
 import click
 
 from catalogsync_assets import __version__
-from catalogsync_assets.cli import backends, downloads, library, local, uploads
+from catalogsync_assets.cli import (
+    backends,
+    downloads,
+    library,
+    local,
+    policy,
+    status,
+    uploads,
+)
 from catalogsync_assets.cli.output import ClearErrors
 
 
@@ -43,7 +51,8 @@ for _command in (
     backends.backend,
     uploads.plan,
     uploads.upload,
-    library.status,
+    status.status,
+    policy.policy,
     library.whereis,
     uploads.failures,
     local.demo,
