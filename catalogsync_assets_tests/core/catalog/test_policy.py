@@ -101,6 +101,28 @@ def test_copies_are_counted_file_by_file(catalog: Catalog, library_of: Any) -> N
     assert songs_under_policy(catalog) == []
 
 
+def test_a_song_is_short_if_any_of_its_files_is(catalog: Catalog, library_of: Any) -> None:
+    library_of([("/music", on(2)), ("/music", on(3, 4))])
+    set_policy(catalog, ALL_OTHERS, 2)
+
+    assert policy_status(catalog).songs_under_policy == 1
+    assert [(s.files, s.copies) for s in songs_under_policy(catalog)] == [(1, 1)]
+
+
+def test_a_file_in_two_libraries_is_held_to_the_stricter_policy(
+    catalog: Catalog, library_of: Any, change: Any
+) -> None:
+    library_of([("/music", on(2))])
+    change(
+        catalog,
+        "INSERT INTO file_locations (file_asset_id, backend_id, locator, library_root)"
+        " VALUES (1, 1, 'again', '/elsewhere')",
+    )
+    set_policy(catalog, "/music", 1)
+
+    assert [s.required for s in songs_under_policy(catalog)] == [3]
+
+
 def test_each_library_has_its_own_policy(catalog: Catalog, library_of: Any) -> None:
     library_of(
         [("/music", on(2))],
@@ -141,8 +163,8 @@ def test_a_library_that_is_offloaded_or_gone_keeps_its_policy(
 def test_what_exists_nowhere_needs_no_copies(
     catalog: Catalog, library_of: Any, change: Any
 ) -> None:
-    library_of([("/music", on())], [("/music", on(2, 3, 4)), ("/music", on())])
-    change(catalog, "UPDATE file_locations SET status = 'missing' WHERE file_asset_id IN (1, 3)")
+    library_of([("/music", on())], [("/music", on(2, 3)), ("/music", on(3, 4)), ("/music", on())])
+    change(catalog, "UPDATE file_locations SET status = 'missing' WHERE file_asset_id IN (1, 4)")
     with catalog.transaction() as connection:
         presence.refresh(connection)
     set_policy(catalog, "/music", 2)
