@@ -13,6 +13,7 @@ from catalogsync_assets import __version__
 from catalogsync_assets.cli import (
     backends,
     downloads,
+    export,
     library,
     local,
     policy,
@@ -53,6 +54,7 @@ for _command in (
     uploads.upload,
     status.status,
     policy.policy,
+    export.export,
     library.whereis,
     uploads.failures,
     local.demo,
