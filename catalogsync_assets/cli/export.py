@@ -246,7 +246,8 @@ def _opened(target: Path) -> Path | BinaryIO:
 def _print(report: ExportReport, kind: str, target: Path) -> None:
     if report.left_out:
         output.message(
-            "warning", f"left out, as they have no such location: {report.left_out:,} songs"
+            "warning",
+            f"{_count(report.left_out, 'song')} left out: no active file at such a location",
         )
         for name in report.left_out_names:
             output.note(f"  {name}")
@@ -256,4 +257,8 @@ def _print(report: ExportReport, kind: str, target: Path) -> None:
         told = {"output": target, "format": kind, **dataclasses.asdict(report)}
         output.print_json(told)
     elif target != _STDOUT:
-        click.echo(f"{target}: {report.songs:,} songs, {report.rows:,} rows")
+        click.echo(f"{target}: {_count(report.songs, 'song')}, {_count(report.rows, 'row')}")
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count:,} {word}" + ("" if count == 1 else "s")

@@ -16,8 +16,8 @@ from catalogsync_assets.core.export.rows import Row, Shape
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Rows of a row group; some 15 MiB in memory.
-_GROUP = 50_000
+#: Rows of a row group; some 20 MiB in memory while it is made.
+_GROUP = 20_000
 
 
 def require_parquet() -> None:
