@@ -145,7 +145,7 @@ class ShortSong:
 #
 # CPU time of a million songs on three backends: nothing after `backend_status` where all backends
 # are full, or only one is not; 0.6 s where one lacks half and another 1%; 1.5 s if two of three are
-# required and one backend is empty; 8.5 s if there libraries also differ, as every file is looked at.
+# required and one backend is empty; 8.5 s if libraries differ as well: every file is looked at.
 
 _OF_OBJECT_STORES = (
     f"backend_id IN (SELECT id FROM storage_backends WHERE backend_type = '{OBJECT_STORAGE}')"
