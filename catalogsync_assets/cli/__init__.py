@@ -10,7 +10,17 @@ from __future__ import annotations
 import click
 
 from catalogsync_assets import __version__
-from catalogsync_assets.cli import audit, backends, downloads, library, local, uploads
+from catalogsync_assets.cli import (
+    audit,
+    backends,
+    downloads,
+    export,
+    library,
+    local,
+    policy,
+    status,
+    uploads,
+)
 from catalogsync_assets.cli.output import ClearErrors
 
 
@@ -44,7 +54,9 @@ for _command in (
     uploads.plan,
     uploads.upload,
     audit.verify,
-    library.status,
+    status.status,
+    policy.policy,
+    export.export,
     library.whereis,
     uploads.failures,
     local.demo,

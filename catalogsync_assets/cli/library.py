@@ -1,4 +1,4 @@
-"""Commands about the catalog and the library: init, scan, status."""
+"""Commands about the catalog and the library: init, scan, whereis."""
 
 from __future__ import annotations
 
@@ -140,64 +140,6 @@ def scan(
         click.echo(f"batches made: {', '.join(report.batches)}")
     for name, count in planned.items():
         click.echo(f"{name}: {output.files(count)} newly queued")
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  catalogsync status
-  catalogsync status --json | jq '.backends[] | {name, pending}'"""
-)
-@output.db_option
-@output.json_option
-def status(db: str | None) -> None:
-    """Show what is where: songs, files and bytes of each backend, and what is still to do."""
-    from catalogsync_assets.core.catalog.database import Catalog
-    from catalogsync_assets.core.catalog.status import backend_status
-
-    catalog = Catalog.open(db)
-    found = backend_status(catalog)
-    catalog.close()
-    if output.wants_json():
-        output.print_json({"catalog": catalog.path, "backends": found})
-        return
-    output.print_table(
-        str(catalog.path),
-        (
-            "backend",
-            "bucket",
-            "complete",
-            "partial",
-            "absent",
-            "files",
-            "bytes",
-            "pending",
-            "failed",
-            "gone",
-            "last upload (UTC)",
-        ),
-        [
-            (
-                b.name,
-                b.bucket or "-",
-                b.songs,
-                b.songs_partial,
-                b.songs_absent,
-                b.files,
-                output.size(b.bytes),
-                b.pending,
-                b.failed,
-                b.missing,
-                b.last_success or "-",
-            )
-            for b in found
-        ],
-    )
-    for b in found:
-        for reason in b.reasons:
-            output.message(
-                "failed", f"{b.name}: {reason.count:,} x {reason.code}: {reason.example}"
-            )
 
 
 @click.command(

@@ -143,7 +143,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    # Narrow gaps: the widest of the tables still fits 80 columns.
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for index, column in enumerate(columns):
         right = bool(rows) and all(_is_figure(row[index]) for row in rows)
         table.add_column(column, justify="right" if right else "left", overflow="fold")

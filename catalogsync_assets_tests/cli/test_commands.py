@@ -94,7 +94,8 @@ def test_a_first_session(cli: Cli, library: Any, register: Any, remote: Any) -> 
     assert "3 uploaded, 0 adopted, 0 failed" in uploaded.out
     lines = [line.split("\t") for line in status.out.splitlines()]
     assert [line[0] for line in lines] == ["backend", "local", "cloud"]
-    assert lines[2][2:6] == ["3", "0", "0", "3"]
+    assert lines[2][1:5] == ["3", "0", "0", "3"]
+    assert "all 3 songs have as many as required (1)" in status.err
     assert remote(backend).contents() == library.contents()
     assert cli("upload", "--backend", "cloud").out == "cloud: nothing to upload\n"
 

@@ -26,7 +26,7 @@ _COLUMNS = (
 )
 # A local file that is gone, and was nowhere else, is no longer part of the library; one whose
 # object is gone is, and must not drop out of the sums unseen.
-_COUNTS = """
+COUNTS = """
 (e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN (
     SELECT id FROM storage_backends WHERE backend_type = 'local')))
 """
@@ -100,9 +100,9 @@ def refresh(
         drop_scope += " AND song_backend_presence.backend_id = :backend"
         values["backend"] = backend_id
     changed = 0
-    computed = _COMPUTED.format(scope=scope, counts=_COUNTS, more=", CURRENT_TIMESTAMP{more}")
+    computed = _COMPUTED.format(scope=scope, counts=COUNTS, more=", CURRENT_TIMESTAMP{more}")
     upsert = insert_sql(connection, "song_backend_presence", _COLUMNS, computed + _WRITE)
-    for statement in (upsert, _DROP_GONE.format(scope=drop_scope, counts=_COUNTS)):
+    for statement in (upsert, _DROP_GONE.format(scope=drop_scope, counts=COUNTS)):
         changed += connection.execute(sa.text(statement), values).rowcount
     return changed
 
@@ -152,8 +152,8 @@ def disagreements(
     Returns:
         How many there are, and the first of them.
     """
-    computed = _COMPUTED.format(scope="AND b.id = :backend", counts=_COUNTS, more="")
-    statement = _DISAGREEMENTS.format(computed=computed, counts=_COUNTS)
+    computed = _COMPUTED.format(scope="AND b.id = :backend", counts=COUNTS, more="")
+    statement = _DISAGREEMENTS.format(computed=computed, counts=COUNTS)
     rows = connection.execute(sa.text(statement), {"backend": backend_id})
     first = [Disagreement(*row) for row in rows.fetchmany(limit)]
     return len(first) + sum(1 for _ in rows), first

@@ -6,7 +6,7 @@ sums: a million files are summed up in less than a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
@@ -23,6 +23,23 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class LastAudit:
+    """The newest audit of a backend that went through.
+
+    Attributes:
+        level: `listing`, `head` or `full`.
+        finished_at: UTC, `YYYY-MM-DD HH:MM:SS`.
+        sample_percent: how much of it was looked at, if not all.
+        limited: whether it was about some songs or some time only.
+    """
+
+    level: str
+    finished_at: str
+    sample_percent: float | None
+    limited: bool
+
+
+@dataclass(frozen=True)
 class BackendStatus:
     """One backend in figures.
 
@@ -35,9 +52,11 @@ class BackendStatus:
         files, bytes: current files there, and their size.
         pending, failed: uploads to it that wait (or run), and that failed.
         reasons: of the failed, most frequent first.
-        missing: for the local library, files that a scan found gone.
+        missing: files that a scan, or objects that a verification, found gone.
+        damaged: objects that a verification found to be other content.
         last_success: when an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None
             if never.
+        last_audit: None if there was none.
     """
 
     name: str
@@ -53,14 +72,17 @@ class BackendStatus:
     failed: int
     missing: int
     last_success: str | None
+    damaged: int = 0
     reasons: list[Reason] = field(default_factory=list)
+    last_audit: LastAudit | None = None
 
 
 _STATUS = """
 SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.complete, 0), COALESCE(p.partial, 0), COALESCE(p.absent, 0), COALESCE(p.total, 0),
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
-    COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0), b.last_success_at
+    COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0), b.last_success_at,
+    COALESCE(d.damaged, 0)
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -79,7 +101,21 @@ LEFT JOIN (SELECT target_backend_id, SUM(status <> 'failed') AS pending,
            GROUP BY target_backend_id) t ON t.target_backend_id = b.id
 LEFT JOIN (SELECT backend_id, COUNT(*) AS missing FROM file_locations
            WHERE status = 'missing' GROUP BY backend_id) m ON m.backend_id = b.id
+LEFT JOIN (SELECT backend_id, COUNT(*) AS damaged FROM file_locations
+           WHERE status = 'damaged' GROUP BY backend_id) d ON d.backend_id = b.id
 ORDER BY b.backend_type, b.name
+"""
+
+_AUDITS = """
+SELECT b.name, a.level, a.finished_at, a.sample_percent, a.since IS NOT NULL OR a.scope IS NOT NULL
+FROM storage_backends b JOIN audits a ON a.id = (
+    SELECT MAX(x.id) FROM audits x WHERE x.backend_id = b.id AND x.status = 'complete')
+"""
+# Not part of `status`, which would take three times as long with it.
+_AGES = """
+SELECT b.name, MIN(p.verified_at), MAX(p.verified_at)
+FROM song_backend_presence p JOIN storage_backends b ON b.id = p.backend_id
+WHERE p.verified_at IS NOT NULL GROUP BY b.id
 """
 
 _REASONS = """
@@ -93,12 +129,35 @@ _TOP_REASONS = 5
 def backend_status(catalog: Catalog) -> list[BackendStatus]:
     """Every backend in figures: the local library first, then the stores by name."""
     with catalog.read() as connection:
-        found = [BackendStatus(*row) for row in connection.execute(sa.text(_STATUS))]
+        audits = {
+            name: LastAudit(level, finished, sample, bool(limited))
+            for name, level, finished, sample, limited in connection.execute(sa.text(_AUDITS))
+        }
+        found = [
+            replace(BackendStatus(*row), last_audit=audits.get(row[0]))
+            for row in connection.execute(sa.text(_STATUS))
+        ]
         for name, code, count, example in connection.execute(sa.text(_REASONS)):
             reasons = next(b.reasons for b in found if b.name == name)
             if len(reasons) < _TOP_REASONS:
                 reasons.append(Reason(code, count, example or ""))
     return found
+
+
+@dataclass(frozen=True)
+class VerifiedBetween:
+    """When the songs of a backend were verified, each by the oldest of its files: the song whose
+    turn it has been longest ago, and the newest. UTC, `YYYY-MM-DD HH:MM:SS`."""
+
+    oldest: str
+    newest: str
+
+
+def verification_ages(catalog: Catalog) -> dict[str, VerifiedBetween]:
+    """By backend; of those with a verified file. Reads a row for each song and backend."""
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(_AGES))
+        return {name: VerifiedBetween(oldest, newest) for name, oldest, newest in rows}
 
 
 @dataclass(frozen=True)

@@ -174,8 +174,11 @@ def _read_m3u8(path: Path, file: BinaryIO) -> Iterator[Entry | BadLine]:
         if tag:
             (lasting if tag == "#PLAYLIST:" else passing)[_TAGS[tag]] = text[len(tag) :].strip()
         elif match := _EXTINF.match(text):
-            # By convention `Artist - Title`.
-            first, dash, rest = match["text"].partition(" - ")
+            # By convention `Artist - Title`; an #EXTART before it says where the artist ends.
+            artist = passing.get("artist")
+            known = artist is not None and match["text"].startswith(f"{artist} - ")
+            first, dash, rest = match["text"].partition(f"{artist} - " if known else " - ")
+            first = artist if artist is not None and known else first
             passing |= {"title": rest if dash else first} | ({"artist": first} if dash else {})
         elif text and not text.startswith("#"):
             yield Entry(lines.number, {**lasting, **passing, "url": text})

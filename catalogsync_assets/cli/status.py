@@ -1,0 +1,150 @@
+"""The command that tells how things stand: status."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from catalogsync_assets.cli import output
+
+if TYPE_CHECKING:
+    from catalogsync_assets.core.catalog.policy import PolicyStatus, ShortSong
+    from catalogsync_assets.core.catalog.status import (
+        BackendStatus,
+        LastAudit,
+        VerifiedBetween,
+    )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  catalogsync status
+  catalogsync status --verified
+  catalogsync status --under-policy --limit 20
+  catalogsync status --json | jq '.backends[] | {name, pending}'"""
+)
+@output.db_option
+@click.option(
+    "--verified",
+    is_flag=True,
+    help="Also since when the files of each backend are known to be there.",
+)
+@click.option(
+    "--under-policy", is_flag=True, help="List the songs that have fewer copies than required."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Songs of that list.",
+)
+@output.json_option
+def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> None:
+    """Show what is where: songs, files and bytes of each backend, and what is still to do.
+
+    With whether every song has the copies that it should have; see `policy`.
+    """
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.policy import policy_status, songs_under_policy
+    from catalogsync_assets.core.catalog.status import backend_status, verification_ages
+
+    catalog = Catalog.open(db)
+    found = backend_status(catalog)
+    copies = policy_status(catalog, found)
+    ages = verification_ages(catalog) if verified else {}
+    short = songs_under_policy(catalog, limit) if under_policy else []
+    catalog.close()
+    if output.wants_json():
+        told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
+        if verified:
+            told["verified"] = ages
+        if under_policy:
+            told["under_policy"] = short
+        output.print_json(told)
+        return
+    if under_policy:
+        _print_short(short, copies)
+        return
+    output.print_table(
+        str(catalog.path),
+        (
+            *("backend", "complete", "partial", "absent", "files", "bytes"),
+            *("pending", "failed", "gone"),
+        ),
+        [
+            (
+                *(b.name, b.songs, b.songs_partial, b.songs_absent, b.files),
+                *(output.size(b.bytes), b.pending, b.failed, b.missing),
+            )
+            for b in found
+        ],
+    )
+    for b in found:
+        if words := _more(b, ages.get(b.name)):
+            output.note(f"{b.name}: {words}")
+    output.note(_in_words(copies))
+    _warn(found)
+
+
+def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
+    """What is no figure, in a line."""
+    words = []
+    if backend.bucket:
+        words.append(f"bucket {backend.bucket}")
+        words.append(f"last upload {backend.last_success or 'never'}")
+        words.append(f"last audit {_of_audit(backend.last_audit)}")
+    if ages:
+        words.append(f"verified from {ages.oldest} to {ages.newest}")
+    return ", ".join(words)
+
+
+def _of_audit(audit: LastAudit | None) -> str:
+    if audit is None:
+        return "never"
+    of_what = "" if audit.sample_percent is None else f", {audit.sample_percent:g}%"
+    return f"{audit.finished_at} ({audit.level}{of_what}{', in part' if audit.limited else ''})"
+
+
+def _in_words(copies: PolicyStatus) -> str:
+    """Whether there are as many copies as there should be."""
+    if not copies.songs:
+        return "copies: there are no songs yet"
+    if not copies.backends:
+        return "copies: no backend is registered, so there are none; see register-object-backend"
+    fewest, most = copies.required_copies
+    required = str(most) if fewest == most else f"{fewest} to {most}"
+    if not copies.songs_under_policy:
+        return f"copies: all {copies.songs:,} songs have as many as required ({required})"
+    return (
+        f"copies: {copies.songs_under_policy:,} of {copies.songs:,} songs have fewer than required"
+        f" ({required}); `catalogsync status --under-policy` lists them"
+    )
+
+
+def _warn(found: list[BackendStatus]) -> None:
+    for b in found:
+        if b.damaged:
+            output.message(
+                "damaged", f"{b.name}: the content of {output.files(b.damaged)} is wrong"
+            )
+        for reason in b.reasons:
+            output.message(
+                "failed", f"{b.name}: {reason.count:,} x {reason.code}: {reason.example}"
+            )
+
+
+def _print_short(short: list[ShortSong], copies: PolicyStatus) -> None:
+    if short:
+        output.print_table(
+            "songs under policy",
+            ("song", "artist", "title", "files", "copies", "required"),
+            [
+                tuple("-" if cell is None else cell for cell in dataclasses.astuple(s))
+                for s in short
+            ],
+        )
+    output.note(_in_words(copies))
