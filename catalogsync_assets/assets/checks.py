@@ -15,6 +15,7 @@ from catalogsync_assets.assets.presence import backend_presence
 from catalogsync_assets.core.audit.local_files import check_local_files
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.policy import policy_status, songs_under_policy
 from catalogsync_assets.core.catalog.status import backend_status, failed_uploads
 from catalogsync_assets.resources import CatalogResource
 
@@ -72,6 +73,31 @@ with warnings.catch_warnings():
         )
 
 
+@dg.asset_check(asset=backend_presence)
+def songs_have_the_copies_they_need(catalog: CatalogResource) -> dg.AssetCheckResult:
+    """Each file is on as many backends as its library's policy requires."""
+    with clear_failures(), catalog.open() as database:
+        found = policy_status(database)
+        short = songs_under_policy(database, MAX_ROWS) if found.songs_under_policy else []
+    return dg.AssetCheckResult(
+        passed=found.songs_under_policy == 0,
+        # So it is each night until all backends have what is new.
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "songs": found.songs,
+            "songs under policy": found.songs_under_policy,
+            "backends": found.backends,
+            "offenders": table(
+                ("song", "artist", "title", "files", "copies", "required"),
+                [
+                    (s.song_id, s.artist or "", s.title or "", s.files, s.copies, s.required)
+                    for s in short
+                ],
+            ),
+        },
+    )
+
+
 @dg.asset_check(asset=downloaded_files)
 def local_files_are_there(catalog: CatalogResource) -> dg.AssetCheckResult:
     """Each local file that the catalog knows is on the disk, in its size."""
@@ -89,4 +115,9 @@ def local_files_are_there(catalog: CatalogResource) -> dg.AssetCheckResult:
     )
 
 
-CHECKS = [no_failed_uploads, presence_agrees_with_locations, local_files_are_there]
+CHECKS = [
+    no_failed_uploads,
+    presence_agrees_with_locations,
+    songs_have_the_copies_they_need,
+    local_files_are_there,
+]

@@ -9,6 +9,7 @@ import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.policy import set_policy
 
 from .conftest import plain
 
@@ -29,7 +30,25 @@ def test_all_checks_pass_where_all_is_well(uploaded: Any) -> None:
         "local_files_are_there": True,
         "no_failed_uploads": True,
         "presence_agrees_with_locations": True,
+        "songs_have_the_copies_they_need": True,
     }
+
+
+def test_songs_with_too_few_copies_are_a_warning_and_named(
+    uploaded: Any, backend: Callable[..., ObjectBackend], catalog: Catalog
+) -> None:
+    backend("attic")
+
+    found = uploaded.presence().checks["songs_have_the_copies_they_need"]
+
+    assert (found.passed, found.severity.value, found.partition) == (False, "WARN", None)
+    assert found.metadata["songs under policy"].value == 4
+    offenders = plain(found.metadata["offenders"])
+    assert [(row["copies"], row["required"]) for row in offenders] == [(1, 2)] * 4
+
+    set_policy(catalog, "", 1)
+
+    assert uploaded.presence().checks["songs_have_the_copies_they_need"].passed
 
 
 def test_failed_uploads_are_grouped_and_named(
