@@ -10,6 +10,7 @@ import dagster as dg
 from catalogsync_assets.assets.library import downloaded_files
 from catalogsync_assets.assets.presence import backend_presence
 from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
+from catalogsync_assets.automation.alerts import ALERTS
 from catalogsync_assets.automation.jobs import JOBS, executor, nightly_scan
 from catalogsync_assets.automation.sensors import SENSORS
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
@@ -26,7 +27,7 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
         assets=[downloaded_files, pending_uploads, remote_locations, backend_presence],
         jobs=JOBS,
         schedules=[nightly_scan],
-        sensors=SENSORS,
+        sensors=[*SENSORS, *ALERTS],
         executor=executor,
         resources={
             "catalog": CatalogResource(),
