@@ -20,6 +20,7 @@ from catalogsync_assets.core.catalog.uploads import (
     list_pending,
 )
 from catalogsync_assets.core.plan.batches import CHUNK_MAX_BYTES, CHUNK_MAX_FILES, group
+from catalogsync_assets.core.settings import timezone
 from catalogsync_assets.core.transfer.engine import UploadReport, upload
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
@@ -27,7 +28,7 @@ from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 UPLOAD_POOL = "catalogsync_upload"
 #: Seconds between lines of progress: an event costs about 4 ms, so never one per file.
 _PROGRESS_SECONDS = 5.0
-#: When cells that are still missing are requested again.
+#: When cells that are still missing are requested again, by the clock of `settings.timezone`.
 SWEEP_CRON = "0 5 * * *"
 
 
@@ -253,7 +254,7 @@ def finish_batch(
         dg.AutomationCondition.on_missing()
         # What failed, or was there before the sensor was started, is still missing each morning.
         | (
-            dg.AutomationCondition.cron_tick_passed(SWEEP_CRON)
+            dg.AutomationCondition.cron_tick_passed(SWEEP_CRON, timezone())
             & dg.AutomationCondition.missing()
             & ~dg.AutomationCondition.any_deps_missing()
         )
