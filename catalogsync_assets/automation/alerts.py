@@ -182,10 +182,11 @@ class _Watch:
             alert = _alert(findings, what)
             failed = notifiers.send(alert)
             self._cursor.sent = time.time()
-            self._context.log.error(f"{alert.subject}\n{alert.body}")
             taken = [name for name in notifiers.names if name not in failed]
             said.append(f"{alert.subject}: sent by {', '.join(taken) or 'none'}")
             said += [f"not by {name}: {why}" for name, why in failed.items()]
+            if not taken:  # then it is here, at least
+                self._context.log.error(f"{alert.subject}\n{alert.body}")
             for line in said:
                 self._context.log.warning(line)
         else:
@@ -310,7 +311,7 @@ def _alert(findings: Sequence[_Finding], what: str) -> Alert:
         f"catalogsync: {len(findings)} {what}",
         "\n\n".join([*_by_reason(findings), *([retry] if "runs" in what else [])]),
         severity,
-        f"{_ui()}/runs",
+        f"{_ui()}/runs" + ("?q[0]=status:FAILURE" if "runs" in what else ""),
         {"count": str(len(findings))},
     )
 

@@ -191,7 +191,7 @@ def test_the_cells_of_a_night_that_fail_together_are_one_alert(watched: Watched)
     shown = ", ".join(f"cell cloud|b{i}" for i in range(5))
     assert first == f"{shown} and 3 more:\ncloud: timed out (hint: try again later)"
     assert second == "cell locked|b0:\nbackend 'locked' has no credentials"
-    assert alert["link"].startswith("http://127.0.0.1:3000/runs")
+    assert alert["link"] == "http://127.0.0.1:3000/runs?q[0]=status:FAILURE"
 
 
 def test_after_an_alert_it_is_quiet_for_a_while_and_then_tells_the_rest_together(
@@ -329,6 +329,18 @@ def test_a_notifier_that_fails_neither_fails_the_sensor_nor_hides_the_others(
     assert "HTTP 404" in said
     assert "cloud: timed out" in caplog.text
     assert "with all since" in watched.tick(RUNS)
+
+
+def test_an_alert_that_nobody_takes_is_in_the_log_of_the_tick(
+    watched: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched.posts.answers = [404]
+    watched.run(fails="store")
+    capsys.readouterr()
+
+    assert "sent by none; not by webhook:" in watched.tick(RUNS)
+
+    assert "cloud: timed out (hint: try again later)" in capsys.readouterr().err
 
 
 def test_a_name_that_is_none_is_said_at_each_tick_with_those_there_are(
