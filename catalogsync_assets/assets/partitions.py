@@ -20,7 +20,7 @@ from catalogsync_assets.core.catalog.library import batch_keys
 from catalogsync_assets.core.errors import ConfigurationError
 
 
-class _ForgottenError(ConfigurationError, click.ClickException):  # type: ignore[misc]  # message
+class _ForgottenError(ConfigurationError, click.ClickException):  # type: ignore[misc]  # Final
     """Dagster's command line, which is click's too, shows it as a sentence, without a traceback."""
 
     def format_message(self) -> str:

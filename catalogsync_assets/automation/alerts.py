@@ -30,9 +30,11 @@ DEFAULT_UI = "http://127.0.0.1:3000"
 CHECKS_VARIABLE = "CATALOGSYNC_ALERT_CHECKS"
 #: After an alert: what fails meanwhile is told together.
 QUIET_SECONDS = 300
-#: Events that a tick reads of a kind; the next tick goes on from there. A tick has 60 s, and what
-#: a run's log says of its checks costs about 5 ms.
-_PAGE = 500
+#: Runs whose events a tick looks into. On SQLite each has a file of its own, which costs 30 ms to
+#: open for the first time; a tick has 60 s, on a machine that may be busy.
+_MAX_READ = 100
+#: Runs that a tick is told of, which costs next to nothing; the next tick goes on from there.
+_PAGE = 1_000
 #: What one alert shows in detail.
 _MAX_SHOWN = 20
 _MAX_FILES = 5
@@ -91,9 +93,11 @@ class _Cursor:
 )
 def alert_failed_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Runs that failed and are not retried by themselves; canceled ones are none of them."""
-    watch = _Watch(context, [dg.DagsterEventType.RUN_FAILURE])
-    failed = (run for run in watch.ended if run.tags.get(_WILL_RETRY_TAG) != "true")
-    return watch.tell([_of_run(context.instance, run) for run in failed], "runs failed")
+    watch = _Watch(context, [dg.DagsterEventType.RUN_FAILURE], _PAGE)
+    failed = [run for run in watch.ended if run.tags.get(_WILL_RETRY_TAG) != "true"]
+    found = [_of_run(context.instance, run) for run in failed[:_MAX_READ]]
+    found += [_of_run(None, run) for run in failed[_MAX_READ:]]
+    return watch.tell(found, "runs failed")
 
 
 @dg.sensor(
@@ -107,7 +111,7 @@ def alert_failed_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     `warn`."""
     least = _least_severity()
     ends = [dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE]
-    watch = _Watch(context, ends)
+    watch = _Watch(context, ends, _MAX_READ)
     found = [f for run in watch.ended for f in _of_checks(context.instance, run)]
     return watch.tell([f for f in found if f.severity in least], "asset checks did not pass")
 
@@ -118,15 +122,19 @@ ALERTS: list[dg.SensorDefinition] = [alert_failed_runs, alert_failed_checks]
 class _Watch:
     """One tick: which runs have ended since the last one, and telling what is found in them.
 
+    Args:
+        most: events of a kind to read in a tick.
+
     Attributes:
         ended: the runs of this code location, in the order in which they ended; none while it is
             quiet after an alert.
     """
 
     def __init__(
-        self, context: dg.SensorEvaluationContext, kinds: Sequence[dg.DagsterEventType]
+        self, context: dg.SensorEvaluationContext, kinds: Sequence[dg.DagsterEventType], most: int
     ) -> None:
         self._context = context
+        self._most = most
         self._cursor = _Cursor.parse(context.cursor)
         self._pause = ""
         self.ended: list[dg.DagsterRun] = []
@@ -146,7 +154,7 @@ class _Watch:
         assert self._cursor is not None
         instance, cursors = self._context.instance, self._cursor.events
         found = instance.fetch_run_status_changes(
-            kind, limit=_PAGE, cursor=cursors.get(kind.value), ascending=True
+            kind, limit=self._most, cursor=cursors.get(kind.value), ascending=True
         )
         cursors[kind.value] = found.cursor
         ids = list(dict.fromkeys(record.run_id for record in found.records))
@@ -208,8 +216,11 @@ def _least_severity() -> tuple[Severity, ...]:
 # --- what is found ------------------------------------------------------------------------------
 
 
-def _of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> _Finding:
-    reasons = list(dict.fromkeys(_of_steps(instance, run))) or _of_the_end(instance, run)
+def _of_run(instance: dg.DagsterInstance | None, run: dg.DagsterRun) -> _Finding:
+    """A run that failed; without the instance, not why."""
+    reasons = ["one of many; the run says why"]
+    if instance is not None:
+        reasons = list(dict.fromkeys(_of_steps(instance, run))) or _of_the_end(instance, run)
     return _Finding(
         _named(run),
         redact("\n".join(reasons[:_MAX_FILES]) or "it does not say why"),

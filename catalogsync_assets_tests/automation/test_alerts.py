@@ -194,6 +194,22 @@ def test_the_cells_of_a_night_that_fail_together_are_one_alert(watched: Watched)
     assert alert["link"] == "http://127.0.0.1:3000/runs?q[0]=status:FAILURE"
 
 
+def test_of_very_many_runs_all_are_counted_and_some_looked_into(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "_MAX_READ", 2)
+    for i in range(5):
+        watched.run(f"cloud|b{i}", fails="store")
+
+    watched.tick(RUNS)
+
+    (alert,) = watched.heard()
+    assert alert["subject"] == "catalogsync: 5 runs failed"
+    first, second, _ = alert["text"].split("\n\n")
+    assert first.splitlines()[0] == "cell cloud|b2, cell cloud|b3, cell cloud|b4:"
+    assert second.startswith("cell cloud|b0, cell cloud|b1:\ncloud: timed out")
+
+
 def test_after_an_alert_it_is_quiet_for_a_while_and_then_tells_the_rest_together(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
