@@ -22,6 +22,7 @@ import dagster as dg
 import pytest
 
 from catalogsync_assets.assets.partitions import register_keys
+from catalogsync_assets.assets.uploads import UPLOAD_POOL
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
@@ -84,6 +85,7 @@ class Project:
             "check": ("dg", "check", "defs"),
             "list": ("dg", "list", "defs", "--json"),
             "asset-list": ("dagster", "asset", "list", *MODULE),
+            "set-limit": ("dagster", "instance", "concurrency", "set", UPLOAD_POOL, "8"),
             "homeless": (*materialize, "pending_uploads", "--partition", "cloud"),
         }
 
@@ -208,6 +210,13 @@ def test_dagster_lists_the_assets(project: Project) -> None:
     assert set(project["asset-list"].out.split()) == ASSETS
 
 
+def test_the_limit_of_the_pool_can_be_set(project: Project, instance: dg.DagsterInstance) -> None:
+    assert project["set-limit"].code == 0, project["set-limit"].text
+
+    limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+    assert limits[UPLOAD_POOL] == 8
+
+
 # --- materializing ------------------------------------------------------------------------------
 
 
@@ -267,9 +276,13 @@ def test_a_scan_adds_a_batch_for_the_commands_that_follow(
 
 def test_without_a_dagster_home_one_is_told_to_set_it(project: Project) -> None:
     """Dagster keeps no partitions then, and would say no more than that it does not know this."""
-    assert project["homeless"].code != 0
+    assert project["homeless"].code == 2
 
-    assert "DAGSTER_HOME" in project["homeless"].text.strip().splitlines()[-1]
+    assert (
+        project["homeless"].text.strip().splitlines()[-1].startswith("Error: no partition is kno")
+    )
+    assert "export DAGSTER_HOME=" in project["homeless"].text
+    assert "Traceback" not in project["homeless"].text
 
 
 # --- all of them --------------------------------------------------------------------------------

@@ -11,12 +11,20 @@ import warnings
 from datetime import datetime
 from typing import Any
 
+import click
 import dagster as dg
 
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import batch_keys
 from catalogsync_assets.core.errors import ConfigurationError
+
+
+class _ForgottenError(ConfigurationError, click.ClickException):  # type: ignore[misc]  # Final
+    """Dagster's command line, which is click's too, shows it as a sentence, without a traceback."""
+
+    def format_message(self) -> str:
+        return str(self)
 
 
 class _Keys(dg.DynamicPartitionsDefinition):
@@ -38,7 +46,7 @@ class _Keys(dg.DynamicPartitionsDefinition):
             and not os.environ.get("DAGSTER_HOME")
             and not self.get_partition_keys(current_time, dynamic_partitions_store)
         ):
-            raise ConfigurationError(
+            raise _ForgottenError(
                 f"no partition is known, so not {partition_key!r} either: DAGSTER_HOME is not set,"
                 " and without it Dagster forgets partitions between commands",
                 hint="export DAGSTER_HOME=/an/absolute/folder, then materialize downloaded_files",

@@ -37,12 +37,13 @@ from catalogsync_assets.core.catalog.uploads import (
     missing_candidates,
 )
 from catalogsync_assets.core.plan.batches import group
+from catalogsync_assets.core.settings import timezone
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport, upload
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Steps of all runs that may upload at a time; its limit is set in the UI or `dagster.yaml`.
 UPLOAD_POOL = "catalogsync_upload"
-#: When cells that are still missing are requested again.
+#: When cells that are still missing are requested again, by the clock of `settings.timezone`.
 SWEEP_CRON = "0 5 * * *"
 
 
@@ -390,7 +391,7 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
         dg.AutomationCondition.on_missing()
         # What failed, or was there before the sensor was started, is still missing each morning.
         | (
-            dg.AutomationCondition.cron_tick_passed(SWEEP_CRON)
+            dg.AutomationCondition.cron_tick_passed(SWEEP_CRON, timezone())
             & dg.AutomationCondition.missing()
             & ~dg.AutomationCondition.any_deps_missing()
         )

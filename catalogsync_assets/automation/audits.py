@@ -5,6 +5,7 @@ import dagster as dg
 from catalogsync_assets.assets.audits import backend_audit
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.settings import timezone
 from catalogsync_assets.resources import CatalogResource
 
 audit_job = dg.define_asset_job(
@@ -18,6 +19,7 @@ audit_job = dg.define_asset_job(
     name="weekly_audit",
     job=audit_job,
     cron_schedule="0 4 * * 0",
+    execution_timezone=timezone(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Audit every backend each Sunday.",
 )

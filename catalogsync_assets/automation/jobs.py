@@ -1,6 +1,13 @@
 """Jobs to launch by name, the nightly schedule, and the executor that bounds every run."""
 
+import os
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
+
+from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.settings import timezone
 
 scan_job = dg.define_asset_job(
     "scan_library",
@@ -24,11 +31,13 @@ presence_job = dg.define_asset_job(
 )
 JOBS = [scan_job, plan_job, upload_job, presence_job]
 
-#: The first step of every night; the sensors carry on from what it finds.
+#: The first step of every night; the sensors carry on from what it finds. Dagster fixes the time
+#: zone when it loads the definitions: restart it after a change.
 nightly_scan = dg.ScheduleDefinition(
     name="nightly_scan",
     job=scan_job,
     cron_schedule="0 3 * * *",
+    execution_timezone=timezone(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Scan the library each night; what is new goes up by itself.",
 )
@@ -44,7 +53,37 @@ _PRELOAD = [
     "dagster._daemon",
     "sqlalchemy.dialects.sqlite",
 ]
-#: Two steps at a time: each has its own workers, and two keep a slow file from holding up a run.
+#: Steps of a run at a time: each has its own workers, and two keep a slow file from holding up a
+#: run. What the launchpad says comes first, then Dagster's own variable.
+MAX_CONCURRENT = 2
+_MAX_CONCURRENT_VARIABLE = "DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT"
+
+
+def _with_preload(config: Mapping[str, Any]) -> dict[str, Any]:
+    given = config.get("max_concurrent")
+    if given is None:
+        given = os.environ.get(_MAX_CONCURRENT_VARIABLE) or MAX_CONCURRENT
+    count = int(given) if str(given).isdecimal() else 0
+    if count < 1:
+        raise ConfigurationError(
+            f"max_concurrent is {given!r}",
+            hint="it is the number of steps of a run at a time, 1 or more; where the launchpad"
+            f" does not say, {_MAX_CONCURRENT_VARIABLE} does",
+        )
+    return {
+        "max_concurrent": count,
+        "start_method": {"forkserver": {"preload_modules": _PRELOAD}},
+    }
+
+
 executor = dg.multiprocess_executor.configured(
-    {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": _PRELOAD}}}
+    _with_preload,
+    config_schema={
+        "max_concurrent": dg.Field(
+            dg.Noneable(int),
+            default_value=None,
+            description="Steps of this run at a time. By default"
+            f" ${_MAX_CONCURRENT_VARIABLE}, else {MAX_CONCURRENT}.",
+        )
+    },
 )

@@ -11,6 +11,7 @@ import click
 
 from catalogsync_assets import __version__
 from catalogsync_assets.cli import (
+    alerts,
     audit,
     backends,
     downloads,
@@ -59,6 +60,7 @@ for _command in (
     export.export,
     library.whereis,
     uploads.failures,
+    alerts.alerts,
     local.demo,
     local.dev,
 ):

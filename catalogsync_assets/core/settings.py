@@ -7,13 +7,16 @@ Credentials of stores are not here; see `core.transfer.stores`.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from catalogsync_assets.core.errors import ConfigurationError
 
 CATALOG_VARIABLE = "CATALOGSYNC_DB"
 ROOTS_VARIABLE = "CATALOGSYNC_LIBRARY_ROOTS"
+TIMEZONE_VARIABLE = "CATALOGSYNC_TIMEZONE"
 DEFAULT_CATALOG = "catalogsync.db"
 
 
@@ -69,3 +72,38 @@ def library_roots(
                     hint="name only the outer one",
                 )
     return roots
+
+
+def timezone() -> str:
+    """The time zone of the hours that schedules name: `CATALOGSYNC_TIMEZONE`, else the machine's,
+    else UTC.
+
+    Returns:
+        A name of the IANA database, such as `Europe/Vienna`.
+
+    Raises:
+        ConfigurationError: the variable names none.
+    """
+    given = os.environ.get(TIMEZONE_VARIABLE, "").strip()
+    name = given or _machine_timezone()
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, LookupError) as error:  # a folder, a path, an unknown name
+        if not given:
+            return "UTC"  # a machine may have rules of its own that go by no name
+        raise ConfigurationError(
+            f"{TIMEZONE_VARIABLE} is {given!r}, which is no time zone",
+            hint="set it to a name such as Europe/Vienna, or UTC",
+        ) from error
+    return name
+
+
+def _machine_timezone() -> str:
+    import tzlocal
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is configured: then it is UTC
+        try:
+            return tzlocal.get_localzone_name() or "UTC"
+        except (OSError, ValueError, LookupError):  # settings that contradict each other
+            return "UTC"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 
+from catalogsync_assets.core.settings import timezone as local_timezone
 from catalogsync_assets.definitions import build_defs
 
-EVENING = datetime(2026, 1, 5, 20, 0, tzinfo=timezone.utc)
-BEFORE_THE_SWEEP = datetime(2026, 1, 6, 4, 59, tzinfo=timezone.utc)
-SWEEP = datetime(2026, 1, 6, 5, 0, 30, tzinfo=timezone.utc)
+HERE = ZoneInfo(local_timezone())
+EVENING = datetime(2026, 1, 5, 20, 0, tzinfo=HERE)
+BEFORE_THE_SWEEP = datetime(2026, 1, 6, 4, 59, tzinfo=HERE)
+SWEEP = datetime(2026, 1, 6, 5, 0, 30, tzinfo=HERE)
 NEXT_SWEEP = SWEEP + timedelta(days=1)
 DEFS = build_defs()
 

@@ -1,0 +1,46 @@
+"""Alerts from the command line: whether they would arrive."""
+
+from __future__ import annotations
+
+import click
+
+from catalogsync_assets.cli import output
+
+
+@click.group()
+def alerts() -> None:
+    """What is told of failures, and to whom."""
+
+
+@alerts.command(
+    epilog="""\b
+Examples:
+  catalogsync alerts test
+  CATALOGSYNC_ALERTS=email,slack catalogsync alerts test"""
+)
+@output.json_option
+def test() -> None:
+    """Send a test alert by every notifier that CATALOGSYNC_ALERTS names.
+
+    Exit code 0 if each of them took it.
+    """
+    from catalogsync_assets.notifications.notifiers import Alert, Notifiers
+
+    notifiers = Notifiers()
+    failed = notifiers.send(
+        Alert("catalogsync: a test", "This alert is a test. Nothing has failed.", "warning")
+    )
+    reasons: dict[str, str | None] = dict.fromkeys(notifiers.names)
+    reasons |= failed | notifiers.problems
+    if output.wants_json():
+        output.print_json(
+            {"notifiers": [{"name": n, "sent": r is None, "reason": r} for n, r in reasons.items()]}
+        )
+    else:
+        output.print_table(
+            "a test alert",
+            ("notifier", "outcome"),
+            [(n, "sent" if r is None else f"failed: {r}") for n, r in reasons.items()],
+        )
+    if failed or notifiers.problems:
+        click.get_current_context().exit(1)

@@ -1,0 +1,230 @@
+"""The interface of a notifier, the notifiers that are installed, and sending an alert to them.
+
+A notifier is a plug-in: a package names it in the entry point group `catalogsync.notifiers`, and
+`CATALOGSYNC_ALERTS` chooses those to use. Trying again is not its business; see `Notifiers.send`.
+
+Addresses of notifiers carry secrets (a token in the path, a password). They come from the
+environment, and no error, log line or event shows more of them than scheme and host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from catalogsync_assets.core.download.redaction import redact
+from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
+
+if TYPE_CHECKING:
+    from tenacity.wait import wait_base
+
+GROUP = "catalogsync.notifiers"
+VARIABLE = "CATALOGSYNC_ALERTS"
+DEFAULT = "log"
+#: Of one notifier and one alert. Three notifiers that are out of reach still leave a sensor's tick
+#: within the 60 s that Dagster gives it.
+ATTEMPTS = 3
+SECONDS = 12.0
+#: For one answer.
+TIMEOUT_SECONDS = 5.0
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a person should know. It holds no secret.
+
+    Attributes:
+        subject: one line.
+        text: what failed, why, and what to do; several lines.
+        link: where to look, or None.
+        fields: further facts by name, for those who read alerts with a program.
+    """
+
+    subject: str
+    text: str
+    severity: Severity = "error"
+    link: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> str:
+        """The text, and where to look."""
+        return f"{self.text}\n\n{self.link}" if self.link else self.text
+
+
+class NotificationError(CatalogSyncError):
+    """An alert was not taken, and would not be if it were sent again. The message names no
+    secret."""
+
+
+class NotifierUnavailableError(NotificationError):
+    """There was no answer, or a request to try again later."""
+
+
+class Notifier(Protocol):
+    """Brings alerts to people. What the entry point names is called without arguments, and raises
+    ConfigurationError if a setting is missing."""
+
+    def notify(self, alert: Alert) -> None:
+        """Bring an alert to someone; returns when it was taken. May be called any number of times.
+
+        It must give up by itself: no single wait longer than `TIMEOUT_SECONDS`.
+
+        Raises:
+            NotifierUnavailableError: trying again may help; it is called again soon.
+            NotificationError: it will not be taken. Anything else that is raised counts as such.
+        """
+        ...
+
+
+def _log() -> Notifier:
+    from catalogsync_assets.notifications.log import LogNotifier
+
+    return LogNotifier()
+
+
+def _webhook() -> Notifier:
+    from catalogsync_assets.notifications.webhook import WebhookNotifier
+
+    return WebhookNotifier()
+
+
+def _mail() -> Notifier:
+    from catalogsync_assets.notifications.mail import MailNotifier
+
+    return MailNotifier()
+
+
+def _slack() -> Notifier:
+    from catalogsync_assets.notifications.slack import SlackNotifier
+
+    return SlackNotifier()
+
+
+# Also without the metadata of this package, as where it is run from a checkout.
+_BUILT_IN: Mapping[str, Callable[[], Notifier]] = {
+    "log": _log,
+    "webhook": _webhook,
+    "email": _mail,
+    "slack": _slack,
+}
+
+
+class Notifiers:
+    """The notifiers of these names, made. One that cannot be made does not keep the others away.
+
+    Args:
+        names: by default those that `CATALOGSYNC_ALERTS` names.
+
+    Attributes:
+        problems: by name of those that cannot be made, why.
+    """
+
+    def __init__(self, names: Sequence[str] | None = None) -> None:
+        self.problems: dict[str, str] = {}
+        self._made: dict[str, Notifier] = {}
+        for name in chosen() if names is None else names:
+            try:
+                self._made[name] = _make(name)
+            except ConfigurationError as error:
+                self.problems[name] = str(error)
+
+    @property
+    def names(self) -> list[str]:
+        """Those that can be used."""
+        return list(self._made)
+
+    def send(self, alert: Alert, *, wait: wait_base | None = None) -> dict[str, str]:
+        """Send an alert to each. Raises nothing that a notifier raises.
+
+        Args:
+            wait: between two tries; by default up to 3 s.
+
+        Returns:
+            By name of those that did not take it, why.
+        """
+        failed = {}
+        for name, notifier in self._made.items():
+            try:
+                _patiently(notifier, alert, wait)
+            except (Exception, SystemExit) as error:
+                failed[name] = _shown(error)
+        return failed
+
+
+def _patiently(notifier: Notifier, alert: Alert, wait: wait_base | None) -> None:
+    import tenacity
+
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(NotifierUnavailableError),
+        stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(SECONDS),
+        wait=wait or tenacity.wait_random_exponential(multiplier=0.5, max=3),
+        reraise=True,
+    ):
+        with attempt:
+            notifier.notify(alert)
+
+
+def _make(name: str) -> Notifier:
+    """The notifier of this name.
+
+    Raises:
+        ConfigurationError: none is installed, it cannot be loaded, or lacks a setting.
+    """
+    found = next(iter(entry_points(group=GROUP, name=name)), None)
+    if found is None and name not in _BUILT_IN:
+        raise ConfigurationError(
+            f"no notifier {name!r} is installed",
+            hint=f"{VARIABLE} takes names separated by commas; installed: {', '.join(installed())}",
+        )
+    try:
+        return cast("Notifier", (found.load() if found is not None else _BUILT_IN[name])())
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(
+            f"the notifier {name!r} cannot be loaded: {_shown(error)}",
+            hint="reinstall or update the package that provides it",
+        ) from None
+
+
+def installed() -> list[str]:
+    """The names of all notifiers."""
+    return sorted({point.name for point in entry_points(group=GROUP)} | set(_BUILT_IN))
+
+
+def chosen() -> list[str]:
+    """The names that the environment gives, each once; `log` where it gives none."""
+    names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
+    return list(dict.fromkeys(name for name in names if name)) or [DEFAULT]
+
+
+def setting(variable: str, what: str) -> str:
+    """A setting that a notifier cannot do without.
+
+    Raises:
+        ConfigurationError: the environment does not hold it.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise ConfigurationError(f"{variable} is not set", hint=f"set it to {what}")
+    return value
+
+
+def place(url: str) -> str:
+    """Scheme and host of an address: all of it that may be shown."""
+    return re.sub(r"^([^/]*//[^/]*)/.*$", r"\1", redact(url), flags=re.S)
+
+
+def _shown(error: BaseException) -> str:
+    """What may be shown of an error: our own sentences, with addresses cut down to the host. What
+    others say may hold an address in any form, so only its kind is."""
+    if not isinstance(error, CatalogSyncError):
+        return f"{type(error).__name__}, from the notifier"
+    return re.sub(r"(\w[\w+.-]*://[^\s/\"'<>]*)/[^\s\"'<>]*", r"\1/…", redact(str(error)))

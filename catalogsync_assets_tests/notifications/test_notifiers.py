@@ -1,0 +1,470 @@
+"""Notifiers: each against a real server, found by name, and never a way out for a secret."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import socket
+import ssl
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tenacity
+import trustme
+
+from catalogsync_assets.notifications import mail, slack, webhook
+from catalogsync_assets.notifications.notifiers import (
+    ATTEMPTS,
+    VARIABLE,
+    Alert,
+    Notifiers,
+    chosen,
+    installed,
+)
+from catalogsync_assets_tests.receivers import Mails, Posts, mail_server
+
+TOKEN = "hunter2-the-token"
+ALERT = Alert(
+    "catalogsync: remote_locations cloud|b1 failed",
+    "3 of 9 files could not be uploaded: <no & space>\n  - Größe.mp3: full",
+    link="http://127.0.0.1:3000/runs/1234",
+    fields={"run": "1234"},
+)
+
+MODULE = """
+from catalogsync_assets.notifications.notifiers import NotificationError, NotifierUnavailableError
+
+KEPT, TRIES = [], []
+
+
+class Bell:
+    def notify(self, alert):
+        KEPT.append(alert)
+
+
+class Tired:
+    def notify(self, alert):
+        TRIES.append(alert)
+        raise NotifierUnavailableError("https://u:hunter2@bell.example/hunter2?k=hunter2 sleeps")
+
+
+class Careless:
+    def notify(self, alert):
+        raise ValueError("cannot ring bell.example/hunter2 with hunter2")
+
+
+class Exits:
+    def notify(self, alert):
+        raise SystemExit("hunter2")
+
+
+class Unplugged:
+    def __init__(self):
+        raise OSError("no bell at https://bell.example/hunter2")
+"""
+PLUG_INS = {
+    "bell": "Bell",
+    "tired": "Tired",
+    "careless": "Careless",
+    "exits": "Exits",
+    "unplugged": "Unplugged",
+}
+WHEEL = {
+    "catalogsync_bells.py": MODULE,
+    "catalogsync_bells-1.0.dist-info/METADATA": (
+        "Metadata-Version: 2.1\nName: catalogsync-bells\nVersion: 1.0\n"
+    ),
+    "catalogsync_bells-1.0.dist-info/WHEEL": (
+        "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    ),
+    "catalogsync_bells-1.0.dist-info/entry_points.txt": "[catalogsync.notifiers]\n"
+    + "".join(f"{name} = catalogsync_bells:{kind}\n" for name, kind in PLUG_INS.items())
+    + "gone = catalogsync_no_such_module:Gone\n",
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which pip has installed a package with notifiers."""
+    site = tmp_path_factory.mktemp("site")
+    package = tmp_path_factory.mktemp("package") / "catalogsync_bells-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(package, "w") as wheel:
+        for name, text in WHEEL.items():
+            wheel.writestr(name, text)
+        record = "".join(f"{name},,\n" for name in WHEEL)
+        wheel.writestr("catalogsync_bells-1.0.dist-info/RECORD", record)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    alone = ["--no-index", "--no-deps", "--target", str(site)]
+    done = subprocess.run([*pip, *alone, str(package)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return site
+
+
+@pytest.fixture
+def bells(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The package, as if its folder were the interpreter's own."""
+    monkeypatch.syspath_prepend(str(site))
+    importlib.invalidate_caches()
+    yield importlib.import_module("catalogsync_bells")
+    sys.modules.pop("catalogsync_bells")
+
+
+@pytest.fixture
+def posts() -> Iterator[Posts]:
+    with Posts().serving() as posts:
+        yield posts
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def certificate(authority: trustme.CA) -> ssl.SSLContext:
+    """Of a server on this machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authority is one that this machine trusts."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+
+@pytest.fixture
+def by_mail(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`by_mail(port, user="…")`: the environment says so."""
+
+    def use(port: int, user: str = "", scheme: str = "smtp", host: str = "127.0.0.1") -> None:
+        monkeypatch.setenv(mail.URL_VARIABLE, f"{scheme}://{user}{host}:{port}")
+        monkeypatch.setenv(mail.FROM_VARIABLE, "catalogsync@home.example")
+        monkeypatch.setenv(mail.TO_VARIABLE, "me@home.example, you@home.example")
+
+    return use
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with closing(socket.socket()) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def send(*names: str) -> dict[str, str]:
+    """Send the alert without waits between the tries; who did not take it, and why."""
+    notifiers = Notifiers(names)
+    assert notifiers.problems == {}
+    return notifiers.send(ALERT, wait=tenacity.wait_none())
+
+
+# --- log ----------------------------------------------------------------------------------------
+
+
+def test_without_a_word_alerts_go_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    assert chosen() == ["log"]
+
+    assert Notifiers().send(ALERT) == {}
+
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("catalogsync.alerts", logging.ERROR)
+    assert record.getMessage() == f"{ALERT.subject}\n{ALERT.text}\n\n{ALERT.link}"
+
+
+# --- webhook ------------------------------------------------------------------------------------
+
+
+def test_a_webhook_gets_a_document_with_all_there_is(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/{TOKEN}")
+
+    assert send("webhook") == {}
+
+    (post,) = posts.came
+    assert post.path == f"/{TOKEN}"
+    assert post.body == {
+        "source": "catalogsync",
+        "subject": ALERT.subject,
+        "severity": "error",
+        "text": ALERT.text,
+        "link": ALERT.link,
+        "fields": {"run": "1234"},
+    }
+
+
+@pytest.mark.parametrize("name", ["webhook", "slack"])
+def test_a_server_that_is_busy_is_asked_again(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(webhook.URL_VARIABLE, posts.url)
+    monkeypatch.setenv(slack.URL_VARIABLE, posts.url)
+    posts.answers = [503, 429]
+
+    assert send(name) == {}
+
+    assert len(posts.came) == 3
+
+
+@pytest.mark.parametrize("name", ["webhook", "slack"])
+@pytest.mark.parametrize(("status", "tries"), [(404, 1), (302, 1), (500, ATTEMPTS)])
+def test_an_alert_that_is_refused_says_where_and_shows_no_token(
+    posts: Posts,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    status: int,
+    tries: int,
+) -> None:
+    monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/{TOKEN}?key={TOKEN}")
+    monkeypatch.setenv(slack.URL_VARIABLE, f"{posts.url}/{TOKEN}?key={TOKEN}")
+    posts.answers = [status] * 9
+    caplog.set_level(logging.DEBUG)
+
+    failed = send(name)
+
+    assert len(posts.came) == tries
+    assert f"{posts.url}: HTTP {status}" in failed[name]
+    assert TOKEN not in failed[name] + caplog.text
+
+
+def test_a_webhook_that_redirects_is_not_followed(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/first")
+    posts.answers, posts.location = [307], f"{posts.url}/elsewhere"
+
+    assert "HTTP 307" in send("webhook")["webhook"]
+
+    assert [post.path for post in posts.came] == ["/first"]
+
+
+@pytest.mark.parametrize("name", ["webhook", "slack", "email"])
+def test_where_nobody_answers_no_token_is_shown(
+    closed_port: int,
+    by_mail: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    address = f"http://user:{TOKEN}@127.0.0.1:{closed_port}/{TOKEN}?key={TOKEN}"
+    monkeypatch.setenv(webhook.URL_VARIABLE, address)
+    monkeypatch.setenv(slack.URL_VARIABLE, address)
+    by_mail(closed_port, f"me:{TOKEN}@")
+    caplog.set_level(logging.DEBUG)
+
+    failed = send(name)
+
+    assert f"127.0.0.1:{closed_port}: no connection" in failed[name]
+    assert TOKEN not in failed[name] + caplog.text
+
+
+# --- Slack --------------------------------------------------------------------------------------
+
+
+def test_slack_gets_a_message_in_its_mark_up(posts: Posts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(slack.URL_VARIABLE, f"{posts.url}/services/T/B/{TOKEN}")
+
+    assert send("slack") == {}
+
+    (post,) = posts.came
+    assert post.body["text"] == (
+        ":red_circle: *catalogsync: remote_locations cloud|b1 failed*\n"
+        "3 of 9 files could not be uploaded: &lt;no &amp; space&gt;\n  - Größe.mp3: full\n"
+        "<http://127.0.0.1:3000/runs/1234|Open in Dagster>"
+    )
+
+
+def test_a_long_message_to_slack_is_cut_at_a_line(posts: Posts) -> None:
+    text = slack.message(Alert("s", "line\n" * 5_000, severity="warning"))
+
+    assert len(text) < 3_100
+    assert text.endswith("line\n…")
+    assert text.startswith(":warning: ")
+
+
+def test_slack_without_its_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "slack_sdk.webhook", None)
+
+    problem = Notifiers(["slack"]).problems["slack"]
+
+    assert "pip install 'catalogsync[alerts]'" in problem
+
+
+# --- e-mail -------------------------------------------------------------------------------------
+
+
+def test_an_alert_comes_as_an_e_mail(by_mail: Any) -> None:
+    mails = Mails()
+    with mail_server(mails) as port:
+        by_mail(port)
+
+        assert send("email") == {}
+
+    (message,) = mails.came
+    assert message["Subject"] == ALERT.subject
+    assert message["To"] == "me@home.example, you@home.example"
+    assert message.get_content().splitlines() == [*ALERT.text.splitlines(), "", ALERT.link]
+    assert mails.envelopes == [
+        ("catalogsync@home.example", ["me@home.example", "you@home.example"])
+    ]
+
+
+def test_a_password_goes_to_the_mail_server_by_tls(
+    by_mail: Any, certificate: ssl.SSLContext, trusted: None
+) -> None:
+    mails = Mails()
+    with mail_server(mails, starttls=certificate, auth=True) as port:
+        by_mail(port, "me:p%40ss%2Fword-of-the-post@")
+
+        assert send("email") == {}
+
+    assert mails.users == [("me", True)]
+    assert len(mails.came) == 1
+
+
+def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(
+    by_mail: Any, certificate: ssl.SSLContext
+) -> None:
+    mails = Mails()
+    with mail_server(mails, starttls=certificate, auth=True) as port:
+        by_mail(port, f"me:{TOKEN}@")
+
+        failed = send("email")
+
+    assert "no TLS" in failed["email"]
+    assert (mails.users, mails.came) == ([], [])
+
+
+def test_a_password_does_not_leave_this_machine_without_tls(
+    by_mail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mails = Mails()
+    with mail_server(mails, auth=True) as port:
+        by_mail(port, f"me:{TOKEN}@", host="mail.example")
+        here = socket.getaddrinfo
+        monkeypatch.setattr(  # the name of another machine, which a test must not ask
+            socket, "getaddrinfo", lambda host, *more, **how: here("127.0.0.1", *more, **how)
+        )
+
+        failed = send("email")
+
+    assert "offers no TLS, so it gets no password" in failed["email"]
+    assert "hint" in failed["email"]
+    assert TOKEN not in failed["email"]
+    assert mails.users == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"), [("554 no such hunter2", "SMTP 554"), ("451 later", "SMTP 451")]
+)
+def test_a_mail_that_is_refused_says_by_what_code(by_mail: Any, refusal: str, said: str) -> None:
+    mails = Mails()
+    mails.refusal = refusal
+    with mail_server(mails) as port:
+        by_mail(port)
+
+        failed = send("email")
+
+    assert said in failed["email"]
+    assert "hunter2" not in failed["email"]
+
+
+def test_a_wrong_password_is_not_shown(
+    by_mail: Any, certificate: ssl.SSLContext, trusted: None
+) -> None:
+    mails = Mails()
+    with mail_server(mails, starttls=certificate, auth=True) as port:
+        by_mail(port, f"me:{TOKEN}@")
+
+        failed = send("email")
+
+    assert "SMTP 535" in failed["email"]
+    assert TOKEN not in failed["email"]
+
+
+def test_a_subject_of_several_lines_adds_no_header(by_mail: Any) -> None:
+    mails = Mails()
+    with mail_server(mails) as port:
+        by_mail(port)
+
+        assert Notifiers(["email"]).send(Alert("one\nBcc: all@home.example", "text")) == {}
+
+    assert mails.came[0]["Subject"] == "one Bcc: all@home.example"
+    assert mails.came[0]["Bcc"] is None
+
+
+# --- choosing -----------------------------------------------------------------------------------
+
+
+def test_a_notifier_of_another_package_is_chosen_by_its_name(
+    bells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, " bell, log,bell")
+
+    assert chosen() == ["bell", "log"]
+    assert Notifiers().send(ALERT) == {}
+    assert bells.KEPT == [ALERT]
+    assert installed() == sorted([*PLUG_INS, "gone", "email", "log", "slack", "webhook"])
+
+
+def test_one_that_fails_keeps_the_alert_from_no_other(bells: Any) -> None:
+    failed = send("tired", "careless", "exits", "bell")
+
+    assert bells.KEPT == [ALERT]
+    assert len(bells.TRIES) == ATTEMPTS
+    assert failed == {
+        "tired": "https://bell.example/… sleeps",
+        "careless": "ValueError, from the notifier",
+        "exits": "SystemExit, from the notifier",
+    }
+
+
+def test_one_that_cannot_be_made_keeps_no_other_away(
+    bells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "unplugged,gone,webhook,pigeon,bell")
+
+    notifiers = Notifiers()
+
+    assert notifiers.names == ["bell"]
+    assert set(notifiers.problems) == {"unplugged", "gone", "webhook", "pigeon"}
+    assert "cannot be loaded: OSError" in notifiers.problems["unplugged"]
+    assert "cannot be loaded: ModuleNotFoundError" in notifiers.problems["gone"]
+    assert f"{webhook.URL_VARIABLE} is not set" in notifiers.problems["webhook"]
+    assert "no notifier 'pigeon' is installed" in notifiers.problems["pigeon"]
+    assert "installed: bell, careless, email" in notifiers.problems["pigeon"]
+    assert "hunter2" not in str(notifiers.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "value"),
+    [
+        ("webhook", webhook.URL_VARIABLE, f"ftp://{TOKEN}"),
+        ("webhook", webhook.URL_VARIABLE, TOKEN),
+        ("slack", slack.URL_VARIABLE, TOKEN),
+        ("email", mail.URL_VARIABLE, f"me:{TOKEN}@mail.example"),
+        ("email", mail.URL_VARIABLE, f"smtp://me:{TOKEN}@mail.example:port"),
+        ("email", mail.URL_VARIABLE, f"imap://me:{TOKEN}@mail.example"),
+    ],
+)
+def test_an_address_that_is_none_is_named_but_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    problem = Notifiers([name]).problems[name]
+
+    assert variable in problem
+    assert TOKEN not in problem
