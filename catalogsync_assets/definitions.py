@@ -13,7 +13,7 @@ from catalogsync_assets.assets.library import downloaded_files
 from catalogsync_assets.assets.presence import backend_presence
 from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
 from catalogsync_assets.automation.alerts import ALERTS
-from catalogsync_assets.automation.audits import audit_job, weekly_audit
+from catalogsync_assets.automation.audits import weekly_audit
 from catalogsync_assets.automation.jobs import JOBS, executor, nightly_scan
 from catalogsync_assets.automation.sensors import SENSORS
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
@@ -35,7 +35,7 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
             backend_audit,
         ],
         asset_checks=CHECKS,
-        jobs=[*JOBS, audit_job],
+        jobs=JOBS,
         schedules=[nightly_scan, weekly_audit],
         sensors=[*SENSORS, *ALERTS],
         executor=executor,

@@ -79,6 +79,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version() -> None:
         "pending_uploads",
         "remote_locations",
         "backend_presence",
+        "backend_audit",
     }
     for name, spec in specs.items():
         assert spec.description, name
@@ -95,6 +96,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version() -> None:
         ("pending_uploads", "upload_tasks", "last_error"),
         ("remote_locations", "file_locations", "verified_at"),
         ("backend_presence", "song_backend_presence", "files_present"),
+        ("backend_audit", "audits", "position"),
     ],
 )
 def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(
@@ -117,7 +119,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for() -> None:
 
     for definition in (*repository.schedule_defs, *repository.sensor_defs):
         assert definition.description, definition.name
-    for name in ("scan_library", "plan_uploads", "upload_batch", "refresh_presence"):
+    for name in ("scan_library", "plan_uploads", "upload_batch", "refresh_presence", "audit_backend"):
         assert defs.resolve_job_def(name).description, name
 
 
@@ -134,6 +136,7 @@ def test_files_become_plans_become_locations_become_presence() -> None:
         "pending_uploads": {"downloaded_files"},
         "remote_locations": {"pending_uploads"},
         "backend_presence": {"remote_locations"},
+        "backend_audit": {"remote_locations"},
     }
 
 
@@ -151,6 +154,7 @@ def test_the_partitions_are_backends_batches_and_the_cells_of_both() -> None:
         "pending_uploads": backends,
         "remote_locations": dg.MultiPartitionsDefinition({"backend": backends, "batch": batches}),
         "backend_presence": backends,
+        "backend_audit": backends,
     }
 
 

@@ -2,18 +2,11 @@
 
 import dagster as dg
 
-from catalogsync_assets.assets.audits import backend_audit
+from catalogsync_assets.automation.jobs import audit_job
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.core.settings import timezone
 from catalogsync_assets.resources import CatalogResource
-
-audit_job = dg.define_asset_job(
-    "audit_backend",
-    selection=dg.AssetSelection.assets(backend_audit),
-    description="Hold what the catalog says of a backend against what its store holds.",
-)
-
 
 @dg.schedule(
     name="weekly_audit",

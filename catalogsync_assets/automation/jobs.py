@@ -29,7 +29,12 @@ presence_job = dg.define_asset_job(
     selection=["backend_presence"],
     description="Bring the picture of what is where in line with the catalog.",
 )
-JOBS = [scan_job, plan_job, upload_job, presence_job]
+audit_job = dg.define_asset_job(
+    "audit_backend",
+    selection=["backend_audit"],
+    description="Hold what the catalog says of a backend against what its store holds.",
+)
+JOBS = [scan_job, plan_job, upload_job, presence_job, audit_job]
 
 #: The first step of every night; the sensors carry on from what it finds. Dagster fixes the time
 #: zone when it loads the definitions: restart it after a change.

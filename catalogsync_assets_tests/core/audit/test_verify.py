@@ -335,7 +335,7 @@ def test_a_foreign_key_of_any_shape_does_not_end_the_listing(
 
 #: By bytes `-` and `!` come before `/`; SeaweedFS lists as a tree.
 TANGLED = ["a/1.mp3", "a!/1.mp3", "a-b.mp3", "a.mp3", "a/b/2.mp3", "a0.mp3", "é.mp3", "雨.mp3",
-           "🎵.mp3", "A/z.mp3", "a (live)/1.mp3"]  # fmt: skip
+           "🎵.mp3", "A/z.mp3", "a (live)/1.mp3", "it's \"q\" %41.mp3", "[a]{b}.mp3"]  # fmt: skip
 
 
 @pytest.mark.parametrize("order", ["as the store has it", "by bytes", "backwards"])
