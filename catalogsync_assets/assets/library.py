@@ -45,7 +45,7 @@ class ScanConfig(dg.Config):
     group_name="library",
     kinds={"python", "sqlite"},
     owners=OWNERS,
-    code_version="2",
+    code_version="1",
     tags={"catalogsync/stage": "1-library"},
     metadata=definition_metadata("file_assets", "The Dagster pipeline", "Partitions"),
 )

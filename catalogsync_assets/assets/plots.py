@@ -40,7 +40,6 @@ def throughput(rates: Sequence[Rate]) -> dg.MetadataValue:
         title="throughput",
         show_dots=len(rates) == 1,
         include_x_axis=True,
-        stroke_style={"width": 2},
     )
     seconds, unit = next(u for u in _UNITS if rates[-1].second >= u[0] * _ENOUGH or u[0] == 1)
     chart.x_title = f"{unit} since the start"
@@ -115,7 +114,6 @@ def _chart(kind: str, height: int, **options: Any) -> Any:
         min_scale=3,
         max_scale=6,
         legend_at_bottom=True,
-        legend_at_bottom_columns=3,
         margin=12,
         value_formatter=lambda value: f"{value:,.1f}".removesuffix(".0"),
         **options,

@@ -28,7 +28,7 @@ from catalogsync_assets.resources import CatalogResource
     group_name="presence",
     kinds={"sqlite"},
     owners=OWNERS,
-    code_version="2",
+    code_version="1",
     tags={"catalogsync/stage": "4-presence"},
     metadata=definition_metadata("song_backend_presence", "Where to look"),
     # An update is remembered until it is acted on: it may come while another cell still runs.

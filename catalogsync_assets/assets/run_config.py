@@ -27,12 +27,18 @@ class SelectionConfig(dg.Config):
         description="Only say what would be done: nothing is written, no store is spoken to, and"
         " nothing counts as materialized.",
     )
-    songs: list[int] = Field(default=[], description="Only these songs, by id.")
+    songs: list[int] = Field(
+        default=[], description="Only these songs, by id; songs of any of the selections are taken."
+    )
     playlists: list[str] = Field(
         default=[], description="Only songs of these playlists, by name or id."
     )
-    artists: list[str] = Field(default=[], description="... of these artists.")
-    pools: list[str] = Field(default=[], description="... of these pools of playlists or artists.")
+    artists: list[str] = Field(
+        default=[], description="Only songs of these artists, by name or id."
+    )
+    pools: list[str] = Field(
+        default=[], description="Only songs of these pools of playlists or artists, by name or id."
+    )
 
     def selections(self, catalog: Catalog) -> tuple[Selection, ...]:
         """The same, found in the catalog.

@@ -53,7 +53,7 @@ SWEEP_CRON = "0 5 * * *"
     group_name="uploads",
     kinds={"sqlite"},
     owners=OWNERS,
-    code_version="2",
+    code_version="1",
     tags={"catalogsync/stage": "2-plan"},
     metadata=definition_metadata("upload_tasks", "Partitions", "Run configuration"),
     output_required=False,
@@ -382,7 +382,7 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
     group_name="uploads",
     kinds={"s3", "sqlite"},
     owners=OWNERS,
-    code_version="2",
+    code_version="1",
     tags={"catalogsync/stage": "3-upload"},
     metadata=definition_metadata(
         "file_locations", "Partitions", "Inside a cell", "Run configuration"

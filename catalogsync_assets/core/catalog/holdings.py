@@ -28,25 +28,23 @@ class Verification:
     files: dict[str, int] = field(default_factory=dict)
 
 
+_OF_BATCH = "AND f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
+# CROSS JOIN keeps the order: from the batch, which is a small part of what a backend holds. Left to
+# itself, SQLite looked through the whole backend: 0.4 s a cell of a million files.
 _VERIFIED = """
 SELECT COALESCE(l.verified_by, 'never'), COUNT(*), MIN(l.verified_at), MAX(l.verified_at)
-FROM file_locations l {join}
-WHERE l.backend_id = :backend AND l.status = 'active' {scope}
+FROM file_assets f CROSS JOIN file_locations l
+WHERE f.superseded_by_id IS NULL {scope}
+  AND l.file_asset_id = f.id AND l.backend_id = :backend AND l.status = 'active'
 GROUP BY 1 ORDER BY 2 DESC, 1
 """
-_OF_BATCH = "AND f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
 
 
 def verification(
     catalog: Catalog, backend: ObjectBackend, batch_key: str | None = None
 ) -> Verification:
     """Of all that a backend holds, or of one batch."""
-    of_batch = batch_key is not None
-    statement = _VERIFIED.format(
-        # From the batch, by the index on it: a batch is a small part of a backend.
-        join="JOIN file_assets f ON f.id = l.file_asset_id" if of_batch else "",
-        scope=_OF_BATCH if of_batch else "",
-    )
+    statement = _VERIFIED.format(scope="" if batch_key is None else _OF_BATCH)
     with catalog.read() as connection:
         rows = connection.execute(
             sa.text(statement), {"backend": backend.id, "batch": batch_key}
@@ -104,8 +102,9 @@ def sample_object(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> S
     """The first object of a batch on a backend; None if it has none."""
     query = (
         "SELECT l.locator, l.public_url FROM file_assets f"
-        " JOIN file_locations l ON l.file_asset_id = f.id"
-        f" WHERE l.backend_id = :backend AND l.status = 'active' {_OF_BATCH}"
+        " CROSS JOIN file_locations l ON l.file_asset_id = f.id"
+        f" WHERE f.superseded_by_id IS NULL {_OF_BATCH}"
+        " AND l.backend_id = :backend AND l.status = 'active'"
         " ORDER BY f.id LIMIT 1"
     )
     with catalog.read() as connection:

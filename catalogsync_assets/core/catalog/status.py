@@ -209,13 +209,15 @@ class FormatTotal:
 
 def batch_formats(catalog: Catalog, backend_name: str, batch_key: str) -> list[FormatTotal]:
     """What a backend holds of a batch's current files, by format, largest first."""
+    # From the batch to its locations: as a join, SQLite looked through all that the backend holds.
     query = (
-        "SELECT COALESCE(f.format, '?'), COUNT(DISTINCT f.id), COALESCE(SUM(f.size_bytes), 0)"
-        " FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id"
-        " JOIN storage_backends b ON b.id = l.backend_id"
-        " WHERE f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
-        " AND b.name = :name AND l.status = 'active'"
-        " GROUP BY 1 ORDER BY 3 DESC"
+        "SELECT COALESCE(f.format, '?'), COUNT(*), COALESCE(SUM(f.size_bytes), 0)"
+        " FROM file_assets f WHERE f.superseded_by_id IS NULL"
+        " AND f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
+        " AND EXISTS (SELECT 1 FROM file_locations l WHERE l.file_asset_id = f.id"
+        " AND l.backend_id = (SELECT id FROM storage_backends WHERE name = :name)"
+        " AND l.status = 'active')"
+        " GROUP BY 1 ORDER BY 3 DESC, 1"
     )
     with catalog.read() as connection:
         rows = connection.execute(sa.text(query), {"batch": batch_key, "name": backend_name})

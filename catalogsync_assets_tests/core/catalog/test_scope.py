@@ -61,6 +61,14 @@ def claimed(catalog: Catalog, backend: ObjectBackend) -> list[int]:
 # --- finding ------------------------------------------------------------------------------------
 
 
+def test_songs_are_selected_by_id_and_must_exist(music: Catalog) -> None:
+    assert select(music, songs=[4, 2]) == (Selection("song", (4, 2)),)
+
+    with pytest.raises(UsageError, match="there is no song 7 or 8 ") as caught:
+        select(music, songs=[1, 7, 8])
+    assert "whereis" in (caught.value.hint or "")
+
+
 @pytest.mark.parametrize(
     ("asked", "kind", "row"),
     [

@@ -1,0 +1,153 @@
+"""What a backend holds of a batch and of everything, and when that was verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from catalogsync_assets.core.backends import LOCAL, ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.holdings import (
+    Absence,
+    Verification,
+    absence,
+    formats,
+    sample_object,
+    verification,
+)
+from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.status import batch_formats
+
+Change = Callable[..., None]
+
+
+@pytest.fixture
+def batches(
+    catalog: Catalog, library: Any, scanned: Callable[..., Any], change: Change
+) -> tuple[str, str]:
+    """Two batches of two files, 1 to 4, in the library alone."""
+    library.fill(4)
+    scanned(batch_max_files=2)
+    first, second = batch_keys(catalog)
+    return first, second
+
+
+def put(catalog: Catalog, change: Change, backend: ObjectBackend, asset: int, **more: str) -> None:
+    """A row that says that the backend has a file."""
+    change(
+        catalog,
+        "INSERT INTO file_locations"
+        " (file_asset_id, backend_id, locator, public_url, status, verified_at, verified_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        asset,
+        backend.id,
+        f"key-{asset}",
+        more.get("url"),
+        more.get("status", "active"),
+        more.get("at"),
+        more.get("by"),
+    )
+
+
+def test_a_batch_is_absent_until_every_file_of_it_is_there(
+    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
+) -> None:
+    first, second = batches
+    assert absence(catalog, cloud, first) == Absence(2, 0)
+
+    put(catalog, change, cloud, 1)
+    put(catalog, change, cloud, 2, status="missing")
+    assert absence(catalog, cloud, first) == Absence(1, 0)
+
+    change(catalog, "UPDATE file_locations SET status = 'active'")
+    assert absence(catalog, cloud, first) == Absence(0, 0)
+    assert absence(catalog, cloud, second) == Absence(2, 0)
+
+
+def test_what_only_other_backends_have_is_told_apart_and_what_nobody_has_is_not_counted(
+    catalog: Catalog,
+    backend: Callable[..., ObjectBackend],
+    batches: tuple[str, str],
+    change: Change,
+) -> None:
+    one, two = backend("one"), backend("two")
+    put(catalog, change, one, 1)
+    change(catalog, "UPDATE file_locations SET status = 'missing' WHERE absolute_path IS NOT NULL")
+
+    assert absence(catalog, two, batches[0]) == Absence(files=1, elsewhere=1)
+    assert absence(catalog, one, batches[0]) == Absence(0, 0)
+
+
+def test_newer_content_takes_the_place_of_the_old(
+    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
+) -> None:
+    for asset in (1, 2):
+        put(catalog, change, cloud, asset, at="2026-01-01 00:00:00", by="head")
+    change(catalog, "UPDATE file_assets SET superseded_by_id = 4 WHERE id = 1")
+
+    assert verification(catalog, cloud, batches[0]).files == {"head": 1}
+    assert [f.files for f in batch_formats(catalog, "cloud", batches[0])] == [1]
+    found = sample_object(catalog, cloud, batches[0])
+    assert found is not None
+    assert found.locator == "key-2"
+    assert [f.files for f in formats(catalog)] == [3]
+
+
+def test_verification_is_of_one_batch_or_of_the_whole_backend(
+    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
+) -> None:
+    put(catalog, change, cloud, 1, at="2026-01-01 00:00:00", by="head")
+    put(catalog, change, cloud, 2, at="2026-03-03 00:00:00", by="read")
+    put(catalog, change, cloud, 3)
+    put(catalog, change, cloud, 4, at="2026-02-02 00:00:00", by="head")
+
+    assert verification(catalog, cloud, batches[0]) == Verification(
+        "2026-01-01 00:00:00", "2026-03-03 00:00:00", {"head": 1, "read": 1}
+    )
+    assert verification(catalog, cloud) == Verification(
+        "2026-01-01 00:00:00", "2026-03-03 00:00:00", {"head": 2, "never": 1, "read": 1}
+    )
+    assert verification(catalog, cloud, "unknown") == Verification()
+
+
+def test_formats_are_of_what_exists_anywhere_or_in_the_library(
+    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
+) -> None:
+    put(catalog, change, cloud, 1)
+    change(catalog, "UPDATE file_assets SET format = 'flac', size_bytes = 5000 WHERE id = 1")
+    change(
+        catalog,
+        "UPDATE file_locations SET status = 'missing'"
+        " WHERE absolute_path IS NOT NULL AND file_asset_id IN (1, 2)",
+    )
+
+    assert [(f.format, f.files, f.bytes) for f in formats(catalog)] == [
+        ("flac", 1, 5000),
+        ("mp3", 2, 600),
+    ]
+    assert [(f.format, f.files) for f in formats(catalog, LOCAL)] == [("mp3", 2)]
+
+
+def test_a_cell_is_looked_up_from_its_batch_and_not_from_all_that_a_backend_holds(
+    catalog: Catalog,
+    cloud: ObjectBackend,
+    batches: tuple[str, str],
+    rows: Callable[..., list[Any]],
+) -> None:
+    seen: list[tuple[str, Any]] = []
+    sa.event.listen(
+        catalog.engine, "before_cursor_execute", lambda *event: seen.append((event[2], event[3]))
+    )
+    verification(catalog, cloud, batches[0])
+    batch_formats(catalog, "cloud", batches[0])
+    absence(catalog, cloud, batches[0])
+    sample_object(catalog, cloud, batches[0])
+
+    asked = [one for one in seen if one[0].lstrip().startswith("SELECT")]
+    assert len(asked) == 4
+    for statement, values in asked:
+        plan = [row[3] for row in rows(catalog, f"EXPLAIN QUERY PLAN {statement}", *values)]
+        assert plan[0].startswith("SEARCH f USING INDEX ix_file_assets_batch"), plan
