@@ -119,7 +119,13 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for() -> None:
 
     for definition in (*repository.schedule_defs, *repository.sensor_defs):
         assert definition.description, definition.name
-    for name in ("scan_library", "plan_uploads", "upload_batch", "refresh_presence", "audit_backend"):
+    for name in (
+        "scan_library",
+        "plan_uploads",
+        "upload_batch",
+        "refresh_presence",
+        "audit_backend",
+    ):
         assert defs.resolve_job_def(name).description, name
 
 

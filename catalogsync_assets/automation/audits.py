@@ -8,6 +8,7 @@ from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.core.settings import timezone
 from catalogsync_assets.resources import CatalogResource
 
+
 @dg.schedule(
     name="weekly_audit",
     job=audit_job,
