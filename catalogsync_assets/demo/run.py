@@ -198,13 +198,15 @@ def _materialize(catalog: Catalog, say: Say) -> int:
     """
     import dagster as dg
 
+    from catalogsync_assets.assets.audits import backend_audit
+    from catalogsync_assets.assets.checks import CHECKS
     from catalogsync_assets.assets.library import downloaded_files
     from catalogsync_assets.assets.presence import backend_presence
     from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
     from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    graph = [downloaded_files, pending_uploads, remote_locations, backend_presence]
+    graph = [downloaded_files, pending_uploads, remote_locations, backend_presence, backend_audit]
     uploaded = 0
     with dg.DagsterInstance.get() as instance:
 
@@ -213,8 +215,8 @@ def _materialize(catalog: Catalog, say: Say) -> int:
             name = asset.key.to_user_string()
             say(f"dagster   {name}" + (f" [{partition}]" if partition else ""))
             result = dg.materialize(
-                graph,
-                selection=[asset],
+                [*graph, *CHECKS],
+                selection=dg.AssetSelection.assets(asset),  # with its checks
                 partition_key=partition,
                 instance=instance,
                 run_config=quiet,
@@ -237,4 +239,5 @@ def _materialize(catalog: Catalog, say: Say) -> int:
         for batch in batch_keys(catalog):
             run(remote_locations, str(dg.MultiPartitionKey({"backend": BACKEND, "batch": batch})))
         run(backend_presence, BACKEND)
+        run(backend_audit, BACKEND)
     return uploaded
