@@ -26,7 +26,6 @@ from catalogsync_assets.core.settings import catalog_location
 
 #: How long a writer waits for another one, in seconds.
 BUSY_TIMEOUT = 60.0
-_SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,10 @@ class InitReport:
 
 class Catalog:
     """An open catalog. May be shared by threads; must not cross a fork.
+
+    A process that has one open must not open the file in any other way than by SQLite, not even to
+    look at it: closing it would drop the process's locks, and with them SQLite's own
+    (https://sqlite.org/howtocorrupt.html, section 2.2).
 
     Use `Catalog.open` or `Catalog.initialise`, not the constructor.
     """
@@ -72,7 +75,6 @@ class Catalog:
                 f"there is no catalog at {path}",
                 hint="make one with `catalogsync init`, or name yours: --db or CATALOGSYNC_DB",
             )
-        _require_sqlite(path)
         catalog = cls(path)
         version = catalog.version()
         if version != SCHEMA_VERSION:
@@ -96,9 +98,7 @@ class Catalog:
         """
         path = catalog_path(location)
         existed = bool(_size_of(path))
-        if existed:
-            _require_sqlite(path)
-        elif not path.parent.is_dir():
+        if not existed and not path.parent.is_dir():
             raise CatalogError(
                 f"the folder {path.parent} for the catalog does not exist",
                 hint="make the folder first, or name another with --db",
@@ -261,21 +261,6 @@ def _size_of(path: Path) -> int | None:
         ) from error
 
 
-def _require_sqlite(path: Path) -> None:
-    """Raise a CatalogError unless the file is there, readable, and begins as SQLite's files do."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_SQLITE_MAGIC))
-    except OSError as error:
-        raise CatalogError(
-            f"the catalog {path} cannot be read: {error.strerror}", hint="check its permissions"
-        ) from error
-    if magic and magic != _SQLITE_MAGIC:
-        raise CatalogError(
-            f"{path} is not an SQLite database", hint="name the catalog's own file with --db"
-        )
-
-
 def _require_not_newer(path: Path, version: str | None) -> None:
     if version is not None and version > SCHEMA_VERSION:
         raise _version_error(path, version)
@@ -326,7 +311,6 @@ _HINTS = (
     ("constraint", "a rule that this database has for its rows refused one of ours"),
     ("full", "free some disk space; nothing is lost, what was not written is done again"),
     ("malformed", _DAMAGED_HINT),
-    ("not a database", "name the catalog's own file with --db"),
 )
 
 
@@ -341,5 +325,9 @@ def _clear_errors(path: Path) -> Iterator[None]:
             cause, sqlite3.ProgrammingError
         ):
             raise
+        if "not a database" in str(cause):
+            raise CatalogError(
+                f"{path} is not an SQLite database", hint="name the catalog's own file with --db"
+            ) from error
         hint = next((h for word, h in _HINTS if word in str(cause).lower()), None)
         raise CatalogError(f"the catalog {path}: {cause}", hint=hint) from error

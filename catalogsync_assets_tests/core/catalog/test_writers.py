@@ -123,3 +123,30 @@ def test_four_writers_do_everything_once_and_the_figures_add_up(
     figures = {b.name: (b.files, b.pending, b.failed) for b in backend_status(catalog)}
     assert figures == {"local": (TOTAL, 0, 0), "cloud": (len(done), 0, len(failed))}
     assert rows(catalog, "PRAGMA integrity_check") == ["ok"]
+
+
+# Reads, and closes the last connection that its process has.
+VISITOR = """
+import sqlite3, sys
+visitor = sqlite3.connect(sys.argv[1])
+print(visitor.execute("SELECT COUNT(*) FROM songs").fetchone()[0])
+visitor.close()
+"""
+
+
+def test_a_catalog_that_is_opened_twice_keeps_its_locks(
+    catalog: Catalog, run_python: Callable[..., Any], rows: Rows
+) -> None:
+    """Or another process takes itself for the last one, and removes the write-ahead log."""
+    with catalog.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO songs (title) VALUES ('one')")
+
+    Catalog.open(catalog.path).close()
+    Catalog.initialise(catalog.path)[0].close()
+    visitor = run_python(VISITOR, catalog.path)
+
+    assert visitor.out.strip() == "1"
+    assert catalog.path.with_name(f"{catalog.path.name}-wal").exists()
+    with catalog.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO songs (title) VALUES ('two')")
+    assert rows(catalog, "SELECT title FROM songs ORDER BY id") == ["one", "two"]
