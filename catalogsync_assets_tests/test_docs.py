@@ -15,7 +15,7 @@ PROJECT = Path(__file__).parents[1]
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 NAMES = [path.name for path in DOCUMENTS]
 #: Options of other programs that the documents name.
-OF_OTHERS = {"--select", "--partition", "--assets"}
+OF_OTHERS = {"--select", "--partition", "--assets", "--config-json"}
 #: By the words that a person types: `upload`, `backend test`.
 COMMANDS: dict[str, click.Command] = {
     " ".join(words): command
