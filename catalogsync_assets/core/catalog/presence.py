@@ -1,8 +1,8 @@
 """Per song and backend, how many of its files are there: `song_backend_presence`.
 
-A file counts while it is the newest content of its path and exists somewhere. The rows are
-derived from `file_locations` and `file_assets` alone and are refreshed in the transaction that
-changes those.
+A file counts while it is the newest content of its path and exists somewhere, or was lost: a
+backend held it, and its object has been found missing or damaged. The rows are derived from
+`file_locations` and `file_assets` alone and are refreshed in the transaction that changes those.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ _COLUMNS = (
     "verified_at",
     "updated_at",
 )
+# A local file that is gone, and was nowhere else, is no longer part of the library; one whose
+# object is gone is, and must not drop out of the sums unseen.
+_COUNTS = """
+(e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN (
+    SELECT id FROM storage_backends WHERE backend_type = 'local')))
+"""
 # Backend by backend in the order of the index on song_id: grouped without sorting, so memory does
 # not grow with the catalog. (Grouped by song first it took 155 MiB at a million files.)
 _REFRESH = """
@@ -35,7 +41,7 @@ LEFT JOIN file_locations l ON l.id = (
     SELECT MIN(x.id) FROM file_locations x
     WHERE x.file_asset_id = f.id AND x.backend_id = b.id AND x.status = 'active')
 WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL
-  AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND e.status = 'active')
+  AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {counts})
   {scope}
 GROUP BY b.id, f.song_id
 ON CONFLICT (song_id, backend_id) DO UPDATE SET
@@ -54,7 +60,7 @@ _DROP_GONE = """
 DELETE FROM song_backend_presence
 WHERE NOT EXISTS (
     SELECT 1 FROM file_assets f
-    JOIN file_locations l ON l.file_asset_id = f.id AND l.status = 'active'
+    JOIN file_locations e ON e.file_asset_id = f.id AND {counts}
     WHERE f.song_id = song_backend_presence.song_id AND f.superseded_by_id IS NULL
 ) {scope}
 """
@@ -91,7 +97,9 @@ def refresh(
         drop_scope += " AND song_backend_presence.backend_id = :backend"
         values["backend"] = backend_id
     changed = 0
-    upsert = insert_sql(connection, "song_backend_presence", _COLUMNS, _REFRESH.format(scope=scope))
-    for statement in (upsert, _DROP_GONE.format(scope=drop_scope)):
+    upsert = insert_sql(
+        connection, "song_backend_presence", _COLUMNS, _REFRESH.format(scope=scope, counts=_COUNTS)
+    )
+    for statement in (upsert, _DROP_GONE.format(scope=drop_scope, counts=_COUNTS)):
         changed += connection.execute(sa.text(statement), values).rowcount
     return changed

@@ -1,8 +1,8 @@
 """The tables as the code of today expects them.
 
 How a database gets here is told by `migrations`; a test holds the two together. Fifteen of the
-tables keep the names that existing databases use; `batches`, `multipart_*` and `download_roots`
-are ours.
+tables keep the names that existing databases use; `batches`, `multipart_*`, `download_roots`,
+`audit*` and `library_policies` are ours.
 
 Timestamps are the database's own CURRENT_TIMESTAMP (UTC). A status is a plain string, so that a
 tool which wrote the database before us can go on reading it.
@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 #: The revision of `migrations/versions` that this code works with.
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 #: Alembic's bookkeeping table; its default name could collide in a shared database.
 VERSION_TABLE = "catalogsync_schema_version"
 
@@ -188,6 +188,7 @@ file_locations = Table(
     Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
     Index("ix_file_locations_library", "library_root", "library_path"),
     Index("ix_file_locations_missing", "backend_id", sqlite_where=text("status = 'missing'")),
+    Index("ix_file_locations_damaged", "backend_id", sqlite_where=text("status = 'damaged'")),
     Index(
         "ix_file_locations_unmet",
         "backend_id",
@@ -304,4 +305,53 @@ multipart_parts = Table(
     # The store's name for the part, and the SHA-256 in hex of what was sent as it.
     Column("etag", String, nullable=False),
     Column("sha256", String, nullable=False),
+)
+# One comparison of the catalog with what a store holds; kept, as the history of that.
+audits = Table(
+    "audits",
+    metadata,
+    _id(),
+    _ref("backend_id", "storage_backends.id", nullable=False),
+    # listing, head or full.
+    Column("level", String, nullable=False),
+    # What it was limited to; NULL where it was not.
+    Column("sample_percent", Float),
+    Column("since", DateTime),
+    Column("repair", Boolean, nullable=False),
+    Column("scope", JSON),
+    # running, complete, interrupted or failed.
+    Column("status", String, nullable=False),
+    # See `owners`; NULL once it is no longer running.
+    Column("owner", String),
+    # The last key that has been dealt with: where it goes on after a kill.
+    Column("position", String),
+    # How many files, objects, bytes and findings so far, by name.
+    Column("counts", JSON),
+    _time("started_at"),
+    Column("finished_at", DateTime),
+    Index("ix_audits_backend", "backend_id", "id"),
+)
+audit_findings = Table(
+    "audit_findings",
+    metadata,
+    _id(),
+    Column("audit_id", Integer, ForeignKey("audits.id", ondelete="CASCADE"), nullable=False),
+    # missing, size, content, unreadable or foreign.
+    Column("kind", String, nullable=False),
+    Column("locator", String, nullable=False),
+    # NULL for an object that the catalog does not know. Not a reference: history stays.
+    Column("file_asset_id", Integer),
+    Column("detail", Text),
+    # What was done about it: queued, repaired, or why nothing could be.
+    Column("repair", String),
+    _time("created_at"),
+    UniqueConstraint("audit_id", "kind", "locator"),
+)
+# How many backends must hold each file below a root; the root '' stands for all others.
+library_policies = Table(
+    "library_policies",
+    metadata,
+    Column("library_root", String, primary_key=True),
+    Column("required_copies", Integer, nullable=False),
+    _time("updated_at"),
 )

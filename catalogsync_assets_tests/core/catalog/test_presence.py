@@ -9,13 +9,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import library as library_rows
-from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
@@ -46,7 +47,13 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
         catalog,
         "SELECT file_asset_id, backend_id, verified_at FROM file_locations WHERE status = 'active'",
     )
-    existing = {asset for asset, _, _ in places if asset in current}
+    lost = rows(
+        catalog,
+        "SELECT l.file_asset_id FROM file_locations l JOIN storage_backends b"
+        " ON b.id = l.backend_id WHERE l.status = 'damaged'"
+        " OR (l.status = 'missing' AND b.backend_type = 'object_storage')",
+    )
+    existing = {asset for asset in [*(p[0] for p in places), *lost] if asset in current}
     backends = rows(catalog, "SELECT id FROM storage_backends")
     sizes = dict(rows(catalog, "SELECT id, size_bytes FROM file_assets"))
     result = []
@@ -127,6 +134,20 @@ class World:
         )
         record(self.catalog, self.backends[backend], self._leases[backend].owner, [result])
 
+    def object_is(self, file_and_status: tuple[int, Any]) -> None:
+        """A verification finds an object on the first backend gone, or damaged, or true again."""
+        file, status = file_and_status
+        with self.catalog.read() as connection:
+            found = connection.scalars(
+                sa.text(
+                    "SELECT id FROM file_locations WHERE backend_id = :backend AND locator = :key"
+                ),
+                {"backend": self.backends[0].id, "key": f"{file}.flac"},
+            ).all()
+        everything: Any = ("active", "missing", "damaged")
+        locations.mark(self.catalog, found, status, expected=everything)
+        locations.note_verified(self.catalog, found, "read")
+
     def withdraw(self, file: int) -> None:
         withdraw_claims_at(self.catalog, self.backends[file % 2], f"{file}.flac")
 
@@ -137,6 +158,10 @@ EVENTS = st.one_of(
     st.tuples(st.just("lose"), FILES),
     st.tuples(st.just("find"), FILES),
     st.tuples(st.just("withdraw"), FILES),
+    st.tuples(
+        st.just("object_is"),
+        st.tuples(FILES, st.sampled_from(["active", "missing", "damaged"])),
+    ),
     st.tuples(st.just("claim"), st.integers(0, 1)),
     st.tuples(st.just("finish"), st.just(True)),
     st.tuples(st.just("finish"), st.booleans()),
@@ -186,6 +211,20 @@ def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog: Catalog, ro
     world.withdraw(0)
 
     assert rows(catalog, PRESENCE) == []
+
+
+@pytest.mark.parametrize("found", ["missing", "damaged"])
+def test_a_file_whose_last_copy_is_lost_does_not_drop_out_of_the_sums(
+    catalog: Catalog, rows: Rows, found: str
+) -> None:
+    world = World(catalog)
+    for event, what in (("write", 0), ("claim", 0), ("finish", True), ("lose", 0)):
+        getattr(world, event)(what)
+
+    world.object_is((0, found))
+
+    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert {(total, present) for _, _, total, present, _, _ in rows(catalog, PRESENCE)} == {(1, 0)}
 
 
 def busy_world(catalog: Catalog) -> World:

@@ -1,0 +1,1 @@
+"""The catalog for other programs: playlists and tables with the addresses of files."""
