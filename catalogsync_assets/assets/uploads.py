@@ -11,6 +11,7 @@ from catalogsync_assets.assets.cells import cell_metadata
 from catalogsync_assets.assets.metadata import OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import backends, by_backend, cells
 from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.holdings import absence
 from catalogsync_assets.core.catalog.library import require_batch
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.uploads import (
@@ -217,6 +218,12 @@ def finish_batch(
                 " program is at work on them, or has failed. Materialize the cell again later.",
                 allow_retries=False,
             )
+        if absent := absence(database, backend, batch).files:
+            raise dg.Failure(
+                f"{absent} files of batch {batch} are not on {backend_name}, and the library has"
+                " them no more. Bring them back to the library, then materialize the cell again.",
+                allow_retries=False,
+            )
         there = cell_metadata(database, backend, batch)
     reports = [r.report for r in results]
     size = sum(r.bytes for r in reports)
@@ -244,10 +251,11 @@ def finish_batch(
     tags={"catalogsync/stage": "3-upload"},
     automation_condition=(
         dg.AutomationCondition.on_missing()
-        # What failed, or was there before the sensor was started, is still missing each morning.
+        # What failed, or was there before the sensor was started, is still missing each morning;
+        # a cell that was whole once is not, although its last run failed.
         | (
             dg.AutomationCondition.cron_tick_passed(SWEEP_CRON)
-            & dg.AutomationCondition.missing()
+            & (dg.AutomationCondition.missing() | dg.AutomationCondition.execution_failed())
             & ~dg.AutomationCondition.any_deps_missing()
         )
     )

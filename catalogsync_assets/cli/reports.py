@@ -6,8 +6,11 @@ Dagster cannot be told of it: the sensor `catalog_partitions` finds it in the ca
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from catalogsync_assets.cli import output
@@ -48,8 +51,7 @@ class CellReports:
         if not (self._home and self._batches and report.succeeded + report.adopted):
             return
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Dagster's own are of no use to who uploads
+            with _quiet():
                 from catalogsync_assets.assets.reports import report_whole_cells
 
                 report_whole_cells(
@@ -59,6 +61,19 @@ class CellReports:
             output.message(
                 "warning", f"Dagster was not told: DAGSTER_HOME {self._home}: {_short(error)}"
             )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Dagster has to say of its own affairs: a missing `dagster.yaml`, beta APIs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _short(error: Exception) -> str:

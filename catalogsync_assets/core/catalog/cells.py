@@ -1,6 +1,7 @@
 """Which cells - a batch of files on a backend - are whole, and which have work waiting.
 
-A file counts while it is the newest content of its path and exists somewhere, as in `presence`.
+A file counts as it does in `presence`: while it is the newest content of its path and exists
+somewhere, or was lost.
 Read in one pass over the files and their locations: 3.4 s of CPU for a million files on two
 backends, 0.15 s for ten batches of 5,000.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import OBJECT_STORAGE, ObjectBackend
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 
@@ -24,7 +26,7 @@ class Cell:
 
     Attributes:
         backend, batch: their names.
-        files: current files of the batch.
+        files: those of the batch that count.
         present: how many of them are there.
     """
 
@@ -50,8 +52,7 @@ _CELLS = """
 WITH current AS MATERIALIZED (
     SELECT f.batch_id, COUNT(*) AS files FROM file_assets f
     WHERE f.superseded_by_id IS NULL AND f.batch_id {chosen}
-      AND EXISTS (SELECT 1 FROM file_locations e
-                  WHERE e.file_asset_id = f.id AND e.status = 'active')
+      AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {counts})
     GROUP BY f.batch_id),
 there AS MATERIALIZED (
     SELECT f.batch_id, l.backend_id, COUNT(DISTINCT f.id) AS files FROM file_assets f
@@ -82,6 +83,7 @@ def cells(
         backend: only this one; None for all.
     """
     statement = _CELLS.format(
+        counts=presence.COUNTS,
         chosen=_EVERY if batches is None else _CHOSEN,
         of_backend="" if backend is None else "AND b.id = :backend",
     )

@@ -1,6 +1,8 @@
 """What a backend holds: whether a batch is there whole, and when and how that was verified.
 
-A file counts while it is the newest content of its path and exists somewhere, as in `presence`.
+A file counts as it does in `presence`: while it is the newest content of its path and exists
+somewhere, or was lost. Of a batch, its files are read first, by their index: SQLite alone would
+read all that the backend has.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 
 
@@ -29,7 +32,7 @@ class Verification:
 
 _VERIFIED = """
 SELECT COALESCE(l.verified_by, 'never'), COUNT(*), MIN(l.verified_at), MAX(l.verified_at)
-FROM file_locations l {join}
+FROM {start} file_locations l {join}
 WHERE l.backend_id = :backend AND l.status = 'active' {scope}
 GROUP BY 1 ORDER BY 2 DESC, 1
 """
@@ -42,8 +45,8 @@ def verification(
     """Of all that a backend holds, or of one batch."""
     of_batch = batch_key is not None
     statement = _VERIFIED.format(
-        # From the batch, by the index on it: a batch is a small part of a backend.
-        join="JOIN file_assets f ON f.id = l.file_asset_id" if of_batch else "",
+        start="file_assets f CROSS JOIN" if of_batch else "",
+        join="ON l.file_asset_id = f.id" if of_batch else "",
         scope=_OF_BATCH if of_batch else "",
     )
     with catalog.read() as connection:
@@ -63,7 +66,8 @@ class Absence:
 
     Attributes:
         files: all of them.
-        elsewhere: of those, the ones that other backends have and the library has no more.
+        elsewhere: of those, the ones that the library has no more: other backends have them, or
+            had.
     """
 
     files: int
@@ -76,7 +80,7 @@ SELECT COUNT(*), COALESCE(SUM(NOT EXISTS (
     WHERE x.file_asset_id = f.id AND x.status = 'active' AND b.backend_type = 'local')), 0)
 FROM file_assets f
 WHERE f.superseded_by_id IS NULL {_OF_BATCH}
-  AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND e.status = 'active')
+  AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {presence.COUNTS})
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                   AND a.backend_id = :backend AND a.status = 'active')
 """
@@ -103,7 +107,7 @@ def sample_object(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> S
     """The first object of a batch on a backend; None if it has none."""
     query = (
         "SELECT l.locator, l.public_url FROM file_assets f"
-        " JOIN file_locations l ON l.file_asset_id = f.id"
+        " CROSS JOIN file_locations l ON l.file_asset_id = f.id"
         f" WHERE l.backend_id = :backend AND l.status = 'active' {_OF_BATCH}"
         " ORDER BY f.id LIMIT 1"
     )

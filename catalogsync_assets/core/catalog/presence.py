@@ -23,9 +23,10 @@ _COLUMNS = (
     "verified_at",
     "updated_at",
 )
-# A local file that is gone, and was nowhere else, is no longer part of the library; one whose
-# object is gone is, and must not drop out of the sums unseen.
-_COUNTS = """
+#: Whether a file counts, asked of its locations `e`. A local file that is gone, and was nowhere
+#: else, is no longer part of the library; one whose object is gone is, and must not drop out of
+#: the sums unseen.
+COUNTS = """
 (e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN (
     SELECT id FROM storage_backends WHERE backend_type = 'local')))
 """
@@ -98,8 +99,8 @@ def refresh(
         values["backend"] = backend_id
     changed = 0
     upsert = insert_sql(
-        connection, "song_backend_presence", _COLUMNS, _REFRESH.format(scope=scope, counts=_COUNTS)
+        connection, "song_backend_presence", _COLUMNS, _REFRESH.format(scope=scope, counts=COUNTS)
     )
-    for statement in (upsert, _DROP_GONE.format(scope=drop_scope, counts=_COUNTS)):
+    for statement in (upsert, _DROP_GONE.format(scope=drop_scope, counts=COUNTS)):
         changed += connection.execute(sa.text(statement), values).rowcount
     return changed

@@ -152,7 +152,8 @@ def batch_formats(catalog: Catalog, backend_name: str, batch_key: str) -> list[F
     """What a backend holds of a batch's current files, by format, largest first."""
     query = (
         "SELECT COALESCE(f.format, '?'), COUNT(DISTINCT f.id), COALESCE(SUM(f.size_bytes), 0)"
-        " FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id"
+        # The batch's files first: SQLite alone would read all that the backend has.
+        " FROM file_assets f CROSS JOIN file_locations l ON l.file_asset_id = f.id"
         " JOIN storage_backends b ON b.id = l.backend_id"
         " WHERE f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
         " AND b.name = :name AND l.status = 'active'"
