@@ -153,7 +153,7 @@ def lose(catalog: Catalog, remote: Any, rows: Callable[..., list[Any]]) -> Lose:
         gone = rows(
             catalog,
             "SELECT id, locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
-            " ORDER BY id LIMIT ?",
+            " ORDER BY locator LIMIT ?",
             backend.id,
             count,
         )
