@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -211,14 +212,11 @@ def deployment(
         "class": "DefaultRunCoordinator",
     }
     (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
-    proxy = Proxy(store.endpoint)
-    made = Deployment(folder, home, proxy, store.bucket)
-    try:
-        made.wait_for_server()
-        yield made
-    finally:
-        made.close()
-        proxy.close()
+    with closing(Proxy(store.endpoint)) as proxy:
+        made = Deployment(folder, home, proxy, store.bucket)
+        with closing(made):
+            made.wait_for_server()
+            yield made
 
 
 class Gate:
