@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,29 @@ def public_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         if path.is_dir():
             path.chmod(0o777)
     shutil.rmtree(folder)
+
+
+# --- Dagster ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def blank_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAGSTER_HOME to copy, with the settings that are shipped: its databases take a second."""
+    import dagster as dg
+
+    folder = tmp_path_factory.mktemp("blank_dagster_home")
+    shipped = resources.files("catalogsync_assets.automation") / "dagster.yaml"
+    (folder / "dagster.yaml").write_text(shipped.read_text())
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        instance.get_runs(limit=1)
+        instance.all_instigator_state()
+    return folder
+
+
+@pytest.fixture
+def dagster_home(tmp_path: Path, blank_dagster_home: Path) -> Path:
+    """The folder of an instance that knows nothing. The variable is not set."""
+    return Path(shutil.copytree(blank_dagster_home, tmp_path / "dagster_home"))
 
 
 # --- the library --------------------------------------------------------------------------------

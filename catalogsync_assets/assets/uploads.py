@@ -339,7 +339,7 @@ def finish_batch(
 def _incomplete(backend: str, batch: str, files: int, elsewhere: int) -> dg.Failure:
     """Why a cell is not whole though no upload of it has failed."""
     if elsewhere == files:
-        reason = "the library has it no more, only other backends have"
+        reason = "neither the library nor another backend has it"
         hint = "bring it back to the library; the cell is tried again each night"
     else:
         reason = "another program is at work on it, or has failed"
@@ -389,10 +389,11 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
     ),
     automation_condition=(
         dg.AutomationCondition.on_missing()
-        # What failed, or was there before the sensor was started, is still missing each morning.
+        # What failed, or was there before the sensor was started, is still missing each morning;
+        # a cell that was whole once is not, although its last run failed.
         | (
             dg.AutomationCondition.cron_tick_passed(SWEEP_CRON, timezone())
-            & dg.AutomationCondition.missing()
+            & (dg.AutomationCondition.missing() | dg.AutomationCondition.execution_failed())
             & ~dg.AutomationCondition.any_deps_missing()
         )
     )

@@ -1,31 +1,59 @@
 """What happens without anyone asking: new keys become partitions, missing cells are filled."""
 
+from datetime import datetime, timezone
+
 import dagster as dg
 
 from catalogsync_assets.assets.partitions import missing_keys
+from catalogsync_assets.automation.comparison import Cursor, compare, stamp
+from catalogsync_assets.automation.jobs import upload_job
+from catalogsync_assets.core.catalog.database import catalog_path
 from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.resources import CatalogResource
 
 
 @dg.sensor(
     name="catalog_partitions",
+    job=upload_job,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes backends and batches that the command line has added partitions here too.",
+    description="Keeps the partitions true to the catalog: makes new backends and batches"
+    " partitions, reports cells that the command line has filled, and requests a run for those"
+    " that have lost files.",
 )
 def catalog_partitions(
     context: dg.SensorEvaluationContext, catalog: CatalogResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Register the keys that the catalog knows and this instance does not."""
+    """Register the keys that this instance does not know; then compare the cells."""
+    now, cursor = datetime.now(timezone.utc), Cursor.parse(context.cursor)
     try:
+        written = stamp(catalog_path(catalog.location))  # before the comparison reads
         with catalog.open() as database:
             missing = missing_keys(database, context.instance)
+            # Dagster takes in events before new keys, and an event of an unknown key is lost.
+            if any(missing.values()):
+                return dg.SensorResult(
+                    dynamic_partitions_requests=[
+                        definition.build_add_request(keys)
+                        for definition, keys in missing.items()
+                        if keys
+                    ],
+                    cursor=context.cursor,
+                )
+            if cursor.rests(written, now):
+                return dg.SkipReason(
+                    "every backend and batch of the catalog is a partition, and nothing has"
+                    " changed since all cells were as the catalog says"
+                )
+            found = compare(database, context.instance, cursor, now_stamp=written, now=now)
     except CatalogSyncError as error:
         return dg.SkipReason(str(error))
-    requests = [definition.build_add_request(keys) for definition, keys in missing.items() if keys]
-    if not requests:
-        return dg.SkipReason("every backend and batch of the catalog is a partition")
-    return dg.SensorResult(dynamic_partitions_requests=requests)
+    if not found.events and not found.requests:
+        context.update_cursor(str(found.cursor))
+        return dg.SkipReason("every cell that was compared is as the catalog says")
+    return dg.SensorResult(
+        asset_events=found.events, run_requests=found.requests, cursor=str(found.cursor)
+    )
 
 
 # One sensor an asset: with a single one, a backfill that covers two of them failed with "Unable

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import output
+from catalogsync_assets.cli.reports import CellReports
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
@@ -237,17 +238,24 @@ def _describe(report: DownloadReport) -> str:
 
 def _upload(catalog: Catalog, backend: Any) -> UploadReport:
     from catalogsync_assets.core.catalog.uploads import enqueue
-    from catalogsync_assets.core.transfer.engine import upload
+    from catalogsync_assets.core.transfer.engine import UploadAborted, upload
 
     enqueue(catalog, backend)
-    with output.progress("bytes") as line:
-        return upload(
-            catalog,
-            backend,
-            progress=lambda r: line.update(
-                r.bytes, r.queued_bytes, f"{r.backend}: {output.files(r.succeeded + r.adopted)}"
-            ),
-        )
+    cells = CellReports(catalog, backend, by="catalogsync run")
+    try:
+        with output.progress("bytes") as line:
+            report = upload(
+                catalog,
+                backend,
+                progress=lambda r: line.update(
+                    r.bytes, r.queued_bytes, f"{r.backend}: {output.files(r.succeeded + r.adopted)}"
+                ),
+            )
+    except UploadAborted as error:
+        cells.send(error.report)
+        raise
+    cells.send(report)
+    return report
 
 
 def _print(report: DownloadReport, upload: UploadReport | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import output
+from catalogsync_assets.cli.reports import CellReports
 from catalogsync_assets.cli.selection import selected_scope, selecting
 
 if TYPE_CHECKING:
@@ -141,8 +142,9 @@ def upload(
     unknown = backend.profile.conditional_put is None and backend.profile.put_checksum is None
     if unknown and count_pending(catalog, backend, scope)[0]:
         output.note(f"extra requests for each file: run `catalogsync backend test {backend.name}`")
-    with output.progress("bytes") as line:
-        try:
+    cells = CellReports(catalog, backend, scope, by="catalogsync upload")
+    try:
+        with output.progress("bytes") as line:
             report = run_upload(
                 catalog,
                 backend,
@@ -153,14 +155,16 @@ def upload(
                     r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)
                 ),
             )
-        except UploadAborted as error:
-            if output.wants_json():
-                _print(error.report, error=error.message, hint=error.hint)
-                error.printed = True
-            raise
-        finally:
-            catalog.close()
-    _print(report)
+        _print(report)
+        cells.send(report)
+    except UploadAborted as error:
+        if output.wants_json():
+            _print(error.report, error=error.message, hint=error.hint)
+            error.printed = True
+        cells.send(error.report)
+        raise
+    finally:
+        catalog.close()
     if report.failed:
         click.get_current_context().exit(1)
 

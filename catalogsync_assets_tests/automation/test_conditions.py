@@ -216,6 +216,40 @@ def test_a_failed_cell_is_requested_again_by_the_morning_s_sweep_and_not_before(
     assert filled.tick(NEXT_SWEEP) == {"remote_locations": {"cloud|b2"}}
 
 
+def test_a_cell_that_was_whole_once_and_failed_since_is_swept_too(filled: Night) -> None:
+    """It has lost files, and the run that should have brought them back failed."""
+    filled.materialized("remote_locations", "cloud|b2")
+    filled.instance.report_run_failed(filled.uploading("cloud|b1"))
+
+    assert "remote_locations" not in filled.tick()
+    assert filled.tick(SWEEP)["remote_locations"] == {"cloud|b1"}
+
+    filled.materialized("remote_locations", "cloud|b1")
+    assert "remote_locations" not in filled.tick(NEXT_SWEEP)
+
+
+def test_a_cell_that_is_reported_without_a_run_is_not_requested(filled: Night) -> None:
+    """As the command line does it, before anything was requested."""
+    filled.register("batch", "b3")
+    filled.materialized("remote_locations", "cloud|b3")
+
+    assert "remote_locations" not in filled.tick()
+    assert filled.tick(SWEEP)["remote_locations"] == {"cloud|b2"}
+
+
+def test_a_requested_cell_is_not_requested_again_while_it_waits_or_runs(filled: Night) -> None:
+    filled.register("batch", "b3")
+    assert filled.tick() == {"remote_locations": {"cloud|b3"}}
+    run = filled.uploading("cloud|b3")
+
+    assert filled.tick() == {}
+    assert filled.tick(SWEEP) == {"remote_locations": {"cloud|b2"}}
+
+    filled.instance.report_run_canceled(run)
+    assert filled.tick() == {}
+    assert filled.tick(NEXT_SWEEP) == {"remote_locations": {"cloud|b2", "cloud|b3"}}
+
+
 def test_the_sweep_leaves_cells_alone_that_are_on_their_way(filled: Night) -> None:
     running = filled.uploading("cloud|b2")
 

@@ -62,7 +62,7 @@ def test_backends_and_batches_of_the_command_line_become_partitions(
 def test_nothing_new_is_a_reason_to_skip(instance: dg.DagsterInstance, cloud: Any) -> None:
     tick(instance)
 
-    assert tick(instance) == "every backend and batch of the catalog is a partition"
+    assert tick(instance) == "every cell that was compared is as the catalog says"
 
 
 def test_a_missing_catalog_is_a_reason_to_skip_that_says_what_to_do(

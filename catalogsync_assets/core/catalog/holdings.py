@@ -1,6 +1,8 @@
 """What a backend holds: whether a batch is there whole, and when and how that was verified.
 
-A file counts while it is the newest content of its path and exists somewhere, as in `presence`.
+A file counts as it does in `presence`: while it is the newest content of its path and exists
+somewhere, or was lost. Of a batch, its files are read first, by their index: SQLite alone would
+read all that the backend has.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.status import FormatTotal
 
@@ -62,7 +65,8 @@ class Absence:
 
     Attributes:
         files: all of them.
-        elsewhere: of those, the ones that other backends have and the library has no more.
+        elsewhere: of those, the ones that the library has no more: other backends have them, or
+            had.
     """
 
     files: int
@@ -75,7 +79,7 @@ SELECT COUNT(*), COALESCE(SUM(NOT EXISTS (
     WHERE x.file_asset_id = f.id AND x.status = 'active' AND b.backend_type = 'local')), 0)
 FROM file_assets f
 WHERE f.superseded_by_id IS NULL {_OF_BATCH}
-  AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND e.status = 'active')
+  AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {presence.COUNTS})
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                   AND a.backend_id = :backend AND a.status = 'active')
 """

@@ -24,8 +24,9 @@ _COLUMNS = (
     "verified_at",
     "updated_at",
 )
-# A local file that is gone, and was nowhere else, is no longer part of the library; one whose
-# object is gone is, and must not drop out of the sums unseen.
+#: Whether a file counts, asked of its locations `e`. A local file that is gone, and was nowhere
+#: else, is no longer part of the library; one whose object is gone is, and must not drop out of
+#: the sums unseen.
 COUNTS = """
 (e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN (
     SELECT id FROM storage_backends WHERE backend_type = 'local')))

@@ -1,0 +1,182 @@
+"""Where Dagster's picture of the cells differs from the catalog, and what to do about it.
+
+The catalog is the source of truth:
+
+| In the catalog | In Dagster | So |
+|---|---|---|
+| whole | missing or failed | it is reported as materialized, without a run |
+| not whole | materialized | a run is requested: it fills the cell, or fails and says why |
+| not whole | missing or failed | nothing: that is for the condition of `remote_locations` |
+| either | in progress | nothing yet; it is looked at again |
+
+The comparison walks over the batches, the newest first, a few seconds at a time, and rests while
+the catalog's files are as they were when all was found in order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+
+import dagster as dg
+
+from catalogsync_assets.assets import partitions
+from catalogsync_assets.assets.reports import ASSET, materialization
+from catalogsync_assets.core.catalog.backends import object_backends
+from catalogsync_assets.core.catalog.cells import Cell, cells
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.library import batch_keys
+
+#: Seconds after which a tick begins no further batch; Dagster gives a sensor 60.
+_SECONDS = 3.0
+#: Events of a tick: Dagster's daemon writes each in 11 to 14 ms.
+_MAX_EVENTS = 100
+_MAX_RUNS = 20
+#: Batches that are looked at in one query: 0.15 s at the default size.
+_PAGE = 10
+#: Seconds after which all is compared again though the catalog has not changed: somebody may have
+#: wiped materializations in the UI, or cancelled a run.
+_REST = 3600.0
+
+
+def stamp(path: Path) -> str:
+    """Differs once anything was written to the catalog. Opens nothing."""
+
+    def of(file: Path) -> tuple[int, int]:
+        try:
+            found = file.stat()
+        except OSError:
+            return 0, 0
+        # An empty log comes and goes with those who only read.
+        return (found.st_size, found.st_mtime_ns) if found.st_size else (0, 0)
+
+    return json.dumps([of(path), of(path.with_name(path.name + "-wal"))])
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far the comparison has come, from tick to tick.
+
+    Attributes:
+        settled, settled_at: the catalog's stamp when all was last found in order, and when that
+            was, in seconds since the epoch.
+        began: the stamp when the walk that is under way began.
+        after: the batch that it has come to; None when no walk is under way.
+        left: whether it has met something that must be looked at again.
+    """
+
+    settled: str | None = None
+    settled_at: float = 0.0
+    began: str | None = None
+    after: str | None = None
+    left: bool = False
+
+    @classmethod
+    def parse(cls, text: str | None) -> Cursor:
+        """What `str` gave; a walk from the start for anything else."""
+        try:
+            return cls(**json.loads(text or "{}"))
+        except (ValueError, TypeError):
+            return cls()
+
+    def __str__(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    def rests(self, now_stamp: str, now: datetime) -> bool:
+        """Whether nothing has changed since all was in order."""
+        fresh = 0 <= now.timestamp() - self.settled_at < _REST
+        return self.after is None and self.settled == now_stamp and fresh
+
+
+@dataclass
+class Differences:
+    """What a tick has found, and where the next one goes on."""
+
+    cursor: Cursor
+    events: list[dg.AssetMaterialization] = field(default_factory=list)
+    requests: list[dg.RunRequest] = field(default_factory=list)
+
+
+def compare(
+    catalog: Catalog,
+    instance: dg.DagsterInstance,
+    cursor: Cursor,
+    *,
+    now_stamp: str,
+    now: datetime,
+) -> Differences:
+    """Go on with the comparison where the cursor says, for some seconds.
+
+    Every key of the catalog must be a partition already.
+
+    Args:
+        now_stamp: of the catalog, taken before it was opened.
+    """
+    deadline = time.monotonic() + _SECONDS
+    if cursor.after is None:
+        cursor = dataclasses.replace(cursor, began=now_stamp, left=False)
+    found = Differences(cursor)
+    backends = {backend.name: backend for backend in object_backends(catalog)}
+    batches = _still_to_walk(batch_keys(catalog), cursor.after)
+    known = [f"{backend}|{batch}" for batch in batches for backend in backends]
+    statuses = instance.get_status_by_partition(ASSET, known, partitions.cells) or {}
+    left = cursor.left
+    for batch, of_batch in _walk(catalog, batches):
+        for cell in of_batch:
+            status = statuses.get(cell.key)
+            left |= status == dg.AssetPartitionStatus.IN_PROGRESS
+            if cell.whole and status in (None, dg.AssetPartitionStatus.FAILED):
+                by = "catalog_partitions, as the catalog has it whole"
+                event = materialization(catalog, backends[cell.backend], batch, by=by)
+                found.events.append(event)
+            elif not cell.whole and status == dg.AssetPartitionStatus.MATERIALIZED:
+                found.requests.append(_request(instance, cell, now))
+        found.cursor = dataclasses.replace(cursor, after=batch, left=left)
+        if _is_enough(found) or time.monotonic() >= deadline:
+            return found
+    settled = None if left else cursor.began
+    found.cursor = Cursor(settled=settled, settled_at=now.timestamp())
+    return found
+
+
+def _is_enough(found: Differences) -> bool:
+    return len(found.events) >= _MAX_EVENTS or len(found.requests) >= _MAX_RUNS
+
+
+def _still_to_walk(keys: list[str], after: str | None) -> list[str]:
+    """The batches, newest first, that come after this one; all if there is no such one."""
+    keys.reverse()
+    return keys[keys.index(after) + 1 :] if after in keys else keys
+
+
+def _walk(catalog: Catalog, batches: list[str]) -> Iterator[tuple[str, list[Cell]]]:
+    for start in range(0, len(batches), _PAGE):
+        page = cells(catalog, batches=batches[start : start + _PAGE])
+        by_batch: Mapping[str, list[Cell]] = {
+            batch: list(of_batch) for batch, of_batch in groupby(page, lambda cell: cell.batch)
+        }
+        for batch in batches[start : start + _PAGE]:
+            yield batch, by_batch.get(batch, [])
+
+
+def _request(instance: dg.DagsterInstance, cell: Cell, now: datetime) -> dg.RunRequest:
+    """A run for a cell that has lost files; at most one a day for each time it was materialized.
+
+    One that fails makes the cell red, and the morning's sweep retries it. One that somebody
+    cancels is not requested again at once.
+    """
+    latest = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=ASSET, asset_partitions=[cell.key]), limit=1
+    )
+    last = max((record.storage_id for record in latest.records), default=0)
+    return dg.RunRequest(
+        run_key=f"{cell.key} {last} {now:%Y-%m-%d}",
+        partition_key=dg.MultiPartitionKey({"backend": cell.backend, "batch": cell.batch}),
+        tags={"catalogsync/reason": f"{cell.files - cell.present:,} of {cell.files:,} files gone"},
+    )

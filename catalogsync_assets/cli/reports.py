@@ -1,0 +1,82 @@
+"""What Dagster is told after an upload, where DAGSTER_HOME is set.
+
+Dagster takes seconds to load, so only once something was uploaded. An upload never fails because
+Dagster cannot be told of it: the sensor `catalog_partitions` finds it in the catalog.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from catalogsync_assets.cli import output
+
+if TYPE_CHECKING:
+    from catalogsync_assets.core.backends import ObjectBackend
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.scope import Scope
+    from catalogsync_assets.core.transfer.engine import UploadReport
+
+
+#: Characters of a reason; Dagster's may be pages.
+_LONGEST = 200
+
+
+class CellReports:
+    """Made before an upload, as only then it can be seen which batches it is about.
+
+    Args:
+        scope: of the upload; None for everything.
+        by: the command, as it is called in the report.
+    """
+
+    def __init__(
+        self, catalog: Catalog, backend: ObjectBackend, scope: Scope | None = None, *, by: str
+    ) -> None:
+        self._catalog, self._backend, self._by = catalog, backend, by
+        self._home = os.environ.get("DAGSTER_HOME")
+        self._batches: list[str] = []
+        if self._home:
+            from catalogsync_assets.core.catalog.cells import waiting_batches
+            from catalogsync_assets.core.catalog.scope import EVERYTHING
+
+            self._batches = waiting_batches(catalog, backend, scope or EVERYTHING)
+
+    def send(self, report: UploadReport) -> None:
+        """Report the cells that are whole now. Says why in one line on stderr if it cannot."""
+        if not (self._home and self._batches and report.succeeded + report.adopted):
+            return
+        try:
+            with _quiet():
+                from catalogsync_assets.assets.reports import report_whole_cells
+
+                report_whole_cells(
+                    self._catalog, self._backend, self._batches, home=self._home, by=self._by
+                )
+        except Exception as error:  # whatever is wrong with it is no failure of the upload
+            output.message(
+                "warning", f"Dagster was not told: DAGSTER_HOME {self._home}: {_short(error)}"
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Dagster has to say of its own affairs: a missing `dagster.yaml`, beta APIs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _short(error: Exception) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:_LONGEST]

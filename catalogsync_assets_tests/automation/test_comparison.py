@@ -1,0 +1,473 @@
+"""The sensor `catalog_partitions` keeps Dagster's picture of the cells true to the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.assets import partitions
+from catalogsync_assets.automation import comparison
+from catalogsync_assets.automation.comparison import Cursor, compare, stamp
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.locations import mark
+from catalogsync_assets.definitions import build_defs
+from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+
+# Dagster's own tags of a cell's partition, in its own hands: `dagster/partition/backend`.
+pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
+
+KEY = dg.AssetKey("remote_locations")
+DEFS = build_defs({"object_stores": ObjectStoreResource(workers=2, attempts=1)})
+NOW = datetime(2026, 1, 5, 12, 0, tzinfo=timezone.utc)
+DAY = timedelta(days=1)
+SWEEP = datetime(2026, 1, 6, 5, 0, 30, tzinfo=timezone.utc)
+
+Lose = Callable[..., None]
+
+
+@dataclass
+class Tick:
+    """What a tick of the sensor did."""
+
+    reported: list[str] = field(default_factory=list)
+    requested: list[dg.RunRequest] = field(default_factory=list)
+    added: dict[str, list[str]] = field(default_factory=dict)
+    skipped: str | None = None
+
+    @property
+    def runs_for(self) -> list[str | None]:
+        return [request.partition_key for request in self.requested]
+
+
+class Watch:
+    """A Dagster instance, and the sensor as its daemon would tick it, with its cursor.
+
+    Events and new keys are written as the daemon does it; runs are for the test to carry out.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, ref: Any) -> None:
+        self.instance = instance
+        self._ref = ref
+        self.cursor: str | None = None
+
+    def tick(self) -> Tick:
+        sensor = DEFS.resolve_sensor_def("catalog_partitions")
+        with dg.build_sensor_context(
+            self.instance,
+            instance_ref=self._ref,
+            definitions=DEFS,
+            resources={"catalog": CatalogResource()},
+            cursor=self.cursor,
+        ) as context:
+            answer = sensor.evaluate_tick(context)
+        done = Tick(requested=list(answer.run_requests or []), skipped=answer.skip_message)
+        for event in answer.asset_events:
+            assert isinstance(event, dg.AssetMaterialization)
+            self.instance.report_runless_asset_event(event)
+            done.reported.append(str(event.partition))
+        for added in answer.dynamic_partitions_requests or []:
+            assert isinstance(added, dg.AddDynamicPartitionsRequest)
+            self.instance.add_dynamic_partitions(
+                added.partitions_def_name, list(added.partition_keys)
+            )
+            done.added[added.partitions_def_name] = list(added.partition_keys)
+        self.cursor = answer.cursor
+        return done
+
+    def settle(self) -> None:
+        """Tick until the sensor rests."""
+        for _ in range(10):
+            if "nothing has changed" in (self.tick().skipped or ""):
+                return
+        raise AssertionError("it never rests")
+
+    def carry_out(self, request: dg.RunRequest) -> bool:
+        result = DEFS.resolve_job_def("upload_batch").execute_in_process(
+            instance=self.instance,
+            partition_key=request.partition_key,
+            tags=request.tags,
+            raise_on_error=False,
+        )
+        return result.success
+
+    def started(self, cell: str) -> dg.DagsterRun:
+        """A run of the cell that is on its way."""
+        backend, _, batch = cell.partition("|")
+        return self.instance.create_run_for_job(
+            DEFS.resolve_job_def("upload_batch"),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={
+                "dagster/partition": cell,
+                "dagster/partition/backend": backend,
+                "dagster/partition/batch": batch,
+            },
+            asset_selection=frozenset([KEY]),
+        )
+
+    def status(self, cell: str) -> str | None:
+        found = self.instance.get_status_by_partition(KEY, [cell], partitions.cells) or {}
+        status = found.get(cell)
+        return status and status.value
+
+
+@pytest.fixture(scope="module")
+def ref(blank_dagster_home: Path) -> Any:
+    """Without the name of a lasting instance, Dagster does not ask any for partitions."""
+    with dg.DagsterInstance.from_config(str(blank_dagster_home)) as instance:
+        return instance.get_ref()
+
+
+@pytest.fixture
+def watch(catalog: Catalog, ref: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Watch(instance, ref)
+
+
+@pytest.fixture
+def filled(
+    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
+) -> tuple[Watch, str]:
+    """A cell of three files that is whole and green, and a sensor that rests."""
+    library.fill(3)
+    (batch,) = scanned().batches
+    uploaded(cloud)
+    watch.settle()
+    assert watch.status(f"cloud|{batch}") == "MATERIALIZED"
+    return watch, f"cloud|{batch}"
+
+
+@pytest.fixture
+def lose(catalog: Catalog, remote: Any, rows: Callable[..., list[Any]]) -> Lose:
+    """`lose(backend, count)`: so many objects go, and a verification finds it."""
+
+    def run(backend: ObjectBackend, count: int = 1) -> None:
+        gone = rows(
+            catalog,
+            "SELECT id, locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
+            " ORDER BY locator LIMIT ?",
+            backend.id,
+            count,
+        )
+        for _, locator in gone:
+            remote(backend).delete(locator.removeprefix(backend.key_prefix))
+        assert mark(catalog, [location for location, _ in gone], "missing") == count
+
+    return run
+
+
+# --- what the command line has filled -----------------------------------------------------------
+
+
+def test_cells_that_nobody_has_reported_are_reported_once_their_keys_are_known(
+    watch: Watch,
+    backend: Callable[..., ObjectBackend],
+    library: Any,
+    scanned: Any,
+    uploaded: Any,
+) -> None:
+    """As after uploads without DAGSTER_HOME, or when it was deleted."""
+    one, _ = backend("one"), backend("two")
+    batches = []
+    for folder in ("a", "b"):
+        library.fill(2, folder=folder)
+        batches += scanned().batches
+    uploaded(one)
+
+    first, second, third = watch.tick(), watch.tick(), watch.tick()
+
+    assert (first.added, first.reported) == ({"backend": ["one", "two"], "batch": batches}, [])
+    assert sorted(second.reported) == [f"one|{batch}" for batch in batches]
+    assert second.requested == []
+    assert (third.reported, third.requested) == ([], [])
+    cells = watch.instance.get_materialized_partitions(KEY)
+    assert cells == {f"one|{batch}" for batch in batches}
+    event = watch.instance.get_latest_materialization_event(KEY)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["dagster/row_count"].value == 2
+    assert "catalog_partitions" in str(metadata["reported by"].value)
+    assert watch.instance.get_runs() == []
+
+
+def test_a_cell_that_failed_and_is_whole_by_now_is_reported(
+    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
+) -> None:
+    library.fill(1)
+    (batch,) = scanned().batches
+    watch.settle()
+    watch.instance.report_run_failed(watch.started(f"cloud|{batch}"))
+    assert watch.status(f"cloud|{batch}") == "FAILED"
+    uploaded(cloud)
+
+    assert watch.tick().reported == [f"cloud|{batch}"]
+
+    assert watch.status(f"cloud|{batch}") == "MATERIALIZED"
+
+
+def test_a_cell_on_its_way_is_left_alone_and_looked_at_again(
+    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
+) -> None:
+    library.fill(1)
+    (batch,) = scanned().batches
+    watch.settle()
+    run = watch.started(f"cloud|{batch}")
+    uploaded(cloud)
+    for _ in range(3):
+        done = watch.tick()
+        assert (done.reported, done.requested) == ([], [])
+
+    watch.instance.report_run_canceled(run)  # the catalog does not change by it
+
+    assert watch.tick().reported == [f"cloud|{batch}"]
+
+
+def test_cells_with_work_to_do_are_left_to_the_automation_condition(
+    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any
+) -> None:
+    library.fill(1)
+    scanned()
+    watch.tick()
+
+    done = watch.tick()
+
+    assert (done.reported, done.requested) == ([], [])
+    assert done.skipped == "every cell that was compared is as the catalog says"
+
+
+# --- what is no longer there --------------------------------------------------------------------
+
+
+def test_a_green_cell_that_lost_files_gets_a_run_that_brings_them_back(
+    filled: tuple[Watch, str],
+    cloud: ObjectBackend,
+    lose: Lose,
+    remote: Any,
+    library: Any,
+) -> None:
+    watch, cell = filled
+    lose(cloud, 2)
+
+    (request,) = watch.tick().requested
+
+    assert request.partition_key == cell
+    assert request.job_name in (None, "upload_batch")
+    assert request.tags["dagster/partition/backend"] == "cloud"  # one run a backend at a time
+    assert request.tags["dagster/partition"] == cell
+    assert request.tags["catalogsync/reason"] == "2 of 3 files gone"
+    assert watch.carry_out(request)
+    assert remote(cloud).contents() == library.contents()
+    for _ in range(3):
+        done = watch.tick()
+        assert (done.reported, done.requested) == ([], [])
+
+
+def test_a_damaged_file_counts_as_lost(
+    filled: tuple[Watch, str], catalog: Catalog, rows: Callable[..., list[Any]]
+) -> None:
+    watch, cell = filled
+    (location, *_) = rows(catalog, "SELECT id FROM file_locations WHERE absolute_path IS NULL")
+    mark(catalog, [location], "damaged")
+
+    assert watch.tick().runs_for == [cell]
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_cell_that_cannot_be_filled_gets_one_run_and_is_red(
+    filled: tuple[Watch, str],
+    cloud: ObjectBackend,
+    backend: Callable[..., ObjectBackend],
+    uploaded: Any,
+    lose: Lose,
+    library: Any,
+    scanned: Any,
+    elsewhere: bool,
+) -> None:
+    """Its file is gone from the library, too; whether another backend has it or none."""
+    watch, cell = filled
+    if elsewhere:
+        uploaded(backend("other"))
+    lose(cloud)
+    (library.root / "album" / "0000.mp3").unlink()
+    scanned()
+    (request,) = watch.tick().requested or watch.tick().requested  # perhaps a new key first
+
+    assert not watch.carry_out(request)
+
+    assert watch.status(cell) == "FAILED"
+    for _ in range(3):
+        assert watch.tick().requested == []
+    swept = dg.evaluate_automation_conditions(
+        DEFS, watch.instance, dg.AssetSelection.assets(KEY), evaluation_time=SWEEP - DAY
+    )
+    assert swept.get_requested_partitions(KEY) == set()
+    watch.instance.report_runless_asset_event(
+        dg.AssetMaterialization("pending_uploads", partition="cloud")
+    )
+    swept = dg.evaluate_automation_conditions(
+        DEFS,
+        watch.instance,
+        dg.AssetSelection.assets(KEY),
+        evaluation_time=SWEEP,
+        cursor=swept.cursor,
+    )
+    assert {str(key) for key in swept.get_requested_partitions(KEY)} == {cell}
+
+
+def test_a_run_that_was_cancelled_is_not_requested_again_on_the_same_day(
+    filled: tuple[Watch, str], catalog: Catalog, cloud: ObjectBackend, lose: Lose
+) -> None:
+    """Dagster starts no second run for a key."""
+    watch, cell = filled
+    lose(cloud)
+
+    def request(now: datetime) -> dg.RunRequest:
+        found = compare(catalog, watch.instance, Cursor(), now_stamp=stamp(catalog.path), now=now)
+        (request,) = found.requests
+        return request
+
+    first = request(NOW)
+    watch.instance.report_run_canceled(watch.started(cell))
+
+    assert request(NOW + timedelta(hours=11)).run_key == first.run_key
+    assert request(NOW + DAY).run_key != first.run_key
+
+    # It was filled, and has lost a file once more.
+    watch.carry_out(first)
+    lose(cloud)
+    assert request(NOW + timedelta(hours=11)).run_key != first.run_key
+
+
+def test_a_cell_that_is_being_filled_is_not_requested_again(
+    filled: tuple[Watch, str], cloud: ObjectBackend, lose: Lose
+) -> None:
+    watch, cell = filled
+    lose(cloud)
+    assert watch.tick().runs_for == [cell]
+    watch.started(cell)
+
+    assert watch.tick().runs_for == []
+
+
+# --- how much at a time -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def five(
+    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
+) -> list[str]:
+    """Five cells that are whole, of which Dagster knows the keys alone; the newest first."""
+    for folder in "abcde":
+        library.fill(1, folder=folder)
+        scanned()
+    uploaded(cloud)
+    watch.tick()
+    return [f"cloud|{batch}" for batch in reversed(batch_keys(Catalog.open()))]
+
+
+def test_a_tick_reports_a_bounded_number_and_the_next_goes_on_from_there(
+    watch: Watch, five: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "_MAX_EVENTS", 2)
+
+    ticks = [watch.tick().reported for _ in range(4)]
+
+    assert ticks == [five[:2], five[2:4], five[4:], []]
+
+
+def test_a_tick_that_has_worked_long_enough_leaves_the_rest_to_the_next(
+    watch: Watch, five: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "_SECONDS", 0.0)
+    monkeypatch.setattr(comparison, "_PAGE", 2)
+
+    ticks = [watch.tick().reported for _ in range(6)]
+
+    assert ticks == [*([cell] for cell in five), []]
+
+
+def test_a_tick_requests_a_bounded_number_of_runs(
+    watch: Watch, five: list[str], cloud: ObjectBackend, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "_MAX_RUNS", 2)
+    watch.settle()
+    lose(cloud, 5)
+
+    ticks = [watch.tick().runs_for for _ in range(3)]
+
+    assert ticks == [five[:2], five[2:4], five[4:]]
+
+
+def test_nothing_is_compared_while_the_catalog_is_not_written_to(
+    filled: tuple[Watch, str], cloud: ObjectBackend, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, cell = filled
+    looked: list[object] = []
+    read = comparison.cells
+    monkeypatch.setattr(
+        comparison, "cells", lambda *args, **more: looked.append(1) or read(*args, **more)
+    )
+    for _ in range(3):
+        assert "nothing has changed" in (watch.tick().skipped or "")
+    assert looked == []
+
+    lose(cloud)
+
+    assert watch.tick().runs_for == [cell]
+
+
+def test_after_an_hour_all_is_compared_though_the_catalog_has_not_changed(
+    filled: tuple[Watch, str],
+) -> None:
+    """Somebody may have wiped materializations in the UI."""
+    watch, cell = filled
+    watch.instance.wipe_assets([KEY])
+    assert watch.tick().reported == []
+    assert watch.cursor is not None
+    settled = Cursor.parse(watch.cursor)
+    assert settled.rests(settled.settled or "", datetime.now(timezone.utc))
+    assert not settled.rests(settled.settled or "", datetime.now(timezone.utc) + timedelta(hours=1))
+
+    watch.cursor = str(Cursor(settled=settled.settled, settled_at=settled.settled_at - 3600))
+
+    assert watch.tick().reported == [cell]
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"unknown": 1}', '{"after": "gone"}'])
+def test_a_cursor_that_tells_nothing_begins_anew(
+    watch: Watch, five: list[str], text: str | None
+) -> None:
+    watch.cursor = text
+
+    assert watch.tick().reported == five
+
+
+def test_reading_the_catalog_leaves_its_stamp_and_writing_changes_it(
+    catalog: Catalog, library: Any, scanned: Any
+) -> None:
+    library.fill(1)
+    scanned()
+    catalog.close()
+    before = stamp(catalog.path)
+
+    reader = Catalog.open(catalog.path)
+    batch_keys(reader)
+    while_open = stamp(catalog.path)
+    reader.close()
+    assert (while_open, stamp(catalog.path)) == (before, before)
+
+    library.add("more.mp3")
+    scanned()
+    assert stamp(catalog.path) != before  # in the log alone, as it is still open
+    catalog.close()
+    assert stamp(catalog.path) != before
+    assert stamp(catalog.path.with_name("absent.db")) == "[[0, 0], [0, 0]]"

@@ -1,0 +1,329 @@
+"""Where DAGSTER_HOME is set, what the command line uploads is seen in Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.assets.partitions import cells as cells_partitions
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+
+Cli = Callable[..., Any]
+KEY = dg.AssetKey("remote_locations")
+
+
+class Home:
+    """A DAGSTER_HOME, and what its instance knows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def cells(self) -> set[str]:
+        with dg.DagsterInstance.from_config(str(self.path)) as instance:
+            return instance.get_materialized_partitions(KEY)
+
+    def event(self, cell: str) -> dg.AssetMaterialization:
+        with dg.DagsterInstance.from_config(str(self.path)) as instance:
+            (record,) = instance.fetch_materializations(
+                dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=[cell]), limit=10
+            ).records
+        assert record.asset_materialization is not None
+        return record.asset_materialization
+
+
+@pytest.fixture
+def home(dagster_home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """DAGSTER_HOME is set, to an instance that knows nothing."""
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
+    return Home(dagster_home)
+
+
+@pytest.fixture
+def upload(cli: Cli, catalog: Catalog) -> Callable[..., Any]:
+    """`upload(…)` to `cloud`."""
+    return lambda *arguments: cli("upload", "--backend", "cloud", *arguments)
+
+
+# --- what is reported ---------------------------------------------------------------------------
+
+
+def test_an_upload_materializes_its_cells_without_a_run(
+    home: Home,
+    upload: Any,
+    cloud: ObjectBackend,
+    backend: Callable[..., ObjectBackend],
+    library: Any,
+    scanned: Any,
+) -> None:
+    backend("other")
+    batches = []
+    for folder in ("a", "b"):
+        library.fill(2, folder=folder, size=1000)
+        batches += scanned().batches
+
+    done = upload("--json")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.json["succeeded"] == 4
+    assert home.cells() == {f"cloud|{batch}" for batch in batches}
+    with dg.DagsterInstance.from_config(str(home.path)) as instance:
+        assert instance.get_runs() == []
+        assert set(instance.get_dynamic_partitions("batch")) == set(batches)
+        assert set(instance.get_dynamic_partitions("backend")) == {"cloud", "other"}
+    event = home.event(f"cloud|{batches[0]}")
+    assert event.metadata["reported by"].value == "catalogsync upload"
+    assert event.metadata["dagster/row_count"].value == 2
+    assert event.metadata["files missing"].value == 0
+
+
+def test_what_is_found_in_place_is_reported_too(
+    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any, remote: Any
+) -> None:
+    (file,) = library.fill(1)
+    (batch,) = scanned().batches
+    remote(cloud).put("album/0000.mp3", file.read_bytes())
+
+    assert upload("--json").json["adopted"] == 1
+
+    assert home.cells() == {f"cloud|{batch}"}
+
+
+def test_only_cells_that_this_upload_made_whole_are_reported(
+    home: Home,
+    upload: Any,
+    cloud: ObjectBackend,
+    library: Any,
+    scanned: Any,
+    uploaded: Callable[..., Any],
+) -> None:
+    library.fill(1, folder="before")
+    scanned()
+    uploaded(cloud)
+    batches = []
+    for folder in ("now", "half"):
+        library.fill(2, folder=folder)
+        batches += scanned().batches
+
+    upload("--limit", 3)
+    assert home.cells() == {f"cloud|{batches[0]}"}
+
+    upload()
+    assert home.cells() == {f"cloud|{batch}" for batch in batches}
+    home.event(f"cloud|{batches[0]}")  # one and no more
+
+
+def test_a_cell_that_failed_in_dagster_is_green_once_the_command_line_has_filled_it(
+    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any
+) -> None:
+    from catalogsync_assets.definitions import defs
+
+    library.fill(1)
+    (batch,) = scanned().batches
+    cell = f"cloud|{batch}"
+    with dg.DagsterInstance.from_config(str(home.path)) as instance:
+        instance.add_dynamic_partitions("backend", ["cloud"])
+        instance.add_dynamic_partitions("batch", [batch])
+        run = instance.create_run_for_job(
+            defs.resolve_job_def("upload_batch"),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={
+                "dagster/partition": cell,
+                "dagster/partition/backend": "cloud",
+                "dagster/partition/batch": batch,
+            },
+            asset_selection=frozenset([KEY]),
+        )
+        instance.report_run_failed(run)
+        assert status_of(instance, cell) == dg.AssetPartitionStatus.FAILED
+
+    upload()
+
+    with dg.DagsterInstance.from_config(str(home.path)) as instance:
+        assert status_of(instance, cell) == dg.AssetPartitionStatus.MATERIALIZED
+
+
+def status_of(instance: dg.DagsterInstance, cell: str) -> Any:
+    return (instance.get_status_by_partition(KEY, [cell], cells_partitions) or {}).get(cell)
+
+
+def test_an_upload_that_fails_for_a_file_reports_the_cells_that_are_whole(
+    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any, remote: Any
+) -> None:
+    library.fill(1, folder="good")
+    (good,) = scanned().batches
+    library.fill(1, folder="bad")
+    scanned()
+    remote(cloud).put("bad/0000.mp3", b"foreign")
+
+    assert upload().code == 1
+
+    assert home.cells() == {f"cloud|{good}"}
+
+
+def test_an_upload_that_breaks_off_reports_what_it_had_done(
+    home: Home,
+    upload: Any,
+    backend: Callable[..., ObjectBackend],
+    proxy: Any,
+    refused: Any,
+    library: Any,
+    scanned: Any,
+) -> None:
+    backend("cloud", endpoint=proxy.endpoint)
+    library.fill(2, folder="a")
+    (first,) = scanned().batches
+    library.fill(2, folder="b")
+    scanned()
+    proxy.before.append(
+        lambda r: (
+            refused(403, "InvalidAccessKeyId") if r.method == "PUT" and "/b/" in r.path else None
+        )
+    )
+
+    done = upload("--workers", 1, "--json")
+
+    assert done.code == 1
+    assert "error" in done.json
+    assert home.cells() == {f"cloud|{first}"}
+
+
+def test_a_run_with_upload_reports_its_cells(
+    home: Home,
+    cli: Cli,
+    catalog: Catalog,
+    cloud: ObjectBackend,
+    library: Any,
+    wish: Any,
+    web: Any,
+) -> None:
+    wish(web.add("/one.flac"))
+
+    done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
+
+    assert (done.code, done.err) == (0, "")
+    (cell,) = home.cells()
+    assert home.event(cell).metadata["reported by"].value == "catalogsync run"
+
+
+# --- what is not --------------------------------------------------------------------------------
+
+
+def test_dagster_is_not_loaded_where_nothing_was_uploaded(
+    home: Home, run_python: Any, catalog: Catalog, cloud: ObjectBackend
+) -> None:
+    done = run_python(
+        "import sys\n"
+        "from catalogsync_assets.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print('dagster' in sys.modules, file=sys.stderr)",
+        *("upload", "--backend", "cloud", "--db", catalog.path),
+    )
+
+    assert (done.code, done.err.split()) == (0, ["False"])
+
+
+def test_nothing_that_dagster_has_to_say_is_printed(
+    dagster_home: Path,
+    command: Any,
+    catalog: Catalog,
+    cloud: ObjectBackend,
+    library: Any,
+    scanned: Any,
+) -> None:
+    """In a process of its own. Without a `dagster.yaml`, of which Dagster warns."""
+    library.fill(1)
+    (batch,) = scanned().batches
+    (dagster_home / "dagster.yaml").unlink()
+
+    done = command(
+        *("upload", "--backend", "cloud", "--db", catalog.path, "--json"),
+        DAGSTER_HOME=str(dagster_home),
+        PYTHONWARNINGS="default",
+    )
+
+    assert (done.code, done.err) == (0, "")
+    assert done.json["succeeded"] == 1
+    assert Home(dagster_home).cells() == {f"cloud|{batch}"}
+
+
+# --- an instance that is no use -----------------------------------------------------------------
+
+
+def _absent(folder: Path) -> Path:
+    return folder / "absent"
+
+
+def _file(folder: Path) -> Path:
+    (folder / "file").write_text("")
+    return folder / "file"
+
+
+def _relative(_: Path) -> Path:
+    return Path("relative")
+
+
+def _bad_settings(folder: Path) -> Path:
+    (folder / "bad").mkdir()
+    (folder / "bad" / "dagster.yaml").write_text("storage: [no")
+    return folder / "bad"
+
+
+def _unknown_settings(folder: Path) -> Path:
+    (folder / "unknown").mkdir()
+    (folder / "unknown" / "dagster.yaml").write_text("no_such_setting: 1\n")
+    return folder / "unknown"
+
+
+def _unusable_storage(folder: Path) -> Path:
+    (folder / "blocked").mkdir()
+    (folder / "blocked" / "history").write_text("a file where Dagster wants a folder")
+    return folder / "blocked"
+
+
+@pytest.mark.parametrize(
+    "make", [_absent, _file, _relative, _bad_settings, _unknown_settings, _unusable_storage]
+)
+def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
+    upload: Any,
+    cloud: ObjectBackend,
+    library: Any,
+    scanned: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], Path],
+) -> None:
+    library.fill(1)
+    scanned()
+    home = make(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+
+    done = upload("--json")
+
+    assert done.code == 0
+    assert done.json["succeeded"] == 1
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"warning: Dagster was not told: DAGSTER_HOME {home}: ")
+    assert len(line) < 400
+
+
+def test_a_dagster_home_that_may_not_be_written_is_one_warning(
+    upload: Any,
+    cloud: ObjectBackend,
+    library: Any,
+    scanned: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library.fill(1)
+    scanned()
+    monkeypatch.setenv("DAGSTER_HOME", "/proc")  # where root may not write either
+
+    done = upload()
+
+    assert done.code == 0
+    (line,) = done.err.splitlines()
+    assert line.startswith("warning: Dagster was not told: DAGSTER_HOME /proc: ")
