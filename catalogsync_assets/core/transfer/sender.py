@@ -25,8 +25,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-import tenacity
-
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
@@ -44,6 +42,7 @@ from catalogsync_assets.core.transfer.aborts import abort_unfinished
 from catalogsync_assets.core.transfer.buffers import POOLED_BYTES, Buffers
 from catalogsync_assets.core.transfer.comparison import compare
 from catalogsync_assets.core.transfer.pace import Pace
+from catalogsync_assets.core.transfer.retries import retrying
 from catalogsync_assets.core.transfer.source import Source
 from catalogsync_assets.core.transfer.stores import (
     Labels,
@@ -54,8 +53,6 @@ from catalogsync_assets.core.transfer.stores import (
 
 #: Files above this go in parts.
 SINGLE_PUT_BYTES = 64 * 1024 * 1024
-#: Seconds that a wait between two tries never exceeds.
-_MAX_BACKOFF = 20.0
 
 _T = TypeVar("_T")
 
@@ -338,10 +335,7 @@ class Sender:
         )
 
     def _retry(self, function: Callable[[], _T]) -> _T:
-        """Call again what failed for a passing reason: exponential backoff, full jitter, capped.
-
-        Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
-        """
+        """Call again what failed for a passing reason, as `retries` has it."""
         # Most calls succeed at once, and a Retrying costs as much as a small file's hash.
         try:
             return self._attempt(function)
@@ -355,16 +349,8 @@ class Sender:
                 raise error
             return self._attempt(function)
 
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(StoreUnavailableError),
-            stop=tenacity.stop_after_attempt(self._attempts)
-            | tenacity.stop_when_event_set(self._stop),
-            wait=tenacity.wait_random_exponential(multiplier=0.25, max=_MAX_BACKOFF),
-            sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        return retrying(once_more)
+        again = retrying(self._attempts, self._stop, before_retry=self._count_retry)
+        return again(once_more)
 
     def _attempt(self, function: Callable[[], _T]) -> _T:
         with self._pace:
@@ -372,7 +358,7 @@ class Sender:
         self._pace.went_well()
         return result
 
-    def _count_retry(self, _state: tenacity.RetryCallState) -> None:
+    def _count_retry(self) -> None:
         self._pace.slow_down()
         with self._lock:
             self.retries += 1

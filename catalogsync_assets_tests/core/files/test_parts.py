@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.download import parts
-from catalogsync_assets.core.download.parts import FOLDER, Notes, Part
 from catalogsync_assets.core.errors import SourceUnavailableError
+from catalogsync_assets.core.files import parts
+from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 
 BEGINNING = b"fLaC" + bytes(100)
 

@@ -28,13 +28,26 @@ from pathlib import Path
 import psutil
 
 from catalogsync_assets.core.digests import sha256_of
-from catalogsync_assets.core.download.sources import Resume
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
 
 FOLDER = ".catalogsync"
 _PIECE = 1024 * 1024
 # What `link` says on file systems that have no hard links, such as exFAT.
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The beginning of the content is here already.
+
+    Attributes:
+        offset: bytes that are here; more than 0.
+        validator: what `Notes.validator` is; None if the source gave none, but the whole will be
+            checked against a digest.
+    """
+
+    offset: int
+    validator: str | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,7 @@ class Part:
             self._digest.update(piece)
         self.resumed = True
 
-    def append(self, piece: bytes) -> None:
+    def append(self, piece: bytes | memoryview) -> None:
         """Write a piece through to the system: a killed process loses none that it has read.
 
         Raises:
@@ -166,7 +179,16 @@ class Part:
     def sync(self) -> str:
         """Bring the content to the disk; its SHA-256 in hex."""
         os.fsync(self._fd)
+        return self.sha256()
+
+    def sha256(self) -> str:
+        """The SHA-256 in hex of what is here, as far as it was written or gone on from."""
         return self._digest.hexdigest()
+
+    @property
+    def path(self) -> Path:
+        """Where the content lies until it is placed."""
+        return self._path
 
     def head(self, size: int) -> bytes:
         """The first bytes."""
@@ -253,6 +275,18 @@ def remove(root: Path, name: str) -> None:
         (root / FOLDER).rmdir()
     except OSError:  # others are still there
         return
+
+
+def remove_unheld(root: Path, prefix: str) -> None:
+    """Remove the parts below a root whose names begin like this and that nobody has open."""
+    for name in names(root, prefix):
+        part = Part(root, name)
+        try:
+            part.open()
+        except (SourceUnavailableError, OSError):
+            continue
+        part.discard()
+        part.close()
 
 
 def names(root: Path, prefix: str) -> set[str]:
