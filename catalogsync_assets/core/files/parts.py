@@ -107,13 +107,13 @@ class Part:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                self.close()
+                self._let_go()  # what is there is the other process's
                 raise SourceUnavailableError(
                     f"{self._path} is being written by another process", code="Busy"
                 ) from error
             if _is_at(self._fd, self._path):
                 break
-            self.close()  # its last holder has just removed it
+            self._let_go()  # its last holder has just removed it
         self.size = os.fstat(self._fd).st_size
         self.notes = _read_notes(self._notes_path)
         self.resumed = self.size > 0
@@ -123,8 +123,11 @@ class Part:
         if self._fd >= 0:
             if self._is_nothing():
                 remove(self.root, self._name)
-            os.close(self._fd)
-            self._fd = -1
+            self._let_go()
+
+    def _let_go(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
 
     def _is_nothing(self) -> bool:
         return not self.size and self.notes.target is None and _is_at(self._fd, self._path)

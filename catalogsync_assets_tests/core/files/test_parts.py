@@ -91,6 +91,7 @@ def test_a_part_is_held_by_one(begun: Any, tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="another process"):
         Part(tmp_path, "catalog-1").open()
 
+    assert part.path.read_bytes() == BEGINNING
     part.close()
     Part(tmp_path, "catalog-1").open()
 
