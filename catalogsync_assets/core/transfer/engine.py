@@ -33,6 +33,7 @@ from catalogsync_assets.core.transfer.aborts import abort_abandoned
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.transfer.copies import Copies
 from catalogsync_assets.core.transfer.dispatch import Dispatch
+from catalogsync_assets.core.transfer.origins import Origins
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.sender import Sender, goes_in_parts, memory_needed
 from catalogsync_assets.core.transfer.source import SourceError
@@ -254,14 +255,14 @@ class _Run:
                 )
                 sender.probe()
                 abort_abandoned(self._catalog, client)
-                copies = Copies(
+                origins = Origins(
                     self._catalog,
                     self._connect,
+                    workers=self._limits.workers,
                     attempts=self._limits.attempts,
-                    patience=self._limits.workers,
                     stop=self._stop,
                 )
-                self._loop(sender, copies)
+                self._loop(sender, Copies(self._catalog, origins))
             except StoreError as error:
                 self._abort_cause = error
         elif abandoned(self._catalog, self._backend):

@@ -56,7 +56,8 @@ def fetch(
     """One try to bring an object into a part.
 
     Goes on where an earlier try ended. Memory does not grow with the object. When it raises, what
-    can be gone on from stays in the part; of an object that is not what it should be, nothing.
+    can be gone on from stays in the part; of an object that is not what it should be, nothing, and
+    the part may take another copy.
 
     Args:
         key: the whole key.
@@ -78,7 +79,6 @@ def fetch(
         if sha256 in (None, found):
             return Fetched(found, part.size, etag)
         part.begin(Notes())
-    part.discard()
     raise _damaged(client, key, etag, "its content has not the digest that the catalog holds")
 
 
@@ -97,7 +97,7 @@ def _transfer(
         return part.notes.validator
     found = _open(client, key, part, size_bytes, checked)
     if size_bytes not in (None, found.size_bytes):
-        part.discard()
+        part.begin(Notes())
         raise _damaged(
             client, key, found.etag, f"it has {found.size_bytes:,} bytes, not {size_bytes:,}"
         )

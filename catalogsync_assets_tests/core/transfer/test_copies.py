@@ -22,7 +22,7 @@ Upload = Callable[..., UploadReport]
 Statuses = Callable[[], Counter[str]]
 Backend = Callable[..., ObjectBackend]
 MIB = 1024 * 1024
-PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY id"
+PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
 
 
 @pytest.fixture

@@ -111,6 +111,7 @@ def test_a_damaged_object_is_refused_and_leaves_nothing(
         get()
 
     assert caught.value.etag == remote(through_proxy).head("a.mp3")["ETag"]
+    part.close()
     assert not part.path.exists()
 
 
@@ -123,6 +124,7 @@ def test_an_object_of_another_size_is_refused_before_it_is_read(
         get()
 
     assert len(reads(proxy)) == 1
+    part.close()
     assert not part.path.exists()
 
 
