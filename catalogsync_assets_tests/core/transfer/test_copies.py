@@ -368,3 +368,38 @@ def test_copies_on_disk_keep_to_the_bytes_in_flight(
 
     assert report.succeeded == 13
     assert 0 < most[0] <= 3 * MIB
+
+
+def test_what_a_killed_process_was_copying_is_removed_and_copied_anew(
+    catalog: Catalog,
+    gone: Any,
+    backend: Backend,
+    proxy: Any,
+    start_command: Any,
+    command: Any,
+    remote: Any,
+) -> None:
+    contents = gone(8)
+    other = backend("other", endpoint=proxy.endpoint)
+    released = [False]
+
+    def hold(request: Any) -> None:
+        if request.method == "PUT":
+            proxy.wait_until(lambda: released[0])
+
+    proxy.before.append(hold)
+    arguments = ("upload", "--backend", "other", "--workers", 4, "--db", catalog.path)
+    process = start_command(*arguments)
+    proxy.wait_until(lambda: len(proxy.of("PUT")) == 4)
+    process.kill()
+    process.wait()
+    assert len([name for name in leftovers(catalog) if name.endswith(".part")]) >= 3
+    with proxy.lock:
+        released[0] = True
+        proxy.lock.notify_all()
+
+    outcome = command(*arguments)
+
+    assert outcome.code == 0, outcome.err
+    assert remote(other).contents() == contents
+    assert leftovers(catalog) == []
