@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from catalogsync_assets import __version__
-from catalogsync_assets.cli import backends, downloads, library, local, restore, uploads
+from catalogsync_assets.cli import audit, backends, downloads, library, local, restore, uploads
 from catalogsync_assets.cli.output import ClearErrors
 
 
@@ -43,6 +43,7 @@ for _command in (
     backends.backend,
     uploads.plan,
     uploads.upload,
+    audit.verify,
     library.status,
     library.whereis,
     uploads.failures,
