@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from catalogsync_assets import __version__
-from catalogsync_assets.cli import audit, backends, downloads, library, local, uploads
+from catalogsync_assets.cli import audit, backends, downloads, library, local, restore, uploads
 from catalogsync_assets.cli.output import ClearErrors
 
 
@@ -47,6 +47,7 @@ for _command in (
     library.status,
     library.whereis,
     uploads.failures,
+    restore.restore,
     local.demo,
     local.dev,
 ):
