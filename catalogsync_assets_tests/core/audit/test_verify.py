@@ -564,3 +564,40 @@ def test_one_bad_read_is_no_damage(
 
     assert verified(through_proxy, "full").ok == 5
     assert left == [0]
+
+
+# --- another backend as the good copy -------------------------------------------------------------
+
+
+def test_what_is_no_longer_here_is_repaired_from_another_backend(
+    ten: ObjectBackend,
+    library: Any,
+    scanned: Any,
+    backend: Any,
+    uploaded: Upload,
+    verified: Verify,
+    remote: Any,
+) -> None:
+    other = backend("other")
+    uploaded(other)
+    content = library.contents()
+    for name in ("0003", "0004", "0005"):
+        (library.root / "album" / f"{name}.mp3").unlink()
+    scanned()
+    remote(ten).delete("album/0003.mp3")
+    remote(ten).put("album/0004.mp3", flipped(content["album/0004.mp3"]))
+    remote(ten).delete("album/0005.mp3")
+    remote(other).put("album/0005.mp3", flipped(content["album/0005.mp3"]))  # no good copy
+
+    report = verified(ten, "full", repair=True)
+
+    assert (report.lost, report.repaired) == (3, 2)
+    held = remote(ten).contents()
+    assert [held.get(f"album/{n}.mp3") for n in ("0003", "0004", "0005")] == [
+        content["album/0003.mp3"],
+        content["album/0004.mp3"],
+        None,
+    ]
+    (left,) = (f for f in report.findings if f.repair != "repaired")
+    assert left.key.endswith("0005.mp3")
+    assert verified(other, "full").content == 1
