@@ -19,6 +19,7 @@ from catalogsync_assets.cli import (
     library,
     local,
     policy,
+    restore,
     status,
     uploads,
 )
@@ -61,6 +62,7 @@ for _command in (
     library.whereis,
     uploads.failures,
     alerts.alerts,
+    restore.restore,
     local.demo,
     local.dev,
 ):

@@ -39,8 +39,14 @@ class Retries:
         self._lock = threading.Lock()
         self.count = 0
 
-    def __call__(self, function: Callable[[], _T]) -> _T:
+    def __call__(
+        self, function: Callable[[], _T], *, progress: Callable[[], int] = lambda: 0
+    ) -> _T:
         """What the function returns, at the first try at which it does not fail.
+
+        Args:
+            progress: grows while tries, though they fail, bring something, such as bytes; such a
+                try counts as none. Over a bad line a large file comes in the end.
 
         Raises:
             StoreUnavailableError: that of the last try.
@@ -59,10 +65,18 @@ class Retries:
                 raise error
             return self._attempt(function)
 
+        most, fruitless = 0, 0
+
+        def is_hopeless(_state: tenacity.RetryCallState) -> bool:
+            nonlocal most, fruitless
+            here = progress()
+            fruitless = 1 if here > most else fruitless + 1
+            most = max(most, here)
+            return fruitless >= self._attempts or self._stop.is_set()
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailableError),
-            stop=tenacity.stop_after_attempt(self._attempts)
-            | tenacity.stop_when_event_set(self._stop),
+            stop=is_hopeless,
             wait=tenacity.wait_random_exponential(multiplier=0.25, max=MAX_BACKOFF),
             sleep=tenacity.sleep_using_event(self._stop),
             before_sleep=self._count_retry,

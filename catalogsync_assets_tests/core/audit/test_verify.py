@@ -508,3 +508,96 @@ def test_a_row_that_was_written_after_the_look_stays_as_it_is(
 
     assert (report.ok, report.missing, report.changed, report.findings) == (2, 0, 1, [])
     assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 3}
+
+
+# --- bytes that rot below the store ---------------------------------------------------------------
+
+
+def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_nothing_else(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    rows: Rows,
+) -> None:
+    """The store goes on giving back the digest of what was sent once."""
+    library.fill(5)
+    scanned()
+    uploaded(through_proxy)
+
+    def rot(request: Any, answer: Any) -> None:
+        if request.method == "GET" and request.key.endswith("0003.mp3"):
+            answer.body = flipped(answer.body)
+
+    proxy.after.append(rot)
+
+    assert verified(through_proxy, "head").ok == 5
+    assert found(verified(through_proxy, "full"), "content") == {"album/0003.mp3"}
+    for level in ("listing", "head"):
+        assert found(verified(through_proxy, level), "content") == {"album/0003.mp3"}
+    assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 4, "damaged": 1}
+
+
+def test_one_bad_read_is_no_damage(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+) -> None:
+    """A bit that tips on the way is not the store's."""
+    library.fill(5)
+    scanned()
+    uploaded(through_proxy)
+    left = [1]
+
+    def tip(request: Any, answer: Any) -> None:
+        if request.method == "GET" and request.key.endswith("0003.mp3") and left[0]:
+            left[0] = 0
+            answer.body = flipped(answer.body)
+
+    proxy.after.append(tip)
+
+    assert verified(through_proxy, "full").ok == 5
+    assert left == [0]
+
+
+# --- another backend as the good copy -------------------------------------------------------------
+
+
+def test_what_is_no_longer_here_is_repaired_from_another_backend(
+    ten: ObjectBackend,
+    library: Any,
+    scanned: Any,
+    backend: Any,
+    uploaded: Upload,
+    verified: Verify,
+    remote: Any,
+) -> None:
+    other = backend("other")
+    uploaded(other)
+    content = library.contents()
+    for name in ("0003", "0004", "0005"):
+        (library.root / "album" / f"{name}.mp3").unlink()
+    scanned()
+    remote(ten).delete("album/0003.mp3")
+    remote(ten).put("album/0004.mp3", flipped(content["album/0004.mp3"]))
+    remote(ten).delete("album/0005.mp3")
+    remote(other).put("album/0005.mp3", flipped(content["album/0005.mp3"]))  # no good copy
+
+    report = verified(ten, "full", repair=True)
+
+    assert (report.lost, report.repaired) == (3, 2)
+    held = remote(ten).contents()
+    assert [held.get(f"album/{n}.mp3") for n in ("0003", "0004", "0005")] == [
+        content["album/0003.mp3"],
+        content["album/0004.mp3"],
+        None,
+    ]
+    (left,) = (f for f in report.findings if f.repair != "repaired")
+    assert left.key.endswith("0005.mp3")
+    assert verified(other, "full").content == 1
