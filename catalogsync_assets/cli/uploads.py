@@ -3,76 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import output
+from catalogsync_assets.cli.selection import selected_scope, selecting
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.scope import Scope
     from catalogsync_assets.core.transfer.engine import UploadReport
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 #: Failures listed for each reason; --json has up to a thousand in all.
 _LISTED = 5
 
 
-def _selecting(function: _Function) -> _Function:
-    """The options that say which songs; `_scopes` reads them."""
-    for option in (
-        click.option(
-            "--prioritize",
-            is_flag=True,
-            help="Plan everything, but these songs first, instead of these only.",
-        ),
-        click.option(
-            "--pool", "pools", multiple=True, metavar="NAME", help="... of this pool, or its id."
-        ),
-        click.option(
-            "--artist", "artists", multiple=True, metavar="NAME", help="... of this artist, or id."
-        ),
-        click.option(
-            "--playlist",
-            "playlists",
-            multiple=True,
-            metavar="NAME",
-            help="Only songs of this playlist, or its id; may be repeated, as may the next two.",
-        ),
-        click.option(
-            "--song", "songs", type=int, multiple=True, metavar="ID", help="... or this song."
-        ),
-    ):
-        function = option(function)
-    return function
+_prioritize = click.option(
+    "--prioritize",
+    is_flag=True,
+    help="Plan everything, but these songs first, instead of these only.",
+)
 
 
-def _scopes(
-    catalog: Catalog,
-    *,
-    songs: tuple[int, ...],
-    playlists: tuple[str, ...],
-    artists: tuple[str, ...],
-    pools: tuple[str, ...],
-    prioritize: bool,
-) -> tuple[Scope, Scope | None]:
+def _scopes(catalog: Catalog, *, prioritize: bool, **selected: Any) -> tuple[Scope, Scope | None]:
     """What to plan, and what of it first."""
-    from catalogsync_assets.core.catalog.scope import Scope, Selection, select
+    from catalogsync_assets.core.catalog.scope import Scope
     from catalogsync_assets.core.errors import UsageError
 
-    selections = select(catalog, playlists=playlists, artists=artists, pools=pools)
-    if songs:
-        selections += (Selection("song", songs),)
+    scope = selected_scope(catalog, **selected)
     if not prioritize:
-        return Scope(selections=selections), None
-    if not selections:
+        return scope, None
+    if not scope.selections:
         raise UsageError(
             "--prioritize needs to know what comes first",
             hint="name a --playlist, --artist, --pool or --song",
         )
-    return Scope(), Scope(selections=selections)
+    return Scope(), scope
 
 
 @click.command(
@@ -84,7 +51,8 @@ Examples:
 )
 @output.db_option
 @click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
-@_selecting
+@selecting
+@_prioritize
 @output.json_option
 def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
     """Queue what is missing on the backends, without uploading.
@@ -137,7 +105,8 @@ Examples:
 @click.option(
     "--run/--enqueue-only", default=True, show_default=True, help="Upload, or only queue."
 )
-@_selecting
+@selecting
+@_prioritize
 @output.json_option
 def upload(
     db: str | None,
