@@ -1,1 +1,1 @@
-"""The catalog's claims, held against the stores, and used: verify, repair, restore, offload, adopt."""
+"""The catalog held against the stores, and used: verify, repair, restore, offload, adopt."""

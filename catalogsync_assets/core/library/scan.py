@@ -37,7 +37,7 @@ class ScanReport:
         files: audio files on disk that could be cataloged.
         bytes: their size.
         new, changed, unchanged: of those.
-        returned: found again, unchanged, after having been missing.
+        returned: found again, unchanged, after having been missing or offloaded.
         touched: of the unchanged, those that got a new mtime and were read to tell.
         missing: known files that this scan found gone from the disk.
         problems: what was left out or could not be read whole, at most 1,000 of them.
@@ -205,7 +205,9 @@ class _Recorder:
         self._read(found, None)
 
     def both(self, found: FoundFile, known: KnownFile) -> None:
-        if found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
+        if known.status == "offloading":
+            self._report.unchanged += 1  # it is about to be removed: not ours to judge
+        elif found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
             if known.present:
                 self._report.unchanged += 1
             else:
