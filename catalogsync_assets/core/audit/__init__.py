@@ -1,1 +1,4 @@
-"""The catalog held against the stores, and used: verify, repair, restore, offload, adopt."""
+"""The catalog's claims, held against the stores, and used.
+
+Verify, repair, restore, offload, adopt.
+"""

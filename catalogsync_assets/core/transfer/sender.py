@@ -15,11 +15,7 @@ anything else                               a conflict for a person to see
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
-
-import tenacity
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
@@ -38,6 +34,7 @@ from catalogsync_assets.core.transfer.aborts import abort_unfinished
 from catalogsync_assets.core.transfer.buffers import POOLED_BYTES, Buffers
 from catalogsync_assets.core.transfer.comparison import compare
 from catalogsync_assets.core.transfer.pace import Pace
+from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.source import Source
 from catalogsync_assets.core.transfer.stores import (
     Labels,
@@ -48,10 +45,6 @@ from catalogsync_assets.core.transfer.stores import (
 
 #: Files above this go in parts.
 SINGLE_PUT_BYTES = 64 * 1024 * 1024
-#: Seconds that a wait between two tries never exceeds.
-_MAX_BACKOFF = 20.0
-
-_T = TypeVar("_T")
 
 
 def goes_in_parts(task: UploadTask) -> bool:
@@ -67,11 +60,7 @@ def memory_needed(task: UploadTask) -> int:
 
 
 class Sender:
-    """Sends files to one backend. Thread-safe.
-
-    Attributes:
-        retries: requests that had to be repeated so far.
-    """
+    """Sends files to one backend. Thread-safe."""
 
     def __init__(
         self,
@@ -95,16 +84,20 @@ class Sender:
         self._backend = client.backend
         self._client = client
         self._stop = stop
-        self._attempts = attempts
+        self._retry = Retries(attempts=attempts, pace=pace, stop=stop)
         self._buffers = Buffers(max_in_flight_bytes)
         self._pace = pace
         self._lock = threading.Lock()
-        self.retries = 0
         self._sent_of: dict[int, int] = {}
         self._catalog_id = catalog_id(catalog)
         # Whether the last key that was looked at was taken: then the next may be, too, as in a
         # bucket that another tool has filled.
         self._met_something = False
+
+    @property
+    def retries(self) -> int:
+        """Requests that had to be repeated so far."""
+        return self._retry.count
 
     def probe(self) -> None:
         """Raise a StoreError if the store cannot be reached, or refuses us or the bucket."""
@@ -317,46 +310,6 @@ class Sender:
             code="Corrupted",
             hint="look at the object; if it is of no use, delete it and upload again",
         )
-
-    def _retry(self, function: Callable[[], _T]) -> _T:
-        """Call again what failed for a passing reason: exponential backoff, full jitter, capped.
-
-        Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
-        """
-        # Most calls succeed at once, and a Retrying costs as much as a small file's hash.
-        try:
-            return self._attempt(function)
-        except StoreUnavailableError as error:
-            first: StoreUnavailableError | None = error
-
-        def once_more() -> _T:  # the first failure counts as the first attempt
-            nonlocal first
-            if first is not None:
-                error, first = first, None
-                raise error
-            return self._attempt(function)
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(StoreUnavailableError),
-            stop=tenacity.stop_after_attempt(self._attempts)
-            | tenacity.stop_when_event_set(self._stop),
-            wait=tenacity.wait_random_exponential(multiplier=0.25, max=_MAX_BACKOFF),
-            sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        return retrying(once_more)
-
-    def _attempt(self, function: Callable[[], _T]) -> _T:
-        with self._pace:
-            result = function()
-        self._pace.went_well()
-        return result
-
-    def _count_retry(self, _state: tenacity.RetryCallState) -> None:
-        self._pace.slow_down()
-        with self._lock:
-            self.retries += 1
 
     def _wait_for_bandwidth(self, size: int) -> None:
         if (seconds := self._pace.spend(size)) > 0:

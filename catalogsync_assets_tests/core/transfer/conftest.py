@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.transfer import sender
+from catalogsync_assets.core.transfer import retries
 
 
 @pytest.fixture(autouse=True)
 def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries are counted, not waited for."""
-    monkeypatch.setattr(sender, "_MAX_BACKOFF", 0.02)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.02)
 
 
 @pytest.fixture
