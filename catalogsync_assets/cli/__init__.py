@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from catalogsync_assets import __version__
-from catalogsync_assets.cli import backends, downloads, library, local, uploads
+from catalogsync_assets.cli import backends, downloads, library, local, offload, uploads
 from catalogsync_assets.cli.output import ClearErrors
 
 
@@ -46,6 +46,7 @@ for _command in (
     library.status,
     library.whereis,
     uploads.failures,
+    offload.offload,
     local.demo,
     local.dev,
 ):

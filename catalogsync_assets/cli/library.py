@@ -174,6 +174,7 @@ def status(db: str | None) -> None:
             "pending",
             "failed",
             "gone",
+            "offloaded",
             "last upload (UTC)",
         ),
         [
@@ -188,6 +189,7 @@ def status(db: str | None) -> None:
                 b.pending,
                 b.failed,
                 b.missing,
+                b.offloaded,
                 b.last_success or "-",
             )
             for b in found

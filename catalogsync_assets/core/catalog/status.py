@@ -36,6 +36,7 @@ class BackendStatus:
         pending, failed: uploads to it that wait (or run), and that failed.
         reasons: of the failed, most frequent first.
         missing: for the local library, files that a scan found gone.
+        offloaded: for the local library, files that were removed on purpose.
         last_success: when an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None
             if never.
     """
@@ -52,6 +53,7 @@ class BackendStatus:
     pending: int
     failed: int
     missing: int
+    offloaded: int
     last_success: str | None
     reasons: list[Reason] = field(default_factory=list)
 
@@ -60,7 +62,8 @@ _STATUS = """
 SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.complete, 0), COALESCE(p.partial, 0), COALESCE(p.absent, 0), COALESCE(p.total, 0),
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
-    COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0), b.last_success_at
+    COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
+    COALESCE(o.offloaded, 0), b.last_success_at
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -79,6 +82,10 @@ LEFT JOIN (SELECT target_backend_id, SUM(status <> 'failed') AS pending,
            GROUP BY target_backend_id) t ON t.target_backend_id = b.id
 LEFT JOIN (SELECT backend_id, COUNT(*) AS missing FROM file_locations
            WHERE status = 'missing' GROUP BY backend_id) m ON m.backend_id = b.id
+LEFT JOIN (SELECT backend_id, COUNT(*) AS offloaded
+           FROM file_locations INDEXED BY ix_file_locations_removed
+           WHERE status IN ('offloading', 'offloaded') GROUP BY backend_id) o
+    ON o.backend_id = b.id
 ORDER BY b.backend_type, b.name
 """
 

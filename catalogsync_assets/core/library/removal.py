@@ -33,7 +33,7 @@ from catalogsync_assets.core.catalog import offloads
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
-from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
+from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.core.files import move_to_free_name, sync_folder
 
 #: How a file is called in the moment before it is deleted. It has no extension of audio, so that
@@ -41,7 +41,7 @@ from catalogsync_assets.core.files import move_to_free_name, sync_folder
 PREFIX = ".catalogsync-offload-"
 _PIECE = 1024 * 1024
 #: Seconds to wait for another process that only sets something right.
-_PATIENCE = 5.0
+PATIENCE = 5.0
 
 
 class NotRemoved(CatalogSyncError):  # noqa: N818
@@ -78,14 +78,14 @@ class Identity(NamedTuple):
 
 
 @contextmanager
-def alone(catalog: Catalog, *, patience: float = _PATIENCE) -> Iterator[bool]:
+def alone(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
     """The right to remove files of this catalog's library; one process at a time has it.
 
     Ends with the process, however that ends. The catalog's users are on one machine, as SQLite's
     write-ahead log wants it.
 
     Args:
-        patience: seconds to wait for another.
+        patience: seconds to wait for another; `PATIENCE` by default.
 
     Yields:
         Whether it was to be had.
@@ -93,7 +93,7 @@ def alone(catalog: Catalog, *, patience: float = _PATIENCE) -> Iterator[bool]:
     path = catalog.path.with_name(catalog.path.name + ".offload-lock")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        yield _locked(fd, patience)
+        yield _locked(fd, PATIENCE if patience is None else patience)
     finally:
         os.close(fd)
 
@@ -142,7 +142,7 @@ def inspect(file: LocalFile) -> None:
 
 
 def _require_below_root(file: LocalFile, path: Path) -> None:
-    """Not through `..` or a link to a folder: the file that a scan saw was really below the root."""
+    """Not through `..`, or a link to a folder: a scan does not go there either."""
     root = Path(os.path.realpath(file.root))
     if Path(os.path.realpath(path.parent)) != root / os.path.dirname(file.path):  # noqa: PTH120
         raise NotRemoved(
@@ -194,6 +194,8 @@ def remove(file: LocalFile, identity: Identity, catalog_name: str) -> None:
         if Identity.of(path.lstat()) != identity:
             raise _changed(path)
         move_to_free_name(path, private)
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from error
     except OSError as error:
         _put_back(path, private)
         raise _unwritable(path, error.strerror or str(error)) from error
@@ -260,6 +262,11 @@ class Settled:
     problems: Sequence[tuple[str, str]] = ()
 
 
+_FOLDER_GONE = (
+    "a stopped run was about to remove it, and its folder is not there now; is its disk mounted?"
+)
+
+
 def settle(catalog: Catalog, root: str | None = None) -> Settled:
     """Set right what an offload has left that was killed; see the table above. Idempotent.
 
@@ -268,16 +275,18 @@ def settle(catalog: Catalog, root: str | None = None) -> Settled:
     Args:
         root: only below this one.
     """
+    unsettled = offloads.unsettled(catalog, root)
+    if not unsettled:
+        return Settled()
     name = catalog_id(catalog)
     returned: list[int] = []
     removed: list[int] = []
     problems: list[tuple[str, str]] = []
-    for file in offloads.unsettled(catalog, root):
+    for file in unsettled:
         path = Path(file.absolute_path)
         if not path.parent.is_dir():
             # Its disk may not be mounted: then nothing can be said of it.
-            problems.append((str(path), "was about to be removed when that was stopped, and its"
-                             " folder is not there now; is its disk mounted?"))  # fmt: skip
+            problems.append((str(path), _FOLDER_GONE))
             continue
         try:
             _put_back(path, private_path(file, name))
@@ -300,12 +309,6 @@ def settle_if_alone(catalog: Catalog, root: str) -> Settled:
         return Settled()
     with alone(catalog, patience=0) as right:
         return settle(catalog, root) if right else Settled()
-
-
-def require_root(root: str) -> None:
-    """Raise a LibraryError if a library root is not there."""
-    if not Path(root).is_dir():
-        raise LibraryError(f"library root {root} is not there", hint="is its disk mounted?")
 
 
 def _unreadable(path: Path, error: OSError) -> NotRemoved:

@@ -18,6 +18,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
+from catalogsync_assets.core.library.removal import settle_if_alone
 from catalogsync_assets.core.library.tags import read_tags
 from catalogsync_assets.core.library.walk import FoundFile, Problem, walk
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
@@ -118,6 +119,8 @@ def _scan_root(
     catalog: Catalog, root: Path, report: ScanReport, allow_empty: bool, progress: Progress
 ) -> None:
     rows.meet_rows_of_other_programs(catalog, str(root))
+    for path, why in settle_if_alone(catalog, str(root)).problems:
+        _note(report, Problem(path, why))
     hidden: list[str] = []
     found_files = _readable(walk(root), hidden, report)
     first = next(found_files, None)
