@@ -26,9 +26,9 @@ from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.offloads import Copy, LocalFile
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
-from catalogsync_assets.core.files import sync_folder
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity, NotRemoved
+from catalogsync_assets.core.renaming import sync_folder
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets.core.transfer.workers import Workers

@@ -29,7 +29,7 @@ import psutil
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.download.sources import Resume
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
-from catalogsync_assets.core.files import move_to_free_name, sync_folder
+from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 FOLDER = ".catalogsync"
 _PIECE = 1024 * 1024

@@ -34,7 +34,7 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
 from catalogsync_assets.core.errors import CatalogSyncError
-from catalogsync_assets.core.files import move_to_free_name, sync_folder
+from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 #: How a file is called in the moment before it is deleted. It has no extension of audio, so that
 #: no scan takes it for a file of the library.
