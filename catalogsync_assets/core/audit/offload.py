@@ -23,7 +23,7 @@ from catalogsync_assets.core.catalog import locations, offloads
 from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import known_roots
-from catalogsync_assets.core.catalog.offloads import Copy, LocalFile
+from catalogsync_assets.core.catalog.offloads import Copy, LocalFile, Lost
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
 from catalogsync_assets.core.library import removal
@@ -256,6 +256,7 @@ class _Run:
         self._holders = Holders(
             backends, workers=workers, attempts=attempts, stop=self._stop, connect=connect
         )
+        self._have_proven: set[int] = set()  # backends that hold at least something
         self._rooms = _Rooms(report, known_roots(catalog))
 
     def settle(self) -> None:
@@ -369,26 +370,30 @@ class _Run:
     def _record_findings(self, looked: Sequence[_Looked]) -> None:
         """What the stores told goes into the catalog, whatever becomes of the files."""
         proven: dict[str, list[int]] = {}
-        missing: list[int] = []
-        damaged: list[int] = []
+        lost: list[tuple[Copy, Lost, str | None]] = []
         for held in (item.held for item in looked if item.held is not None):
             for found in held.proven:
                 assert found.verdict is not None
                 proven.setdefault(str(found.verdict.proof), []).append(found.copy.location_id)
+                self._have_proven.add(found.copy.backend_id)
             for found in held.others:
-                if found.verdict is not None:
-                    gone = found.verdict.kind == "missing"
-                    (missing if gone else damaged).append(found.copy.location_id)
+                if found.verdict is not None and found.verdict.kind != "ok":
+                    status: Lost = "missing" if found.verdict.kind == "missing" else "damaged"
+                    lost.append((found.copy, status, found.verdict.etag))
+        # Where nothing at all was found, it is more likely the wrong bucket than a loss.
+        lost = [
+            (copy, status, etag)
+            for copy, status, etag in lost
+            if status == "damaged" or copy.backend_id in self._have_proven
+        ]
         if self._report.dry_run:
-            self._report.missing += len(missing)
-            self._report.damaged += len(damaged)
-            return
-        for how, ids in proven.items():
-            locations.note_verified(self._catalog, ids, how)
-        if missing:
-            self._report.missing += locations.mark(self._catalog, missing, "missing")
-        if damaged:
-            self._report.damaged += locations.mark(self._catalog, damaged, "damaged")
+            given = [status for _, status, _ in lost]
+        else:
+            given = offloads.note_lost(self._catalog, lost) if lost else []
+            for how, ids in proven.items():
+                locations.note_verified(self._catalog, ids, how)
+        self._report.missing += given.count("missing")
+        self._report.damaged += given.count("damaged")
 
     def _remove(self, may_go: Sequence[_Looked]) -> None:
         """Mark, delete, and say so. Whatever comes in between, the rows are true in the end."""

@@ -10,13 +10,16 @@ import json
 from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+
+#: What an object was found to be that does not hold its file.
+Lost = Literal["missing", "damaged"]
 
 
 class LocalFile(NamedTuple):
@@ -214,6 +217,40 @@ def finish(catalog: Catalog, location_ids: Sequence[int]) -> None:
 def undo(catalog: Catalog, location_ids: Sequence[int]) -> None:
     """These files have stayed, or are back under their names. Idempotent."""
     locations.mark(catalog, location_ids, "active", expected=("offloading",))
+
+
+_LOST = sa.text(
+    "UPDATE file_locations SET status = :status, etag = COALESCE(:found, etag),"
+    " updated_at = CURRENT_TIMESTAMP"
+    # What another has recorded of it since it was looked at is newer.
+    " WHERE id = :id AND status = 'active' AND etag IS :etag RETURNING file_asset_id"
+)
+_SONGS = """
+SELECT DISTINCT song_id FROM file_assets
+WHERE id IN (SELECT value FROM json_each(:assets)) AND song_id IS NOT NULL
+"""
+
+
+def note_lost(catalog: Catalog, lost: Sequence[tuple[Copy, Lost, str | None]]) -> list[Lost]:
+    """Record objects that were found missing, or with other content than their file's.
+
+    Args:
+        lost: each with the ETag that it has now, if it is there.
+
+    Returns:
+        The statuses that were given.
+    """
+    given: list[Lost] = []
+    assets: list[int] = []
+    with catalog.transaction() as connection:
+        for copy, status, found in lost:
+            values = {"id": copy.location_id, "status": status, "etag": copy.etag, "found": found}
+            if (asset := connection.scalar(_LOST, values)) is not None:
+                given.append(status)
+                assets.append(asset)
+        songs = connection.scalars(sa.text(_SONGS), {"assets": json.dumps(assets)}).all()
+        presence.refresh(connection, song_ids=list(songs))
+    return given
 
 
 _UNSETTLED = """

@@ -229,12 +229,31 @@ def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tell
     assert (report.removed, report.reasons) == (2, {"NotProven": 1})
     assert (report.missing, report.damaged) == ((1, 0) if fault == "gone" else (0, 1))
     assert list(library.contents()) == ["album/0001.mp3"]
-    assert rows(
+    (place,) = rows(
         catalog,
-        "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY locator",
+        "SELECT status, etag FROM file_locations WHERE backend_id = ? AND locator LIKE ?",
         cloud.id,
-    ) == ["active", "missing" if fault == "gone" else "damaged", "active"]
+        "%0001.mp3",
+    )
+    if fault == "gone":
+        assert place[0] == "missing"
+    else:  # the ETag tells an upload which object may be replaced
+        assert place == ("damaged", store.head("album/0001.mp3")["ETag"])
     assert offloaded(1).too_few == 1
+
+
+def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
+    library: Any, stored: Any, offloaded: Any, remote: Any, catalog: Catalog, rows: Rows
+) -> None:
+    library.fill(3)
+    (cloud,) = stored("cloud")
+    for key in remote(cloud).contents():
+        remote(cloud).delete(key)
+
+    report = offloaded(1)
+
+    assert (report.reasons, report.missing) == ({"NotProven": 3}, 0)
+    assert rows(catalog, "SELECT COUNT(*) FROM file_locations WHERE status = 'missing'") == [0]
 
 
 def test_another_backend_makes_up_for_one_that_has_lost_a_file(
