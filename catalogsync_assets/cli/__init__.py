@@ -10,7 +10,15 @@ from __future__ import annotations
 import click
 
 from catalogsync_assets import __version__
-from catalogsync_assets.cli import backends, downloads, library, local, offload, uploads
+from catalogsync_assets.cli import (
+    adopt,
+    backends,
+    downloads,
+    library,
+    local,
+    offload,
+    uploads,
+)
 from catalogsync_assets.cli.output import ClearErrors
 
 
@@ -47,6 +55,7 @@ for _command in (
     library.whereis,
     uploads.failures,
     offload.offload,
+    adopt.adopt,
     local.demo,
     local.dev,
 ):
