@@ -12,6 +12,7 @@ import click
 from catalogsync_assets import __version__
 from catalogsync_assets.cli import (
     adopt,
+    audit,
     backends,
     downloads,
     library,
@@ -51,6 +52,7 @@ for _command in (
     backends.backend,
     uploads.plan,
     uploads.upload,
+    audit.verify,
     library.status,
     library.whereis,
     uploads.failures,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
@@ -37,6 +37,9 @@ class UploadTask:
             put for one of them may be replaced, too, though a kill kept its digest from us.
         known_sha256: digests of every content that the catalog has had at this very key; only
             one of those may be replaced there.
+        damaged_etags: of objects that a verification has read at this very key and found damaged,
+            without quotes; empty text for one whose ETag is not known. Without any, the key is not
+            under suspicion.
     """
 
     id: int
@@ -51,8 +54,18 @@ class UploadTask:
     object_key_fold: str | None = None
     known_sha256: frozenset[str] = frozenset()
     earlier_ids: frozenset[int] = frozenset()
+    damaged_etags: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class _AtKey:
+    """What the catalog knows of one key: digests that were there, ETags that were damaged."""
+
+    sha256: set[str] = field(default_factory=set)
+    damaged_etags: set[str] = field(default_factory=set)
+
+
+_NOTHING_KNOWN = _AtKey()
 _TAKE_OVER = sa.text(
     "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL"
     " WHERE target_backend_id = :backend AND status = 'running' AND lease_owner IS :owner"
@@ -135,16 +148,13 @@ class Lease:
             earlier = _earlier_contents(connection, [t.object_key_fold for t in tasks])
         return [_with_history(task, known, earlier) for task in tasks]
 
-    def _known_contents(
-        self, connection: sa.Connection, locators: list[str]
-    ) -> dict[str, set[str]]:
+    def _known_contents(self, connection: sa.Connection, locators: list[str]) -> dict[str, _AtKey]:
         rows = connection.execute(
             sa.text(
-                "SELECT l.locator, f.sha256 FROM file_locations l"
-                " JOIN file_assets f ON f.id = l.file_asset_id"
+                "SELECT l.locator, f.sha256, l.status = 'damaged', COALESCE(l.etag, '')"
+                " FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
                 " WHERE l.backend_id = :backend AND l.container_name = :bucket"
                 " AND l.locator IN (SELECT value FROM json_each(:locators))"
-                " AND f.sha256 IS NOT NULL"
             ),
             {
                 "backend": self._backend.id,
@@ -152,9 +162,13 @@ class Lease:
                 "locators": json.dumps(locators),
             },
         )
-        known: dict[str, set[str]] = {}
-        for locator, sha256 in rows:
-            known.setdefault(locator, set()).add(sha256)
+        known: dict[str, _AtKey] = {}
+        for locator, sha256, damaged, etag in rows:
+            at_key = known.setdefault(locator, _AtKey())
+            if sha256:
+                at_key.sha256.add(sha256)
+            if damaged:
+                at_key.damaged_etags.add(etag.strip('"'))
         return known
 
     def renew(self) -> None:
@@ -208,14 +222,16 @@ def _earlier_contents(
 
 
 def _with_history(
-    task: UploadTask, known: dict[str, set[str]], earlier: dict[str, set[int]]
+    task: UploadTask, known: dict[str, _AtKey], earlier: dict[str, set[int]]
 ) -> UploadTask:
     """The task with what was at its key before; for most files that is nothing."""
     fold = task.object_key_fold or ""
     if task.locator not in known and fold not in earlier:
         return task
+    at_key = known.get(task.locator, _NOTHING_KNOWN)
     return replace(
         task,
-        known_sha256=frozenset(known.get(task.locator, ())),
+        known_sha256=frozenset(at_key.sha256),
+        damaged_etags=frozenset(at_key.damaged_etags),
         earlier_ids=frozenset(earlier.get(fold, ())),
     )

@@ -107,7 +107,7 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
 _SUPERSEDE_OTHERS = """
 UPDATE file_locations SET status = 'superseded', updated_at = CURRENT_TIMESTAMP
 WHERE backend_id = :backend AND container_name = :bucket AND locator = :locator
-  AND status = 'active' AND file_asset_id <> :asset
+  AND status IN ('active', 'missing', 'damaged') AND file_asset_id <> :asset
   AND file_asset_id NOT IN (SELECT id FROM file_assets WHERE sha256 = :sha256)
 """
 _KEEP_DIGEST = """

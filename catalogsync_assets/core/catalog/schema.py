@@ -20,6 +20,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -331,6 +332,9 @@ audits = Table(
     Column("owner", String),
     # The last key that has been dealt with: where it goes on after a kill.
     Column("position", String),
+    # Of a listing, which comes in the store's order: the locations that were met, one bit for each
+    # id, compressed; NULL once it is over.
+    Column("seen", LargeBinary),
     # How many files, objects, bytes and findings so far, by name.
     Column("counts", JSON),
     _time("started_at"),

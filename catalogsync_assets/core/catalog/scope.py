@@ -59,12 +59,14 @@ class Scope:
         file_asset_ids: only file assets from the first to the second id, both included.
         song_ids: only files of these songs.
         selections: only files of songs in any of these.
+        audit_id: only files whose object this audit has found missing or damaged.
     """
 
     batch_key: str | None = None
     file_asset_ids: tuple[int, int] | None = None
     song_ids: Sequence[int] | None = None
     selections: Sequence[Selection] = ()
+    audit_id: int | None = None
 
     def sql(self) -> tuple[str, dict[str, object]]:
         """Conditions on `f` (file_assets), beginning with AND where there are any; their values."""
@@ -80,6 +82,12 @@ class Scope:
             clauses += f" AND f.song_id IN ({', '.join(str(int(i)) for i in self.song_ids)})"
         if self.selections:
             clauses += f" AND f.song_id IN ({self.selected_songs_sql()})"
+        if self.audit_id is not None:
+            clauses += (
+                " AND f.id IN (SELECT file_asset_id FROM audit_findings WHERE audit_id = :audit"
+                " AND kind IN ('missing', 'size', 'content'))"
+            )
+            values["audit"] = self.audit_id
         return clauses, values
 
     def selected_songs_sql(self) -> str:

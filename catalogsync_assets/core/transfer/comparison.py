@@ -38,6 +38,27 @@ def compare(
     if found.size_bytes != task.size_bytes:
         with Source(task):  # a file that is gone, or has changed, is no conflict
             return None
+    under_suspicion = bool(task.damaged_etags)  # then no digest of the store's is believed
+    match = None if under_suspicion else _by_its_parts(catalog, client, task, found)
+    if match is not None:
+        return match
+    known = task.sha256 or _measure(task, PART_BYTES, md5=False)[0]
+    same = retry(
+        lambda: client.holds(
+            task.locator,
+            found,
+            sha256=known,
+            size_bytes=task.size_bytes,
+            read_whole=under_suspicion,
+        )
+    )
+    kept = found.sha256 is not None and client.trusts_kept_digests and not under_suspicion
+    return Match(known, "head" if kept else "read") if same else None
+
+
+def _by_its_parts(
+    catalog: Catalog, client: StoreClient, task: UploadTask, found: StoredObject
+) -> Match | None:
     # The size of its parts is not told; it is ours if an upload of ours became this object.
     sizes = [part_bytes(task.size_bytes)]
     sizes += [u.part_bytes for u in multiparts.unfinished(catalog, client.backend, task.locator)]
@@ -47,12 +68,7 @@ def compare(
             sha256, parts = _measure(task, size, md5=not (trusts and found.composite_sha256))
             if proof(found, parts, trusts_sha256=trusts):
                 return Match(sha256, "head")
-    known = task.sha256 or _measure(task, PART_BYTES, md5=False)[0]
-    same = retry(
-        lambda: client.holds(task.locator, found, sha256=known, size_bytes=task.size_bytes)
-    )
-    kept = found.sha256 is not None and client.trusts_kept_digests
-    return Match(known, "head" if kept else "read") if same else None
+    return None
 
 
 def _measure(task: UploadTask, size: int, *, md5: bool) -> tuple[str, list[PartDigest]]:

@@ -8,8 +8,14 @@ the store holds under it                    then
 nothing                                     put, on condition that nothing is there
 the very content                            adopt it, send nothing
 an earlier content of ours at this key      withdraw the claim, replace that very version
+the object that was found damaged           replace that very version
 anything else                               a conflict for a person to see
 ==========================================  =====================================
+
+"Found damaged" means: a verification has read the object that the catalog claims at this key, found
+other content, and noted its ETag. At such a key no digest that the store has kept is believed: it
+is the digest of what was sent once, and rot does not change it. So an object with that ETag is
+replaced unseen, and one with another ETag is read whole before it counts as the very content.
 """
 
 from __future__ import annotations
@@ -176,7 +182,7 @@ class Sender:
         Only where something is to be expected, or the store is not known to honour a condition: a
         put that is refused has sent its bytes for nothing.
         """
-        expected = bool(task.known_sha256) or self._met_something
+        expected = bool(task.known_sha256 or task.damaged_etags) or self._met_something
         return expected or not self._client.profile.conditional_put
 
     def _send_large(self, task: UploadTask) -> Uploaded:
@@ -189,7 +195,9 @@ class Sender:
             )
         found = self._retry(lambda: self._client.head(task.locator))
         replacing: str | None = None
-        if found is not None:
+        if found is not None and _was_found_damaged(task, found):
+            replacing = self._withdrawn(task, found)
+        elif found is not None:
             same = compare(self._catalog, self._client, task, found, self._retry)
             if same is not None:
                 abort_unfinished(self._catalog, self._client, task.locator)
@@ -233,13 +241,15 @@ class Sender:
         return f"{self._catalog_id}/{file_asset_id}"
 
     def _may_replace(self, task: UploadTask, found: StoredObject, sha256: str) -> str | None:
-        """The ETag of an earlier content of ours, with the claim to it withdrawn.
+        """The ETag of a damaged object or an earlier content of ours, with the claim withdrawn.
 
         None if the object is the wanted content already.
 
         Raises:
             ConflictError: it is neither.
         """
+        if _was_found_damaged(task, found):
+            return self._withdrawn(task, found)
         if self._is(task, found, sha256):
             return None
         return self._replaceable(task, found)
@@ -256,11 +266,20 @@ class Sender:
                 code="Conflict",
                 hint="nothing was overwritten; move it away, or give the backend a --base-prefix",
             )
+        return self._withdrawn(task, found)
+
+    def _withdrawn(self, task: UploadTask, found: StoredObject) -> str:
         withdraw_claims_at(self._catalog, self._backend, task.locator)
         return found.etag
 
     def _is(self, task: UploadTask, found: StoredObject, sha256: str) -> bool:
-        return self._client.holds(task.locator, found, sha256=sha256, size_bytes=task.size_bytes)
+        return self._client.holds(
+            task.locator,
+            found,
+            sha256=sha256,
+            size_bytes=task.size_bytes,
+            read_whole=bool(task.damaged_etags),
+        )
 
     def _is_ours(self, task: UploadTask, found: StoredObject) -> bool:
         # Its own mark on another content: it was damaged on its way, to a store without digests.
@@ -276,7 +295,7 @@ class Sender:
         self, task: UploadTask, found: StoredObject, sha256: str, *, sent: bool
     ) -> Uploaded:
         kept = found.sha256 is not None and self._client.trusts_kept_digests
-        how = "head" if kept else "read"
+        how = "head" if kept and not task.damaged_etags else "read"
         return Uploaded(task, sha256, found.etag, how, adopted=not sent)
 
     def _verify(self, task: UploadTask, etag: str | None, content: memoryview, sha256: str) -> str:
@@ -314,3 +333,8 @@ class Sender:
     def _wait_for_bandwidth(self, size: int) -> None:
         if (seconds := self._pace.spend(size)) > 0:
             self._stop.wait(seconds)
+
+
+def _was_found_damaged(task: UploadTask, found: StoredObject) -> bool:
+    """Whether an object is the very one that a verification has found damaged."""
+    return found.etag.strip('"') in task.damaged_etags - {""}

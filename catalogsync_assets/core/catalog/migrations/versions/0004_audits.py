@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String, nullable=False),
         sa.Column("owner", sa.String),
         sa.Column("position", sa.String),
+        sa.Column("seen", sa.LargeBinary),
         sa.Column("counts", sa.JSON),
         sa.Column("started_at", sa.DateTime, server_default=sa.text("CURRENT_TIMESTAMP")),
         sa.Column("finished_at", sa.DateTime),

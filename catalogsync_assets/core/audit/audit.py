@@ -1,0 +1,245 @@
+"""Holds the catalog's claims about one backend against its store: `audit`.
+
+Interrupted at any moment, an audit goes on where its record ends. A location is marked `missing` or
+`damaged` only after a look at its very object, and only if its row is still the one that was
+looked at; presence falls in the same transaction. What a store refuses or does not answer marks
+nothing. No object is written or deleted, but by `repair` if that was asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+
+from catalogsync_assets.core.audit.audit_listing import Seen, compare_listing, unmet
+from catalogsync_assets.core.audit.audit_looks import Looked, look_at
+from catalogsync_assets.core.audit.audit_record import Recorder
+from catalogsync_assets.core.audit.audit_report import (
+    AuditAborted,
+    AuditReport,
+    AuditRequest,
+    Progress,
+)
+from catalogsync_assets.core.audit.checking import Level
+from catalogsync_assets.core.audit.repair import repair
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog import audits
+from catalogsync_assets.core.catalog.audits import (
+    Audit,
+    Finding,
+    PastAudit,
+    Terms,
+    findings,
+    history,
+)
+from catalogsync_assets.core.catalog.claims import Claim, Claims
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
+from catalogsync_assets.core.transfer.engine import Limits, UploadReport
+from catalogsync_assets.core.transfer.pace import Pace
+from catalogsync_assets.core.transfer.retries import Retries
+from catalogsync_assets.core.transfer.stores import StoreClient
+
+__all__ = [
+    "AuditAborted",
+    "AuditReport",
+    "AuditRequest",
+    "Finding",
+    "PastAudit",
+    "audit",
+    "findings",
+    "history",
+]
+
+_MAX_LISTED = 1_000
+_TICK = 0.25
+
+
+def audit(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    request: AuditRequest,
+    *,
+    limits: Limits | None = None,
+    progress: Progress = lambda _: None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> AuditReport:
+    """Compare the catalog with a backend's store, and mark what is not as it says.
+
+    May be called again at any time. One that was interrupted less than a week ago goes on if the
+    request has the same level, sample, `since` and scope.
+
+    Args:
+        limits: `workers` requests at a time, and `attempts` at each; the backend's by default. A
+            repair takes all of them.
+        progress: called with the report as it stands, a few times a second.
+        connect: makes the client of the store.
+
+    Returns:
+        What was found. `open` counts what is wrong and not repaired; nothing raises for it.
+
+    Raises:
+        AuditAborted: the store refuses or has fallen silent, or looks like another one; what was
+            found until then is recorded, and nothing is marked for it.
+        CatalogError: something could not be recorded; the next run looks again.
+    """
+    return _Run(
+        catalog, backend, request, limits or Limits.of(backend), progress, connect
+    ).execute()
+
+
+class _Run:
+    """One call of `audit`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        backend: ObjectBackend,
+        request: AuditRequest,
+        limits: Limits,
+        progress: Progress,
+        connect: Callable[[ObjectBackend], StoreClient],
+    ) -> None:
+        self._catalog = catalog
+        self._backend = backend
+        self._request = request
+        self._limits = limits
+        self._progress = progress
+        self._connect = connect
+        self._stop = threading.Event()
+        pace = Pace(limits.workers + 1)  # one more for the next page of a listing
+        self._retry = Retries(attempts=limits.attempts, pace=pace, stop=self._stop)
+        self._next_tick = 0.0
+
+    def execute(self) -> AuditReport:
+        started = time.monotonic()
+        client = self._connect(self._backend)
+        r = self._request
+        terms = Terms(r.level, r.sample_percent, r.since, r.repair, r.scope)
+        record = audits.begin(self._catalog, self._backend, terms, anew=r.anew)
+        self._claims = Claims(self._backend, r.scope, record.since)
+        self._seen = Seen(record.seen)
+        self._recorder = Recorder(
+            self._catalog,
+            self._backend,
+            record,
+            workers=self._limits.workers,
+            allow_empty=r.allow_empty,
+            probe=lambda: self._retry(client.probe),
+            seen=self._seen if r.level == "listing" else None,
+        )
+        self._report = AuditReport(
+            record.id, self._backend.name, r.level, self._limits.workers, resumed=record.resumed
+        )
+        try:
+            self._carry_out(client, record)
+        except CatalogSyncError as error:
+            self._end(record, started, "interrupted")
+            raise AuditAborted(self._report, error) from error
+        except BaseException:
+            self._end(record, started, "interrupted")
+            raise
+        self._end(record, started, "complete")
+        return self._report
+
+    def _carry_out(self, client: StoreClient, record: Audit) -> None:
+        self._report.total = self._expected()
+        self._retry(client.probe)
+        if self._request.level == "listing":
+            self._compare_listing(client, record)
+        else:
+            self._look(client, self._sampled(record), self._request.level)
+        self._recorder.flush(last=True)
+        counts = self._recorder.counts
+        counts["foreign"] -= audits.drop_known_foreign(self._catalog, self._backend, record)
+        self._tell(at_once=True)
+        if self._request.repair and self._report.lost:
+            self._repair(record)
+            counts["repaired"] = self._report.repaired
+        audits.finish(self._catalog, record, counts)
+
+    def _expected(self) -> int:
+        percent = self._request.sample_percent
+        return round(
+            self._claims.count(self._catalog) * (100 if percent is None else percent) / 100
+        )
+
+    def _compare_listing(self, client: StoreClient, record: Audit) -> None:
+        compared = compare_listing(
+            self._catalog, self._claims, client, record, self._seen, self._retry
+        )
+        with closing(compared) as pages:
+            for foreign, counts, last_key in pages:
+                self._recorder.note(foreign, counts, position=last_key)
+                self._tell()
+        # Their position is not the listing's; what has been looked at is in `seen`.
+        for looked in self._looks(
+            client, unmet(self._catalog, self._claims, record, self._seen), "head"
+        ):
+            self._recorder.add(looked, position=None)
+
+    def _look(self, client: StoreClient, claims: Iterable[Claim], level: Level) -> None:
+        for looked in self._looks(client, claims, level):
+            self._recorder.add(looked, position=looked[0])
+
+    def _looks(
+        self, client: StoreClient, claims: Iterable[Claim], level: Level
+    ) -> Iterator[Looked]:
+        workers = self._limits.workers
+        with closing(look_at(claims, client, level, workers=workers, retry=self._retry)) as looks:
+            for looked in looks:
+                yield looked
+                self._tell()
+
+    def _sampled(self, record: Audit) -> Iterator[Claim]:
+        percent = self._request.sample_percent
+        for page in self._claims.by_key(self._catalog, after=record.position):
+            for claim in page:
+                if percent is None or _draw(record.id, claim.key) < percent:
+                    yield claim
+
+    def _repair(self, record: Audit) -> None:
+        def tell(upload: UploadReport) -> None:
+            self._report.upload = upload
+            self._progress(self._report)
+
+        self._report.upload, self._report.repaired = repair(
+            self._catalog,
+            self._backend,
+            record,
+            limits=self._limits,
+            progress=tell,
+            connect=self._connect,
+        )
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        if at_once or time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + _TICK
+            self._report.take(self._recorder.counts)
+            self._report.retries = self._retry.count
+            self._progress(self._report)
+
+    def _end(self, record: Audit, started: float, status: str) -> None:
+        """Leave the record and the report as they are at the end, however it came."""
+        self._stop.set()
+        if status != "complete":
+            # What made the run end is what the caller must hear of.
+            with suppress(CatalogSyncError):
+                self._recorder.flush()
+            with suppress(CatalogError):
+                audits.interrupt(self._catalog, record)
+        report = self._report
+        report.status = status
+        report.take(self._recorder.counts)
+        report.retries = self._retry.count
+        report.seconds = time.monotonic() - started
+        with suppress(CatalogError):
+            report.findings = findings(self._catalog, record.id, _MAX_LISTED)
+
+
+def _draw(audit_id: int, key: str) -> float:
+    """A number from 0 to 100 that is the same whenever the audit asks again for this key."""
+    return zlib.crc32(f"{audit_id}/{key}".encode()) / 2**32 * 100

@@ -1,0 +1,89 @@
+"""Looks at many claims at a time, and says what became of each, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+
+from catalogsync_assets.core.audit.checking import KnownObject, Level, Retry, Verdict, check
+from catalogsync_assets.core.catalog.audits import Outcome
+from catalogsync_assets.core.catalog.claims import Claim
+from catalogsync_assets.core.errors import StoreError
+from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.workers import Workers
+
+#: Keys in hand for each worker: one large object must not keep the others waiting.
+_AHEAD = 8
+
+#: What became of the claims of one key; an error where the store said nothing of use.
+Looked = tuple[str, list[tuple[Claim, Verdict | StoreError]]]
+
+
+def look_at(
+    claims: Iterable[Claim], client: StoreClient, level: Level, *, workers: int, retry: Retry
+) -> Generator[Looked, None, None]:
+    """Check claims, several at a time.
+
+    Args:
+        claims: those of the same key follow each other.
+        retry: calls each request.
+    """
+    pool = Workers(workers, "verify")
+    under_way: deque[tuple[str, Future[list[tuple[Claim, Verdict | StoreError]]]]] = deque()
+    try:
+        for key, group in groupby(claims, attrgetter("key")):
+            job = partial(_look_at_all, list(group), client, level, retry)
+            under_way.append((key, pool.submit(job)))
+            if len(under_way) >= workers * _AHEAD:
+                key_done, done = under_way.popleft()
+                yield key_done, done.result()
+        for key_done, done in under_way:
+            yield key_done, done.result()
+    finally:
+        pool.close()
+
+
+def _look_at_all(
+    claims: list[Claim], client: StoreClient, level: Level, retry: Retry
+) -> list[tuple[Claim, Verdict | StoreError]]:
+    return [(claim, _look(claim, client, level, retry)) for claim in claims]
+
+
+def _look(claim: Claim, client: StoreClient, level: Level, retry: Retry) -> Verdict | StoreError:
+    # One that was missing or damaged is believed again only when it has been read.
+    closely: Level = level if claim.status == "active" else "full"
+    try:
+        return check(client, known_object(claim), closely, retry=retry)
+    except StoreError as error:
+        return error
+
+
+def known_object(claim: Claim) -> KnownObject:
+    """A claim as `checking` takes it."""
+    return KnownObject(*claim[:7])
+
+
+def outcome_of(claim: Claim, found: Verdict | StoreError) -> Outcome:
+    """What follows from a look."""
+    if isinstance(found, StoreError):
+        return Outcome("unreadable", claim.key, claim, detail=found.message)
+    if found.kind != "ok":
+        return Outcome(found.kind, claim.key, claim, detail=found.detail, etag=found.etag)
+    if claim.status == "active":
+        how = None if found.proof == "size" else found.proof
+        return Outcome("ok", claim.key, claim, verified_by=how, etag=_new_etag(claim, found))
+    if found.verified or (claim.status == "missing" and found.proof == "etag"):
+        return Outcome("ok", claim.key, claim, verified_by=found.proof, etag=found.etag)
+    before = "missing" if claim.status == "missing" else "content"
+    detail = f"found {claim.status} before; what is there now cannot be told from another object"
+    return Outcome(before, claim.key, claim, detail=detail)
+
+
+def _new_etag(claim: Claim, found: Verdict) -> str | None:
+    """The ETag to keep, where the content is proven and the one that is kept is another."""
+    same = (claim.etag or "").strip('"') == (found.etag or "").strip('"')
+    return None if same or not found.verified else found.etag

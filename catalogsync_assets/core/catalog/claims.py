@@ -1,0 +1,176 @@
+"""What the catalog claims of a backend's objects, for those who compare it with the store.
+
+A claim is a location that is active; or one that was found missing or damaged and whose file is
+wanted and nowhere else on that backend: it may have come back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+
+_PAGE = 1_000
+#: Rows that are looked through at a time for what was not met; of most, only the id is read.
+_IDS_PAGE = 20_000
+
+
+class Claim(NamedTuple):
+    """A location, as it was when it was read.
+
+    Attributes:
+        sha256: in hex; None where the catalog knows no digest.
+        etag: of the object when it was last verified; of a damaged one, the damaged object's.
+        updated_at: changes whenever another program writes the row.
+    """
+
+    location_id: int
+    file_asset_id: int
+    key: str
+    size_bytes: int | None
+    sha256: str | None
+    etag: str | None
+    status: str
+    updated_at: str | None
+
+
+class Place(NamedTuple):
+    """A location that has a listed key: little of it, as there are many.
+
+    Attributes:
+        in_scope: whether it is a claim that is to be compared.
+    """
+
+    key: str
+    location_id: int
+    status: str
+    size_bytes: int | None
+    in_scope: bool
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Which claims: those of a backend, limited by a scope and by their age.
+
+    Attributes:
+        since: only those that have not been verified since then (UTC); None for all.
+    """
+
+    backend: ObjectBackend
+    scope: Scope = EVERYTHING
+    since: datetime | None = None
+
+    def count(self, catalog: Catalog) -> int:
+        """How many there are."""
+        conditions, values = self._sql()
+        statement = f"SELECT COUNT(*) {_FROM} WHERE {_HERE} {conditions}"
+        with catalog.read() as connection:
+            return int(connection.scalar(sa.text(statement), values) or 0)
+
+    def by_key(self, catalog: Catalog, *, after: str | None = None) -> Iterator[list[Claim]]:
+        """All of them, some hundreds at a time, in the order of their keys (as bytes).
+
+        Each page is a short transaction of its own. All claims of one key are in one page.
+
+        Args:
+            after: only keys behind this one.
+        """
+        conditions, values = self._sql()
+        statement = sa.text(
+            f"SELECT {_COLUMNS} {_FROM} WHERE {_HERE} AND l.locator > :after AND l.locator <="
+            f" (SELECT MAX(locator) FROM (SELECT l.locator {_FROM} WHERE {_HERE}"
+            f" AND l.locator > :after {conditions} ORDER BY l.locator LIMIT {_PAGE}))"
+            f" {conditions} ORDER BY l.locator, l.id"
+        )
+        values["after"] = after or ""
+        while True:
+            with catalog.read() as connection:
+                page = [Claim._make(row) for row in connection.execute(statement, values)]
+            if not page:
+                return
+            yield page
+            values["after"] = page[-1].key
+
+    def at(self, catalog: Catalog, keys: Sequence[str]) -> list[Place]:
+        """Everything that the catalog knows at these keys, claimed or not."""
+        conditions, values = self._sql()
+        # The digest's table is looked into only where a location does not know its size.
+        statement = (
+            "SELECT l.locator, l.id, l.status, COALESCE(l.size_bytes,"
+            " (SELECT size_bytes FROM file_assets WHERE id = l.file_asset_id)),"
+            f" {self._is_claimed(conditions)} FROM json_each(:keys) k CROSS JOIN file_locations l"
+            f" ON {_HERE} AND l.locator = k.value"
+        )
+        values["keys"] = json.dumps(keys)
+        with catalog.read() as connection:
+            return [Place._make(row) for row in connection.execute(sa.text(statement), values)]
+
+    def _is_claimed(self, conditions: str) -> str:
+        claimed = f"EXISTS (SELECT 1 FROM file_assets f WHERE f.id = l.file_asset_id {conditions})"
+        limited = self.since is not None or self.scope != EVERYTHING
+        return claimed if limited else f"CASE l.status WHEN 'active' THEN 1 ELSE {claimed} END"
+
+    def get(self, catalog: Catalog, location_ids: Sequence[int]) -> list[Claim]:
+        """Those of these locations that still are claims, in the order of their keys."""
+        conditions, values = self._sql()
+        statement = (
+            f"SELECT {_COLUMNS} {_FROM} WHERE {_HERE} {conditions}"
+            " AND l.id IN (SELECT value FROM json_each(:ids)) ORDER BY l.locator, l.id"
+        )
+        values["ids"] = json.dumps(location_ids)
+        with catalog.read() as connection:
+            return [Claim._make(row) for row in connection.execute(sa.text(statement), values)]
+
+    def ids(self, catalog: Catalog, *, until: str) -> Iterator[list[int]]:
+        """The locations that have not been written after a moment, thousands at a time.
+
+        Some may be no claims; `get` tells.
+
+        Args:
+            until: `YYYY-MM-DD HH:MM:SS`, UTC.
+        """
+        statement = sa.text(
+            f"SELECT l.id FROM file_locations l WHERE {_HERE} AND l.id > :after"
+            " AND l.status IN ('active', 'missing', 'damaged')"
+            " AND (l.updated_at IS NULL OR l.updated_at <= :until)"
+            f" ORDER BY l.id LIMIT {_IDS_PAGE}"
+        )
+        values: dict[str, object] = {**self._place(), "until": until, "after": 0}
+        while True:
+            with catalog.read() as connection:
+                page = list(connection.scalars(statement, values))
+            if not page:
+                return
+            yield page
+            values["after"] = page[-1]
+
+    def _place(self) -> dict[str, object]:
+        return {"backend": self.backend.id, "bucket": self.backend.bucket}
+
+    def _sql(self) -> tuple[str, dict[str, object]]:
+        clauses, values = self.scope.sql()
+        if self.since is not None:
+            clauses += " AND (l.verified_at IS NULL OR l.verified_at < :since)"
+            values["since"] = self.since.strftime("%Y-%m-%d %H:%M:%S")
+        return f"AND {_CLAIMED} {clauses}", values | self._place()
+
+
+_COLUMNS = (
+    "l.id, f.id, l.locator, COALESCE(f.size_bytes, l.size_bytes), NULLIF(f.sha256, ''),"
+    " l.etag, l.status, l.updated_at"
+)
+_FROM = "FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+_HERE = "l.backend_id = :backend AND l.container_name = :bucket"
+_CLAIMED = """
+(l.status = 'active' OR (l.status IN ('missing', 'damaged') AND f.superseded_by_id IS NULL
+ AND NOT EXISTS (SELECT 1 FROM file_locations x WHERE x.file_asset_id = l.file_asset_id
+                 AND x.backend_id = l.backend_id AND x.status = 'active')))
+"""
