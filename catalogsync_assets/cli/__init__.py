@@ -18,6 +18,7 @@ from catalogsync_assets.cli import (
     library,
     local,
     offload,
+    restore,
     uploads,
 )
 from catalogsync_assets.cli.output import ClearErrors
@@ -56,6 +57,7 @@ for _command in (
     library.status,
     library.whereis,
     uploads.failures,
+    restore.restore,
     offload.offload,
     adopt.adopt,
     local.demo,

@@ -16,6 +16,7 @@ The tree::
         ├── BucketMissingError  no such bucket
         ├── ConflictError       something else is already stored under the key
         ├── KeyRefusedError     the store refuses this one key or object
+        ├── DamagedObjectError  what it holds under a key is not what the catalog says
         └── StoreUnavailableError  time-out, connection refused, 5xx, 429: try again later
 
 A message says what failed and where; the hint says what to do. Neither ever holds a secret.
@@ -143,6 +144,18 @@ class ConflictError(StoreError):
 
 class KeyRefusedError(StoreError):
     """The store refuses this key or this object, whoever asks and however often."""
+
+
+class DamagedObjectError(StoreError):
+    """An object was read, and is not what the catalog says.
+
+    Attributes:
+        etag: of the object that was read, as far as the store gave one.
+    """
+
+    def __init__(self, message: str, *, etag: str | None, hint: str | None = None) -> None:
+        super().__init__(message, code="Damaged", hint=hint)
+        self.etag = etag
 
 
 class StoreUnavailableError(StoreError):

@@ -112,7 +112,7 @@ def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
 MOMENTS = """
 import os, signal, sys
 from catalogsync_assets.core.catalog import download_results
-from catalogsync_assets.core.download import parts
+from catalogsync_assets.core.files import parts
 from catalogsync_assets.cli import main
 
 module, name = {"link": (os, "link"), "folder": (parts, "_sync_folder"),

@@ -28,11 +28,12 @@ class UploadTask:
     """A claimed task with all that is needed to carry it out.
 
     Attributes:
-        path: absolute path of the source.
+        path: absolute path of the source, or its key on `source_backend_id`.
         size_bytes, mtime_ns: the source as the last scan saw it; -1 and None in a row of another
             program that no scan has met yet.
         sha256: the content's digest in hex, or None before it is first read.
         object_key_fold: of the file, as `plan.locators.fold` makes it.
+        source_backend_id: the object store that the source is on; None if it is a local file.
         earlier_ids: file assets that were earlier contents of the same file. An object that we
             put for one of them may be replaced, too, though a kill kept its digest from us.
         known_sha256: digests of every content that the catalog has had at this very key; only
@@ -52,6 +53,7 @@ class UploadTask:
     sha256: str | None
     locator: str
     object_key_fold: str | None = None
+    source_backend_id: int | None = None
     known_sha256: frozenset[str] = frozenset()
     earlier_ids: frozenset[int] = frozenset()
     damaged_etags: frozenset[str] = frozenset()
@@ -66,6 +68,10 @@ class _AtKey:
 
 
 _NOTHING_KNOWN = _AtKey()
+# Of a source `s` that is an object of a backend.
+_ON_A_STORE = """
+FROM storage_backends b WHERE b.id = s.backend_id AND b.backend_type = 'object_storage'
+"""
 _TAKE_OVER = sa.text(
     "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL"
     " WHERE target_backend_id = :backend AND status = 'running' AND lease_owner IS :owner"
@@ -119,9 +125,11 @@ class Lease:
         if but:
             clauses += f" AND t.id NOT IN ({', '.join(str(int(i)) for i in but)})"
         statement = (
-            "SELECT t.id, f.id, f.song_id, s.id, COALESCE(s.absolute_path, s.locator),"
+            "SELECT t.id, f.id, f.song_id, s.id,"
+            f" COALESCE((SELECT s.locator {_ON_A_STORE}), s.absolute_path, s.locator),"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
-            " t.target_locator, f.object_key_fold"
+            " t.target_locator, f.object_key_fold,"
+            f" (SELECT b.id {_ON_A_STORE})"
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )

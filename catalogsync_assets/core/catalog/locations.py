@@ -25,6 +25,10 @@ _VERIFIED = """
 UPDATE file_locations SET verified_at = CURRENT_TIMESTAMP, verified_by = :how
 WHERE id IN (SELECT value FROM json_each(:locations)) AND status = 'active'
 """
+_DAMAGED = """
+UPDATE file_locations SET status = 'damaged', etag = :etag, updated_at = CURRENT_TIMESTAMP
+WHERE id = :location AND status = 'active'
+"""
 _SONGS = """
 SELECT DISTINCT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.id IN (SELECT value FROM json_each(:locations)) AND f.song_id IS NOT NULL
@@ -54,6 +58,17 @@ def mark(
         ).rowcount
         _refresh(connection, location_ids)
     return changed
+
+
+def mark_damaged(catalog: Catalog, location_id: int, etag: str | None) -> None:
+    """An object was read, and is not what it should be. Idempotent.
+
+    Args:
+        etag: of the object that was read: an upload may replace that very object.
+    """
+    with catalog.transaction() as connection:
+        connection.execute(sa.text(_DAMAGED), {"location": location_id, "etag": etag})
+        _refresh(connection, [location_id])
 
 
 def note_verified(catalog: Catalog, location_ids: Sequence[int], how: str) -> int:

@@ -30,7 +30,6 @@ from catalogsync_assets.core.catalog.downloads import (
     unfinished,
     waiting_sources,
 )
-from catalogsync_assets.core.download import parts
 from catalogsync_assets.core.download.fetcher import Fetcher, StoppedError
 from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.download.report import (
@@ -43,6 +42,7 @@ from catalogsync_assets.core.download.report import (
 from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.download.sources import Sources
 from catalogsync_assets.core.errors import CatalogSyncError, DownloadError, NoRoomError
+from catalogsync_assets.core.files import parts
 
 _CLAIM = 64
 _FLUSH_ROWS = 256

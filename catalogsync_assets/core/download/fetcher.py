@@ -18,16 +18,16 @@ import tenacity
 from catalogsync_assets.core.catalog.download_results import Downloaded
 from catalogsync_assets.core.catalog.downloads import DownloadTask
 from catalogsync_assets.core.catalog.library import FileFacts
-from catalogsync_assets.core.download.names import alternatives, guessed_title, target_path
-from catalogsync_assets.core.download.parts import Notes, Part, remove
 from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.download.rooms import Rooms
-from catalogsync_assets.core.download.sources import Content, Item, Resume, Source, Sources
+from catalogsync_assets.core.download.sources import Content, Item, Source, Sources
 from catalogsync_assets.core.errors import (
     DownloadError,
     LibraryError,
     SourceUnavailableError,
 )
+from catalogsync_assets.core.files.names import alternatives, guessed_title, target_path
+from catalogsync_assets.core.files.parts import Notes, Part, Resume, remove
 from catalogsync_assets.core.library.formats import SNIFFED, sniff
 from catalogsync_assets.core.library.tags import read_tags
 

@@ -19,10 +19,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from catalogsync_assets import __version__
-from catalogsync_assets.core.download.names import name_in_url
 from catalogsync_assets.core.download.redaction import redact
-from catalogsync_assets.core.download.sources import Content, Item, Resume
+from catalogsync_assets.core.download.sources import Content, Item
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
+from catalogsync_assets.core.files.names import name_in_url
+from catalogsync_assets.core.files.parts import Resume
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
 
 if TYPE_CHECKING:

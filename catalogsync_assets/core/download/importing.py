@@ -14,7 +14,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.wishes import Wish
 from catalogsync_assets.core.download.manifest import BadLine, Entry, read_manifest
-from catalogsync_assets.core.download.names import guessed_title
+from catalogsync_assets.core.files.names import guessed_title
 from catalogsync_assets.core.library.tags import Tags, clean
 
 #: Entries taken in by one transaction: short enough to leave others room to write.

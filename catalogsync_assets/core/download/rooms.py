@@ -12,8 +12,8 @@ from pathlib import Path
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_roots import remember_root, remembered_roots
 from catalogsync_assets.core.catalog.library import known_roots
-from catalogsync_assets.core.download import parts
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, NoRoomError
+from catalogsync_assets.core.files import parts
 from catalogsync_assets.core.library.scan import require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.settings import library_roots

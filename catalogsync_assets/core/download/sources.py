@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
 from catalogsync_assets.core.errors import DownloadError
+from catalogsync_assets.core.files.parts import Resume
 
 GROUP = "catalogsync.sources"
 
@@ -32,20 +33,6 @@ class Item:
     url: str
     sha256: str | None = None
     size_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Resume:
-    """The beginning of the content is here already.
-
-    Attributes:
-        offset: bytes that are here; more than 0.
-        validator: what `Content.validator` was when they came; None if there was none, but the
-            whole will be checked against a digest.
-    """
-
-    offset: int
-    validator: str | None
 
 
 @dataclass(frozen=True)

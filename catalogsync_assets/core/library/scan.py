@@ -92,7 +92,7 @@ def scan(
     """
     report = ScanReport()
     folders = library_roots(roots)
-    _require_apart(folders, rows.known_roots(catalog))
+    require_apart(folders, rows.known_roots(catalog))
     for root in folders:
         _scan_root(catalog, root, report, allow_empty, progress)
     report.batches = rows.make_batches(
@@ -102,7 +102,7 @@ def scan(
     return report
 
 
-def _require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
+def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
     """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
     for root in roots:
         for other in (Path(k) for k in known if Path(k) not in roots):

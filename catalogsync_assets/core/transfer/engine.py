@@ -31,7 +31,9 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.transfer.aborts import abort_abandoned
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.transfer.copies import Copies
 from catalogsync_assets.core.transfer.dispatch import Dispatch
+from catalogsync_assets.core.transfer.origins import Origins
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.sender import Sender, goes_in_parts, memory_needed
 from catalogsync_assets.core.transfer.source import SourceError
@@ -193,6 +195,11 @@ def _with_size(task: UploadTask) -> UploadTask:
         return replace(task, size_bytes=0)
 
 
+def _need(task: UploadTask) -> int:
+    """Bytes of memory, or of disk for a file that is fetched from another backend."""
+    return task.size_bytes if task.source_backend_id is not None else memory_needed(task)
+
+
 class _Run:
     """One call of `upload`."""
 
@@ -220,7 +227,7 @@ class _Run:
         self._pace = Pace(limits.workers, limits.bytes_per_second)
         self._dispatch: Dispatch[UploadTask, Uploaded | BaseException] = Dispatch(
             max_bytes=limits.max_in_flight_bytes,
-            need=memory_needed,
+            need=_need,
             key=lambda task: task.id,
         )
         self._unrecorded: list[Uploaded | Failed] = []
@@ -248,7 +255,14 @@ class _Run:
                 )
                 sender.probe()
                 abort_abandoned(self._catalog, client)
-                self._loop(sender)
+                origins = Origins(
+                    self._catalog,
+                    self._connect,
+                    workers=self._limits.workers,
+                    attempts=self._limits.attempts,
+                    stop=self._stop,
+                )
+                self._loop(sender, Copies(self._catalog, origins))
             except StoreError as error:
                 self._abort_cause = error
         elif abandoned(self._catalog, self._backend):
@@ -266,11 +280,11 @@ class _Run:
             files = self._left_to_claim
         self._report.queued, self._report.queued_bytes = files, size
 
-    def _loop(self, sender: Sender) -> None:
+    def _loop(self, sender: Sender, copies: Copies) -> None:
         pool = Workers(self._limits.workers, "upload")
         try:
             for _ in range(self._limits.workers):
-                pool.submit(partial(self._work, sender))
+                pool.submit(partial(self._work, sender, copies))
             while self._abort_cause is None and self._step():
                 self._report.retries = sender.retries
                 self._report.in_flight = self._dispatch.in_hand
@@ -335,12 +349,16 @@ class _Run:
         self._dispatch.add(_with_size(task) for task in tasks)
         return bool(tasks)
 
-    def _work(self, sender: Sender) -> None:
+    def _work(self, sender: Sender, copies: Copies) -> None:
         """A worker's life. Any outcome, also of a fault of ours, reaches the caller's thread."""
         while (task := self._dispatch.take()) is not None:
             outcome: Uploaded | BaseException
             try:
-                outcome = sender.send(task)
+                if task.source_backend_id is None:
+                    outcome = sender.send(task)
+                else:
+                    with copies.here(task) as local:
+                        outcome = replace(sender.send(local), task=task)
             except BaseException as error:
                 outcome = error
             self._dispatch.done(task, outcome, went_well=isinstance(outcome, Uploaded))
@@ -362,7 +380,7 @@ class _Run:
                 reason=str(outcome) or type(outcome).__name__,
                 requeue=changed or self._abort_cause is not None or self._stop.is_set(),
                 source_changed=changed,
-                retryable=isinstance(outcome, StoreError) and outcome.retryable,
+                retryable=isinstance(outcome, StoreError | SourceError) and outcome.retryable,
             )
         )
 

@@ -15,14 +15,25 @@ class SourceError(CatalogSyncError):
     """A source cannot be uploaded as it is.
 
     Attributes:
-        code: `SourceMissing`, `SourceUnreadable`, `SourceChanged` or `ContentDiffers`.
+        code: `SourceMissing`, `SourceUnreadable`, `SourceChanged` or `ContentDiffers`; of one on
+            another backend also `SourceDamaged`, `SourceUnavailable`, `SourceRefused`, `NoRoom`.
         changed: whether the next scan must read the file anew.
+        retryable: whether it may pass without anyone acting.
     """
 
-    def __init__(self, message: str, *, code: str, hint: str, changed: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str,
+        changed: bool = False,
+        retryable: bool = False,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
         self.changed = changed
+        self.retryable = retryable
 
 
 class Source:

@@ -32,7 +32,7 @@ from catalogsync_assets.core.transfer.clients import (
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
-    from obstore import PutMode
+    from obstore import GetOptions, GetResult, PutMode
 
 #: What a put takes without copying it.
 Buffer: TypeAlias = "bytes | memoryview"
@@ -48,6 +48,7 @@ _NO_SUCH_KEY = "NoSuchKey"
 _READ_CHUNK = 4 * 1024 * 1024
 #: Objects in a page of a listing; the most that S3 gives.
 _LIST_PAGE = 1_000
+_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,23 @@ class StoredPart:
     size_bytes: int
     etag: str
     sha256: str | None
+
+
+@dataclass(frozen=True)
+class OpenObject:
+    """An object that is being read.
+
+    Attributes:
+        size_bytes: of the whole.
+        etag: as the store wrote it, or None.
+        start: the first byte that is read.
+        pieces: the bytes from there on; raises a StoreError when not all of them come.
+    """
+
+    size_bytes: int
+    etag: str | None
+    start: int
+    pieces: Iterator[Buffer]
 
 
 @dataclass(frozen=True)
@@ -348,6 +366,42 @@ class StoreClient:
         except Exception as error:
             raise store_error(error, self.backend, "list the parts of", key) from error
         return found
+
+    def open(
+        self, key: str, *, start: int = 0, etag: str | None = None, size_bytes: int | None = None
+    ) -> OpenObject:
+        """Begin to read an object. The pieces are read as they are taken: memory stays flat.
+
+        Args:
+            start: the first byte wanted; less than the object's size.
+            etag: only if the object still has this one.
+            size_bytes: of the object, as far as known: a small one may take less time.
+
+        Raises:
+            ConflictError: it has another ETag.
+        """
+        options: GetOptions = {"range": {"offset": start}} if start else {}
+        if etag is not None:
+            options["if_match"] = etag
+        small = size_bytes is not None and size_bytes <= SMALL_BYTES
+        try:
+            # Beside boto3 at 8 MiB: as fast or faster, for the same CPU; less for small ones.
+            result = obstore.get(
+                self._store if small else self._store_of_large, key, options=options
+            )
+        except Exception as error:
+            raise store_error(error, self.backend, "read", key) from error
+        found = result.meta
+        return OpenObject(found["size"], found["e_tag"], start, self._pieces(result, key))
+
+    def _pieces(self, result: GetResult, key: str) -> Iterator[Buffer]:
+        try:
+            for piece in result.stream(min_chunk_size=_PIECE):
+                yield memoryview(piece)
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            raise store_error(error, self.backend, "read", key) from error
 
     def sha256_of(self, key: str) -> str:
         """The SHA-256 in hex of the object's content, read whole."""

@@ -1,7 +1,7 @@
 """Files, stores and the catalog in any order of events: what must always be so.
 
-A machine of hypothesis writes and damages local files, uploads, corrupts and deletes objects behind
-the catalog's back, verifies, repairs, offloads, restores, and kills an offload at each of its steps.
+A machine of hypothesis writes and damages local files, uploads, damages and deletes objects behind
+our back, verifies, repairs, offloads, restores, and kills an offload at any of its steps.
 What the stores really hold is read past the code under test, after every step and in the very
 moment before a file is deleted.
 """

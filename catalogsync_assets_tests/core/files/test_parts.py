@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.download import parts
-from catalogsync_assets.core.download.parts import FOLDER, Notes, Part
 from catalogsync_assets.core.errors import SourceUnavailableError
+from catalogsync_assets.core.files import parts
+from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 
 BEGINNING = b"fLaC" + bytes(100)
 
@@ -91,6 +91,7 @@ def test_a_part_is_held_by_one(begun: Any, tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="another process"):
         Part(tmp_path, "catalog-1").open()
 
+    assert part.path.read_bytes() == BEGINNING
     part.close()
     Part(tmp_path, "catalog-1").open()
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalogsync_assets.core.download.names import (
+from catalogsync_assets.core.download.redaction import redact
+from catalogsync_assets.core.files.names import (
     MAX_NAME_BYTES,
     alternatives,
     guessed_title,
     safe_name,
     target_path,
 )
-from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.library.formats import sniff
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.plan.locators import unusable

@@ -27,12 +27,25 @@ from pathlib import Path
 import psutil
 
 from catalogsync_assets.core.digests import sha256_of
-from catalogsync_assets.core.download.sources import Resume
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
 from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 FOLDER = ".catalogsync"
 _PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The beginning of the content is here already.
+
+    Attributes:
+        offset: bytes that are here; more than 0.
+        validator: what `Notes.validator` is; None if the source gave none, but the whole will be
+            checked against a digest.
+    """
+
+    offset: int
+    validator: str | None
 
 
 @dataclass(frozen=True)
@@ -92,13 +105,13 @@ class Part:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                self.close()
+                self._let_go()  # what is there is the other process's
                 raise SourceUnavailableError(
                     f"{self._path} is being written by another process", code="Busy"
                 ) from error
             if _is_at(self._fd, self._path):
                 break
-            self.close()  # its last holder has just removed it
+            self._let_go()  # its last holder has just removed it
         self.size = os.fstat(self._fd).st_size
         self.notes = _read_notes(self._notes_path)
         self.resumed = self.size > 0
@@ -108,8 +121,11 @@ class Part:
         if self._fd >= 0:
             if self._is_nothing():
                 remove(self.root, self._name)
-            os.close(self._fd)
-            self._fd = -1
+            self._let_go()
+
+    def _let_go(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
 
     def _is_nothing(self) -> bool:
         return not self.size and self.notes.target is None and _is_at(self._fd, self._path)
@@ -148,7 +164,7 @@ class Part:
             self._digest.update(piece)
         self.resumed = True
 
-    def append(self, piece: bytes) -> None:
+    def append(self, piece: bytes | memoryview) -> None:
         """Write a piece through to the system: a killed process loses none that it has read.
 
         Raises:
@@ -164,7 +180,16 @@ class Part:
     def sync(self) -> str:
         """Bring the content to the disk; its SHA-256 in hex."""
         os.fsync(self._fd)
+        return self.sha256()
+
+    def sha256(self) -> str:
+        """The SHA-256 in hex of what is here, as far as it was written or gone on from."""
         return self._digest.hexdigest()
+
+    @property
+    def path(self) -> Path:
+        """Where the content lies until it is placed."""
+        return self._path
 
     def head(self, size: int) -> bytes:
         """The first bytes."""
@@ -251,6 +276,18 @@ def remove(root: Path, name: str) -> None:
         (root / FOLDER).rmdir()
     except OSError:  # others are still there
         return
+
+
+def remove_unheld(root: Path, prefix: str) -> None:
+    """Remove the parts below a root whose names begin like this and that nobody has open."""
+    for name in names(root, prefix):
+        part = Part(root, name)
+        try:
+            part.open()
+        except (SourceUnavailableError, OSError):
+            continue
+        part.discard()
+        part.close()
 
 
 def names(root: Path, prefix: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a downloaded file is called: from a song or a server's suggestion to a safe path.
+"""What a new file is called: from a song, a key or a server's suggestion to a safe path.
 
 Nothing that a server or a manifest says leads out of the library root, hides a file from a scan or
 is refused by a common file system, so that a library can be moved to another disk.

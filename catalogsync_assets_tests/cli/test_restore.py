@@ -1,0 +1,257 @@
+"""The command that brings files back: its words, its exit codes, killed and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+
+Cli = Callable[..., Any]
+Rows = Callable[..., list[Any]]
+MIB = 1024 * 1024
+FILES = 24
+
+
+@pytest.fixture
+def through_proxy(proxy: Any, backend: Any) -> ObjectBackend:
+    found: ObjectBackend = backend(endpoint=proxy.endpoint)
+    return found
+
+
+@pytest.fixture
+def original(
+    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Any, tmp_path: Path
+) -> Path:
+    """A copy of the library, which is uploaded and gone from its place."""
+    library.fill(FILES)
+    library.add("a large one.flac", size=5 * MIB)
+    scanned()
+    assert uploaded(through_proxy).failures == []
+    aside = tmp_path / "aside"
+    library.root.rename(aside)
+    return aside
+
+
+@pytest.fixture
+def restoring(library: Any, catalog: Catalog) -> list[object]:
+    """The command's arguments."""
+    arguments = ("--all", "--to", library.root, "--db", catalog.path)
+    return ["restore", *arguments, "--allow-empty", "--workers", 4]
+
+
+def identical(one: Path, other: Path) -> bool:
+    return subprocess.run(["diff", "-r", one, other], check=False).returncode == 0
+
+
+def recorded(catalog: Catalog, rows: Rows, root: Path) -> int:
+    sql = "SELECT COUNT(*) FROM file_locations WHERE library_root = ? AND verified_by = 'read'"
+    return int(rows(catalog, sql, str(root))[0])
+
+
+class Gate:
+    """Lets so many reads of objects pass and holds the others, until it is opened."""
+
+    def __init__(self, proxy: Any, passing: int, what: str = ".mp3") -> None:
+        self._proxy, self._passing, self._what = proxy, passing, what
+        self.held = 0
+        self._open = False
+        proxy.before.append(self._rule)
+
+    def _rule(self, request: Any) -> None:
+        if request.method != "GET" or self._what not in request.path:
+            return
+        with self._proxy.lock:
+            if self._passing:
+                self._passing -= 1
+                return
+            self.held += 1
+            self._proxy.lock.notify_all()
+        self._proxy.wait_until(lambda: self._open)
+
+    def open(self) -> None:
+        with self._proxy.lock:
+            self._open = True
+            self._proxy.lock.notify_all()
+
+
+def test_a_library_comes_back_identical_and_a_scan_finds_nothing_to_do(
+    cli: Cli, catalog: Catalog, library: Any, original: Path, restoring: list[object]
+) -> None:
+    refused = cli(*[a for a in restoring if a != "--allow-empty"])
+    rehearsal = cli(*restoring, "--dry-run")
+    assert library.contents() == {}
+    outcome = cli(*restoring)
+
+    assert refused.code == 1
+    assert "--allow-empty" in refused.err
+    assert "25 to restore (25 from cloud)" in rehearsal.out
+    assert outcome.code == 0, outcome.err
+    assert "25 files, 25 restored (25 from cloud), 0 there already, 0 failed" in outcome.out
+    assert identical(original, library.root)
+    scan = cli("scan", "--library-root", library.root, "--db", catalog.path, "--json").json
+    assert scan["unchanged"] == 25
+    assert scan["new"] == scan["changed"] == scan["missing"] == 0
+    again = cli(*restoring, "--json").json
+    assert (again["present"], again["restored"], again["received"]) == (25, 0, 0)
+
+
+def test_a_conflict_is_listed_and_ends_with_1(
+    cli: Cli, library: Any, original: Path, restoring: list[object]
+) -> None:
+    theirs = library.add("album/0003.mp3", b"another")
+
+    outcome = cli(*restoring)
+    told = cli(*restoring, "--json")
+
+    assert outcome.code == told.code == 1
+    assert "failed: 1 file: Conflict" in outcome.err
+    assert str(theirs) in outcome.err
+    assert told.json["reasons"] == {"Conflict": 1}
+    assert theirs.read_bytes() == b"another"
+
+
+def test_a_damaged_copy_is_named(
+    cli: Cli, original: Path, restoring: list[object], remote: Any, through_proxy: ObjectBackend
+) -> None:
+    remote(through_proxy).put("album/0001.mp3", b"x" * 300)
+
+    outcome = cli(*restoring)
+
+    assert outcome.code == 1
+    assert "SourceDamaged" in outcome.err
+    assert "album/0001.mp3" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "which files?"),
+        (("--all", "--missing"), "--all leaves nothing to select"),
+        (("--all", "--from", "nowhere"), "no backend is called 'nowhere'"),
+        (("--playlist", "unknown"), "there is no playlist 'unknown'"),
+    ],
+)
+def test_wrong_use_ends_with_2(
+    cli: Cli, catalog: Catalog, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    outcome = cli("restore", "--to", tmp_path / "to", "--db", catalog.path, *arguments)
+
+    assert outcome.code == 2
+    assert expected in outcome.err
+    assert not (tmp_path / "to").exists()
+
+
+def test_only_the_songs_of_a_playlist_come(
+    cli: Cli, catalog: Catalog, library: Any, original: Path, change: Any
+) -> None:
+    change(catalog, "INSERT INTO playlists (id, name) VALUES (1, 'Favourites')")
+    change(
+        catalog,
+        "INSERT INTO playlist_songs (playlist_id, song_id) SELECT 1, song_id FROM file_assets"
+        " WHERE object_key LIKE '%000_.mp3' LIMIT 3",
+    )
+
+    outcome = cli(
+        *("restore", "--playlist", "favourites", "--to", library.root, "--allow-empty"),
+        *("--db", catalog.path, "--json"),
+    )
+
+    assert (outcome.code, outcome.json["restored"]) == (0, 3)
+    assert len(library.contents()) == 3
+
+
+def test_a_restore_that_was_killed_fetches_only_what_is_missing(
+    catalog: Catalog,
+    library: Any,
+    original: Path,
+    proxy: Any,
+    restoring: list[object],
+    start_command: Any,
+    command: Any,
+    rows: Rows,
+    until: Any,
+    remains: Any,
+) -> None:
+    """Killed with a large file half here, others recorded, others not begun."""
+    cuts = [1]
+
+    def cut(request: Any, answer: Any) -> None:
+        if request.method == "GET" and len(answer.body) > MIB and cuts[0]:
+            cuts[0] -= 1
+            answer.body = answer.body[: 3 * MIB]
+            answer.headers["Connection"] = "close"
+
+    proxy.after.append(cut)
+    small = Gate(proxy, passing=10)
+    large = Gate(proxy, passing=1, what=".flac")
+    process = start_command(*restoring)
+    until(lambda: recorded(catalog, rows, library.root) == 10)
+    proxy.wait_until(lambda: (small.held, large.held) == (3, 1))
+    process.kill()
+    process.wait()
+    before = len(proxy.requests)
+    small.open()
+    large.open()
+
+    outcome = command(*restoring, "--json")
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["present"] == 10
+    assert outcome.json["restored"] == FILES + 1 - 10
+    reads = [r for r in proxy.requests[before:] if r.method == "GET" and ".mp3" in r.path]
+    assert len(reads) == FILES - 10
+    (rest,) = [r for r in proxy.requests[before:] if r.method == "GET" and ".flac" in r.path]
+    ranges = {name.lower(): value for name, value in rest.headers.items()}
+    assert ranges["range"].startswith("bytes=") and ranges["range"] != "bytes=0-"
+    assert identical(original, library.root)
+    assert remains(library.root) == []
+
+
+def test_a_restore_that_is_stopped_records_what_is_there(
+    catalog: Catalog,
+    library: Any,
+    original: Path,
+    proxy: Any,
+    restoring: list[object],
+    start_command: Any,
+    command: Any,
+    rows: Rows,
+    until: Any,
+) -> None:
+    gate = Gate(proxy, passing=10)
+    process = start_command(*restoring)
+    until(lambda: recorded(catalog, rows, library.root) >= 10)
+    proxy.wait_until(lambda: gate.held == 4)
+    process.send_signal(signal.SIGINT)
+    until(lambda: process.poll() is not None)
+    gate.open()
+    _, err = process.communicate()
+
+    assert process.returncode == 130
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    assert command(*restoring).code == 0
+    assert identical(original, library.root)
+
+
+def test_a_full_disk_is_one_clear_error(
+    cli: Cli, restoring: list[object], original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+
+    outcome = cli(*restoring)
+    told = cli(*restoring, "--json")
+
+    assert outcome.code == told.code == 1
+    assert told.json["error"].startswith("no room for the next file")
+    assert "error: no room for the next file" in outcome.err
+    assert "hint: free some space" in outcome.err
