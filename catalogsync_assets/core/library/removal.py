@@ -90,26 +90,43 @@ def alone(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
     Yields:
         Whether it was to be had.
     """
+    with _lock(catalog, fcntl.LOCK_EX, patience) as right:
+        yield right
+
+
+@contextmanager
+def no_removal(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
+    """As long as the block runs, nobody has the right of `alone`. Several may ask for this at once.
+
+    For those who put files below a root and say so: what is there must not be on its way out.
+
+    Yields:
+        False if somebody is removing files.
+    """
+    with _lock(catalog, fcntl.LOCK_SH, patience) as right:
+        yield right
+
+
+@contextmanager
+def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]:
     path = catalog.path.with_name(catalog.path.name + ".offload-lock")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        yield _locked(fd, PATIENCE if patience is None else patience)
-    finally:
-        os.close(fd)
-
-
-def _locked(fd: int, patience: float) -> bool:
     patiently = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(BlockingIOError),
-        stop=tenacity.stop_after_delay(patience),
+        stop=tenacity.stop_after_delay(PATIENCE if patience is None else patience),
         wait=tenacity.wait_fixed(0.05),
         reraise=True,
     )
     try:
-        patiently(fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        try:
+            patiently(fcntl.flock, fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            right = False
+        else:
+            right = True
+        yield right
+    finally:
+        os.close(fd)
 
 
 def inspect(file: LocalFile) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +24,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     rule,
     run_state_machine_as_test,
 )
 
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
-from catalogsync_assets.core.audit.offload import offload
+from catalogsync_assets.core.audit.offload import OffloadReport, offload
+from catalogsync_assets.core.audit.restore import restore
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
@@ -43,17 +46,15 @@ from catalogsync_assets_tests.core.audit.kills import STEPS, Killed, die_at
 NAMES = ("a.mp3", "b.mp3", "c.mp3")
 FILES = st.sampled_from(NAMES)
 BACKENDS = st.integers(0, 1)
+ONE_OR_BOTH = st.sampled_from([(0,), (1,), (0, 1)])
+LEVELS = ("listing", "head", "full")
 LIMITS = Limits(workers=2, attempts=1)
 # One that keeps digests, and one of which nothing is known: its objects are read.
 PROVIDERS = ("seaweedfs", "other")
 MOMENT = 1_700_000_000_000_000_000
-LOCAL = (
-    "SELECT l.library_path, l.status, f.sha256 FROM file_locations l"
-    " JOIN file_assets f ON f.id = l.file_asset_id"
-    " WHERE l.library_root IS NOT NULL AND l.status <> 'superseded'"
-)
+LOCAL = "SELECT l.library_path, l.status FROM file_locations l WHERE l.library_root IS NOT NULL AND l.status <> 'superseded'"
 CLAIMS = (
-    "SELECT l.backend_id, l.locator, f.sha256, f.superseded_by_id FROM file_locations l"
+    "SELECT l.backend_id, l.locator, f.sha256 FROM file_locations l"
     " JOIN file_assets f ON f.id = l.file_asset_id"
     " JOIN storage_backends b ON b.id = l.backend_id"
     " WHERE b.backend_type = 'object_storage' AND l.status = 'active'"
@@ -80,8 +81,10 @@ class Machine(RuleBasedStateMachine):
         blank: Path,
         query: Callable[..., list[Any]],
         connect: Callable[[ObjectBackend], StoreClient],
+        events: Counter[str],
     ) -> None:
         super().__init__()
+        self.events = events
         self.s3 = s3
         self.query = query
         self.connect = connect
@@ -95,8 +98,8 @@ class Machine(RuleBasedStateMachine):
         self.noise = itertools.count(1)
         # What was changed behind the catalog's back, and not looked at since.
         self.tampered: set[tuple[int, str]] = set()
-        self.removed_by_offload = 0
-        self.before: dict[str, set[str]] = {}
+        self.read: dict[tuple[str, str, int], bytes] = {}
+        self.before: set[str] = set()
         self.destroying = False
 
     def teardown(self) -> None:
@@ -108,25 +111,26 @@ class Machine(RuleBasedStateMachine):
     # --- the truth ------------------------------------------------------------------------------
 
     def objects(self, backend: ObjectBackend) -> dict[str, bytes]:
+        """By key. What the store lists as unchanged is not read again."""
         listed = self.s3.list_objects_v2(Bucket=backend.bucket, Prefix=backend.key_prefix)
         found = {}
         for entry in listed.get("Contents", []):
-            with self.s3.get_object(Bucket=backend.bucket, Key=entry["Key"])["Body"] as body:
-                found[entry["Key"]] = body.read()
+            version = (entry["Key"], entry["ETag"], entry["Size"])
+            if version not in self.read:
+                with self.s3.get_object(Bucket=backend.bucket, Key=entry["Key"])["Body"] as body:
+                    self.read[version] = body.read()
+            found[entry["Key"]] = self.read[version]
         return found
 
     def on_disk(self) -> dict[str, bytes]:
         return {p.name: p.read_bytes() for p in self.root.iterdir()}
 
-    def holders(self) -> dict[str, set[str]]:
-        """Where each content is: by digest, the disk and backends that have it."""
-        found: dict[str, set[str]] = {}
-        for content in self.on_disk().values():
-            found.setdefault(sha256(content), set()).add("disk")
-        for backend in self.backends:
-            for content in self.objects(backend).values():
-                found.setdefault(sha256(content), set()).add(backend.name)
-        return found
+    @initialize()
+    def begin(self) -> None:
+        """All files on both stores: else most histories would never come to an offload."""
+        for name in NAMES:
+            self.write(name, 20)
+        self.upload((0, 1))
 
     # --- what users and the world do ------------------------------------------------------------
 
@@ -171,76 +175,100 @@ class Machine(RuleBasedStateMachine):
     def scan(self) -> None:
         scan(self.catalog, [self.root], allow_empty=True)
 
-    @rule(backend=BACKENDS)
-    def upload(self, backend: int) -> None:
-        store = self.backends[backend]
-        enqueue(self.catalog, store)
-        upload(self.catalog, store, limits=LIMITS, connect=self.connect)
+    @rule(where=ONE_OR_BOTH)
+    def upload(self, where: tuple[int, ...]) -> None:
+        for store in (self.backends[i] for i in where):
+            enqueue(self.catalog, store)
+            done = upload(self.catalog, store, limits=LIMITS, connect=self.connect)
+            self.events["uploaded"] += done.succeeded
 
-    @rule(
-        backend=BACKENDS,
-        level=st.sampled_from(["listing", "head", "full"]),
-        repair=st.booleans(),
-    )
-    def verify(self, backend: int, level: Any, repair: bool) -> None:
-        store = self.backends[backend]
+    @rule(where=ONE_OR_BOTH, level=st.sampled_from(LEVELS))
+    def verify(self, where: tuple[int, ...], level: Any, repair: bool = False) -> None:
         request = AuditRequest(level=level, repair=repair, anew=True)
-        audit(self.catalog, store, request, limits=LIMITS, connect=self.connect)
-        if level != "listing":
-            self.tampered = {(id_, key) for id_, key in self.tampered if id_ != store.id}
+        for store in (self.backends[i] for i in where):
+            done = audit(self.catalog, store, request, limits=LIMITS, connect=self.connect)
+            self.events["repaired"] += done.repaired
+            if level != "listing":
+                self.tampered = {(id_, key) for id_, key in self.tampered if id_ != store.id}
 
-    @rule(copies=st.integers(1, 2), kill=st.sampled_from([None, None, *STEPS]))
-    def offload(self, copies: int, kill: str | None) -> None:
+    @rule(where=ONE_OR_BOTH, level=st.sampled_from(LEVELS))
+    def repair(self, where: tuple[int, ...], level: Any) -> None:
+        self.verify(where, level, repair=True)
+
+    @rule()
+    def restore(self) -> None:
+        done = restore(
+            self.catalog,
+            self.root,
+            allow_empty=True,
+            workers=2,
+            attempts=1,
+            reserve_bytes=0,
+            connect=self.connect,
+        )
+        self.events["restored"] += done.restored
+
+    @rule(copies=st.integers(1, 2))
+    def offload(self, copies: int) -> None:
+        done = self.checked_offload(copies)
+        self.events["removed"] += done.removed
+        self.events["stayed"] += done.failed + done.too_few
+        self.events["settled"] += done.settled
+        assert not [p for p in self.root.iterdir() if p.name.startswith(removal.PREFIX)]
+        assert "offloading" not in [status for _, status in self.query(self.catalog, LOCAL)]
+
+    @rule(copies=st.integers(1, 2), step=st.sampled_from(STEPS))
+    def offload_and_die(self, copies: int, step: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            die_at(step, patch)
+            try:
+                self.checked_offload(copies)
+            except Killed:
+                self.events[step] += 1
+
+    def checked_offload(self, copies: int) -> OffloadReport:
+        """In the moment before each deletion, the stores are read by other means."""
         remove = removal.remove
 
         def checked(file: Any, *more: Any) -> None:
-            """In the moment before the deletion, the stores are read by other means."""
             content = Path(file.absolute_path).read_bytes()
-            holders = [b for b in self.backends if content in self.objects(b).values()]
-            assert len(holders) >= copies, f"{file.path} is on {[b.name for b in holders]} only"
+            holders = [b.name for b in self.backends if content in self.objects(b).values()]
+            assert len(holders) >= copies, f"{file.path} is on {holders} only"
             assert sha256(content) == file.sha256
             remove(file, *more)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(removal, "remove", checked)
-            if kill is not None:
-                die_at(kill, patch)
-            try:
-                report = offload(
-                    self.catalog,
-                    copies,
-                    dry_run=False,
-                    workers=2,
-                    attempts=1,
-                    connect=self.connect,
-                )
-            except Killed:
-                return
-        self.removed_by_offload += report.removed
-        assert not [p for p in self.root.iterdir() if p.name.startswith(".")]
-        assert "offloading" not in [status for _, status, _ in self.query(self.catalog, LOCAL)]
+            return offload(
+                self.catalog, copies, dry_run=False, workers=2, attempts=1, connect=self.connect
+            )
 
     # --- what must always be so -----------------------------------------------------------------
 
     @invariant()
-    def local_rows_are_true(self) -> None:
-        there = self.on_disk()
-        for path, status, _ in self.query(self.catalog, LOCAL):
+    def all_is_well(self) -> None:
+        disk = self.on_disk()
+        stores = {b.id: self.objects(b) for b in self.backends}
+        self.local_rows_are_true(disk)
+        self.claims_are_true_as_far_as_nobody_has_tampered(stores)
+        contents = [*disk.values(), *(c for held in stores.values() for c in held.values())]
+        self.no_content_is_lost_by_the_program({sha256(content) for content in contents})
+
+    def local_rows_are_true(self, disk: dict[str, bytes]) -> None:
+        for path, status in self.query(self.catalog, LOCAL):
             if status in ("active", "offloaded"):
-                assert (path in there) == (status == "active"), (path, status)
+                assert (path in disk) == (status == "active"), (path, status)
 
-    @invariant()
-    def claims_are_true_as_far_as_nobody_has_tampered(self) -> None:
-        held = {b.id: self.objects(b) for b in self.backends}
-        for backend_id, key, digest, _ in self.query(self.catalog, CLAIMS):
+    def claims_are_true_as_far_as_nobody_has_tampered(
+        self, stores: dict[int, dict[str, bytes]]
+    ) -> None:
+        for backend_id, key, digest in self.query(self.catalog, CLAIMS):
             if (backend_id, key) not in self.tampered:
-                assert key in held[backend_id], f"{key} is claimed, and gone"
-                assert sha256(held[backend_id][key]) == digest, f"{key} is claimed, and other"
+                assert key in stores[backend_id], f"{key} is claimed, and gone"
+                assert sha256(stores[backend_id][key]) == digest, f"{key} is claimed, and other"
 
-    @invariant()
-    def no_content_is_lost_by_the_program(self) -> None:
+    def no_content_is_lost_by_the_program(self, now: set[str]) -> None:
         """Of current files: what was somewhere before a step of ours is somewhere after it."""
-        now = self.holders()
         if not self.destroying:
             for path, digest in self.query(self.catalog, CURRENT):
                 assert digest in now or digest not in self.before, f"{path} is gone everywhere"
@@ -270,16 +298,22 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     connect: Callable[[ObjectBackend], StoreClient],
 ) -> None:
     backends = [unregistered(f"store-{p}", provider=p) for p in PROVIDERS]
-    make = functools.partial(Machine, s3, backends, tmp_path / "world", blank, rows, connect)
+    events: Counter[str] = Counter()
+    world = tmp_path / "world"
+    make = functools.partial(Machine, s3, backends, world, blank, rows, connect, events)
 
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=25,
+            max_examples=45,
+            stateful_step_count=12,
             derandomize=True,
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+    # Or the model would say nothing.
+    assert min(events[e] for e in ("uploaded", "repaired", "restored", "removed", "stayed")) > 0
+    assert sum(events[step] > 0 for step in STEPS) > 2
