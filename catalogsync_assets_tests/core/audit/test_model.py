@@ -52,7 +52,10 @@ LIMITS = Limits(workers=2, attempts=1)
 # One that keeps digests, and one of which nothing is known: its objects are read.
 PROVIDERS = ("seaweedfs", "other")
 MOMENT = 1_700_000_000_000_000_000
-LOCAL = "SELECT l.library_path, l.status FROM file_locations l WHERE l.library_root IS NOT NULL AND l.status <> 'superseded'"
+LOCAL = (
+    "SELECT library_path, status FROM file_locations"
+    " WHERE library_root IS NOT NULL AND status <> 'superseded'"
+)
 CLAIMS = (
     "SELECT l.backend_id, l.locator, f.sha256 FROM file_locations l"
     " JOIN file_assets f ON f.id = l.file_asset_id"
