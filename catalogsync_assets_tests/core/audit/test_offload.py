@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.audit import offload as offload_module
+from catalogsync_assets.core.audit.adopt import adopt
 from catalogsync_assets.core.audit.offload import OffloadAborted, OffloadReport, offload
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
@@ -296,6 +297,24 @@ def test_where_no_digest_is_kept_objects_are_read(
 
     read = [r.key.rpartition("/")[2] for r in proxy.of("GET") if "album" in r.key]
     assert sorted(read) == ["0000.mp3", "0001.mp3"]
+
+
+def test_an_object_whose_digest_the_store_does_not_have_is_read(
+    library: Any, offloaded: Any, scanned: Any, backend: Any, remote: Any, proxy: Any, catalog: Any
+) -> None:
+    """As one that another tool has stored: the ETag is the same as ever, and no proof."""
+    path = library.fill(1)[0]
+    scanned()
+    cloud = backend(endpoint=proxy.endpoint)
+    remote(cloud).put("album/0000.mp3", path.read_bytes())
+    assert adopt(catalog, cloud).by == {"etag": 1}
+    proxy.requests.clear()
+
+    assert offloaded(1).removed == 1
+
+    assert [r.key for r in proxy.of("GET") if "album" in r.key] == [
+        f"{cloud.key_prefix}album/0000.mp3"
+    ]
 
 
 def test_a_store_that_is_down_is_made_up_for_by_the_others(
