@@ -98,7 +98,7 @@ def restore(
                 dry_run=dry_run,
                 allow_empty=allow_empty,
                 workers=workers,
-                progress=lambda r: line.update(r.settled_bytes, r.bytes_in_all, _describe(r)),
+                progress=lambda r: line.update(_how_far(r), r.bytes_in_all, _describe(r)),
             )
         except RestoreAborted as error:
             _print(error.report, error=error.message, hint=error.hint)
@@ -109,6 +109,12 @@ def restore(
     _print(report)
     if report.failed:
         click.get_current_context().exit(1)
+
+
+def _how_far(report: RestoreReport) -> int:
+    """Bytes of settled files, and what has come of the others."""
+    on_their_way = max(report.received - report.bytes, 0)
+    return min(report.settled_bytes + on_their_way, report.bytes_in_all)
 
 
 def _describe(report: RestoreReport) -> str:

@@ -148,11 +148,13 @@ class _Run:
     def _carry_out(self, client: StoreClient, record: Audit) -> None:
         self._report.total = self._expected()
         self._retry(client.probe)
-        if self._request.level == "listing":
+        level = self._request.level
+        if level == "listing":
             self._compare_listing(client, record)
         else:
-            self._look(client, self._sampled(record), self._request.level)
+            self._look(client, self._sampled(record), level)
         self._recorder.flush(last=True)
+        self._look_again(client, record)
         counts = self._recorder.counts
         counts["foreign"] -= audits.drop_known_foreign(self._catalog, self._backend, record)
         self._tell(at_once=True)
@@ -185,13 +187,27 @@ class _Run:
         for looked in self._looks(client, claims, level):
             self._recorder.add(looked, position=looked[0])
 
+    def _look_again(self, client: StoreClient, record: Audit) -> None:
+        """Ask once more for what could not be looked at: an outage may have passed."""
+        keys = audits.unreadable(self._catalog, record, _MAX_LISTED)
+        if not keys:
+            return
+        ids = [place.location_id for place in self._claims.at(self._catalog, keys)]
+        level: Level = "full" if self._request.level == "full" else "head"
+        for looked in self._looks(client, self._claims.get(self._catalog, ids), level):
+            self._recorder.add(looked, position=None)
+        self._recorder.flush(last=True)
+
     def _looks(
         self, client: StoreClient, claims: Iterable[Claim], level: Level
     ) -> Iterator[Looked]:
         workers = self._limits.workers
         with closing(look_at(claims, client, level, workers=workers, retry=self._retry)) as looks:
             for looked in looks:
-                yield looked
+                if looked is None:
+                    self._recorder.flush_if_due()
+                else:
+                    yield looked
                 self._tell()
 
     def _sampled(self, record: Audit) -> Iterator[Claim]:

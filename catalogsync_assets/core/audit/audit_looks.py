@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -18,33 +18,45 @@ from catalogsync_assets.core.transfer.workers import Workers
 
 #: Keys in hand for each worker: one large object must not keep the others waiting.
 _AHEAD = 8
+#: Seconds after which the caller gets a chance to do something else.
+_TICK = 0.25
 
 #: What became of the claims of one key; an error where the store said nothing of use.
 Looked = tuple[str, list[tuple[Claim, Verdict | StoreError]]]
+_UnderWay = tuple[str, Future[list[tuple[Claim, Verdict | StoreError]]]]
 
 
 def look_at(
     claims: Iterable[Claim], client: StoreClient, level: Level, *, workers: int, retry: Retry
-) -> Generator[Looked, None, None]:
-    """Check claims, several at a time.
+) -> Generator[Looked | None, None, None]:
+    """Check claims, several at a time; None where the next is not ready yet.
 
     Args:
         claims: those of the same key follow each other.
         retry: calls each request.
     """
     pool = Workers(workers, "verify")
-    under_way: deque[tuple[str, Future[list[tuple[Claim, Verdict | StoreError]]]]] = deque()
+    under_way: deque[_UnderWay] = deque()
     try:
         for key, group in groupby(claims, attrgetter("key")):
             job = partial(_look_at_all, list(group), client, level, retry)
             under_way.append((key, pool.submit(job)))
             if len(under_way) >= workers * _AHEAD:
-                key_done, done = under_way.popleft()
-                yield key_done, done.result()
-        for key_done, done in under_way:
-            yield key_done, done.result()
+                yield from _next_of(under_way)
+        while under_way:
+            yield from _next_of(under_way)
     finally:
         pool.close()
+
+
+def _next_of(under_way: deque[_UnderWay]) -> Iterator[Looked | None]:
+    key, coming = under_way.popleft()
+    while True:
+        wait([coming], timeout=_TICK)
+        if coming.done():
+            yield key, coming.result()
+            return
+        yield None
 
 
 def _look_at_all(

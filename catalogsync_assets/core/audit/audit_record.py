@@ -45,7 +45,7 @@ class Recorder:
     ) -> None:
         """
         Args:
-            workers: after so many silences in a row, the store counts as gone.
+            workers: after so many silences in a row, the store is asked whether it is there.
             allow_empty: write down what is missing even if nothing else is there.
             probe: raises a StoreError if the store is gone.
             seen: of a listing, what was met; what becomes of single claims is added.
@@ -86,14 +86,14 @@ class Recorder:
         self._take(outcomes, position)
         if any(outcome.kind not in ("missing", "unreadable") for outcome in outcomes):
             self._any_there = True
-        self._flush_if_due()
+        self.flush_if_due()
 
     def note(self, outcomes: list[Outcome], counts: Counter[str], *, position: str | None) -> None:
         """Take what a page of a listing told: foreign objects, and what needs no rows."""
         self._any_there |= bool(counts["ok"])
         self._take(outcomes, position)
         self.counts = self.counts + counts
-        self._flush_if_due()
+        self.flush_if_due()
 
     def _doubt(self, error: StoreError, position: str | None, outcomes: list[Outcome]) -> None:
         if error.fatal and error.code != "AccessDenied":
@@ -101,10 +101,22 @@ class Recorder:
         self._last_doubt = error
         self._doubtful.append((position, outcomes))
         if len(self._doubtful) >= self._workers:
-            raise error
+            self._resolve_doubts()
+
+    def _resolve_doubts(self) -> None:
+        """Find out whether it is the store that says nothing, or these keys.
+
+        Raises:
+            StoreError: it is the store.
+        """
+        answered = bool(self._done) or any(self.counts.values())
+        if isinstance(self._last_doubt, AccessRefusedError) and not answered:
+            raise self._last_doubt
+        self._probe()
+        self._settle_doubts()
 
     def _settle_doubts(self) -> None:
-        """The store has answered: what it would not say before was about those keys alone."""
+        """What the store would not say was about those keys alone."""
         for position, outcomes in self._doubtful:
             self._take(outcomes, position)
         self._doubtful = []
@@ -116,7 +128,8 @@ class Recorder:
             if self._seen is not None and outcome.claim is not None:
                 self._seen.add(outcome.claim.location_id)
 
-    def _flush_if_due(self) -> None:
+    def flush_if_due(self) -> None:
+        """Write down what there is, if it has waited for a second or is much."""
         late = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
         if late or len(self._done) >= _FLUSH_ROWS:
             self.flush()
@@ -132,6 +145,8 @@ class Recorder:
         """
         if self._closed:
             return
+        if last and self._doubtful:
+            self._resolve_doubts()
         if not self._any_there:
             # A refusal or a silence is no sign that the store is the right one, either.
             gone = sum(outcome.kind == "missing" for outcome in self._done)
@@ -139,11 +154,6 @@ class Recorder:
                 raise self._implausible(gone)
             if not last:
                 return
-        if last and self._doubtful:
-            if not self._done and not sum(self.counts.values()) and self._last_doubt:
-                raise self._last_doubt
-            self._probe()
-            self._settle_doubts()
         self._last_flush = time.monotonic()
         self.counts = audits.record(
             self._catalog,

@@ -264,6 +264,8 @@ def record(
                 continue
             if changed and outcome.claim is not None:
                 assets.append(outcome.claim.file_asset_id)
+            if counts.get("unreadable") and outcome.claim is not None:
+                now["unreadable"] -= _forget_unreadable(connection, audit, outcome.key)
             now[outcome.kind] += 1
             if outcome.kind != "ok":
                 _note_finding(connection, audit, outcome)
@@ -301,6 +303,26 @@ def _apply(connection: sa.Connection, outcome: Outcome) -> bool | None:
     # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
     written = connection.exec_driver_sql(statement + _UNCHANGED, values).rowcount
     return True if written else None
+
+
+def _forget_unreadable(connection: sa.Connection, audit: Audit, key: str) -> int:
+    """Take back that an object could not be looked at, as it has been looked at again."""
+    return connection.exec_driver_sql(
+        "DELETE FROM audit_findings"
+        " WHERE audit_id = :audit AND kind = 'unreadable' AND locator = :key",
+        {"audit": audit.id, "key": key},
+    ).rowcount
+
+
+def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
+    """Keys of objects that could not be looked at."""
+    statement = (
+        "SELECT locator FROM audit_findings"
+        " WHERE audit_id = :audit AND kind = 'unreadable' ORDER BY locator LIMIT :limit"
+    )
+    with catalog.read() as connection:
+        values = {"audit": audit.id, "limit": limit}
+        return list(connection.scalars(sa.text(statement), values))
 
 
 def _note_finding(connection: sa.Connection, audit: Audit, outcome: Outcome) -> None:

@@ -19,8 +19,6 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.files.parts import Notes, Part
 from catalogsync_assets.core.transfer.stores import OpenObject, StoreClient
 
-_GONE = ("NoSuchKey", "Http404")
-
 
 @dataclass(frozen=True)
 class Fetched:
@@ -38,8 +36,11 @@ class Fetched:
 
 
 def is_gone(error: StoreError) -> bool:
-    """Whether a store has said that there is no such object."""
-    return error.code in _GONE
+    """Whether a store has said in so many words that there is no such object.
+
+    A 404 alone does not: a missing bucket gives one, and so does a server that is no store.
+    """
+    return error.code == "NoSuchKey"
 
 
 def fetch(

@@ -24,7 +24,7 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.files.parts import Part
 from catalogsync_assets.core.transfer.fetch import Fetched, fetch, is_gone
 from catalogsync_assets.core.transfer.pace import Pace
-from catalogsync_assets.core.transfer.retries import retrying
+from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.source import SourceError
 from catalogsync_assets.core.transfer.stores import StoreClient
 
@@ -45,17 +45,13 @@ class Origin:
 
 @dataclass
 class _Store:
-    backend: ObjectBackend
     client: StoreClient
     pace: Pace
+    retry: Retries
 
 
 class Origins:
-    """The backends that a run reads from. Thread-safe.
-
-    Attributes:
-        retries: tries that had to be repeated so far.
-    """
+    """The backends that a run reads from. Thread-safe."""
 
     def __init__(
         self,
@@ -84,7 +80,11 @@ class Origins:
         self._stores: dict[int, _Store] = {}
         self._silent: Counter[int] = Counter()
         self._refusals: dict[int, SourceError] = {}
-        self.retries = 0
+
+    @property
+    def retries(self) -> int:
+        """Tries that had to be repeated so far."""
+        return sum(store.retry.count for store in list(self._stores.values()))
 
     def name(self, backend_id: int) -> str:
         """What a backend is called."""
@@ -129,37 +129,23 @@ class Origins:
                     self._stop.wait(seconds)
 
             def once() -> Fetched:
-                with store.pace:
-                    found = fetch(
-                        store.client,
-                        origin.key,
-                        part,
-                        size_bytes=size_bytes,
-                        sha256=sha256,
-                        stop=self._stop,
-                        received=note,
-                        durable=durable,
-                    )
-                store.pace.went_well()
-                return found
+                return fetch(
+                    store.client,
+                    origin.key,
+                    part,
+                    size_bytes=size_bytes,
+                    sha256=sha256,
+                    stop=self._stop,
+                    received=note,
+                    durable=durable,
+                )
 
-            again = retrying(
-                self._attempts,
-                self._stop,
-                progress=lambda: part.size,
-                before_retry=lambda: self._count_retry(store),
-            )
-            found = again(once)
+            found = store.retry(once, progress=lambda: part.size)
         except CatalogSyncError as error:
             raise self._judged(origin, error) from error
         with self._lock:
             self._silent[origin.backend_id] = 0
         return found
-
-    def _count_retry(self, store: _Store) -> None:
-        store.pace.slow_down()
-        with self._lock:
-            self.retries += 1
 
     def _backend(self, backend_id: int) -> ObjectBackend:
         if self._known is None:
@@ -173,7 +159,8 @@ class Origins:
                 most = min(self._workers, backend.workers or self._workers)
                 client = self._connect(replace(backend, workers=self._workers))
                 pace = Pace(most, backend.bandwidth_limit)
-                self._stores[backend_id] = _Store(backend, client, pace)
+                retry = Retries(attempts=self._attempts, pace=pace, stop=self._stop)
+                self._stores[backend_id] = _Store(client, pace, retry)
             return self._stores[backend_id]
 
     def _judged(self, origin: Origin, error: CatalogSyncError) -> SourceError:

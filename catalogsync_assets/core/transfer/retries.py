@@ -17,41 +17,6 @@ MAX_BACKOFF = 20.0
 _T = TypeVar("_T")
 
 
-def retrying(
-    attempts: int,
-    stop: threading.Event,
-    *,
-    before_retry: Callable[[], None] = lambda: None,
-    progress: Callable[[], int] = lambda: 0,
-) -> tenacity.Retrying:
-    """Calls a function again that failed for a passing reason.
-
-    Args:
-        attempts: tries in a row that bring nothing new.
-        stop: once set, no wait goes on and nothing is tried again.
-        before_retry: called before each wait.
-        progress: grows while tries, though they fail, bring something, such as bytes: over a bad
-            line a large file comes in the end.
-    """
-    most, fruitless = 0, 0
-
-    def is_hopeless(_state: tenacity.RetryCallState) -> bool:
-        nonlocal most, fruitless
-        here = progress()
-        fruitless = 1 if here > most else fruitless + 1
-        most = max(most, here)
-        return fruitless >= attempts or stop.is_set()
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(StoreUnavailableError),
-        stop=is_hopeless,
-        wait=tenacity.wait_random_exponential(multiplier=0.25, max=MAX_BACKOFF),
-        sleep=tenacity.sleep_using_event(stop),
-        before_sleep=lambda _: before_retry(),
-        reraise=True,
-    )
-
-
 class Retries:
     """Calls again what failed for a passing reason: exponential backoff, full jitter, capped.
 
@@ -74,8 +39,14 @@ class Retries:
         self._lock = threading.Lock()
         self.count = 0
 
-    def __call__(self, function: Callable[[], _T]) -> _T:
+    def __call__(
+        self, function: Callable[[], _T], *, progress: Callable[[], int] = lambda: 0
+    ) -> _T:
         """What the function returns, at the first try at which it does not fail.
+
+        Args:
+            progress: grows while tries, though they fail, bring something, such as bytes; such a
+                try counts as none. Over a bad line a large file comes in the end.
 
         Raises:
             StoreUnavailableError: that of the last try.
@@ -94,8 +65,24 @@ class Retries:
                 raise error
             return self._attempt(function)
 
-        again = retrying(self._attempts, self._stop, before_retry=self._count_retry)
-        return again(once_more)
+        most, fruitless = 0, 0
+
+        def is_hopeless(_state: tenacity.RetryCallState) -> bool:
+            nonlocal most, fruitless
+            here = progress()
+            fruitless = 1 if here > most else fruitless + 1
+            most = max(most, here)
+            return fruitless >= self._attempts or self._stop.is_set()
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StoreUnavailableError),
+            stop=is_hopeless,
+            wait=tenacity.wait_random_exponential(multiplier=0.25, max=MAX_BACKOFF),
+            sleep=tenacity.sleep_using_event(self._stop),
+            before_sleep=self._count_retry,
+            reraise=True,
+        )
+        return retrying(once_more)
 
     def _attempt(self, function: Callable[[], _T]) -> _T:
         with self._pace:
@@ -103,7 +90,7 @@ class Retries:
         self._pace.went_well()
         return result
 
-    def _count_retry(self) -> None:
+    def _count_retry(self, _state: tenacity.RetryCallState) -> None:
         self._pace.slow_down()
         with self._lock:
             self.count += 1

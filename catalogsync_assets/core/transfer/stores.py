@@ -46,9 +46,9 @@ _HEADER_REFUSED = {400, 501}
 _PROBE_KEY = ".catalogsync-probe"
 _NO_SUCH_KEY = "NoSuchKey"
 _READ_CHUNK = 4 * 1024 * 1024
+_PIECE = 1024 * 1024
 #: Objects in a page of a listing; the most that S3 gives.
 _LIST_PAGE = 1_000
-_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True)

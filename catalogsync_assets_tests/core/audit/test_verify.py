@@ -1,0 +1,510 @@
+"""A bucket with faults: what each level finds, what a repair mends, what is left alone."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.audit.audit import AuditReport, AuditRequest, findings, history
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import Scope, Selection
+from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+Verify = Callable[..., AuditReport]
+STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GROUP BY status"
+
+
+def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_touched(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    remote: Any,
+    rows: Rows,
+) -> None:
+    library.fill(2_000, size=20)
+    scanned()
+    assert uploaded(cloud, workers=16).succeeded == 2_000
+    faults = Faults(remote(cloud), 20)
+
+    listing = verified(cloud)
+
+    assert (found(listing, "missing"), found(listing, "size")) == (faults.deleted, faults.cut)
+    assert found(listing, "foreign") == faults.foreign
+    assert (listing.checked, listing.ok, listing.content) == (2_000, 1_960, 0)
+    assert dict(rows(catalog, STATUSES, cloud.id)) == {
+        "active": 1_960,
+        "missing": 20,
+        "damaged": 20,
+    }
+
+    full = verified(cloud, "full", workers=16, repair=True)
+
+    assert (found(full, "missing"), found(full, "size")) == (faults.deleted, faults.cut)
+    assert found(full, "content") == faults.changed
+    assert (full.lost, full.repaired, full.open) == (60, 60, 0)
+    assert set(remote(cloud).keys()) == faults.before | faults.foreign
+    assert {remote(cloud).get(key) for key in faults.foreign} == {b"of somebody else"}
+    local = library.contents()
+    for key in faults.deleted | faults.cut | faults.changed:
+        assert remote(cloud).get(key) == local[key]
+
+    for level in ("listing", "full"):
+        again = verified(cloud, level, workers=16)
+        assert (again.checked, again.ok, again.lost) == (2_000, 2_000, 0)
+    assert dict(rows(catalog, STATUSES, cloud.id)) == {"active": 2_000}
+
+
+@pytest.fixture
+def ten(library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload) -> ObjectBackend:
+    """A backend with ten files."""
+    library.fill(10)
+    scanned()
+    uploaded(cloud)
+    return cloud
+
+
+def test_presence_falls_with_what_is_lost_and_rises_with_what_is_mended(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows
+) -> None:
+    present = (
+        "SELECT SUM(files_present), SUM(files_total) FROM song_backend_presence"
+        " WHERE backend_id = ?"
+    )
+    remote(ten).delete("album/0003.mp3")
+    remote(ten).put("album/0004.mp3", b"short")
+
+    verified(ten)
+    assert rows(catalog, present, ten.id) == [(8, 10)]
+
+    verified(ten, repair=True)
+    assert rows(catalog, present, ten.id) == [(10, 10)]
+
+
+def test_without_repair_the_next_upload_mends(
+    ten: ObjectBackend, uploaded: Upload, verified: Verify, remote: Any, library: Any
+) -> None:
+    remote(ten).delete("album/0003.mp3")
+    remote(ten).put("album/0004.mp3", b"x" * 300)
+
+    assert verified(ten, "full").lost == 2
+
+    assert uploaded(ten).succeeded == 2
+    assert remote(ten).contents() == library.contents()
+
+
+def test_a_head_tells_other_bytes_of_the_same_length_by_the_digest(
+    ten: ObjectBackend, verified: Verify, remote: Any
+) -> None:
+    remote(ten).put("album/0004.mp3", flipped(remote(ten).get("album/0004.mp3")))
+
+    assert verified(ten).lost == 0
+    report = verified(ten, "head")
+
+    assert found(report, "content") == {"album/0004.mp3"}
+    assert (report.checked, report.ok, report.unproven) == (10, 9, 0)
+
+
+def test_what_has_come_back_is_active_again(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows
+) -> None:
+    content = remote(ten).get("album/0003.mp3")
+    remote(ten).delete("album/0003.mp3")
+    other = remote(ten).get("album/0004.mp3")
+    remote(ten).put("album/0004.mp3", flipped(other))
+    assert verified(ten, "full").lost == 2
+    remote(ten).put("album/0003.mp3", content)
+    remote(ten).put("album/0004.mp3", other)
+
+    report = verified(ten)
+
+    assert (report.ok, report.recovered, report.lost) == (10, 2, 0)
+    assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 10}
+
+
+def test_what_was_lost_stays_lost_until_it_is_whole(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows
+) -> None:
+    """Another object of the right size at the key of a missing one is no return."""
+    remote(ten).delete("album/0003.mp3")
+    verified(ten)
+    remote(ten).put("album/0003.mp3", b"x" * 300)
+
+    report = verified(ten)
+
+    assert found(report, "content") == {"album/0003.mp3"}
+    assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 9, "damaged": 1}
+
+
+def test_confirmed_locations_say_when_and_how(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, change: Any, rows: Rows
+) -> None:
+    change(catalog, "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'")
+    how = (
+        "SELECT verified_by, verified_at > '2020-01-02', COUNT(*) FROM file_locations"
+        " WHERE backend_id = ? GROUP BY 1, 2"
+    )
+
+    verified(ten)
+    assert rows(catalog, how, ten.id) == [("server-digest", 0, 10)]  # a listing verifies nothing
+    verified(ten, "head")
+    assert rows(catalog, how, ten.id) == [("head", 1, 10)]
+    verified(ten, "full")
+    assert rows(catalog, how, ten.id) == [("read", 1, 10)]
+
+
+def test_a_file_without_a_good_copy_is_named_with_the_reason(
+    ten: ObjectBackend, library: Any, scanned: Any, verified: Verify, remote: Any
+) -> None:
+    for name in ("0003.mp3", "0004.mp3"):
+        remote(ten).delete(f"album/{name}")
+    (library.root / "album" / "0003.mp3").unlink()
+    scanned()
+
+    report = verified(ten, repair=True)
+
+    assert (report.lost, report.repaired, report.open) == (2, 1, 1)
+    assert {f.key.partition("/")[2]: f.repair for f in report.findings} == {
+        "album/0003.mp3": "there is no good copy, neither here nor on another backend",
+        "album/0004.mp3": "repaired",
+    }
+
+
+def test_a_local_file_that_has_rotted_repairs_nothing(
+    ten: ObjectBackend, library: Any, verified: Verify, remote: Any
+) -> None:
+    remote(ten).delete("album/0003.mp3")
+    path = library.root / "album" / "0003.mp3"
+    before = path.stat()
+    path.write_bytes(flipped(path.read_bytes()))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    report = verified(ten, repair=True)
+
+    assert (report.lost, report.repaired) == (1, 0)
+    assert "digest" in (report.findings[0].repair or "")
+    keys = remote(ten).keys()
+    assert "album/0003.mp3" not in keys
+
+
+def test_a_repair_uploads_nothing_but_what_was_found(
+    ten: ObjectBackend, library: Any, scanned: Any, verified: Verify, remote: Any
+) -> None:
+    library.add("album/new.mp3")
+    scanned()
+    remote(ten).delete("album/0003.mp3")
+
+    report = verified(ten, repair=True)
+
+    assert report.upload is not None
+    assert report.upload.queued == 1
+    keys = remote(ten).keys()
+    assert "album/new.mp3" not in keys
+
+
+# --- foreign objects ----------------------------------------------------------------------------
+
+
+def test_keys_of_tests_and_of_earlier_contents_are_not_foreign(
+    ten: ObjectBackend, library: Any, scanned: Any, verified: Verify, remote: Any
+) -> None:
+    remote(ten).put(".catalogsync-test-1/plain", b"left behind")
+    library.add("album/0003.mp3", b"newer content")
+    scanned()  # the older is still stored, and the newer not yet
+
+    assert verified(ten).foreign == 0
+
+
+def test_an_object_whose_row_was_lost_is_foreign_and_stays(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, change: Any
+) -> None:
+    change(catalog, "DELETE FROM upload_tasks")
+    change(catalog, "DELETE FROM file_locations WHERE locator LIKE '%/0003.mp3' AND backend_id = ?",
+           ten.id)  # fmt: skip
+
+    report = verified(ten)
+
+    assert found(report, "foreign") == {"album/0003.mp3"}
+    assert (report.checked, report.open) == (9, 0)
+    keys = remote(ten).keys()
+    assert "album/0003.mp3" in keys
+
+
+def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+) -> None:
+    """Its row is there, and the listing has passed its key."""
+    library.fill(3)
+    scanned()
+    uploaded(through_proxy)
+    library.add("album/late.mp3")
+    scanned()
+    done: list[UploadReport] = []
+
+    def upload_after(request: Any, _: Any) -> None:
+        if "list-type" in request.parameters and not done:
+            done.append(uploaded(through_proxy))
+
+    proxy.after.append(upload_after)
+
+    report = verified(through_proxy)
+
+    assert [d.succeeded for d in done] == [1]
+    assert (report.lost, report.foreign, report.findings) == (0, 0, [])
+
+
+def test_what_is_recorded_after_it_was_listed_is_not_foreign(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    remote: Any,
+    change: Any,
+) -> None:
+    """An upload writes its row a moment after its object."""
+    library.fill(4)
+    scanned()
+    uploaded(through_proxy)
+    remote(through_proxy).delete("album/0001.mp3")
+    late = (
+        "UPDATE file_locations SET container_name = ?"
+        " WHERE backend_id = ? AND locator LIKE '%/0002.mp3'"
+    )
+    change(catalog, late, "not yet", through_proxy.id)
+
+    def record(request: Any, _: Any) -> None:
+        if request.method == "HEAD" and request.key.endswith("0001.mp3"):
+            change(catalog, late, through_proxy.bucket, through_proxy.id)
+
+    proxy.after.append(record)
+
+    report = verified(through_proxy)
+
+    assert (report.missing, report.foreign) == (1, 0)
+    assert [f.kind for f in report.findings] == ["missing"]
+
+
+@pytest.mark.parametrize("key", ["a//b", "c/", "./x", "\x7f", "d\\e"])
+def test_a_foreign_key_of_any_shape_does_not_end_the_listing(
+    ten: ObjectBackend,
+    catalog: Catalog,
+    backend: Any,
+    proxy: Any,
+    verified: Verify,
+    key: str,
+) -> None:
+    """obstore refuses to name some; they come from other programs, and other stores than this."""
+    seen = backend("cloud", endpoint=proxy.endpoint, base_prefix=ten.base_prefix)
+
+    def rename(request: Any, answer: Any) -> None:
+        if "list-type" in request.parameters:
+            encoded = key.replace("\x7f", "%7F") if "encoding-type" in request.parameters else key
+            answer.body = answer.body.replace(b"album/0003.mp3", encoded.encode())
+            answer.headers["Content-Length"] = str(len(answer.body))
+
+    proxy.after.append(rename)
+
+    report = verified(seen)
+
+    assert report.foreign == 1
+    assert (report.ok, report.lost) == (10, 0)  # the renamed one is still there
+
+
+# --- the order of a listing -----------------------------------------------------------------------
+
+#: By bytes `-` and `!` come before `/`; SeaweedFS lists as a tree.
+TANGLED = ["a/1.mp3", "a!/1.mp3", "a-b.mp3", "a.mp3", "a/b/2.mp3", "a0.mp3", "é.mp3", "雨.mp3",
+           "🎵.mp3", "A/z.mp3", "a (live)/1.mp3"]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["as the store has it", "by bytes", "backwards"])
+def test_the_order_of_a_listing_does_not_matter(
+    library: Any,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    remote: Any,
+    order: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in TANGLED:
+        library.add(name)
+    scanned()
+    uploaded(cloud)
+    remote(cloud).delete("a!/1.mp3")
+    remote(cloud).put("a/b/2.mp3", b"short")
+    remote(cloud).put("a!b/foreign", b"x")
+    whole = [o for page in StoreClient(cloud).list_pages() for o in page]
+    keys = [o.key for o in whole]
+    assert keys != sorted(keys, key=str.encode), "the store's order has become another"
+    if order != "as the store has it":
+        ordered = sorted(whole, key=lambda o: o.key.encode(), reverse=order == "backwards")
+        pages = [ordered[i : i + 3] for i in range(0, len(ordered), 3)]
+        monkeypatch.setattr(StoreClient, "list_pages", lambda *_, **__: iter(pages))
+
+    report = verified(cloud)
+
+    assert Counter(f.kind for f in report.findings) == {"missing": 1, "size": 1, "foreign": 1}
+    assert (report.checked, report.ok) == (len(TANGLED), len(TANGLED) - 2)
+
+
+# --- which files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["listing", "head", "full"])
+def test_a_selection_limits_what_is_compared(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows, level: str
+) -> None:
+    (song,) = rows(
+        catalog,
+        "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'",
+    )
+    for name in ("0003", "0004"):
+        remote(ten).delete(f"album/{name}.mp3")
+    remote(ten).put("foreign", b"x")
+
+    report = verified(ten, level, scope=Scope(selections=(Selection("song", (song,)),)))
+
+    assert (report.checked, report.total, report.foreign) == (1, 1, 0)
+    assert found(report, "missing") == {"album/0003.mp3"}
+    assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 9, "missing": 1}
+
+
+@pytest.mark.parametrize("level", ["listing", "head", "full"])
+def test_a_batch_can_be_verified(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, rows: Rows, level: str
+) -> None:
+    (key,) = rows(catalog, "SELECT key FROM batches")
+
+    assert verified(ten, level, scope=Scope(batch_key=key)).ok == 10
+    assert verified(ten, level, scope=Scope(batch_key="another")).checked == 0
+
+
+def test_since_leaves_out_what_was_verified_later(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, change: Any
+) -> None:
+    change(
+        catalog,
+        "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'"
+        " WHERE backend_id = ? AND locator LIKE '%/0003.mp3'",
+        ten.id,
+    )
+    change(
+        catalog,
+        "UPDATE file_locations SET verified_at = NULL"
+        " WHERE backend_id = ? AND locator LIKE '%/0004.mp3'",
+        ten.id,
+    )
+    lately = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(hours=1)
+
+    assert verified(ten, "head", since=lately).checked == 2
+    assert verified(ten, "head", since=lately).checked == 0
+
+
+def test_a_sample_is_about_its_share_and_differs_from_one_to_the_next(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    change: Any,
+    rows: Rows,
+) -> None:
+    library.fill(200, size=10)
+    scanned()
+    uploaded(cloud)
+    taken = []
+    for _ in range(2):
+        change(catalog, "UPDATE file_locations SET verified_by = NULL")
+        report = verified(cloud, "head", sample_percent=25.0)
+        taken.append(rows(catalog, "SELECT id FROM file_locations WHERE verified_by = 'head'"))
+        assert report.checked == len(taken[-1])
+        assert 20 <= report.checked <= 80
+        assert report.total == 50
+
+    assert taken[0] != taken[1]
+
+
+@pytest.mark.parametrize(
+    ("level", "percent"), [("listing", 5.0), ("head", 0.0), ("full", 101.0), ("deep", None)]
+)
+def test_a_request_that_makes_no_sense_is_refused(level: Any, percent: float | None) -> None:
+    with pytest.raises(UsageError):
+        AuditRequest(level, sample_percent=percent)
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+def test_audits_are_kept_with_what_they_found(
+    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any
+) -> None:
+    remote(ten).delete("album/0003.mp3")
+    first = verified(ten)
+    second = verified(ten, "full", repair=True)
+
+    newest, older = history(catalog, ten)
+
+    assert (older.id, older.level, older.status) == (first.audit_id, "listing", "complete")
+    assert (older.counts["ok"], older.counts["missing"]) == (9, 1)
+    assert (newest.id, newest.repair, newest.counts["repaired"]) == (second.audit_id, True, 1)
+    assert [(f.kind, f.repair) for f in findings(catalog, first.audit_id)] == [("missing", None)]
+    assert [f.repair for f in findings(catalog, second.audit_id)] == ["repaired"]
+
+
+def test_a_row_that_was_written_after_the_look_stays_as_it_is(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    change: Any,
+    remote: Any,
+    rows: Rows,
+) -> None:
+    """Another run uploads the object anew, between the look that misses it and the mark."""
+    library.fill(3)
+    scanned()
+    uploaded(through_proxy)
+    remote(through_proxy).delete("album/0001.mp3")
+
+    def uploaded_meanwhile(request: Any, answer: Any) -> None:
+        if answer.status == 404 and request.key.endswith("0001.mp3"):
+            change(
+                catalog,
+                "UPDATE file_locations SET etag = 'another', updated_at = '2030-01-01 00:00:00'"
+                " WHERE backend_id = ? AND locator LIKE '%/0001.mp3'",
+                through_proxy.id,
+            )
+
+    proxy.after.append(uploaded_meanwhile)
+
+    report = verified(through_proxy, "head")
+
+    assert (report.ok, report.missing, report.changed, report.findings) == (2, 0, 1, [])
+    assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 3}

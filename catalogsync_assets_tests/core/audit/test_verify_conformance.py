@@ -1,0 +1,110 @@
+"""What every store gets: SeaweedFS, which keeps digests, and rclone, which checks and keeps none.
+
+Each while nothing is known of it, so that the careful way is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from catalogsync_assets.core.audit.audit import AuditReport
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+Verify = Callable[..., AuditReport]
+
+
+@pytest.fixture(scope="module", params=["seaweedfs", "rclone"])
+def store(request: pytest.FixtureRequest, store: Any, rclone: Any) -> Any:
+    return {"seaweedfs": store, "rclone": rclone}[request.param]
+
+
+@pytest.fixture(scope="module")
+def s3(store: Any) -> Iterator[Any]:
+    client = boto3.client(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=store.access_key_id,
+        aws_secret_access_key=store.secret_access_key,
+        config=Config(
+            s3={"addressing_style": "path"}, response_checksum_validation="when_required"
+        ),
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def forty(
+    library: Any, scanned: Any, backend: Callable[..., ObjectBackend], uploaded: Upload
+) -> ObjectBackend:
+    unknown = backend(provider="other")
+    library.fill(40, size=30)
+    scanned()
+    assert uploaded(unknown).succeeded == 40
+    return unknown
+
+
+def test_every_fault_is_found_and_mended_and_nothing_else_is_touched(
+    forty: ObjectBackend, library: Any, verified: Verify, remote: Any
+) -> None:
+    faults = Faults(remote(forty), 3)
+
+    listing = verified(forty)
+
+    assert (found(listing, "missing"), found(listing, "size")) == (faults.deleted, faults.cut)
+    assert found(listing, "foreign") == faults.foreign
+
+    full = verified(forty, "full", repair=True)
+
+    assert (found(full, "missing"), found(full, "size")) == (faults.deleted, faults.cut)
+    assert found(full, "content") == faults.changed
+    assert (full.lost, full.repaired, full.open) == (9, 9, 0)
+    held = remote(forty).contents()
+    assert {key: held.pop(key) for key in faults.foreign} == dict.fromkeys(
+        faults.foreign, b"of somebody else"
+    )
+    assert held == library.contents()
+    for level in ("listing", "head", "full"):
+        assert (verified(forty, level).ok, verified(forty, level).lost) == (40, 0)
+
+
+def test_a_head_reads_what_it_leaves_in_doubt(
+    forty: ObjectBackend, verified: Verify, remote: Any, rows: Rows, catalog: Catalog
+) -> None:
+    """A digest that nobody has checked proves nothing; another ETag is a reason to read."""
+    remote(forty).put("album/0004.mp3", flipped(remote(forty).get("album/0004.mp3")))
+
+    report = verified(forty, "head")
+
+    assert (report.ok, found(report, "content")) == (39, {"album/0004.mp3"})
+    how = "SELECT verified_by, COUNT(*) FROM file_locations WHERE status = 'active'" \
+          " AND backend_id = ? GROUP BY 1"  # fmt: skip
+    assert rows(catalog, how, forty.id) == [("etag", 39)]
+
+
+def test_a_missing_bucket_is_an_error_and_marks_nothing(
+    forty: ObjectBackend, backend: Any, catalog: Catalog, verified: Verify, change: Any, rows: Rows
+) -> None:
+    change(catalog, "UPDATE storage_backends SET container_name = 'nobody-has-it' WHERE id = ?",
+           forty.id)  # fmt: skip
+    change(catalog, "UPDATE file_locations SET container_name = 'nobody-has-it' WHERE"
+           " backend_id = ?", forty.id)  # fmt: skip
+    other = backend(bucket="nobody-has-it", base_prefix=forty.base_prefix, provider="other")
+
+    for level in ("listing", "head", "full"):
+        with pytest.raises(Exception, match="there is no bucket"):
+            verified(other, level)
+
+    statuses = "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?"
+    assert rows(catalog, statuses, forty.id) == ["active"]

@@ -1,0 +1,224 @@
+"""A store that refuses, is silent, or is another one: nothing is marked, the audit can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.transfer.engine import UploadReport
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+Verify = Callable[..., AuditReport]
+LEVELS = ("listing", "head", "full")
+
+
+@pytest.fixture
+def twenty(
+    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> ObjectBackend:
+    """A backend with twenty files."""
+    library.fill(20)
+    scanned()
+    uploaded(through_proxy)
+    return through_proxy
+
+
+@pytest.fixture
+def nothing_is_marked(catalog: Catalog, rows: Rows) -> Callable[[ObjectBackend], bool]:
+    sql = "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?"
+    return lambda backend: rows(catalog, sql, backend.id) == ["active"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_wrong_secret_marks_nothing(
+    twenty: ObjectBackend,
+    catalog: Catalog,
+    verified: Verify,
+    nothing_is_marked: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    level: str,
+) -> None:
+    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
+
+    with pytest.raises(AuditAborted, match="the secret does not fit"):
+        verified(twenty, level)
+
+    assert nothing_is_marked(twenty)
+    assert history(catalog)[0].status == "interrupted"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_store_that_is_not_there_marks_nothing(
+    twenty: ObjectBackend,
+    backend: Any,
+    verified: Verify,
+    nothing_is_marked: Any,
+    unused_endpoint: str,
+    level: str,
+) -> None:
+    away = backend(endpoint=unused_endpoint, base_prefix=twenty.base_prefix)
+
+    with pytest.raises(AuditAborted, match="no answer"):
+        verified(away, level)
+
+    assert nothing_is_marked(twenty)
+
+
+@pytest.mark.parametrize("level", ["head", "full"])
+def test_a_refusal_of_everything_is_one_error_and_never_missing(
+    twenty: ObjectBackend,
+    proxy: Any,
+    refused: Any,
+    verified: Verify,
+    nothing_is_marked: Any,
+    level: str,
+) -> None:
+    """As from credentials that may list, but not read."""
+    proxy.before.append(lambda _: refused(403, "AccessDenied"))
+
+    with pytest.raises(AuditAborted, match="access denied"):
+        verified(twenty, level)
+
+    assert nothing_is_marked(twenty)
+
+
+@pytest.mark.parametrize("level", ["head", "full"])
+def test_a_refusal_of_one_key_is_a_finding_that_marks_nothing(
+    twenty: ObjectBackend,
+    proxy: Any,
+    refused: Any,
+    verified: Verify,
+    nothing_is_marked: Any,
+    level: str,
+) -> None:
+    proxy.before.append(
+        lambda r: refused(403, "AccessDenied") if r.key.endswith("0000.mp3") else None
+    )
+
+    report = verified(twenty, level)
+
+    assert (report.ok, report.unreadable, report.lost, report.open) == (19, 1, 0, 1)
+    assert [f.kind for f in report.findings] == ["unreadable"]
+    assert nothing_is_marked(twenty)
+
+
+@pytest.mark.parametrize("level", ["head", "full"])
+def test_a_bare_404_is_not_missing(
+    twenty: ObjectBackend,
+    proxy: Any,
+    verified: Verify,
+    nothing_is_marked: Any,
+    level: str,
+) -> None:
+    """As from a server that is no object store."""
+
+    def not_found(request: Any, answer: Any) -> None:
+        answer.status, answer.body = 404, b"<html>not here</html>"
+        answer.headers = {"Content-Length": str(len(answer.body))}
+
+    proxy.after.append(not_found)
+
+    report = verified(twenty, level)
+
+    assert (report.unreadable, report.missing) == (20, 0)
+    assert nothing_is_marked(twenty)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
+    twenty: ObjectBackend,
+    proxy: Any,
+    remote: Any,
+    refused: Any,
+    verified: Verify,
+    nothing_is_marked: Any,
+    level: str,
+) -> None:
+    """A HEAD answers 404 for a missing bucket as for a missing object."""
+    remote(twenty).delete("album/0000.mp3")
+    proxy.before.append(lambda r: refused(404, "NoSuchBucket") if r.key.endswith(".mp3") else None)
+
+    with pytest.raises(AuditAborted, match="there is no bucket"):
+        verified(twenty, level)
+
+    assert nothing_is_marked(twenty)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_store_without_any_of_a_hundred_files_looks_like_another_one(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    cloud: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    remote: Any,
+    rows: Rows,
+    nothing_is_marked: Any,
+    level: str,
+) -> None:
+    library.fill(110, size=5)
+    scanned()
+    uploaded(cloud)
+    for key in remote(cloud).keys():  # noqa: SIM118
+        remote(cloud).delete(key)
+
+    with pytest.raises(AuditAborted, match=r"holds none of the first 1\d\d files") as error:
+        verified(cloud, level)
+    assert "--allow-empty" in (error.value.hint or "")
+    assert nothing_is_marked(cloud)
+    assert error.value.report.missing == 0
+
+    report = verified(cloud, level, allow_empty=True)
+
+    assert (report.resumed, report.missing) == (True, 110)
+    assert rows(
+        catalog, "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?", cloud.id
+    ) == ["missing"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_complaint_that_passes_is_tried_again(
+    twenty: ObjectBackend, proxy: Any, refused: Any, verified: Verify, level: str
+) -> None:
+    key = "" if level == "listing" else "0003.mp3"
+    left = [1]
+
+    def once(request: Any) -> Any:
+        with proxy.lock:
+            hit = request.key.endswith(key) if key else "list-type" in request.parameters
+            if not hit or not left[0]:
+                return None
+            left[0] -= 1
+        return refused(503)
+
+    proxy.before.append(once)
+
+    report = verified(twenty, level)
+
+    assert (report.ok, report.retries, report.open) == (20, 1, 0)
+
+
+def test_another_object_that_cannot_be_read_to_its_end_is_unreadable_and_not_damaged(
+    twenty: ObjectBackend, proxy: Any, verified: Verify, nothing_is_marked: Any
+) -> None:
+    """A connection that ends in the middle of a body, each time."""
+
+    def cut(request: Any, answer: Any) -> None:
+        if request.key.endswith("0003.mp3") and request.method == "GET":
+            answer.body = answer.body[:-10]
+            answer.headers["Content-Length"] = str(len(answer.body) + 10)
+            answer.headers["Connection"] = "close"
+
+    proxy.after.append(cut)
+
+    report = verified(twenty, "full")
+
+    assert (report.ok, report.unreadable, report.lost) == (19, 1, 0)
+    assert nothing_is_marked(twenty)

@@ -1,0 +1,308 @@
+"""Audits that were cut short: they go on, redo nothing that is recorded, and find the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.audit import audit_record
+from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.errors import StoreUnavailableError
+from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.transfer.stores import ListedObject, StoreClient
+from catalogsync_assets_tests.core.audit.faults import Faults
+from catalogsync_assets_tests.proxy import Answer
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+Verify = Callable[..., AuditReport]
+LEVELS = ("listing", "head", "full")
+
+
+@pytest.fixture
+def forty(
+    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> ObjectBackend:
+    """A backend with forty files."""
+    library.fill(40, size=30)
+    scanned()
+    uploaded(through_proxy)
+    return through_proxy
+
+
+@pytest.fixture
+def faults(forty: ObjectBackend, remote: Any) -> Faults:
+    return Faults(remote(forty), 4)
+
+
+class Silence:
+    """Lets so many looks at objects pass; afterwards the store is silent."""
+
+    def __init__(self, proxy: Any, passing: int) -> None:
+        self._proxy = proxy
+        self._passing: int | None = passing
+        proxy.before.append(self._rule)
+
+    def _rule(self, request: Any) -> Any:
+        with self._proxy.lock:
+            if self._passing is None:
+                return None
+            self._passing -= request.key.endswith(".mp3")
+            silent = self._passing < 0
+        return Answer(0, {}, b"") if silent else None
+
+    def end(self) -> None:
+        with self._proxy.lock:
+            self._passing = None
+
+
+def kinds(report: AuditReport) -> Counter[str]:
+    return Counter(f.kind for f in report.findings)
+
+
+def asked(proxy: Any, since: int) -> list[str]:
+    """The keys of all requests since there were so many."""
+    return [r.key for r in proxy.requests[since:] if r.key.endswith(".mp3")]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_audit_whose_store_fell_silent_goes_on_and_finds_the_same(
+    forty: ObjectBackend,
+    faults: Faults,
+    catalog: Catalog,
+    proxy: Any,
+    verified: Verify,
+    level: str,
+    rows: Rows,
+) -> None:
+    silence = Silence(proxy, passing=4 if level == "listing" else 20)
+    with pytest.raises(AuditAborted, match="no answer") as stopped:
+        verified(forty, level)
+    assert history(catalog)[0].status == "interrupted"
+    half = stopped.value.report
+    assert 0 < half.checked < 40
+    (position,) = rows(catalog, "SELECT position FROM audits")
+    silence.end()
+    before = len(proxy.requests)
+
+    report = verified(forty, level)
+
+    assert (report.resumed, report.audit_id) == (True, half.audit_id)
+    expected = {"missing": 4, "size": 4}
+    expected |= {} if level == "listing" else {"content": 4}
+    expected |= {"foreign": 4} if level == "listing" else {}
+    assert kinds(report) == expected
+    assert report.checked == 40
+    if level == "listing":
+        listings = [r for r in proxy.requests[before:] if "list-type" in r.parameters]
+        assert [r.parameters["start-after"] for r in listings] == [[position]]
+        # What was looked at before is not looked at again.
+        assert len({*asked(proxy, before)}) == 8 - (half.missing + half.size)
+    else:
+        # Beside the rest, only what could not be looked at while the store went away.
+        again = {key for key in asked(proxy, before) if key <= position}
+        assert again == {f.key for f in half.findings if f.kind == "unreadable"}
+
+
+def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
+    forty: ObjectBackend,
+    faults: Faults,
+    verified: Verify,
+    monkeypatch: pytest.MonkeyPatch,
+    catalog: Catalog,
+) -> None:
+    """With pages of five, as 40 objects are one page."""
+    whole = StoreClient.list_pages
+    asked_after: list[str | None] = []
+    left = [4]
+
+    def pages(client: StoreClient, *, after: str | None = None) -> Iterator[list[ListedObject]]:
+        asked_after.append(after)
+        found = [o for page in whole(client, after=after) for o in page]
+        for start in range(0, len(found), 5):
+            left[0] -= 1
+            if left[0] < 0:
+                raise StoreUnavailableError("gone", code="NoAnswer")
+            yield found[start : start + 5]
+
+    monkeypatch.setattr(StoreClient, "list_pages", pages)
+    monkeypatch.setattr(audit_record, "_FLUSH_SECONDS", 0.0)
+    with pytest.raises(AuditAborted, match="gone"):
+        verified(forty)
+    first = history(catalog)[0]
+    left[0] = 1_000
+    asked_after.clear()
+
+    report = verified(forty)
+
+    assert (report.resumed, report.audit_id) == (True, first.id)
+    assert first.counts["listed"] == 20
+    assert asked_after[0] is not None
+    assert kinds(report) == {"missing": 4, "size": 4, "foreign": 4}
+    assert (report.ok, report.listed) == (32, 40)
+
+
+@pytest.mark.parametrize("level", ["head", "full"])
+def test_an_audit_that_was_killed_goes_on_and_finds_the_same(
+    forty: ObjectBackend,
+    faults: Faults,
+    catalog: Catalog,
+    proxy: Any,
+    start_command: Any,
+    command: Any,
+    rows: Rows,
+    until: Any,
+    level: str,
+) -> None:
+    held: list[str] = []
+    gate = [24]
+
+    def hold(request: Any) -> None:
+        with proxy.lock:
+            if not request.key.endswith(".mp3") or gate[0] > 10_000:
+                return
+            gate[0] -= 1
+            if gate[0] >= 0:
+                return
+            held.append(request.key)
+        proxy.wait_until(lambda: gate[0] > 10_000)
+
+    proxy.before.append(hold)
+    arguments = ("verify", "--backend", "cloud", "--level", level, "--workers", 2)
+    arguments += ("--db", catalog.path)
+    process = start_command(*arguments)
+    until(lambda: held and rows(catalog, "SELECT 1 FROM audits WHERE position IS NOT NULL"))
+    process.kill()
+    process.wait()
+    (position,) = rows(catalog, "SELECT position FROM audits")
+    (status,) = rows(catalog, "SELECT status FROM audits")
+    assert status == "running"
+    with proxy.lock:
+        gate[0] = 100_000
+        proxy.lock.notify_all()
+    before = len(proxy.requests)
+
+    outcome = command(*arguments, "--json")
+
+    assert outcome.code == 1
+    report = outcome.json
+    assert report["resumed"] is True
+    assert (report["missing"], report["size"], report["content"]) == (4, 4, 4)
+    assert (report["checked"], report["ok"]) == (40, 28)
+    assert len(report["findings"]) == 12
+    assert min(asked(proxy, before)) > position
+    assert rows(catalog, "SELECT status FROM audits") == ["complete"]
+
+
+def test_a_sample_is_the_same_after_an_interruption(
+    forty: ObjectBackend, proxy: Any, verified: Verify
+) -> None:
+    """Else some would be left out, and others looked at for nothing."""
+    silence = Silence(proxy, passing=8)
+    with pytest.raises(AuditAborted):
+        verified(forty, "head", sample_percent=50.0)
+    silence.end()
+    half = verified(forty, "head", sample_percent=50.0)
+    assert half.resumed
+    start = len(proxy.requests)
+
+    verified(forty, "head", sample_percent=50.0, anew=True)
+
+    from catalogsync_assets.core.audit.audit import _draw
+
+    keys = [f"{forty.key_prefix}album/{i:04d}.mp3" for i in range(40)]
+    assert half.checked == sum(_draw(half.audit_id, key) < 50 for key in keys)
+    assert {*asked(proxy, start)} != {k for k in keys if _draw(half.audit_id, k) < 50}
+
+
+def interrupted(backend: ObjectBackend, proxy: Any, verified: Verify, **options: Any) -> int:
+    silence = Silence(proxy, passing=20)
+    with pytest.raises(AuditAborted) as stopped:
+        verified(backend, "head", **options)
+    silence.end()
+    return stopped.value.report.audit_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"anew": True}, {"sample_percent": 50.0}, {"since": datetime(2030, 1, 1)}],  # noqa: DTZ001
+)
+def test_other_terms_begin_anew(
+    forty: ObjectBackend, proxy: Any, verified: Verify, other: dict[str, Any]
+) -> None:
+    first = interrupted(forty, proxy, verified)
+
+    report = verified(forty, "head", **other)
+
+    assert not report.resumed
+    assert report.audit_id != first
+
+
+def test_an_age_that_is_counted_from_now_goes_on(
+    forty: ObjectBackend, proxy: Any, verified: Verify, catalog: Catalog, change: Any
+) -> None:
+    """`--since 30d`, an hour later, is another moment and the same request."""
+    change(catalog, "UPDATE file_locations SET verified_at = NULL")
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    first = interrupted(forty, proxy, verified, since=now - timedelta(days=30))
+    change(catalog, "UPDATE audits SET started_at = ?, since = ?",
+           (now - timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S"),
+           (now - timedelta(days=30, hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f"))  # fmt: skip
+
+    report = verified(forty, "head", since=now - timedelta(days=30))
+
+    assert (report.resumed, report.audit_id, report.checked) == (True, first, 40)
+
+
+def test_one_that_was_interrupted_long_ago_is_begun_anew(
+    forty: ObjectBackend, proxy: Any, verified: Verify, catalog: Catalog, change: Any
+) -> None:
+    interrupted(forty, proxy, verified)
+    change(catalog, "UPDATE audits SET started_at = '2020-01-01 00:00:00'")
+
+    assert not verified(forty, "head").resumed
+
+
+def test_one_that_another_process_works_on_is_left_alone(
+    forty: ObjectBackend, proxy: Any, verified: Verify, catalog: Catalog, change: Any
+) -> None:
+    from catalogsync_assets.core.catalog.owners import new_owner
+
+    first = interrupted(forty, proxy, verified)
+    change(catalog, "UPDATE audits SET status = 'running', owner = ?", new_owner())
+
+    report = verified(forty, "head")
+
+    assert (report.resumed, report.checked) == (False, 40)
+    assert report.audit_id != first
+
+
+def test_a_repair_that_was_cut_short_goes_on(
+    forty: ObjectBackend, faults: Faults, proxy: Any, refused: Any, verified: Verify
+) -> None:
+    left = [3]
+
+    def rule(request: Any) -> Any:
+        with proxy.lock:
+            if request.method != "PUT":
+                return None
+            left[0] -= 1
+            return refused(403, "InvalidAccessKeyId") if left[0] < 0 else None
+
+    proxy.before.append(rule)
+    with pytest.raises(AuditAborted, match="access key"):
+        verified(forty, "full", repair=True)
+    left[0] = 10_000
+    before = len(proxy.requests)
+
+    report = verified(forty, "full", repair=True)
+
+    assert (report.resumed, report.lost, report.repaired, report.open) == (True, 12, 12, 0)
+    touched = {r.key for r in proxy.requests[before:] if r.key.endswith(".mp3")}
+    assert len(touched) <= 12  # nothing was looked at again
