@@ -319,6 +319,47 @@ def _stem(path: str) -> str:
     return PurePosixPath(path).stem
 
 
+_IS_REMEMBERED = sa.text(
+    "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.library_root = :root AND l.library_path = :path"
+    " AND (l.status = 'offloading'"
+    "   OR l.status IN ('missing', 'offloaded') AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
+)
+
+
+def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
+    """Whether a path belongs to another content that is not there now.
+
+    A file that came there would pass for a newer content of it, and replace its copies.
+
+    Args:
+        sha256: of the content that is to come there, in hex.
+    """
+    values = {"root": root, "path": path, "sha256": sha256}
+    with catalog.read() as connection:
+        return connection.execute(_IS_REMEMBERED, values).first() is not None
+
+
+_BACK = sa.text(
+    "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
+    " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
+    " AND status IN ('missing', 'offloaded') AND file_asset_id IN ("
+    " SELECT id FROM file_assets WHERE sha256 = :sha256 AND superseded_by_id IS NULL)"
+    " RETURNING (SELECT song_id FROM file_assets WHERE id = file_asset_id)"
+)
+
+
+def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
+    """Paths that were missing or offloaded are there again, where the digest is the same."""
+    songs: set[int] = set()
+    for f in files:
+        values = {"root": root, "path": f.path, "sha256": f.sha256}
+        rows = connection.execute(_BACK, {**values, "size": f.size_bytes, "mtime": f.mtime_ns})
+        songs |= {row[0] for row in rows if row[0] is not None}
+    if songs:
+        presence.refresh(connection, song_ids=sorted(songs))
+
+
 def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
     """These paths are gone from the disk. Nothing else changes; no object is touched for it."""
     with catalog.transaction() as connection:
