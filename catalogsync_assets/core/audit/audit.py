@@ -192,9 +192,8 @@ class _Run:
         keys = audits.unreadable(self._catalog, record, _MAX_LISTED)
         if not keys:
             return
-        ids = [place.location_id for place in self._claims.at(self._catalog, keys)]
         level: Level = "full" if self._request.level == "full" else "head"
-        for looked in self._looks(client, self._claims.get(self._catalog, ids), level):
+        for looked in self._looks(client, self._claims.at(self._catalog, keys), level):
             self._recorder.add(looked, position=None)
         self._recorder.flush(last=True)
 

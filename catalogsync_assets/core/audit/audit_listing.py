@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from catalogsync_assets.core.audit.checking import Retry
 from catalogsync_assets.core.audit.listing import listed
@@ -18,7 +18,7 @@ from catalogsync_assets.core.catalog.audits import Audit, Outcome
 from catalogsync_assets.core.catalog.claims import Claim, Claims
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.transfer.stores import ListedObject, StoreClient
+from catalogsync_assets.core.transfer.stores import StoreClient
 
 #: Foreign objects that are kept by name; more are counted only.
 MAX_FOREIGN = 10_000
@@ -34,19 +34,23 @@ class Seen:
         """
         self._bits = bytearray(zlib.decompress(kept)) if kept else bytearray()
 
-    def add(self, location_id: int) -> bool:
-        """Add one; False if it was there."""
-        place, bit = location_id >> 3, 1 << (location_id & 7)
-        if place >= len(self._bits):
-            self._bits += bytes(place + 1 - len(self._bits) + 1024)
-        if self._bits[place] & bit:
-            return False
-        self._bits[place] |= bit
-        return True
+    def add(self, location_ids: Iterable[int]) -> int:
+        """Add some; how many of them are new."""
+        bits, new = self._bits, 0
+        for location_id in location_ids:
+            place, bit = location_id >> 3, 1 << (location_id & 7)
+            if place >= len(bits):
+                bits += bytes(place + 1024 - len(bits))
+            if not bits[place] & bit:
+                bits[place] |= bit
+                new += 1
+        return new
 
-    def __contains__(self, location_id: int) -> bool:
-        place = location_id >> 3
-        return place < len(self._bits) and bool(self._bits[place] >> (location_id & 7) & 1)
+    def but_for(self, location_ids: Iterable[int]) -> list[int]:
+        """Those that are not in the set."""
+        bits = self._bits
+        end = len(bits) * 8
+        return [i for i in location_ids if i >= end or not bits[i >> 3] >> (i & 7) & 1]
 
     def kept(self) -> bytes:
         """The set, compressed: 125 KB at most for a million."""
@@ -68,23 +72,18 @@ def compare_listing(
     foreign_wanted = claims.scope == EVERYTHING and claims.since is None
     foreign = audit.counts["foreign"]
     for page in listed(client, retry, after=audit.position):
-        keys = {found.key: found for found in page}
-        counts = Counter(listed=len(page))
-        known = set()
-        for place in claims.at(catalog, list(keys)):
-            known.add(place.key)
-            there = place.size_bytes in (None, keys[place.key].size_bytes)
-            if place.in_scope and place.status == "active" and there:
-                counts["ok"] += seen.add(place.location_id)
-        strange = [f for f in page if f.key not in known] if foreign_wanted else []
+        sizes = {found.key: found.size_bytes for found in page}
+        compared = claims.compare(catalog, sizes)
+        counts = Counter(listed=len(page), ok=seen.add(compared.as_claimed))
+        strange = compared.unknown if foreign_wanted else []
         kept = strange[: max(0, MAX_FOREIGN - foreign)]
         foreign += len(strange)
         counts["foreign"] += len(strange) - len(kept)
-        yield [_foreign(f) for f in kept], counts, page[-1].key if page else None
+        yield [_foreign(key, sizes[key]) for key in kept], counts, page[-1].key if page else None
 
 
-def _foreign(found: ListedObject) -> Outcome:
-    return Outcome("foreign", found.key, detail=f"{found.size_bytes:,} bytes")
+def _foreign(key: str, size_bytes: int) -> Outcome:
+    return Outcome("foreign", key, detail=f"{size_bytes:,} bytes")
 
 
 def unmet(catalog: Catalog, claims: Claims, audit: Audit, seen: Seen) -> Iterator[Claim]:
@@ -93,6 +92,6 @@ def unmet(catalog: Catalog, claims: Claims, audit: Audit, seen: Seen) -> Iterato
     Not those that were written after the audit began: they were verified then.
     """
     for ids in claims.ids(catalog, until=audit.started_at):
-        left = [i for i in ids if i not in seen]
+        left = seen.but_for(ids)
         for start in range(0, len(left), 500):
             yield from claims.get(catalog, left[start : start + 500])

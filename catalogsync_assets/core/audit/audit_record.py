@@ -21,6 +21,8 @@ from catalogsync_assets.core.errors import (
 
 _FLUSH_ROWS = 256
 _FLUSH_SECONDS = 1.0
+#: The same while there are only pages of a listing: some more are soon listed again.
+_FLUSH_PAGES_SECONDS = 5.0
 #: So many files gone, and none there: more likely the wrong bucket than a loss.
 _IMPLAUSIBLE = 100
 
@@ -93,7 +95,7 @@ class Recorder:
         self._any_there |= bool(counts["ok"])
         self._take(outcomes, position)
         self.counts = self.counts + counts
-        self.flush_if_due()
+        self.flush_if_due(_FLUSH_PAGES_SECONDS)
 
     def _doubt(self, error: StoreError, position: str | None, outcomes: list[Outcome]) -> None:
         if error.fatal and error.code != "AccessDenied":
@@ -124,13 +126,12 @@ class Recorder:
     def _take(self, outcomes: list[Outcome], position: str | None) -> None:
         self._done += outcomes
         self._position = position or self._position
-        for outcome in outcomes:
-            if self._seen is not None and outcome.claim is not None:
-                self._seen.add(outcome.claim.location_id)
+        if self._seen is not None:
+            self._seen.add(o.claim.location_id for o in outcomes if o.claim is not None)
 
-    def flush_if_due(self) -> None:
-        """Write down what there is, if it has waited for a second or is much."""
-        late = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
+    def flush_if_due(self, seconds: float = _FLUSH_SECONDS) -> None:
+        """Write down what there is, if it has waited for so long, or is much."""
+        late = time.monotonic() - self._last_flush >= seconds
         if late or len(self._done) >= _FLUSH_ROWS:
             self.flush()
 

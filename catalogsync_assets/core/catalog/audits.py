@@ -269,7 +269,9 @@ def record(
             now[outcome.kind] += 1
             if outcome.kind != "ok":
                 _note_finding(connection, audit, outcome)
-            elif changed and outcome.claim and outcome.claim.status != "active":
+            elif not changed:
+                now["unproven"] += 1
+            elif outcome.claim and outcome.claim.status != "active":
                 now["recovered"] += 1
         if assets:
             songs = connection.scalars(sa.text(_SONGS), {"assets": json.dumps(assets)}).all()

@@ -7,7 +7,7 @@ wanted and nowhere else on that backend: it may have come back.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -42,18 +42,17 @@ class Claim(NamedTuple):
     updated_at: str | None
 
 
-class Place(NamedTuple):
-    """A location that has a listed key: little of it, as there are many.
+class Listed(NamedTuple):
+    """How a page of a listing compares with the catalog.
 
     Attributes:
-        in_scope: whether it is a claim that is to be compared.
+        as_claimed: locations to be compared that are active, and whose object is listed in the
+            right size.
+        unknown: keys at which the catalog has nothing.
     """
 
-    key: str
-    location_id: int
-    status: str
-    size_bytes: int | None
-    in_scope: bool
+    as_claimed: list[int]
+    unknown: list[str]
 
 
 @dataclass(frozen=True)
@@ -93,41 +92,63 @@ class Claims:
         values["after"] = after or ""
         while True:
             with catalog.read() as connection:
-                page = [Claim._make(row) for row in connection.execute(statement, values)]
+                page = [Claim._make(row) for row in connection.execute(statement, values).all()]
             if not page:
                 return
             yield page
             values["after"] = page[-1].key
 
-    def at(self, catalog: Catalog, keys: Sequence[str]) -> list[Place]:
-        """Everything that the catalog knows at these keys, claimed or not."""
-        conditions, values = self._sql()
-        # The digest's table is looked into only where a location does not know its size.
-        statement = (
-            "SELECT l.locator, l.id, l.status, COALESCE(l.size_bytes,"
-            " (SELECT size_bytes FROM file_assets WHERE id = l.file_asset_id)),"
-            f" {self._is_claimed(conditions)} FROM json_each(:keys) k CROSS JOIN file_locations l"
-            f" ON {_HERE} AND l.locator = k.value"
-        )
-        values["keys"] = json.dumps(keys)
-        with catalog.read() as connection:
-            return [Place._make(row) for row in connection.execute(sa.text(statement), values)]
+    def compare(self, catalog: Catalog, sizes: Mapping[str, int]) -> Listed:
+        """Compare a page of a listing with the catalog.
 
-    def _is_claimed(self, conditions: str) -> str:
-        claimed = f"EXISTS (SELECT 1 FROM file_assets f WHERE f.id = l.file_asset_id {conditions})"
+        SQLite does it all and gives back one row: 200 pages of 1,000 took 2 seconds of CPU with a
+        row for each object.
+
+        Args:
+            sizes: of the listed objects, by key.
+        """
+        conditions, values = self._sql()
         limited = self.since is not None or self.scope != EVERYTHING
-        return claimed if limited else f"CASE l.status WHEN 'active' THEN 1 ELSE {claimed} END"
+        claimed = f"EXISTS (SELECT 1 FROM file_assets f WHERE f.id = l.file_asset_id {conditions})"
+        same = "COALESCE(l.size_bytes, (SELECT size_bytes FROM file_assets WHERE id ="\
+               " l.file_asset_id), k.value) = k.value"  # fmt: skip
+        met = (
+            f"SELECT json_group_array(l.id) FILTER (WHERE l.status = 'active' AND {same}"
+            f"{' AND ' + claimed if limited else ''}), COUNT(DISTINCT k.id)"
+            " FROM json_each(:sizes) k CROSS JOIN file_locations l"
+            f" ON {_HERE} AND l.locator = k.key"
+        )
+        unknown = (
+            "SELECT k.key FROM json_each(:sizes) k WHERE NOT EXISTS"
+            f" (SELECT 1 FROM file_locations l WHERE {_HERE} AND l.locator = k.key)"
+        )
+        values["sizes"] = json.dumps(sizes)
+        with catalog.read() as connection:
+            ids, known = connection.execute(sa.text(met), values).one()
+            if known == len(sizes):
+                return Listed(json.loads(ids), [])
+            return Listed(json.loads(ids), list(connection.scalars(sa.text(unknown), values).all()))
+
+    def at(self, catalog: Catalog, keys: Sequence[str]) -> list[Claim]:
+        """The claims at these keys, in the order of the keys."""
+        return self._which(catalog, "l.locator", keys)
 
     def get(self, catalog: Catalog, location_ids: Sequence[int]) -> list[Claim]:
         """Those of these locations that still are claims, in the order of their keys."""
+        return self._which(catalog, "l.id", location_ids)
+
+    def _which(
+        self, catalog: Catalog, column: str, wanted: Sequence[int] | Sequence[str]
+    ) -> list[Claim]:
         conditions, values = self._sql()
         statement = (
             f"SELECT {_COLUMNS} {_FROM} WHERE {_HERE} {conditions}"
-            " AND l.id IN (SELECT value FROM json_each(:ids)) ORDER BY l.locator, l.id"
+            f" AND {column} IN (SELECT value FROM json_each(:wanted)) ORDER BY l.locator, l.id"
         )
-        values["ids"] = json.dumps(location_ids)
+        values["wanted"] = json.dumps(wanted)
         with catalog.read() as connection:
-            return [Claim._make(row) for row in connection.execute(sa.text(statement), values)]
+            rows = connection.execute(sa.text(statement), values).all()
+        return [Claim._make(row) for row in rows]
 
     def ids(self, catalog: Catalog, *, until: str) -> Iterator[list[int]]:
         """The locations that have not been written after a moment, thousands at a time.
@@ -138,7 +159,9 @@ class Claims:
             until: `YYYY-MM-DD HH:MM:SS`, UTC.
         """
         statement = sa.text(
-            f"SELECT l.id FROM file_locations l WHERE {_HERE} AND l.id > :after"
+            # In the table's own order: by the index on places each page would have to be sorted.
+            "SELECT l.id FROM file_locations l NOT INDEXED"
+            f" WHERE {_HERE} AND l.id > :after"
             " AND l.status IN ('active', 'missing', 'damaged')"
             " AND (l.updated_at IS NULL OR l.updated_at <= :until)"
             f" ORDER BY l.id LIMIT {_IDS_PAGE}"
@@ -146,7 +169,7 @@ class Claims:
         values: dict[str, object] = {**self._place(), "until": until, "after": 0}
         while True:
             with catalog.read() as connection:
-                page = list(connection.scalars(statement, values))
+                page = list(connection.scalars(statement, values).all())
             if not page:
                 return
             yield page

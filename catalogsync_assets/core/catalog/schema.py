@@ -326,7 +326,7 @@ audits = Table(
     Column("since", DateTime),
     Column("repair", Boolean, nullable=False),
     Column("scope", JSON),
-    # running, complete, interrupted or failed.
+    # running, complete or interrupted.
     Column("status", String, nullable=False),
     # See `owners`; NULL once it is no longer running.
     Column("owner", String),

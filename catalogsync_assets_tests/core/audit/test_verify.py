@@ -335,7 +335,7 @@ def test_a_foreign_key_of_any_shape_does_not_end_the_listing(
 
 #: By bytes `-` and `!` come before `/`; SeaweedFS lists as a tree.
 TANGLED = ["a/1.mp3", "a!/1.mp3", "a-b.mp3", "a.mp3", "a/b/2.mp3", "a0.mp3", "é.mp3", "雨.mp3",
-           "🎵.mp3", "A/z.mp3", "a (live)/1.mp3"]  # fmt: skip
+           "🎵.mp3", "A/z.mp3", "a (live)/1.mp3", "it's \"q\" %41.mp3", "[a]{b}.mp3"]  # fmt: skip
 
 
 @pytest.mark.parametrize("order", ["as the store has it", "by bytes", "backwards"])
@@ -508,3 +508,59 @@ def test_a_row_that_was_written_after_the_look_stays_as_it_is(
 
     assert (report.ok, report.missing, report.changed, report.findings) == (2, 0, 1, [])
     assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 3}
+
+
+# --- bytes that rot below the store ---------------------------------------------------------------
+
+
+def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_nothing_else(
+    library: Any,
+    catalog: Catalog,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+    rows: Rows,
+) -> None:
+    """The store goes on giving back the digest of what was sent once."""
+    library.fill(5)
+    scanned()
+    uploaded(through_proxy)
+
+    def rot(request: Any, answer: Any) -> None:
+        if request.method == "GET" and request.key.endswith("0003.mp3"):
+            answer.body = flipped(answer.body)
+
+    proxy.after.append(rot)
+
+    assert verified(through_proxy, "head").ok == 5
+    assert found(verified(through_proxy, "full"), "content") == {"album/0003.mp3"}
+    for level in ("listing", "head"):
+        assert found(verified(through_proxy, level), "content") == {"album/0003.mp3"}
+    assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 4, "damaged": 1}
+
+
+def test_one_bad_read_is_no_damage(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    verified: Verify,
+) -> None:
+    """A bit that tips on the way is not the store's."""
+    library.fill(5)
+    scanned()
+    uploaded(through_proxy)
+    left = [1]
+
+    def tip(request: Any, answer: Any) -> None:
+        if request.method == "GET" and request.key.endswith("0003.mp3") and left[0]:
+            left[0] = 0
+            answer.body = flipped(answer.body)
+
+    proxy.after.append(tip)
+
+    assert verified(through_proxy, "full").ok == 5
+    assert left == [0]

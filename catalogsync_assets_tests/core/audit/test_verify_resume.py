@@ -132,7 +132,7 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
             yield found[start : start + 5]
 
     monkeypatch.setattr(StoreClient, "list_pages", pages)
-    monkeypatch.setattr(audit_record, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(audit_record, "_FLUSH_PAGES_SECONDS", 0.0)
     with pytest.raises(AuditAborted, match="gone"):
         verified(forty)
     first = history(catalog)[0]
