@@ -33,7 +33,7 @@ from catalogsync_assets.core.catalog import offloads
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
-from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
 from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 #: How a file is called in the moment before it is deleted. It has no extension of audio, so that
@@ -110,7 +110,13 @@ def no_removal(catalog: Catalog, *, patience: float | None = None) -> Iterator[b
 @contextmanager
 def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]:
     path = catalog.path.with_name(catalog.path.name + ".offload-lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise CatalogError(
+            f"{path} cannot be opened: {error.strerror}",
+            hint="check the permissions of the catalog's folder",
+        ) from error
     patiently = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(BlockingIOError),
         stop=tenacity.stop_after_delay(PATIENCE if patience is None else patience),
