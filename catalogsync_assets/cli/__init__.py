@@ -11,6 +11,7 @@ import click
 
 from catalogsync_assets import __version__
 from catalogsync_assets.cli import (
+    adopt,
     alerts,
     audit,
     backends,
@@ -18,6 +19,7 @@ from catalogsync_assets.cli import (
     export,
     library,
     local,
+    offload,
     policy,
     restore,
     status,
@@ -63,6 +65,8 @@ for _command in (
     uploads.failures,
     alerts.alerts,
     restore.restore,
+    offload.offload,
+    adopt.adopt,
     local.demo,
     local.dev,
 ):

@@ -97,6 +97,8 @@ def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
         words.append(f"bucket {backend.bucket}")
         words.append(f"last upload {backend.last_success or 'never'}")
         words.append(f"last audit {_of_audit(backend.last_audit)}")
+    if backend.offloaded:
+        words.append(f"{output.files(backend.offloaded)} offloaded")
     if ages:
         words.append(f"verified from {ages.oldest} to {ages.newest}")
     return ", ".join(words)

@@ -8,9 +8,9 @@ nothing. No object is written or deleted, but by `repair` if that was asked for.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 
@@ -213,7 +213,7 @@ class _Run:
         percent = self._request.sample_percent
         for page in self._claims.by_key(self._catalog, after=record.position):
             for claim in page:
-                if percent is None or _draw(record.id, claim.key) < percent:
+                if percent is None or draw(record.id, claim.key) < percent:
                     yield claim
 
     def _repair(self, record: Audit) -> None:
@@ -255,6 +255,11 @@ class _Run:
             report.findings = findings(self._catalog, record.id, _MAX_LISTED)
 
 
-def _draw(audit_id: int, key: str) -> float:
-    """A number from 0 to 100 that is the same whenever the audit asks again for this key."""
-    return zlib.crc32(f"{audit_id}/{key}".encode()) / 2**32 * 100
+def draw(audit_id: int, key: str) -> float:
+    """A number from 0 to 100 that is the same whenever the audit asks again for this key.
+
+    And independent of that in any other audit. A CRC is not: of two audits it differs by the same
+    bits for every key, so that some samples were equal and others had nothing in common.
+    """
+    digest = hashlib.blake2b(f"{audit_id}/{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 * 100

@@ -29,6 +29,7 @@ from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.restores import RestoredFile, WantedFile
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
+from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.scan import require_apart, require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.settings import library_roots
@@ -150,7 +151,8 @@ def restore(
 
     Raises:
         ConfigurationError: the root overlaps one that was scanned before.
-        LibraryError: the root cannot be written to, or looks unmounted.
+        LibraryError: the root cannot be written to, or looks unmounted; or files are being
+            offloaded just now.
         StoreError: `backend` refuses us, or does not answer.
         RestoreAborted: the disk is full, or the catalog cannot be written.
     """
@@ -174,7 +176,14 @@ def restore(
         return run.rehearse(pages())
     if backend is not None and report.files:
         origins.client(backend.id).probe()
-    return run.execute(pages())
+    removal.settle_if_alone(catalog, str(root))
+    with removal.no_removal(catalog) as right:
+        if not right:
+            raise LibraryError(
+                f"another process removes files of the catalog {catalog.path}",
+                hint="wait for it, then restore",
+            )
+        return run.execute(pages())
 
 
 def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run: bool) -> None:

@@ -14,7 +14,7 @@ from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.downloads import DownloadTask
 from catalogsync_assets.core.catalog.foreign_columns import assignments, update_row
-from catalogsync_assets.core.catalog.library import FileFacts, insert_files
+from catalogsync_assets.core.catalog.library import FileFacts, bring_back, insert_files
 from catalogsync_assets.core.catalog.songs import fill_gaps
 
 
@@ -70,6 +70,7 @@ def _record_files(connection: sa.Connection, root: str, results: list[Downloaded
     guessed = [r.task.song_id for r in results if r.title_was_guessed and r.task.song_id]
     if guessed:
         connection.execute(_FORGET_TITLE, [{"song": song} for song in guessed])
+    bring_back(connection, root, [r.facts for r in results])
     songs = insert_files(connection, root, [r.facts for r in results])
     for result in results:
         song_id = songs.get(result.facts.path)

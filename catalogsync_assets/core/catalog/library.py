@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -31,7 +32,8 @@ class KnownFile(NamedTuple):
 
     Attributes:
         path: below the root, `/`-separated.
-        present: False once a scan has found the path gone.
+        status: `active`; `missing` once a scan has found the path gone; `offloading` or
+            `offloaded` where the file is being removed, or was, as enough backends hold it.
         size_bytes, mtime_ns: of the file when last seen; None in a row of another program that no
             scan has met yet.
         sha256: the content's digest in hex, None before it is first read whole.
@@ -42,11 +44,16 @@ class KnownFile(NamedTuple):
     file_asset_id: int
     song_id: int | None
     path: str
-    present: bool
+    status: str
     size_bytes: int | None
     mtime_ns: int | None
     sha256: str | None
     has_key: bool
+
+    @property
+    def present(self) -> bool:
+        """Whether the catalog says that the file is there."""
+        return self.status == "active"
 
 
 class FoundStat(NamedTuple):
@@ -80,12 +87,14 @@ class FileFacts:
     sha256: str | None = None
 
 
-_KNOWN = """
-SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status = 'active',
+#: The statuses of a place that a file has, or may have again.
+_OF_PATHS = ("active", "missing", "offloading", "offloaded")
+_KNOWN = f"""
+SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.library_root = :root AND l.library_path > :after AND l.status IN ('active', 'missing')
+WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
 
@@ -232,8 +241,12 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, Foun
     """The known content of these paths is there (again), with this size and mtime.
 
     A file that another program has recorded gets the figures and the object key that it lacks.
+    One that is being removed, or was since it was seen, is left out.
     """
     with catalog.transaction() as connection:
+        files = _still_there(connection, root, files)
+        if not files:
+            return
         rows = [
             {
                 "place": k.location_id,
@@ -256,6 +269,38 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, Foun
         presence.refresh(connection, song_ids=_songs_of([known for known, _ in files]))
 
 
+def _still_there(
+    connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FoundStat]]
+) -> list[tuple[KnownFile, FoundStat]]:
+    """Without the files that an offload has removed since they were seen, or is about to.
+
+    We hold the write lock: an offload that has not marked its file yet begins after us, and finds
+    it marked. One that has finished with the file removed it before it said so.
+    """
+    found = connection.execute(
+        sa.text(
+            "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
+            " AND id IN (SELECT value FROM json_each(:places))"
+        ),
+        {"places": json.dumps([known.location_id for known, _ in files])},
+    )
+    removed: dict[int, str] = {row[0]: row[1] for row in found}
+    return [
+        (known, seen)
+        for known, seen in files
+        if known.location_id not in removed
+        or (removed[known.location_id] == "offloaded" and _is_at(root, known.path, seen))
+    ]
+
+
+def _is_at(root: str, path: str, seen: FoundStat) -> bool:
+    try:
+        now = (Path(root) / path).stat()
+    except OSError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == seen
+
+
 _SEE_PLACE = sa.text(
     "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
     " updated_at = CURRENT_TIMESTAMP WHERE id = :place AND status <> 'superseded'"
@@ -272,6 +317,47 @@ _NAME_SONG = sa.text("UPDATE songs SET title = :title WHERE id = :song AND title
 
 def _stem(path: str) -> str:
     return PurePosixPath(path).stem
+
+
+_IS_REMEMBERED = sa.text(
+    "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.library_root = :root AND l.library_path = :path"
+    " AND (l.status = 'offloading'"
+    "   OR l.status IN ('missing', 'offloaded') AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
+)
+
+
+def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
+    """Whether a path belongs to another content that is not there now.
+
+    A file that came there would pass for a newer content of it, and replace its copies.
+
+    Args:
+        sha256: of the content that is to come there, in hex.
+    """
+    values = {"root": root, "path": path, "sha256": sha256}
+    with catalog.read() as connection:
+        return connection.execute(_IS_REMEMBERED, values).first() is not None
+
+
+_BACK = sa.text(
+    "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
+    " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
+    " AND status IN ('missing', 'offloaded') AND file_asset_id IN ("
+    " SELECT id FROM file_assets WHERE sha256 = :sha256 AND superseded_by_id IS NULL)"
+    " RETURNING (SELECT song_id FROM file_assets WHERE id = file_asset_id)"
+)
+
+
+def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
+    """Paths that were missing or offloaded are there again, where the digest is the same."""
+    songs: set[int] = set()
+    for f in files:
+        values = {"root": root, "path": f.path, "sha256": f.sha256}
+        rows = connection.execute(_BACK, {**values, "size": f.size_bytes, "mtime": f.mtime_ns})
+        songs |= {row[0] for row in rows if row[0] is not None}
+    if songs:
+        presence.refresh(connection, song_ids=sorted(songs))
 
 
 def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
@@ -364,7 +450,7 @@ def _not_yet_recorded(
         sa.select(place.library_path, place.id).where(
             place.library_root == root,
             place.library_path.in_([f.path for f in files]),
-            place.status.in_(("active", "missing")),
+            place.status.in_(_OF_PATHS),
         )
     )
     now: dict[str, int] = {row[0]: row[1] for row in rows}

@@ -5,7 +5,7 @@ Many results are written in one transaction; a location only after its object wa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -150,28 +150,7 @@ def record(
     failed = [r for r in results if isinstance(r, Failed)]
     with catalog.transaction() as connection:
         if done:
-            rows = [
-                {
-                    "id": r.task.id,
-                    "asset": r.task.file_asset_id,
-                    "backend": backend.id,
-                    "bucket": backend.bucket,
-                    "locator": r.task.locator,
-                    "public_url": backend.public_url(r.task.locator),
-                    "size": r.task.size_bytes,
-                    "etag": r.etag,
-                    "verified_by": r.verified_by,
-                    "sha256": r.sha256,
-                }
-                for r in done
-            ]
-            activate = insert_sql(connection, "file_locations", _COLUMNS, _ACTIVATE)
-            for statement in (_SUPERSEDE_OTHERS, activate, _KEEP_DIGEST, _SUCCEED):
-                # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
-                connection.exec_driver_sql(statement, rows)
-            connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
-            songs = {r.task.song_id for r in done if r.task.song_id is not None}
-            presence.refresh(connection, song_ids=sorted(songs))
+            record_uploaded(connection, backend, done)
         if failed:
             connection.execute(
                 sa.text(_FAIL),
@@ -189,3 +168,31 @@ def record(
             changed = [{"source": r.task.source_location_id} for r in failed if r.source_changed]
             if changed:
                 connection.execute(sa.text(_FORGET_STAT), changed)
+
+
+def record_uploaded(
+    connection: sa.Connection, backend: ObjectBackend, done: Sequence[Uploaded]
+) -> None:
+    """What `record` writes of objects that are there, as a part of another transaction."""
+    rows = [
+        {
+            "id": r.task.id,
+            "asset": r.task.file_asset_id,
+            "backend": backend.id,
+            "bucket": backend.bucket,
+            "locator": r.task.locator,
+            "public_url": backend.public_url(r.task.locator),
+            "size": r.task.size_bytes,
+            "etag": r.etag,
+            "verified_by": r.verified_by,
+            "sha256": r.sha256,
+        }
+        for r in done
+    ]
+    activate = insert_sql(connection, "file_locations", _COLUMNS, _ACTIVATE)
+    for statement in (_SUPERSEDE_OTHERS, activate, _KEEP_DIGEST, _SUCCEED):
+        # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
+        connection.exec_driver_sql(statement, rows)
+    connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
+    songs = {r.task.song_id for r in done if r.task.song_id is not None}
+    presence.refresh(connection, song_ids=sorted(songs))

@@ -191,6 +191,12 @@ file_locations = Table(
     Index("ix_file_locations_missing", "backend_id", sqlite_where=text("status = 'missing'")),
     Index("ix_file_locations_damaged", "backend_id", sqlite_where=text("status = 'damaged'")),
     Index(
+        "ix_file_locations_removed",
+        "status",
+        "backend_id",
+        sqlite_where=text("status IN ('offloading', 'offloaded')"),
+    ),
+    Index(
         "ix_file_locations_unmet",
         "backend_id",
         sqlite_where=text("library_root IS NULL AND absolute_path IS NOT NULL"),

@@ -54,6 +54,7 @@ class BackendStatus:
         reasons: of the failed, most frequent first.
         missing: files that a scan, or objects that a verification, found gone.
         damaged: objects that a verification found to be other content.
+        offloaded: for the local library, files that were removed on purpose.
         last_success: when an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None
             if never.
         last_audit: None if there was none.
@@ -71,6 +72,7 @@ class BackendStatus:
     pending: int
     failed: int
     missing: int
+    offloaded: int
     last_success: str | None
     damaged: int = 0
     reasons: list[Reason] = field(default_factory=list)
@@ -81,8 +83,8 @@ _STATUS = """
 SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.complete, 0), COALESCE(p.partial, 0), COALESCE(p.absent, 0), COALESCE(p.total, 0),
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
-    COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0), b.last_success_at,
-    COALESCE(d.damaged, 0)
+    COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
+    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0)
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -103,6 +105,10 @@ LEFT JOIN (SELECT backend_id, COUNT(*) AS missing FROM file_locations
            WHERE status = 'missing' GROUP BY backend_id) m ON m.backend_id = b.id
 LEFT JOIN (SELECT backend_id, COUNT(*) AS damaged FROM file_locations
            WHERE status = 'damaged' GROUP BY backend_id) d ON d.backend_id = b.id
+LEFT JOIN (SELECT backend_id, COUNT(*) AS offloaded
+           FROM file_locations INDEXED BY ix_file_locations_removed
+           WHERE status IN ('offloading', 'offloaded') GROUP BY backend_id) o
+    ON o.backend_id = b.id
 ORDER BY b.backend_type, b.name
 """
 

@@ -148,7 +148,8 @@ class Fetcher:
         try:
             sha256 = self._retry(lambda: self._once(part, job, source), part, job)
             names = alternatives(self._target(part, job.task), sha256)
-            placed = part.place(names, sha256)
+            free = (n for n in names if not self._rooms.is_remembered(part.root, n, sha256))
+            placed = part.place(free, sha256)
         except DownloadError as error:
             if not error.retryable:
                 part.discard()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_roots import remember_root, remembered_roots
-from catalogsync_assets.core.catalog.library import known_roots
+from catalogsync_assets.core.catalog.library import is_remembered, known_roots
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, NoRoomError
 from catalogsync_assets.core.files import parts
 from catalogsync_assets.core.library.scan import require_never_filled
@@ -92,6 +92,10 @@ class Rooms:
         """All of them, those that were named during the run included."""
         with self._lock:
             return list(self._roots)
+
+    def is_remembered(self, root: Path, path: str, sha256: str) -> bool:
+        """Whether a path below a root belongs to another content that is not there now."""
+        return is_remembered(self._catalog, str(root), path, sha256)
 
     def take(self, name: str, needed: int) -> Path:
         """The root that a file goes to, with so many bytes promised to it.

@@ -14,14 +14,13 @@ a placed file, no row     recognises it by the notes, which go only after the ro
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,11 +28,10 @@ import psutil
 
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
+from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 FOLDER = ".catalogsync"
 _PIECE = 1024 * 1024
-# What `link` says on file systems that have no hard links, such as exFAT.
-_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ class Part:
             self._note(replace(self.notes, target=name, sha256=sha256))
             _make_folders(self.root, target.parent)
             try:
-                _move_to_free_name(self._path, target)
+                move_to_free_name(self._path, target)
             except FileExistsError:
                 continue
             except OSError as error:
@@ -242,7 +240,7 @@ class Part:
                     code="AnotherDisk",
                     hint="name that disk as a library root of its own",
                 ) from error
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             return target
         raise DownloadError(f"every name for {self._name} is taken", code="NoFreeName")
 
@@ -329,43 +327,7 @@ def _make_folders(root: Path, folder: Path) -> None:
                 code="NameTaken",
                 hint="move the file away",
             ) from error
-        _sync_folder(new.parent)
-
-
-def _move_to_free_name(source: Path, target: Path) -> None:
-    """Rename, but never over another file."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        _rename_to_free_name()(os.fsencode(source), os.fsencode(target))
-        return
-    source.unlink()
-
-
-@functools.cache
-def _rename_to_free_name() -> Callable[[bytes, bytes], None]:
-    """Linux's renameat2 with RENAME_NOREPLACE, which Python does not have."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    at_cwd, no_replace = -100, 1
-
-    def rename(source: bytes, target: bytes) -> None:
-        if not hasattr(libc, "renameat2"):
-            raise OSError(errno.ENOSYS, "this system can neither link nor rename to a free name")
-        if libc.renameat2(at_cwd, source, at_cwd, target, no_replace) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), os.fsdecode(target))
-
-    return rename
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync_folder(new.parent)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
+from catalogsync_assets.core.library.removal import settle_if_alone
 from catalogsync_assets.core.library.tags import read_tags
 from catalogsync_assets.core.library.walk import FoundFile, Problem, walk
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
@@ -37,7 +38,7 @@ class ScanReport:
         files: audio files on disk that could be cataloged.
         bytes: their size.
         new, changed, unchanged: of those.
-        returned: found again, unchanged, after having been missing.
+        returned: found again, unchanged, after having been missing or offloaded.
         touched: of the unchanged, those that got a new mtime and were read to tell.
         missing: known files that this scan found gone from the disk.
         problems: what was left out or could not be read whole, at most 1,000 of them.
@@ -118,6 +119,8 @@ def _scan_root(
     catalog: Catalog, root: Path, report: ScanReport, allow_empty: bool, progress: Progress
 ) -> None:
     rows.meet_rows_of_other_programs(catalog, str(root))
+    for path, why in settle_if_alone(catalog, str(root)).problems:
+        _note(report, Problem(path, why))
     hidden: list[str] = []
     found_files = _readable(walk(root), hidden, report)
     first = next(found_files, None)
@@ -205,7 +208,9 @@ class _Recorder:
         self._read(found, None)
 
     def both(self, found: FoundFile, known: KnownFile) -> None:
-        if found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
+        if known.status == "offloading":
+            self._report.unchanged += 1  # it is about to be removed: not ours to judge
+        elif found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
             if known.present:
                 self._report.unchanged += 1
             else:

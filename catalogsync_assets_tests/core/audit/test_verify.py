@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.audit.audit import AuditReport, AuditRequest, findings, history
+from catalogsync_assets.core.audit.audit import AuditReport, AuditRequest, draw, findings, history
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope, Selection
@@ -601,3 +601,13 @@ def test_what_is_no_longer_here_is_repaired_from_another_backend(
     (left,) = (f for f in report.findings if f.repair != "repaired")
     assert left.key.endswith("0005.mp3")
     assert verified(other, "full").content == 1
+
+
+def test_samples_of_two_audits_are_independent() -> None:
+    """Of a quarter each, a quarter is in common: over the years, every object has its turn."""
+    keys = [f"music/Artist {i // 12}/Album/{i % 12:02d} Title.flac" for i in range(4000)]
+
+    first, *others = ({k for k in keys if draw(audit_id, k) < 25} for audit_id in range(1, 9))
+
+    for other in others:
+        assert 0.2 < len(first & other) / len(first) < 0.3

@@ -61,3 +61,10 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'damaged'"),
         if_not_exists=True,
     )
+    op.create_index(
+        "ix_file_locations_removed",
+        "file_locations",
+        ["status", "backend_id"],
+        sqlite_where=sa.text("status IN ('offloading', 'offloaded')"),
+        if_not_exists=True,
+    )

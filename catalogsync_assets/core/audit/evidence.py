@@ -1,0 +1,181 @@
+"""Whether an object that another tool has stored holds a file of ours, and what proves it.
+
+===========================  ====================================================================
+proof                        is taken where
+===========================  ====================================================================
+`etag`                       size and ETag, as listed, are those of the local file: its MD5, or the
+                             MD5 of its parts' MD5s in parts of the size that the store tells, or
+                             that tools use
+`head`                       the store keeps a SHA-256 that it has checked, and it is the file's
+`read`                       the object was read whole, which is done only on request
+===========================  ====================================================================
+
+What a tool has written of a file into the object's metadata (rclone's `md5chksum`) is no proof: no
+store has compared it with what arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from catalogsync_assets.core.audit.checking import Retry
+from catalogsync_assets.core.catalog.adoption import Wanted
+from catalogsync_assets.core.digests import as_s3_header
+from catalogsync_assets.core.transfer.composites import PartDigest, composite_md5
+from catalogsync_assets.core.transfer.multipart import part_bytes
+from catalogsync_assets.core.transfer.sender import SINGLE_PUT_BYTES
+from catalogsync_assets.core.transfer.source import Source
+from catalogsync_assets.core.transfer.stores import ListedObject, StoreClient
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_IN_PARTS = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
+_MIB = 1024 * 1024
+#: Sizes of parts that tools use: rclone 5, boto3 and the AWS command line 8, s3cmd 15, MinIO 16
+#: MiB, and what people set.
+_USUAL_PARTS = tuple(n * _MIB for n in (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512))
+_PIECE = _MIB
+
+Kind = Literal["same", "size", "content", "undecided"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What became of a comparison.
+
+    Attributes:
+        kind: `same`, `size` (another length), `content` (other bytes of that length), or
+            `undecided` (it cannot be told without reading).
+        sha256: of the file's content in hex; None unless it is the same.
+        how: what proves it; see the module.
+        detail: why not, in a few words.
+    """
+
+    kind: Kind
+    sha256: str | None = None
+    how: str = ""
+    detail: str = ""
+
+
+def compare(
+    client: StoreClient, file: Wanted, found: ListedObject, *, retry: Retry, may_read: bool
+) -> Evidence:
+    """Compare an object with a file. The local file is read once, where there is one.
+
+    Args:
+        retry: calls each request.
+        may_read: the object may be read where nothing else tells.
+
+    Raises:
+        SourceError: the local file cannot be read, or is not what the catalog says.
+        StoreError: the store refused, or was silent at every try.
+    """
+    size = file.size_bytes if file.path is None else file.source_size
+    if size is not None and size != found.size_bytes:
+        return Evidence("size", detail=f"{found.size_bytes:,} bytes, not {size:,}")
+    sha256 = file.sha256
+    if file.path is not None:
+        etag = (found.etag or "").strip('"').lower()
+        sizes = _part_sizes(client, found, etag, retry)
+        sha256, etags = _measured(file, found, sizes)
+        if etag in etags:
+            return Evidence("same", sha256, "etag")
+        if _MD5.fullmatch(etag) and client.profile.etag_is_md5:
+            return Evidence("content", detail=f"its MD5 is {etag}, not {etags[0]}")
+    if sha256 is None:
+        return Evidence("undecided", detail="there is no local file, and the digest is not known")
+    return _by_digest(client, found, sha256, retry, may_read)
+
+
+def _by_digest(
+    client: StoreClient, found: ListedObject, sha256: str, retry: Retry, may_read: bool
+) -> Evidence:
+    if client.profile.keeps_sha256 is not False and client.trusts_kept_digests:
+        seen = retry(lambda: client.head(found.key))
+        if seen is not None and seen.sha256 is not None:
+            if seen.sha256 == as_s3_header(sha256):
+                return Evidence("same", sha256, "head")
+            return Evidence("content", detail="the store keeps another SHA-256 of it")
+    if not may_read:
+        return Evidence("undecided", detail="it cannot be told without reading it")
+    large = found.size_bytes > SINGLE_PUT_BYTES
+    read = retry(lambda: client.read(found.key, large=large))
+    if read is None:
+        return Evidence("undecided", detail="it was removed meanwhile")
+    if read.sha256 == sha256:
+        return Evidence("same", sha256, "read")
+    return Evidence("content", detail=f"its content has the SHA-256 {read.sha256}, not {sha256}")
+
+
+def _part_sizes(
+    client: StoreClient, found: ListedObject, etag: str, retry: Retry
+) -> Sequence[int | None]:
+    """Sizes of the parts in which an object may have been sent; None for no parts."""
+    in_parts = _IN_PARTS.fullmatch(etag)
+    if in_parts is None:
+        return (None,)
+    count = int(in_parts[1])
+    first = retry(lambda: _first_part(client, found.key))
+    usual = (first, part_bytes(found.size_bytes), *_USUAL_PARTS, found.size_bytes)
+    fitting = [s for s in usual if s and math.ceil(found.size_bytes / s) == count]
+    return (fitting[0],) if fitting and fitting[0] == first else tuple(dict.fromkeys(fitting))
+
+
+def _first_part(client: StoreClient, key: str) -> int | None:
+    """The size of an object's first part, where the store tells."""
+    try:
+        answer: Any = client.s3.head_object(Bucket=client.backend.bucket, Key=key, PartNumber=1)
+    except Exception as error:
+        found = client.error(error, "look at", key)
+        if found.retryable or found.fatal:
+            raise found from error
+        return None
+    return int(answer["ContentLength"])
+
+
+class _PartsMd5:
+    """The ETag that content gets when it is sent in parts of a size; None for no parts."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._left = size or 0
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._done: list[PartDigest] = []
+
+    def update(self, piece: memoryview) -> None:
+        if self._size is None:
+            self._part.update(piece)
+            return
+        while piece:
+            now, piece = piece[: self._left], piece[self._left :]
+            self._part.update(now)
+            self._left -= len(now)
+            if not self._left:
+                self._end_part(self._size)
+
+    def _end_part(self, size: int) -> None:
+        self._done.append(PartDigest(b"", self._part.digest()))
+        self._part, self._left = hashlib.md5(usedforsecurity=False), size
+
+    def etag(self) -> str:
+        if self._size is None:
+            return self._part.hexdigest()
+        if self._left < self._size or not self._done:
+            self._end_part(self._size)
+        return str(composite_md5(self._done))
+
+
+def _measured(
+    file: Wanted, found: ListedObject, sizes: Sequence[int | None]
+) -> tuple[str, list[str]]:
+    """The local file's SHA-256 in hex, and the ETags that it would have, from one read."""
+    sums = [_PartsMd5(size) for size in sizes]
+    with Source(file.task(found.key, found.size_bytes)) as source:
+        for piece in source.parts(_PIECE):
+            for each in sums:
+                each.update(memoryview(piece))
+        return source.finish(), [each.etag() for each in sums]

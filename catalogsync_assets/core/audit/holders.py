@@ -1,0 +1,177 @@
+"""Which stores really hold a file, asked now.
+
+For a decision that cannot be taken back, what the catalog remembers is not enough: each object is
+looked at, and read where a look proves nothing (see `checking`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+from catalogsync_assets.core.audit.checking import KnownObject, Verdict, check
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.offloads import Copy, LocalFile
+from catalogsync_assets.core.errors import StoreError
+from catalogsync_assets.core.providers import SHA256
+from catalogsync_assets.core.transfer.pace import Pace
+from catalogsync_assets.core.transfer.retries import Retries
+from catalogsync_assets.core.transfer.stores import StoreClient
+
+#: Objects in a row of which a store says nothing at all, before it is not asked any more.
+_SILENT = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at one object told.
+
+    Attributes:
+        verdict: None where the store did not answer.
+        error: why it did not.
+    """
+
+    copy: Copy
+    backend: str
+    verdict: Verdict | None
+    error: StoreError | None = None
+
+
+@dataclass
+class Held:
+    """What the looks at a file's objects told.
+
+    Attributes:
+        proven: of different objects that hold it, byte for byte, as many as were asked for or
+            as there are.
+        others: of those that do not, or of which nothing is known.
+    """
+
+    proven: list[Found] = field(default_factory=list)
+    others: list[Found] = field(default_factory=list)
+
+
+class Holders:
+    """Some backends, asked what they hold. Thread-safe.
+
+    Attributes:
+        backends: those that are asked, by id.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[ObjectBackend],
+        *,
+        workers: int,
+        attempts: int,
+        stop: threading.Event,
+        connect: Callable[[ObjectBackend], StoreClient],
+    ) -> None:
+        """
+        Args:
+            workers: requests to one backend at a time at most.
+            attempts: tries of one request at most.
+            stop: once set, no wait between tries goes on.
+            connect: makes a store's client.
+        """
+        self.backends = {b.id: replace(b, workers=workers) for b in backends}
+        self._connect = connect
+        self._retries = {
+            id_: Retries(attempts=attempts, pace=Pace(workers), stop=stop) for id_ in self.backends
+        }
+        self._clients: dict[int, StoreClient] = {}
+        self._out: dict[int, StoreError] = {}
+        self._silent = dict.fromkeys(self.backends, 0)
+        self._lock = threading.Lock()
+
+    def probe(self) -> None:
+        """Find out which of the stores can be spoken to at all."""
+        for id_, backend in self.backends.items():
+            client = self._connect(backend)
+            try:
+                self._retries[id_](client.probe)
+            except StoreError as error:
+                self._out[id_] = error
+            else:
+                self._clients[id_] = client
+
+    @property
+    def out(self) -> dict[str, StoreError]:
+        """The backends that are not asked any more, by name, and why."""
+        with self._lock:
+            return {self.backends[id_].name: error for id_, error in self._out.items()}
+
+    def look(self, file: LocalFile, copies: Sequence[Copy], wanted: int) -> Held:
+        """Look at a file's objects until so many are proven to hold it.
+
+        Two backends may be one bucket under two names: what lies at one place counts once.
+        """
+        held = Held()
+        places: set[tuple[str, str | None, str]] = set()
+        backends: set[int] = set()
+        # First those that a look may prove: to read an object takes long, and may cost.
+        for copy in sorted(copies, key=lambda c: not self._kept(self.backends[c.backend_id])):
+            if len(held.proven) >= wanted:
+                break
+            backend = self.backends[copy.backend_id]
+            place = ((backend.endpoint or "").lower(), backend.bucket, copy.locator)
+            if place in places or copy.backend_id in backends:
+                continue
+            if copy.bucket not in (None, backend.bucket):
+                continue  # a row of another program, about a bucket that we cannot ask
+            found = self._look_at(file, copy)
+            if found.verdict is not None and found.verdict.verified:
+                held.proven.append(found)
+                places.add(place)
+                backends.add(copy.backend_id)
+            else:
+                held.others.append(found)
+        return held
+
+    def _look_at(self, file: LocalFile, copy: Copy) -> Found:
+        backend = self.backends[copy.backend_id]
+        found = partial(Found, copy, backend.name)
+        with self._lock:
+            error = self._out.get(copy.backend_id)
+        if error is not None:
+            return found(None, error)
+        try:
+            verdict = self._verdict(file, copy)
+        except StoreError as failed:
+            self._note(copy.backend_id, failed)
+            return found(None, failed)
+        self._note(copy.backend_id, None)
+        return found(verdict)
+
+    def _verdict(self, file: LocalFile, copy: Copy) -> Verdict:
+        known = KnownObject(
+            copy.location_id,
+            file.file_asset_id,
+            copy.locator,
+            file.size_bytes,
+            file.sha256,
+            copy.etag,
+        )
+        client, retry = self._clients[copy.backend_id], self._retries[copy.backend_id]
+        level: Literal["head", "full"] = "head" if self._kept(client) else "full"
+        verdict = check(client, known, level, retry=retry)
+        if verdict.kind == "ok" and not verdict.verified:
+            # Nothing speaks against it, but nothing proves it either.
+            verdict = check(client, known, "full", retry=retry)
+        return verdict
+
+    @staticmethod
+    def _kept(store: ObjectBackend | StoreClient) -> bool:
+        """Whether a look can prove what an object holds."""
+        profile = store.profile
+        return profile.put_checksum == SHA256 and profile.keeps_sha256 is not False
+
+    def _note(self, backend_id: int, error: StoreError | None) -> None:
+        with self._lock:
+            silent = error is not None and error.retryable
+            self._silent[backend_id] = self._silent[backend_id] + 1 if silent else 0
+            if error is not None and (error.fatal or self._silent[backend_id] >= _SILENT):
+                self._out.setdefault(backend_id, error)

@@ -1,0 +1,551 @@
+"""Removes local files that enough stores hold, proven now, and only those.
+
+Order, for every file: its objects are verified, then its own content is compared with the catalog's
+digest, then its row is marked, then it is deleted (`library.removal`), then its row says so. Files
+go in chunks, so that what was proven is minutes old at most; the stores are asked by several
+threads, the deleting is done by one. One process at a time removes files of a catalog's library.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from catalogsync_assets.core.audit.holders import Held, Holders
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog import locations, offloads
+from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.library import known_roots
+from catalogsync_assets.core.catalog.offloads import Copy, LocalFile, Lost
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.errors import CatalogSyncError, UsageError
+from catalogsync_assets.core.library import removal
+from catalogsync_assets.core.library.removal import Identity, NotRemoved
+from catalogsync_assets.core.renaming import sync_folder
+from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.workers import Workers
+
+#: A chunk ends at so many files, or with the file that brings it over so many bytes.
+_CHUNK_FILES = 64
+_CHUNK_BYTES = 512 * 1024 * 1024
+_PAGE = 512
+_MAX_LISTED = 1_000
+_ATTEMPTS = 5
+#: Files that are not meant to go, rather than files with which something is wrong.
+_LEFT = frozenset(("Link", "HardLink"))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that stayed though it should have gone, as a person reads of it."""
+
+    file: str
+    code: str
+    reason: str
+
+
+@dataclass
+class Room:
+    """The file system of a library root.
+
+    Attributes:
+        root: the first root that lies on it.
+        free_before: bytes that were free.
+        free: with what was removed, or would be.
+    """
+
+    root: str
+    free_before: int
+    free: int
+
+
+@dataclass
+class OffloadReport:
+    """What went, or would go. While it runs, the same object is handed to `progress`.
+
+    Attributes:
+        dry_run: nothing was changed.
+        checked: whether stores and contents were looked at, as they are before a file goes.
+        backends: names of those whose copies count.
+        candidates, candidate_bytes: files that enough of them hold, as the catalog says.
+        looked_at: of those, how many it is known of by now what becomes of them.
+        removed, removed_bytes: files that went; in a dry run, that would go.
+        too_few, too_few_bytes: files that stay, as the catalog knows too few copies of them.
+        younger: files that stay, as they are not old enough.
+        left: files that stay by rule, by code: `Link`, `HardLink`.
+        failed: files that stay, as something is wrong.
+        reasons: how many failed, by code.
+        failures: at most 1,000 of the failed, with reasons.
+        files: at most 1,000 of those that went.
+        missing, damaged: objects that were found gone, or other than the catalog says; marked so.
+        out: backends that could not be asked (any more), and why.
+        settled: files that a stopped run had begun to remove: back under their names, or found
+            removed.
+        rooms: the file systems concerned.
+        goal: bytes that should become free on each; None where none was given.
+        seconds: wall time.
+    """
+
+    dry_run: bool
+    checked: bool
+    keep_copies: int
+    backends: list[str]
+    candidates: int = 0
+    candidate_bytes: int = 0
+    looked_at: int = 0
+    removed: int = 0
+    removed_bytes: int = 0
+    too_few: int = 0
+    too_few_bytes: int = 0
+    younger: int = 0
+    left: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    missing: int = 0
+    damaged: int = 0
+    out: dict[str, str] = field(default_factory=dict)
+    settled: int = 0
+    rooms: list[Room] = field(default_factory=list)
+    goal: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def goal_reached(self) -> bool:
+        """Whether each file system has as much room as was asked for."""
+        return self.goal is None or all(room.free >= self.goal for room in self.rooms)
+
+
+class OffloadAborted(CatalogSyncError):  # noqa: N818
+    """A run could not go on; what was not done is as it was.
+
+    Attributes:
+        report: what had been done by then.
+    """
+
+    def __init__(self, report: OffloadReport, message: str, hint: str | None) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+        self.printed = False
+
+
+Progress = Callable[[OffloadReport], None]
+
+
+def offload(
+    catalog: Catalog,
+    keep_copies: int,
+    *,
+    backends: Sequence[ObjectBackend] | None = None,
+    scope: Scope = EVERYTHING,
+    older_than_seconds: float | None = None,
+    until_free: int | None = None,
+    dry_run: bool = True,
+    check: bool = True,
+    workers: int = DEFAULT_WORKERS,
+    attempts: int = _ATTEMPTS,
+    progress: Progress = lambda _: None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> OffloadReport:
+    """Remove local files of which so many backends hold a copy, proven now; the oldest first.
+
+    May be stopped at any moment and called again.
+
+    Args:
+        keep_copies: how many backends must be proven to hold a file before it goes; at least 1.
+        backends: whose copies count; all by default.
+        scope: only these files.
+        older_than_seconds: only files that have not been modified for so long.
+        until_free: bytes; no more files go once the file system of their root has so much room.
+        dry_run: change nothing, only say what would go.
+        check: in a dry run, look at stores and contents, too; else go by the catalog, and the
+            size and mtime of the files.
+        workers: files that are looked at at a time.
+        attempts: tries of one request at most.
+        progress: called with the report as it stands.
+        connect: makes the client of a store.
+
+    Returns:
+        What was done. Single files that stayed are in it and do not raise.
+
+    Raises:
+        UsageError: there are fewer backends than copies to keep.
+        OffloadAborted: too few stores answer; or another process is at it.
+        CatalogError: something could not be recorded; the next run sets it right.
+    """
+    chosen = list(object_backends(catalog) if backends is None else backends)
+    if not 1 <= keep_copies <= len(chosen):
+        raise UsageError(
+            f"{keep_copies} copies cannot be kept by {len(chosen)} backends",
+            hint="name fewer copies (at least 1), or register another backend",
+        )
+    names = [b.name for b in chosen]
+    report = OffloadReport(dry_run, check or not dry_run, keep_copies, names, goal=until_free)
+    before_ns = (
+        None if older_than_seconds is None else int((time.time() - older_than_seconds) * 1e9)
+    )
+    run = _Run(catalog, chosen, scope, before_ns, workers, attempts, progress, connect, report)
+    started = time.monotonic()
+    try:
+        if dry_run:
+            run.execute()
+        else:
+            with removal.alone(catalog) as right:
+                if not right:
+                    raise OffloadAborted(
+                        report,
+                        f"another process removes files of the catalog {catalog.path}",
+                        "wait for it, then run this again",
+                    )
+                run.settle()
+                run.execute()
+    finally:
+        report.seconds = time.monotonic() - started
+    return report
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What a worker found out of a file.
+
+    Attributes:
+        held: None where the stores were not asked.
+        identity: of the file, if it was read and may go.
+        problem: why it must stay.
+    """
+
+    file: LocalFile
+    held: Held | None = None
+    identity: Identity | None = None
+    problem: NotRemoved | None = None
+
+
+class _Run:
+    """One call of `offload`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        backends: Sequence[ObjectBackend],
+        scope: Scope,
+        before_ns: int | None,
+        workers: int,
+        attempts: int,
+        progress: Progress,
+        connect: Callable[[ObjectBackend], StoreClient],
+        report: OffloadReport,
+    ) -> None:
+        self._catalog = catalog
+        self._catalog_id = "" if report.dry_run else catalog_id(catalog)
+        self._scope = scope
+        self._before_ns = before_ns
+        self._workers = workers
+        self._progress = progress
+        self._report = report
+        self._copies = report.keep_copies
+        self._stop = threading.Event()
+        self._holders = Holders(
+            backends, workers=workers, attempts=attempts, stop=self._stop, connect=connect
+        )
+        self._have_proven: set[int] = set()  # backends that hold at least something
+        self._rooms = _Rooms(report, known_roots(catalog))
+
+    def settle(self) -> None:
+        """Set right what a stopped run has left."""
+        done = removal.settle(self._catalog)
+        self._report.settled = done.returned + done.removed
+        for path, why in done.problems:
+            self._note_failure(path, "Unsettled", why)
+
+    def execute(self) -> None:
+        found = offloads.candidates(
+            self._catalog,
+            list(self._holders.backends),
+            self._copies,
+            before_ns=self._before_ns,
+            scope=self._scope,
+        )
+        report = self._report
+        report.candidates, report.candidate_bytes = found.files, found.bytes
+        report.too_few, report.too_few_bytes = found.too_few, found.too_few_bytes
+        report.younger = found.younger
+        pool = Workers(self._workers, "offload")
+        try:
+            # Only once there is something to ask about: a store that is down need not matter.
+            for number, chunk in enumerate(self._chunks(self._read(found.ids))):
+                if report.checked:
+                    if number == 0:
+                        self._holders.probe()
+                    self._require_enough_stores()
+                self._go_through(chunk, pool)
+                self._progress(report)
+        finally:
+            self._stop.set()
+            pool.close()
+
+    def _read(self, ids: Sequence[int]) -> Iterator[tuple[LocalFile, list[Copy]]]:
+        for at in range(0, len(ids), _PAGE):
+            page = ids[at : at + _PAGE]
+            found = offloads.with_copies(self._catalog, page, list(self._holders.backends))
+            self._report.looked_at += len(page) - len(found)  # others have removed them
+            yield from found
+
+    def _chunks(
+        self, files: Iterator[tuple[LocalFile, list[Copy]]]
+    ) -> Iterator[list[tuple[LocalFile, list[Copy]]]]:
+        """The files that should go, in chunks that free no more than is needed."""
+        chunk: list[tuple[LocalFile, list[Copy]]] = []
+        size = 0
+        for item in files:
+            file = item[0]
+            if chunk and self._rooms.enough_with(file, chunk):
+                # Whether it will do depends on whether all of these may go.
+                yield chunk
+                chunk, size = [], 0
+            problem = self._rooms.missing(file)
+            if problem is not None:
+                self._note_problem(_Looked(file, problem=problem))
+            elif self._rooms.enough(file):
+                self._report.looked_at += 1
+                if self._rooms.all_enough:
+                    break
+            else:
+                chunk.append(item)
+                size += file.size_bytes
+                if len(chunk) >= _CHUNK_FILES or size >= _CHUNK_BYTES:
+                    yield chunk
+                    chunk, size = [], 0
+        if chunk:
+            yield chunk
+
+    def _require_enough_stores(self) -> None:
+        out = self._holders.out
+        self._report.out = {name: error.message for name, error in out.items()}
+        if len(self._holders.backends) - len(out) < self._copies:
+            first = next(iter(out.values()))
+            raise OffloadAborted(
+                self._report,
+                f"too few of the backends can be asked to prove {self._copies} copies:"
+                f" {first.message}",
+                first.hint,
+            )
+
+    def _go_through(self, chunk: list[tuple[LocalFile, list[Copy]]], pool: Workers) -> None:
+        looks: list[Future[_Looked]] = [pool.submit(partial(self._look, *item)) for item in chunk]
+        looked = [look.result() for look in looks]
+        self._record_findings(looked)
+        for item in looked:
+            if item.problem is not None:
+                self._note_problem(item)
+        may_go = [item for item in looked if item.problem is None]
+        if self._report.dry_run:
+            for item in may_go:
+                self._note_removed(item.file)
+        elif may_go:
+            self._remove(may_go)
+
+    def _look(self, file: LocalFile, copies: list[Copy]) -> _Looked:
+        """Everything that must be so before a file may go. In a worker's thread."""
+        held = None
+        try:
+            removal.inspect(file)
+            if not self._report.checked:
+                return _Looked(file)
+            held = self._holders.look(file, copies, self._copies)
+            if len(held.proven) < self._copies:
+                return _Looked(file, held, problem=_not_proven(file, held, self._copies))
+            return _Looked(file, held, removal.hashed(file))
+        except NotRemoved as problem:
+            return _Looked(file, held, problem=problem)
+
+    def _record_findings(self, looked: Sequence[_Looked]) -> None:
+        """What the stores told goes into the catalog, whatever becomes of the files."""
+        proven: dict[str, list[int]] = {}
+        lost: list[tuple[Copy, Lost, str | None]] = []
+        for held in (item.held for item in looked if item.held is not None):
+            for found in held.proven:
+                assert found.verdict is not None
+                proven.setdefault(str(found.verdict.proof), []).append(found.copy.location_id)
+                self._have_proven.add(found.copy.backend_id)
+            for found in held.others:
+                if found.verdict is not None and found.verdict.kind != "ok":
+                    status: Lost = "missing" if found.verdict.kind == "missing" else "damaged"
+                    lost.append((found.copy, status, found.verdict.etag))
+        # Where nothing at all was found, it is more likely the wrong bucket than a loss.
+        lost = [
+            (copy, status, etag)
+            for copy, status, etag in lost
+            if status == "damaged" or copy.backend_id in self._have_proven
+        ]
+        if self._report.dry_run:
+            given = [status for _, status, _ in lost]
+        else:
+            given = offloads.note_lost(self._catalog, lost) if lost else []
+            for how, ids in proven.items():
+                locations.note_verified(self._catalog, ids, how)
+        self._report.missing += given.count("missing")
+        self._report.damaged += given.count("damaged")
+
+    def _remove(self, may_go: Sequence[_Looked]) -> None:
+        """Mark, delete, and say so. Whatever comes in between, the rows are true in the end."""
+        verified = [
+            (item.file, [found.copy.location_id for found in item.held.proven])
+            for item in may_go
+            if item.held is not None
+        ]
+        marked = offloads.begin(self._catalog, verified, self._copies)
+        gone: list[LocalFile] = []
+        try:
+            for item in may_go:
+                if item.file.location_id not in marked:
+                    self._note_problem(_Looked(item.file, problem=_overtaken(item.file)))
+                    continue
+                assert item.identity is not None
+                try:
+                    removal.remove(item.file, item.identity, self._catalog_id)
+                except NotRemoved as problem:
+                    self._note_problem(_Looked(item.file, problem=problem))
+                else:
+                    gone.append(item.file)
+        finally:
+            gone = self._on_disk(gone)
+            offloads.finish(self._catalog, [file.location_id for file in gone])
+            for file in gone:
+                self._note_removed(file)
+            if len(gone) < len(marked):
+                removal.settle(self._catalog)
+
+    def _on_disk(self, gone: Sequence[LocalFile]) -> list[LocalFile]:
+        """Have the deletions written to disk; those files of which it is certain."""
+        refused: dict[Path, str] = {}
+        for folder in {Path(file.absolute_path).parent for file in gone}:
+            try:
+                sync_folder(folder)
+            except OSError as error:
+                refused[folder] = error.strerror or str(error)
+        for path in (Path(file.absolute_path) for file in gone):
+            if path.parent in refused:
+                self._note_failure(str(path), "Unsettled", f"{path}: {refused[path.parent]}")
+        return [file for file in gone if Path(file.absolute_path).parent not in refused]
+
+    def _note_removed(self, file: LocalFile) -> None:
+        report = self._report
+        report.looked_at += 1
+        report.removed += 1
+        report.removed_bytes += file.size_bytes
+        self._rooms.add(file)
+        if len(report.files) < _MAX_LISTED:
+            report.files.append(file.absolute_path)
+
+    def _note_problem(self, looked: _Looked) -> None:
+        assert looked.problem is not None
+        self._report.looked_at += 1
+        code = looked.problem.code
+        if code in _LEFT:
+            self._report.left[code] = self._report.left.get(code, 0) + 1
+        else:
+            self._note_failure(looked.file.absolute_path, code, looked.problem.message)
+
+    def _note_failure(self, path: str, code: str, reason: str) -> None:
+        report = self._report
+        report.failed += 1
+        report.reasons[code] = report.reasons.get(code, 0) + 1
+        if len(report.failures) < _MAX_LISTED:
+            report.failures.append(Failure(path, code, reason))
+
+
+def _not_proven(file: LocalFile, held: Held, wanted: int) -> NotRemoved:
+    said = [
+        f"{f.backend}: {f.verdict.kind if f.verdict else f.error.message if f.error else '?'}"
+        for f in held.others
+    ]
+    return NotRemoved(
+        f"{file.absolute_path} stays: {len(held.proven)} of {wanted} copies proven"
+        f" ({'; '.join(said) or 'the others are the same objects'})",
+        code="NotProven",
+        hint="`verify --repair` mends what is missing or damaged",
+    )
+
+
+def _overtaken(file: LocalFile) -> NotRemoved:
+    return NotRemoved(
+        f"{file.absolute_path} stays: another process has recorded something else of it meanwhile",
+        code="Changed",
+        hint="run this again",
+    )
+
+
+class _Rooms:
+    """How much is free where the roots are: at first, and with what has gone since.
+
+    Not asked again: where snapshots keep what is deleted, nothing would ever seem to become free,
+    and everything would go.
+    """
+
+    def __init__(self, report: OffloadReport, roots: Sequence[str]) -> None:
+        self._report = report
+        self._by_root: dict[str, Room | NotRemoved] = {}
+        self._by_device: dict[int, Room] = {}
+        for root in roots:
+            self._of(root)
+
+    def missing(self, file: LocalFile) -> NotRemoved | None:
+        """Why nothing can be said of the file's root, if so."""
+        found = self._of(file.root)
+        return found if isinstance(found, NotRemoved) else None
+
+    def enough(self, file: LocalFile) -> bool:
+        """Whether there is as much room as was asked for where the file lies."""
+        found = self._of(file.root)
+        return self._report.goal is not None and (
+            isinstance(found, Room) and found.free >= self._report.goal
+        )
+
+    def enough_with(self, file: LocalFile, others: Sequence[tuple[LocalFile, list[Copy]]]) -> bool:
+        """Whether there will be, once these others are gone."""
+        here = self._of(file.root)
+        if self._report.goal is None or not isinstance(here, Room):
+            return False
+        coming = sum(f.size_bytes for f, _ in others if self._of(f.root) is here)
+        return here.free < self._report.goal <= here.free + coming
+
+    @property
+    def all_enough(self) -> bool:
+        """Whether nothing needs to go any more."""
+        goal = self._report.goal
+        return goal is not None and all(r.free >= goal for r in self._by_device.values())
+
+    def add(self, file: LocalFile) -> None:
+        """The file is gone, or would be."""
+        found = self._of(file.root)
+        if isinstance(found, Room):
+            found.free += file.size_bytes
+
+    def _of(self, root: str) -> Room | NotRemoved:
+        if root not in self._by_root:
+            self._by_root[root] = self._look_up(root)
+        return self._by_root[root]
+
+    def _look_up(self, root: str) -> Room | NotRemoved:
+        try:
+            device = Path(root).stat().st_dev
+            free = shutil.disk_usage(root).free
+        except OSError as error:
+            return NotRemoved(
+                f"library root {root} is not there: {error.strerror}",
+                code="RootMissing",
+                hint="is its disk mounted?",
+            )
+        if device not in self._by_device:
+            self._by_device[device] = Room(root, free, free)
+            self._report.rooms.append(self._by_device[device])
+        return self._by_device[device]

@@ -1,0 +1,271 @@
+"""Local files that may go, as enough backends hold them: what the catalog says, and its marks.
+
+A row goes from `active` to `offloading` before its file is touched, and to `offloaded` once that is
+gone. How a file is removed, and what a kill leaves, is in `library.removal`.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+
+#: What an object was found to be that does not hold its file.
+Lost = Literal["missing", "damaged"]
+
+
+class LocalFile(NamedTuple):
+    """A file below a library root, as the catalog has it.
+
+    Attributes:
+        path: below the root, `/`-separated.
+        sha256: of its content, in hex; None where it has not been read whole yet.
+    """
+
+    location_id: int
+    file_asset_id: int
+    root: str
+    path: str
+    size_bytes: int
+    mtime_ns: int | None
+    sha256: str | None
+
+    @property
+    def absolute_path(self) -> str:
+        """The root and the path below it."""
+        return f"{self.root.rstrip('/')}/{self.path}"
+
+
+class Copy(NamedTuple):
+    """An object that holds a file, as the catalog has it."""
+
+    location_id: int
+    file_asset_id: int
+    backend_id: int
+    bucket: str | None
+    locator: str
+    etag: str | None
+
+
+@dataclass
+class Candidates:
+    """The local files of a selection, by what the catalog says of their copies.
+
+    Attributes:
+        ids: locations of those that enough backends hold, the oldest first (by mtime, then id);
+            8 bytes for each.
+        files, bytes: how many these are, and their size.
+        too_few, too_few_bytes: files that are on fewer backends.
+        younger: files that have not the age that was asked for.
+    """
+
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    files: int = 0
+    bytes: int = 0
+    too_few: int = 0
+    too_few_bytes: int = 0
+    younger: int = 0
+
+
+_LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
+_CANDIDATES = """
+SELECT l.id, COALESCE(l.size_bytes, f.size_bytes, 0),
+       l.mtime_ns IS NOT NULL AND l.mtime_ns <= :before,
+       (SELECT COUNT(DISTINCT c.backend_id) FROM file_locations c
+        WHERE c.file_asset_id = f.id AND c.status = 'active'
+          AND c.backend_id IN (SELECT value FROM json_each(:backends))) >= :copies
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.backend_id IN {local} AND l.status = 'active' AND l.library_root IS NOT NULL
+  AND f.superseded_by_id IS NULL {scope}
+ORDER BY l.mtime_ns, l.id
+"""
+#: Later than any file.
+_ANY_TIME = 2**63 - 1
+
+
+def candidates(
+    catalog: Catalog,
+    backend_ids: Sequence[int],
+    copies: int,
+    *,
+    before_ns: int | None = None,
+    scope: Scope = EVERYTHING,
+) -> Candidates:
+    """The current local files that so many of these backends hold, as far as the catalog says.
+
+    Args:
+        before_ns: only files whose mtime is at most this, in ns; None for all.
+        scope: only these.
+    """
+    clauses, values = scope.sql()
+    values |= {
+        "backends": json.dumps(list(backend_ids)),
+        "copies": copies,
+        "before": _ANY_TIME if before_ns is None else before_ns,
+    }
+    found = Candidates()
+    statement = sa.text(_CANDIDATES.format(local=_LOCAL, scope=clauses))
+    with catalog.read() as connection:
+        rows = connection.execution_options(yield_per=5_000).execute(statement, values)
+        for location_id, size, old_enough, enough in rows:
+            if not old_enough:
+                found.younger += 1
+            elif not enough:
+                found.too_few += 1
+                found.too_few_bytes += size
+            else:
+                found.ids.append(location_id)
+                found.files += 1
+                found.bytes += size
+    return found
+
+
+_FILES = """
+SELECT l.id, f.id, l.library_root, l.library_path, COALESCE(l.size_bytes, f.size_bytes, -1),
+       l.mtime_ns, NULLIF(f.sha256, '')
+FROM json_each(:ids) wanted
+CROSS JOIN file_locations l ON l.id = wanted.value
+JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.status = 'active' AND f.superseded_by_id IS NULL
+ORDER BY wanted.key
+"""
+_COPIES = """
+SELECT c.id, c.file_asset_id, c.backend_id, c.container_name, c.locator, c.etag
+FROM file_locations c
+WHERE c.file_asset_id IN (SELECT value FROM json_each(:assets)) AND c.status = 'active'
+  AND c.backend_id IN (SELECT value FROM json_each(:backends))
+ORDER BY c.id
+"""
+
+
+def with_copies(
+    catalog: Catalog, location_ids: Sequence[int], backend_ids: Sequence[int]
+) -> list[tuple[LocalFile, list[Copy]]]:
+    """These files, in this order, each with the objects that hold it; those still there only."""
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(_FILES), {"ids": json.dumps(list(location_ids))})
+        files = [LocalFile._make(row) for row in rows]
+        values = {
+            "assets": json.dumps([file.file_asset_id for file in files]),
+            "backends": json.dumps(list(backend_ids)),
+        }
+        copies: dict[int, list[Copy]] = {}
+        for row in connection.execute(sa.text(_COPIES), values):
+            copies.setdefault(row[1], []).append(Copy._make(row))
+    return [(file, copies.get(file.file_asset_id, [])) for file in files]
+
+
+_STILL_SO = """
+SELECT l.id, l.size_bytes, l.mtime_ns, f.superseded_by_id, NULLIF(f.sha256, ''), f.song_id
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.id IN (SELECT value FROM json_each(:ids)) AND l.status = 'active'
+"""
+_BEGIN = """
+UPDATE file_locations SET status = 'offloading', updated_at = CURRENT_TIMESTAMP
+WHERE id IN (SELECT value FROM json_each(:ids))
+"""
+
+
+def begin(
+    catalog: Catalog, verified: Sequence[tuple[LocalFile, Collection[int]]], copies: int
+) -> set[int]:
+    """Mark files as about to be removed, unless the catalog says something else by now.
+
+    In one transaction: whatever was recorded since they were looked at - a scan's new content, an
+    audit's missing object - keeps its file.
+
+    Args:
+        verified: files, each with the locations of different objects that have been verified.
+        copies: how many of those must still count as there.
+
+    Returns:
+        The locations that were marked.
+    """
+    asked = [id_ for file, held in verified for id_ in (file.location_id, *held)]
+    with catalog.transaction() as connection:
+        rows = connection.execute(sa.text(_STILL_SO), {"ids": json.dumps(asked)})
+        now = {row[0]: tuple(row[1:]) for row in rows}
+        marked: list[int] = []
+        songs: set[int] = set()
+        for file, held in verified:
+            row = now.get(file.location_id)
+            if row is None or row[:4] != (file.size_bytes, file.mtime_ns, None, file.sha256):
+                continue
+            if sum(location in now for location in held) < copies:
+                continue
+            marked.append(file.location_id)
+            if row[4] is not None:
+                songs.add(row[4])
+        connection.execute(sa.text(_BEGIN), {"ids": json.dumps(marked)})
+        presence.refresh(connection, song_ids=sorted(songs))
+    return set(marked)
+
+
+def finish(catalog: Catalog, location_ids: Sequence[int]) -> None:
+    """These files are gone from the disk. Idempotent."""
+    locations.mark(catalog, location_ids, "offloaded", expected=("offloading",))
+
+
+def undo(catalog: Catalog, location_ids: Sequence[int]) -> None:
+    """These files have stayed, or are back under their names. Idempotent."""
+    locations.mark(catalog, location_ids, "active", expected=("offloading",))
+
+
+_LOST = sa.text(
+    "UPDATE file_locations SET status = :status, etag = COALESCE(:found, etag),"
+    " updated_at = CURRENT_TIMESTAMP"
+    # What another has recorded of it since it was looked at is newer.
+    " WHERE id = :id AND status = 'active' AND etag IS :etag RETURNING file_asset_id"
+)
+_SONGS = """
+SELECT DISTINCT song_id FROM file_assets
+WHERE id IN (SELECT value FROM json_each(:assets)) AND song_id IS NOT NULL
+"""
+
+
+def note_lost(catalog: Catalog, lost: Sequence[tuple[Copy, Lost, str | None]]) -> list[Lost]:
+    """Record objects that were found missing, or with other content than their file's.
+
+    Args:
+        lost: each with the ETag that it has now, if it is there.
+
+    Returns:
+        The statuses that were given.
+    """
+    given: list[Lost] = []
+    assets: list[int] = []
+    with catalog.transaction() as connection:
+        for copy, status, found in lost:
+            values = {"id": copy.location_id, "status": status, "etag": copy.etag, "found": found}
+            if (asset := connection.scalar(_LOST, values)) is not None:
+                given.append(status)
+                assets.append(asset)
+        songs = connection.scalars(sa.text(_SONGS), {"assets": json.dumps(assets)}).all()
+        presence.refresh(connection, song_ids=list(songs))
+    return given
+
+
+_UNSETTLED = """
+SELECT l.id, f.id, l.library_root, l.library_path, COALESCE(l.size_bytes, f.size_bytes, -1),
+       l.mtime_ns, NULLIF(f.sha256, '')
+FROM file_locations l INDEXED BY ix_file_locations_removed
+JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.status IN ('offloading', 'offloaded') AND l.status = 'offloading'
+  AND l.library_root IS NOT NULL AND (:root IS NULL OR l.library_root = :root)
+ORDER BY l.id
+"""
+
+
+def unsettled(catalog: Catalog, root: str | None = None) -> list[LocalFile]:
+    """The files that an offload has marked and neither removed nor left, below a root or all."""
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(_UNSETTLED), {"root": root})
+        return [LocalFile._make(row) for row in rows]

@@ -1,0 +1,358 @@
+"""Removes a local file so that a kill loses nothing, and sets right what a kill has left.
+
+The caller has made certain that others hold the file, and has marked its row `offloading`. Then the
+file is renamed in its folder, looked at once more - by now nobody can replace it by name - and only
+then deleted. What can be found afterwards, and what is made of it (`settle`):
+
+===========================  ==================  ==============================================
+a kill came                  leaves              then
+===========================  ==================  ==============================================
+before the renaming          the file            it stays; its row is active again
+before the deletion          the renamed file    it gets its name back; its row is active again
+after it                     nothing             the row says that it was removed
+===========================  ==================  ==============================================
+
+Settling only ever undoes: to go on would need the stores, which may have lost the file since.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import tenacity
+
+from catalogsync_assets.core.catalog import offloads
+from catalogsync_assets.core.catalog.backends import catalog_id
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.offloads import LocalFile
+from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
+from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
+
+#: How a file is called in the moment before it is deleted. It has no extension of audio, so that
+#: no scan takes it for a file of the library.
+PREFIX = ".catalogsync-offload-"
+_PIECE = 1024 * 1024
+#: Seconds to wait for another process that only sets something right.
+PATIENCE = 5.0
+
+
+class NotRemoved(CatalogSyncError):  # noqa: N818
+    """A file is left where it is.
+
+    Attributes:
+        code: `Gone`, `Changed`, `Link`, `HardLink`, `Outside`, `Unreadable`, `Unwritable`,
+            `NoDigest`, `ContentDiffers`, `Kept`.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class Identity(NamedTuple):
+    """What tells a file and its state from every other: a write changes mtime or ctime."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        return cls(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        )
+
+    def survives_renaming(self, later: Identity) -> bool:
+        """Whether it is the same file in the same state; a renaming changes the ctime."""
+        return self[:-1] == later[:-1]
+
+
+@contextmanager
+def alone(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
+    """The right to remove files of this catalog's library; one process at a time has it.
+
+    Ends with the process, however that ends. The catalog's users are on one machine, as SQLite's
+    write-ahead log wants it.
+
+    Args:
+        patience: seconds to wait for another; `PATIENCE` by default.
+
+    Yields:
+        Whether it was to be had.
+    """
+    with _lock(catalog, fcntl.LOCK_EX, patience) as right:
+        yield right
+
+
+@contextmanager
+def no_removal(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
+    """As long as the block runs, nobody has the right of `alone`. Several may ask for this at once.
+
+    For those who put files below a root and say so: what is there must not be on its way out.
+
+    Yields:
+        False if somebody is removing files.
+    """
+    with _lock(catalog, fcntl.LOCK_SH, patience) as right:
+        yield right
+
+
+@contextmanager
+def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]:
+    path = catalog.path.with_name(catalog.path.name + ".offload-lock")
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise CatalogError(
+            f"{path} cannot be opened: {error.strerror}",
+            hint="check the permissions of the catalog's folder",
+        ) from error
+    patiently = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BlockingIOError),
+        stop=tenacity.stop_after_delay(PATIENCE if patience is None else patience),
+        wait=tenacity.wait_fixed(0.05),
+        reraise=True,
+    )
+    try:
+        try:
+            patiently(fcntl.flock, fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            right = False
+        else:
+            right = True
+        yield right
+    finally:
+        os.close(fd)
+
+
+def inspect(file: LocalFile) -> None:
+    """Raise NotRemoved unless a file may go as far as a look at the disk tells. Reads nothing."""
+    path = Path(file.absolute_path)
+    if file.sha256 is None:
+        raise NotRemoved(
+            f"{path}: the catalog does not know its digest yet",
+            code="NoDigest",
+            hint="an upload, or `adopt`, reads it",
+        )
+    _require_below_root(file, path)
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if stat.S_ISLNK(found.st_mode):
+        raise NotRemoved(f"{path} is a link; what it leads to is left alone", code="Link")
+    if not stat.S_ISREG(found.st_mode):
+        raise NotRemoved(f"{path} is not a regular file", code="Changed", hint="scan again")
+    if found.st_nlink > 1:
+        raise NotRemoved(
+            f"{path} has {found.st_nlink - 1} more hard links; removing it would free nothing",
+            code="HardLink",
+        )
+    if (found.st_size, found.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        raise _changed(path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise _unwritable(path, "permission denied")
+
+
+def _require_below_root(file: LocalFile, path: Path) -> None:
+    """Not through `..`, or a link to a folder: a scan does not go there either."""
+    root = Path(os.path.realpath(file.root))
+    if Path(os.path.realpath(path.parent)) != root / os.path.dirname(file.path):  # noqa: PTH120
+        raise NotRemoved(
+            f"{path} does not lie below {file.root} itself, or its folder is a link",
+            code="Outside",
+        )
+
+
+def hashed(file: LocalFile) -> Identity:
+    """What a file is, now that its whole content has been found to have the catalog's digest.
+
+    Raises:
+        NotRemoved: it cannot be read, has changed, or holds something else.
+    """
+    path = Path(file.absolute_path)
+    digest = hashlib.sha256()
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(fd, "rb", buffering=0) as content:  # noqa: PTH123
+            before = Identity.of(os.fstat(fd))
+            while piece := content.read(_PIECE):
+                digest.update(piece)
+            after = Identity.of(os.fstat(fd))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if before != after or (after.size_bytes, after.mtime_ns) != (file.size_bytes, file.mtime_ns):
+        raise _changed(path)
+    if digest.hexdigest() != file.sha256:
+        raise NotRemoved(
+            f"{path}: its content has not the digest that the catalog holds,"
+            " though size and mtime are the same",
+            code="ContentDiffers",
+            hint="damaged? Restore it; or, if it was edited on purpose, `touch` it and scan",
+        )
+    return after
+
+
+def remove(file: LocalFile, identity: Identity, catalog_name: str) -> None:
+    """Delete a file whose row is marked, if it is still what was hashed.
+
+    The caller has the folder written to disk before it says that the file is gone.
+
+    Raises:
+        NotRemoved: it has changed, or the system refuses; the file is there, under its name
+            unless the code is `Kept`.
+    """
+    path, private = Path(file.absolute_path), private_path(file, catalog_name)
+    try:
+        if Identity.of(path.lstat()) != identity:
+            raise _changed(path)
+        move_to_free_name(path, private)
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from error
+    except OSError as error:
+        _put_back(path, private)
+        raise _unwritable(path, error.strerror or str(error)) from error
+    try:
+        if not identity.survives_renaming(Identity.of(private.lstat())):
+            _put_back(path, private)
+            raise _changed(path)
+        private.unlink()
+    except OSError as error:
+        _put_back(path, private)
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def private_path(file: LocalFile, catalog_name: str) -> Path:
+    """Where a file lies in the moment before it is deleted: in its folder, under our name."""
+    folder = Path(file.absolute_path).parent
+    return folder / f"{PREFIX}{catalog_name}-{file.location_id}"
+
+
+def _put_back(path: Path, private: Path) -> None:
+    """Give a file its name back, if it has lost it; what is there by now stays.
+
+    Raises:
+        NotRemoved: it could not be given; the message says where it is.
+    """
+    with suppress(FileNotFoundError):
+        try:
+            _give_name_back(path, private)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise NotRemoved(
+                f"{path} is kept as {private}: {error.strerror or error}",
+                code="Kept",
+                hint="check the permissions of the folder; the next run gives it its name back",
+            ) from error
+
+
+def _give_name_back(path: Path, private: Path) -> None:
+    found = private.lstat()
+    try:
+        move_to_free_name(private, path)
+    except FileExistsError:
+        if os.path.samestat(found, path.lstat()):  # a kill came between two names and one
+            private.unlink()
+            return
+        # Somebody has put another file there. Both stay, where a scan sees them.
+        beside = path.with_name(f"{path.stem}.kept-{found.st_ino}{path.suffix}")
+        move_to_free_name(private, beside)
+
+
+@dataclass
+class Settled:
+    """What was made of what a stopped offload had left.
+
+    Attributes:
+        returned: files that stay, or have their name back.
+        removed: files that it had deleted already.
+        problems: what could not be set right: where, and why.
+    """
+
+    returned: int = 0
+    removed: int = 0
+    problems: Sequence[tuple[str, str]] = ()
+
+
+_FOLDER_GONE = (
+    "a stopped run was about to remove it, and its folder is not there now; is its disk mounted?"
+)
+
+
+def settle(catalog: Catalog, root: str | None = None) -> Settled:
+    """Set right what an offload has left that was killed; see the table above. Idempotent.
+
+    The caller has the right of `alone`.
+
+    Args:
+        root: only below this one.
+    """
+    unsettled = offloads.unsettled(catalog, root)
+    if not unsettled:
+        return Settled()
+    name = catalog_id(catalog)
+    returned: list[int] = []
+    removed: list[int] = []
+    problems: list[tuple[str, str]] = []
+    for file in unsettled:
+        path = Path(file.absolute_path)
+        if not path.parent.is_dir():
+            # Its disk may not be mounted: then nothing can be said of it.
+            problems.append((str(path), _FOLDER_GONE))
+            continue
+        try:
+            _put_back(path, private_path(file, name))
+            sync_folder(path.parent)
+        except NotRemoved as error:
+            problems.append((str(path), error.message))
+            continue
+        except OSError as error:
+            problems.append((str(path), error.strerror or str(error)))
+            continue
+        (returned if os.path.lexists(path) else removed).append(file.location_id)
+    offloads.undo(catalog, returned)
+    offloads.finish(catalog, removed)
+    return Settled(len(returned), len(removed), problems)
+
+
+def settle_if_alone(catalog: Catalog, root: str) -> Settled:
+    """`settle`, unless an offload is under way, whose files are its own affair."""
+    if not offloads.unsettled(catalog, root):
+        return Settled()
+    with alone(catalog, patience=0) as right:
+        return settle(catalog, root) if right else Settled()
+
+
+def _unreadable(path: Path, error: OSError) -> NotRemoved:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotRemoved(f"{path} is not there", code="Gone", hint="is its disk mounted? Scan")
+    return NotRemoved(
+        f"{path} cannot be read: {error.strerror or error}",
+        code="Unreadable",
+        hint="check its permissions and its disk",
+    )
+
+
+def _changed(path: Path) -> NotRemoved:
+    return NotRemoved(
+        f"{path} has changed since the last scan", code="Changed", hint="scan again, then upload"
+    )
+
+
+def _unwritable(path: Path, why: str) -> NotRemoved:
+    return NotRemoved(
+        f"{path} cannot be removed: {why}",
+        code="Unwritable",
+        hint="check the permissions of its folder, and that the disk is not read-only",
+    )

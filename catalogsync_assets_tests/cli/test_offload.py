@@ -1,0 +1,178 @@
+"""The commands `offload` and `adopt`: what a person or a program sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.audit import offload as offload_module
+from catalogsync_assets.core.catalog.database import Catalog
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def stored(library: Any, scanned: Any, uploaded: Any, cloud: Any) -> Any:
+    """Three files on one backend; `catalog.db` of `cli` is the catalog of the other fixtures."""
+    library.fill(3)
+    scanned()
+    uploaded(cloud)
+    return library
+
+
+# --- offload ------------------------------------------------------------------------------------
+
+
+def test_without_delete_it_says_what_would_go(cli: Cli, stored: Any) -> None:
+    done = cli("offload", "--keep-copies", 1)
+
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "3 files, 900 bytes would go"
+    assert lines[1] == f"  {stored.root}/album/0000.mp3"
+    assert "nothing was removed; --delete removes them, once the stores have proven" in done.err
+    assert len(stored.contents()) == 3
+
+
+def test_with_delete_it_removes(cli: Cli, stored: Any) -> None:
+    done = cli("offload", "--keep-copies", 1, "--delete")
+
+    assert (done.code, done.out) == (0, "3 files, 900 bytes removed\n")
+    assert stored.contents() == {}
+    assert "\t3\t" in cli("status").out.splitlines()[1]
+    assert cli("scan").out.startswith("0 files, 0 bytes: 0 new, 0 changed, 0 unchanged, 0 gone")
+
+
+def test_files_that_may_not_go_are_listed_with_reasons(
+    cli: Cli, stored: Any, remote: Any, cloud: Any
+) -> None:
+    stored.add("album/0000.mp3", b"changed")
+    remote(cloud).delete("album/0001.mp3")
+
+    done = cli("offload", "--keep-copies", 1, "--delete")
+
+    assert (done.code, done.out) == (1, "1 file, 300 bytes removed\n")
+    assert "failed: 1 file: Changed" in done.err
+    assert "0000.mp3 has changed since the last scan" in done.err
+    assert "failed: 1 file: NotProven" in done.err
+    assert "0001.mp3 stays: 0 of 1 copies proven (cloud: missing)" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_json_tells_the_same(cli: Cli, stored: Any) -> None:
+    found = cli("offload", "--keep-copies", 1, "--check", "--json").json
+
+    assert (found["dry_run"], found["checked"], found["removed"]) == (True, True, 3)
+    assert found["files"] == [f"{stored.root}/album/{i:04d}.mp3" for i in range(3)]
+    assert (found["failed"], found["too_few"], found["goal_reached"]) == (0, 0, True)
+
+
+def test_a_goal_that_cannot_be_reached_is_said(
+    cli: Cli, stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 10_000_000})
+    monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
+
+    assert cli("offload", "--keep-copies", 1, "--until-free", "20MB").code == 0
+    done = cli("offload", "--keep-copies", 1, "--until-free", "20MB", "--delete")
+
+    assert done.code == 1
+    assert f"only 10.0 MB free at {stored.root}, not 20.0 MB" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--keep-copies"),
+        (["--keep-copies", 0], "--keep-copies"),
+        (["--keep-copies", 2], "2 copies cannot be kept by 1 backends"),
+        (["--keep-copies", 1, "--older-than", "soon"], "write it like 90d, 8w or 12h"),
+        (["--keep-copies", 1, "--until-free", "much"], "is not a size"),
+        (["--keep-copies", 1, "--backend", "nowhere"], "no backend is called 'nowhere'"),
+        (["--keep-copies", 1, "--playlist", "none"], "there is no playlist"),
+    ],
+)
+def test_wrong_use_is_said_and_nothing_goes(
+    cli: Cli, stored: Any, arguments: list[Any], said: str
+) -> None:
+    done = cli("offload", *arguments, "--delete")
+
+    assert done.code == 2
+    assert said in done.err
+    assert len(stored.contents()) == 3
+
+
+def test_ages_are_lengths_of_time(cli: Cli, stored: Any) -> None:
+    (stored.root / "album/0000.mp3").touch()
+    cli("scan")
+
+    for age in ("1h", "1d", "2w"):
+        found = cli("offload", "--keep-copies", 1, "--older-than", age, "--json").json
+        assert (found["removed"], found["younger"]) == (2, 1)
+
+
+# --- adopt --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def filled(library: Any, scanned: Any, cloud: Any, remote: Any, catalog: Catalog) -> Any:
+    """A bucket with two of three files, and something else."""
+    for path in library.fill(3)[:2]:
+        remote(cloud).put(f"album/{Path(path).name}", path.read_bytes())
+    remote(cloud).put("cover.jpg", b"a picture")
+    scanned()
+    return library
+
+
+def test_adopt_says_what_it_found(cli: Cli, filled: Any, cloud: Any) -> None:
+    done = cli("adopt", "--backend", "cloud")
+
+    assert done.code == 0
+    assert done.out == (
+        "cloud: 3 objects listed, 0 known, 2 adopted (600 bytes), 0 differ, 0 undecided, 0 failed\n"
+    )
+    assert f"foreign: 1 (no file has this key)\n  {cloud.key_prefix}cover.jpg" in done.err
+    assert "lacking: 1 (`upload` sends it)" in done.err
+    assert "1 file queued" in cli("upload", "--backend", "cloud").out
+
+
+def test_what_differs_is_an_exit_code_of_1(cli: Cli, filled: Any, cloud: Any, remote: Any) -> None:
+    remote(cloud).put("album/0002.mp3", b"x")
+
+    done = cli("adopt", "--backend", "cloud", "--dry-run", "--json")
+
+    assert done.code == 1
+    assert (done.json["adopted"], done.json["differ"], done.json["dry_run"]) == (2, 1, True)
+    assert done.json["mismatches"] == [
+        {"key": f"{cloud.key_prefix}album/0002.mp3", "code": "size", "reason": "1 bytes, not 300"}
+    ]
+
+
+def test_a_store_that_is_not_there_is_one_clear_error(
+    cli: Cli,
+    scanned: Any,
+    library: Any,
+    backend: Any,
+    unused_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from catalogsync_assets.core.audit import adopt as adopt_module
+
+    library.fill(1)
+    scanned()
+    backend("gone", endpoint=unused_endpoint)
+    monkeypatch.setattr(
+        adopt_module.adopt,
+        "__kwdefaults__",
+        {**(adopt_module.adopt.__kwdefaults__ or {}), "attempts": 1},
+    )
+
+    done = cli("adopt", "--backend", "gone", "--json")
+
+    assert done.code == 1
+    assert done.json["error"]
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err

@@ -1,0 +1,859 @@
+"""Offload: a local file goes only when enough stores are proven to hold it, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.audit import offload as offload_module
+from catalogsync_assets.core.audit.adopt import adopt
+from catalogsync_assets.core.audit.offload import OffloadAborted, OffloadReport, offload
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import Scope, Selection
+from catalogsync_assets.core.catalog.status import backend_status
+from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.whereis import whereis
+from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.library import removal
+from catalogsync_assets.core.library import scan as scan_module
+from catalogsync_assets_tests.core.audit.kills import STEPS, Killed, die_at
+
+Rows = Callable[..., list[Any]]
+PLACES = (
+    "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL"
+    " AND status <> 'superseded' ORDER BY library_path"
+)
+
+
+@pytest.fixture
+def stored(
+    library: Any,
+    scanned: Callable[..., Any],
+    uploaded: Callable[..., Any],
+    backend: Callable[..., ObjectBackend],
+) -> Callable[..., list[ObjectBackend]]:
+    """`stored("cloud", "vault")`: scans the library and uploads it to these new backends."""
+
+    def run(*names: str, **settings: Any) -> list[ObjectBackend]:
+        scanned()
+        backends = [backend(name, **settings) for name in names]
+        for each in backends:
+            assert uploaded(each).failed == 0
+        return backends
+
+    return run
+
+
+@pytest.fixture
+def offloaded(catalog: Catalog) -> Callable[..., OffloadReport]:
+    """`offloaded(2)` removes what two backends hold."""
+
+    def run(copies: int = 1, **options: Any) -> OffloadReport:
+        return offload(
+            catalog, copies, **{"dry_run": False, "workers": 4, "attempts": 2, **options}
+        )
+
+    return run
+
+
+def leftovers(library: Any) -> list[str]:
+    return [p.name for p in library.root.rglob(".*")]
+
+
+# --- what goes ----------------------------------------------------------------------------------
+
+
+def test_files_that_enough_backends_hold_go_and_their_rows_say_so(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows, remote: Any
+) -> None:
+    library.fill(5)
+    before = library.contents()
+    cloud, vault = stored("cloud", "vault")
+
+    report = offloaded(2)
+
+    assert (report.removed, report.failed, report.too_few) == (5, 0, 0)
+    assert report.removed_bytes == 5 * 300
+    assert library.contents() == {}
+    assert (library.root / "album").is_dir()
+    assert rows(catalog, PLACES) == [(path, "offloaded") for path in sorted(before)]
+    assert remote(cloud).contents() == remote(vault).contents() == before
+
+
+def test_a_dry_run_is_the_default_and_changes_nothing(
+    library: Any, stored: Any, catalog: Catalog, bytes_of: Any
+) -> None:
+    library.fill(3)
+    stored("cloud")
+    before = library.contents()
+    catalog.close()
+    database = bytes_of(catalog.path)
+
+    for check in (False, True):
+        report = offload(catalog, 1, check=check)
+        assert (report.dry_run, report.removed, report.removed_bytes) == (True, 3, 900)
+        assert report.files == [str(library.root / path) for path in sorted(before)]
+
+    catalog.close()
+    assert bytes_of(catalog.path) == database
+    assert library.contents() == before
+
+
+def test_a_dry_run_by_the_catalog_asks_no_store(
+    library: Any, stored: Any, catalog: Catalog
+) -> None:
+    library.fill(2)
+    stored("cloud")
+
+    def never(_: ObjectBackend) -> Any:
+        raise AssertionError("a store was asked")
+
+    assert offload(catalog, 1, check=False, connect=never).removed == 2
+
+
+def test_files_on_too_few_backends_stay(
+    library: Any, stored: Any, offloaded: Any, scanned: Any, backend: Any
+) -> None:
+    library.fill(3)
+    stored("cloud")
+    backend("vault")
+
+    report = offloaded(2)
+
+    assert (report.removed, report.too_few, report.too_few_bytes) == (0, 3, 900)
+    assert len(library.contents()) == 3
+
+
+def test_more_copies_than_backends_is_wrong_use(catalog: Catalog, cloud: ObjectBackend) -> None:
+    for copies in (0, 2):
+        with pytest.raises(UsageError, match=f"{copies} copies cannot be kept by 1 backends"):
+            offload(catalog, copies, dry_run=False)
+
+
+def test_only_named_backends_count(library: Any, stored: Any, offloaded: Any, backend: Any) -> None:
+    library.fill(2)
+    stored("cloud")
+    empty = backend("vault")
+
+    assert offloaded(1, backends=[empty]).too_few == 2
+    assert len(library.contents()) == 2
+
+
+def test_one_bucket_under_two_names_counts_once(
+    library: Any, stored: Any, offloaded: Any, uploaded: Any, backend: Any, catalog: Catalog
+) -> None:
+    library.fill(2)
+    (cloud,) = stored("cloud")
+    again = backend("again", base_prefix=cloud.base_prefix)
+    assert uploaded(again).adopted == 2
+
+    report = offloaded(2)
+
+    assert (report.removed, report.reasons) == (0, {"NotProven": 2})
+    assert len(library.contents()) == 2
+
+
+def test_a_scope_and_an_age_limit_what_goes(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows
+) -> None:
+    paths = library.fill(4)
+    os.utime(paths[0])  # just now
+    stored("cloud")
+    songs = rows(
+        catalog,
+        "SELECT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+        " WHERE l.library_path IN ('album/0000.mp3', 'album/0001.mp3')",
+    )
+
+    scope = Scope(selections=(Selection("song", tuple(songs)),))
+    report = offloaded(1, scope=scope, older_than_seconds=3600)
+
+    assert (report.removed, report.younger) == (1, 1)
+    assert sorted(library.contents()) == ["album/0000.mp3", "album/0002.mp3", "album/0003.mp3"]
+
+
+def test_the_oldest_go_first_and_only_until_enough_is_free(
+    library: Any, stored: Any, catalog: Catalog, offloaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.fill(6)
+    stored("cloud")
+    usage = type("Usage", (), {"free": 10_000})
+    monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
+
+    dry = offload(catalog, 1, until_free=10_650, check=False)
+    report = offloaded(1, until_free=10_650)
+
+    assert dry.files == report.files
+    assert [Path(f).name for f in report.files] == ["0000.mp3", "0001.mp3", "0002.mp3"]
+    assert report.goal_reached
+    assert [(r.free_before, r.free) for r in report.rooms] == [(10_000, 10_900)]
+    assert offloaded(1, until_free=10_000).removed == 0
+
+
+def test_what_may_not_go_is_made_up_for_by_the_next_until_enough_is_free(
+    library: Any, stored: Any, offloaded: Any, remote: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.fill(6)
+    (cloud,) = stored("cloud")
+    usage = type("Usage", (), {"free": 10_000})
+    monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
+    remote(cloud).delete("album/0000.mp3")
+
+    report = offloaded(1, until_free=10_600)
+
+    assert [Path(f).name for f in report.files] == ["0001.mp3", "0002.mp3"]
+    assert report.reasons == {"NotProven": 1}
+    assert not offloaded(1, until_free=99_999).goal_reached
+
+
+# --- proof --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["gone", "truncated", "other bytes"])
+def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tells(
+    library: Any, stored: Any, offloaded: Any, remote: Any, catalog: Catalog, rows: Rows, fault: str
+) -> None:
+    library.fill(3)
+    (cloud,) = stored("cloud")
+    store = remote(cloud)
+    if fault == "gone":
+        store.delete("album/0001.mp3")
+    else:
+        store.put("album/0001.mp3", b"x" * (300 if fault == "other bytes" else 20))
+
+    report = offloaded(1)
+
+    assert (report.removed, report.reasons) == (2, {"NotProven": 1})
+    assert (report.missing, report.damaged) == ((1, 0) if fault == "gone" else (0, 1))
+    assert list(library.contents()) == ["album/0001.mp3"]
+    (place,) = rows(
+        catalog,
+        "SELECT status, etag FROM file_locations WHERE backend_id = ? AND locator LIKE ?",
+        cloud.id,
+        "%0001.mp3",
+    )
+    if fault == "gone":
+        assert place[0] == "missing"
+    else:  # the ETag tells an upload which object may be replaced
+        assert place == ("damaged", store.head("album/0001.mp3")["ETag"])
+    assert offloaded(1).too_few == 1
+
+
+def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
+    library: Any, stored: Any, offloaded: Any, remote: Any, catalog: Catalog, rows: Rows
+) -> None:
+    library.fill(3)
+    (cloud,) = stored("cloud")
+    for key in remote(cloud).contents():
+        remote(cloud).delete(key)
+
+    report = offloaded(1)
+
+    assert (report.reasons, report.missing) == ({"NotProven": 3}, 0)
+    assert rows(catalog, "SELECT COUNT(*) FROM file_locations WHERE status = 'missing'") == [0]
+
+
+def test_another_backend_makes_up_for_one_that_has_lost_a_file(
+    library: Any, stored: Any, offloaded: Any, remote: Any
+) -> None:
+    library.fill(2)
+    first, *_ = stored("a", "b", "c")
+    remote(first).delete("album/0000.mp3")
+
+    report = offloaded(2)
+
+    assert (report.removed, report.failed, report.missing) == (2, 0, 1)
+
+
+def test_no_more_stores_are_asked_than_copies_are_kept(
+    library: Any, stored: Any, offloaded: Any, proxy: Any, backend: Any, uploaded: Any
+) -> None:
+    library.fill(3)
+    stored("a")
+    second = backend("b", endpoint=proxy.endpoint)
+    uploaded(second)
+    proxy.requests.clear()
+
+    assert offloaded(1).removed == 3
+
+    assert proxy.of("HEAD") == []
+
+
+def test_where_no_digest_is_kept_objects_are_read(
+    library: Any, offloaded: Any, scanned: Any, backend: Any, uploaded: Any, proxy: Any
+) -> None:
+    library.fill(2)
+    scanned()
+    unknown = backend(endpoint=proxy.endpoint, provider="other")
+    uploaded(unknown)
+    proxy.requests.clear()
+
+    assert offloaded(1).removed == 2
+
+    read = [r.key.rpartition("/")[2] for r in proxy.of("GET") if "album" in r.key]
+    assert sorted(read) == ["0000.mp3", "0001.mp3"]
+
+
+def test_an_object_whose_digest_the_store_does_not_have_is_read(
+    library: Any, offloaded: Any, scanned: Any, backend: Any, remote: Any, proxy: Any, catalog: Any
+) -> None:
+    """As one that another tool has stored: the ETag is the same as ever, and no proof."""
+    path = library.fill(1)[0]
+    scanned()
+    cloud = backend(endpoint=proxy.endpoint)
+    remote(cloud).put("album/0000.mp3", path.read_bytes())
+    assert adopt(catalog, cloud).by == {"etag": 1}
+    proxy.requests.clear()
+
+    assert offloaded(1).removed == 1
+
+    assert [r.key for r in proxy.of("GET") if "album" in r.key] == [
+        f"{cloud.key_prefix}album/0000.mp3"
+    ]
+
+
+def test_a_store_that_is_down_is_made_up_for_by_the_others(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any, unused_endpoint: str
+) -> None:
+    library.fill(3)
+    down, _ = stored("cloud", "vault")
+    change(
+        catalog,
+        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?) WHERE id = ?",
+        unused_endpoint,
+        down.id,
+    )
+
+    report = offloaded(1)
+
+    assert (report.removed, list(report.out)) == (3, ["cloud"])
+
+
+def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any, unused_endpoint: str
+) -> None:
+    library.fill(3)
+    down, _ = stored("cloud", "vault")
+    change(
+        catalog,
+        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?) WHERE id = ?",
+        unused_endpoint,
+        down.id,
+    )
+
+    with pytest.raises(OffloadAborted, match="too few of the backends"):
+        offloaded(2)
+
+    assert len(library.contents()) == 3
+
+
+def test_a_store_that_falls_silent_is_soon_given_up(
+    library: Any,
+    offloaded: Any,
+    scanned: Any,
+    backend: Any,
+    uploaded: Any,
+    proxy: Any,
+    refused: Any,
+) -> None:
+    library.fill(100)
+    scanned()
+    uploaded(backend(endpoint=proxy.endpoint))
+    proxy.refuse(10_000, refused(503), methods="HEAD")
+
+    with pytest.raises(OffloadAborted):
+        offloaded(1, workers=1)
+
+    assert len(library.contents()) == 100
+    assert len(proxy.of("HEAD")) < 20
+
+
+# --- files that are not what the catalog says ---------------------------------------------------
+
+
+def test_a_file_that_changed_since_the_scan_stays(
+    library: Any, stored: Any, offloaded: Any
+) -> None:
+    library.fill(3)
+    stored("cloud")
+    library.add("album/0001.mp3", b"new content")
+
+    report = offloaded(1)
+
+    assert (report.removed, report.reasons) == (2, {"Changed": 1})
+    assert library.contents() == {"album/0001.mp3": b"new content"}
+
+
+def test_a_file_that_was_changed_behind_its_size_and_time_stays(
+    library: Any, stored: Any, offloaded: Any
+) -> None:
+    path = library.fill(1)[0]
+    stored("cloud")
+    before = path.stat()
+    path.write_bytes(b"y" * 300)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    report = offloaded(1)
+
+    assert (report.removed, report.reasons) == (0, {"ContentDiffers": 1})
+    assert path.read_bytes() == b"y" * 300
+
+
+@pytest.mark.parametrize("when", ["after hashing", "after renaming"])
+def test_a_file_that_changes_between_its_proof_and_its_deletion_stays(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    catalog: Catalog,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    path = library.fill(1)[0]
+    stored("cloud")
+    move = removal.move_to_free_name
+
+    def change_then_move(source: Path, target: Path) -> None:
+        if when == "after renaming" and source == path:
+            move(source, target)
+            target.write_bytes(b"z" * 300)
+        else:
+            move(source, target)
+
+    if when == "after hashing":
+        begin = offload_module.offloads.begin
+
+        def change_then_begin(*arguments: Any) -> Any:
+            marked = begin(*arguments)
+            path.write_bytes(b"z" * 300)
+            return marked
+
+        monkeypatch.setattr(offload_module.offloads, "begin", change_then_begin)
+    else:
+        monkeypatch.setattr(removal, "move_to_free_name", change_then_move)
+
+    report = offloaded(1)
+
+    assert (report.removed, report.reasons) == (0, {"Changed": 1})
+    assert path.read_bytes() == b"z" * 300
+    assert leftovers(library) == []
+    assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
+
+
+def test_a_file_that_was_replaced_by_name_stays(
+    library: Any, stored: Any, offloaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program saves as many do: it writes a new file and renames it over the old one."""
+    path = library.fill(1)[0]
+    stored("cloud")
+    before = path.stat()
+    begin = offload_module.offloads.begin
+
+    def replace_then_begin(*arguments: Any) -> Any:
+        new = path.with_suffix(".new")
+        new.write_bytes(b"n" * 300)
+        os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+        new.replace(path)
+        return begin(*arguments)
+
+    monkeypatch.setattr(offload_module.offloads, "begin", replace_then_begin)
+
+    assert offloaded(1).reasons == {"Changed": 1}
+    assert path.read_bytes() == b"n" * 300
+
+
+def test_what_was_recorded_meanwhile_keeps_its_file(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    catalog: Catalog,
+    change: Any,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An audit finds an object missing after offload has looked at it."""
+    library.fill(2)
+    (cloud,) = stored("cloud")
+    begin = offload_module.offloads.begin
+
+    def audit_then_begin(*arguments: Any) -> Any:
+        change(
+            catalog,
+            "UPDATE file_locations SET status = 'missing' WHERE backend_id = ? AND locator LIKE ?",
+            cloud.id,
+            "%0000.mp3",
+        )
+        return begin(*arguments)
+
+    monkeypatch.setattr(offload_module.offloads, "begin", audit_then_begin)
+
+    report = offloaded(1)
+
+    assert (report.removed, report.reasons) == (1, {"Changed": 1})
+    assert list(library.contents()) == ["album/0000.mp3"]
+    assert rows(catalog, PLACES)[0] == ("album/0000.mp3", "active")
+
+
+def test_links_and_files_with_other_links_stay_and_are_no_failure(
+    library: Any, stored: Any, offloaded: Any, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside.mp3"
+    outside.write_bytes(b"o" * 10)
+    library.fill(1)
+    (library.root / "link.mp3").symlink_to(outside)
+    one = library.add("one.mp3")
+    (library.root / "two.mp3").hardlink_to(one)
+    stored("cloud")
+
+    report = offloaded(1)
+
+    assert (report.removed, report.failed, report.left) == (1, 0, {"Link": 1, "HardLink": 2})
+    assert sorted(library.contents()) == ["link.mp3", "one.mp3", "two.mp3"]
+    assert outside.read_bytes() == b"o" * 10
+
+
+def test_a_folder_that_became_a_link_is_not_followed(
+    library: Any, stored: Any, offloaded: Any, tmp_path: Path
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    (library.root / "album").rename(tmp_path / "elsewhere")
+    (library.root / "album").symlink_to(tmp_path / "elsewhere")
+
+    assert offloaded(1).reasons == {"Outside": 1}
+    assert (tmp_path / "elsewhere" / "0000.mp3").exists()
+
+
+def test_a_row_that_leads_out_of_its_root_is_not_followed(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any, tmp_path: Path
+) -> None:
+    path = library.fill(1)[0]
+    stored("cloud")
+    outside = tmp_path / "0000.mp3"
+    path.rename(outside)
+    change(catalog, "UPDATE file_locations SET library_path = '../0000.mp3' WHERE backend_id = 1")
+
+    assert offloaded(1).removed == 0
+    assert outside.exists()
+
+
+def test_a_root_that_is_not_there_is_reported_and_its_files_keep_their_rows(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows, tmp_path: Path
+) -> None:
+    library.fill(2)
+    stored("cloud")
+    library.root.rename(tmp_path / "unmounted")
+
+    assert offloaded(1).reasons == {"RootMissing": 2}
+    assert {status for _, status in rows(catalog, PLACES)} == {"active"}
+    library.root.mkdir()
+    assert offloaded(1).reasons == {"Gone": 2}
+    assert {status for _, status in rows(catalog, PLACES)} == {"active"}
+
+
+def test_a_folder_without_permission_keeps_its_files_and_their_rows(
+    backend: Any,
+    catalog: Catalog,
+    another_library: Any,
+    public_folder: Path,
+    scanned: Any,
+    uploaded: Any,
+    unprivileged: Any,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = another_library(str(public_folder / "music"))
+    path = library.fill(1)[0]
+    path.chmod(0o666)
+    scanned(library.root)
+    uploaded(backend())
+    path.parent.chmod(0o555)
+    monkeypatch.setattr(os, "access", lambda *_: True)  # which is not told of every refusal
+    remove = removal.remove
+
+    def as_somebody(*arguments: Any) -> None:
+        with unprivileged():
+            remove(*arguments)
+
+    monkeypatch.setattr(removal, "remove", as_somebody)
+
+    report = offload(catalog, 1, dry_run=False)
+
+    assert report.reasons == {"Unwritable": 1}
+    assert path.exists()
+    assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
+
+
+def test_rows_of_other_programs_that_no_scan_has_met_are_no_candidates(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    change(catalog, "UPDATE file_locations SET library_root = NULL WHERE backend_id = 1")
+
+    assert offloaded(1).candidates == 0
+
+
+def test_a_file_whose_digest_the_catalog_does_not_know_stays(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    change(catalog, "UPDATE file_assets SET sha256 = NULL")
+
+    assert offloaded(1).reasons == {"NoDigest": 1}
+
+
+# --- what others make of it ---------------------------------------------------------------------
+
+
+def test_an_offloaded_file_is_neither_missing_nor_uploaded_again(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    scanned: Any,
+    catalog: Catalog,
+    backend: Any,
+    rows: Rows,
+) -> None:
+    library.fill(2)
+    (cloud,) = stored("cloud")
+    offloaded(1)
+
+    report = scanned()
+
+    assert (report.missing, report.files, report.missing_paths) == (0, 0, [])
+    assert {status for _, status in rows(catalog, PLACES)} == {"offloaded"}
+    assert enqueue(catalog, cloud) == 0
+    backend("vault")
+    local = backend_status(catalog)[0]
+    assert (local.backend_type, local.offloaded, local.missing) == ("local", 2, 0)
+    assert {(p.backend, p.status) for p in whereis(catalog, "0001")} == {
+        ("local", "offloaded"),
+        ("cloud", "active"),
+        ("vault", "absent"),
+    }
+
+
+def test_an_offloaded_file_still_counts_as_a_file_of_its_song(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    offloaded(1)
+
+    assert rows(
+        catalog,
+        "SELECT b.name, p.files_total, p.files_present FROM song_backend_presence p"
+        " JOIN storage_backends b ON b.id = p.backend_id ORDER BY b.name",
+    ) == [("cloud", 1, 1), ("local", 1, 0)]
+
+
+@pytest.mark.parametrize("same_time", [True, False])
+def test_a_file_that_is_put_back_is_there_again(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    scanned: Any,
+    catalog: Catalog,
+    rows: Rows,
+    same_time: bool,
+) -> None:
+    path = library.fill(1)[0]
+    before, content = path.stat(), path.read_bytes()
+    stored("cloud")
+    offloaded(1)
+    path.write_bytes(content)
+    if same_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    report = scanned()
+
+    assert (report.new, report.changed) == (0, 0)
+    assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
+    assert rows(catalog, "SELECT COUNT(*) FROM file_assets") == [1]
+    assert offloaded(1).removed == 1
+
+
+def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    scanned: Any,
+    uploaded: Any,
+    catalog: Catalog,
+    rows: Rows,
+    remote: Any,
+) -> None:
+    library.fill(1)
+    (cloud,) = stored("cloud")
+    offloaded(1)
+    library.add("album/0000.mp3", b"remastered")
+
+    assert scanned().changed == 1
+    assert uploaded(cloud).succeeded == 1
+
+    assert remote(cloud).contents() == {"album/0000.mp3": b"remastered"}
+    assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
+    assert rows(catalog, "SELECT COUNT(DISTINCT song_id), COUNT(*) FROM file_assets") == [(1, 2)]
+
+
+def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    scanned: Any,
+    catalog: Catalog,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The walk finds the file, then it is removed, then the scan reads its row."""
+    library.fill(2)
+    stored("cloud")
+    known_files = scan_module.rows.known_files
+
+    def offload_then_know(*arguments: Any) -> Any:
+        monkeypatch.setattr(scan_module.rows, "known_files", known_files)
+        assert offloaded(1).removed == 2
+        return known_files(*arguments)
+
+    walked = list(scan_module.walk(library.root))
+    monkeypatch.setattr(scan_module, "walk", lambda _: iter(walked))
+    monkeypatch.setattr(scan_module.rows, "known_files", offload_then_know)
+
+    scanned()
+
+    assert {status for _, status in rows(catalog, PLACES)} == {"offloaded"}
+
+
+# --- kills, and two at once ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("by", ["scan", "offload"])
+def test_a_kill_at_any_step_loses_nothing_and_is_set_right(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    scanned: Any,
+    catalog: Catalog,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    by: str,
+) -> None:
+    library.fill(3)
+    before = library.contents()
+    stored("cloud")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at(step, patch)
+        offloaded(1)
+    deleted = step in ("deleted", "on disk")
+    assert set(rows(catalog, PLACES)) == {(path, "offloading") for path in before}
+
+    if by == "scan":
+        report = scanned()
+        assert (report.missing, report.new, report.changed, report.problem_count) == (0, 0, 0, 0)
+        status = "offloaded" if deleted else "active"
+        assert set(rows(catalog, PLACES)) == {(path, status) for path in before}
+        assert library.contents() == ({} if deleted else before)
+    done = offloaded(1)
+
+    assert (done.failed, done.removed) == (0, 0 if deleted else 3)
+    assert done.settled == (3 if by == "offload" else 0)
+    assert list(library.root.rglob("*")) == [library.root / "album"]
+    assert {status for _, status in rows(catalog, PLACES)} == {"offloaded"}
+
+
+def test_what_a_kill_left_is_not_judged_while_the_disk_is_not_there(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    catalog: Catalog,
+    rows: Rows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at("renamed", patch)
+        offloaded(1)
+    library.root.rename(tmp_path / "unmounted")
+
+    assert offloaded(1).reasons == {"Unsettled": 1}
+    assert rows(catalog, PLACES) == [("album/0000.mp3", "offloading")]
+
+    (tmp_path / "unmounted").rename(library.root)
+    assert offloaded(1).removed == 1
+
+
+def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
+    library: Any, stored: Any, offloaded: Any, scanned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = library.fill(1)[0]
+    content = path.read_bytes()
+    stored("cloud")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at("renamed", patch)
+        offloaded(1)
+    path.write_bytes(b"another")
+
+    assert scanned().problem_count
+
+    assert sorted(library.contents().values()) == sorted([b"another", content])
+    assert leftovers(library) == []
+
+
+def test_ctrl_c_leaves_rows_that_are_true(
+    library: Any,
+    stored: Any,
+    offloaded: Any,
+    catalog: Catalog,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library.fill(4)
+    stored("cloud")
+    count = 0
+    unlink = Path.unlink
+
+    def interrupted(self: Path, *arguments: Any, **more: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        unlink(self, *arguments, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", interrupted)
+        offloaded(1)
+
+    there = library.contents()
+    assert 0 < len(there) < 4
+    assert dict(rows(catalog, PLACES)) == {
+        f"album/{i:04d}.mp3": "active" if f"album/{i:04d}.mp3" in there else "offloaded"
+        for i in range(4)
+    }
+    assert leftovers(library) == []
+
+
+def test_two_offloads_at_once_are_one_after_the_other(
+    library: Any, stored: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    monkeypatch.setattr(removal, "PATIENCE", 0)
+
+    with removal.alone(catalog) as right:
+        assert right
+        offload(catalog, 1, check=False)  # a dry run does not mind
+        with pytest.raises(OffloadAborted, match="another process removes files"):
+            offload(catalog, 1, dry_run=False)
+
+    assert len(library.contents()) == 1
