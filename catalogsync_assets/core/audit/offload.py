@@ -13,11 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from catalogsync_assets.core.audit.holders import Held, Holders
+from catalogsync_assets.core.audit.offload_report import (
+    Failure,
+    OffloadAborted,
+    OffloadReport,
+    Progress,
+    Room,
+)
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import locations, offloads
 from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
@@ -25,13 +32,15 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.offloads import Copy, LocalFile, Lost
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.errors import CatalogSyncError, UsageError
+from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity, NotRemoved
 from catalogsync_assets.core.renaming import sync_folder
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets.core.transfer.workers import Workers
+
+__all__ = ["Failure", "OffloadAborted", "OffloadReport", "Room", "offload"]
 
 #: A chunk ends at so many files, or with the file that brings it over so many bytes.
 _CHUNK_FILES = 64
@@ -41,104 +50,6 @@ _MAX_LISTED = 1_000
 _ATTEMPTS = 5
 #: Files that are not meant to go, rather than files with which something is wrong.
 _LEFT = frozenset(("Link", "HardLink"))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that stayed though it should have gone, as a person reads of it."""
-
-    file: str
-    code: str
-    reason: str
-
-
-@dataclass
-class Room:
-    """The file system of a library root.
-
-    Attributes:
-        root: the first root that lies on it.
-        free_before: bytes that were free.
-        free: with what was removed, or would be.
-    """
-
-    root: str
-    free_before: int
-    free: int
-
-
-@dataclass
-class OffloadReport:
-    """What went, or would go. While it runs, the same object is handed to `progress`.
-
-    Attributes:
-        dry_run: nothing was changed.
-        checked: whether stores and contents were looked at, as they are before a file goes.
-        backends: names of those whose copies count.
-        candidates, candidate_bytes: files that enough of them hold, as the catalog says.
-        looked_at: of those, how many it is known of by now what becomes of them.
-        removed, removed_bytes: files that went; in a dry run, that would go.
-        too_few, too_few_bytes: files that stay, as the catalog knows too few copies of them.
-        younger: files that stay, as they are not old enough.
-        left: files that stay by rule, by code: `Link`, `HardLink`.
-        failed: files that stay, as something is wrong.
-        reasons: how many failed, by code.
-        failures: at most 1,000 of the failed, with reasons.
-        files: at most 1,000 of those that went.
-        missing, damaged: objects that were found gone, or other than the catalog says; marked so.
-        out: backends that could not be asked (any more), and why.
-        settled: files that a stopped run had begun to remove: back under their names, or found
-            removed.
-        rooms: the file systems concerned.
-        goal: bytes that should become free on each; None where none was given.
-        seconds: wall time.
-    """
-
-    dry_run: bool
-    checked: bool
-    keep_copies: int
-    backends: list[str]
-    candidates: int = 0
-    candidate_bytes: int = 0
-    looked_at: int = 0
-    removed: int = 0
-    removed_bytes: int = 0
-    too_few: int = 0
-    too_few_bytes: int = 0
-    younger: int = 0
-    left: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    missing: int = 0
-    damaged: int = 0
-    out: dict[str, str] = field(default_factory=dict)
-    settled: int = 0
-    rooms: list[Room] = field(default_factory=list)
-    goal: int | None = None
-    seconds: float = 0.0
-
-    @property
-    def goal_reached(self) -> bool:
-        """Whether each file system has as much room as was asked for."""
-        return self.goal is None or all(room.free >= self.goal for room in self.rooms)
-
-
-class OffloadAborted(CatalogSyncError):  # noqa: N818
-    """A run could not go on; what was not done is as it was.
-
-    Attributes:
-        report: what had been done by then.
-    """
-
-    def __init__(self, report: OffloadReport, message: str, hint: str | None) -> None:
-        super().__init__(message, hint=hint)
-        self.report = report
-        self.printed = False
-
-
-Progress = Callable[[OffloadReport], None]
 
 
 def offload(
