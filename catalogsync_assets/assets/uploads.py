@@ -328,7 +328,7 @@ def finish_batch(
             audit_cell(context, database, backend, batch, config.audit_level.value, object_stores)
         absent = absence(database, backend, batch)
         if absent.files and not config.restrictions:
-            raise _incomplete(backend_name, batch, absent.files, absent.elsewhere)
+            raise _incomplete(backend_name, batch, absent.files, absent.nowhere)
         metadata = {**cell_metadata(database, backend, batch), **_of_results(results)}
     if absent.files:
         _observe(context, config, metadata, "uploaded")
@@ -336,9 +336,9 @@ def finish_batch(
     yield dg.MaterializeResult(metadata=metadata)
 
 
-def _incomplete(backend: str, batch: str, files: int, elsewhere: int) -> dg.Failure:
+def _incomplete(backend: str, batch: str, files: int, nowhere: int) -> dg.Failure:
     """Why a cell is not whole though no upload of it has failed."""
-    if elsewhere == files:
+    if nowhere == files:
         reason = "neither the library nor another backend has it"
         hint = "bring it back to the library; the cell is tried again each night"
     else:
@@ -349,7 +349,7 @@ def _incomplete(backend: str, batch: str, files: int, elsewhere: int) -> dg.Fail
         f" (hint: {hint})",
         metadata={
             "files missing": dg.MetadataValue.int(files),
-            "of these not in the library": dg.MetadataValue.int(elsewhere),
+            "of these nowhere": dg.MetadataValue.int(nowhere),
             "hint": dg.MetadataValue.text(hint),
         },
         allow_retries=False,

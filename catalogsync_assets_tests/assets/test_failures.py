@@ -410,26 +410,49 @@ def test_a_cell_is_not_materialized_while_another_program_holds_one_of_its_files
     assert len(pipeline.cells()) == 1
 
 
-def test_a_cell_is_not_materialized_while_only_other_backends_have_one_of_its_files(
+def test_a_cell_is_not_materialized_while_one_of_its_files_is_lost(
     pipeline: Any,
     backend: Callable[..., ObjectBackend],
+    remote: Callable[[ObjectBackend], Any],
     library: Any,
 ) -> None:
-    backend("one")
+    """It was on a backend, and is nowhere any more."""
+    one = backend("one")
     library.fill(3)
     pipeline.scan()
     assert pipeline.upload("one").success
     (library.root / "album" / "0001.mp3").unlink()
+    remote(one).delete("album/0001.mp3")
     backend("two")
     pipeline.scan()
+    assert pipeline.audit("one").success
 
     description, metadata = pipeline.upload("two").failure
 
     (batch,) = pipeline.keys("batch")
     assert description.startswith(f"batch {batch} is not on two yet as a whole: 1 file missing")
-    assert "the library has it no more" in description
-    assert metadata["files missing"] == metadata["of these not in the library"] == 1
+    assert "neither the library nor another backend has it" in description
+    assert metadata["files missing"] == metadata["of these nowhere"] == 1
     assert pipeline.cells() == {f"one|{batch}"}
+
+
+def test_what_the_library_has_no_more_comes_from_another_backend(
+    pipeline: Any,
+    backend: Callable[..., ObjectBackend],
+    remote: Callable[[ObjectBackend], Any],
+    library: Any,
+) -> None:
+    backend("one")
+    library.fill(3)
+    content = library.contents()["album/0001.mp3"]
+    pipeline.scan()
+    assert pipeline.upload("one").success
+    (library.root / "album" / "0001.mp3").unlink()
+    two = backend("two")
+    pipeline.scan()
+
+    assert pipeline.upload("two").metadata["uploaded"] == 3
+    assert remote(two).get("album/0001.mp3") == content
 
 
 def test_a_file_that_is_nowhere_any_more_keeps_no_cell_from_being_whole(

@@ -147,7 +147,7 @@ def test_an_upload_that_took_no_time_has_one() -> None:
 def status(name: str, songs: int, partial: int, absent: int) -> BackendStatus:
     total = songs + partial + absent
     return BackendStatus(
-        name, "object_storage", "music", songs, partial, absent, total, 0, 0, 0, 0, 0, None
+        name, "object_storage", "music", songs, partial, absent, total, 0, 0, 0, 0, 0, 0, None
     )
 
 

@@ -281,21 +281,15 @@ def test_a_damaged_file_counts_as_lost(
     assert watch.tick().runs_for == [cell]
 
 
-@pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_cell_that_cannot_be_filled_gets_one_run_and_is_red(
     filled: tuple[Watch, str],
     cloud: ObjectBackend,
-    backend: Callable[..., ObjectBackend],
-    uploaded: Any,
     lose: Lose,
     library: Any,
     scanned: Any,
-    elsewhere: bool,
 ) -> None:
-    """Its file is gone from the library, too; whether another backend has it or none."""
+    """Its file is gone from the library, too."""
     watch, cell = filled
-    if elsewhere:
-        uploaded(backend("other"))
     lose(cloud)
     (library.root / "album" / "0000.mp3").unlink()
     scanned()

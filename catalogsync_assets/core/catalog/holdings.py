@@ -65,18 +65,16 @@ class Absence:
 
     Attributes:
         files: all of them.
-        elsewhere: of those, the ones that the library has no more: other backends have them, or
-            had.
+        nowhere: of those, the ones that neither the library nor another backend has any more.
     """
 
     files: int
-    elsewhere: int
+    nowhere: int
 
 
 _ABSENT = f"""
 SELECT COUNT(*), COALESCE(SUM(NOT EXISTS (
-    SELECT 1 FROM file_locations x JOIN storage_backends b ON b.id = x.backend_id
-    WHERE x.file_asset_id = f.id AND x.status = 'active' AND b.backend_type = 'local')), 0)
+    SELECT 1 FROM file_locations x WHERE x.file_asset_id = f.id AND x.status = 'active')), 0)
 FROM file_assets f
 WHERE f.superseded_by_id IS NULL {_OF_BATCH}
   AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {presence.COUNTS})
@@ -91,7 +89,7 @@ def absence(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> Absence
         row = connection.execute(
             sa.text(_ABSENT), {"backend": backend.id, "batch": batch_key}
         ).one()
-    return Absence(files=row[0], elsewhere=row[1])
+    return Absence(files=row[0], nowhere=row[1])
 
 
 @dataclass(frozen=True)

@@ -162,19 +162,6 @@ def count_pending(
     return int(row[0]), int(row[1])
 
 
-def count_unfinished(catalog: Catalog, backend: ObjectBackend, scope: Scope) -> int:
-    """How many tasks are pending, running or failed: files that should be there and are not."""
-    clauses, values = scope.sql()
-    statement = (
-        "SELECT COUNT(*) FROM upload_tasks t JOIN file_assets f ON f.id = t.file_asset_id"
-        " WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'running', 'failed')"
-        + clauses
-    )
-    with catalog.read() as connection:
-        found = connection.scalar(sa.text(statement), {"backend": backend.id, **values})
-    return int(found or 0)
-
-
 class PendingFile(NamedTuple):
     """A file that waits to be uploaded."""
 
