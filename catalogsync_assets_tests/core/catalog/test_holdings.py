@@ -67,7 +67,7 @@ def test_a_batch_is_absent_until_every_file_of_it_is_there(
     assert absence(catalog, cloud, second) == Absence(2, 0)
 
 
-def test_what_only_other_backends_have_is_told_apart_and_what_nobody_has_is_not_counted(
+def test_what_another_backend_has_is_absent_and_what_is_lost_is_nowhere(
     catalog: Catalog,
     backend: Callable[..., ObjectBackend],
     batches: tuple[str, str],
@@ -77,8 +77,11 @@ def test_what_only_other_backends_have_is_told_apart_and_what_nobody_has_is_not_
     put(catalog, change, one, 1)
     change(catalog, "UPDATE file_locations SET status = 'missing' WHERE absolute_path IS NOT NULL")
 
-    assert absence(catalog, two, batches[0]) == Absence(files=1, elsewhere=1)
-    assert absence(catalog, one, batches[0]) == Absence(0, 0)
+    assert absence(catalog, two, batches[0]) == Absence(files=1, nowhere=0)
+    assert absence(catalog, one, batches[0]) == Absence(files=0, nowhere=0)
+    change(catalog, f"UPDATE file_locations SET status = 'damaged' WHERE backend_id = {one.id}")
+
+    assert absence(catalog, two, batches[0]) == Absence(files=1, nowhere=1)
 
 
 def test_newer_content_takes_the_place_of_the_old(
