@@ -106,7 +106,9 @@ class WebUI:
         dots = self.dots(key)
         expect(dots).to_have_count(len(statuses))
         for status in statuses:
-            expect(self.partition(key).locator(f"[style*='accent-{_COLOURS[status]}']")).to_be_visible()
+            expect(
+                self.partition(key).locator(f"[style*='accent-{_COLOURS[status]}']")
+            ).to_be_visible()
 
     def status(self, name: str) -> Locator:
         """The box above a list of partitions that says how many are, say, `Failed`."""
@@ -116,12 +118,13 @@ class WebUI:
         """Show only batches whose key contains a text."""
         self.page.get_by_placeholder("Filter by batch").fill(text)
 
-    def scroll_to_batch(self, first: str, number: int) -> None:
-        """Scroll the list of batches, of which the first is seen, down by some."""
-        self.partition(first).hover()
-        height = self.partition(first).bounding_box()
-        assert height
-        self.page.mouse.wheel(0, number * height["height"])
+    def scroll_batches(self, keys: list[str], number: int) -> None:
+        """Scroll the list of batches, at whose top these keys are, down by some."""
+        first, second = (self.partition(key).bounding_box() for key in keys[:2])
+        assert first
+        assert second
+        self.partition(keys[0]).hover()
+        self.page.mouse.wheel(0, number * (second["y"] - first["y"]))
 
     # --- metadata --------------------------------------------------------------------------------
 
@@ -213,7 +216,9 @@ class WebUI:
 
     def show_step(self, step: str) -> None:
         """Show only the events of a step that has failed."""
-        self.page.get_by_text(re.compile(rf"^{re.escape(step)}\b")).filter(visible=True).last.click()
+        self.page.get_by_text(re.compile(rf"^{re.escape(step)}\b")).filter(
+            visible=True
+        ).last.click()
 
     def full_message(self) -> Locator:
         """The window with all that the failed step says."""

@@ -1,6 +1,6 @@
 """The pictures of `docs/images`, made anew by `make screenshots` from the states of the tests.
 
-    python -m catalogsync_assets_tests.ui.screenshots docs/images
+python -m catalogsync_assets_tests.ui.screenshots docs/images
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect
+from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, ViewportSize, expect
 
 from catalogsync_assets_tests.ui import pages, states
 from catalogsync_assets_tests.ui.browser import SIZE, chromium
@@ -17,8 +17,18 @@ from catalogsync_assets_tests.ui.pages import WebUI
 from catalogsync_assets_tests.ui.server import web_ui
 
 OFFSITE = states.IN_TROUBLE[0]
+#: A window for long tables.
+TALL: ViewportSize = {"width": 1400, "height": 1150}
 #: Around what is cut out, in pixels.
 _MARGIN = 24
+#: How wide the navigation is, which is left out, and how high the head of a run's page is.
+_NAVIGATION, _HEAD = 240, 372
+
+
+def beside_navigation(size: ViewportSize, height: int | None = None) -> FloatRect:
+    """The page without the navigation, perhaps only its upper part."""
+    width = size["width"] - _NAVIGATION
+    return {"x": _NAVIGATION, "y": 0, "width": width, "height": height or size["height"]}
 
 
 def around(*shown: Locator) -> FloatRect:
@@ -40,6 +50,7 @@ class Album:
 
     def add(self, name: str, page: Page, clip: FloatRect | None = None) -> None:
         path = self._folder / f"{name}.png"
+        page.wait_for_load_state("networkidle")  # the icons are there
         page.screenshot(path=path, clip=clip, animations="disabled")
         sys.stdout.write(f"{path}  {path.stat().st_size // 1000} kB\n")
 
@@ -62,10 +73,10 @@ def of_demo(album: Album, context: BrowserContext, scratch: Path) -> None:
         ui.open_run(ui.materialize())
         expect(ui.run_status("Success")).to_be_visible()
 
-        graph(album, ui)
         cell(album, ui, f"{states.HEALTHY}|{demo.second}")
         failure(album, ui, failed)
         presence(album, ui)
+        graph(album, ui)
         ui.page.close()
 
 
@@ -73,14 +84,16 @@ def graph(album: Album, ui: WebUI) -> None:
     ui.open_graph()
     expect(ui.node(pages.CELLS)).to_contain_text("1 failed")
     expect(ui.page.get_by_text("Loading...")).to_have_count(0)
+    expect(ui.node(pages.PRESENCE)).not_to_contain_text("Materializing")  # by automation
     album.add("asset-graph", ui.page, around(ui.page.locator("foreignObject").filter(visible=True)))
-    ui.page.set_viewport_size(SIZE)
 
 
 def cell(album: Album, ui: WebUI, key: str) -> None:
+    ui.page.set_viewport_size(TALL)
     ui.open_partition(pages.CELLS, key)
     expect(ui.metadata(pages.BY_FORMAT)).to_be_visible()
-    album.add("cell", ui.page)
+    album.add("cell", ui.page, beside_navigation(TALL))
+    ui.page.set_viewport_size(SIZE)
     if ui.metadata(pages.THROUGHPUT).count():
         picture = ui.picture(pages.THROUGHPUT)
         expect(picture).to_be_visible()
@@ -88,7 +101,7 @@ def cell(album: Album, ui: WebUI, key: str) -> None:
     ui.open_asset(pages.CELLS)
     ui.open_plots()
     expect(ui.chart(pages.RATE)).to_be_visible()
-    album.add("plots", ui.page)
+    album.add("plots", ui.page, beside_navigation(SIZE))
 
 
 def failure(album: Album, ui: WebUI, run: str) -> None:
@@ -102,14 +115,14 @@ def failure(album: Album, ui: WebUI, run: str) -> None:
     album.add("failed-run", ui.page, around(head, table))
     ui.open_run(run)
     ui.open_re_execute_menu()
-    album.add("retry", ui.page)
+    album.add("retry", ui.page, beside_navigation(SIZE, _HEAD))
 
 
 def presence(album: Album, ui: WebUI) -> None:
+    ui.page.set_viewport_size(TALL)
     ui.open_partition(pages.PRESENCE, OFFSITE)
     expect(ui.metadata(pages.FAILURES)).to_be_visible()
-    ui.page.set_viewport_size({"width": SIZE["width"], "height": 1150})
-    album.add("backend-presence", ui.page)
+    album.add("backend-presence", ui.page, beside_navigation(TALL))
     ui.page.set_viewport_size(SIZE)
 
 
@@ -121,10 +134,11 @@ def of_matrix(album: Album, context: BrowserContext, scratch: Path) -> None:
         ui.open_asset(pages.CELLS, "Partitions")
         ui.choose("cloud")
         failed = states.LARGE_MATRIX["cloud"][1]
-        ui.scroll_to_batch(made.batches[0], failed[0] - 5)
+        expect(ui.partition(made.batches[1])).to_be_visible()
+        ui.scroll_batches(made.batches, failed[0] - 5)
         ui.partition(made.batches[failed[0]]).click()
         expect(ui.page.get_by_text("did not materialize")).to_be_visible()
-        album.add("partition-matrix", ui.page)
+        album.add("partition-matrix", ui.page, beside_navigation(SIZE))
         ui.page.close()
 
 

@@ -26,10 +26,10 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name, register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.definitions import defs
 from catalogsync_assets.demo.local_store import LocalStore, start_local_store, stop_local_store
 from catalogsync_assets.demo.run import prepare_dagster_home
 from catalogsync_assets.demo.sample_library import make_sample_library
-from catalogsync_assets.definitions import defs
 
 # As an installed `catalogsync` is called, but of the code beside this file. Where that is done in
 # the background of a shell, SIGINT comes ignored, and `dagster dev` would heed SIGTERM no more.

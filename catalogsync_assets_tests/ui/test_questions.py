@@ -57,9 +57,7 @@ def test_when_a_batch_was_last_verified_on_a_backend(ui: WebUI, demo: states.Dem
     assert ui.metadata(pages.VERIFIED).count() == 1
 
 
-def test_what_has_failed_and_why(
-    ui: WebUI, demo: states.Demo, failed_runs: dict[str, str]
-) -> None:
+def test_what_has_failed_and_why(ui: WebUI, demo: states.Demo, failed_runs: dict[str, str]) -> None:
     run = failed_runs[OFFSITE]
     ui.open_run(run)
     expect(ui.run_status("Failure")).to_be_visible()
