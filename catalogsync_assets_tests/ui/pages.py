@@ -7,10 +7,11 @@ waits until what is expected is there.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Locator, Page, ViewportSize, expect
+from playwright.sync_api import Locator, Page, TimeoutError, ViewportSize, expect
 
 # --- the names that are looked for ---------------------------------------------------------------
 
@@ -28,6 +29,8 @@ EVERYWHERE = "everywhere"
 #: The step of a cell that fails if a file could not be uploaded.
 UPLOAD_STEP = "remote_locations.upload_chunk"
 
+#: How often something is clicked that may have been too early, and how many milliseconds each time.
+_TRIES, _SHORTLY = 20, 5_000
 #: A window in which the whole graph is large enough for its nodes to show what they know.
 _WIDE: ViewportSize = {"width": 2400, "height": 900}
 #: A partition's dot, and its colours.
@@ -181,11 +184,21 @@ class WebUI:
         self.page.get_by_role("menuitem", name="Open launchpad").click()
         dialog = self.page.get_by_role("dialog")
         expect(dialog.get_by_text("No errors")).to_be_visible()
-        self.page.get_by_placeholder("Partition").fill(key)
-        self.page.get_by_role("menuitem", name=key).click()
+        self._choose_in_launchpad(key)
         dialog.get_by_role("button", name="Materialize").click()
         self.page.wait_for_url("**/runs/*")
         return self._run_of_page()
+
+    def _choose_in_launchpad(self, key: str) -> None:
+        """Until the keys have come, the field forgets what is typed into it."""
+        field = self.page.get_by_placeholder("Partition")
+        for _ in range(_TRIES):
+            field.fill("")
+            field.fill(key)
+            with suppress(TimeoutError):
+                self.page.get_by_role("menuitem", name=key).click(timeout=_SHORTLY)
+                return
+        raise AssertionError(f"the launchpad does not offer {key}")
 
     def _materialize_button(self) -> Locator:
         return self.page.get_by_role("button", name="Materialize").first
@@ -214,11 +227,13 @@ class WebUI:
         """Where a page leads to a run."""
         return self.page.locator(f"a[href*='/runs/{run}']").filter(visible=True).first
 
-    def show_step(self, step: str) -> None:
-        """Show only the events of a step that has failed."""
-        self.page.get_by_text(re.compile(rf"^{re.escape(step)}\b")).filter(
-            visible=True
-        ).last.click()
+    def step(self, name: str) -> Locator:
+        """A step of a run in the list of those that have failed, or are at work."""
+        return self.page.get_by_text(re.compile(rf"^{re.escape(name)}\b")).filter(visible=True).last
+
+    def show_step(self, name: str) -> None:
+        """Show only the events of a step."""
+        self.step(name).click()
 
     def full_message(self) -> Locator:
         """The window with all that the failed step says."""

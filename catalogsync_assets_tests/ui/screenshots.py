@@ -24,6 +24,15 @@ _MARGIN = 24
 #: How wide the navigation is, which is left out, and how high the head of a run's page is.
 _NAVIGATION, _HEAD = 240, 372
 
+# Icons are masks, which come a moment after what they are on.
+_ICONS = """() => Promise.all(
+    [...document.querySelectorAll("[style*='--icon-image-path']")].map(icon => {
+        const picture = new Image();
+        picture.src = icon.style.getPropertyValue("--icon-image-path").match(/url\\((.*)\\)/)[1];
+        return picture.decode();
+    })
+)"""
+
 
 def beside_navigation(size: ViewportSize, height: int | None = None) -> FloatRect:
     """The page without the navigation, perhaps only its upper part."""
@@ -50,7 +59,7 @@ class Album:
 
     def add(self, name: str, page: Page, clip: FloatRect | None = None) -> None:
         path = self._folder / f"{name}.png"
-        page.wait_for_load_state("networkidle")  # the icons are there
+        page.evaluate(_ICONS)
         page.screenshot(path=path, clip=clip, animations="disabled")
         sys.stdout.write(f"{path}  {path.stat().st_size // 1000} kB\n")
 
@@ -114,6 +123,7 @@ def failure(album: Album, ui: WebUI, run: str) -> None:
     head = message.get_by_text("could not be uploaded").first
     album.add("failed-run", ui.page, around(head, table))
     ui.open_run(run)
+    expect(ui.step(pages.UPLOAD_STEP)).to_be_visible()
     ui.open_re_execute_menu()
     album.add("retry", ui.page, beside_navigation(SIZE, _HEAD))
 
