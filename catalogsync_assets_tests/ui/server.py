@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from catalogsync_assets.demo import weed
 from catalogsync_assets_tests.ui.states import MAIN, environment
 
 #: What the web server says once it can be asked.
@@ -42,6 +44,14 @@ class _Output(threading.Thread):
         self.settled.set()
 
 
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def web_ui(*arguments: object, folder: Path, **variables: str) -> Iterator[str]:
     """The web UI's address, while it runs.
@@ -68,7 +78,10 @@ def web_ui(*arguments: object, folder: Path, **variables: str) -> Iterator[str]:
     )
     output = _Output(process)
     try:
-        if not output.settled.wait(_PATIENCE) or not output.ready:
+        # It says so a moment before it listens.
+        deadline = time.monotonic() + _PATIENCE
+        output.settled.wait(_PATIENCE)
+        if not output.ready or not weed.poll(lambda: _listens(port), deadline):
             raise RuntimeError(f"the web UI did not start:\n{''.join(output.last)}")
         yield f"http://127.0.0.1:{port}"
     finally:
