@@ -144,7 +144,7 @@ class WebUI:
 
     def link(self, name: str) -> str:
         """The address of a metadata entry that is a link."""
-        address = self.metadata(name).get_by_role("link").get_attribute("href")
+        address = self.metadata(name).get_by_role("link").first.get_attribute("href")
         assert address
         return address
 
