@@ -3,10 +3,11 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+INSTALLED_UI = $(VENV)/.installed-ui
 DEMO ?= .demo
 PORT ?= 3000
 
-.PHONY: help demo dev stop test lint format clean
+.PHONY: help demo dev stop test test-ui screenshots lint format clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -17,6 +18,10 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(INSTALLED_UI): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ui]'
 	@touch $@
 
 demo: $(INSTALLED)  ## Upload a library to a local S3 store through Dagster (LIBRARY=~/Music, or a sample).
@@ -30,6 +35,14 @@ stop: $(INSTALLED)  ## Stop the demo's store.
 
 test: $(INSTALLED)  ## Run all tests against a real S3 server.
 	$(BIN)/python -m pytest $(ARGS)
+
+test-ui: $(INSTALLED_UI)  ## Run the tests of the web UI in a browser (needs Chromium).
+	@$(BIN)/python -m catalogsync_assets_tests.ui.browser
+	$(BIN)/python -m pytest -m ui catalogsync_assets_tests/ui $(ARGS)
+
+screenshots: $(INSTALLED_UI)  ## Make the pictures of docs/images anew (needs Chromium).
+	@$(BIN)/python -m catalogsync_assets_tests.ui.browser
+	$(BIN)/python -m catalogsync_assets_tests.ui.screenshots docs/images
 
 lint: $(INSTALLED)  ## Check style, layers and types.
 	$(BIN)/ruff check .
