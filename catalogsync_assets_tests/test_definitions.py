@@ -141,7 +141,7 @@ def test_files_become_plans_become_locations_become_presence() -> None:
         "downloaded_files": set(),
         "pending_uploads": {"downloaded_files"},
         "remote_locations": {"pending_uploads"},
-        "backend_presence": {"remote_locations"},
+        "backend_presence": {"pending_uploads", "remote_locations"},
         "backend_audit": {"remote_locations"},
     }
 

@@ -24,7 +24,8 @@ from catalogsync_assets.resources import CatalogResource
 
 @dg.asset(
     partitions_def=backends,
-    deps=[dg.AssetDep("remote_locations", partition_mapping=by_backend)],
+    # Of the plan, too: what a scan has found is not there yet, and that is to be seen at once.
+    deps=["pending_uploads", dg.AssetDep("remote_locations", partition_mapping=by_backend)],
     group_name="presence",
     kinds={"sqlite"},
     owners=OWNERS,

@@ -5,6 +5,7 @@ sample), `catalog.db`, `dagster_home/`. Deleting the directory undoes it, once t
 """
 
 import os
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -117,6 +118,9 @@ def run_dev(directory: Path, port: int, *, say: Say) -> None:
     say(f"web UI    http://127.0.0.1:{port}")
     workspace = Path(os.environ[_DAGSTER_HOME]) / "workspace.yaml"
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace)]
+    # Started in the background by a script, it would ignore Ctrl-C's signal, and with it Dagster's
+    # way of stopping its own processes.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.execv(sys.executable, [*command, "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
 
 
@@ -198,29 +202,19 @@ def _materialize(catalog: Catalog, say: Say) -> int:
     """
     import dagster as dg
 
-    from catalogsync_assets.assets.audits import backend_audit
-    from catalogsync_assets.assets.checks import CHECKS
-    from catalogsync_assets.assets.library import downloaded_files
-    from catalogsync_assets.assets.presence import backend_presence
-    from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
-    from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+    from catalogsync_assets.definitions import defs
 
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    graph = [downloaded_files, pending_uploads, remote_locations, backend_presence, backend_audit]
     uploaded = 0
     with dg.DagsterInstance.get() as instance:
 
-        def run(asset: dg.AssetsDefinition, partition: str | None = None) -> None:
+        def run(job: str, asset: str, partition: str | None = None) -> None:
             nonlocal uploaded
-            name = asset.key.to_user_string()
-            say(f"dagster   {name}" + (f" [{partition}]" if partition else ""))
-            result = dg.materialize(
-                [*graph, *CHECKS],
-                selection=dg.AssetSelection.assets(asset),  # with its checks
+            say(f"dagster   {asset}" + (f" [{partition}]" if partition else ""))
+            result = defs.resolve_job_def(job).execute_in_process(
+                run_config=quiet,
                 partition_key=partition,
                 instance=instance,
-                run_config=quiet,
-                resources={"catalog": CatalogResource(), "object_stores": ObjectStoreResource()},
                 raise_on_error=False,
             )
             for step in result.get_step_failure_events():
@@ -228,16 +222,17 @@ def _materialize(catalog: Catalog, say: Say) -> int:
                 said = step.step_failure_data.user_failure_data
                 text = (said and said.description) or (error and error.message) or "failed"
                 raise CatalogSyncError(
-                    f"{name}: {text.strip()}", hint="`make dev` shows the run and its log"
+                    f"{asset}: {text.strip()}", hint="`make dev` shows the run and its log"
                 )
             for event in result.get_asset_materialization_events():
                 count = event.materialization.metadata.get("uploaded")
                 uploaded += count.value or 0 if isinstance(count, dg.IntMetadataValue) else 0
 
-        run(downloaded_files)
-        run(pending_uploads, BACKEND)
+        run("scan_library", "downloaded_files")
+        run("plan_uploads", "pending_uploads", BACKEND)
         for batch in batch_keys(catalog):
-            run(remote_locations, str(dg.MultiPartitionKey({"backend": BACKEND, "batch": batch})))
-        run(backend_presence, BACKEND)
-        run(backend_audit, BACKEND)
+            cell = dg.MultiPartitionKey({"backend": BACKEND, "batch": batch})
+            run("upload_batch", "remote_locations", str(cell))
+        run("refresh_presence", "backend_presence", BACKEND)
+        run("audit_backend", "backend_audit", BACKEND)
     return uploaded

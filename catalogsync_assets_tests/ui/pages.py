@@ -19,6 +19,7 @@ LIBRARY = "downloaded_files"
 PLAN = "pending_uploads"
 CELLS = "remote_locations"
 PRESENCE = "backend_presence"
+AUDIT = "backend_audit"
 #: Metadata of a cell.
 UPLOADED, SIZE, RATE, BY_FORMAT = "uploaded", "size (MiB)", "rate (MiB/s)", "by format"
 SAMPLE, VERIFIED, THROUGHPUT = "sample object", "verified, newest", "throughput"
@@ -26,6 +27,9 @@ SAMPLE, VERIFIED, THROUGHPUT = "sample object", "verified, newest", "throughput"
 COMPLETE, COMPLETE_SHARE, ABSENT = "songs complete", "complete (%)", "songs absent"
 FILES, FAILED, FAILURES = "files", "failed", "failures"
 EVERYWHERE = "everywhere"
+OLDEST = "verified, oldest"
+#: Metadata of an audit.
+LISTED, MISSING, FOREIGN, HISTORY = "objects listed", "missing", "foreign", "history"
 #: The step of a cell that fails if a file could not be uploaded.
 UPLOAD_STEP = "remote_locations.upload_chunk"
 

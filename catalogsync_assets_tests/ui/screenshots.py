@@ -85,6 +85,7 @@ def of_demo(album: Album, context: BrowserContext, scratch: Path) -> None:
         cell(album, ui, f"{states.HEALTHY}|{demo.second}")
         failure(album, ui, failed)
         presence(album, ui)
+        audit(album, ui)
         graph(album, ui)
         ui.page.close()
 
@@ -133,6 +134,18 @@ def presence(album: Album, ui: WebUI) -> None:
     ui.open_partition(pages.PRESENCE, OFFSITE)
     expect(ui.metadata(pages.FAILURES)).to_be_visible()
     album.add("backend-presence", ui.page, beside_navigation(TALL))
+    ui.page.set_viewport_size(SIZE)
+
+
+def audit(album: Album, ui: WebUI) -> None:
+    """On a backend where a stranger's object is in the way, and nobody has put it there for us."""
+    ui.open_partition(pages.AUDIT, OFFSITE)
+    ui.open_run(ui.materialize())
+    expect(ui.run_status("Success")).to_be_visible()
+    ui.page.set_viewport_size(TALL)
+    ui.open_partition(pages.AUDIT, OFFSITE)
+    expect(ui.metadata(pages.HISTORY)).to_be_visible()
+    album.add("backend-audit", ui.page, beside_navigation(TALL))
     ui.page.set_viewport_size(SIZE)
 
 

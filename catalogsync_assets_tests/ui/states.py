@@ -31,11 +31,8 @@ from catalogsync_assets.demo.local_store import LocalStore, start_local_store, s
 from catalogsync_assets.demo.run import prepare_dagster_home
 from catalogsync_assets.demo.sample_library import make_sample_library
 
-# As an installed `catalogsync` is called, but of the code beside this file. Where that is done in
-# the background of a shell, SIGINT comes ignored, and `dagster dev` would heed SIGTERM no more.
+# As an installed `catalogsync` is called, but of the code beside this file.
 MAIN = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from catalogsync_assets.cli import main
 main(prog_name="catalogsync")
 """

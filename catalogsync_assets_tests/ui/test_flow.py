@@ -55,7 +55,6 @@ def test_figures_of_the_materializations_are_plotted(ui: WebUI) -> None:
         expect(ui.chart(name)).to_be_visible()
 
 
-@pytest.mark.xfail(strict=True, reason="a cell has no picture yet")
 def test_the_throughput_of_a_cell_is_a_picture(ui: WebUI, demo: states.Demo) -> None:
     ui.open_partition(pages.CELLS, f"{states.HEALTHY}|{demo.first}")
     expect(ui.metadata(pages.SIZE)).to_be_visible()

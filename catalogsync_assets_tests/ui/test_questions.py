@@ -49,12 +49,26 @@ def test_how_full_a_backend_is(ui: WebUI) -> None:
     expect(ui.metadata(pages.EVERYWHERE)).to_contain_text(states.HEALTHY)
 
 
-@pytest.mark.xfail(strict=True, reason="a cell does not say yet when it was verified")
 def test_when_a_batch_was_last_verified_on_a_backend(ui: WebUI, demo: states.Demo) -> None:
     ui.open_partition(pages.CELLS, f"{states.HEALTHY}|{demo.first}")
     expect(ui.metadata(pages.SIZE)).to_be_visible()
 
     assert ui.metadata(pages.VERIFIED).count() == 1
+
+
+def test_when_a_backend_was_last_verified(ui: WebUI) -> None:
+    ui.open_partition(pages.PRESENCE, states.HEALTHY)
+    expect(ui.metadata(pages.FILES)).to_be_visible()
+
+    assert ui.metadata(pages.OLDEST).count() == 1
+
+
+def test_whether_a_backend_still_holds_what_it_should(ui: WebUI) -> None:
+    ui.open_partition(pages.AUDIT, states.HEALTHY)
+
+    assert ui.number(pages.LISTED) >= states.SONGS
+    assert ui.number(pages.MISSING) == 0
+    expect(ui.metadata(pages.HISTORY)).to_contain_text("listing")
 
 
 def test_what_has_failed_and_why(ui: WebUI, demo: states.Demo, failed_runs: dict[str, str]) -> None:
