@@ -31,7 +31,13 @@ from catalogsync_assets.demo.local_store import LocalStore
 
 PROJECT = Path(__file__).parents[1]
 MODULE = ("-m", "catalogsync_assets.definitions")
-ASSETS = {"downloaded_files", "pending_uploads", "remote_locations", "backend_presence"}
+ASSETS = {
+    "downloaded_files",
+    "pending_uploads",
+    "remote_locations",
+    "backend_presence",
+    "backend_audit",
+}
 #: Of Python's `file:line: Category: message`, those whose file or message is ours.
 OUR_WARNING = re.compile(r"^.*(?:catalogsync\S*:\d+: \w*Warning|Warning: .*catalogsync).*$", re.M)
 
@@ -199,7 +205,10 @@ def test_dg_lists_every_asset_job_schedule_and_sensor(project: Project) -> None:
 
     assert {asset["asset_key"] for asset in listed["assets"]} == ASSETS
     assert {"scan_library", "upload_batch"} <= {job["name"] for job in listed["jobs"]}
-    assert [schedule["name"] for schedule in listed["schedules"]] == ["nightly_scan"]
+    assert [schedule["name"] for schedule in listed["schedules"]] == [
+        "nightly_scan",
+        "weekly_audit",
+    ]
     assert {"catalog_partitions", "automate_remote_locations"} <= {
         sensor["name"] for sensor in listed["sensors"]
     }

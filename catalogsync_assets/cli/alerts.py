@@ -7,7 +7,11 @@ import click
 from catalogsync_assets.cli import output
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Example:
+  catalogsync alerts test"""
+)
 def alerts() -> None:
     """What is told of failures, and to whom."""
 

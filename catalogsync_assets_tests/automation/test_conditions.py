@@ -165,7 +165,10 @@ def test_every_missing_cell_of_a_planned_backend_is_requested_once(night: Night)
 
     night.materialized("pending_uploads", "cloud")
 
-    assert night.tick() == {"remote_locations": {"cloud|b1", "cloud|b2"}}
+    assert night.tick() == {
+        "remote_locations": {"cloud|b1", "cloud|b2"},
+        "backend_presence": {"cloud"},  # what is planned is absent, and that is seen at once
+    }
     assert night.tick() == {}
 
 
@@ -187,7 +190,10 @@ def test_a_new_backend_gets_every_batch_there_is(filled: Night) -> None:
 
     filled.materialized("pending_uploads", "second")
 
-    assert filled.tick() == {"remote_locations": {"second|b1", "second|b2"}}
+    assert filled.tick() == {
+        "remote_locations": {"second|b1", "second|b2"},
+        "backend_presence": {"second"},
+    }
 
 
 def test_materialized_cells_are_not_requested_again_when_the_library_was_scanned(
@@ -197,7 +203,7 @@ def test_materialized_cells_are_not_requested_again_when_the_library_was_scanned
     filled.tick()
     filled.materialized("pending_uploads", "cloud")
 
-    assert filled.tick() == {}
+    assert "remote_locations" not in filled.tick()
     assert filled.tick(SWEEP) == {"remote_locations": {"cloud|b2"}}  # which was missing before
 
 

@@ -115,7 +115,7 @@ from catalogsync_assets.core.catalog import download_results
 from catalogsync_assets.core.files import parts
 from catalogsync_assets.cli import main
 
-module, name = {"link": (os, "link"), "folder": (parts, "_sync_folder"),
+module, name = {"link": (os, "link"), "folder": (parts, "sync_folder"),
                 "unlink": (parts.Path, "unlink"), "record": (download_results, "record"),
                 "remove": (parts, "remove")}[sys.argv.pop(1)]
 call = getattr(module, name)

@@ -57,6 +57,11 @@ def recorded(catalog: Catalog, rows: Rows, root: Path) -> int:
     return int(rows(catalog, sql, str(root))[0])
 
 
+def half_here(root: Path) -> int:
+    """Bytes of files that are on their way."""
+    return sum(part.stat().st_size for part in root.glob(".catalogsync/*.part"))
+
+
 class Gate:
     """Lets so many reads of objects pass and holds the others, until it is opened."""
 
@@ -195,7 +200,9 @@ def test_a_restore_that_was_killed_fetches_only_what_is_missing(
     large = Gate(proxy, passing=1, what=".flac")
     process = start_command(*restoring)
     until(lambda: recorded(catalog, rows, library.root) == 10)
-    proxy.wait_until(lambda: (small.held, large.held) == (3, 1))
+    proxy.wait_until(lambda: small.held > 0)
+    # How many more it asks for by then depends: after an error it asks for less at a time.
+    until(lambda: half_here(library.root) >= 2 * MIB)
     process.kill()
     process.wait()
     before = len(proxy.requests)

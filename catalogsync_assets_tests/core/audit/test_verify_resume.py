@@ -220,11 +220,11 @@ def test_a_sample_is_the_same_after_an_interruption(
 
     verified(forty, "head", sample_percent=50.0, anew=True)
 
-    from catalogsync_assets.core.audit.audit import _draw
+    from catalogsync_assets.core.audit.audit import draw
 
     keys = [f"{forty.key_prefix}album/{i:04d}.mp3" for i in range(40)]
-    assert half.checked == sum(_draw(half.audit_id, key) < 50 for key in keys)
-    assert {*asked(proxy, start)} != {k for k in keys if _draw(half.audit_id, k) < 50}
+    assert half.checked == sum(draw(half.audit_id, key) < 50 for key in keys)
+    assert {*asked(proxy, start)} != {k for k in keys if draw(half.audit_id, k) < 50}
 
 
 def interrupted(backend: ObjectBackend, proxy: Any, verified: Verify, **options: Any) -> int:
