@@ -27,12 +27,15 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Seconds between lines of progress: an event costs about 4 ms.
 _PROGRESS_SECONDS = 5.0
 #: Audits of the past that are shown.
 _PAST = 20
+#: Objects in a sample at least: one percent of a small library would be none.
+_LEAST = 100
 
 
 class Closeness(Enum):
@@ -51,7 +54,10 @@ class AuditConfig(dg.Config):
         " reads them. What the store lists is compared in any case.",
     )
     sample_percent: float = Field(
-        default=1.0, gt=0, le=100, description="How many of the objects, picked at random."
+        default=1.0,
+        gt=0,
+        le=100,
+        description="How many of the objects, picked at random; at least a hundred objects.",
     )
     repair: bool = Field(
         default=False,
@@ -67,7 +73,8 @@ with warnings.catch_warnings():
             "listing_agrees_with_catalog",
             asset="backend_audit",
             description="The store lists each file that the catalog says is there, in its size,"
-            " and nothing else. Foreign objects alone are a warning.",
+            " and nothing else. What is known to be damaged counts until it is mended; foreign"
+            " objects alone are a warning.",
             partitions_def=backends,
         ),
         dg.AssetCheckSpec(
@@ -98,20 +105,24 @@ def backend_audit(
 ) -> dg.MaterializeResult:
     """What the store of a backend really holds, compared with what the catalog says.
 
-    First all that it lists, then a sample of the objects themselves. A file that is found missing
+    First a sample of the objects themselves, then all that it lists. A file that is found missing
     or damaged is marked so, and presence falls; with `repair` it is uploaded again. Foreign objects
     are listed and left alone.
 
     More: `docs/pipeline.md`, which the metadata `docs` shows.
     """
-    requests = (
-        AuditRequest(level="listing", repair=config.repair),
-        AuditRequest(
-            level=config.level.value, sample_percent=config.sample_percent, repair=config.repair
-        ),
-    )
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, context.partition_key)
+        here = next(b for b in backend_status(database) if b.name == backend.name)
+        requests = (
+            AuditRequest(
+                level=config.level.value,
+                sample_percent=max(config.sample_percent, 100 * _LEAST / max(here.files, _LEAST)),
+                repair=config.repair,
+            ),
+            # Last, as it looks again at what the sample has found: its figures are those of both.
+            AuditRequest(level="listing", repair=config.repair),
+        )
         reports = [
             audit(
                 database,
@@ -124,11 +135,11 @@ def backend_audit(
             for request in requests
         ]
         past = history(database, backend, limit=_PAST)
-    listing, objects = reports
+    objects, listing = reports
     return dg.MaterializeResult(
         metadata={
-            **_of_reports(listing, objects),
-            "findings": _findings_table([f for r in reports for f in r.findings]),
+            **_of_reports(objects, listing),
+            "findings": _findings_table(listing.findings),
             "history": _history_table(past),
         },
         check_results=[
@@ -193,24 +204,23 @@ def _findings_table(findings: list[Finding]) -> dg.TableMetadataValue:
     )
 
 
-def _of_reports(listing: AuditReport, objects: AuditReport) -> Metadata:
+def _of_reports(objects: AuditReport, listing: AuditReport) -> Metadata:
     """Figures with stable names, for Dagster's plots over time."""
-    both = (listing, objects)
     figures = {
         "dagster/row_count": listing.checked,
         "objects listed": listing.listed,
         "objects looked at": objects.checked,
-        "missing": sum(r.missing for r in both),
-        "of another size": sum(r.size for r in both),
-        "of other content": sum(r.content for r in both),
-        "unreadable": sum(r.unreadable for r in both),
+        "missing": listing.missing,
+        "of another size": listing.size,
+        "of other content": listing.content,
+        "unreadable": objects.unreadable + listing.unreadable,
         "foreign": listing.foreign,
-        "repaired": sum(r.repaired for r in both),
-        "not repaired": sum(r.open for r in both),
+        "repaired": objects.repaired + listing.repaired,
+        "not repaired": listing.open + objects.unreadable,
     }
     return {
         **{name: dg.MetadataValue.int(figure) for name, figure in figures.items()},
-        "seconds": dg.MetadataValue.float(round(sum(r.seconds for r in both), 3)),
+        "seconds": dg.MetadataValue.float(round(objects.seconds + listing.seconds, 3)),
         "level": dg.MetadataValue.text(objects.level),
     }
 

@@ -56,8 +56,8 @@ def test_a_backend_that_holds_what_it_should_passes(uploaded: Any) -> None:
     assert run.metadata["objects looked at"] == 5
     assert verdict(run, LISTING) == verdict(run, SAMPLE) == (True, "ERROR")
     assert [(row["level"], row["ended as"], row["wrong"]) for row in run.metadata["history"]] == [
-        ("full", "complete", 0),
         ("listing", "complete", 0),
+        ("full", "complete", 0),
     ]
 
 
@@ -97,9 +97,10 @@ def test_other_bytes_of_the_same_size_are_found_by_reading(
 
     run = uploaded.audit(**EVERYTHING)
 
-    assert verdict(run, LISTING)[0]
-    assert verdict(run, SAMPLE) == (False, "ERROR")
-    assert offenders(run, SAMPLE) == [("content", "0003.mp3")]
+    assert figures(run) == [5, 0, 0, 1, 0]
+    for check in (SAMPLE, LISTING):
+        assert verdict(run, check) == (False, "ERROR")
+        assert offenders(run, check) == [("content", "0003.mp3")]
 
 
 def test_a_repair_brings_back_what_was_lost(
@@ -128,8 +129,20 @@ def test_audits_of_the_command_line_are_in_the_history(
 
     history = uploaded.audit().metadata["history"]
 
-    assert [row["level"] for row in history] == ["head", "listing", "head"]
-    assert [row["sample (%)"] for row in history] == ["1", "all", "all"]
+    assert [row["level"] for row in history] == ["listing", "head", "head"]
+    assert [row["sample (%)"] for row in history] == ["all", "100", "all"]
+
+
+def test_of_a_large_backend_a_sample_is_looked_at(
+    pipeline: Any, cloud: ObjectBackend, library: Any
+) -> None:
+    library.fill(300, size=10)
+    pipeline.scan()
+    assert pipeline.upload().success
+
+    looked_at = pipeline.audit().metadata["objects looked at"]
+
+    assert 50 < looked_at < 150  # a hundred, as chance has it
 
 
 def test_a_store_that_refuses_us_fails_the_run_and_marks_nothing(
