@@ -23,7 +23,7 @@ _WORDS = {
     "size": "of another size",
     "content": "with other content",
     "unreadable": "could not be looked at",
-    "foreign": "objects that the catalog does not know",
+    "foreign": "not known to the catalog",
 }
 _AGE = re.compile(r"(\d+) ?(m|h|d|w)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

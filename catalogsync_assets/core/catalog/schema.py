@@ -325,7 +325,7 @@ audits = Table(
     Column("sample_percent", Float),
     Column("since", DateTime),
     Column("repair", Boolean, nullable=False),
-    Column("scope", JSON),
+    Column("scope", JSON(none_as_null=True)),
     # running, complete or interrupted.
     Column("status", String, nullable=False),
     # See `owners`; NULL once it is no longer running.

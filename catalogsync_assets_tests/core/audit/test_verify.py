@@ -14,6 +14,7 @@ from catalogsync_assets.core.audit.audit import AuditReport, AuditRequest, draw,
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope, Selection
+from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.stores import StoreClient
@@ -611,3 +612,27 @@ def test_samples_of_two_audits_are_independent() -> None:
 
     for other in others:
         assert 0.2 < len(first & other) / len(first) < 0.3
+
+
+def test_status_tells_an_audit_of_everything_from_one_of_some(
+    verified: Verify,
+    cloud: ObjectBackend,
+    catalog: Catalog,
+    library: Any,
+    scanned: Any,
+    uploaded: Upload,
+) -> None:
+    def limited() -> bool:
+        (here,) = (b for b in backend_status(catalog) if b.name == "cloud")
+        assert here.last_audit is not None
+        return here.last_audit.limited
+
+    library.fill(2)
+    scanned()
+    uploaded(cloud)
+
+    verified(cloud, "full")
+    assert not limited()
+
+    verified(cloud, "full", scope=Scope(song_ids=[1]))
+    assert limited()
