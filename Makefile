@@ -6,6 +6,8 @@ INSTALLED = $(VENV)/.installed
 INSTALLED_UI = $(VENV)/.installed-ui
 DEMO ?= .demo
 PORT ?= 3000
+# Processes of `make test`; each has a store of its own. Half of the time is spent waiting.
+WORKERS ?= 2
 
 .PHONY: help demo dev stop test test-ui screenshots lint format clean
 
@@ -34,7 +36,7 @@ stop: $(INSTALLED)  ## Stop the demo's store.
 	@$(BIN)/catalogsync demo --stop --directory $(DEMO)
 
 test: $(INSTALLED)  ## Run all tests against a real S3 server.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-ui: $(INSTALLED_UI)  ## Run the tests of the web UI in a browser (needs Chromium).
 	@$(BIN)/python -m catalogsync_assets_tests.ui.browser
