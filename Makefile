@@ -6,8 +6,8 @@ INSTALLED = $(VENV)/.installed
 INSTALLED_UI = $(VENV)/.installed-ui
 DEMO ?= .demo
 PORT ?= 3000
-# Processes of `make test`; each has a store of its own. Half of the time is spent waiting.
-WORKERS ?= 2
+# Processes of `make test`, each with a store of its own; 0 for none but its own. Two take half the time.
+WORKERS ?= 0
 
 .PHONY: help demo dev stop test test-ui screenshots lint format clean
 
