@@ -28,11 +28,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.session
 import pytest
 import sqlalchemy as sa
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.backends import ObjectBackend
@@ -49,6 +47,7 @@ from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
 from catalogsync_assets.demo.local_store import LocalStore, local_store
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets_tests.proxy import PATIENCE, Answer, Proxy, refusal
+from catalogsync_assets_tests.stores import s3_client
 from catalogsync_assets_tests.web import Fault, Web, flac_like
 
 SECRET = "a-secret-that-nobody-may-see"
@@ -63,21 +62,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
     """The server that all tests share; each test has a prefix or a bucket of its own."""
     with local_store(tmp_path_factory.mktemp("store"), secret_access_key=SECRET) as running:
         yield running
-
-
-def s3_client(store: LocalStore) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=store.access_key_id,
-        aws_secret_access_key=SECRET,
-        config=Config(
-            s3={"addressing_style": "path"},
-            retries={"total_max_attempts": 1},
-            max_pool_connections=4,
-        ),
-    )
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import boto3
 import psutil
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.errors import ConfigurationError, StoreError
@@ -30,6 +28,7 @@ from catalogsync_assets.demo.local_store import (
     start_local_store,
     stop_local_store,
 )
+from catalogsync_assets_tests.stores import s3_client as s3
 
 KEY = 'Hvít Nótt/01 "50% & more" #1 a+b?.flac'
 # Starts a store in another process, which then says what it started and waits.
@@ -42,17 +41,6 @@ store = start_local_store(Path(sys.argv[1]), detach=sys.argv[2] == "detach")
 print(json.dumps(asdict(store), default=str), flush=True)
 sys.stdin.read()
 """
-
-
-def s3(store: LocalStore) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=store.access_key_id,
-        aws_secret_access_key=store.secret_access_key,
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-    )
 
 
 def refusal(request: Callable[..., Any], **arguments: Any) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import socket
 import ssl
-import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +24,7 @@ from catalogsync_assets.notifications.notifiers import (
     chosen,
     installed,
 )
+from catalogsync_assets_tests.packages import importable, install
 from catalogsync_assets_tests.receivers import Mails, Posts, mail_server
 
 TOKEN = "hunter2-the-token"
@@ -75,44 +73,22 @@ PLUG_INS = {
     "exits": "Exits",
     "unplugged": "Unplugged",
 }
-WHEEL = {
-    "catalogsync_bells.py": MODULE,
-    "catalogsync_bells-1.0.dist-info/METADATA": (
-        "Metadata-Version: 2.1\nName: catalogsync-bells\nVersion: 1.0\n"
-    ),
-    "catalogsync_bells-1.0.dist-info/WHEEL": (
-        "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    ),
-    "catalogsync_bells-1.0.dist-info/entry_points.txt": "[catalogsync.notifiers]\n"
-    + "".join(f"{name} = catalogsync_bells:{kind}\n" for name, kind in PLUG_INS.items())
-    + "gone = catalogsync_no_such_module:Gone\n",
-}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which pip has installed a package with notifiers."""
-    site = tmp_path_factory.mktemp("site")
-    package = tmp_path_factory.mktemp("package") / "catalogsync_bells-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(package, "w") as wheel:
-        for name, text in WHEEL.items():
-            wheel.writestr(name, text)
-        record = "".join(f"{name},,\n" for name in WHEEL)
-        wheel.writestr("catalogsync_bells-1.0.dist-info/RECORD", record)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    alone = ["--no-index", "--no-deps", "--target", str(site)]
-    done = subprocess.run([*pip, *alone, str(package)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return site
+    folder = tmp_path_factory.mktemp("bells")
+    plug_ins = {name: f"catalogsync_bells:{kind}" for name, kind in PLUG_INS.items()}
+    plug_ins["gone"] = "catalogsync_no_such_module:Gone"
+    return install(folder, "catalogsync_bells", MODULE, "catalogsync.notifiers", plug_ins)
 
 
 @pytest.fixture
-def bells(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def bells(site: Path) -> Iterator[Any]:
     """The package, as if its folder were the interpreter's own."""
-    monkeypatch.syspath_prepend(str(site))
-    importlib.invalidate_caches()
-    yield importlib.import_module("catalogsync_bells")
-    sys.modules.pop("catalogsync_bells")
+    with importable(site, "catalogsync_bells") as module:
+        yield module
 
 
 @pytest.fixture

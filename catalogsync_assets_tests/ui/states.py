@@ -16,10 +16,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import dagster as dg
 import sqlalchemy as sa
-from botocore.config import Config
 
 from catalogsync_assets.assets.partitions import register_keys
 from catalogsync_assets.core.backends import ObjectBackend
@@ -30,6 +28,7 @@ from catalogsync_assets.definitions import defs
 from catalogsync_assets.demo.local_store import LocalStore, start_local_store, stop_local_store
 from catalogsync_assets.demo.run import prepare_dagster_home
 from catalogsync_assets.demo.sample_library import make_sample_library
+from catalogsync_assets_tests.stores import s3_client
 
 # As an installed `catalogsync` is called, but of the code beside this file.
 MAIN = """
@@ -86,14 +85,7 @@ class Demo:
         self._client().put_object(Bucket=self.store.bucket, Key=key, Body=b"a stranger's")
 
     def _client(self) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.store.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=self.store.access_key_id,
-            aws_secret_access_key=self.store.secret_access_key,
-            config=Config(s3={"addressing_style": "path"}),
-        )
+        return s3_client(self.store)
 
 
 @contextmanager

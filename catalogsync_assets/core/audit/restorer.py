@@ -231,14 +231,15 @@ class Restorer:
         )
 
     def _fetch(self, part: Part, file: WantedFile, holder: Holder) -> Fetched:
+        origin = Origin(*holder)
         fetched = self._origins.fetch(
-            Origin(*holder),
+            origin,
             part,
             size_bytes=file.size_bytes,
             sha256=file.sha256,
             received=self._received,
         )
-        if file.sha256 is None and not self._is_vouched_for(part, holder, fetched):
+        if file.sha256 is None and not self._is_vouched_for(part, origin, fetched):
             part.begin(Notes())
             raise RestoreError(
                 f"{holder.key!r} on backend {self._origins.name(holder.backend_id)!r}: neither the"
@@ -248,12 +249,12 @@ class Restorer:
             )
         return fetched
 
-    def _is_vouched_for(self, part: Part, holder: Holder, fetched: Fetched) -> bool:
+    def _is_vouched_for(self, part: Part, origin: Origin, fetched: Fetched) -> bool:
         """Whether the store's own digest of the whole object, or its MD5 ETag, is that of the part.
 
         For files of which the catalog has no digest: another program has uploaded them.
         """
-        found = self._origins.client(holder.backend_id).head(holder.key)
+        found = self._origins.head(origin)
         if found is None or found.size_bytes != fetched.size_bytes:
             return False
         if found.sha256 is not None:

@@ -17,6 +17,7 @@ from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_sql
 from catalogsync_assets.core.catalog.library import known_roots
+from catalogsync_assets.core.catalog.results import KEEP_DIGEST
 from catalogsync_assets.core.catalog.scope import Scope
 
 _PAGE = 2_000
@@ -74,12 +75,10 @@ class RestoredFile:
 
 
 _LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
-# A file that exists somewhere, or that a backend has lost: what also `presence` counts.
+# A file that exists somewhere, or that a backend has lost.
 _EXISTS = f"""
 f.superseded_by_id IS NULL AND EXISTS (
-    SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND (
-        e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN {_LOCAL})
-    ))
+    SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {presence.COUNTS})
 """
 _NOT_HERE = f"""
 AND NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.file_asset_id = f.id
@@ -213,11 +212,6 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     verified_at = excluded.verified_at, verified_by = excluded.verified_by,
     updated_at = CURRENT_TIMESTAMP
 """
-_KEEP_DIGEST = sa.text(
-    "UPDATE file_assets SET sha256 = COALESCE(NULLIF(sha256, ''), :sha256),"
-    " size_bytes = COALESCE(size_bytes, :size), updated_at = CURRENT_TIMESTAMP"
-    " WHERE id = :asset AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NULL)"
-)
 _VERIFIED = sa.text(
     "UPDATE file_locations SET verified_at = CURRENT_TIMESTAMP, verified_by = 'read'"
     " WHERE id IN (SELECT value FROM json_each(:locations)) AND status = 'active'"
@@ -245,7 +239,7 @@ def record(catalog: Catalog, root: str, files: Sequence[RestoredFile]) -> None:
             for f in files
         ]
         insert = sa.text(insert_sql(connection, "file_locations", _COLUMNS, _INSERT))
-        for statement in (_SUPERSEDE_OTHERS, _ACTIVATE, insert, _KEEP_DIGEST):
+        for statement in (_SUPERSEDE_OTHERS, _ACTIVATE, insert, sa.text(KEEP_DIGEST)):
             connection.execute(statement, rows)
         read = [f.location_id for f in files if f.location_id is not None]
         connection.execute(_VERIFIED, {"locations": json.dumps(read)})

@@ -110,7 +110,8 @@ WHERE backend_id = :backend AND container_name = :bucket AND locator = :locator
   AND status IN ('active', 'missing', 'damaged') AND file_asset_id <> :asset
   AND file_asset_id NOT IN (SELECT id FROM file_assets WHERE sha256 = :sha256)
 """
-_KEEP_DIGEST = """
+#: Keeps what is learned of a content that nobody had read whole: `:asset`, `:sha256`, `:size`.
+KEEP_DIGEST = """
 UPDATE file_assets SET sha256 = COALESCE(NULLIF(sha256, ''), :sha256),
     size_bytes = COALESCE(size_bytes, :size), updated_at = CURRENT_TIMESTAMP
 WHERE id = :asset AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NULL)
@@ -190,7 +191,7 @@ def record_uploaded(
         for r in done
     ]
     activate = insert_sql(connection, "file_locations", _COLUMNS, _ACTIVATE)
-    for statement in (_SUPERSEDE_OTHERS, activate, _KEEP_DIGEST, _SUCCEED):
+    for statement in (_SUPERSEDE_OTHERS, activate, KEEP_DIGEST, _SUCCEED):
         # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
         connection.exec_driver_sql(statement, rows)
     connection.execute(_NOTE_SUCCESS, {"backend": backend.id})

@@ -26,7 +26,7 @@ from catalogsync_assets.core.transfer.fetch import Fetched, fetch, is_gone
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.source import SourceError
-from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.stores import StoreClient, StoredObject
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,18 @@ class Origins:
             ConfigurationError: it has no credentials.
         """
         return self._store(backend_id).client
+
+    def head(self, origin: Origin) -> StoredObject | None:
+        """What the store says of an object; None if it says that there is none.
+
+        Raises:
+            SourceError: it does not say.
+        """
+        try:
+            store = self._store(origin.backend_id)
+            return store.retry(lambda: store.client.head(origin.key))
+        except CatalogSyncError as error:
+            raise self._judged(origin, error) from error
 
     def fetch(
         self,

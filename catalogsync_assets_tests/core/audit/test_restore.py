@@ -18,6 +18,7 @@ from catalogsync_assets.core.errors import ConfigurationError, LibraryError, Sto
 from catalogsync_assets.core.files.parts import FOLDER, Part
 from catalogsync_assets.core.transfer import retries
 from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets_tests.proxy import refusal
 
 Rows = Callable[..., list[Any]]
 Restore = Callable[..., RestoreReport]
@@ -482,6 +483,40 @@ def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
         assert sorted(stored) == sorted(map(sha256, contents.values()))
     else:
         assert codes(report) == ["NoDigest"] * 5
+
+
+def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
+    catalog: Catalog,
+    contents: dict[str, bytes],
+    proxy: Any,
+    restore: Restore,
+    change: Any,
+    files_below: Any,
+    tmp_path: Path,
+) -> None:
+    """Nothing is believed of that one; the next run asks again."""
+    change(catalog, "UPDATE file_assets SET sha256 = NULL")
+    change(
+        catalog,
+        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"
+        " WHERE backend_type = 'object_storage'",
+        proxy.endpoint,
+    )
+    silent = True
+
+    def refuse_one(request: Any) -> Any:
+        if silent and request.method == "HEAD" and request.key.endswith("z.ogg"):
+            return refusal(503)
+        return None
+
+    proxy.before.append(refuse_one)
+
+    report = restore(tmp_path / "other")
+
+    assert (report.restored, codes(report)) == (4, ["SourceUnavailable"])
+    silent = False
+    assert restore(tmp_path / "other").restored == 1
+    assert files_below(tmp_path / "other") == contents
 
 
 def test_a_broken_line_is_gone_on_from(

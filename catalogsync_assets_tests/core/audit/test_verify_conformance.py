@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from catalogsync_assets.core.audit.audit import AuditReport
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
+from catalogsync_assets_tests.stores import s3_client
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -30,16 +29,7 @@ def store(request: pytest.FixtureRequest, store: Any, rclone: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def s3(store: Any) -> Iterator[Any]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=store.access_key_id,
-        aws_secret_access_key=store.secret_access_key,
-        config=Config(
-            s3={"addressing_style": "path"}, response_checksum_validation="when_required"
-        ),
-    )
+    client = s3_client(store)
     yield client
     client.close()
 

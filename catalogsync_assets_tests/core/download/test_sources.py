@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +13,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download import sources
 from catalogsync_assets.core.download.http_source import HttpSource
 from catalogsync_assets.core.download.sources import Source, Sources, installed
+from catalogsync_assets_tests.packages import importable, install
 
 Rows = Callable[..., list[Any]]
 
@@ -84,47 +81,25 @@ class Unplugged:
     def __init__(self):
         raise OSError("no tape deck is connected")
 '''
-WHEEL = {
-    "catalogsync_tapes.py": MODULE,
-    "catalogsync_tapes-1.0.dist-info/METADATA": (
-        "Metadata-Version: 2.1\nName: catalogsync-tapes\nVersion: 1.0\n"
-    ),
-    "catalogsync_tapes-1.0.dist-info/WHEEL": (
-        "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    ),
-    "catalogsync_tapes-1.0.dist-info/entry_points.txt": """
-[catalogsync.sources]
-tape = catalogsync_tapes:Tapes
-unplugged = catalogsync_tapes:Unplugged
-gone = catalogsync_no_such_module:Gone
-""",
+PLUG_INS = {
+    "tape": "catalogsync_tapes:Tapes",
+    "unplugged": "catalogsync_tapes:Unplugged",
+    "gone": "catalogsync_no_such_module:Gone",
 }
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which pip has installed a package with three sources."""
-    site = tmp_path_factory.mktemp("site")
-    package = tmp_path_factory.mktemp("package") / "catalogsync_tapes-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(package, "w") as wheel:
-        for name, text in WHEEL.items():
-            wheel.writestr(name, text)
-        record = "".join(f"{name},,\n" for name in WHEEL)
-        wheel.writestr("catalogsync_tapes-1.0.dist-info/RECORD", record)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    alone = ["--no-index", "--no-deps", "--target", str(site)]
-    done = subprocess.run([*pip, *alone, str(package)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return site
+    folder = tmp_path_factory.mktemp("tapes")
+    return install(folder, "catalogsync_tapes", MODULE, "catalogsync.sources", PLUG_INS)
 
 
 @pytest.fixture
-def tapes(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def tapes(site: Path) -> Iterator[Any]:
     """The package, as if its folder were the interpreter's own."""
-    monkeypatch.syspath_prepend(str(site))
-    importlib.invalidate_caches()
-    yield importlib.import_module("catalogsync_tapes")
-    sys.modules.pop("catalogsync_tapes")
+    with importable(site, "catalogsync_tapes") as module:
+        yield module
 
 
 def test_a_source_of_another_package_is_chosen_by_the_task(

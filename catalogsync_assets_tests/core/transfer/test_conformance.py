@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.backends import ObjectBackend
@@ -25,6 +23,7 @@ from catalogsync_assets.core.providers import StoreProfile
 from catalogsync_assets.core.transfer import multipart, sender
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
 from catalogsync_assets.core.transfer.probe import probe
+from catalogsync_assets_tests.stores import s3_client
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -46,18 +45,7 @@ def store(request: pytest.FixtureRequest, store: Any, rclone: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def s3(store: Any) -> Iterator[Any]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=store.access_key_id,
-        aws_secret_access_key=store.secret_access_key,
-        config=Config(
-            s3={"addressing_style": "path"},
-            retries={"total_max_attempts": 1},
-            response_checksum_validation="when_required",  # of digests that nobody has checked
-        ),
-    )
+    client = s3_client(store)
     yield client
     client.close()
 
