@@ -12,6 +12,7 @@ import pytest
 
 from catalogsync_assets.cli import backends, output
 from catalogsync_assets.core.transfer.questions import QUESTIONS
+from catalogsync_assets_tests.proxy import PATIENCE
 
 Cli = Callable[..., Any]
 SECRET = "a-secret-that-nobody-may-see"
@@ -212,10 +213,19 @@ def test_ctrl_c_ends_a_test_and_it_cleans_up(
     catalog: Any, backend: Any, proxy: Any, remote: Any, start_command: Any
 ) -> None:
     made = backend(endpoint=proxy.endpoint, provider="other")
-    stopped = threading.Event()
-    proxy.before.append(
-        lambda r: stopped.wait(30) and None if r.key.endswith("/conditional") else None
-    )
+    stopped, arrived = threading.Event(), threading.Event()
+
+    def hold(request: Any) -> None:
+        if request.key.endswith("/conditional"):
+            # What was sent first arrives first, though nobody waits for its answer any more.
+            (arrived if request.method == "DELETE" else stopped).wait(PATIENCE)
+
+    def note(request: Any, _answer: Any) -> None:
+        if request.key.endswith("/conditional"):
+            arrived.set()
+
+    proxy.before.append(hold)
+    proxy.after.append(note)
     process = start_command("backend", "test", "cloud", CATALOGSYNC_DB=str(catalog.path))
     proxy.wait_until(lambda: any(r.key.endswith("/conditional") for r in proxy.requests))
 
