@@ -1,8 +1,8 @@
 """The tables as the code of today expects them.
 
 How a database gets here is told by `migrations`; a test holds the two together. Fifteen of the
-tables keep the names that existing databases use; `batches`, `multipart_*`, `download_roots`,
-`audit*` and `library_policies` are ours.
+tables keep the names that existing databases use; `batches`, `playlist_entries`, `multipart_*`,
+`download_roots`, `audit*` and `library_policies` are ours.
 
 Timestamps are the database's own CURRENT_TIMESTAMP (UTC). A status is a plain string, so that a
 tool which wrote the database before us can go on reading it.
@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 #: The revision of `migrations/versions` that this code works with.
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 #: Alembic's bookkeeping table; its default name could collide in a shared database.
 VERSION_TABLE = "catalogsync_schema_version"
 
@@ -109,6 +109,16 @@ playlist_songs = Table(
     _ref("song_id", "songs.id", primary_key=True),
     Column("position", Integer),
 )
+# The playlist's songs in their order, repetitions included, for the songs that are in
+# `playlist_songs`: that one stays the set of them, which an older tool reads and writes.
+playlist_entries = Table(
+    "playlist_entries",
+    metadata,
+    _ref("playlist_id", "playlists.id", primary_key=True),
+    Column("position", Integer, primary_key=True),
+    _ref("song_id", "songs.id", nullable=False),
+    Index("ix_playlist_entries_song", "song_id"),
+)
 artist_songs = Table(
     "artist_songs",
     metadata,
@@ -151,6 +161,8 @@ file_assets = Table(
     Column("object_key", String),
     Column("object_key_fold", String),
     _ref("batch_id", "batches.id"),
+    # Why its tags could not be read; NULL if they could, or were never tried.
+    Column("tags_error", String),
     # The newer content of the same path, once there is one.
     _ref("superseded_by_id", "file_assets.id"),
     _time("created_at"),
@@ -158,6 +170,12 @@ file_assets = Table(
     Index("ix_file_assets_song", "song_id"),
     Index("ix_file_assets_batch", "batch_id", "id"),
     Index("ix_file_assets_key_fold", "object_key_fold"),
+    Index(
+        "ix_file_assets_tags_error",
+        "id",
+        sqlite_where=text("tags_error IS NOT NULL"),
+        postgresql_where=text("tags_error IS NOT NULL"),
+    ),
 )
 file_locations = Table(
     "file_locations",
