@@ -30,6 +30,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
 )
 from catalogsync_assets.core.providers import CRC64NVME, NO_CHECKSUM, SHA256, StoreProfile
+from catalogsync_assets.core.transfer import verify
 from catalogsync_assets.core.transfer.probe_parts import (
     WRONG_SHA256,
     PartsProbe,
@@ -211,14 +212,15 @@ class _Probe:
         return found, "" if found else "what was just stored is not listed"
 
     def _etag_is_md5(self) -> Verdict:
-        return etag_is_md5_of(self._session.head(self._session.key("plain"))["ETag"], _BODY), ""
+        given = self._session.head(self._session.key("plain")).get("ETag")
+        return etag_is_md5_of(given, _BODY), "" if given else "it gives no ETag"
 
     def _content_type(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("ContentType")
         return given == _LABELS.media_type, "" if given == _LABELS.media_type else f"it is {given}"
 
     def _metadata(self) -> Verdict:
-        given = self._session.head(self._session.key("plain"))["Metadata"]
+        given = self._session.head(self._session.key("plain")).get("Metadata", {})
         kept = {name.lower(): value for name, value in given.items()}
         missing = sorted(_LABELS.metadata().items() - kept.items())
         if missing:
@@ -264,7 +266,9 @@ class _Probe:
 
     def _conditional_replace(self) -> Verdict:
         key = self._session.key("replaced")
-        etag = self._session.put(key, b"before")["ETag"]
+        etag = self._session.put(key, b"before").get("ETag")
+        if not etag:
+            return False, "it gives no ETag to name a version by"
         self._session.put(key, _BODY, IfMatch=etag)
         return self._protects(key, IfMatch=_WRONG_ETAG)
 
@@ -290,7 +294,10 @@ class _Probe:
         key = self._session.key("upload.flac")
         client.put(key, _BODY, _LABELS, replacing=None)
         found = client.head(key)
-        if found is None or not client.holds(key, found, sha256=_SHA256, size_bytes=len(_BODY)):
+        if found is None or not verify.proven_by_head(client, found, _SHA256, len(_BODY)):
+            read = verify.read(client, key, {_SHA256}, size_bytes=len(_BODY))
+            found = None if read is None or read.sha256 != _SHA256 else found
+        if found is None:
             raise KeyRefusedError(
                 f"backend {self._backend.name!r}: what it holds under {key!r} is not what was sent",
                 code="Corrupted",
