@@ -185,10 +185,12 @@ class _Run:
         self._last_flush = time.monotonic()
         self._met = array("q")  # files with an object under their key: 8 bytes each
         self._silent = 0
+        self._others: dict[str, int] = {}
 
     def execute(self, connect: Callable[[ObjectBackend], StoreClient]) -> None:
         client = connect(self._backend)
         self._retry(client.probe)
+        self._others = adoption.other_names(self._catalog)
         pool = Workers(self._workers, "adopt")
         try:
             for page in listed(client, self._retry):
@@ -207,7 +209,9 @@ class _Run:
         self._progress(self._report)
 
     def _begin(self, client: StoreClient, pool: Workers, page: list[ListedObject]) -> None:
-        known, wanted = adoption.find(self._catalog, self._backend, [o.key for o in page])
+        known, wanted = adoption.find(
+            self._catalog, self._backend, [o.key for o in page], self._others
+        )
         report = self._report
         report.listed += len(page)
         report.known += len(known)

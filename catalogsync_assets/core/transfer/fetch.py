@@ -83,11 +83,14 @@ def fetch(
         OSError: as the system says it of the part.
     """
 
-    def look() -> ReadObject | None:
-        return _transfer(client, key, part, size_bytes, sha256, stop, received, durable=durable)
-
     def is_expected(found: ReadObject) -> bool:
         return size_bytes in (None, found.size_bytes) and sha256 in (None, found.sha256)
+
+    def look() -> ReadObject | None:
+        come = _transfer(client, key, part, size_bytes, sha256, stop, received, durable=durable)
+        if come is not None and not is_expected(come):
+            verify.refuse_page(client, key, come)
+        return come
 
     found = verify.agreed(client, key, look, is_expected)
     if found is None:
@@ -131,7 +134,10 @@ def _transfer(
         if None not in (size_bytes, found.size_bytes) and size_bytes != found.size_bytes:
             # It need not be larger than there is room for here.
             part.begin(Notes())
-            return client.read(key, size_bytes=found.size_bytes)
+            come = client.read(key, size_bytes=found.size_bytes)
+            if come is not None and come.size_bytes == size_bytes:
+                raise _unavailable(client, key, "its length was spoilt on its way", "BadLine")
+            return come
         _take_pieces(client, key, part, found, stop, received)
         etag = found.etag
     digest = part.sync() if durable else part.sha256()

@@ -79,9 +79,8 @@ class Session:
 
     def begin(self, key: str, **more: Any) -> str:
         """Begin an upload in parts."""
-        upload_id: str | None = self._call("put", key, "create_multipart_upload", **more).get(
-            "UploadId"
-        )
+        answer = self._call("put", key, "create_multipart_upload", **more)
+        upload_id: str | None = answer.get("UploadId")
         if not upload_id:
             error = BadAnswerError("it begins an upload in parts, and gives no id of it")
             raise self.client.error(error, "put", key)

@@ -66,9 +66,13 @@ def read(
     def is_expected(found: ReadObject) -> bool:
         return found.sha256 in sha256s if sha256s else size_bytes in (None, found.size_bytes)
 
-    return agreed(
-        client, key, lambda: retry(lambda: client.read(key, size_bytes=size_bytes)), is_expected
-    )
+    def look() -> ReadObject | None:
+        found = client.read(key, size_bytes=size_bytes)
+        if found is not None and not is_expected(found):
+            refuse_page(client, key, found)
+        return found
+
+    return agreed(client, key, lambda: retry(look), is_expected)
 
 
 def agreed(
@@ -83,32 +87,36 @@ def agreed(
         look: reads the object, once; None if the store says in so many words that there is none.
 
     Raises:
-        StoreUnavailableError: no two agree, or something else answers than the store.
+        StoreUnavailableError: no two agree.
     """
     seen: list[tuple[int, str] | None] = []
     for _ in range(_LOOKS):
         found = look()
         if found is not None and is_expected(found):
             return found
-        if found is not None and found.is_a_page:
-            raise _unavailable(
-                client,
-                key,
-                "a web page or an error comes in its place",
-                "NotTheObject",
-                "is there a proxy, or a login page of a network, between here and the store?",
-            )
         this = None if found is None else (found.size_bytes, found.sha256)
         if this in seen:
             return found
         seen.append(this)
-    raise _unavailable(
-        client,
-        key,
-        "each read gives something else",
-        "BadLine",
-        "something on the way to the store spoils what comes; try again, or over another line",
+    raise StoreUnavailableError(
+        f"backend {client.backend.name!r}: cannot read {key!r}: each read gives something else",
+        code="BadLine",
+        hint="something on the way to the store spoils what comes; try again, or over another line",
     )
+
+
+def refuse_page(client: StoreClient, key: str, found: ReadObject) -> None:
+    """
+    Raises:
+        StoreUnavailableError: what came is not the object, but what a proxy gives in its place.
+    """
+    if found.is_a_page:
+        raise StoreUnavailableError(
+            f"backend {client.backend.name!r}: cannot read {key!r}: a web page or an error comes"
+            " in its place",
+            code="NotTheObject",
+            hint="is there a proxy, or a login page of a network, between here and the store?",
+        )
 
 
 def unsettled(client: StoreClient, key: str) -> StoreUnavailableError:
@@ -117,12 +125,4 @@ def unsettled(client: StoreClient, key: str) -> StoreUnavailableError:
         f"backend {client.backend.name!r}: what is stored under {key!r} keeps changing",
         code="Unsettled",
         hint="is another program writing there, or the line bad?",
-    )
-
-
-def _unavailable(
-    client: StoreClient, key: str, why: str, code: str, hint: str
-) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"backend {client.backend.name!r}: cannot read {key!r}: {why}", code=code, hint=hint
     )
