@@ -81,6 +81,26 @@ def keep_profile(catalog: Catalog, backend: ObjectBackend, found: StoreProfile) 
         )
 
 
+def keep_answers(
+    catalog: Catalog, backend: ObjectBackend, answers: dict[str, Any], *, anew: bool = False
+) -> None:
+    """Remember what an upload found out about a backend's store, beside what was known.
+
+    Args:
+        answers: fields of `StoreProfile`.
+        anew: what was known no longer holds, and goes.
+    """
+    with catalog.transaction() as connection:
+        row = connection.execute(_SELECT.where(storage_backends.c.id == backend.id)).one()
+        config = _settings(row.config)
+        known = {} if anew else _tested(config).known()
+        connection.execute(
+            sa.update(storage_backends)
+            .where(storage_backends.c.id == backend.id)
+            .values(config={**config, "tested": {**known, **answers}})
+        )
+
+
 def _is_same_store(one: ObjectBackend, other: ObjectBackend) -> bool:
     """Whether what a test said of the one holds for the other."""
     return (one.endpoint, one.bucket, one.provider) == (
@@ -187,10 +207,13 @@ def _from_row(row: Any) -> ObjectBackend:
     for name in ("workers", "max_in_flight_bytes", "bandwidth_limit"):
         if not isinstance(known.get(name), int):
             known.pop(name, None)
-    answers = config.get("tested")
-    tested = StoreProfile().with_answers(answers if isinstance(answers, dict) else {})
     place = {"id": row.id, "name": row.name, "bucket": row.container_name}
-    return ObjectBackend(**place, **known, tested=tested)
+    return ObjectBackend(**place, **known, tested=_tested(config))
+
+
+def _tested(config: dict[str, Any]) -> StoreProfile:
+    answers = config.get("tested")
+    return StoreProfile().with_answers(answers if isinstance(answers, dict) else {})
 
 
 def _with_id(backend: ObjectBackend, backend_id: int) -> ObjectBackend:
