@@ -284,7 +284,7 @@ class _Upload:
         if self._client.profile.needs_md5:
             more = {**more, "ContentMD5": content_md5(content)}
         try:
-            return self._call(
+            answer = self._call(
                 self._client.s3.upload_part,
                 Bucket=journal.bucket,
                 Key=journal.locator,
@@ -298,6 +298,14 @@ class _Upload:
                 raise
             self._client.learn(needs_md5=True)
             return self._upload_part(journal, number, content, more)
+        if not answer.get("ETag"):
+            raise StoreUnavailableError(
+                f"backend {self._client.backend.name!r}: the answer to part {number} of"
+                f" {journal.locator!r} has no ETag",
+                code="IncompleteAnswer",
+                hint="try again later; without it no store can put parts together",
+            )
+        return answer
 
     def _is_there(
         self,

@@ -215,6 +215,20 @@ class StoreClient:
             return False if found.code in _NO_VERSIONS else None
         return answer.get("Status") == "Enabled"
 
+    def may_lock(self) -> bool:
+        """Whether what is put into the bucket may not be deleted for a time (object lock).
+
+        Only a bucket that keeps versions can; where we may not ask, it may.
+        """
+        if self.is_versioned() is False:
+            return False
+        try:
+            answer = self.s3.get_object_lock_configuration(Bucket=self.backend.bucket)
+        except Exception as error:
+            found = store_error(error, self.backend, "ask about locks of", self.backend.bucket)
+            return found.code not in _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
+        return "Rule" in answer.get("ObjectLockConfiguration", {})
+
     def note_version(self, version: str | None) -> None:
         """Take in the version id of an answer to a put: None, where the bucket keeps no versions.
 
