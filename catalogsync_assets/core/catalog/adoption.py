@@ -138,9 +138,9 @@ def find(
             connection.scalars(sa.text(_KNOWN), {**place, "keys": json.dumps(list(keys))}).all()
         )
 
-        def wanted(which: str, values: Iterable[object]) -> dict[Any, Wanted]:
+        def wanted(which: str, values: Iterable[Any]) -> dict[Any, Wanted]:
             statement = sa.text(_WANTED.format(which=which))
-            rows = connection.execute(statement, {**place, "wanted": json.dumps(sorted(values))})  # type: ignore[type-var]
+            rows = connection.execute(statement, {**place, "wanted": json.dumps(sorted(values))})
             return {row[0] if "fold" in which else row[1]: Wanted._make(row[1:]) for row in rows}
 
         by_fold = wanted("f.object_key_fold", names)

@@ -156,8 +156,11 @@ def wanted_files(
             rows = connection.execute(statement, values).all()
             ids = {"files": json.dumps([row[0] for row in rows]), "backend": backend_id}
             holders: dict[int, list[Holder]] = {}
-            for asset, *holder, damaged in connection.execute(sa.text(_HOLDERS), ids):
-                holders.setdefault(asset, []).append(Holder(*holder, damaged=bool(damaged)))
+            for asset, location, backend, key, damaged in connection.execute(
+                sa.text(_HOLDERS), ids
+            ):
+                holder = Holder(location, backend, key, bool(damaged))
+                holders.setdefault(asset, []).append(holder)
         if rows:
             yield [_wanted(row, holders.get(row[0], [])) for row in rows]
         if len(rows) < _PAGE:

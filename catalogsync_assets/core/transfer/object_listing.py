@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Under which `take_over` leaves a page in boto3's answer.
 _PAGE = "CatalogsyncPage"
+_EVENT = "before-parse.s3.ListObjectsV2"
 _ROOT = "ListBucketResult"
 _EMPTY = b"<ListBucketResult/>"
 _OK = 200
@@ -53,7 +54,8 @@ class _Page(NamedTuple):
 
 def take_over(s3: S3Client) -> None:
     """Have the client's answers to ListObjectsV2 parsed here."""
-    s3.meta.events.register("before-parse.s3.ListObjectsV2", _parse_instead)
+    # Once, also where two of ours share a client: the second would find what the first has left.
+    s3.meta.events.register(_EVENT, _parse_instead, unique_id="catalogsync-listing")
 
 
 def _parse_instead(
