@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 #: Under which `take_over` leaves a page in boto3's answer.
 _PAGE = "CatalogsyncPage"
-_EVENT = "before-parse.s3.ListObjectsV2"
+# Of all operations: so it comes before boto3's own look at the body, which parses it once more, and
+# calls what is not UTF-8 an error 500.
+_EVENT = "before-parse.*.*"
+_OPERATION = "ListObjectsV2"
 _ROOT = "ListBucketResult"
 _EMPTY = b"<ListBucketResult/>"
 _OK = 200
@@ -55,14 +58,16 @@ class _Page(NamedTuple):
 def take_over(s3: S3Client) -> None:
     """Have the client's answers to ListObjectsV2 parsed here."""
     # Once, also where two of ours share a client: the second would find what the first has left.
-    # Before boto3's own look at the body, which takes whatever is not UTF-8 for an error 500.
     s3.meta.events.register_first(_EVENT, _parse_instead, unique_id="catalogsync-listing")
 
 
 def _parse_instead(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+    operation_model: Any,
+    response_dict: dict[str, Any],
+    customized_response_dict: dict[str, Any],
+    **_: Any,
 ) -> None:
-    if response_dict["status_code"] == _OK:
+    if operation_model.name == _OPERATION and response_dict["status_code"] == _OK:
         customized_response_dict[_PAGE] = _parsed(response_dict["body"])
         response_dict["body"] = _EMPTY
 
