@@ -25,6 +25,7 @@ from catalogsync_assets.core.transfer.stores import (
     OpenObject,
     ReadObject,
     StoreClient,
+    read_out,
 )
 
 
@@ -134,10 +135,9 @@ def _transfer(
         if None not in (size_bytes, found.size_bytes) and size_bytes != found.size_bytes:
             # It need not be larger than there is room for here.
             part.begin(Notes())
-            come = client.read(key, size_bytes=found.size_bytes)
-            if come is not None and come.size_bytes == size_bytes:
+            if found.start:
                 raise _unavailable(client, key, "its length was spoilt on its way", "BadLine")
-            return come
+            return read_out(found)
         _take_pieces(client, key, part, found, stop, received)
         etag = found.etag
     digest = part.sync() if durable else part.sha256()

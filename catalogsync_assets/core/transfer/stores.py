@@ -575,7 +575,6 @@ class StoreClient:
             size_bytes: of the object, as far as known: a large one may take longer than
                 `clients.REQUEST_TIMEOUT`.
         """
-        digest, size, beginning = hashlib.sha256(), 0, b""
         try:
             large = (size_bytes or 0) > _LARGE
             found = (
@@ -583,20 +582,30 @@ class StoreClient:
                 if large
                 else self._open(key, 0, None, small=False)
             )
-            for piece in found.pieces:
-                beginning = beginning or bytes(piece[:512])
-                digest.update(piece)
-                size += len(piece)
+            return read_out(found)
         except Exception as error:
             known = store_error(error, self.backend, "read", key)
             if known.code == NO_SUCH_KEY:
                 return None
             raise known from error
-        return ReadObject(size, found.etag, digest.hexdigest(), beginning)
 
     def error(self, error: Exception, operation: str, key: str) -> StoreError:
         """The error of a request that was made through `s3` directly."""
         return store_error(error, self.backend, operation, key)
+
+
+def read_out(found: OpenObject) -> ReadObject:
+    """What an open object is, by reading it to its end.
+
+    Raises:
+        StoreError: not all of it comes.
+    """
+    digest, size, beginning = hashlib.sha256(), 0, b""
+    for piece in found.pieces:
+        beginning = beginning or bytes(piece[:512])
+        digest.update(piece)
+        size += len(piece)
+    return ReadObject(size, found.etag, digest.hexdigest(), beginning)
 
 
 def _refuse_page(content: bytes) -> None:
