@@ -247,6 +247,58 @@ def test_what_two_reads_agree_on_is_damage(
     assert set(rows(catalog, STATUSES)) == {"damaged"}
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_login_page_in_place_of_the_store_is_one_clear_error(
+    catalog: Catalog, commands: Any, proxy: Proxy, rows: Any, command: str
+) -> None:
+    answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
+    proxy.before.append(lambda _: answer)
+
+    try:
+        assert commands[command]() == 0
+    except CatalogSyncError as error:
+        assert "web page" in error.message
+        assert "login page" in (error.hint or "")
+
+    assert set(rows(catalog, STATUSES)) <= {"active"}
+
+
+@pytest.mark.parametrize("provider", ["seaweedfs", "other"])
+def test_a_put_that_a_login_page_answers_is_not_recorded(
+    catalog: Catalog, library: Any, scanned: Any, backend: Any, uploaded: Any, proxy: Proxy,
+    rows: Any, provider: str,
+) -> None:  # fmt: skip
+    library.fill(FILES)
+    scanned()
+    cloud = backend(endpoint=proxy.endpoint, provider=provider)
+    answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
+    proxy.before.append(lambda r: answer if r.method == "PUT" else None)
+
+    assert uploaded(cloud).succeeded == 0
+
+    assert rows(catalog, STATUSES) == []
+
+
+@pytest.mark.parametrize("there", ["ours", "nothing"])
+def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
+    catalog: Catalog, library: Any, scanned: Any, backend: Any, uploaded: Any, proxy: Proxy,
+    remote: Any, there: str,
+) -> None:  # fmt: skip
+    """Of a store of which nothing is known: neither a conflict, nor a damaged upload."""
+    library.fill(FILES)
+    scanned()
+    cloud = backend(endpoint=proxy.endpoint, provider="other")
+    if there == "ours":
+        for key, content in library.contents().items():
+            remote(cloud).put(key, content)
+    proxy.after += [of_music(cut_head), once_each(flipped)]
+
+    report = uploaded(cloud, workers=1)
+
+    assert (report.adopted + report.succeeded, report.failures) == (FILES, [])
+    assert remote(cloud).contents() == library.contents()
+
+
 # --- damaged copies -----------------------------------------------------------------------------
 
 
