@@ -17,6 +17,7 @@ from pathlib import Path
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import results
+from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.multiparts import abandoned
@@ -245,7 +246,7 @@ class _Run:
         self._count()
         if self._report.queued:
             try:
-                client = self._connect(self._backend)
+                client = self._connect(with_kept_answers(self._catalog, self._backend))
                 sender = Sender(
                     self._catalog,
                     client,

@@ -205,6 +205,17 @@ class StoreClient:
             self._learned, self._learned_anew = {}, False
             return taken
 
+    @property
+    def relies_on_no_versions(self) -> bool:
+        """Whether conditions were found to hold while the bucket kept no versions."""
+        tested = self.backend.tested
+        conditions = (
+            tested.conditional_put,
+            tested.conditional_replace,
+            tested.conditional_complete,
+        )
+        return any(conditions) and not tested.versioned
+
     def is_versioned(self) -> bool | None:
         """Whether the bucket keeps versions; None where we may not ask, or get no clear answer."""
         try:
@@ -237,7 +248,7 @@ class StoreClient:
         """
         if version in (None, "null"):
             self.look_first = False
-        elif self.backend.tested.known() and not self.profile.versioned:
+        elif self.relies_on_no_versions:
             self.learn(anew=True, versioned=True)
 
     @property
