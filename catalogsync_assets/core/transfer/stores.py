@@ -22,7 +22,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.digests import as_s3_header
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreError
 from catalogsync_assets.core.providers import CRC64NVME, SHA256, StoreProfile
-from catalogsync_assets.core.transfer.classify import store_error
+from catalogsync_assets.core.transfer.classify import store_error, wrong_region
 from catalogsync_assets.core.transfer.clients import (
     SMALL_BYTES,
     SMALL_TIMEOUT,
@@ -44,6 +44,7 @@ _SHA256 = "sha256"
 #: What a store answers that does not know the condition of a put.
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
 _NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
+_TOLD_BY_HEADERS = {"PermanentRedirect", "RequestTimeTooSkewed"}
 _HEADER_REFUSED = {400, 501}
 _PROBE_KEY = ".catalogsync-probe"
 _NO_SUCH_KEY = "NoSuchKey"
@@ -287,8 +288,22 @@ class StoreClient:
                 raise found from error
         except Exception as error:
             found = store_error(error, self.backend, "read from", key)
+            if found.code in _TOLD_BY_HEADERS:
+                found = self._explained(found)
             if found.code != "AccessDenied":
                 raise found from error
+
+    def _explained(self, found: StoreError) -> StoreError:
+        """The same refusal with what only headers tell, which obstore keeps to itself."""
+        try:
+            answer = self.s3.head_bucket(Bucket=self.backend.bucket)
+        except Exception as error:
+            told = store_error(error, self.backend, "look at", self.backend.bucket)
+            return told if type(told) is type(found) and told.code != "AccessDenied" else found
+        region = answer.get("BucketRegion")  # boto3 has followed the redirection by itself
+        if found.code != "PermanentRedirect" or not region:
+            return found
+        return wrong_region(self.backend, region)
 
     @property
     def checks_digests(self) -> bool:
@@ -392,9 +407,7 @@ class StoreClient:
         self.note_version(result["version"])
         return result["e_tag"]
 
-    def _put_with_md5(
-        self, key: str, content: Buffer, labels: Labels, mode: PutMode
-    ) -> str | None:
+    def _put_with_md5(self, key: str, content: Buffer, labels: Labels, mode: PutMode) -> str | None:
         """The same by boto3: obstore cannot send Content-MD5, which S3 asks for in a bucket with
         object lock where no other digest is sent."""
         condition: dict[str, Any] = {}
