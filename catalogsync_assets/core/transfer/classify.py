@@ -381,6 +381,7 @@ def _transport_reason(text: str) -> str:
         ("certificate has expired", "its certificate has expired"),
         ("ConnectionRefused", "connection refused"),
         ("connect to proxy", "connection refused"),
+        ("ProxyAuthRequired", "it asks for credentials"),
         ("Tunnel", "it does not connect to the store"),
         ("tunnel", "it does not connect to the store"),
         ("Connection refused", "connection refused"),

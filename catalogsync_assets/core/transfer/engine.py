@@ -217,7 +217,9 @@ class _Run:
     ) -> None:
         self._catalog = catalog
         # The pools of connections are made for as many workers as there will be.
-        self._backend = replace(backend, workers=limits.workers)
+        self._backend = backend
+        if limits.workers != (backend.workers or DEFAULT_WORKERS):
+            self._backend = replace(backend, workers=limits.workers)
         self._scope = scope
         self._limits = limits
         self._left_to_claim = limit
