@@ -22,7 +22,12 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreError
 from catalogsync_assets.core.providers import CRC64NVME, SHA256, StoreProfile
 from catalogsync_assets.core.transfer import object_listing
-from catalogsync_assets.core.transfer.classify import BAD_ANSWER, BadAnswerError, store_error
+from catalogsync_assets.core.transfer.classify import (
+    BAD_ANSWER,
+    BadAnswerError,
+    store_error,
+    wrong_region,
+)
 from catalogsync_assets.core.transfer.clients import (
     SMALL_BYTES,
     SMALL_TIMEOUT,
@@ -45,6 +50,8 @@ _SHA256 = "sha256"
 #: What a store answers that does not know the condition of a put.
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
 _NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
+_NO_LOCKS = _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
+_TOLD_BY_HEADERS = {"PermanentRedirect", "RequestTimeTooSkewed"}
 _HEADER_REFUSED = {400, 501}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _PROBE_KEY = ".catalogsync-probe"
@@ -216,6 +223,17 @@ class StoreClient:
             self._learned, self._learned_anew = {}, False
             return taken
 
+    @property
+    def relies_on_no_versions(self) -> bool:
+        """Whether conditions were found to hold while the bucket kept no versions."""
+        tested = self.backend.tested
+        conditions = (
+            tested.conditional_put,
+            tested.conditional_replace,
+            tested.conditional_complete,
+        )
+        return any(conditions) and not tested.versioned
+
     def is_versioned(self) -> bool | None:
         """Whether the bucket keeps versions; None where we may not ask, or get no clear answer."""
         try:
@@ -226,10 +244,10 @@ class StoreClient:
             return False if found.code in _NO_VERSIONS else None
         return answer.get("Status") == "Enabled"
 
-    def may_lock(self) -> bool:
-        """Whether what is put into the bucket may not be deleted for a time (object lock).
+    def locks(self) -> bool | None:
+        """Whether nothing that is put into the bucket can be deleted for a time (object lock).
 
-        Only a bucket that keeps versions can; where we may not ask, it may.
+        Only a bucket that keeps versions has that. None where we may not ask.
         """
         if self.is_versioned() is False:
             return False
@@ -237,7 +255,7 @@ class StoreClient:
             answer = self.s3.get_object_lock_configuration(Bucket=self.backend.bucket)
         except Exception as error:
             found = store_error(error, self.backend, "ask about locks of", self.backend.bucket)
-            return found.code not in _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
+            return False if found.code in _NO_LOCKS else None
         return "Rule" in answer.get("ObjectLockConfiguration", {})
 
     def note_version(self, version: str | None) -> None:
@@ -248,7 +266,7 @@ class StoreClient:
         """
         if version in (None, "null"):
             self.look_first = False
-        elif self.backend.tested.known() and not self.profile.versioned:
+        elif self.relies_on_no_versions:
             self.learn(anew=True, versioned=True)
 
     @property
@@ -288,8 +306,22 @@ class StoreClient:
                 raise found from error
         except Exception as error:
             found = store_error(error, self.backend, "read from", key)
+            if found.code in _TOLD_BY_HEADERS:
+                found = self._explained(found)
             if found.code != "AccessDenied":
                 raise found from error
+
+    def _explained(self, found: StoreError) -> StoreError:
+        """The same refusal with what only headers tell, which obstore keeps to itself."""
+        try:
+            answer = self.s3.head_bucket(Bucket=self.backend.bucket)
+        except Exception as error:
+            told = store_error(error, self.backend, "look at", self.backend.bucket)
+            return told if type(told) is type(found) and told.code != "AccessDenied" else found
+        region = answer.get("BucketRegion")  # boto3 has followed the redirection by itself
+        if found.code != "PermanentRedirect" or not region:
+            return found
+        return wrong_region(self.backend, region)
 
     @property
     def checks_digests(self) -> bool:
