@@ -115,7 +115,18 @@ def test_tags_are_cleaned_of_what_a_line_cannot_hold(sample: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("3", 3), ("03", 3), ("3/12", 3), ("A3", None), ("", None), ("٣", None), ("9" * 30, 999999)],
+    [
+        ("3", 3),
+        ("03", 3),
+        ("3/12", 3),
+        ("A3", None),
+        ("", None),
+        ("٣", None),
+        ("9" * 30, None),
+        ("0", None),
+        ("-3", None),
+        ("1 of 12", 1),
+    ],
 )
 def test_track_numbers_come_in_many_spellings(
     sample: Path, tmp_path: Path, text: str, number: int | None
