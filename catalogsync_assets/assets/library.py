@@ -89,6 +89,7 @@ def downloaded_files(
             "unchanged": report.unchanged + report.returned,
             "gone": report.missing,
             "problems": report.problem_count,
+            "unread tags": report.unread_tag_count,
             "left out or gone": table(("file", "reason"), problems[:MAX_ROWS]),
             "new batches": ", ".join(report.batches) or "none",
             "library roots": ", ".join(str(r) for r in rooms.roots),

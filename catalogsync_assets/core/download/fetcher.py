@@ -390,7 +390,7 @@ def _blamed(task: DownloadTask) -> Iterator[None]:
 
 def _downloaded(task: DownloadTask, root: Path, placed: Path, sha256: str | None) -> Downloaded:
     status = placed.stat()
-    tags, _ = read_tags(placed)
+    tags, trouble = read_tags(placed)
     facts = FileFacts(
         path=placed.relative_to(root).as_posix(),
         absolute_path=str(placed),
@@ -400,5 +400,7 @@ def _downloaded(task: DownloadTask, root: Path, placed: Path, sha256: str | None
         song=tags.song,
         song_id=task.song_id,
         sha256=sha256,
+        artists=tags.artists,
+        tags_error=trouble,
     )
     return Downloaded(task, str(root), facts, task.title == guessed_title(task.url))

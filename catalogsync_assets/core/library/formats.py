@@ -104,6 +104,7 @@ _MARKS = (
     (4, b"ftyp", "m4a"),
     (0, b"wvpk", "wv"),
     (0, b"MAC ", "ape"),
+    (0, b"MACF", "ape"),
     (0, b"MPCK", "mpc"),
     (0, b"MP+", "mpc"),
     (0, b"TTA1", "tta"),
@@ -143,8 +144,10 @@ def look(read: Callable[[int, int], bytes]) -> Content:
     kind = _kind(head)
     if kind is None and head[:1] == b"\0":
         behind = _behind_zeros(read, offset)
-        kind = _kind(read(behind, LOOKED_AT))
-        offset = behind if kind else offset
+        # An MP4 file itself begins with the zeros of a size.
+        for at in (behind, max(behind - 3, offset)):
+            if kind := _kind(read(at, LOOKED_AT)):
+                return Content(kind, at, tuple(tags))
     return Content(kind, offset, tuple(tags))
 
 

@@ -15,11 +15,17 @@ from pathlib import Path
 
 from catalogsync_assets.core.catalog import library as rows
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.file_tags import (
+    ReadAgain,
+    UnreadTags,
+    record_tags,
+    unread_tags,
+)
 from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
 from catalogsync_assets.core.library.removal import settle_if_alone
-from catalogsync_assets.core.library.tags import read_tags
+from catalogsync_assets.core.library.tags import guessed_titles, read_tags
 from catalogsync_assets.core.library.walk import FoundFile, Problem, walk
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.settings import library_roots
@@ -43,6 +49,10 @@ class ScanReport:
         missing: known files that this scan found gone from the disk.
         problems: what was left out or could not be read whole, at most 1,000 of them.
         problem_count: all of them.
+        reread: of the unchanged, those whose tags were read again.
+        unread_tags: cataloged files, of this scan or an earlier one, whose tags could not be
+            read; at most 1,000 of them.
+        unread_tag_count: all of them.
         batches: keys of the batches made for the new files.
     """
 
@@ -54,9 +64,12 @@ class ScanReport:
     returned: int = 0
     touched: int = 0
     missing: int = 0
+    reread: int = 0
     problem_count: int = 0
     problems: list[Problem] = field(default_factory=list)
     missing_paths: list[str] = field(default_factory=list)
+    unread_tag_count: int = 0
+    unread_tags: list[UnreadTags] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
 
 
@@ -70,6 +83,7 @@ def scan(
     batch_max_files: int = DEFAULT_MAX_FILES,
     batch_max_bytes: int = DEFAULT_MAX_BYTES,
     allow_empty: bool = False,
+    reread: bool = False,
     progress: Progress = lambda _: None,
 ) -> ScanReport:
     """Bring the catalog in line with the library roots, and batch what is new.
@@ -82,6 +96,7 @@ def scan(
         batch_max_files: files in a batch at most.
         batch_max_bytes: bytes in a batch at most, unless a single file is larger.
         allow_empty: accept that a root with known files now holds none at all.
+        reread: read the tags of unchanged files, too, and mend what had been read wrongly.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
@@ -94,10 +109,11 @@ def scan(
     folders = library_roots(roots)
     require_apart(folders, rows.known_roots(catalog))
     for root in folders:
-        _scan_root(catalog, root, report, allow_empty, progress)
+        _scan_root(catalog, root, report, allow_empty, reread, progress)
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
+    report.unread_tag_count, report.unread_tags = unread_tags(catalog, _MAX_LISTED)
     progress(report)
     return report
 
@@ -116,7 +132,12 @@ def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
 
 
 def _scan_root(
-    catalog: Catalog, root: Path, report: ScanReport, allow_empty: bool, progress: Progress
+    catalog: Catalog,
+    root: Path,
+    report: ScanReport,
+    allow_empty: bool,
+    reread: bool,
+    progress: Progress,
 ) -> None:
     rows.meet_rows_of_other_programs(catalog, str(root))
     for path, why in settle_if_alone(catalog, str(root)).problems:
@@ -126,7 +147,7 @@ def _scan_root(
     first = next(found_files, None)
     if first is None and not allow_empty:
         require_never_filled(catalog, root)
-    recorder = _Recorder(catalog, root, report, hidden)
+    recorder = _Recorder(catalog, root, report, hidden, reread)
     on_disk = chain([first] if first else [], found_files)
     for step, (found, known) in enumerate(_merge(on_disk, rows.known_files(catalog, str(root)))):
         if found is not None:
@@ -193,19 +214,26 @@ class _Recorder:
     """Collects the differences of one root and writes them in chunks."""
 
     def __init__(
-        self, catalog: Catalog, root: Path, report: ScanReport, hidden: Sequence[str]
+        self,
+        catalog: Catalog,
+        root: Path,
+        report: ScanReport,
+        hidden: Sequence[str],
+        reread: bool,
     ) -> None:
         self._catalog = catalog
         self._root = root
         self._report = report
         self._hidden = hidden
+        self._reread = reread
         self._facts: list[FileFacts] = []
+        self._again: list[ReadAgain] = []
         self._seen: list[tuple[KnownFile, FoundStat]] = []
         self._gone: list[KnownFile] = []
 
     def new(self, found: FoundFile) -> None:
         self._report.new += 1
-        self._read(found, None)
+        self._record(self._read(found, None))
 
     def both(self, found: FoundFile, known: KnownFile) -> None:
         if known.status == "offloading":
@@ -213,6 +241,8 @@ class _Recorder:
         elif found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
             if known.present:
                 self._report.unchanged += 1
+                if self._reread or known.unreadable:
+                    self._read_again(found, known)
             else:
                 self._report.returned += 1
                 self._see(known, found)
@@ -225,7 +255,7 @@ class _Recorder:
             self._see(known, found)
         else:
             self._report.changed += 1
-            self._read(found, known)
+            self._record(self._read(found, known))
 
     def gone(self, known: KnownFile) -> None:
         if not known.present or self._is_hidden(known.path):
@@ -245,7 +275,9 @@ class _Recorder:
             rows.mark_seen(self._catalog, str(self._root), self._seen)
         if self._gone:
             rows.mark_missing(self._catalog, self._gone)
-        self._facts, self._seen, self._gone = [], [], []
+        if self._again:
+            record_tags(self._catalog, str(self._root), self._again)
+        self._facts, self._seen, self._gone, self._again = [], [], [], []
 
     def _is_hidden(self, path: str) -> bool:
         """Whether the path lies where the walk could not look.
@@ -277,21 +309,31 @@ class _Recorder:
         if len(self._seen) >= _CHUNK:
             self.flush()
 
-    def _read(self, found: FoundFile, known: KnownFile | None) -> None:
+    def _record(self, facts: FileFacts) -> None:
+        self._facts.append(facts)
+        if len(self._facts) >= _CHUNK:
+            self.flush()
+
+    def _read_again(self, found: FoundFile, known: KnownFile) -> None:
+        self._report.reread += 1
+        facts = self._read(found, known)
+        self._again.append(ReadAgain(known, facts, guessed_titles(Path(found.path))))
+        if len(self._again) >= _CHUNK:
+            self.flush()
+
+    def _read(self, found: FoundFile, known: KnownFile | None) -> FileFacts:
         path = self._root / found.path
         tags, trouble = read_tags(path)
         if trouble:
             _note(self._report, Problem(found.path, trouble))
-        self._facts.append(
-            FileFacts(
-                path=found.path,
-                absolute_path=str(path),
-                size_bytes=found.size_bytes,
-                mtime_ns=found.mtime_ns,
-                format=tags.format,
-                replaces=known,
-                song=tags.song,
-            )
+        return FileFacts(
+            path=found.path,
+            absolute_path=str(path),
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+            format=tags.format,
+            replaces=known,
+            song=tags.song,
+            artists=tags.artists,
+            tags_error=trouble,
         )
-        if len(self._facts) >= _CHUNK:
-            self.flush()

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catalogsync_assets.core.catalog.library import UNREADABLE
+from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
 from catalogsync_assets.core.library.containers import Audio, read_audio
 from catalogsync_assets.core.library.formats import format_of
 
-#: Between the artists of one song, where they are shown as one text. Not a comma, which names hold.
-JOINER = "; "
 #: Characters of a text that are kept; the longest title that was found has 865.
 MAX_TEXT = 1_000
 #: No song has more.
@@ -43,7 +43,7 @@ class Tags:
     """A file's tags. The title falls back to the file's name; all else may be None.
 
     Attributes:
-        artist: as it is shown: of several, all in one text with `JOINER` between them.
+        artist: as it is shown: of several, all in one text with `ARTIST_JOINER` between them.
         artists: each of them.
     """
 
@@ -62,7 +62,7 @@ class Tags:
         if not (self.artist and self.album and self.track_number and self._has_title):
             return None
         # The first artist: one container holds all of them, another has room for one.
-        artist = self.artist.split(JOINER)[0] or self.artist
+        artist = self.artist.split(ARTIST_JOINER)[0] or self.artist
         parts = (artist, self.album, self.disc_number or 1, self.track_number, self.title)
         return "\x1f".join(
             unicodedata.normalize("NFC", str(part).casefold().strip()) for part in parts
@@ -93,7 +93,7 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
         with path.open("rb") as file:
             audio = read_audio(file)
     except OSError as error:
-        return _tags(Audio(None), path), f"cannot be read: {error.strerror or error}"
+        return _tags(Audio(None), path), f"{UNREADABLE}{error.strerror or error}"
     why = clean(audio.troubles[0], 200) if audio.troubles else None
     if why and audio.tags:
         why = f"not all of its tags can be read ({why})"
@@ -172,7 +172,7 @@ def _people(texts: Iterable[str]) -> list[str]:
 
 
 def _joined(names: list[str]) -> str | None:
-    while len(shown := JOINER.join(names)) > MAX_TEXT:
+    while len(shown := ARTIST_JOINER.join(names)) > MAX_TEXT:
         names = names[:-1]
     return shown or None
 
