@@ -74,7 +74,9 @@ def with_atoms(path, **tags):
     audio = MP4(path)
     for name, values in tags.items():
         number = name.endswith("number")
-        audio[ATOMS[name]] = [tuple(map(int, v.split("/"))) for v in values] if number else values
+        audio[ATOMS[name]] = (
+            [tuple(map(int, f"{v}/0".split("/")[:2])) for v in values] if number else values
+        )
     audio.save()
 
 
