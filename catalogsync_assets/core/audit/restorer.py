@@ -31,6 +31,7 @@ from catalogsync_assets.core.digests import as_s3_header, sha256_of
 from catalogsync_assets.core.errors import CatalogSyncError, DownloadError, NoRoomError
 from catalogsync_assets.core.files import parts
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
+from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 from catalogsync_assets.core.plan.locators import unusable
 from catalogsync_assets.core.transfer.fetch import Fetched
@@ -165,7 +166,7 @@ class Restorer:
             return None  # placing says it better
         if not stat.S_ISREG(found.st_mode):
             raise self._conflict(target, "no regular file")
-        if file.seen == (found.st_size, found.st_mtime_ns):
+        if file.seen == (found.st_size, mtime_ns(found)):
             return Brought(None)
         if file.size_bytes not in (None, found.st_size):
             raise self._conflict(target, "a file of another size")
@@ -307,7 +308,7 @@ def _row(
         song_id=file.song_id,
         path=path,
         size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=mtime_ns(status),
         sha256=sha256,
         location_id=location_id,
     )

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.library import limits_of_links
 from catalogsync_assets.core.catalog.owners import is_dead, new_owner
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.uploads import FROM_QUEUE
@@ -41,6 +42,8 @@ class UploadTask:
         damaged_etags: of objects that a verification has read at this very key and found damaged,
             without quotes; empty text for one whose ETag is not known. Without any, the key is not
             under suspicion.
+        within: real paths of the folders that a local source must lie in, once links are followed;
+            empty: it may lie anywhere.
     """
 
     id: int
@@ -57,6 +60,7 @@ class UploadTask:
     known_sha256: frozenset[str] = frozenset()
     earlier_ids: frozenset[int] = frozenset()
     damaged_etags: frozenset[str] = frozenset()
+    within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,16 +133,18 @@ class Lease:
             f" COALESCE((SELECT s.locator {_ON_A_STORE}), s.absolute_path, s.locator),"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
             " t.target_locator, f.object_key_fold,"
-            f" (SELECT b.id {_ON_A_STORE})"
+            f" (SELECT b.id {_ON_A_STORE}), s.library_root IS NOT NULL"
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )
         values |= {"backend": self._backend.id, "limit": limit}
+        within = limits_of_links(self._catalog)
         with self._catalog.transaction() as connection:
             rows = connection.execute(sa.text(statement), values).all()
             if not rows:
                 return []
-            tasks = [UploadTask(*row) for row in rows]
+            # A row of another program that no scan has met lies below no root that we know.
+            tasks = [UploadTask(*row[:-1], within=within if row[-1] else ()) for row in rows]
             connection.execute(
                 sa.text(
                     "UPDATE upload_tasks SET status = 'running', lease_owner = :owner,"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import presence
-from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog.backends import follows_links, local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import (
     insert_row,
@@ -21,6 +22,7 @@ from catalogsync_assets.core.catalog.foreign_columns import (
 from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations
 from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.plan.batches import Group, group
 from catalogsync_assets.core.plan.locators import fold, object_key
 
@@ -110,6 +112,17 @@ def known_roots(catalog: Catalog) -> list[str]:
         ) is not None:
             roots.append(str(found))
     return roots
+
+
+def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
+    """The real paths of the folders that links may lead to; empty: anywhere.
+
+    Args:
+        roots: library roots, besides those that the catalog knows.
+    """
+    if follows_links(catalog):
+        return ()
+    return tuple({os.path.realpath(root): None for root in (*roots, *known_roots(catalog))})
 
 
 def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
@@ -298,7 +311,7 @@ def _is_at(root: str, path: str, seen: FoundStat) -> bool:
         now = (Path(root) / path).stat()
     except OSError:
         return False
-    return (now.st_size, now.st_mtime_ns) == seen
+    return (now.st_size, mtime_ns(now)) == seen
 
 
 _SEE_PLACE = sa.text(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from catalogsync_assets.core.files.opening import open_regular
 from catalogsync_assets.core.library.formats import extension
 
 # A leading track number in a file name: "03 Title", "03. Title", "1-03 - Title".
@@ -63,7 +65,8 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
     kind = extension(path.name)
     fallback = Tags(title=_NUMBERED.sub("", path.stem) or path.stem, format=kind)
     try:
-        file = mutagen.File(path, easy=True)
+        with BufferedReader(open_regular(path)) as content:
+            file = mutagen.File(content, easy=True)
     except OSError as error:
         return fallback, f"cannot be read: {error.strerror or error}"
     except Exception as error:  # mutagen's parsers let IndexError, struct.error and others through

@@ -56,7 +56,7 @@ class Copies:
                 os.utime(part.path, ns=(_MTIME_NS, _MTIME_NS))
             except OSError as error:
                 raise self._cannot_keep(error) from error
-            yield replace(task, path=str(part.path), mtime_ns=_MTIME_NS, source_backend_id=None)
+            yield replace(task, path=str(part.path), mtime_ns=_MTIME_NS, source_backend_id=None, within=())
         finally:
             part.discard()
             part.close()
