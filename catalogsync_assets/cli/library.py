@@ -77,6 +77,11 @@ Examples:
     is_flag=True,
     help="Accept that a folder which held music now holds none.",
 )
+@click.option(
+    "--follow-links/--no-follow-links",
+    default=None,
+    help="Whether links to files may lead out of every root; remembered. [default: as last said]",
+)
 @click.option("--plan", is_flag=True, help="Then queue what each backend lacks.")
 @output.json_option
 def scan(
@@ -85,13 +90,15 @@ def scan(
     batch_files: int | None,
     batch_bytes: int | None,
     allow_empty: bool,
+    follow_links: bool | None,
     plan: bool,
 ) -> None:
     """Bring the catalog in line with the library.
 
     New and changed audio files are recorded with their tags and grouped into batches; files that
     are gone are marked missing. Size and modification time decide: an unchanged file is not
-    opened. Makes the catalog if there is none.
+    opened. Recycle bins, snapshots and what .catalogsyncignore files and $CATALOGSYNC_IGNORE
+    name are left out. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import Catalog, exists
@@ -119,6 +126,7 @@ def scan(
             batch_max_files=batch_files or DEFAULT_MAX_FILES,
             batch_max_bytes=batch_bytes or DEFAULT_MAX_BYTES,
             allow_empty=allow_empty,
+            follow_links=follow_links,
             progress=show,
         )
     planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)} if plan else {}
@@ -136,6 +144,11 @@ def scan(
         f" {report.changed:,} changed, {report.unchanged + report.returned:,} unchanged,"
         f" {report.missing:,} gone, {report.problem_count:,} with problems"
     )
+    if report.left_out or report.excluded:
+        click.echo(
+            f"left out: {report.left_out:,} files and folders; {output.files(report.excluded)}"
+            " cataloged before, whose copies stay"
+        )
     if report.batches:
         click.echo(f"batches made: {', '.join(report.batches)}")
     for name, count in planned.items():

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import limits_of_links
-from catalogsync_assets.core.catalog.owners import is_dead, new_owner
+from catalogsync_assets.core.catalog.owners import new_owner
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.uploads import FROM_QUEUE
+from catalogsync_assets.core.catalog.uploads import FROM_QUEUE, take_over_abandoned
 
 #: Seconds after which a claim that nobody renewed may be taken over.
 LEASE_SECONDS = 300.0
@@ -76,11 +76,6 @@ _NOTHING_KNOWN = _AtKey()
 _ON_A_STORE = """
 FROM storage_backends b WHERE b.id = s.backend_id AND b.backend_type = 'object_storage'
 """
-_TAKE_OVER = sa.text(
-    "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL"
-    " WHERE target_backend_id = :backend AND status = 'running' AND lease_owner IS :owner"
-    " AND (:dead OR lease_expires_at IS NULL OR lease_expires_at < :now)"
-)
 
 
 class Lease:
@@ -97,27 +92,8 @@ class Lease:
         self._renewed = time.monotonic()
 
     def take_over_abandoned(self) -> int:
-        """Make tasks pending again whose owner has died or let the lease expire."""
-        with self._catalog.read() as connection:
-            owners = connection.execute(
-                sa.text(
-                    "SELECT lease_owner, MIN(COALESCE(lease_expires_at, 0)) FROM upload_tasks"
-                    " WHERE target_backend_id = :backend AND status = 'running'"
-                    " GROUP BY lease_owner"
-                ),
-                {"backend": self._backend.id},
-            ).all()
-        now = time.time()
-        gone = [
-            # An owner that is alive may have renewed by the time we write.
-            {"backend": self._backend.id, "owner": o, "now": now, "dead": is_dead(o)}
-            for o, expiry in owners
-            if expiry < now or is_dead(o)
-        ]
-        if not gone:
-            return 0
-        with self._catalog.transaction() as connection:
-            return connection.execute(_TAKE_OVER, gone).rowcount
+        """See `uploads.take_over_abandoned`."""
+        return take_over_abandoned(self._catalog, self._backend)
 
     def claim(self, scope: Scope, limit: int, *, but: Collection[int] = ()) -> list[UploadTask]:
         """Lease up to `limit` pending tasks, oldest first. No two leases ever hold the same one.

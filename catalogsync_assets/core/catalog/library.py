@@ -34,8 +34,9 @@ class KnownFile(NamedTuple):
 
     Attributes:
         path: below the root, `/`-separated.
-        status: `active`; `missing` once a scan has found the path gone; `offloading` or
-            `offloaded` where the file is being removed, or was, as enough backends hold it.
+        status: `active`; `missing` once a scan has found the path gone; `excluded` while it is
+            left out of the library; `offloading` or `offloaded` where the file is being removed,
+            or was, as enough backends hold it.
         size_bytes, mtime_ns: of the file when last seen; None in a row of another program that no
             scan has met yet.
         sha256: the content's digest in hex, None before it is first read whole.
@@ -90,7 +91,7 @@ class FileFacts:
 
 
 #: The statuses of a place that a file has, or may have again.
-_OF_PATHS = ("active", "missing", "offloading", "offloaded")
+_OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
@@ -336,7 +337,8 @@ _IS_REMEMBERED = sa.text(
     "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND (l.status = 'offloading'"
-    "   OR l.status IN ('missing', 'offloaded') AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
+    "   OR l.status IN ('missing', 'excluded', 'offloaded')"
+    "     AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
 )
 
 
@@ -356,14 +358,14 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
 _BACK = sa.text(
     "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
     " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
-    " AND status IN ('missing', 'offloaded') AND file_asset_id IN ("
+    " AND status IN ('missing', 'excluded', 'offloaded') AND file_asset_id IN ("
     " SELECT id FROM file_assets WHERE sha256 = :sha256 AND superseded_by_id IS NULL)"
     " RETURNING (SELECT song_id FROM file_assets WHERE id = file_asset_id)"
 )
 
 
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
-    """Paths that were missing or offloaded are there again, where the digest is the same."""
+    """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
     songs: set[int] = set()
     for f in files:
         values = {"root": root, "path": f.path, "sha256": f.sha256}
@@ -375,13 +377,22 @@ def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts])
 
 def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
     """These paths are gone from the disk. Nothing else changes; no object is touched for it."""
+    _mark(catalog, files, "missing", before="('active', 'excluded')")
+
+
+def mark_excluded(catalog: Catalog, files: Sequence[KnownFile]) -> None:
+    """These paths are there, but no part of the library any more. Their copies stay."""
+    _mark(catalog, files, "excluded", before="('active')")
+
+
+def _mark(catalog: Catalog, files: Sequence[KnownFile], status: str, *, before: str) -> None:
     with catalog.transaction() as connection:
         connection.execute(
             sa.text(
-                "UPDATE file_locations SET status = 'missing', updated_at = CURRENT_TIMESTAMP"
-                " WHERE id = :id AND status = 'active'"
+                "UPDATE file_locations SET status = :status, updated_at = CURRENT_TIMESTAMP"
+                f" WHERE id = :id AND status IN {before}"
             ),
-            [{"id": known.location_id} for known in files],
+            [{"id": known.location_id, "status": status} for known in files],
         )
         presence.refresh(connection, song_ids=_songs_of(files))
 

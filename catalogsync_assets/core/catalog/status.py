@@ -75,6 +75,7 @@ class BackendStatus:
     offloaded: int
     last_success: str | None
     damaged: int = 0
+    excluded: int = 0
     reasons: list[Reason] = field(default_factory=list)
     last_audit: LastAudit | None = None
 
@@ -84,7 +85,7 @@ SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.complete, 0), COALESCE(p.partial, 0), COALESCE(p.absent, 0), COALESCE(p.total, 0),
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
     COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
-    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0)
+    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0)
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -109,6 +110,8 @@ LEFT JOIN (SELECT backend_id, COUNT(*) AS offloaded
            FROM file_locations INDEXED BY ix_file_locations_removed
            WHERE status IN ('offloading', 'offloaded') GROUP BY backend_id) o
     ON o.backend_id = b.id
+LEFT JOIN (SELECT backend_id, COUNT(*) AS excluded FROM file_locations
+           WHERE status = 'excluded' GROUP BY backend_id) x ON x.backend_id = b.id
 ORDER BY b.backend_type, b.name
 """
 

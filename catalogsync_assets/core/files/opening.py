@@ -54,13 +54,10 @@ def regular_fd(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int
             wait=tenacity.wait_fixed(0.05),
             reraise=True,
         )(os.open, path, flags, mode)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise NotRegularError(errno.EINVAL, "not a regular file", os.fspath(path))
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise NotRegularError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
 def open_regular(

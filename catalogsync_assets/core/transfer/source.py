@@ -22,7 +22,8 @@ class SourceError(CatalogSyncError):
 
     Attributes:
         code: `SourceMissing`, `SourceUnreadable`, `SourceChanged`, `SourceOutside` or
-            `ContentDiffers`; of one on another backend also `SourceDamaged`, `SourceUnavailable`, `SourceRefused`, `NoRoom`.
+            `ContentDiffers`; of one on another backend also `SourceDamaged`, `SourceUnavailable`,
+            `SourceRefused`, `NoRoom`.
         changed: whether the next scan must read the file anew.
         retryable: whether it may pass without anyone acting.
     """
