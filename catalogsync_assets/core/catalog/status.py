@@ -55,6 +55,7 @@ class BackendStatus:
         missing: files that a scan, or objects that a verification, found gone.
         damaged: objects that a verification found to be other content.
         offloaded: for the local library, files that were removed on purpose.
+        excluded: for the local library, files that are left out of it; they count nowhere else.
         last_success: when an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None
             if never.
         last_audit: None if there was none.
