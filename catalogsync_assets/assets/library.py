@@ -91,6 +91,7 @@ def downloaded_files(
             "left out by rules": report.left_out,
             "left out from now on": report.excluded,
             "problems": report.problem_count,
+            "unread tags": report.unread_tag_count,
             "left out or gone": table(("file", "reason"), problems[:MAX_ROWS]),
             "new batches": ", ".join(report.batches) or "none",
             "library roots": ", ".join(str(r) for r in rooms.roots),

@@ -27,6 +27,9 @@ from catalogsync_assets.core.plan.batches import Group, group
 from catalogsync_assets.core.plan.locators import fold, object_key
 
 _PAGE = 5_000
+#: How the reason begins why a file's tags are not known, if it lies with the disk. Such a file is
+#: tried again by each scan: permissions are changed without a change of mtime.
+UNREADABLE = "cannot be read: "
 
 
 class KnownFile(NamedTuple):
@@ -41,6 +44,7 @@ class KnownFile(NamedTuple):
             scan has met yet.
         sha256: the content's digest in hex, None before it is first read whole.
         has_key: whether the file has its object key yet; see `plan.locators`.
+        unreadable: whether the disk did not let its tags be read.
     """
 
     location_id: int
@@ -52,6 +56,7 @@ class KnownFile(NamedTuple):
     mtime_ns: int | None
     sha256: str | None
     has_key: bool
+    unreadable: bool = False
 
     @property
     def present(self) -> bool:
@@ -77,6 +82,8 @@ class FileFacts:
         song_id: the song that the file is known to belong to, as a downloaded one does; None
             leaves it to path and match key.
         sha256: the content's digest in hex, where it has been read whole.
+        artists: each artist's name; in `song` they are one text.
+        tags_error: why its tags, or some of them, could not be read; None if all could.
     """
 
     path: str
@@ -88,6 +95,8 @@ class FileFacts:
     replaces: KnownFile | None = None
     song_id: int | None = None
     sha256: str | None = None
+    artists: Sequence[str] = ()
+    tags_error: str | None = None
 
 
 #: The statuses of a place that a file has, or may have again.
@@ -95,7 +104,7 @@ _OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
-       f.object_key IS NOT NULL
+       f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%'
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
@@ -209,7 +218,7 @@ def insert_files(
         The song of each file that was recorded, by its path.
     """
     local = local_backend_id(connection)
-    files = _not_yet_recorded(connection, root, files)
+    files = not_yet_recorded(connection, root, files)
     if not files:
         return {}
     song_ids = _song_ids(connection, files)
@@ -462,7 +471,7 @@ def _songs_of(files: Sequence[KnownFile]) -> list[int]:
     return sorted({f.song_id for f in files if f.song_id is not None})
 
 
-def _not_yet_recorded(
+def not_yet_recorded(
     connection: sa.Connection, root: str, files: Sequence[FileFacts]
 ) -> list[FileFacts]:
     """The files whose path is as the scan saw it: still unknown, or still with the same content.
@@ -507,8 +516,16 @@ def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int
         if key:
             by_key.setdefault(key, song_id)
         result.append(song_id)
-    link_artists(connection, sorted(set(result)))
+    link_artists(connection, sorted(set(result)), artists_of(zip(result, files, strict=True)))
     return result
+
+
+def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:
+    """By song, the artists that its files name."""
+    found: dict[int, dict[str, None]] = {}
+    for song_id, facts in files:
+        found.setdefault(song_id, {}).update(dict.fromkeys(facts.artists))
+    return found
 
 
 def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
@@ -538,6 +555,7 @@ def _insert_assets(
             "sha256": f.sha256,
             "format": f.format,
             "duration_seconds": f.song["duration_seconds"],
+            "tags_error": f.tags_error,
             "object_key": key,
             "object_key_fold": fold(key),
         }

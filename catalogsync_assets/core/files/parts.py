@@ -192,9 +192,9 @@ class Part:
         """Where the content lies until it is placed."""
         return self._path
 
-    def head(self, size: int) -> bytes:
-        """The first bytes."""
-        return os.pread(self._fd, size, 0)
+    def read_at(self, offset: int, size: int) -> bytes:
+        """These bytes, as far as they are here."""
+        return os.pread(self._fd, size, offset)
 
     def settle(self, total: int) -> None:
         """Note that these are all bytes, where the source had not said how many there are."""

@@ -16,12 +16,18 @@ from pathlib import Path
 from catalogsync_assets.core.catalog import library as rows
 from catalogsync_assets.core.catalog.backends import set_follows_links
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.file_tags import (
+    ReadAgain,
+    UnreadTags,
+    record_tags,
+    unread_tags,
+)
 from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
 from catalogsync_assets.core.library.ignore import Rules
 from catalogsync_assets.core.library.removal import settle_if_alone
-from catalogsync_assets.core.library.tags import read_tags
+from catalogsync_assets.core.library.tags import guessed_titles, read_tags
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.settings import library_roots
@@ -48,6 +54,10 @@ class ScanReport:
         left_out_paths: at most 1,000 of them.
         problems: what could not be taken as it is, or not be read whole, at most 1,000 of them.
         problem_count: all of them.
+        reread: of the unchanged, those whose tags were read again.
+        unread_tags: cataloged files, of this scan or an earlier one, whose tags could not be
+            read; at most 1,000 of them.
+        unread_tag_count: all of them.
         batches: keys of the batches made for the new files.
     """
 
@@ -61,10 +71,13 @@ class ScanReport:
     missing: int = 0
     excluded: int = 0
     left_out: int = 0
+    reread: int = 0
     problem_count: int = 0
     problems: list[Problem] = field(default_factory=list)
     left_out_paths: list[str] = field(default_factory=list)
     missing_paths: list[str] = field(default_factory=list)
+    unread_tag_count: int = 0
+    unread_tags: list[UnreadTags] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
 
 
@@ -79,6 +92,7 @@ def scan(
     batch_max_bytes: int = DEFAULT_MAX_BYTES,
     allow_empty: bool = False,
     follow_links: bool | None = None,
+    reread: bool = False,
     progress: Progress = lambda _: None,
 ) -> ScanReport:
     """Bring the catalog in line with the library roots, and batch what is new.
@@ -93,6 +107,7 @@ def scan(
         allow_empty: accept that a root with known files now holds none at all.
         follow_links: whether links to files may lead out of every root; remembered, for uploads
             and later scans. By default as it was last said, at first not.
+        reread: read the tags of unchanged files, too, and mend what had been read wrongly.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
@@ -111,10 +126,12 @@ def scan(
     for root in folders:
         unseen = _Unseen()
         walked = _readable(walk(root, rules=rules, within=within), unseen, report)
-        _scan_root(catalog, root, walked, unseen, report, allow_empty, progress)
+        recorder = _Recorder(catalog, root, report, unseen, reread)
+        _scan_root(catalog, root, walked, recorder, report, allow_empty, progress)
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
+    report.unread_tag_count, report.unread_tags = unread_tags(catalog, _MAX_LISTED)
     progress(report)
     return report
 
@@ -136,7 +153,7 @@ def _scan_root(
     catalog: Catalog,
     root: Path,
     found_files: Iterator[FoundFile],
-    unseen: _Unseen,
+    recorder: _Recorder,
     report: ScanReport,
     allow_empty: bool,
     progress: Progress,
@@ -146,8 +163,7 @@ def _scan_root(
         _note(report, Problem(path, why))
     first = next(found_files, None)
     if first is None and not allow_empty:
-        require_never_filled(catalog, root, unseen.is_left_out)
-    recorder = _Recorder(catalog, root, report, unseen)
+        require_never_filled(catalog, root, recorder.unseen.is_left_out)
     on_disk = chain([first] if first else [], found_files)
     for step, (found, known) in enumerate(_merge(on_disk, rows.known_files(catalog, str(root)))):
         if found is not None:
@@ -259,19 +275,23 @@ def _merge(
 class _Recorder:
     """Collects the differences of one root and writes them in chunks."""
 
-    def __init__(self, catalog: Catalog, root: Path, report: ScanReport, unseen: _Unseen) -> None:
+    def __init__(
+        self, catalog: Catalog, root: Path, report: ScanReport, unseen: _Unseen, reread: bool
+    ) -> None:
         self._catalog = catalog
         self._root = root
         self._report = report
-        self._unseen = unseen
+        self.unseen = unseen
+        self._reread = reread
         self._facts: list[FileFacts] = []
+        self._again: list[ReadAgain] = []
         self._seen: list[tuple[KnownFile, FoundStat]] = []
         self._gone: list[KnownFile] = []
         self._excluded: list[KnownFile] = []
 
     def new(self, found: FoundFile) -> None:
         self._report.new += 1
-        self._read(found, None)
+        self._record(self._read(found, None))
 
     def both(self, found: FoundFile, known: KnownFile) -> None:
         if known.status == "offloading":
@@ -279,6 +299,8 @@ class _Recorder:
         elif found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
             if known.present:
                 self._report.unchanged += 1
+                if self._reread or known.unreadable:
+                    self._read_again(found, known)
             else:
                 self._report.returned += 1
                 self._see(known, found)
@@ -291,12 +313,12 @@ class _Recorder:
             self._see(known, found)
         else:
             self._report.changed += 1
-            self._read(found, known)
+            self._record(self._read(found, known))
 
     def gone(self, known: KnownFile) -> None:
         """A known file was not found: it is gone, left out, or cannot be seen."""
-        if self._unseen.covers(known.path):
-            if known.present and self._unseen.is_left_out(known.path):
+        if self.unseen.covers(known.path):
+            if known.present and self.unseen.is_left_out(known.path):
                 self._report.excluded += 1
                 self._excluded.append(known)
                 if len(self._excluded) >= _CHUNK:
@@ -321,7 +343,10 @@ class _Recorder:
             rows.mark_missing(self._catalog, self._gone)
         if self._excluded:
             rows.mark_excluded(self._catalog, self._excluded)
-        self._facts, self._seen, self._gone, self._excluded = [], [], [], []
+        if self._again:
+            record_tags(self._catalog, str(self._root), self._again)
+        self._facts, self._seen, self._again = [], [], []
+        self._gone, self._excluded = [], []
 
     def _same_content(self, found: FoundFile, known: KnownFile) -> bool:
         """Whether a file with a new mtime still has the content that the catalog knows."""
@@ -344,21 +369,31 @@ class _Recorder:
         if len(self._seen) >= _CHUNK:
             self.flush()
 
-    def _read(self, found: FoundFile, known: KnownFile | None) -> None:
+    def _record(self, facts: FileFacts) -> None:
+        self._facts.append(facts)
+        if len(self._facts) >= _CHUNK:
+            self.flush()
+
+    def _read_again(self, found: FoundFile, known: KnownFile) -> None:
+        self._report.reread += 1
+        facts = self._read(found, known)
+        self._again.append(ReadAgain(known, facts, guessed_titles(Path(found.path))))
+        if len(self._again) >= _CHUNK:
+            self.flush()
+
+    def _read(self, found: FoundFile, known: KnownFile | None) -> FileFacts:
         path = self._root / found.path
         tags, trouble = read_tags(path)
         if trouble:
             _note(self._report, Problem(found.path, trouble))
-        self._facts.append(
-            FileFacts(
-                path=found.path,
-                absolute_path=str(path),
-                size_bytes=found.size_bytes,
-                mtime_ns=found.mtime_ns,
-                format=tags.format,
-                replaces=known,
-                song=tags.song,
-            )
+        return FileFacts(
+            path=found.path,
+            absolute_path=str(path),
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+            format=tags.format,
+            replaces=known,
+            song=tags.song,
+            artists=tags.artists,
+            tags_error=trouble,
         )
-        if len(self._facts) >= _CHUNK:
-            self.flush()
