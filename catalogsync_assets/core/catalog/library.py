@@ -390,8 +390,8 @@ def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
 
 
 def mark_excluded(catalog: Catalog, files: Sequence[KnownFile]) -> None:
-    """These paths are there, but no part of the library any more. Their copies stay."""
-    _mark(catalog, files, "excluded", before="('active')")
+    """These paths are no part of the library any more. Their copies stay."""
+    _mark(catalog, files, "excluded", before="('active', 'missing')")
 
 
 def _mark(catalog: Catalog, files: Sequence[KnownFile], status: str, *, before: str) -> None:

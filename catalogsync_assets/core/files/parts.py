@@ -284,13 +284,18 @@ def remove(root: Path, name: str) -> None:
 def remove_unheld(root: Path, prefix: str) -> None:
     """Remove the parts below a root whose names begin like this and that nobody has open."""
     for name in names(root, prefix):
-        part = Part(root, name)
-        try:
-            part.open()
-        except (SourceUnavailableError, OSError):
-            continue
-        part.discard()
-        part.close()
+        discard_unheld(root, name)
+
+
+def discard_unheld(root: Path, name: str) -> None:
+    """Remove a part, unless somebody has it open. Idempotent."""
+    part = Part(root, name)
+    try:
+        part.open()
+    except (SourceUnavailableError, OSError):
+        return
+    part.discard()
+    part.close()
 
 
 def names(root: Path, prefix: str) -> set[str]:

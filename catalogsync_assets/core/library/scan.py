@@ -318,7 +318,8 @@ class _Recorder:
     def gone(self, known: KnownFile) -> None:
         """A known file was not found: it is gone, left out, or cannot be seen."""
         if self.unseen.covers(known.path):
-            if known.present and self.unseen.is_left_out(known.path):
+            wanted = known.status in ("active", "missing")
+            if wanted and self.unseen.is_left_out(known.path):
                 self._report.excluded += 1
                 self._excluded.append(known)
                 if len(self._excluded) >= _CHUNK:

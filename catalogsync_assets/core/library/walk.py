@@ -152,7 +152,7 @@ class _Folder:
 
     def _add(self, entry: os.DirEntry[str]) -> None:
         name = entry.name
-        if name.startswith(OURS):
+        if name[0] == "." and name.startswith(OURS):
             return
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -168,12 +168,12 @@ class _Folder:
             if not (entry.is_symlink() and _leads_to_a_folder(entry)):
                 return
             name += "/"
-        path = self.prefix + name
-        if self.rules.leave_out(self.prefix, entry.name, is_folder=name.endswith("/")):
-            self.entries.append((name, LeftOut(path)))
-        elif is_folder or not name.endswith("/"):
+        if self.rules.leave_out(self.prefix, entry.name, is_folder=name[-1] == "/"):
+            self.entries.append((name, LeftOut(self.prefix + name)))
+        elif is_folder or name[-1] != "/":
             self.entries.append((name, entry))
         else:
+            path = self.prefix + name
             link = Problem(printable(path[:-1]), _LINKED_FOLDER, hides=path, left_out=True)
             self.entries.append((name, link))
 

@@ -381,9 +381,7 @@ class StoreClient:
         self.note_version(result["version"])
         return result["e_tag"]
 
-    def _put_with_md5(
-        self, key: str, content: Buffer, labels: Labels, mode: PutMode
-    ) -> str | None:
+    def _put_with_md5(self, key: str, content: Buffer, labels: Labels, mode: PutMode) -> str | None:
         """The same by boto3: obstore cannot send Content-MD5, which S3 asks for in a bucket with
         object lock where no other digest is sent."""
         condition: dict[str, Any] = {}
