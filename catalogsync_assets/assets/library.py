@@ -88,6 +88,8 @@ def downloaded_files(
             "changed": report.changed,
             "unchanged": report.unchanged + report.returned,
             "gone": report.missing,
+            "left out by rules": report.left_out,
+            "left out from now on": report.excluded,
             "problems": report.problem_count,
             "unread tags": report.unread_tag_count,
             "left out or gone": table(("file", "reason"), problems[:MAX_ROWS]),

@@ -94,6 +94,11 @@ Examples:
     help="Accept that a folder which held music now holds none.",
 )
 @click.option(
+    "--follow-links/--no-follow-links",
+    default=None,
+    help="Whether links to files may lead out of every root; remembered. [default: as last said]",
+)
+@click.option(
     "--reread",
     is_flag=True,
     help="Read the tags of unchanged files, too, as after an update of catalogsync.",
@@ -106,6 +111,7 @@ def scan(
     batch_files: int | None,
     batch_bytes: int | None,
     allow_empty: bool,
+    follow_links: bool | None,
     reread: bool,
     plan: bool,
 ) -> None:
@@ -113,7 +119,8 @@ def scan(
 
     New and changed audio files are recorded with their tags and grouped into batches; files that
     are gone are marked missing. Size and modification time decide: an unchanged file is not
-    opened. Makes the catalog if there is none.
+    opened. Recycle bins, snapshots and what .catalogsyncignore files and $CATALOGSYNC_IGNORE
+    name are left out. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import Catalog, exists
@@ -140,6 +147,7 @@ def scan(
             batch_max_files=batch_files or DEFAULT_MAX_FILES,
             batch_max_bytes=batch_bytes or DEFAULT_MAX_BYTES,
             allow_empty=allow_empty,
+            follow_links=follow_links,
             reread=reread,
             progress=show,
         )
@@ -159,6 +167,11 @@ def scan(
         f" {report.changed:,} changed, {report.unchanged + report.returned:,} unchanged,"
         f" {report.missing:,} gone, {report.problem_count:,} with problems"
     )
+    if report.left_out or report.excluded:
+        click.echo(
+            f"left out: {report.left_out:,} files and folders; {output.files(report.excluded)}"
+            " cataloged before, whose copies stay"
+        )
     if report.batches:
         click.echo(f"batches made: {', '.join(report.batches)}")
     for name, count in planned.items():

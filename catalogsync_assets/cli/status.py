@@ -104,6 +104,8 @@ def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
         words.append(f"last audit {_of_audit(backend.last_audit)}")
     if backend.offloaded:
         words.append(f"{output.files(backend.offloaded)} offloaded")
+    if backend.excluded:
+        words.append(f"{output.files(backend.excluded)} left out")
     if ages:
         words.append(f"verified from {ages.oldest} to {ages.newest}")
     return ", ".join(words)

@@ -32,6 +32,7 @@ from catalogsync_assets.core.files.names import (
     name_in_url,
     target_path,
 )
+from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.parts import Notes, Part, Resume, remove
 from catalogsync_assets.core.library.formats import (
     LOOKED_AT,
@@ -395,7 +396,7 @@ def _downloaded(task: DownloadTask, root: Path, placed: Path, sha256: str | None
         path=placed.relative_to(root).as_posix(),
         absolute_path=str(placed),
         size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=mtime_ns(status),
         format=tags.format,
         song=tags.song,
         song_id=task.song_id,

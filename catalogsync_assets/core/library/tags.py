@@ -6,11 +6,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from catalogsync_assets.core.catalog.library import UNREADABLE
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
+from catalogsync_assets.core.files.opening import open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
 from catalogsync_assets.core.library.formats import format_of
 
@@ -90,7 +92,7 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
     A file with unreadable tags is still music to keep: it gets its name for a title.
     """
     try:
-        with path.open("rb") as file:
+        with BufferedReader(open_regular(path)) as file:
             audio = read_audio(file)
     except OSError as error:
         return _tags(Audio(None), path), f"{UNREADABLE}{error.strerror or error}"
