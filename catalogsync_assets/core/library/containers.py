@@ -45,6 +45,8 @@ _READERS = {
 _BARE = frozenset(("aac", "ac3", "eac3", "mp1", "mp2", "mp3", "tta"))
 # Bytes at a file's end in which an APEv2 tag shows, with an ID3v1 tag behind it.
 _END = 160
+# Bounds for a file that is no more than a row of empty chunks.
+_MAX_CHUNKS, _MAX_INFO = 1_000, 1024 * 1024
 _T = TypeVar("_T")
 
 
@@ -90,6 +92,8 @@ def read_audio(file: BinaryIO) -> Audio:
         _attempt(audio, lambda at=at: _load("id3:ID3", _From(file, at), load_v1=False))  # type: ignore[misc]
         for at in content.id3
     ]
+    if content.kind == "wav":
+        other.append(_attempt(audio, lambda: _riff_info(behind)))
     if content.kind in _BARE or not (own or any(other)):
         end = read_at(max(file.seek(0, io.SEEK_END) - _END, 0), _END)
         if b"APETAGEX" in end:
@@ -130,6 +134,32 @@ def _native(file: BinaryIO | _From, kind: str | None) -> Any:
     return _load(_READERS[kind][0], file) if kind in _READERS else None
 
 
+def _riff_info(file: BinaryIO | _From) -> list[tuple[str, str]]:
+    """The INFO list of a WAV, which many programs write instead of ID3 and mutagen leaves alone."""
+    found, at = list[tuple[str, str]](), 12
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        name, size = _chunk(file.read(8))
+        if name == b"LIST":
+            content, inner = file.read(min(size, _MAX_INFO)), 4
+            while content.startswith(b"INFO") and inner + 8 <= len(content):
+                name, length = _chunk(content[inner : inner + 8])
+                text = content[inner + 8 : inner + 8 + length].split(b"\0")[0]
+                try:
+                    found.append((name.decode("latin-1"), text.decode()))
+                except UnicodeDecodeError:  # it says nowhere how it is encoded
+                    found.append((name.decode("latin-1"), text.decode("cp1252", "replace")))
+                inner += 8 + length + length % 2
+        if not name:
+            break
+        at += 8 + size + size % 2
+    return found
+
+
+def _chunk(header: bytes) -> tuple[bytes, int]:
+    return header[:4], int.from_bytes(header[4:8], "little")
+
+
 def _load(name: str, file: BinaryIO | _From, **more: Any) -> Any:
     file.seek(0)
     return _class(name)(file, **more)
@@ -152,7 +182,7 @@ def _seconds(info: object, kind: str | None, file: BinaryIO) -> float | None:
     bit_rate = getattr(info, "bitrate", 0) if kind == "wav" else 0
     if not 0 < length <= size or length * bit_rate > size * 8:
         return None
-    return round(float(length), 3)
+    return round(float(length), 3) or None
 
 
 class _From:

@@ -21,18 +21,21 @@ MAX_TEXT = 1_000
 #: No song has more.
 _MAX_ARTISTS = 100
 # What tags call it, by container: ID3v2 (2.2 is translated by mutagen), Vorbis comments and APEv2,
-# MP4, ASF. Without regard to case, and without the prefix of freely named ones (`TXXX:`,
-# `----:com.apple.iTunes:`). The first that says something counts.
+# MP4, ASF, the INFO list of WAV. Without regard to case, and without the prefix of freely named
+# ones (`TXXX:`, `----:com.apple.iTunes:`). The first that says something counts.
 _NAMES = {
-    "title": ("tit2", "title", "\xa9nam"),
-    "artist": ("tpe1", "artist", "\xa9art", "author"),
+    "title": ("tit2", "title", "\xa9nam", "inam"),
+    "artist": ("tpe1", "artist", "\xa9art", "author", "iart"),
     "artists": ("artists", "wm/artists"),
     "album artist": (
         *("tpe2", "albumartist", "album artist", "album_artist"),
         *("aart", "wm/albumartist"),
     ),
-    "album": ("talb", "album", "\xa9alb", "wm/albumtitle"),
-    "track": ("trck", "tracknumber", "track", "trkn", "wm/tracknumber"),
+    "album": ("talb", "album", "\xa9alb", "wm/albumtitle", "iprd"),
+    "track": (
+        *("trck", "tracknumber", "track"),
+        *("trkn", "wm/tracknumber", "itrk", "iprt"),
+    ),
     "disc": ("tpos", "discnumber", "disc", "disk", "wm/partofset"),
 }
 _KNOWN_NAMES = frozenset(name for names in _NAMES.values() for name in names)

@@ -10,6 +10,9 @@ from typing import Any
 
 import mutagen
 import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mutagen.flac import FLAC
 from mutagen.id3 import ID3, TPE1, TXXX
 from mutagen.mp4 import MP4
@@ -310,6 +313,20 @@ def test_a_tag_of_id3v1_is_read_where_there_is_no_other(tmp_path: Path) -> None:
         assert (tags.title, tags.artist, tags.album) == ("title", "artist", "album")
 
 
+def test_the_info_list_of_a_wav_is_read_where_there_is_no_id3(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", 48_000, 1) as file:
+        file.title, file.artist, file.album, file.tracknumber = "Öldur", "A", "L", "7"
+        file.write([0.0] * 4_800)
+    tags, trouble = read_tags(path)
+    assert (tags.title, tags.artist, tags.album, tags.track_number) == ("Öldur", "A", "L", 7)
+    assert trouble is None
+
+    path.write_bytes(path.read_bytes().replace("Öldur\0".encode(), "Öldur\0\0".encode("cp1252")))
+
+    assert read_tags(path)[0].title == "Öldur"
+
+
 # --- what cannot be true ------------------------------------------------------------------------
 
 
@@ -385,3 +402,29 @@ def test_whatever_the_reader_raises_leaves_the_rest(
     assert tags.title == "t"
     assert trouble is not None
     assert trouble.startswith("not all of its tags can be read (")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    way=st.sampled_from(sorted(WAYS)),
+    spoilt=st.lists(st.tuples(st.integers(0, 600), st.sampled_from(b"\0\x7f\x80\xff"))),
+    cut=st.none() | st.integers(0, 5_000),
+)
+def test_spoilt_bytes_leave_nothing_that_a_catalog_cannot_hold(
+    tmp_path_factory: pytest.TempPathFactory, way: str, spoilt: list[Any], cut: int | None
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"spoilt.{way.split(maxsplit=1)[0]}"
+    fields = {name: values for name, (values, _, _) in FIELDS.items()}
+    content = bytearray(tagged(path, way, **fields).read_bytes())
+    for offset, byte in spoilt:
+        content[offset % len(content)] = byte
+    path.write_bytes(content[:cut])
+
+    tags, _ = read_tags(path)
+
+    for text in (tags.title, tags.artist or "x", tags.album or "x", *tags.artists):
+        assert 0 < len(text) <= 1_000
+        assert "\0" not in text.encode().decode()
+    assert tags.duration_seconds is None or 0 < tags.duration_seconds <= len(content)
+    for number in (tags.track_number, tags.disc_number):
+        assert number is None or 0 < number < 10_000
