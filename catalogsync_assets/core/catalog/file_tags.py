@@ -33,11 +33,11 @@ class UnreadTags:
     reason: str
 
 
-# `ix_file_assets_tags_error` holds just these files.
+# `ix_file_assets_tags_error` holds just these files; as a JOIN, SQLite reads all locations instead.
 _UNREAD = """
-FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id
+FROM file_assets f CROSS JOIN file_locations l
 WHERE f.tags_error IS NOT NULL AND f.tags_error <> '' AND f.superseded_by_id IS NULL
-  AND l.library_path IS NOT NULL AND l.status IN ('active', 'offloading', 'offloaded')
+  AND l.file_asset_id = f.id AND l.library_path IS NOT NULL AND l.status IN ('active', 'offloading', 'offloaded')
 """
 
 
