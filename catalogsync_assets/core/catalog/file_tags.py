@@ -37,7 +37,8 @@ class UnreadTags:
 _UNREAD = """
 FROM file_assets f CROSS JOIN file_locations l
 WHERE f.tags_error IS NOT NULL AND f.tags_error <> '' AND f.superseded_by_id IS NULL
-  AND l.file_asset_id = f.id AND l.library_path IS NOT NULL AND l.status IN ('active', 'offloading', 'offloaded')
+  AND l.file_asset_id = f.id AND l.library_path IS NOT NULL
+  AND l.status IN ('active', 'offloading', 'offloaded')
 """
 
 
