@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import output
+from catalogsync_assets.cli.library import warn_of_unread_tags
 from catalogsync_assets.cli.reports import CellReports
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ def run(
             )
         except DownloadAborted as error:
             stopped, report = error, error.report
-    result: dict[str, Any] = {"download": report, "scan": scan(catalog, rooms.roots)}
+    scanned = scan(catalog, rooms.roots)
+    warn_of_unread_tags(scanned)
+    result: dict[str, Any] = {"download": report, "scan": scanned}
     upload = _upload(catalog, backend) if backend and stopped is None else None
     if upload is not None:
         result["upload"] = upload

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from catalogsync_assets.cli import output
+
+if TYPE_CHECKING:
+    from catalogsync_assets.core.library.scan import ScanReport
 
 #: Warnings of a kind that are listed.
 _LISTED = 20
@@ -48,6 +52,18 @@ def _warn(texts: list[str], count: int) -> None:
         output.note(f"and {count - _LISTED:,} more; --json lists them")
 
 
+def warn_of_unread_tags(report: ScanReport) -> None:
+    """Of files of earlier scans, too: only the first scan that meets one says so in full."""
+    if report.unread_tag_count:
+        first = report.unread_tags[0]
+        output.message(
+            "warning",
+            f"the tags of {output.files(report.unread_tag_count)} could not be read, such as"
+            f" {first.path}: {first.reason}",
+        )
+        output.message("hint", "`catalogsync failures --tags` lists them")
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -77,6 +93,16 @@ Examples:
     is_flag=True,
     help="Accept that a folder which held music now holds none.",
 )
+@click.option(
+    "--follow-links/--no-follow-links",
+    default=None,
+    help="Whether links to files may lead out of every root; remembered. [default: as last said]",
+)
+@click.option(
+    "--reread",
+    is_flag=True,
+    help="Read the tags of unchanged files, too, as after an update of catalogsync.",
+)
 @click.option("--plan", is_flag=True, help="Then queue what each backend lacks.")
 @output.json_option
 def scan(
@@ -85,19 +111,21 @@ def scan(
     batch_files: int | None,
     batch_bytes: int | None,
     allow_empty: bool,
+    follow_links: bool | None,
+    reread: bool,
     plan: bool,
 ) -> None:
     """Bring the catalog in line with the library.
 
     New and changed audio files are recorded with their tags and grouped into batches; files that
     are gone are marked missing. Size and modification time decide: an unchanged file is not
-    opened. Makes the catalog if there is none.
+    opened. Recycle bins, snapshots and what .catalogsyncignore files and $CATALOGSYNC_IGNORE
+    name are left out. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import Catalog, exists
     from catalogsync_assets.core.catalog.library import known_roots
     from catalogsync_assets.core.catalog.uploads import enqueue
-    from catalogsync_assets.core.library.scan import ScanReport
     from catalogsync_assets.core.library.scan import scan as run_scan
     from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
     from catalogsync_assets.core.settings import library_roots
@@ -119,6 +147,8 @@ def scan(
             batch_max_files=batch_files or DEFAULT_MAX_FILES,
             batch_max_bytes=batch_bytes or DEFAULT_MAX_BYTES,
             allow_empty=allow_empty,
+            follow_links=follow_links,
+            reread=reread,
             progress=show,
         )
     planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)} if plan else {}
@@ -128,6 +158,7 @@ def scan(
         [f"{p} is gone; its copies on backends stay as they are" for p in report.missing_paths],
         report.missing,
     )
+    warn_of_unread_tags(report)
     if output.wants_json():
         output.print_json({**dataclasses.asdict(report), **({"planned": planned} if plan else {})})
         return
@@ -136,6 +167,11 @@ def scan(
         f" {report.changed:,} changed, {report.unchanged + report.returned:,} unchanged,"
         f" {report.missing:,} gone, {report.problem_count:,} with problems"
     )
+    if report.left_out or report.excluded:
+        click.echo(
+            f"left out: {report.left_out:,} files and folders; {output.files(report.excluded)}"
+            " cataloged before, whose copies stay"
+        )
     if report.batches:
         click.echo(f"batches made: {', '.join(report.batches)}")
     for name, count in planned.items():
@@ -156,7 +192,7 @@ Examples:
 def whereis(query: str, db: str | None, limit: int) -> None:
     """Show where a song is: each of its files on each backend.
 
-    QUERY is words of title, artist and album in any order, a part of a path or key, or an id.
+    QUERY is words of title, artists and album in any order, a part of a path or key, or an id.
     """
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.whereis import whereis as find

@@ -49,6 +49,7 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
     With whether every song has the copies that it should have; see `policy`.
     """
     from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.file_tags import unread_tags
     from catalogsync_assets.core.catalog.policy import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
 
@@ -57,9 +58,11 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
     copies = policy_status(catalog, found)
     ages = verification_ages(catalog) if verified else {}
     short = songs_under_policy(catalog, limit) if under_policy else []
+    unread, _ = unread_tags(catalog, limit=1)
     catalog.close()
     if output.wants_json():
         told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
+        told["unread_tag_count"] = unread
         if verified:
             told["verified"] = ages
         if under_policy:
@@ -87,6 +90,8 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
         if words := _more(b, ages.get(b.name)):
             output.note(f"{b.name}: {words}")
     output.note(_in_words(copies))
+    if unread:
+        output.note(f"tags: those of {output.files(unread)} could not be read; see failures --tags")
     _warn(found)
 
 
@@ -99,6 +104,8 @@ def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
         words.append(f"last audit {_of_audit(backend.last_audit)}")
     if backend.offloaded:
         words.append(f"{output.files(backend.offloaded)} offloaded")
+    if backend.excluded:
+        words.append(f"{output.files(backend.excluded)} left out")
     if ages:
         words.append(f"verified from {ages.oldest} to {ages.newest}")
     return ", ".join(words)

@@ -210,14 +210,16 @@ def _print_failures(report: UploadReport) -> None:
     epilog="""\b
 Examples:
   catalogsync failures
-  catalogsync failures --backend cloud --retry"""
+  catalogsync failures --backend cloud --retry
+  catalogsync failures --tags"""
 )
 @output.db_option
 @click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Rows.")
 @click.option("--retry", is_flag=True, help="Queue them again.")
+@click.option("--tags", is_flag=True, help="List the files whose tags could not be read instead.")
 @output.json_option
-def failures(db: str | None, backend_name: str | None, limit: int, retry: bool) -> None:
+def failures(db: str | None, backend_name: str | None, limit: int, retry: bool, tags: bool) -> None:
     """List the uploads that failed, newest first, with reasons.
 
     `upload` tries them again by itself; --retry only puts them back into the queue, for a run of
@@ -228,6 +230,11 @@ def failures(db: str | None, backend_name: str | None, limit: int, retry: bool) 
     from catalogsync_assets.core.catalog.status import failed_uploads
     from catalogsync_assets.core.catalog.uploads import requeue_failed
 
+    if tags:
+        if retry or backend_name:
+            raise click.UsageError("--tags is about local files: leave --backend and --retry out")
+        _print_unread_tags(db, limit)
+        return
     catalog = Catalog.open(db)
     chosen = [backend_by_name(catalog, backend_name)] if backend_name else object_backends(catalog)
     found = failed_uploads(catalog, backend_name=backend_name, limit=limit)
@@ -246,3 +253,21 @@ def failures(db: str | None, backend_name: str | None, limit: int, retry: bool) 
     )
     if retry:
         output.note(f"{output.files(requeued)} queued again")
+
+
+def _print_unread_tags(db: str | None, limit: int) -> None:
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.file_tags import unread_tags
+
+    catalog = Catalog.open(db)
+    count, found = unread_tags(catalog, limit)
+    catalog.close()
+    if output.wants_json():
+        output.print_json({"unread_tag_count": count, "unread_tags": found})
+        return
+    if not count:
+        click.echo("the tags of all files could be read")
+        return
+    output.print_table("unread tags", ("file", "reason"), [(f.path, f.reason) for f in found])
+    if count > len(found):
+        output.note(f"and {count - len(found):,} more; --limit lists more")

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import os
 
+from catalogsync_assets.core.files.opening import open_regular
+
 _BUFFER = 1024 * 1024
 
 
@@ -13,10 +15,10 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's content in lower-case hex, read in pieces of 1 MiB.
 
     Raises:
-        OSError: the file cannot be opened or read.
+        OSError: the file cannot be opened or read, or is no regular one.
     """
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+    with open_regular(path) as file:
         while piece := file.read(_BUFFER):
             digest.update(piece)
     return digest.hexdigest()

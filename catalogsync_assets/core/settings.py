@@ -7,6 +7,7 @@ Credentials of stores are not here; see `core.transfer.stores`.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from catalogsync_assets.core.errors import ConfigurationError
 
 CATALOG_VARIABLE = "CATALOGSYNC_DB"
 ROOTS_VARIABLE = "CATALOGSYNC_LIBRARY_ROOTS"
+IGNORE_VARIABLE = "CATALOGSYNC_IGNORE"
 TIMEZONE_VARIABLE = "CATALOGSYNC_TIMEZONE"
 DEFAULT_CATALOG = "catalogsync.db"
 
@@ -72,6 +74,12 @@ def library_roots(
                     hint="name only the outer one",
                 )
     return roots
+
+
+def ignore_patterns() -> list[str]:
+    """The patterns of `CATALOGSYNC_IGNORE`, separated as in PATH or by line ends, as written."""
+    given = os.environ.get(IGNORE_VARIABLE, "")
+    return [part for part in re.split(rf"[\n{os.pathsep}]", given) if part.strip()]
 
 
 def timezone() -> str:

@@ -293,6 +293,30 @@ def test_failures_are_listed_by_reason(cli: Cli, library: Any, register: Any, re
     assert "mp3 has changed since the last scan" in lines[8]
 
 
+def test_files_without_readable_tags_are_told_of_and_listed(cli: Cli, library: Any) -> None:
+    path = library.add("a.mp3", b"no audio")
+    cli("scan", "--library-root", library.root)
+
+    scanned = cli("scan")
+
+    warning, hint = errors_of(scanned)
+    assert warning.startswith("warning: the tags of 1 file could not be read, such as")
+    assert str(path) in warning
+    assert hint == "hint: `catalogsync failures --tags` lists them"
+    told = cli("scan", "--json").json
+    assert [file["path"] for file in told["unread_tags"]] == [str(path)]
+    assert told["unread_tag_count"] == 1
+    listed = cli("failures", "--tags")
+    assert listed.code == 0
+    assert str(path) in listed.out
+    told = cli("failures", "--tags", "--json").json
+    (file,) = told["unread_tags"]
+    assert (told["unread_tag_count"], file["path"]) == (1, str(path))
+    assert "tags cannot be read" in file["reason"]
+    assert cli("status", "--json").json["unread_tag_count"] == 1
+    assert cli("failures", "--tags", "--retry").code == 2
+
+
 # --- errors -------------------------------------------------------------------------------------
 
 

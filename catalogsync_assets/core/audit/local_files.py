@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,9 +48,11 @@ def check_local_files(catalog: Catalog, *, examples: int = 50) -> LocalFiles:
 def _wrong(path: Path, size_bytes: int | None) -> str | None:
     """What is wrong with a file; None if nothing."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         return error.strerror or str(error)
-    if size_bytes is not None and size != size_bytes:
-        return f"{size:,} bytes, {size_bytes:,} when it was scanned"
+    if not stat.S_ISREG(found.st_mode):
+        return "not a regular file"
+    if size_bytes is not None and found.st_size != size_bytes:
+        return f"{found.st_size:,} bytes, {size_bytes:,} when it was scanned"
     return None

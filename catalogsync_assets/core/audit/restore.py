@@ -271,6 +271,9 @@ class _Run:
 
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
         started = time.monotonic()
+        self._restorer.remove_useless(
+            partial(restores.still_wanted, self._catalog, str(self._root))
+        )
         pool = Workers(self._report.workers, "restore")
         try:
             for _ in range(self._report.workers):

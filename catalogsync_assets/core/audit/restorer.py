@@ -22,7 +22,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from catalogsync_assets.core.digests import as_s3_header, sha256_of
 from catalogsync_assets.core.errors import CatalogSyncError, DownloadError, NoRoomError
 from catalogsync_assets.core.files import parts
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
+from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 from catalogsync_assets.core.plan.locators import unusable
 from catalogsync_assets.core.transfer.fetch import Fetched
@@ -119,6 +120,7 @@ class Restorer:
         self._reserve = reserve_bytes
         self._promised = 0
         self._lock = threading.Lock()
+        self._begun = parts.names(root, prefix)  # by runs that were stopped
 
     def restore(self, file: WantedFile) -> Brought:
         """Bring a file to its path.
@@ -131,7 +133,7 @@ class Restorer:
         """
         path = safe_path(file.path)
         try:
-            return self.look(file, compare=True) or self._fetch_to(path, file)
+            return self._found(file) or self._fetch_to(path, file)
         except DownloadError as error:  # of the part: held by another process, or not to be placed
             raise RestoreError(error.message, code=error.code, hint=error.hint) from error
         except OSError as error:
@@ -142,6 +144,20 @@ class Restorer:
                 code=errno.errorcode.get(error.errno or 0, "DiskError"),
                 hint="check the folder's permissions, and the disk",
             ) from error
+
+    def remove_useless(self, wanted: Callable[[Collection[int]], Collection[int]]) -> None:
+        """Remove what stopped runs have begun and nobody will go on with.
+
+        Args:
+            wanted: tells which of these file assets are still to come below the root.
+        """
+        begun = {
+            int(number): name
+            for name in self._begun
+            if (number := name.removeprefix(self._prefix)).isdigit()
+        }
+        for asset_id in set(begun) - set(wanted(begun) if begun else ()):
+            parts.discard_unheld(self._root, begun[asset_id])
 
     def look(self, file: WantedFile, *, compare: bool) -> Brought | None:
         """What is there already; None if nothing is.
@@ -165,7 +181,7 @@ class Restorer:
             return None  # placing says it better
         if not stat.S_ISREG(found.st_mode):
             raise self._conflict(target, "no regular file")
-        if file.seen == (found.st_size, found.st_mtime_ns):
+        if file.seen == (found.st_size, mtime_ns(found)):
             return Brought(None)
         if file.size_bytes not in (None, found.st_size):
             raise self._conflict(target, "a file of another size")
@@ -191,7 +207,7 @@ class Restorer:
     def _fetch_to(self, path: str, file: WantedFile) -> Brought:
         if not file.holders:
             raise no_copy(file)
-        name = f"{self._prefix}{file.file_asset_id}"
+        name = self._part_of(file)
         size = file.size_bytes or 0
         self._promise(file, size)
         part = Part(self._root, name)
@@ -208,6 +224,15 @@ class Restorer:
                 self._promised -= size
         parts.remove(self._root, name)
         return brought
+
+    def _found(self, file: WantedFile) -> Brought | None:
+        found = self.look(file, compare=True)
+        if found is not None and (name := self._part_of(file)) in self._begun:
+            parts.discard_unheld(self._root, name)  # it has come in another way
+        return found
+
+    def _part_of(self, file: WantedFile) -> str:
+        return f"{self._prefix}{file.file_asset_id}"
 
     def _fetch_into(self, part: Part, path: str, file: WantedFile) -> Brought:
         troubles: list[SourceError | RestoreError] = []
@@ -318,7 +343,7 @@ def _row(
         song_id=file.song_id,
         path=path,
         size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=mtime_ns(status),
         sha256=sha256,
         location_id=location_id,
     )

@@ -26,6 +26,7 @@ from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendErr
 from catalogsync_assets.core.providers import PRESETS, StoreProfile
 
 _CATALOG_ID = "catalog_id"
+_FOLLOW_LINKS = "follow_links"
 #: In a backend's config: the tests that are going on, or were killed.
 _TESTS = "tests"
 #: No test takes so long.
@@ -221,6 +222,30 @@ def local_backend_id(connection: sa.Connection) -> int:
         new = {"name": LOCAL, "backend_type": LOCAL, "config": "{}"}
         return insert_row(connection, "storage_backends", new)
     return int(found)
+
+
+def follows_links(catalog: Catalog) -> bool:
+    """Whether links of the library are followed that lead out of every root; see `scan`."""
+    query = sa.select(_SELECT.selected_columns.config).where(
+        storage_backends.c.backend_type == LOCAL
+    )
+    with catalog.read() as connection:
+        config = connection.scalar(query.order_by(storage_backends.c.id).limit(1))
+    return _settings(config).get(_FOLLOW_LINKS) is True
+
+
+def set_follows_links(catalog: Catalog, follow: bool) -> None:
+    """Remember it, for every scan and upload from now on. Idempotent."""
+    if follow == follows_links(catalog):
+        return
+    with catalog.transaction() as connection:
+        local = local_backend_id(connection)
+        found = connection.execute(_SELECT.where(storage_backends.c.id == local)).one()
+        connection.execute(
+            sa.update(storage_backends)
+            .where(storage_backends.c.id == local)
+            .values(config={**_settings(found.config), _FOLLOW_LINKS: follow})
+        )
 
 
 def catalog_id(catalog: Catalog) -> str:

@@ -57,7 +57,7 @@ WITH current AS MATERIALIZED (
 there AS MATERIALIZED (
     SELECT f.batch_id, l.backend_id, COUNT(DISTINCT f.id) AS files FROM file_assets f
     CROSS JOIN file_locations l ON l.file_asset_id = f.id AND l.status = 'active'
-    WHERE f.superseded_by_id IS NULL AND f.batch_id {chosen}
+    WHERE f.superseded_by_id IS NULL AND f.batch_id {chosen} AND {in_library}
     GROUP BY f.batch_id, l.backend_id)
 SELECT b.name, k.key, COALESCE(c.files, 0), COALESCE(t.files, 0)
 FROM batches k CROSS JOIN storage_backends b
@@ -84,6 +84,7 @@ def cells(
     """
     statement = _CELLS.format(
         counts=presence.COUNTS,
+        in_library=presence.IN_LIBRARY,
         chosen=_EVERY if batches is None else _CHOSEN,
         of_backend="" if backend is None else "AND b.id = :backend",
     )

@@ -20,6 +20,7 @@ import tenacity
 
 from catalogsync_assets.core.catalog import foreign_columns
 from catalogsync_assets.core.catalog.foreign_columns import ForeignColumns
+from catalogsync_assets.core.catalog.owners import new_part
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError
 from catalogsync_assets.core.settings import catalog_location
@@ -283,7 +284,9 @@ def _version_error(path: Path, version: str | None) -> CatalogError:
 def _back_up(path: Path) -> Path:
     """Copy the database beside itself with SQLite's backup API, which sees a consistent state."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-    target = path.with_name(f"{path.name}.backup-{stamp}")
+    whole = path.with_name(f"{path.name}.backup-{stamp}")
+    # A kill must not leave a part of a database that looks like a backup.
+    target = new_part(path, f"{path.name}.backup-")
     needed = path.stat().st_size
     if shutil.disk_usage(path.parent).free < needed:
         raise CatalogError(
@@ -297,10 +300,11 @@ def _back_up(path: Path) -> Path:
             closing(sqlite3.connect(target)) as copy,
         ):
             source.backup(copy)
+        target.rename(whole)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    return target
+    return whole
 
 
 _DAMAGED_HINT = "restore the newest backup beside it; the stores are not affected"

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.owners import is_dead, new_owner
+from catalogsync_assets.core.catalog.library import limits_of_links
+from catalogsync_assets.core.catalog.owners import new_owner
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.uploads import FROM_QUEUE
+from catalogsync_assets.core.catalog.uploads import FROM_QUEUE, take_over_abandoned
 
 #: Seconds after which a claim that nobody renewed may be taken over.
 LEASE_SECONDS = 300.0
@@ -42,6 +43,8 @@ class UploadTask:
         damaged_etags: of objects that a verification has read at this very key and found damaged,
             without quotes; empty text for one whose ETag is not known. Without any, the key is not
             under suspicion.
+        within: real paths of the folders that a local source must lie in, once links are followed;
+            empty: it may lie anywhere.
     """
 
     id: int
@@ -59,6 +62,7 @@ class UploadTask:
     known_sha256: frozenset[str] = frozenset()
     earlier_ids: frozenset[int] = frozenset()
     damaged_etags: frozenset[str] = frozenset()
+    within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,6 @@ _NOTHING_KNOWN = _AtKey()
 _ON_A_STORE = """
 FROM storage_backends b WHERE b.id = s.backend_id AND b.backend_type = 'object_storage'
 """
-_TAKE_OVER = sa.text(
-    "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL"
-    " WHERE target_backend_id = :backend AND status = 'running' AND lease_owner IS :owner"
-    " AND (:dead OR lease_expires_at IS NULL OR lease_expires_at < :now)"
-)
 
 
 class Lease:
@@ -95,27 +94,8 @@ class Lease:
         self._renewed = time.monotonic()
 
     def take_over_abandoned(self) -> int:
-        """Make tasks pending again whose owner has died or let the lease expire."""
-        with self._catalog.read() as connection:
-            owners = connection.execute(
-                sa.text(
-                    "SELECT lease_owner, MIN(COALESCE(lease_expires_at, 0)) FROM upload_tasks"
-                    " WHERE target_backend_id = :backend AND status = 'running'"
-                    " GROUP BY lease_owner"
-                ),
-                {"backend": self._backend.id},
-            ).all()
-        now = time.time()
-        gone = [
-            # An owner that is alive may have renewed by the time we write.
-            {"backend": self._backend.id, "owner": o, "now": now, "dead": is_dead(o)}
-            for o, expiry in owners
-            if expiry < now or is_dead(o)
-        ]
-        if not gone:
-            return 0
-        with self._catalog.transaction() as connection:
-            return connection.execute(_TAKE_OVER, gone).rowcount
+        """See `uploads.take_over_abandoned`."""
+        return take_over_abandoned(self._catalog, self._backend)
 
     def claim(self, scope: Scope, limit: int, *, but: Collection[int] = ()) -> list[UploadTask]:
         """Lease up to `limit` pending tasks, oldest first. No two leases ever hold the same one.
@@ -131,16 +111,19 @@ class Lease:
             f" COALESCE((SELECT s.locator {_ON_A_STORE}), s.absolute_path, s.locator),"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
             " t.target_locator, f.object_key_fold,"
-            f" (SELECT b.id {_ON_A_STORE}), s.status = 'damaged'"
+            f" (SELECT b.id {_ON_A_STORE}), s.status = 'damaged',"
+            " s.library_root IS NOT NULL"
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )
         values |= {"backend": self._backend.id, "limit": limit}
+        within = limits_of_links(self._catalog)
         with self._catalog.transaction() as connection:
             rows = connection.execute(sa.text(statement), values).all()
             if not rows:
                 return []
-            tasks = [UploadTask(*row) for row in rows]
+            # A row of another program that no scan has met lies below no root that we know.
+            tasks = [UploadTask(*row[:-1], within=within if row[-1] else ()) for row in rows]
             connection.execute(
                 sa.text(
                     "UPDATE upload_tasks SET status = 'running', lease_owner = :owner,"

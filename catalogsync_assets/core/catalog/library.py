@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import presence
-from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog.backends import follows_links, local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import (
     insert_row,
@@ -21,10 +22,14 @@ from catalogsync_assets.core.catalog.foreign_columns import (
 from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations
 from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.plan.batches import Group, group
 from catalogsync_assets.core.plan.locators import fold, object_key
 
 _PAGE = 5_000
+#: How the reason begins why a file's tags are not known, if it lies with the disk. Such a file is
+#: tried again by each scan: permissions are changed without a change of mtime.
+UNREADABLE = "cannot be read: "
 
 
 class KnownFile(NamedTuple):
@@ -32,12 +37,14 @@ class KnownFile(NamedTuple):
 
     Attributes:
         path: below the root, `/`-separated.
-        status: `active`; `missing` once a scan has found the path gone; `offloading` or
-            `offloaded` where the file is being removed, or was, as enough backends hold it.
+        status: `active`; `missing` once a scan has found the path gone; `excluded` while it is
+            left out of the library; `offloading` or `offloaded` where the file is being removed,
+            or was, as enough backends hold it.
         size_bytes, mtime_ns: of the file when last seen; None in a row of another program that no
             scan has met yet.
         sha256: the content's digest in hex, None before it is first read whole.
         has_key: whether the file has its object key yet; see `plan.locators`.
+        unreadable: whether the disk did not let its tags be read.
     """
 
     location_id: int
@@ -49,6 +56,7 @@ class KnownFile(NamedTuple):
     mtime_ns: int | None
     sha256: str | None
     has_key: bool
+    unreadable: bool = False
 
     @property
     def present(self) -> bool:
@@ -74,6 +82,8 @@ class FileFacts:
         song_id: the song that the file is known to belong to, as a downloaded one does; None
             leaves it to path and match key.
         sha256: the content's digest in hex, where it has been read whole.
+        artists: each artist's name; in `song` they are one text.
+        tags_error: why its tags, or some of them, could not be read; None if all could.
     """
 
     path: str
@@ -85,14 +95,16 @@ class FileFacts:
     replaces: KnownFile | None = None
     song_id: int | None = None
     sha256: str | None = None
+    artists: Sequence[str] = ()
+    tags_error: str | None = None
 
 
 #: The statuses of a place that a file has, or may have again.
-_OF_PATHS = ("active", "missing", "offloading", "offloaded")
+_OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
-       f.object_key IS NOT NULL
+       f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%'
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
@@ -110,6 +122,17 @@ def known_roots(catalog: Catalog) -> list[str]:
         ) is not None:
             roots.append(str(found))
     return roots
+
+
+def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
+    """The real paths of the folders that links may lead to; empty: anywhere.
+
+    Args:
+        roots: library roots, besides those that the catalog knows.
+    """
+    if follows_links(catalog):
+        return ()
+    return tuple({os.path.realpath(root): None for root in (*roots, *known_roots(catalog))})
 
 
 def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
@@ -195,7 +218,7 @@ def insert_files(
         The song of each file that was recorded, by its path.
     """
     local = local_backend_id(connection)
-    files = _not_yet_recorded(connection, root, files)
+    files = not_yet_recorded(connection, root, files)
     if not files:
         return {}
     song_ids = _song_ids(connection, files)
@@ -298,7 +321,7 @@ def _is_at(root: str, path: str, seen: FoundStat) -> bool:
         now = (Path(root) / path).stat()
     except OSError:
         return False
-    return (now.st_size, now.st_mtime_ns) == seen
+    return (now.st_size, mtime_ns(now)) == seen
 
 
 _SEE_PLACE = sa.text(
@@ -323,7 +346,8 @@ _IS_REMEMBERED = sa.text(
     "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND (l.status = 'offloading'"
-    "   OR l.status IN ('missing', 'offloaded') AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
+    "   OR l.status IN ('missing', 'excluded', 'offloaded')"
+    "     AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
 )
 
 
@@ -343,14 +367,14 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
 _BACK = sa.text(
     "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
     " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
-    " AND status IN ('missing', 'offloaded') AND file_asset_id IN ("
+    " AND status IN ('missing', 'excluded', 'offloaded') AND file_asset_id IN ("
     " SELECT id FROM file_assets WHERE sha256 = :sha256 AND superseded_by_id IS NULL)"
     " RETURNING (SELECT song_id FROM file_assets WHERE id = file_asset_id)"
 )
 
 
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
-    """Paths that were missing or offloaded are there again, where the digest is the same."""
+    """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
     songs: set[int] = set()
     for f in files:
         values = {"root": root, "path": f.path, "sha256": f.sha256}
@@ -362,13 +386,22 @@ def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts])
 
 def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
     """These paths are gone from the disk. Nothing else changes; no object is touched for it."""
+    _mark(catalog, files, "missing", before="('active', 'excluded')")
+
+
+def mark_excluded(catalog: Catalog, files: Sequence[KnownFile]) -> None:
+    """These paths are no part of the library any more. Their copies stay."""
+    _mark(catalog, files, "excluded", before="('active', 'missing')")
+
+
+def _mark(catalog: Catalog, files: Sequence[KnownFile], status: str, *, before: str) -> None:
     with catalog.transaction() as connection:
         connection.execute(
             sa.text(
-                "UPDATE file_locations SET status = 'missing', updated_at = CURRENT_TIMESTAMP"
-                " WHERE id = :id AND status = 'active'"
+                "UPDATE file_locations SET status = :status, updated_at = CURRENT_TIMESTAMP"
+                f" WHERE id = :id AND status IN {before}"
             ),
-            [{"id": known.location_id} for known in files],
+            [{"id": known.location_id, "status": status} for known in files],
         )
         presence.refresh(connection, song_ids=_songs_of(files))
 
@@ -438,7 +471,7 @@ def _songs_of(files: Sequence[KnownFile]) -> list[int]:
     return sorted({f.song_id for f in files if f.song_id is not None})
 
 
-def _not_yet_recorded(
+def not_yet_recorded(
     connection: sa.Connection, root: str, files: Sequence[FileFacts]
 ) -> list[FileFacts]:
     """The files whose path is as the scan saw it: still unknown, or still with the same content.
@@ -483,8 +516,16 @@ def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int
         if key:
             by_key.setdefault(key, song_id)
         result.append(song_id)
-    link_artists(connection, sorted(set(result)))
+    link_artists(connection, sorted(set(result)), artists_of(zip(result, files, strict=True)))
     return result
+
+
+def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:
+    """By song, the artists that its files name."""
+    found: dict[int, dict[str, None]] = {}
+    for song_id, facts in files:
+        found.setdefault(song_id, {}).update(dict.fromkeys(facts.artists))
+    return found
 
 
 def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
@@ -514,6 +555,7 @@ def _insert_assets(
             "sha256": f.sha256,
             "format": f.format,
             "duration_seconds": f.song["duration_seconds"],
+            "tags_error": f.tags_error,
             "object_key": key,
             "object_key_fold": fold(key),
         }

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 
-Status = Literal["active", "missing", "damaged", "offloading", "offloaded"]
+Status = Literal["active", "missing", "damaged", "excluded", "offloading", "offloaded"]
 
 _MARK = """
 UPDATE file_locations SET status = :status, updated_at = CURRENT_TIMESTAMP

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -24,6 +26,30 @@ def new_owner() -> str:
             secrets.token_hex(4),
         )
     )
+
+
+_PART = ".part"
+
+
+def new_part(beside: Path, prefix: str) -> Path:
+    """A name for a file that this process is about to write, in the same folder as another.
+
+    What processes of this host have left there under such names, and died, is removed.
+
+    Args:
+        prefix: what such names begin with.
+    """
+    try:
+        names = [entry.name for entry in os.scandir(beside.parent)]
+    except OSError:
+        names = []  # writing there says it better
+    for name in names:
+        if name.startswith(prefix) and name.endswith(_PART):
+            owner = name[len(prefix) : -len(_PART)].replace("~", "|")
+            if is_dead(owner):
+                with suppress(OSError):
+                    beside.with_name(name).unlink()
+    return beside.with_name(prefix + new_owner().replace("|", "~") + _PART)
 
 
 def is_dead(owner: str | None) -> bool:

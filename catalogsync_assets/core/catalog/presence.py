@@ -1,8 +1,9 @@
 """Per song and backend, how many of its files are there: `song_backend_presence`.
 
 A file counts while it is the newest content of its path and exists somewhere, or was lost: a
-backend held it, and its object has been found missing or damaged. The rows are derived from
-`file_locations` and `file_assets` alone and are refreshed in the transaction that changes those.
+backend held it, and its object has been found missing or damaged. One that is left out of the
+library does not count, whatever copies it has: nothing more is wanted of it. The rows are derived
+from `file_locations` and `file_assets` alone, and refreshed in the transaction that changes those.
 """
 
 from __future__ import annotations
@@ -24,12 +25,21 @@ _COLUMNS = (
     "verified_at",
     "updated_at",
 )
-#: Whether a file counts, asked of its locations `e`. A local file that is gone, and was nowhere
+#: Whether a file `f` is not left out of the library: it is not, or another local place has it.
+IN_LIBRARY = """
+(NOT EXISTS (SELECT 1 FROM file_locations o
+             WHERE o.file_asset_id = f.id AND o.status = 'excluded')
+ OR EXISTS (SELECT 1 FROM file_locations o
+            WHERE o.file_asset_id = f.id AND o.status IN ('active', 'offloading', 'offloaded')
+              AND o.backend_id IN (SELECT id FROM storage_backends WHERE backend_type = 'local')))
+"""
+#: Whether a file `f` counts, asked of its locations `e`. A local file that is gone, and was nowhere
 #: else, is no longer part of the library; one whose object is gone is, and must not drop out of
 #: the sums unseen.
-COUNTS = """
-(e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN (
+COUNTS = f"""
+((e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN (
     SELECT id FROM storage_backends WHERE backend_type = 'local')))
+ AND {IN_LIBRARY})
 """
 # Backend by backend in the order of the index on song_id: grouped without sorting, so memory does
 # not grow with the catalog. (Grouped by song first it took 155 MiB at a million files.)

@@ -6,7 +6,7 @@ Read in pages, each a short transaction: memory does not grow with the catalog.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -134,6 +134,20 @@ def count_wanted(catalog: Catalog, scope: Scope, *, missing: bool) -> tuple[int,
     with catalog.read() as connection:
         files, size = connection.execute(sa.text(statement), values).one()
     return int(files), int(size)
+
+
+_STILL_WANTED = sa.text(
+    f"SELECT f.id FROM file_assets f WHERE f.id IN :ids AND {_EXISTS}"
+    " AND NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.file_asset_id = f.id"
+    "  AND h.status = 'active' AND h.library_root = :root)"
+).bindparams(sa.bindparam("ids", expanding=True))
+
+
+def still_wanted(catalog: Catalog, root: str, file_asset_ids: Collection[int]) -> set[int]:
+    """Which of these file assets count, and are not below the root."""
+    with catalog.read() as connection:
+        values = {"ids": list(file_asset_ids), "root": root}
+        return set(connection.scalars(_STILL_WANTED, values))
 
 
 def wanted_files(

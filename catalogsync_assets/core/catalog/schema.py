@@ -209,6 +209,13 @@ file_locations = Table(
     Index("ix_file_locations_missing", "backend_id", sqlite_where=text("status = 'missing'")),
     Index("ix_file_locations_damaged", "backend_id", sqlite_where=text("status = 'damaged'")),
     Index(
+        "ix_file_locations_excluded",
+        "file_asset_id",
+        "backend_id",
+        sqlite_where=text("status = 'excluded'"),
+        postgresql_where=text("status = 'excluded'"),
+    ),
+    Index(
         "ix_file_locations_removed",
         "status",
         "backend_id",

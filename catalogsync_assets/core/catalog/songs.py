@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.foreign_columns import insert_sql
+from catalogsync_assets.core.catalog.foreign_columns import insert_row, insert_sql
+from catalogsync_assets.core.catalog.schema import artists as artists_
 from catalogsync_assets.core.catalog.schema import songs
+
+#: Between the artists of one song in `songs.artist`. Not a comma, which names hold.
+ARTIST_JOINER = "; "
 
 
 def songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dict[str, int]:
@@ -27,26 +31,55 @@ def fill_gaps(connection: sa.Connection, song_id: int, values: Mapping[str, obje
     connection.execute(sa.text(statement), {**values, "song_id": song_id})
 
 
-_NEW_ARTISTS = """
-SELECT DISTINCT s.artist{more} FROM songs s
-WHERE s.id IN :songs AND s.artist IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM artists a WHERE a.name = s.artist)
-"""
-_NEW_LINKS = """
-SELECT MIN(a.id), s.id{more} FROM songs s JOIN artists a ON a.name = s.artist
-WHERE s.id IN :songs AND NOT EXISTS (
-    SELECT 1 FROM artist_songs x
-    WHERE x.song_id = s.id AND x.artist_id IN (SELECT id FROM artists WHERE name = s.artist))
-GROUP BY s.id
+_LINKED = """
+SELECT x.song_id, a.name FROM artist_songs x JOIN artists a ON a.id = x.artist_id
+WHERE x.song_id IN :songs
 """
 
 
-def link_artists(connection: sa.Connection, song_ids: list[int]) -> None:
-    """Make sure that each of these songs is linked to the artist whose name it carries."""
-    for table, columns, select in (
-        ("artists", ["name"], _NEW_ARTISTS),
-        ("artist_songs", ["artist_id", "song_id"], _NEW_LINKS),
-    ):
-        statement = sa.text(insert_sql(connection, table, columns, select))
-        songs_bind: sa.BindParameter[object] = sa.bindparam("songs", expanding=True)
-        connection.execute(statement.bindparams(songs_bind), {"songs": song_ids})
+def link_artists(
+    connection: sa.Connection,
+    song_ids: Sequence[int],
+    artists: Mapping[int, Collection[str]] | None = None,
+) -> None:
+    """Make sure that each of these songs is linked to its artists.
+
+    They are the one whose name it carries, or those whose names are joined in it, as far as
+    `artists` names each.
+
+    Args:
+        artists: of a song, by its id, the names that its files' tags have.
+    """
+    named = connection.execute(
+        sa.select(songs.c.id, songs.c.artist).where(songs.c.id.in_(song_ids))
+    )
+    wanted: dict[tuple[int, str], None] = {}
+    for song_id, text in named:
+        names = (artists or {}).get(song_id, ())
+        if text and not names_all_of(text, names):
+            wanted[song_id, text] = None
+        wanted |= dict.fromkeys((song_id, name) for name in names)
+    linked = sa.text(_LINKED).bindparams(sa.bindparam("songs", expanding=True))
+    for row in connection.execute(linked, {"songs": list(song_ids)}):
+        wanted.pop((row[0], row[1]), None)
+    if not wanted:
+        return
+    ids = _artist_ids(connection, {name for _, name in wanted})
+    rows = [{"artist_id": ids[name], "song_id": song_id} for song_id, name in wanted]
+    statement = insert_sql(connection, "artist_songs", list(rows[0]))
+    connection.execute(sa.text(statement), rows)
+
+
+def names_all_of(text: str, names: Collection[str]) -> bool:
+    """Whether an artist's text as it is shown is these names joined, or some of them."""
+    return text in names or set(text.split(ARTIST_JOINER)) <= set(names)
+
+
+def _artist_ids(connection: sa.Connection, names: Collection[str]) -> dict[str, int]:
+    """The oldest artist of each name; one is made where there is none."""
+    found = sa.select(artists_.c.name, sa.func.min(artists_.c.id)).group_by(artists_.c.name)
+    rows = connection.execute(found.where(artists_.c.name.in_(sorted(names))))
+    ids: dict[str, int] = {row[0]: row[1] for row in rows}
+    for name in sorted(set(names) - set(ids)):
+        ids[name] = insert_row(connection, "artists", {"name": name})
+    return ids

@@ -55,6 +55,7 @@ class BackendStatus:
         missing: files that a scan, or objects that a verification, found gone.
         damaged: objects that a verification found to be other content.
         offloaded: for the local library, files that were removed on purpose.
+        excluded: for the local library, files that are left out of it; they count nowhere else.
         last_success: when an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None
             if never.
         last_audit: None if there was none.
@@ -75,6 +76,7 @@ class BackendStatus:
     offloaded: int
     last_success: str | None
     damaged: int = 0
+    excluded: int = 0
     reasons: list[Reason] = field(default_factory=list)
     last_audit: LastAudit | None = None
 
@@ -84,7 +86,7 @@ SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.complete, 0), COALESCE(p.partial, 0), COALESCE(p.absent, 0), COALESCE(p.total, 0),
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
     COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
-    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0)
+    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0)
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -109,6 +111,8 @@ LEFT JOIN (SELECT backend_id, COUNT(*) AS offloaded
            FROM file_locations INDEXED BY ix_file_locations_removed
            WHERE status IN ('offloading', 'offloaded') GROUP BY backend_id) o
     ON o.backend_id = b.id
+LEFT JOIN (SELECT backend_id, COUNT(*) AS excluded FROM file_locations
+           WHERE status = 'excluded' GROUP BY backend_id) x ON x.backend_id = b.id
 ORDER BY b.backend_type, b.name
 """
 

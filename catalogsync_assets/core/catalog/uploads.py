@@ -7,19 +7,22 @@ the catalog.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_sql
+from catalogsync_assets.core.catalog.owners import is_dead
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 
 _PAGE = 5_000
 
-_DROP_STALE = """
+_DROP_STALE = f"""
 DELETE FROM upload_tasks WHERE id IN (
     SELECT t.id FROM upload_tasks t
     JOIN file_assets f ON f.id = t.file_asset_id
@@ -27,7 +30,7 @@ DELETE FROM upload_tasks WHERE id IN (
         OR (s.status = 'damaged' AND s.backend_id NOT IN (
             SELECT id FROM storage_backends WHERE backend_type = 'local')))
     WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'failed')
-      AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL
+      AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {presence.IN_LIBRARY}
            OR t.target_container_name IS NOT :bucket
            OR t.target_locator <> :prefix || f.object_key
            OR EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
@@ -38,7 +41,7 @@ DELETE FROM upload_tasks WHERE id IN (
 # there is any; else an object of another backend, if size and digest tell what it must be; one that
 # was found damaged last of all, as it is read and compared anyway. (Looked for only where it must:
 # with all files here, a plan takes as long as without.)
-_MISSING = """
+_MISSING = f"""
 FROM file_assets f
 CROSS JOIN file_locations s ON s.id = COALESCE((
     SELECT MIN(x.id) FROM file_locations x
@@ -59,7 +62,8 @@ CROSS JOIN file_locations s ON s.id = COALESCE((
 WHERE f.superseded_by_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                   AND a.backend_id = :backend AND a.status = 'active')
-  {scope}
+  AND {presence.IN_LIBRARY}
+  {{scope}}
 """
 
 _COLUMNS = (
@@ -130,7 +134,8 @@ def enqueue(
     """Plan the missing uploads of a backend: every current file that it lacks gets a task.
 
     One statement, whatever the size of the catalog; idempotent. A task that failed before becomes
-    pending again. Waiting tasks whose file has gone, changed or arrived otherwise are dropped.
+    pending again, as do those of a run that was killed. Waiting tasks whose file has gone, changed,
+    is left out or arrived otherwise are dropped.
 
     Args:
         scope: plan only these.
@@ -144,6 +149,8 @@ def enqueue(
     order = "0"
     if first is not None and first.selections:
         order = f"-(f.song_id IN ({first.selected_songs_sql()}))"
+    # First: what a killed run held may have become stale since.
+    take_over_abandoned(catalog, backend)
     with catalog.transaction() as connection:
         connection.execute(sa.text(_DROP_STALE), values)
         select = _ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)
@@ -152,12 +159,49 @@ def enqueue(
 
 
 #: The pending tasks `t` of a backend with their file `f` and source `s`; takes a scope's clauses.
-FROM_QUEUE = """
+#: Not those that have become stale since they were planned: the next plan drops them.
+FROM_QUEUE = f"""
 FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
-WHERE t.target_backend_id = :backend AND t.status = 'pending' {scope}
+WHERE t.target_backend_id = :backend AND t.status = 'pending'
+  AND s.status = 'active' AND f.superseded_by_id IS NULL AND {presence.IN_LIBRARY} {{scope}}
 """
+
+
+_TAKE_OVER = sa.text(
+    "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL"
+    " WHERE target_backend_id = :backend AND status = 'running' AND lease_owner IS :owner"
+    " AND (:dead OR lease_expires_at IS NULL OR lease_expires_at < :now)"
+)
+
+
+def take_over_abandoned(catalog: Catalog, backend: ObjectBackend) -> int:
+    """Make tasks pending again whose owner has died or let the lease expire; see `leases`.
+
+    Returns:
+        How many.
+    """
+    with catalog.read() as connection:
+        owners = connection.execute(
+            sa.text(
+                "SELECT lease_owner, MIN(COALESCE(lease_expires_at, 0)) FROM upload_tasks"
+                " WHERE target_backend_id = :backend AND status = 'running'"
+                " GROUP BY lease_owner"
+            ),
+            {"backend": backend.id},
+        ).all()
+    now = time.time()
+    gone = [
+        # An owner that is alive may have renewed by the time we write.
+        {"backend": backend.id, "owner": o, "now": now, "dead": is_dead(o)}
+        for o, expiry in owners
+        if expiry < now or is_dead(o)
+    ]
+    if not gone:
+        return 0
+    with catalog.transaction() as connection:
+        return connection.execute(_TAKE_OVER, gone).rowcount
 
 
 def count_pending(

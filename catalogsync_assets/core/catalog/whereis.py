@@ -37,7 +37,9 @@ class Place:
 # and be written with every scan.
 _ONE_WORD = """
 (s.title LIKE :{name} ESCAPE '!' OR s.artist LIKE :{name} ESCAPE '!'
- OR s.album LIKE :{name} ESCAPE '!')
+ OR s.album LIKE :{name} ESCAPE '!'
+ OR s.id IN (SELECT x.song_id FROM artists a JOIN artist_songs x ON x.artist_id = a.id
+             WHERE a.name LIKE :{name} ESCAPE '!'))
 """
 _SONGS_BY_PATH = """
 SELECT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
@@ -63,7 +65,7 @@ def whereis(catalog: Catalog, query: str, *, limit: int = 50) -> list[Place]:
     """Find songs, and say for each of their current files and each backend what is there.
 
     Args:
-        query: words that must all occur in title, artist or album, in any order; or a part of a
+        query: words that must all occur in title, artists or album, in any order; or a part of a
             path or key; or a song's id. The first of these that matches decides.
         limit: at most so many songs.
 

@@ -26,9 +26,20 @@ from catalogsync_assets.core.errors import (
     LibraryError,
     SourceUnavailableError,
 )
-from catalogsync_assets.core.files.names import alternatives, guessed_title, target_path
+from catalogsync_assets.core.files.names import (
+    alternatives,
+    guessed_title,
+    name_in_url,
+    target_path,
+)
+from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.parts import Notes, Part, Resume, remove
-from catalogsync_assets.core.library.formats import SNIFFED, sniff
+from catalogsync_assets.core.library.formats import (
+    LOOKED_AT,
+    MEDIA_TYPES,
+    format_of,
+    look,
+)
 from catalogsync_assets.core.library.tags import read_tags
 
 #: Seconds that a wait between two tries never exceeds, unless the server asks for more.
@@ -217,7 +228,7 @@ class Fetcher:
                 if part.size > most:
                     raise _differs(job.task, "more", part.size, most)
                 self._rooms.written(part.root, job.name, most - part.size)
-            if not looked and part.size >= SNIFFED:
+            if not looked and part.size >= LOOKED_AT:
                 looked = True
                 _require_audio(part, job.task)  # at once: who knows how much more would come
 
@@ -248,8 +259,10 @@ class Fetcher:
 
     @staticmethod
     def _target(part: Part, task: DownloadTask) -> str:
-        kind = sniff(part.head(SNIFFED))
-        assert kind is not None, "looked at before"
+        named = part.notes.name or name_in_url(task.url)
+        kind = format_of(named, look(part.read_at).kind)
+        if kind not in MEDIA_TYPES:  # all that is known is an ID3v2 tag, as an MP3 has most often
+            kind = "mp3"
         return target_path(
             title=task.title,
             artist=task.artist,
@@ -307,10 +320,11 @@ def _differs(task: DownloadTask, how: str, found: int, known: int) -> DownloadEr
 
 
 def _require_audio(part: Part, task: DownloadTask) -> None:
-    head = part.head(SNIFFED)
-    if sniff(head) is not None:
+    if look(part.read_at).is_audio:
         return
-    page = head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+    page = (
+        part.read_at(0, LOOKED_AT).lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+    )
     raise DownloadError(
         f"{redact(task.url)} is no audio file" + (" but a web page" if page else ""),
         code="NotAudio",
@@ -377,15 +391,17 @@ def _blamed(task: DownloadTask) -> Iterator[None]:
 
 def _downloaded(task: DownloadTask, root: Path, placed: Path, sha256: str | None) -> Downloaded:
     status = placed.stat()
-    tags, _ = read_tags(placed)
+    tags, trouble = read_tags(placed)
     facts = FileFacts(
         path=placed.relative_to(root).as_posix(),
         absolute_path=str(placed),
         size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=mtime_ns(status),
         format=tags.format,
         song=tags.song,
         song_id=task.song_id,
         sha256=sha256,
+        artists=tags.artists,
+        tags_error=trouble,
     )
     return Downloaded(task, str(root), facts, task.title == guessed_title(task.url))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from catalogsync_assets.core.catalog.owners import new_part
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
 
 
@@ -17,7 +17,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `path` when the block ends well.
 
     Written beside it under another name. If the block raises, or the process is killed, what was
-    at `path` before is still there; a kill leaves the other file behind.
+    at `path` before is still there; what a kill leaves, the next export to that folder removes.
 
     Args:
         private: readable by its owner only.
@@ -30,12 +30,12 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     if final.exists() and not final.is_file():
         raise UsageError(f"{path} is not a file", hint="name a file, or - for stdout")
     try:
-        fd, name = tempfile.mkstemp(prefix=".catalogsync-", suffix=".part", dir=final.parent)
+        part = new_part(final, ".catalogsync-export-")
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}", hint="check its folder and permissions"
         ) from error
-    part = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:
             yield file

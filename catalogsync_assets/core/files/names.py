@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension, media_type
-from catalogsync_assets.core.library.walk import FOREIGN_FOLDERS
+from catalogsync_assets.core.library.ignore import is_of_other_programs
 
 #: What file systems allow in bytes for one name.
 MAX_NAME_BYTES = 255
@@ -32,7 +32,7 @@ def safe_name(text: str) -> str:
     stem = stem.rstrip(". ") or _FALLBACK
     if stem.startswith("."):  # hidden, or a way out
         stem = "_" + stem.lstrip(".")
-    if _RESERVED.match(stem) or stem in FOREIGN_FOLDERS:
+    if _RESERVED.match(stem) or is_of_other_programs(stem, folder=True):
         stem = "_" + stem
     return _fit(stem + ending, "")
 

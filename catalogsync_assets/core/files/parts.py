@@ -28,6 +28,7 @@ import psutil
 
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
+from catalogsync_assets.core.files.opening import open_regular, regular_fd
 from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 FOLDER = ".catalogsync"
@@ -99,7 +100,7 @@ class Part:
         while True:
             self._folder.mkdir(exist_ok=True)
             try:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                self._fd = regular_fd(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             except FileNotFoundError:
                 continue  # another worker has just removed the empty folder
             try:
@@ -191,9 +192,9 @@ class Part:
         """Where the content lies until it is placed."""
         return self._path
 
-    def head(self, size: int) -> bytes:
-        """The first bytes."""
-        return os.pread(self._fd, size, 0)
+    def read_at(self, offset: int, size: int) -> bytes:
+        """These bytes, as far as they are here."""
+        return os.pread(self._fd, size, offset)
 
     def settle(self, total: int) -> None:
         """Note that these are all bytes, where the source had not said how many there are."""
@@ -253,7 +254,9 @@ class Part:
 
     def _note(self, notes: Notes) -> None:
         new = self._notes_path.with_suffix(".new")
-        new.write_text(json.dumps(asdict(notes)), "utf-8")
+        fd = regular_fd(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
+        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(json.dumps(asdict(notes)))
         new.replace(self._notes_path)
         self.notes = notes
 
@@ -281,13 +284,18 @@ def remove(root: Path, name: str) -> None:
 def remove_unheld(root: Path, prefix: str) -> None:
     """Remove the parts below a root whose names begin like this and that nobody has open."""
     for name in names(root, prefix):
-        part = Part(root, name)
-        try:
-            part.open()
-        except (SourceUnavailableError, OSError):
-            continue
-        part.discard()
-        part.close()
+        discard_unheld(root, name)
+
+
+def discard_unheld(root: Path, name: str) -> None:
+    """Remove a part, unless somebody has it open. Idempotent."""
+    part = Part(root, name)
+    try:
+        part.open()
+    except (SourceUnavailableError, OSError):
+        return
+    part.discard()
+    part.close()
 
 
 def names(root: Path, prefix: str) -> set[str]:
@@ -308,7 +316,8 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def _read_notes(path: Path) -> Notes:
     try:
-        return Notes(**json.loads(path.read_text("utf-8")))
+        with open_regular(path, follow=False) as file:
+            return Notes(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):
         return Notes()
 

@@ -34,6 +34,7 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
+from catalogsync_assets.core.files.opening import mtime_ns, open_regular
 from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 #: How a file is called in the moment before it is deleted. It has no extension of audio, so that
@@ -69,7 +70,7 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
         return cls(
-            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            status.st_dev, status.st_ino, status.st_size, mtime_ns(status), status.st_ctime_ns
         )
 
     def survives_renaming(self, later: Identity) -> bool:
@@ -158,7 +159,7 @@ def inspect(file: LocalFile) -> None:
             f"{path} has {found.st_nlink - 1} more hard links; removing it would free nothing",
             code="HardLink",
         )
-    if (found.st_size, found.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+    if (found.st_size, mtime_ns(found)) != (file.size_bytes, file.mtime_ns):
         raise _changed(path)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise _unwritable(path, "permission denied")
@@ -183,12 +184,11 @@ def hashed(file: LocalFile) -> Identity:
     path = Path(file.absolute_path)
     digest = hashlib.sha256()
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as content:  # noqa: PTH123
-            before = Identity.of(os.fstat(fd))
+        with open_regular(path, follow=False) as content:
+            before = Identity.of(os.fstat(content.fileno()))
             while piece := content.read(_PIECE):
                 digest.update(piece)
-            after = Identity.of(os.fstat(fd))
+            after = Identity.of(os.fstat(content.fileno()))
     except OSError as error:
         raise _unreadable(path, error) from error
     if before != after or (after.size_bytes, after.mtime_ns) != (file.size_bytes, file.mtime_ns):

@@ -14,13 +14,21 @@ from itertools import chain
 from pathlib import Path
 
 from catalogsync_assets.core.catalog import library as rows
+from catalogsync_assets.core.catalog.backends import set_follows_links
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.file_tags import (
+    ReadAgain,
+    UnreadTags,
+    record_tags,
+    unread_tags,
+)
 from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
+from catalogsync_assets.core.library.ignore import Rules
 from catalogsync_assets.core.library.removal import settle_if_alone
-from catalogsync_assets.core.library.tags import read_tags
-from catalogsync_assets.core.library.walk import FoundFile, Problem, walk
+from catalogsync_assets.core.library.tags import guessed_titles, read_tags
+from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.settings import library_roots
 
@@ -41,8 +49,15 @@ class ScanReport:
         returned: found again, unchanged, after having been missing or offloaded.
         touched: of the unchanged, those that got a new mtime and were read to tell.
         missing: known files that this scan found gone from the disk.
-        problems: what was left out or could not be read whole, at most 1,000 of them.
+        excluded: known files that are left out from now on: a rule, or a link, says so.
+        left_out: files, and folders with all that is in them, that rules leave out.
+        left_out_paths: at most 1,000 of them.
+        problems: what could not be taken as it is, or not be read whole, at most 1,000 of them.
         problem_count: all of them.
+        reread: of the unchanged, those whose tags were read again.
+        unread_tags: cataloged files, of this scan or an earlier one, whose tags could not be
+            read; at most 1,000 of them.
+        unread_tag_count: all of them.
         batches: keys of the batches made for the new files.
     """
 
@@ -54,9 +69,15 @@ class ScanReport:
     returned: int = 0
     touched: int = 0
     missing: int = 0
+    excluded: int = 0
+    left_out: int = 0
+    reread: int = 0
     problem_count: int = 0
     problems: list[Problem] = field(default_factory=list)
+    left_out_paths: list[str] = field(default_factory=list)
     missing_paths: list[str] = field(default_factory=list)
+    unread_tag_count: int = 0
+    unread_tags: list[UnreadTags] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
 
 
@@ -70,6 +91,8 @@ def scan(
     batch_max_files: int = DEFAULT_MAX_FILES,
     batch_max_bytes: int = DEFAULT_MAX_BYTES,
     allow_empty: bool = False,
+    follow_links: bool | None = None,
+    reread: bool = False,
     progress: Progress = lambda _: None,
 ) -> ScanReport:
     """Bring the catalog in line with the library roots, and batch what is new.
@@ -82,22 +105,33 @@ def scan(
         batch_max_files: files in a batch at most.
         batch_max_bytes: bytes in a batch at most, unless a single file is larger.
         allow_empty: accept that a root with known files now holds none at all.
+        follow_links: whether links to files may lead out of every root; remembered, for uploads
+            and later scans. By default as it was last said, at first not.
+        reread: read the tags of unchanged files, too, and mend what had been read wrongly.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
-        ConfigurationError: a root overlaps another or one scanned before, or its name is not
-            UTF-8.
+        ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
+            or `CATALOGSYNC_IGNORE` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
             disk that is not mounted looks just so. Other roots are not affected.
     """
     report = ScanReport()
     folders = library_roots(roots)
+    rules = Rules.of_settings()
     require_apart(folders, rows.known_roots(catalog))
+    if follow_links is not None:
+        set_follows_links(catalog, follow_links)
+    within = rows.limits_of_links(catalog, map(str, folders))
     for root in folders:
-        _scan_root(catalog, root, report, allow_empty, progress)
+        unseen = _Unseen()
+        walked = _readable(walk(root, rules=rules, within=within), unseen, report)
+        recorder = _Recorder(catalog, root, report, unseen, reread)
+        _scan_root(catalog, root, walked, recorder, report, allow_empty, progress)
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
+    report.unread_tag_count, report.unread_tags = unread_tags(catalog, _MAX_LISTED)
     progress(report)
     return report
 
@@ -116,17 +150,20 @@ def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
 
 
 def _scan_root(
-    catalog: Catalog, root: Path, report: ScanReport, allow_empty: bool, progress: Progress
+    catalog: Catalog,
+    root: Path,
+    found_files: Iterator[FoundFile],
+    recorder: _Recorder,
+    report: ScanReport,
+    allow_empty: bool,
+    progress: Progress,
 ) -> None:
     rows.meet_rows_of_other_programs(catalog, str(root))
     for path, why in settle_if_alone(catalog, str(root)).problems:
         _note(report, Problem(path, why))
-    hidden: list[str] = []
-    found_files = _readable(walk(root), hidden, report)
     first = next(found_files, None)
     if first is None and not allow_empty:
-        require_never_filled(catalog, root)
-    recorder = _Recorder(catalog, root, report, hidden)
+        require_never_filled(catalog, root, recorder.unseen.is_left_out)
     on_disk = chain([first] if first else [], found_files)
     for step, (found, known) in enumerate(_merge(on_disk, rows.known_files(catalog, str(root)))):
         if found is not None:
@@ -144,9 +181,16 @@ def _scan_root(
     recorder.flush()
 
 
-def require_never_filled(catalog: Catalog, root: Path) -> None:
-    """Raise a LibraryError if the catalog knows files below a root that was found empty."""
-    if any(known.present for known in rows.known_files(catalog, str(root))):
+def require_never_filled(
+    catalog: Catalog, root: Path, is_left_out: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Raise a LibraryError if the catalog knows files below a root that was found empty.
+
+    Args:
+        is_left_out: tells of a path below the root whether it is there, but left out.
+    """
+    known = (k for k in rows.known_files(catalog, str(root)) if k.present)
+    if any(not is_left_out(k.path) for k in known):
         raise LibraryError(
             f"library root {root} holds no audio file that can be read, but the catalog knows some",
             hint="is its disk mounted? If they are really gone, scan with --allow-empty",
@@ -154,16 +198,55 @@ def require_never_filled(catalog: Catalog, root: Path) -> None:
 
 
 def _readable(
-    walked: Iterator[FoundFile | Problem], hidden: list[str], report: ScanReport
+    walked: Iterator[FoundFile | Problem | LeftOut], unseen: _Unseen, report: ScanReport
 ) -> Iterator[FoundFile]:
-    """The files; what is no file goes to the report, and what it hides to `hidden`."""
+    """The files; what is no file goes to the report, and what it hides to `unseen`."""
     for item in walked:
         if isinstance(item, FoundFile):
             yield item
-            continue
-        _note(report, item)
-        if item.hides is not None:
-            hidden.append(item.hides)
+        elif isinstance(item, LeftOut):
+            report.left_out += 1
+            if len(report.left_out_paths) < _MAX_LISTED:
+                report.left_out_paths.append(printable(item.path))
+            unseen.add(item.path, left_out=True)
+        else:
+            _note(report, item)
+            if item.hides is not None:
+                unseen.add(item.hides, left_out=item.left_out)
+
+
+class _Unseen:
+    """Where the walk could not look, or was not to.
+
+    It is ahead of the merge and sorted, so all that matters for a path is already here, and the
+    last entry before the path decides.
+    """
+
+    def __init__(self) -> None:
+        self._places: list[str] = []
+        self._left_out: list[bool] = []
+
+    def add(self, place: str, *, left_out: bool) -> None:
+        """Note a file, or a folder, which ends with a slash."""
+        self._places.append(place)
+        self._left_out.append(left_out)
+
+    def covers(self, path: str) -> bool:
+        """Whether the path is one of them, or lies in one."""
+        return self._at(path) is not None
+
+    def is_left_out(self, path: str) -> bool:
+        """Whether, besides, it is no part of the library."""
+        at = self._at(path)
+        return at is not None and self._left_out[at]
+
+    def _at(self, path: str) -> int | None:
+        at = bisect_right(self._places, path) - 1
+        if at < 0:
+            return None
+        place = self._places[at]
+        inside = path.startswith(place) if place.endswith("/") else path == place
+        return at if inside else None
 
 
 def _note(report: ScanReport, problem: Problem) -> None:
@@ -193,19 +276,22 @@ class _Recorder:
     """Collects the differences of one root and writes them in chunks."""
 
     def __init__(
-        self, catalog: Catalog, root: Path, report: ScanReport, hidden: Sequence[str]
+        self, catalog: Catalog, root: Path, report: ScanReport, unseen: _Unseen, reread: bool
     ) -> None:
         self._catalog = catalog
         self._root = root
         self._report = report
-        self._hidden = hidden
+        self.unseen = unseen
+        self._reread = reread
         self._facts: list[FileFacts] = []
+        self._again: list[ReadAgain] = []
         self._seen: list[tuple[KnownFile, FoundStat]] = []
         self._gone: list[KnownFile] = []
+        self._excluded: list[KnownFile] = []
 
     def new(self, found: FoundFile) -> None:
         self._report.new += 1
-        self._read(found, None)
+        self._record(self._read(found, None))
 
     def both(self, found: FoundFile, known: KnownFile) -> None:
         if known.status == "offloading":
@@ -213,6 +299,8 @@ class _Recorder:
         elif found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
             if known.present:
                 self._report.unchanged += 1
+                if self._reread or known.unreadable:
+                    self._read_again(found, known)
             else:
                 self._report.returned += 1
                 self._see(known, found)
@@ -225,10 +313,19 @@ class _Recorder:
             self._see(known, found)
         else:
             self._report.changed += 1
-            self._read(found, known)
+            self._record(self._read(found, known))
 
     def gone(self, known: KnownFile) -> None:
-        if not known.present or self._is_hidden(known.path):
+        """A known file was not found: it is gone, left out, or cannot be seen."""
+        if self.unseen.covers(known.path):
+            wanted = known.status in ("active", "missing")
+            if wanted and self.unseen.is_left_out(known.path):
+                self._report.excluded += 1
+                self._excluded.append(known)
+                if len(self._excluded) >= _CHUNK:
+                    self.flush()
+            return
+        if not known.present and known.status != "excluded":
             return
         self._report.missing += 1
         if len(self._report.missing_paths) < _MAX_LISTED:
@@ -245,16 +342,12 @@ class _Recorder:
             rows.mark_seen(self._catalog, str(self._root), self._seen)
         if self._gone:
             rows.mark_missing(self._catalog, self._gone)
-        self._facts, self._seen, self._gone = [], [], []
-
-    def _is_hidden(self, path: str) -> bool:
-        """Whether the path lies where the walk could not look.
-
-        The walk is ahead of the merge and sorted, so all that matters here is already in
-        `hidden`, and its last entry before the path decides.
-        """
-        at = bisect_right(self._hidden, path)
-        return at > 0 and path.startswith(self._hidden[at - 1])
+        if self._excluded:
+            rows.mark_excluded(self._catalog, self._excluded)
+        if self._again:
+            record_tags(self._catalog, str(self._root), self._again)
+        self._facts, self._seen, self._again = [], [], []
+        self._gone, self._excluded = [], []
 
     def _same_content(self, found: FoundFile, known: KnownFile) -> bool:
         """Whether a file with a new mtime still has the content that the catalog knows."""
@@ -277,21 +370,31 @@ class _Recorder:
         if len(self._seen) >= _CHUNK:
             self.flush()
 
-    def _read(self, found: FoundFile, known: KnownFile | None) -> None:
+    def _record(self, facts: FileFacts) -> None:
+        self._facts.append(facts)
+        if len(self._facts) >= _CHUNK:
+            self.flush()
+
+    def _read_again(self, found: FoundFile, known: KnownFile) -> None:
+        self._report.reread += 1
+        facts = self._read(found, known)
+        self._again.append(ReadAgain(known, facts, guessed_titles(Path(found.path))))
+        if len(self._again) >= _CHUNK:
+            self.flush()
+
+    def _read(self, found: FoundFile, known: KnownFile | None) -> FileFacts:
         path = self._root / found.path
         tags, trouble = read_tags(path)
         if trouble:
             _note(self._report, Problem(found.path, trouble))
-        self._facts.append(
-            FileFacts(
-                path=found.path,
-                absolute_path=str(path),
-                size_bytes=found.size_bytes,
-                mtime_ns=found.mtime_ns,
-                format=tags.format,
-                replaces=known,
-                song=tags.song,
-            )
+        return FileFacts(
+            path=found.path,
+            absolute_path=str(path),
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+            format=tags.format,
+            replaces=known,
+            song=tags.song,
+            artists=tags.artists,
+            tags_error=trouble,
         )
-        if len(self._facts) >= _CHUNK:
-            self.flush()

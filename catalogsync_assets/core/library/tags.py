@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from catalogsync_assets.core.library.formats import extension
+from catalogsync_assets.core.catalog.library import UNREADABLE
+from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
+from catalogsync_assets.core.files.opening import open_regular
+from catalogsync_assets.core.library.containers import Audio, read_audio
+from catalogsync_assets.core.library.formats import format_of
 
+#: Characters of a text that are kept; the longest title that was found has 865.
+MAX_TEXT = 1_000
+#: No song has more.
+_MAX_ARTISTS = 100
+# What tags call it, by container: ID3v2 (2.2 is translated by mutagen), Vorbis comments and APEv2,
+# MP4, ASF, the INFO list of WAV. Without regard to case, and without the prefix of freely named
+# ones (`TXXX:`, `----:com.apple.iTunes:`). The first that says something counts.
+_NAMES = {
+    "title": ("tit2", "title", "\xa9nam", "inam"),
+    "artist": ("tpe1", "artist", "\xa9art", "author", "iart"),
+    "artists": ("artists", "wm/artists"),
+    "album artist": (
+        *("tpe2", "albumartist", "album artist", "album_artist"),
+        *("aart", "wm/albumartist"),
+    ),
+    "album": ("talb", "album", "\xa9alb", "wm/albumtitle", "iprd"),
+    "track": (
+        *("trck", "tracknumber", "track"),
+        *("trkn", "wm/tracknumber", "itrk", "iprt"),
+    ),
+    "disc": ("tpos", "discnumber", "disc", "disk", "wm/partofset"),
+}
+_KNOWN_NAMES = frozenset(name for names in _NAMES.values() for name in names)
 # A leading track number in a file name: "03 Title", "03. Title", "1-03 - Title".
 _NUMBERED = re.compile(r"^(?:\d{1,2}-)?\d{1,3}[\s._-]+(?=\S)")
 
 
 @dataclass(frozen=True)
 class Tags:
-    """A file's tags. The title falls back to the file's name; all else may be None."""
+    """A file's tags. The title falls back to the file's name; all else may be None.
+
+    Attributes:
+        artist: as it is shown: of several, all in one text with `ARTIST_JOINER` between them.
+        artists: each of them.
+    """
 
     title: str
     format: str
@@ -25,13 +59,16 @@ class Tags:
     track_number: int | None = None
     disc_number: int | None = None
     duration_seconds: float | None = None
+    artists: tuple[str, ...] = ()
 
     @property
     def match_key(self) -> str | None:
         """Equal for two files of the same recording; None where the tags say too little."""
         if not (self.artist and self.album and self.track_number and self._has_title):
             return None
-        parts = (self.artist, self.album, self.disc_number or 1, self.track_number, self.title)
+        # The first artist: one container holds all of them, another has room for one.
+        artist = self.artist.split(ARTIST_JOINER)[0] or self.artist
+        parts = (artist, self.album, self.disc_number or 1, self.track_number, self.title)
         return "\x1f".join(
             unicodedata.normalize("NFC", str(part).casefold().strip()) for part in parts
         )
@@ -53,65 +90,110 @@ class Tags:
 
 
 def read_tags(path: Path) -> tuple[Tags, str | None]:
-    """The tags of a file, and why they could not be read, or None.
+    """The tags of a file, and why they, or some of them, could not be read, or None.
 
     A file with unreadable tags is still music to keep: it gets its name for a title.
     """
-    # Imported here: a scan that finds nothing new must not pay for it.
-    import mutagen
-
-    kind = extension(path.name)
-    fallback = Tags(title=_NUMBERED.sub("", path.stem) or path.stem, format=kind)
     try:
-        file = mutagen.File(path, easy=True)
+        with BufferedReader(open_regular(path)) as file:
+            audio = read_audio(file)
     except OSError as error:
-        return fallback, f"cannot be read: {error.strerror or error}"
-    except Exception as error:  # mutagen's parsers let IndexError, struct.error and others through
-        # It wraps an OSError of the disk in its own type.
-        return fallback, f"its tags cannot be read ({error or type(error).__name__})"
-    if file is None:
-        return fallback, "its content is not of a known audio format"
-    return _from(file, fallback), None
+        return _tags(Audio(None), path), f"{UNREADABLE}{error.strerror or error}"
+    why = clean(audio.troubles[0], 200) if audio.troubles else None
+    if why and audio.tags:
+        why = f"not all of its tags can be read ({why})"
+    elif why:
+        why = f"its tags cannot be read ({why})"
+    return _tags(audio, path), why
 
 
-def _from(file: object, fallback: Tags) -> Tags:
-    tags = getattr(file, "tags", None)
-    # WAV and AIFF hold plain ID3 frames, which have no easy names.
-    named = {"title": "TIT2", "artist": "TPE1", "album": "TALB", "tracknumber": "TRCK"}
-    named["discnumber"] = "TPOS"
+def guessed_titles(path: Path) -> tuple[str, str]:
+    """What a song is called whose file, of this name, has no title."""
+    return _NUMBERED.sub("", path.stem) or path.stem, path.stem
 
-    def first(name: str) -> str | None:
-        for key in (name, named[name]):
-            try:
-                value = tags[key] if tags is not None else None
-            except (KeyError, ValueError):
-                continue
-            text = getattr(value, "text", value)
-            if text:
-                return clean(str(text[0] if isinstance(text, list) else text))
-        return None
 
-    title = first("title")
-    length = getattr(getattr(file, "info", None), "length", None)
+def _tags(audio: Audio, path: Path) -> Tags:
+    found: dict[str, list[str]] = {}
+    for tags in audio.tags:
+        texts = _texts(tags)
+        for what, names in _NAMES.items():
+            values = next((texts[name] for name in names if name in texts), None)
+            if values:
+                found.setdefault(what, values)
+
+    def text(what: str) -> str | None:
+        return next((t for value in found.get(what, ()) if (t := clean(value))), None)
+
+    title = text("title")
+    shown, each = _people(found.get("artist", ())), _people(found.get("artists", ()))
+    shown = shown or each or _people(found.get("album artist", ()))
     return Tags(
-        title=title or fallback.title,
-        format=fallback.format,
-        artist=first("artist"),
-        album=first("album"),
-        track_number=_number(first("tracknumber")),
-        disc_number=_number(first("discnumber")),
-        duration_seconds=round(float(length), 3) if length else None,
+        title=title or guessed_titles(path)[0],
+        format=format_of(path.name, audio.kind),
+        artist=_joined(shown),
+        album=text("album"),
+        track_number=_number(text("track")),
+        disc_number=_number(text("disc")),
+        duration_seconds=audio.seconds,
+        artists=tuple(dict.fromkeys([*shown, *each])),
         _has_title=title is not None,
     )
 
 
-def clean(text: str) -> str | None:
-    """Without the NULs, line breaks and lone surrogates that tags come with; or None."""
+def _texts(tags: Mapping[str, Any] | list[tuple[str, Any]]) -> dict[str, list[str]]:
+    """The texts of those tags that we want, by their names as in `_NAMES`."""
+    texts: dict[str, list[str]] = {}
+    # Vorbis comments and ASF attributes are lists of pairs, and slow as mappings.
+    for key, value in tags if isinstance(tags, list) else tags.items():
+        name = key.lower()
+        if ":" in name and name.startswith(("txxx:", "----:")):
+            name = name.rpartition(":")[2]
+        if name in _KNOWN_NAMES:
+            texts.setdefault(name, []).extend(t for t in _values(value) if clean(t))
+    return {name: values for name, values in texts.items() if values}
+
+
+def _values(value: Any) -> Iterator[str]:
+    """All texts of a value as one of mutagen's containers gives it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):  # a free-form atom of MP4
+        yield value.decode(errors="ignore")
+    elif isinstance(value, tuple):  # number and count of MP4
+        yield from map(str, value[:1])
+    elif isinstance(value, int):
+        yield str(value)
+    else:
+        inner = getattr(value, "text", getattr(value, "value", value))  # of ID3; of ASF and APEv2
+        if isinstance(inner, str):
+            inner = inner.split("\0")
+        for item in inner if isinstance(inner, list) else [inner]:
+            yield from _values(item) if item is not value else ()
+
+
+def _people(texts: Iterable[str]) -> list[str]:
+    names = (clean(name) for text in texts for name in text.split("\0"))
+    return list(dict.fromkeys(name for name in names if name))[:_MAX_ARTISTS]
+
+
+def _joined(names: list[str]) -> str | None:
+    while len(shown := ARTIST_JOINER.join(names)) > MAX_TEXT:
+        names = names[:-1]
+    return shown or None
+
+
+def clean(text: str, most: int = MAX_TEXT) -> str | None:
+    """Without the NULs, line breaks and lone surrogates that tags come with; or None.
+
+    Args:
+        most: characters that are kept.
+    """
     usable = text.encode("utf-8", errors="ignore").decode().replace("\0", " ")
-    return " ".join(usable.split()) or None
+    # A UTF-16 text of several values may have a byte order mark before each.
+    return " ".join(usable.replace("\ufeff", "").split())[:most].rstrip() or None
 
 
 def _number(text: str | None) -> int | None:
-    """The 3 of `3`, `03` and `3/12`."""
-    match = re.match(r"\d{1,6}", text or "", re.ASCII)
-    return int(match[0]) if match else None
+    """The 3 of `3`, `03` and `3/12`; none of a number that no track has."""
+    match = re.match(r"0*(\d{1,4})(?!\d)", text or "", re.ASCII)
+    return (int(match[1]) or None) if match else None

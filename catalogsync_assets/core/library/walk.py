@@ -5,28 +5,22 @@ Both sides in the same order make comparing them a merge: memory does not grow w
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.files.opening import lies_below, mtime_ns
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
+from catalogsync_assets.core.library.ignore import IGNORE_FILE, OURS, Rules, read_ignore_file
 from catalogsync_assets.core.plan.locators import unusable
 
-# Folders of file managers, NAS systems and sync programs, with copies that are not the user's.
-FOREIGN_FOLDERS = frozenset(
-    (
-        "@eaDir",
-        "$RECYCLE.BIN",
-        "System Volume Information",
-        "lost+found",
-        ".stfolder",
-        ".stversions",
-    )
-)
+#: More than any store takes for an object, and than a sum of 64 bits bears: not a real size.
+MAX_FILE_BYTES = 2**47
 
 
 class FoundFile(NamedTuple):
@@ -39,31 +33,52 @@ class FoundFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something below a root that was left out.
+    """Something below a root that could not be taken as it is.
 
     Attributes:
         path: printable, with bytes that are no UTF-8 escaped.
         reason: one phrase with what to do.
-        hides: the paths below this prefix cannot be seen just now and must not be taken for
-            deleted; None where nothing is hidden.
+        hides: the path of a file, or of a folder with a slash at the end, that cannot be seen just
+            now: what is there, or below it, must not be taken for deleted. None where nothing is
+            hidden.
+        left_out: it is there, but no part of the library, as a link that leads out of it.
     """
 
     path: str
     reason: str
     hides: str | None = None
+    left_out: bool = False
 
 
-def walk(root: Path) -> Iterator[FoundFile | Problem]:
+class LeftOut(NamedTuple):
+    """A file, or a folder with all that is in it, that a rule leaves out.
+
+    Attributes:
+        path: below the root; of a folder with a slash at the end.
+    """
+
+    path: str
+
+
+def walk(
+    root: Path, *, rules: Rules | None = None, within: Collection[str] = ()
+) -> Iterator[FoundFile | Problem | LeftOut]:
     """Every audio file below the root, sorted by path as UTF-8 bytes, and what was left out.
 
-    Links to files are followed; links to folders are reported and not entered, for they may
-    lead in a circle.
+    Links to folders are reported and not entered, for they may lead in a circle. What a rule
+    leaves out comes in the order of the files, what is found out about a folder before its files.
+
+    Args:
+        rules: what is left out; by default what `Rules.of_settings` says. Ignore files add to it.
+        within: real paths of the folders that links to files may lead to, others are reported;
+            empty: anywhere.
 
     Raises:
         LibraryError: the root itself is not a folder that can be read.
     """
+    rules = Rules.of_settings() if rules is None else rules
     try:
-        top = _Folder(root, "")
+        top = _Folder(root, "", rules)
     except OSError as error:
         raise LibraryError(
             f"library root {root} cannot be read: {error.strerror}",
@@ -79,13 +94,15 @@ def walk(root: Path) -> Iterator[FoundFile | Problem]:
             continue
         name, entry = folder.entries.pop()
         path = folder.prefix + name
-        if reason := unusable(path):
+        if isinstance(entry, Problem | LeftOut):
+            yield entry
+        elif reason := unusable(path):
             yield Problem(printable(path), reason)
         elif not name.endswith("/"):
-            yield _file(entry, path)
+            yield _file(entry, path, within)
         else:
             try:
-                inner = _Folder(entry, path)
+                inner = _Folder(entry, path, folder.rules)
             except OSError as error:
                 yield Problem(printable(path), f"cannot be listed: {error.strerror}", hides=path)
             else:
@@ -98,28 +115,67 @@ class _Folder:
 
     Attributes:
         prefix: its path below the root with a slash at the end; empty for the root.
-        entries: what is still to be visited, the next one last.
-        problems: what was left out of it.
+        entries: what is still to be visited, or told, the next one last.
+        problems: what is wrong with its ignore file.
+        rules: what is left out below it.
     """
 
-    __slots__ = ("entries", "prefix", "problems")
+    __slots__ = ("entries", "prefix", "problems", "rules")
 
-    def __init__(self, folder: Path | os.DirEntry[str], prefix: str) -> None:
+    def __init__(self, folder: Path | os.DirEntry[str], prefix: str, rules: Rules) -> None:
         self.prefix = prefix
         self.problems: list[Problem] = []
-        self.entries: list[tuple[str, os.DirEntry[str]]] = []
+        self.entries: list[tuple[str, os.DirEntry[str] | Problem | LeftOut]] = []
         with os.scandir(folder) as found:
-            for entry in found:
-                name = entry.name
-                # A folder sorts as its contents do: with the slash that follows its name.
-                if entry.is_dir(follow_symlinks=False):
-                    if name not in FOREIGN_FOLDERS and not name.startswith(".Trash"):
-                        self.entries.append((name + "/", entry))
-                elif extension(name) in MEDIA_TYPES and not name.startswith("._"):
-                    self.entries.append((name, entry))
-                elif entry.is_symlink() and _leads_to_a_folder(entry):
-                    self.problems.append(Problem(printable(prefix + name), _LINKED_FOLDER))
+            listed = list(found)
+        ignore_file = next((entry for entry in listed if entry.name == IGNORE_FILE), None)
+        self.rules = rules if ignore_file is None else self._with(rules, ignore_file)
+        for entry in listed:
+            self._add(entry)
         self.entries.sort(key=_name, reverse=True)
+
+    def _with(self, rules: Rules, ignore_file: os.DirEntry[str]) -> Rules:
+        path = printable(self.prefix + IGNORE_FILE)
+        try:
+            lines = read_ignore_file(ignore_file.path)
+        except OSError as error:
+            reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+            self.problems.append(Problem(path, f"its patterns do not hold: {reason}"))
+            return rules
+        except ValueError as error:
+            self.problems.append(Problem(path, f"its patterns do not hold: it {error}"))
+            return rules
+        rules, bad = rules.with_patterns(self.prefix, lines)
+        for line, text in bad:
+            self.problems.append(Problem(path, f"line {line} is not a pattern: {printable(text)}"))
+        return rules
+
+    def _add(self, entry: os.DirEntry[str]) -> None:
+        name = entry.name
+        if name[0] == "." and name.startswith(OURS):
+            return
+        try:
+            is_folder = entry.is_dir(follow_symlinks=False)
+        except OSError as error:  # where a listing does not tell, this is a look at the disk
+            path = self.prefix + name
+            reason = f"cannot be read: {error.strerror}"
+            self.entries.append((name, Problem(printable(path), reason, hides=path)))
+            return
+        # A folder sorts as its contents do: with the slash that follows its name.
+        if is_folder:
+            name += "/"
+        elif extension(name) not in MEDIA_TYPES:
+            if not (entry.is_symlink() and _leads_to_a_folder(entry)):
+                return
+            name += "/"
+        if self.rules.leave_out(self.prefix, entry.name, is_folder=name[-1] == "/"):
+            self.entries.append((name, LeftOut(self.prefix + name)))
+        elif is_folder or name[-1] != "/":
+            self.entries.append((name, entry))
+        else:
+            path = self.prefix + name
+            link = Problem(printable(path[:-1]), _LINKED_FOLDER, hides=path, left_out=True)
+            self.entries.append((name, link))
 
 
 def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
@@ -130,20 +186,28 @@ def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
 
 
 _LINKED_FOLDER = "a link to a folder is not followed; name its target as a root of its own"
+_LINK_OUT = (
+    "a link that leads out of every library root is not followed; name the folder of its target as"
+    " a root, or scan with --follow-links"
+)
 
 
-def _name(item: tuple[str, os.DirEntry[str]]) -> str:
+def _name(item: tuple[str, object]) -> str:
     return item[0]
 
 
-def _file(entry: os.DirEntry[str], path: str) -> FoundFile | Problem:
+def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundFile | Problem:
+    if within and entry.is_symlink() and not lies_below(os.path.realpath(entry.path), within):
+        return Problem(printable(path), _LINK_OUT, hides=path, left_out=True)
     try:
         status = entry.stat()
     except OSError as error:
         return Problem(printable(path), f"cannot be read: {error.strerror}", hides=path)
     if not stat.S_ISREG(status.st_mode):
         return Problem(printable(path), "not a regular file")
-    return FoundFile(path, status.st_size, status.st_mtime_ns)
+    if not 0 <= status.st_size <= MAX_FILE_BYTES:
+        return Problem(printable(path), f"{status.st_size:,} bytes cannot be its size", hides=path)
+    return FoundFile(path, status.st_size, mtime_ns(status))
 
 
 def printable(path: str) -> str:

@@ -9,14 +9,21 @@ from io import FileIO
 
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.files.opening import (
+    NotRegularError,
+    OutsideError,
+    mtime_ns,
+    open_regular,
+)
 
 
 class SourceError(CatalogSyncError):
     """A source cannot be uploaded as it is.
 
     Attributes:
-        code: `SourceMissing`, `SourceUnreadable`, `SourceChanged` or `ContentDiffers`; of one on
-            another backend also `SourceDamaged`, `SourceUnavailable`, `SourceRefused`, `NoRoom`.
+        code: `SourceMissing`, `SourceUnreadable`, `SourceChanged`, `SourceOutside` or
+            `ContentDiffers`; of one on another backend also `SourceDamaged`, `SourceUnavailable`,
+            `SourceRefused`, `NoRoom`.
         changed: whether the next scan must read the file anew.
         retryable: whether it may pass without anyone acting.
     """
@@ -50,12 +57,12 @@ class Source:
 
     def __enter__(self) -> Source:
         try:
-            self._file = FileIO(self._task.path)
+            self._file = open_regular(self._task.path, within=self._task.within)
         except OSError as error:
             raise self._unreadable(error) from error
         try:
             if self._mtime_ns is None:  # no scan has seen it; it must not change from now on
-                self._mtime_ns = os.fstat(self._file.fileno()).st_mtime_ns
+                self._mtime_ns = mtime_ns(os.fstat(self._file.fileno()))
             self._require_unchanged()
         except BaseException:
             self._file.close()
@@ -135,7 +142,7 @@ class Source:
 
     def _require_unchanged(self) -> None:
         status = os.fstat(self._file.fileno())
-        if (status.st_size, status.st_mtime_ns) != (self._task.size_bytes, self._mtime_ns):
+        if (status.st_size, mtime_ns(status)) != (self._task.size_bytes, self._mtime_ns):
             raise self._changed()
 
     def _changed(self) -> SourceError:
@@ -147,6 +154,18 @@ class Source:
         )
 
     def _unreadable(self, error: OSError) -> SourceError:
+        if isinstance(error, NotRegularError):
+            return SourceError(
+                f"{self._task.path} is not a regular file any more",
+                code="SourceUnreadable",
+                hint="scan again",
+            )
+        if isinstance(error, OutsideError):
+            return SourceError(
+                f"{self._task.path} is a link that leads out of every library root",
+                code="SourceOutside",
+                hint="scan again; `scan --follow-links` takes what such links lead to, too",
+            )
         gone = isinstance(error, FileNotFoundError | NotADirectoryError)
         return SourceError(
             f"{self._task.path} cannot be read: {error.strerror or error}",

@@ -723,7 +723,7 @@ def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
         return known_files(*arguments)
 
     walked = list(scan_module.walk(library.root))
-    monkeypatch.setattr(scan_module, "walk", lambda _: iter(walked))
+    monkeypatch.setattr(scan_module, "walk", lambda *_, **__: iter(walked))
     monkeypatch.setattr(scan_module.rows, "known_files", offload_then_know)
 
     scanned()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,13 @@ from catalogsync_assets.core.audit.restore import RestoreAborted, RestoreReport
 from catalogsync_assets.core.audit.restore import restore as run_restore
 from catalogsync_assets.core.audit.restorer import safe_path
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.owners import new_owner
+from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError, StoreError
-from catalogsync_assets.core.files.parts import FOLDER, Part
+from catalogsync_assets.core.export.target import replacing
+from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 from catalogsync_assets.core.transfer import retries
 from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets_tests.proxy import refusal
@@ -572,3 +577,78 @@ def test_a_folder_that_cannot_be_written_to_fails_its_files_and_no_others(
 
     assert (report.restored, codes(report)) == (4, ["EACCES"])
     assert "check the folder's permissions" in report.failures[0].reason
+
+
+# --- what a killed run has left -----------------------------------------------------------------
+
+
+def begun(catalog, root, path, rows):
+    """A part of a file, as a killed restore leaves it."""
+    sql = "SELECT file_asset_id FROM file_locations WHERE library_path = ?"
+    part = Part(root, f"{catalog_id(catalog)}-restore-{rows(catalog, sql, path)[0]}")
+    part.open()
+    part.begin(Notes())
+    part.append(b"the beginning")
+    part.close()
+
+
+@pytest.mark.parametrize("missing", [True, False])
+@pytest.mark.parametrize("scanned_since", [True, False])
+def test_a_part_goes_once_its_file_has_come_back_otherwise(
+    contents, library, scanned, catalog, restore, rows, remains, missing, scanned_since
+):
+    path = library.root / "a.mp3"
+    path.unlink()
+    scanned()
+    begun(catalog, library.root, "a.mp3", rows)
+    path.write_bytes(contents["a.mp3"])
+    if scanned_since:
+        scanned()
+
+    restore(library.root, missing=missing)
+
+    assert remains(library.root) == []
+    assert library.contents() == contents
+
+
+def test_the_part_of_a_file_that_is_still_to_come_stays(
+    contents, library, scanned, catalog, restore, rows, remains
+):
+    for name in ("a.mp3", "x/y/z.ogg"):
+        (library.root / name).unlink()
+    scanned()
+    begun(catalog, library.root, "a.mp3", rows)
+    begun(catalog, library.root, "x/y/z.ogg", rows)
+    library.add(".catalogsyncignore", b"x/\n")  # that one is no longer wanted
+    scanned()
+    a_file = rows(catalog, "SELECT f.song_id FROM file_assets f WHERE object_key = 'Ä/雨 (1).flac'")
+
+    restore(library.root, scope=Scope(song_ids=a_file))
+
+    sql = "SELECT id FROM file_assets WHERE object_key = 'a.mp3'"
+    name = f"{catalog_id(catalog)}-restore-{rows(catalog, sql)[0]}"
+    assert sorted(remains(library.root)) == [FOLDER, f"{name}.json", f"{name}.part"]
+
+
+def test_files_that_a_killed_process_was_writing_go_with_the_next_of_their_kind(tmp_path):
+    target = tmp_path / "songs.csv"
+    owner = new_owner()
+    host, _, *rest = owner.split("|")
+    names = {
+        who: f".catalogsync-export-{'~'.join((place, pid, *rest))}.part"
+        for who, place, pid in (
+            ("dead", host, "999999999"),
+            ("living", host, str(os.getpid())),
+            ("elsewhere", "another", "1"),
+        )
+    }
+    for name in (*names.values(), ".catalogsync-export-mine.part", "other.part"):
+        (tmp_path / name).touch()
+
+    with replacing(target) as file:
+        file.write(b"x")
+
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(names["living"], names["elsewhere"]),
+        *(".catalogsync-export-mine.part", "other.part", "songs.csv"),
+    }

@@ -409,6 +409,34 @@ def test_a_failure_reported_too_late_does_not_undo_the_work_of_the_next_lease(
     assert rows(catalog, sql, task.id) == [("running", successor.owner)]
 
 
+@pytest.mark.parametrize("planned_again", [True, False])
+def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
+    library, scanned, catalog, cloud, change, rows, planned_again
+):
+    """Deleted, changed and left out: none of them is sent, or fails, in the next run."""
+    paths = library.fill(4)
+    scanned()
+    enqueue(catalog, cloud)
+    assert len(Lease(catalog, cloud).claim(EVERYTHING, 10)) == 4
+    change(catalog, "UPDATE upload_tasks SET lease_expires_at = 1")
+    paths[0].unlink()
+    paths[1].write_bytes(b"another")
+    library.add(".catalogsyncignore", f"{paths[2].name}\n".encode())
+    scanned()
+
+    if planned_again:
+        enqueue(catalog, cloud)
+    lease = Lease(catalog, cloud)
+    lease.take_over_abandoned()
+    claimed = {(task.path, task.size_bytes) for task in lease.claim(EVERYTHING, 10)}
+
+    expected = {(str(paths[3]), 300)}
+    if planned_again:
+        expected.add((str(paths[1]), 7))
+        assert len(rows(catalog, "SELECT id FROM upload_tasks")) == 2
+    assert claimed == expected
+
+
 # --- results ------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.downloads import DownloadScope
 from catalogsync_assets.core.catalog.scope import select
+from catalogsync_assets_tests.audio_files import CONTENTS, id3, tagged
 
 Rows = Callable[..., list[Any]]
 
@@ -286,3 +287,42 @@ def test_what_other_programs_have_in_the_queue_is_left_as_it_is(
 
     assert (report.queued, report.succeeded) == (1, 1)
     assert rows(catalog, table) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "kept"),
+    [
+        ("a.flac", "flac", "a.flac"),
+        ("a.aac", "aac", "a.aac"),
+        ("a.ape", "ape", "a.ape"),
+        ("a.oga", "ogg", "a.oga"),
+        ("a.m4b", "m4a", "a.m4b"),
+        ("a.mp3", "flac", "a.flac"),
+        ("a.mp3", "", "a.mp3"),
+        ("a.tak", "", "a.tak"),
+        ("a", "", "a.mp3"),
+        ("a.php", "wv", "a.php.wv"),
+    ],
+)
+def test_a_name_keeps_its_extension_where_that_is_what_stands_behind_a_tag(
+    web: Any, wish: Any, downloaded: Any, library: Any, name: str, kind: str, kept: str
+) -> None:
+    content = CONTENTS[kind]() if kind else b"something that nobody knows"
+    wish(web.add(f"/{name}", id3(title=["t"]) + content))
+
+    downloaded()
+
+    assert list(library.contents()) == [kept]
+
+
+def test_tags_of_a_download_tell_its_artists_and_that_they_could_not_be_read(
+    web: Any, wish: Any, downloaded: Any, catalog: Catalog, rows: Rows, tmp_path: Path
+) -> None:
+    duet = tagged(tmp_path / "d.flac", "flac vorbis", title=["Duet"], artist=["One", "Two"])
+    wish(web.add("/d.flac", duet.read_bytes()))
+    wish(web.add("/broken.mp3", id3(title=["t"]) + b"something that nobody knows"))
+
+    downloaded()
+
+    assert rows(catalog, "SELECT name FROM artists ORDER BY name") == ["One", "Two"]
+    assert rows(catalog, "SELECT format FROM file_assets WHERE tags_error IS NOT NULL") == ["mp3"]

@@ -18,7 +18,6 @@ from catalogsync_assets.core.files.names import (
     safe_name,
     target_path,
 )
-from catalogsync_assets.core.library.formats import sniff
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.plan.locators import unusable
 
@@ -147,37 +146,3 @@ def test_a_title_is_guessed_from_an_address() -> None:
 def test_no_secret_of_an_address_is_shown(text: str, shown: str) -> None:
     assert redact(text) == shown
     assert redact(f"{redact(text)}: x") == f"{shown}: x"
-
-
-@pytest.mark.parametrize(
-    ("head", "kind"),
-    [
-        (b"fLaC\0\0", "flac"),
-        (b"ID3\x04", "mp3"),
-        (b"\xff\xfb\x90\x64", "mp3"),
-        (b"\0\0\0\0\xff\xfb\x90\x64", "mp3"),
-        (b"\xff\xf1\x50\x80", "aac"),
-        (b"OggS" + b"\0" * 24 + b"OpusHead", "opus"),
-        (b"OggS" + b"\0" * 24 + b"\x01vorbis", "ogg"),
-        (b"\0\0\0\x20ftypM4A ", "m4a"),
-        (b"RIFF\0\0\0\0WAVE", "wav"),
-        (b"RIFF\0\0\0\0AVI ", None),
-        (b"FORM\0\0\0\0AIFC", "aiff"),
-        (b"<!DOCTYPE html>", None),
-        (b"\xff\xd8\xff\xe0", None),
-        (b"", None),
-        (b"\0" * 64, None),
-        (b"\xff\xff\xff\xff", None),
-    ],
-)
-def test_audio_is_told_by_how_it_begins(head: bytes, kind: str | None) -> None:
-    assert sniff(head) == kind
-
-
-def test_every_file_of_a_real_library_is_told_as_what_it_is(sample: Path) -> None:
-    files = [p for p in sample.rglob("*") if p.is_file()]
-
-    assert {p.suffix for p in files} >= {".flac", ".wav", ".ogg"}
-    for file in files:
-        with file.open("rb") as opened:
-            assert f".{sniff(opened.read(64))}" == file.suffix

@@ -5,13 +5,27 @@ from __future__ import annotations
 import shutil
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mutagen
 import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mutagen.flac import FLAC
+from mutagen.id3 import ID3, TPE1, TXXX
+from mutagen.mp4 import MP4
 
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension, media_type
 from catalogsync_assets.core.library.tags import Tags, read_tags
+from catalogsync_assets_tests.audio_files import (
+    CONTENTS,
+    WAYS,
+    tagged,
+    untagged,
+    with_id3_in_front,
+)
 
 
 def retagged(source: Path, target: Path, **tags: str) -> Path:
@@ -115,7 +129,18 @@ def test_tags_are_cleaned_of_what_a_line_cannot_hold(sample: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("3", 3), ("03", 3), ("3/12", 3), ("A3", None), ("", None), ("٣", None), ("9" * 30, 999999)],
+    [
+        ("3", 3),
+        ("03", 3),
+        ("3/12", 3),
+        ("A3", None),
+        ("", None),
+        ("٣", None),
+        ("9" * 30, None),
+        ("0", None),
+        ("-3", None),
+        ("1 of 12", 1),
+    ],
 )
 def test_track_numbers_come_in_many_spellings(
     sample: Path, tmp_path: Path, text: str, number: int | None
@@ -186,3 +211,220 @@ def test_media_types_do_not_depend_on_the_machine(name: str, kind: str) -> None:
 
 def test_an_extension_is_what_follows_the_last_dot() -> None:
     assert [extension(name) for name in ("a.MP3", "a.b.c", "a", ".mp3")] == ["mp3", "c", "", "mp3"]
+
+
+# --- every container ----------------------------------------------------------------------------
+
+FIELDS = {
+    "title": (["Ærligt talt"], "title", "Ærligt talt"),
+    "artist": (["First Singer", "Second Singer"], "artists", ("First Singer", "Second Singer")),
+    "album": (["Nótt"], "album", "Nótt"),
+    "albumartist": (["Various"], "artist", "Various"),
+    "tracknumber": (["3/9"], "track_number", 3),
+    "discnumber": (["2/2"], "disc_number", 2),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_field_arrives_from_every_container(tmp_path: Path, way: str, field: str) -> None:
+    values, attribute, expected = FIELDS[field]
+    path = tagged(tmp_path / f"name.{way.split(maxsplit=1)[0]}", way, **{field: values})
+
+    tags, trouble = read_tags(path)
+
+    assert trouble is None
+    assert getattr(tags, attribute) == expected
+    others = {"title": "name", "artists": (), "album": None, "track_number": None}
+    for other, default in others.items():
+        assert other == attribute or field == "albumartist" or getattr(tags, other) == default
+
+
+@pytest.mark.parametrize("kind", sorted(CONTENTS))
+def test_a_length_is_read_from_every_container(tmp_path: Path, kind: str) -> None:
+    tags, trouble = read_tags(untagged(tmp_path / f"a.{kind}"))
+
+    assert (tags.format, trouble) == (kind, None)
+    assert tags.duration_seconds == pytest.approx(0.5, abs=0.25)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_name_that_lies_about_the_kind_changes_nothing(tmp_path: Path, way: str) -> None:
+    kind = way.split(maxsplit=1)[0]
+    path = tagged(tmp_path / f"a.{'flac' if kind == 'mp3' else 'MP3'}", way, title=["t"])
+
+    tags, trouble = read_tags(path)
+
+    assert (tags.title, trouble) == ("t", None)
+    assert media_type(f"a.{tags.format}") == media_type(f"a.{kind}")
+
+
+@pytest.mark.parametrize("way", ["mp3 id3", "mp3 id3v2.3", "flac vorbis", "m4a mp4", "wv ape"])
+def test_a_slash_in_a_name_parts_no_artists(tmp_path: Path, way: str) -> None:
+    names = ["AC/DC", "Earth, Wind & Fire"]
+    path = tagged(tmp_path / f"a.{way.split(maxsplit=1)[0]}", way, artist=names)
+
+    tags, _ = read_tags(path)
+
+    assert tags.artists == ("AC/DC", "Earth, Wind & Fire")
+    assert tags.artist == "AC/DC; Earth, Wind & Fire"
+
+
+def test_artists_that_are_named_singly_are_those_of_the_song(tmp_path: Path) -> None:
+    """Picard's ARTISTS beside an ARTIST as it is credited, as a freely named tag of each kind."""
+    flac = tagged(tmp_path / "a.flac", "flac vorbis", artist=["One feat. Two"])
+    audio: Any = FLAC(flac)
+    audio["ARTISTS"] = ["One", "Two"]
+    audio.save()
+    mp4: Any = MP4(tagged(tmp_path / "a.m4a", "m4a mp4", artist=["One feat. Two"]))
+    mp4["----:com.apple.iTunes:ARTISTS"] = [b"One", b"Two"]
+    mp4.save()
+    mp3 = untagged(tmp_path / "a.mp3")
+    frames = ID3()
+    frames.add(TPE1(encoding=3, text=["One feat. Two"]))
+    frames.add(TXXX(encoding=3, desc="Artists", text=["One", "Two"]))
+    frames.save(mp3)
+
+    for path in (flac, tmp_path / "a.m4a", mp3):
+        tags, _ = read_tags(path)
+        assert (tags.artist, tags.artists) == ("One feat. Two", ("One feat. Two", "One", "Two"))
+
+
+def test_of_several_tags_of_a_file_the_first_that_says_something_counts(tmp_path: Path) -> None:
+    path = tagged(tmp_path / "a.mp3", "mp3 ape", title=["ape"], artist=["ape"], album=["ape"])
+    with_id3_in_front(path, album=["second"], title=[" "], tracknumber=["2"])
+    with_id3_in_front(path, title=["first"], tracknumber=["0"])
+    old = b"TAG" + b"title".ljust(30) + b"artist".ljust(30) + b"album".ljust(30) + bytes(35)
+    path.write_bytes(path.read_bytes() + old)
+
+    tags, _ = read_tags(path)
+
+    assert (tags.title, tags.artist, tags.album) == ("first", "ape", "second")
+
+
+def test_a_tag_of_id3v1_is_read_where_there_is_no_other(tmp_path: Path) -> None:
+    old = b"TAG" + b"title".ljust(30) + b"artist".ljust(30) + b"album".ljust(60) + b"\0\7\0"
+    for name in ("a.mp3", "a.aac", "a.mpc"):
+        path = untagged(tmp_path / name)
+        path.write_bytes(path.read_bytes() + old.ljust(128, b"\0"))
+
+        tags, _ = read_tags(path)
+
+        assert (tags.title, tags.artist, tags.album) == ("title", "artist", "album")
+
+
+def test_the_info_list_of_a_wav_is_read_where_there_is_no_id3(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", 48_000, 1) as file:
+        file.title, file.artist, file.album, file.tracknumber = "Öldur", "A", "L", "7"
+        file.write([0.0] * 4_800)
+    tags, trouble = read_tags(path)
+    assert (tags.title, tags.artist, tags.album, tags.track_number) == ("Öldur", "A", "L", 7)
+    assert trouble is None
+
+    path.write_bytes(path.read_bytes().replace("Öldur\0".encode(), "Öldur\0\0".encode("cp1252")))
+
+    assert read_tags(path)[0].title == "Öldur"
+
+
+# --- what cannot be true ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "length",
+    [float("nan"), float("inf"), -1.0, 0, 1e9, 10**400, None, "3"],
+    ids=lambda v: str(v)[:9],
+)
+def test_a_length_that_cannot_be_true_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: Any
+) -> None:
+    monkeypatch.setattr("mutagen.mp3.MP3._Info", lambda *_: SimpleNamespace(length=length))
+
+    tags, trouble = read_tags(tagged(tmp_path / "a.mp3", "mp3 id3", title=["t"]))
+
+    assert (tags.title, tags.duration_seconds, trouble) == ("t", None, None)
+
+
+def test_a_header_that_claims_more_than_the_file_can_hold_gives_no_length(tmp_path: Path) -> None:
+    flac = untagged(tmp_path / "a.flac")
+    content = bytearray(flac.read_bytes())
+    content[21:26] = b"\xff" * 5  # 2 ** 36 - 1 samples
+    flac.write_bytes(content)
+    wav = untagged(tmp_path / "a.wav")  # as a program writes it that sends it through a pipe
+    content = bytearray(wav.read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    wav.write_bytes(content)
+
+    assert [read_tags(path)[0].duration_seconds for path in (flac, wav)] == [None, None]
+
+
+def test_text_has_an_end(tmp_path: Path) -> None:
+    path = tagged(
+        tmp_path / "a.flac",
+        "flac vorbis",
+        title=["x" * 1_000_000],
+        artist=[f"artist number {i}" for i in range(1_000)],
+    )
+
+    tags, trouble = read_tags(path)
+
+    assert trouble is None
+    assert tags.title == "x" * 1_000
+    assert len(tags.artists) == 100
+    assert tags.artist is not None
+    assert len(tags.artist) <= 1_000
+
+
+def test_byte_order_marks_and_blanks_are_no_text(tmp_path: Path) -> None:
+    path = tagged(
+        tmp_path / "name.mp3", "mp3 id3", title=["\u3000\t "], artist=["\ufeffOne", "\ufeff", "Two"]
+    )
+
+    tags, _ = read_tags(path)
+
+    assert (tags.title, tags.artists) == ("name", ("One", "Two"))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RecursionError("deep"), ZeroDivisionError(), OSError(5, "broken")]
+)
+def test_whatever_the_reader_raises_leaves_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    path = tagged(tmp_path / "a.flac", "flac id3", title=["t"])
+    monkeypatch.setattr("mutagen.flac.FLAC.load", fail)
+
+    tags, trouble = read_tags(path)
+
+    assert tags.title == "t"
+    assert trouble is not None
+    assert trouble.startswith("not all of its tags can be read (")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    way=st.sampled_from(sorted(WAYS)),
+    spoilt=st.lists(st.tuples(st.integers(0, 600), st.sampled_from(b"\0\x7f\x80\xff"))),
+    cut=st.none() | st.integers(0, 5_000),
+)
+def test_spoilt_bytes_leave_nothing_that_a_catalog_cannot_hold(
+    tmp_path_factory: pytest.TempPathFactory, way: str, spoilt: list[Any], cut: int | None
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"spoilt.{way.split(maxsplit=1)[0]}"
+    fields = {name: values for name, (values, _, _) in FIELDS.items()}
+    content = bytearray(tagged(path, way, **fields).read_bytes())
+    for offset, byte in spoilt:
+        content[offset % len(content)] = byte
+    path.write_bytes(content[:cut])
+
+    tags, _ = read_tags(path)
+
+    for text in (tags.title, tags.artist or "x", tags.album or "x", *tags.artists):
+        assert 0 < len(text) <= 1_000
+        assert "\0" not in text.encode().decode()
+    assert tags.duration_seconds is None or 0 < tags.duration_seconds <= len(content)
+    for number in (tags.track_number, tags.disc_number):
+        assert number is None or 0 < number < 10_000

@@ -1,4 +1,4 @@
-"""Playlists with their order and repetitions, and files whose tags could not be read.
+"""Playlists with their order and repetitions, files whose tags could not be read, or left out.
 
 Revision ID: 0005
 Revises: 0004
@@ -33,5 +33,13 @@ def upgrade() -> None:
         ["id"],
         sqlite_where=sa.text("tags_error IS NOT NULL"),
         postgresql_where=sa.text("tags_error IS NOT NULL"),
+        if_not_exists=True,
+    )
+    op.create_index(
+        "ix_file_locations_excluded",
+        "file_locations",
+        ["file_asset_id", "backend_id"],
+        sqlite_where=sa.text("status = 'excluded'"),
+        postgresql_where=sa.text("status = 'excluded'"),
         if_not_exists=True,
     )

@@ -1,0 +1,134 @@
+"""Files whose tags could not be read, and what is mended when tags are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.foreign_columns import update_row
+from catalogsync_assets.core.catalog.library import (
+    FileFacts,
+    KnownFile,
+    artists_of,
+    not_yet_recorded,
+)
+from catalogsync_assets.core.catalog.schema import file_assets, songs
+from catalogsync_assets.core.catalog.songs import link_artists
+
+
+@dataclass(frozen=True)
+class UnreadTags:
+    """A file whose tags, or some of them, could not be read.
+
+    Attributes:
+        path: absolute.
+        reason: one phrase.
+    """
+
+    path: str
+    reason: str
+
+
+# `ix_file_assets_tags_error` holds just these files; as a JOIN, SQLite reads all locations instead.
+_UNREAD = """
+FROM file_assets f CROSS JOIN file_locations l
+WHERE f.tags_error IS NOT NULL AND f.tags_error <> '' AND f.superseded_by_id IS NULL
+  AND l.file_asset_id = f.id AND l.library_path IS NOT NULL
+  AND l.status IN ('active', 'offloading', 'offloaded')
+"""
+
+
+def unread_tags(catalog: Catalog, limit: int = 100) -> tuple[int, list[UnreadTags]]:
+    """How many local files have tags that could not be read, and the first of them."""
+    first = f"SELECT l.absolute_path, f.tags_error {_UNREAD} ORDER BY f.id LIMIT :limit"
+    with catalog.read() as connection:
+        count = connection.scalar(sa.text(f"SELECT COUNT(*) {_UNREAD}"))
+        rows = connection.execute(sa.text(first), {"limit": limit})
+        return count or 0, [UnreadTags(*row) for row in rows]
+
+
+class ReadAgain(NamedTuple):
+    """A file that is as the catalog knows it, and what its tags say now.
+
+    Attributes:
+        guesses: what its song may have been called for want of a title.
+    """
+
+    known: KnownFile
+    facts: FileFacts
+    guesses: Collection[str]
+
+
+_TEXTS = ("title", "artist", "album", "track_number", "disc_number")
+
+
+def record_tags(catalog: Catalog, root: str, files: Sequence[ReadAgain]) -> None:
+    """Tags of unchanged files were read again, perhaps by a newer version, which reads more.
+
+    A song keeps what it is called, whatever gave it its name: it gets what it lacks, and what had
+    only been guessed from the file's name or was the first of several artists. No song gains or
+    loses a file. A file that another scan has found changed meanwhile is left out.
+    """
+    with catalog.transaction() as connection:
+        unchanged = not_yet_recorded(connection, root, [f.facts for f in files])
+        paths = {facts.path for facts in unchanged}
+        files = [f for f in files if f.facts.path in paths]
+        assets = _rows(
+            connection,
+            sa.select(*(file_assets.c[c] for c in ("id", *_OF_FILE))),
+            {f.known.file_asset_id for f in files},
+        )
+        found = _rows(
+            connection,
+            sa.select(*(songs.c[c] for c in ("id", *_TEXTS, "duration_seconds", "match_key"))),
+            {f.known.song_id for f in files},
+        )
+        linked = []
+        for f in files:
+            asset, now = assets[f.known.file_asset_id], f.facts
+            values = (now.format, now.song["duration_seconds"], now.tags_error)
+            if tuple(asset[c] for c in _OF_FILE) != values:
+                values_by_name = dict(zip(_OF_FILE, values, strict=True))
+                update_row(connection, "file_assets", asset["id"], values_by_name)
+            if f.known.song_id is None:
+                continue
+            song = found[f.known.song_id]
+            linked.append((f.known.song_id, now))
+            changes = _mended(song, now, f.guesses)
+            length = now.song["duration_seconds"]
+            if song["duration_seconds"] == asset["duration_seconds"] != length:
+                changes["duration_seconds"] = length
+            if changes:
+                update_row(connection, "songs", song["id"], changes)
+                found[f.known.song_id] = {**song, **changes}
+        link_artists(connection, sorted({song for song, _ in linked}), artists_of(linked))
+
+
+_OF_FILE = ("format", "duration_seconds", "tags_error")
+
+
+def _rows(
+    connection: sa.Connection, statement: sa.Select[Any], ids: Collection[int | None]
+) -> dict[int, dict[str, Any]]:
+    """The rows of these ids, by id."""
+    rows = connection.execute(statement.where(statement.selected_columns["id"].in_(ids)))
+    return {row["id"]: dict(row) for row in rows.mappings()}
+
+
+def _mended(song: Mapping[str, Any], f: FileFacts, guesses: Collection[str]) -> dict[str, Any]:
+    """What becomes of a song's columns, where something does."""
+    doubtful = {"title": guesses, "artist": f.artists[:1]}
+    changes = {
+        column: f.song[column]
+        for column in _TEXTS
+        if f.song[column] not in (None, song[column])
+        and (song[column] in (None, "") or song[column] in doubtful.get(column, ()))
+    }
+    now, key = {**song, **changes}, f.song["match_key"]
+    if key not in (None, song["match_key"]) and all(now[c] == f.song[c] for c in _TEXTS):
+        changes["match_key"] = key
+    return changes

@@ -1,0 +1,210 @@
+"""What is left out of a library: well-known folders of other programs, and what the user names.
+
+The user's patterns are those of `.gitignore`: in files `.catalogsyncignore` of any folder, which
+hold below it, and in the environment variable `CATALOGSYNC_IGNORE`, which hold below every root.
+Of all that fit a path the last one decides, and an inner folder's come after an outer one's; the
+built-in list comes first of all, so that `!` brings back what it leaves out. As with git, nothing
+below a folder that is left out can be brought back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.files.opening import open_regular
+from catalogsync_assets.core.settings import IGNORE_VARIABLE, ignore_patterns
+
+if TYPE_CHECKING:
+    from pathspec import Pattern
+
+#: The file of patterns.
+IGNORE_FILE = ".catalogsyncignore"
+#: What all begins with that this program puts below a root; never part of a library.
+OURS = ".catalogsync"
+_MAX_BYTES = 1024 * 1024
+
+# Only names that no album has, in lower case: these programs live on file systems that do not tell
+# `@eaDir` from `@EADIR`. With trailing digits and dates: `_FOLDER_PATTERN`.
+_FOLDERS = frozenset(
+    name.casefold()
+    for name in (
+        # Recycle bins: Synology and TerraMaster, QNAP, Samba (its default; OpenMediaVault,
+        # TrueNAS), Unraid, Windows, macOS, freedesktop.org, MEGA, Filen.
+        *("#recycle", "@Recycle", ".recycle", ".Recycle.Bin", "$RECYCLE.BIN", "RECYCLER"),
+        *(
+            "RECYCLED",
+            ".Trash",
+            ".Trashes",
+            ".debris",
+            ".filen.trash.local",
+            "Network Trash Folder",
+        ),
+        # Snapshots: Synology, QNAP, NetApp, snapper, ZFS, CephFS and FreeBSD, GPFS, macOS.
+        *("#snapshot", "@sharesnap", "@Recently-Snapshot", ".snapshot", "~snapshot", ".snapshots"),
+        *(".zfs", ".snap", ".MobileBackups", "Backups.backupdb"),
+        # What NAS systems note beside files: thumbnails, transcodes, indexes, uploads under way.
+        *("@eaDir", "@tmp", "@sharebin", "@S2S", "@SynoDrive", "@synologydrive"),
+        *("@SynologyCloudSync", ".SynologyWorkingDirectory", ".SynologyDrive"),
+        *(".@__thumb", ".@__qini", ".@__desc", ".@__comments", ".@upload_cache", "@Transcode"),
+        *(".wdmc", ".twonkymedia", "Plex Versions"),
+        # Netatalk, macOS, Windows, Linux.
+        *(".AppleDouble", ".AppleDB", ".AppleDesktop", "__MACOSX", ".Spotlight-V100"),
+        *(".fseventsd", ".DocumentRevisions-V100", ".TemporaryItems", "Temporary Items"),
+        *("TheVolumeSettingsFolder", "System Volume Information", "lost+found"),
+        # Version control, git-annex's objects among it.
+        *(".git", ".hg", ".svn", ".bzr", ".jj", ".dvc"),
+        # Sync programs: Syncthing, Resilio, Dropbox, Google Drive, rsync, Unison.
+        *(".stfolder", ".stversions", ".sync", ".dropbox.cache", ".tmp.drivedownload"),
+        *(".tmp.driveupload", ".~tmp~", ".rsync-partial", ".rsync-tmp", ".unison"),
+    )
+)
+# `.Trash-1000` of a user, CHKDSK's `FOUND.000`, Samba's `@GMT-2026.01.31-12.00.00`, what
+# Syncthing makes of a marker that was in the way.
+_FOLDER_PATTERN = re.compile(
+    r"\.trash-\d+|found\.\d{3}|@gmt-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d|\.stfolder[ .-].*",
+    re.IGNORECASE,
+)
+# Resource forks of macOS; Android's bin, and its files that are not there yet; locks of Emacs.
+_FILE_STARTS = ("._", ".trashed-", ".pending-", ".#")
+
+
+def is_of_other_programs(name: str, *, folder: bool) -> bool:
+    """Whether a file or folder of this name is left out unless the user brings it back."""
+    if folder:
+        return name.casefold() in _FOLDERS or _FOLDER_PATTERN.fullmatch(name) is not None
+    return name.startswith(_FILE_STARTS)
+
+
+class BadPattern(NamedTuple):
+    """A line that is no pattern.
+
+    Attributes:
+        line: its number, from 1.
+    """
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The patterns of one place, which are about the paths below a folder.
+
+    Attributes:
+        start: how long the folder's own path is, with its slash.
+        patterns: the last one first.
+    """
+
+    start: int
+    patterns: tuple[Pattern, ...]
+
+
+class Rules:
+    """What is left out at some place of a library. Immutable."""
+
+    def __init__(self, layers: tuple[_Layer, ...] = ()) -> None:
+        self._layers = layers  # the innermost first
+
+    @classmethod
+    def of_settings(cls) -> Rules:
+        """Those that hold below every root.
+
+        Raises:
+            ConfigurationError: `CATALOGSYNC_IGNORE` has something else than patterns.
+        """
+        rules, bad = cls().with_patterns("", ignore_patterns())
+        if bad:
+            raise ConfigurationError(
+                f"{IGNORE_VARIABLE}: {bad[0].text!r} is not a pattern",
+                hint="write it as in .gitignore; several are separated as in PATH, or by line ends",
+            )
+        return rules
+
+    def with_patterns(self, folder: str, lines: Iterable[str]) -> tuple[Rules, list[BadPattern]]:
+        """Those that hold below a folder whose ignore file has these lines, and the bad ones.
+
+        Args:
+            folder: its path below the root, with a slash at the end; empty for the root.
+        """
+        from pathspec import GitIgnoreSpec  # not for those who have no patterns
+
+        patterns: list[Pattern] = []
+        bad: list[BadPattern] = []
+        for number, line in enumerate(lines, 1):
+            try:
+                compiled = GitIgnoreSpec.from_lines([unicodedata.normalize("NFC", line)]).patterns
+            except (ValueError, re.error):
+                bad.append(BadPattern(number, line))
+            else:
+                patterns += (p for p in compiled if p.include is not None)
+        if not patterns:
+            return self, bad
+        layer = _Layer(len(folder), tuple(reversed(patterns)))
+        return Rules((layer, *self._layers)), bad
+
+    def leave_out(self, folder: str, name: str, *, is_folder: bool) -> bool:
+        """Whether a file or folder is left out.
+
+        Args:
+            folder: the path below the root of the folder that it is in; see `with_patterns`.
+        """
+        if self._layers:
+            path = unicodedata.normalize("NFC", folder + name) + ("/" if is_folder else "")
+            for layer in self._layers:
+                # Composed or not, the folder's own part of the path is of the same length.
+                start = len(unicodedata.normalize("NFC", folder[: layer.start]))
+                verdict = _verdict(layer.patterns, path[start:])
+                if verdict is not None:
+                    return verdict
+        return is_of_other_programs(name, folder=is_folder)
+
+
+def _verdict(patterns: Iterable[Pattern], path: str) -> bool | None:
+    """Whether the last pattern that fits leaves the path out; None if none fits."""
+    for pattern in patterns:
+        if _fits(pattern, path):
+            return pattern.include
+    return None
+
+
+def _fits(pattern: Pattern, path: str) -> bool:
+    """Whether a pattern is about this very path, not only about a folder that it lies in.
+
+    `pathspec` matches what lies in a folder together with the folder, for it looks at files alone;
+    by that a list of what to keep (`*`, `!*/`, `!*.flac`) would keep everything. A walk asks about
+    each folder before it enters it, and wants to know no more.
+    """
+    regex: re.Pattern[str] = pattern.regex  # type: ignore[attr-defined]
+    if "ps_d" not in regex.groupindex:  # `**`, `folder/**`: all that lies in a folder
+        return regex.search(path.removesuffix("/")) is not None
+    for match in regex.finditer(path):
+        end = match.end("ps_d") if match["ps_d"] is not None else match.end()
+        if end == len(path):
+            return True
+    return False
+
+
+def read_ignore_file(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of an ignore file.
+
+    Raises:
+        OSError: it cannot be read, is a link or no regular file.
+        ValueError: it holds something else than text, or far too much.
+    """
+    with open_regular(path, follow=False) as file:
+        content = b""
+        while len(content) <= _MAX_BYTES and (piece := file.read(_MAX_BYTES + 1)):
+            content += piece
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"is larger than {_MAX_BYTES // 1024**2} MiB")
+    if b"\0" in content:
+        raise ValueError("is not text in UTF-8")
+    # Names that are no UTF-8 stand in patterns as in names: as the bytes that they are.
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return [line.rstrip("\r") for line in text.split("\n")]
