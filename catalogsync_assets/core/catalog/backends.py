@@ -57,11 +57,11 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
             presence.refresh(connection, backend_id=backend_id)
             return _with_id(backend, backend_id), True
         _require_same_bucket(connection, row, backend)
-        before = _from_row(row)
+        before = from_row(row)
         if not backend.tested.known() and _is_same_store(before, backend):
             backend = replace(backend, tested=before.tested)
         # Settings of other programs in the same config are kept.
-        values["config"] = {**_settings(row.config), **backend.config()}
+        values["config"] = {**settings_of(row.config), **backend.config()}
         connection.execute(
             sa.update(storage_backends)
             .where(storage_backends.c.id == row.id)
@@ -77,7 +77,7 @@ def keep_profile(catalog: Catalog, backend: ObjectBackend, found: StoreProfile) 
         connection.execute(
             sa.update(storage_backends)
             .where(storage_backends.c.id == backend.id)
-            .values(config={**_settings(row.config), "tested": found.known()})
+            .values(config={**settings_of(row.config), "tested": found.known()})
         )
 
 
@@ -111,7 +111,7 @@ def object_backends(catalog: Catalog) -> list[ObjectBackend]:
     query = _SELECT.where(storage_backends.c.backend_type == OBJECT_STORAGE)
     query = query.order_by(storage_backends.c.name)
     with catalog.read() as connection:
-        return [_from_row(row) for row in connection.execute(query)]
+        return [from_row(row) for row in connection.execute(query)]
 
 
 def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
@@ -159,7 +159,7 @@ def catalog_id(catalog: Catalog) -> str:
     with catalog.transaction() as connection:
         local = local_backend_id(connection)
         found = connection.execute(_SELECT.where(storage_backends.c.id == local)).one()
-        config = _settings(found.config)
+        config = settings_of(found.config)
         if not config.get(_CATALOG_ID):
             config[_CATALOG_ID] = secrets.token_hex(8)
             connection.execute(
@@ -170,7 +170,8 @@ def catalog_id(catalog: Catalog) -> str:
     return str(config[_CATALOG_ID])
 
 
-def _settings(config: str | None) -> dict[str, Any]:
+def settings_of(config: str | None) -> dict[str, Any]:
+    """What a row's `config` holds; nothing where another program left something else there."""
     try:
         found = json.loads(config or "{}")
     except ValueError:
@@ -178,8 +179,9 @@ def _settings(config: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _from_row(row: Any) -> ObjectBackend:
-    config = _settings(row.config)
+def from_row(row: Any) -> ObjectBackend:
+    """The backend of a row with `id`, `name`, `container_name` and `config`."""
+    config = settings_of(row.config)
     known = {k: config[k] for k in SETTINGS if config.get(k)}
     # Another program may mean something else by these.
     if known.get("provider") not in PRESETS:

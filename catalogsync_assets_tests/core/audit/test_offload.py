@@ -36,12 +36,17 @@ def stored(
     scanned: Callable[..., Any],
     uploaded: Callable[..., Any],
     backend: Callable[..., ObjectBackend],
+    buckets: list[str],
 ) -> Callable[..., list[ObjectBackend]]:
-    """`stored("cloud", "vault")`: scans the library and uploads it to these new backends."""
+    """`stored("cloud", "vault")`: scans the library and uploads it to these new backends, each with
+    a bucket of its own."""
 
     def run(*names: str, **settings: Any) -> list[ObjectBackend]:
         scanned()
-        backends = [backend(name, **settings) for name in names]
+        backends = [
+            backend(name, **{"bucket": bucket, **settings})
+            for name, bucket in zip(names, buckets, strict=False)
+        ]
         for each in backends:
             assert uploaded(each).failed == 0
         return backends
