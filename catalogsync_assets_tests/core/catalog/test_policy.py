@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import presence
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.backends import object_backends
+from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.policy import (
     ALL_OTHERS,
     EVERY_BACKEND,
