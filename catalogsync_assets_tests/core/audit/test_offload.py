@@ -21,7 +21,7 @@ from catalogsync_assets.core.catalog.separation import keep_verdicts, separation
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.catalog.whereis import whereis
-from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.errors import CatalogError, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets_tests.core.audit.kills import STEPS, Killed, die_at
@@ -1057,5 +1057,51 @@ def test_two_offloads_at_once_are_one_after_the_other(
         offload(catalog, 1, check=False)  # a dry run does not mind
         with pytest.raises(OffloadAborted, match="another process removes files"):
             offload(catalog, 1, dry_run=False)
+
+    assert len(library.contents()) == 1
+
+
+@pytest.mark.parametrize("name", ["link.db", "folder/catalog.db", "elsewhere/link.db"])
+def test_a_catalog_of_another_name_is_the_same_catalog(
+    library: Any,
+    stored: Any,
+    catalog: Catalog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    monkeypatch.setattr(removal, "PATIENCE", 0)
+    (tmp_path / "link.db").symlink_to(catalog.path)
+    (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/link.db").symlink_to("../link.db")
+    monkeypatch.chdir(tmp_path)
+    again = Catalog.open(name)
+
+    with (
+        removal.alone(catalog) as right,
+        removal.no_removal(again) as other,
+        pytest.raises(OffloadAborted, match="another process removes files"),
+    ):
+        assert (right, other) == (True, False)
+        offload(again, 1, dry_run=False)
+
+    again.close()
+    assert len(library.contents()) == 1
+
+
+def test_a_catalog_with_a_hard_link_removes_nothing(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, tmp_path: Path
+) -> None:
+    """There is no place beside both names where a lock would be found by both."""
+    library.fill(1)
+    stored("cloud")
+    (tmp_path / "elsewhere").mkdir()
+    os.link(catalog.path, tmp_path / "elsewhere/catalog.db")
+
+    with pytest.raises(CatalogError, match="has another name"):
+        offloaded(1)
 
     assert len(library.contents()) == 1
