@@ -77,7 +77,7 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     backends, stores = len(known.names), known.stores
     there = f"{backends} backends are registered"
     if stores < backends:
-        there += f", which are {stores} different stores"
+        there += f", which are {stores} store{'' if stores == 1 else 's'}"
     for p in found:
         if p.own and p.copies > stores:
             output.message(
