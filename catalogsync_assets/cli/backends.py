@@ -236,13 +236,14 @@ def test(db: str | None, name: str) -> None:
 
 def _print_test(name: str, result: ProbeResult, others: list[Finding]) -> None:
     failure = result.failure
+    left_behind = sorted({*result.left_behind, *(key for f in others for key in f.left_behind)})
     if output.wants_json():
         told: dict[str, Any] = {
             "backend": name,
             "usable": result.usable,
             "answers": result.answers,
             "profile": result.profile.known(),
-            "left_behind": result.left_behind,
+            "left_behind": left_behind,
             "others": [
                 {"backend": f.other.name, "verdict": f.verdict, "why": f.why} for f in others
             ],
@@ -261,8 +262,8 @@ def _print_test(name: str, result: ProbeResult, others: list[Finding]) -> None:
         )
         for f in others:
             output.note(f"{f.other.name}: {_AS_COPIES[f.verdict]}{f' ({f.why})' if f.why else ''}")
-    if result.left_behind:
-        keys = ", ".join(result.left_behind)
+    if left_behind:
+        keys = ", ".join(left_behind)
         output.message("warning", f"the test could not delete what it had written: {keys}")
     if failure is not None:
         output.message("error", failure.message)

@@ -282,17 +282,22 @@ def songs_under_policy(catalog: Catalog, limit: int = 100) -> list[ShortSong]:
 
 def _by_sums(rules: _Rules, stores: Sequence[BackendStatus], songs: int) -> int | None:
     """The answer, where the sums of the backends give it."""
-    lacking = [b.songs_partial + b.songs_absent for b in stores]
-    if rules.most <= 0 or sum(count > 0 for count in lacking) <= rules.spare:
+    lacking = {b.name: b.songs_partial + b.songs_absent for b in stores}
+    empty = {b.name for b in stores if b.songs_absent == songs}
+    known = rules.separation
+    of_every_file = known.copies(
+        id_ for id_, name in known.names.items() if not lacking.get(name, 1)
+    )
+    of_any_file = known.copies(id_ for id_, name in known.names.items() if name not in empty)
+    if of_every_file >= rules.most:
         return 0
-    if rules.fewest == rules.most and rules.spare < 0:
+    if rules.fewest == rules.most and of_any_file < rules.most:
         return songs
     if not rules.alike:
         return None
-    if sum(b.songs_absent == songs for b in stores) > rules.spare:
-        return songs
-    if rules.spare == 0 and (max(lacking) == songs or sum(count > 0 for count in lacking) == 1):
-        return max(lacking)
+    counts = lacking.values()
+    if rules.spare == 0 and (max(counts) == songs or sum(count > 0 for count in counts) == 1):
+        return max(counts)
     return None
 
 

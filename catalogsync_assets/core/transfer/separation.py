@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 
@@ -56,12 +56,14 @@ class Finding:
     Attributes:
         verdict: None if it could not be found out.
         why: why not, in a sentence; empty otherwise.
+        left_behind: keys that could not be deleted again.
     """
 
     one: ObjectBackend
     other: ObjectBackend
     verdict: Verdict | None
     why: str = ""
+    left_behind: tuple[str, ...] = ()
 
 
 def prove_pairs(
@@ -93,7 +95,8 @@ def prove_pairs(
                 _look(sides[f.one.name], sides[f.other.name]) if f.verdict == "apart" else f
                 for f in found
             ]
-    return found
+    left = {name: tuple(side.left_behind) for name, side in sides.items()}
+    return [replace(f, left_behind=left[f.one.name] + left[f.other.name]) for f in found]
 
 
 def prove_all(
@@ -186,6 +189,11 @@ class _Side:
                 code="Corrupted",
             )
 
+    @property
+    def left_behind(self) -> list[str]:
+        """What could not be deleted; known once the session is over."""
+        return self._session.left_behind if self._session else []
+
     def sees(self, other: _Side) -> bool | None:
         """Whether the other's object is seen through this backend; None if either cannot be used.
 
@@ -226,5 +234,5 @@ def _look(one: _Side, other: _Side) -> Finding:
             return Finding(one.backend, other.backend, "same")
         if seen is None:
             verdict = None
-    error = one.error or other.error
-    return Finding(one.backend, other.backend, verdict, error.message if error else why)
+    unusable = one.error or other.error
+    return Finding(one.backend, other.backend, verdict, unusable.message if unusable else why)

@@ -124,6 +124,17 @@ def test_what_does_not_answer_properly_is_not_proven_to_be_another_store(
         assert "one" in finding.why
 
 
+def test_what_may_not_be_deleted_again_is_named(unregistered, buckets, proxy, refused, remote):
+    one = unregistered("one", bucket=buckets[1], endpoint=proxy.endpoint)
+    proxy.before.append(lambda r: refused(403, "AccessDenied") if r.method == "DELETE" else None)
+
+    (finding,) = prove_pairs([(one, unregistered("other", bucket=buckets[2]))])
+
+    assert finding.verdict == "apart"
+    (left,) = remote(one).keys()
+    assert finding.left_behind == (one.key_prefix + left,)
+
+
 def test_without_credentials_nothing_is_proven(unregistered, buckets):
     one = unregistered("one", bucket=buckets[1])
     other = unregistered("other", bucket=buckets[2], credential_env_prefix="NOBODY")
