@@ -57,6 +57,7 @@ def test_backends_that_count_as_one_are_named(
     """Found out by the upload to the second: it is the bucket of the first."""
     alias = backend("alias")
     set_policy(catalog, "", 2)
+    uploaded.scan()  # which makes it a partition
     assert uploaded.upload(backend=alias.name).success
 
     found = uploaded.presence().checks["songs_have_the_copies_they_need"]
