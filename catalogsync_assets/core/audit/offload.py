@@ -36,7 +36,11 @@ from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.offloads import Copy, LocalFile, Lost
 from catalogsync_assets.core.catalog.policy import required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.separation import Separation, separation
+from catalogsync_assets.core.catalog.separation import (
+    Separation,
+    backends_with_files,
+    separation,
+)
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity, NotRemoved
@@ -215,9 +219,9 @@ class _Run:
         # What is counted below is proven anew; here every backend may be a store of its own.
         presumed = Separation.presumed(self._holders.backends.values())
         found = self._candidates(presumed if report.checked else known, known)
-        if report.checked and found.files:
+        # Only where there is something to ask about: a store that is down need not matter.
+        if report.checked and found.files and not self._rooms.all_enough:
             fewest = min(found.copies)
-            # Only now that there is something to ask about: a store that is down need not matter.
             self._holders.probe()
             if found.most_copies > 1:
                 known = self._proven_now(known)
@@ -228,7 +232,7 @@ class _Run:
         report.too_few, report.too_few_bytes = found.too_few, found.too_few_bytes
         report.younger = found.younger
         if found.most_copies > 1:
-            self._say_what_counts_as_one(known)
+            self._say_what_counts_as_one(known.among(backends_with_files(self._catalog)))
         pool = Workers(self._workers, "offload")
         try:
             for chunk in self._chunks(self._read(found)):

@@ -258,6 +258,30 @@ def test_for_a_single_copy_no_store_is_asked_which_it_is(
     assert proxy.of("PUT") == []
 
 
+def test_no_store_is_asked_where_nothing_needs_to_go(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog
+) -> None:
+    library.fill(1)
+    stored("cloud", "vault")
+
+    def never(_: ObjectBackend) -> Any:
+        raise AssertionError("a store was asked")
+
+    assert offloaded(2, until_free=1, connect=never).removed == 0
+
+
+def test_a_new_backend_without_files_is_not_spoken_of(
+    library: Any, stored: Any, catalog: Catalog, backend: Any
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    backend("vault", bucket="second-bucket")
+
+    report = offload(catalog, check=False)
+
+    assert (report.too_few, report.unproven) == (1, [])
+
+
 # --- what the policy asks for -------------------------------------------------------------------
 
 
