@@ -43,6 +43,7 @@ from catalogsync_assets.core.download.report import DownloadReport
 from catalogsync_assets.core.download.report import Limits as DownloadLimits
 from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.library.scan import ScanReport, scan
+from catalogsync_assets.core.transfer import separation
 from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
 from catalogsync_assets.demo.local_store import LocalStore, local_store
 from catalogsync_assets.demo.sample_library import make_sample_library
@@ -70,6 +71,21 @@ def s3(store: LocalStore) -> Iterator[Any]:
     client = s3_client(store)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def buckets(store: LocalStore, s3: Any) -> list[str]:
+    """Buckets of the store: what two of them hold are two copies."""
+    further = ["second-bucket", "third-bucket"]
+    for name in further:
+        s3.create_bucket(Bucket=name)
+    return [store.bucket, *further]
+
+
+@pytest.fixture(autouse=True)
+def a_second_look_follows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store of the tests knows at once what was put."""
+    monkeypatch.setattr(separation, "SECOND_LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,11 @@ from catalogsync_assets.assets.presence import backend_presence
 from catalogsync_assets.core.audit.local_files import check_local_files
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import backend_by_name
-from catalogsync_assets.core.catalog.policy import policy_status, songs_under_policy
+from catalogsync_assets.core.catalog.policy import (
+    PolicyStatus,
+    policy_status,
+    songs_under_policy,
+)
 from catalogsync_assets.core.catalog.status import backend_status, failed_uploads
 from catalogsync_assets.resources import CatalogResource
 
@@ -75,7 +79,7 @@ with warnings.catch_warnings():
 
 @dg.asset_check(asset=backend_presence)
 def songs_have_the_copies_they_need(catalog: CatalogResource) -> dg.AssetCheckResult:
-    """Each file is on as many backends as its library's policy requires."""
+    """Each file is on as many different stores as its library's policy requires."""
     with clear_failures(), catalog.open() as database:
         found = policy_status(database)
         short = songs_under_policy(database, MAX_ROWS) if found.songs_under_policy else []
@@ -94,8 +98,19 @@ def songs_have_the_copies_they_need(catalog: CatalogResource) -> dg.AssetCheckRe
                     for s in short
                 ],
             ),
+            **_counted_as_one(found),
         },
     )
+
+
+def _counted_as_one(found: PolicyStatus) -> dict[str, dg.MetadataValue]:
+    """Which backends make one copy together, if any do."""
+    rows = [(", ".join(names), "they are the same store") for names in found.same]
+    rows += [
+        (", ".join(pair), f"not proven to be two stores: run `catalogsync backend test {pair[1]}`")
+        for pair in found.unproven
+    ]
+    return {"backends that count as one": table(("backends", "why"), rows)} if rows else {}
 
 
 @dg.asset_check(asset=downloaded_files)

@@ -18,8 +18,14 @@ from catalogsync_assets.core.providers import PRESETS, provider_of
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.transfer.probe import ProbeResult
+    from catalogsync_assets.core.transfer.separation import Finding
 
 _ANSWERS = {True: "yes", False: "no", None: "unknown"}
+_AS_COPIES = {
+    "apart": "another store; what both hold are two copies",
+    "same": "the same store; what both hold is one copy",
+    None: "not proven to be another store; what both hold counts as one copy",
+}
 
 
 @click.command(
@@ -195,6 +201,9 @@ def test(db: str | None, name: str) -> None:
     conditions that do not hold, reads back what came of it, and deletes its objects again, also
     when it is stopped. Sends about 5 MiB. Uploads go by the answers from then on.
 
+    Also asks whether it is the same store as another backend, under another name: such backends
+    hold one copy together. For that an object is stored through each of the others, too.
+
     Exit code 0 if objects can be stored and read back.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, keep_profile
@@ -202,6 +211,7 @@ def test(db: str | None, name: str) -> None:
     from catalogsync_assets.core.transfer.capabilities import noted_test
     from catalogsync_assets.core.transfer.probe import probe
     from catalogsync_assets.core.transfer.questions import QUESTIONS
+    from catalogsync_assets.core.transfer.separation import prove_against_others
     from catalogsync_assets.core.transfer.stores import StoreClient
 
     catalog = Catalog.open(db)
@@ -216,24 +226,30 @@ def test(db: str | None, name: str) -> None:
 
             with noted_test(catalog, StoreClient(found)) as prefix:
                 result = probe(found, progress=show, prefix=prefix)
+        others: list[Finding] = []
         if result.usable:
             keep_profile(catalog, found, result.profile)
+            others = prove_against_others(catalog, backend_by_name(catalog, name))
     finally:
         catalog.close()
-    _print_test(name, result)
+    _print_test(name, result, others)
     if result.failure is not None:
         click.get_current_context().exit(result.failure.exit_code)
 
 
-def _print_test(name: str, result: ProbeResult) -> None:
+def _print_test(name: str, result: ProbeResult, others: list[Finding]) -> None:
     failure = result.failure
+    left_behind = sorted({*result.left_behind, *(key for f in others for key in f.left_behind)})
     if output.wants_json():
         told: dict[str, Any] = {
             "backend": name,
             "usable": result.usable,
             "answers": result.answers,
             "profile": result.profile.known(),
-            "left_behind": result.left_behind,
+            "left_behind": left_behind,
+            "others": [
+                {"backend": f.other.name, "verdict": f.verdict, "why": f.why} for f in others
+            ],
         }
         if failure is not None:
             told |= {"error": failure.message, "hint": failure.hint}
@@ -247,8 +263,10 @@ def _print_test(name: str, result: ProbeResult) -> None:
                 for a in result.answers
             ],
         )
-    if result.left_behind:
-        keys = ", ".join(result.left_behind)
+        for f in others:
+            output.note(f"{f.other.name}: {_AS_COPIES[f.verdict]}{f' ({f.why})' if f.why else ''}")
+    if left_behind:
+        keys = ", ".join(left_behind)
         output.message("warning", f"the test could not delete what it had written: {keys}")
     if failure is not None:
         output.message("error", failure.message)

@@ -39,18 +39,21 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
 @click.command(
     epilog="""\b
 Examples:
-  catalogsync offload --keep-copies 2
-  catalogsync offload --keep-copies 2 --older-than 90d --check
+  catalogsync offload
+  catalogsync offload --older-than 90d --check
   catalogsync offload --keep-copies 2 --until-free 50GiB --delete
-  catalogsync offload --keep-copies 1 --backend cloud --artist "Nina Simone" --delete"""
+  catalogsync offload --keep-copies 1 --below-policy --backend cloud --delete"""
 )
 @output.db_option
 @click.option(
     "--keep-copies",
     type=click.IntRange(min=1),
-    required=True,
     metavar="N",
-    help="Remove a file only if so many backends are proven to hold it.",
+    help="Remove a file only if so many stores are proven to hold it. [default: as many as the"
+    " policy asks for]",
+)
+@click.option(
+    "--below-policy", is_flag=True, help="Keep N copies even where the policy asks for more."
 )
 @click.option(
     "--backend",
@@ -86,7 +89,8 @@ Examples:
 @output.json_option
 def offload(
     db: str | None,
-    keep_copies: int,
+    keep_copies: int | None,
+    below_policy: bool,
     backend_names: tuple[str, ...],
     older_than: float | None,
     until_free: int | None,
@@ -95,17 +99,21 @@ def offload(
     workers: int,
     **selected: Any,
 ) -> None:
-    """Remove local files of which enough backends hold a copy; without --delete, only show which.
+    """Remove local files of which enough stores hold a copy; without --delete, only show which.
 
-    The oldest go first. Before a file goes, the stores are asked for its copies (and read, where
-    they keep no digest), and its own content is compared with its digest. May be stopped at any
-    time.
+    Enough is what the `policy` asks for, or more. Backends that are not proven to be different
+    stores count as one; --delete has the stores prove it anew. The oldest files go first. Before a
+    file goes, the stores are asked for its copies (and read, where they keep no digest), and its
+    own content is compared with its digest. May be stopped at any time.
     """
     from catalogsync_assets.core.audit.offload import OffloadAborted
     from catalogsync_assets.core.audit.offload import offload as run_offload
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
     from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.errors import UsageError
 
+    if below_policy and keep_copies is None:
+        raise UsageError("--below-policy needs to know how many", hint="add --keep-copies")
     catalog = Catalog.open(db)
     named = dict.fromkeys(backend_names)
     backends = [backend_by_name(catalog, n) for n in named] or object_backends(catalog)
@@ -115,6 +123,7 @@ def offload(
             report = run_offload(
                 catalog,
                 keep_copies,
+                below_policy=below_policy,
                 backends=backends,
                 scope=scope,
                 older_than_seconds=older_than,
@@ -160,15 +169,33 @@ def _print(report: OffloadReport, **more: str | None) -> None:
         output.note(f"nothing was removed; --delete removes them{asked}")
 
 
+def _too_few(report: OffloadReport) -> str:
+    if report.keep_copies is None:
+        return "with fewer copies on different stores than their policy asks for"
+    return f"on fewer than {report.keep_copies} different stores"
+
+
 def _print_what_stays(report: OffloadReport) -> None:
     for count, why in (
-        (report.too_few, f"on fewer than {report.keep_copies} backends"),
+        (report.too_few, _too_few(report)),
         (report.younger, "modified too lately"),
         (report.left.get("Link", 0), "a link"),
         (report.left.get("HardLink", 0), "with other hard links, which would free nothing"),
     ):
         if count:
             output.note(f"{output.files(count)} stay: {why}")
+    for names in report.same:
+        output.note(f"{', '.join(names)} are the same store, and count as one")
+    for pair in report.unproven:
+        output.message(
+            "warning",
+            f"{pair.one} and {pair.other} count as one, as they are not proven to be two stores"
+            + (f": {pair.why}" if pair.why else ""),
+        )
+        if not pair.why:
+            output.message(
+                "hint", f"run `catalogsync backend test {pair.other}`; --delete asks too"
+            )
     for name, why in report.out.items():
         output.message("warning", f"backend {name!r} was not asked: {why}")
     for code, count in sorted(report.reasons.items(), key=lambda item: -item[1]):

@@ -50,17 +50,18 @@ Examples:
 def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     """Set or show how many backends must hold each file.
 
-    Without a policy every registered backend must. The local library is not counted. Nothing is
-    uploaded or removed by it: `status` tells which songs have too few copies.
+    Without a policy every registered backend must. The local library is not counted, and backends
+    that are one store count as one. Nothing is uploaded or removed by it: `status` tells which
+    songs have too few copies, and `offload` leaves what would have too few.
     """
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.policy import (
         ALL_OTHERS,
         EVERY_BACKEND,
-        backend_count,
         policies,
         set_policy,
     )
+    from catalogsync_assets.core.catalog.separation import separation
     from catalogsync_assets.core.errors import UsageError
 
     catalog = Catalog.open(db)
@@ -71,14 +72,18 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
         set_policy(catalog, root or ALL_OTHERS, number)
     elif root is not None:
         raise UsageError("--library-root needs to know what to set", hint="add --required-copies")
-    found, backends = policies(catalog), backend_count(catalog)
+    found, known = policies(catalog), separation(catalog)
     catalog.close()
+    backends, stores = len(known.names), known.stores
+    there = f"{backends} backends are registered"
+    if stores < backends:
+        there += f", which are {stores} store{'' if stores == 1 else 's'}"
     for p in found:
-        if p.own and p.copies > backends:
+        if p.own and p.copies > stores:
             output.message(
                 "warning",
-                f"{p.library_root or 'all others'}: {p.copies} copies are required, but"
-                f" {backends} backends are registered: every song has too few",
+                f"{p.library_root or 'all others'}: {p.copies} copies are required, but {there}:"
+                " every song has too few",
             )
     if output.wants_json():
         told = [
@@ -98,7 +103,7 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
         [
             (
                 p.library_root or "(all others)",
-                f"all ({backends})" if p.required_copies == EVERY_BACKEND else p.copies,
+                f"all ({stores})" if p.required_copies == EVERY_BACKEND else p.copies,
                 "itself" if p.own else "-",
             )
             for p in found

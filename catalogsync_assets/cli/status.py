@@ -89,7 +89,7 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
     for b in found:
         if words := _more(b, ages.get(b.name)):
             output.note(f"{b.name}: {words}")
-    output.note(_in_words(copies))
+    _print_copies(copies)
     if unread:
         output.note(f"tags: those of {output.files(unread)} could not be read; see failures --tags")
     _warn(found)
@@ -116,6 +116,17 @@ def _of_audit(audit: LastAudit | None) -> str:
         return "never"
     of_what = "" if audit.sample_percent is None else f", {audit.sample_percent:g}%"
     return f"{audit.finished_at} ({audit.level}{of_what}{', in part' if audit.limited else ''})"
+
+
+def _print_copies(copies: PolicyStatus) -> None:
+    output.note(_in_words(copies))
+    for names in copies.same:
+        output.note(f"copies: {', '.join(names)} are the same store, and count as one copy")
+    for one, other in copies.unproven:
+        output.note(
+            f"copies: {one} and {other} are not proven to be two stores, and count as one copy;"
+            f" `catalogsync backend test {other}` asks them"
+        )
 
 
 def _in_words(copies: PolicyStatus) -> str:
@@ -156,4 +167,4 @@ def _print_short(short: list[ShortSong], copies: PolicyStatus) -> None:
                 for s in short
             ],
         )
-    output.note(_in_words(copies))
+    _print_copies(copies)

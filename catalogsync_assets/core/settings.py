@@ -31,6 +31,19 @@ def catalog_location(given: str | os.PathLike[str] | None = None) -> str:
     return os.fspath(given) if given else os.environ.get(CATALOG_VARIABLE) or DEFAULT_CATALOG
 
 
+def lies_inside(inner: Path, outer: Path) -> bool:
+    """Whether a folder is another one or lies in it, by whatever path it is named: through links,
+    or where the other is mounted a second time."""
+    here = inner.resolve()
+    if here.is_relative_to(outer.resolve()):
+        return True
+    try:
+        there = outer.stat()
+        return any(os.path.samestat(folder.stat(), there) for folder in (here, *here.parents))
+    except OSError:  # not there, or not to be seen: then it is not scanned either
+        return False
+
+
 def library_roots(
     given: Sequence[str | os.PathLike[str]] = (), *, known: Sequence[str] = ()
 ) -> list[Path]:
@@ -68,7 +81,7 @@ def library_roots(
                 hint="rename the folder",
             ) from error
         for outer in roots:
-            if inner != outer and inner.resolve().is_relative_to(outer.resolve()):
+            if inner != outer and lies_inside(inner, outer):
                 raise ConfigurationError(
                     f"library root {inner} lies inside library root {outer}",
                     hint="name only the outer one",

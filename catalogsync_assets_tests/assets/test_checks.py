@@ -51,6 +51,23 @@ def test_songs_with_too_few_copies_are_a_warning_and_named(
     assert uploaded.presence().checks["songs_have_the_copies_they_need"].passed
 
 
+def test_backends_that_count_as_one_are_named(
+    uploaded: Any, backend: Callable[..., ObjectBackend], catalog: Catalog, cloud: ObjectBackend
+) -> None:
+    """Found out by the upload to the second: it is the bucket of the first."""
+    alias = backend("alias")
+    set_policy(catalog, "", 2)
+    uploaded.scan()  # which makes it a partition
+    assert uploaded.upload(backend=alias.name).success
+
+    found = uploaded.presence().checks["songs_have_the_copies_they_need"]
+
+    assert (found.passed, found.metadata["songs under policy"].value) == (False, 4)
+    assert plain(found.metadata["backends that count as one"]) == [
+        {"backends": "alias, cloud", "why": "they are the same store"}
+    ]
+
+
 def test_failed_uploads_are_grouped_and_named(
     pipeline: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any], library: Any
 ) -> None:

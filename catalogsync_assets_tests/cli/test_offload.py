@@ -86,7 +86,7 @@ def test_a_goal_that_cannot_be_reached_is_said(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "--keep-copies"),
+        (["--below-policy"], "add --keep-copies"),
         (["--keep-copies", 0], "--keep-copies"),
         (["--keep-copies", 2], "2 copies cannot be kept by 1 backends"),
         (["--keep-copies", 1, "--older-than", "soon"], "write it like 90d, 8w or 12h"),
@@ -103,6 +103,62 @@ def test_wrong_use_is_said_and_nothing_goes(
     assert done.code == 2
     assert said in done.err
     assert len(stored.contents()) == 3
+
+
+def test_the_policy_is_the_number_that_is_not_given(
+    cli: Cli, stored: Any, backend: Any, buckets: Any, uploaded: Any
+) -> None:
+    cli("policy", "--required-copies", 2)
+
+    done = cli("offload", "--delete")
+    assert (done.code, done.out) == (0, "0 files, 0 bytes removed\n")
+    assert "3 files stay: with fewer copies on different stores than their policy" in done.err
+    refused = cli("offload", "--keep-copies", 1, "--delete")
+    assert (refused.code, len(stored.contents())) == (2, 3)
+    assert "1 copies are fewer than the policy asks for: 2 of each file" in refused.err
+    assert "add --below-policy" in refused.err
+
+    uploaded(backend("vault", bucket=buckets[1]), limit=1)
+    assert cli("offload", "--delete", "--json").json["keep_copies"] is None
+    assert len(stored.contents()) == 2
+    done = cli("offload", "--keep-copies", 1, "--below-policy", "--delete")
+    assert (done.code, done.out) == (0, "2 files, 600 bytes removed\n")
+
+
+def test_one_bucket_under_two_names_is_said_wherever_copies_are_counted(
+    cli: Cli, stored: Any, cloud: Any, backend: Any, uploaded: Any, unregistered: Any
+) -> None:
+    alias = {"endpoint": cloud.endpoint.replace("127.0.0.1", "localhost")}
+    uploaded(backend("again", **alias))
+    cli("policy", "--required-copies", 2)
+
+    done = cli("offload", "--keep-copies", 2, "--delete")
+    assert (done.code, len(stored.contents())) == (1, 3)
+    assert "2 copies: again, cloud are the same store" in done.err
+    dry = cli("offload")
+    assert dry.out == "0 files, 0 bytes would go\n"
+    assert "again, cloud are the same store, and count as one" in dry.err
+    status = cli("status", "--json").json["policy"]
+    assert (status["songs_under_policy"], status["same"]) == (3, [["again", "cloud"]])
+    assert "copies: again, cloud are the same store, and count as one copy" in cli("status").err
+    assert "2 backends are registered, which are 1 store:" in cli("policy").err
+
+    cli(
+        *("register-object-backend", "--name", "again", "--bucket", cloud.bucket),
+        *("--endpoint", cloud.endpoint, "--credential-env-prefix", "CLOUD"),
+    )
+    status = cli("status")
+    assert "cloud and again are not proven to be two stores" in status.err
+    assert "`catalogsync backend test again` asks them" in status.err
+    warned = cli("offload").err
+    assert "warning: cloud and again count as one, as they are not proven" in warned
+    assert "hint: run `catalogsync backend test again`" in warned
+
+    tested = cli("backend", "test", "cloud")
+    assert "again: the same store; what both hold is one copy" in tested.err
+    others = cli("backend", "test", "cloud", "--json").json["others"]
+    assert others == [{"backend": "again", "verdict": "same", "why": ""}]
+    assert "again, cloud are the same store" in cli("status").err
 
 
 def test_ages_are_lengths_of_time(cli: Cli, stored: Any) -> None:

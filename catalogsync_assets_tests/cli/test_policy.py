@@ -85,6 +85,8 @@ def test_status_tells_whether_there_are_enough_copies(cli: Cli, music: Any) -> N
         "songs_under_policy": 3,
         "backends": 2,
         "required_copies": [2, 2],
+        "same": [],
+        "unproven": [],
     }
     assert [(s["song_id"], s["copies"], s["required"]) for s in told["under_policy"]] == [
         (1, 1, 2),

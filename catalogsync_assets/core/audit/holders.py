@@ -15,6 +15,7 @@ from typing import Literal
 from catalogsync_assets.core.audit.checking import KnownObject, Verdict, check
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.offloads import Copy, LocalFile
+from catalogsync_assets.core.catalog.separation import Separation
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.providers import SHA256
 from catalogsync_assets.core.transfer.pace import Pace
@@ -45,13 +46,14 @@ class Held:
     """What the looks at a file's objects told.
 
     Attributes:
-        proven: of different objects that hold it, byte for byte, as many as were asked for or
-            as there are.
-        others: of those that do not, or of which nothing is known.
+        proven: objects that hold it, byte for byte.
+        others: those that do not, or of which nothing is known.
+        copies: how many copies the proven ones make; see `catalog.separation`.
     """
 
     proven: list[Found] = field(default_factory=list)
     others: list[Found] = field(default_factory=list)
+    copies: int = 0
 
 
 class Holders:
@@ -59,6 +61,7 @@ class Holders:
 
     Attributes:
         backends: those that are asked, by id.
+        separation: which of them hold copies of their own; None is proven to until it is set.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Holders:
         self._out: dict[int, StoreError] = {}
         self._silent = dict.fromkeys(self.backends, 0)
         self._lock = threading.Lock()
+        self.separation = Separation({b.id: b.name for b in backends}, {})
 
     def probe(self) -> None:
         """Find out which of the stores can be spoken to at all."""
@@ -104,29 +108,38 @@ class Holders:
         with self._lock:
             return {self.backends[id_].name: error for id_, error in self._out.items()}
 
-    def look(self, file: LocalFile, copies: Sequence[Copy], wanted: int) -> Held:
-        """Look at a file's objects until so many are proven to hold it.
+    @property
+    def reachable(self) -> list[ObjectBackend]:
+        """The backends that are asked."""
+        with self._lock:
+            return [b for id_, b in self.backends.items() if id_ not in self._out]
 
-        Two backends may be one bucket under two names: what lies at one place counts once.
-        """
+    def look(self, file: LocalFile, copies: Sequence[Copy], wanted: int) -> Held:
+        """Look at a file's objects until so many copies are proven to hold it."""
         held = Held()
-        places: set[tuple[str, str | None, str]] = set()
-        backends: set[int] = set()
-        # First those that a look may prove: to read an object takes long, and may cost.
-        for copy in sorted(copies, key=lambda c: not self._kept(self.backends[c.backend_id])):
-            if len(held.proven) >= wanted:
+        groups = self.separation.groups
+        # Last those that add nothing to others; before, those that a look may prove: to read an
+        # object takes long, and may cost.
+        for copy in sorted(
+            copies,
+            key=lambda c: (
+                groups[c.backend_id] is None,
+                not self._kept(self.backends[c.backend_id]),
+            ),
+        ):
+            if held.copies >= wanted:
                 break
             backend = self.backends[copy.backend_id]
-            place = ((backend.endpoint or "").lower(), backend.bucket, copy.locator)
-            if place in places or copy.backend_id in backends:
-                continue
+            proven = [found.copy.backend_id for found in held.proven]
+            with_it = self.separation.copies([*proven, copy.backend_id])
+            if with_it == held.copies:
+                continue  # the same store under another name
             if copy.bucket not in (None, backend.bucket):
                 continue  # a row of another program, about a bucket that we cannot ask
             found = self._look_at(file, copy)
             if found.verdict is not None and found.verdict.verified:
                 held.proven.append(found)
-                places.add(place)
-                backends.add(copy.backend_id)
+                held.copies = with_it
             else:
                 held.others.append(found)
         return held

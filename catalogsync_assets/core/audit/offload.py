@@ -1,9 +1,11 @@
 """Removes local files that enough stores hold, proven now, and only those.
 
-Order, for every file: its objects are verified, then its own content is compared with the catalog's
-digest, then its row is marked, then it is deleted (`library.removal`), then its row says so. Files
-go in chunks, so that what was proven is minutes old at most; the stores are asked by several
-threads, the deleting is done by one. One process at a time removes files of a catalog's library.
+First the stores are asked which of them are different ones (`transfer.separation`), where more than
+one copy is to be kept. Then, for every file: its objects are verified, then its own content is
+compared with the catalog's digest, then its row is marked, then it is deleted (`library.removal`),
+then its row says so. Files go in chunks, so that what was proven is minutes old at most; the stores
+are asked by several threads, the deleting is done by one. One process at a time removes files of a
+catalog's library.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from catalogsync_assets.core.audit.offload_report import (
     OffloadReport,
     Progress,
     Room,
+    Unproven,
 )
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import locations, offloads
@@ -31,12 +34,19 @@ from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.offloads import Copy, LocalFile, Lost
+from catalogsync_assets.core.catalog.policy import required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.catalog.separation import (
+    Separation,
+    backends_with_files,
+    separation,
+)
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity, NotRemoved
 from catalogsync_assets.core.renaming import sync_folder
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.transfer.separation import prove_all
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets.core.transfer.workers import Workers
 
@@ -54,8 +64,9 @@ _LEFT = frozenset(("Link", "HardLink"))
 
 def offload(
     catalog: Catalog,
-    keep_copies: int,
+    keep_copies: int | None = None,
     *,
+    below_policy: bool = False,
     backends: Sequence[ObjectBackend] | None = None,
     scope: Scope = EVERYTHING,
     older_than_seconds: float | None = None,
@@ -67,12 +78,15 @@ def offload(
     progress: Progress = lambda _: None,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> OffloadReport:
-    """Remove local files of which so many backends hold a copy, proven now; the oldest first.
+    """Remove local files of which so many stores hold a copy, proven now; the oldest first.
 
-    May be stopped at any moment and called again.
+    Backends that are not proven to be different stores count as one. That is found out anew before
+    anything is removed. May be stopped at any moment and called again.
 
     Args:
-        keep_copies: how many backends must be proven to hold a file before it goes; at least 1.
+        keep_copies: how many stores must be proven to hold a file before it goes, at least 1; None
+            for as many as the policy of its library asks for.
+        below_policy: go by `keep_copies` even where a policy asks for more.
         backends: whose copies count; all by default.
         scope: only these files.
         older_than_seconds: only files that have not been modified for so long.
@@ -89,14 +103,17 @@ def offload(
         What was done. Single files that stayed are in it and do not raise.
 
     Raises:
-        UsageError: there are fewer backends than copies to keep.
-        OffloadAborted: too few stores answer; or another process is at it.
+        UsageError: there are fewer backends than copies to keep; or `keep_copies` is less than a
+            policy that was set asks for.
+        OffloadAborted: too few stores answer, or are proven to be different ones; or another
+            process is at it.
         CatalogError: something could not be recorded; the next run sets it right.
     """
     chosen = list(object_backends(catalog) if backends is None else backends)
-    if not 1 <= keep_copies <= len(chosen):
+    fewest = 1 if keep_copies is None else keep_copies
+    if not 1 <= fewest <= len(chosen):
         raise UsageError(
-            f"{keep_copies} copies cannot be kept by {len(chosen)} backends",
+            f"{fewest} copies cannot be kept by {len(chosen)} backends",
             hint="name fewer copies (at least 1), or register another backend",
         )
     names = [b.name for b in chosen]
@@ -104,7 +121,18 @@ def offload(
     before_ns = (
         None if older_than_seconds is None else int((time.time() - older_than_seconds) * 1e9)
     )
-    run = _Run(catalog, chosen, scope, before_ns, workers, attempts, progress, connect, report)
+    run = _Run(
+        catalog,
+        chosen,
+        scope,
+        before_ns,
+        below_policy,
+        workers,
+        attempts,
+        progress,
+        connect,
+        report,
+    )
     started = time.monotonic()
     try:
         if dry_run:
@@ -140,6 +168,10 @@ class _Looked:
     problem: NotRemoved | None = None
 
 
+#: A file, the objects that hold it as the catalog says, and how many copies it needs.
+_Item = tuple[LocalFile, list[Copy], int]
+
+
 class _Run:
     """One call of `offload`."""
 
@@ -149,6 +181,7 @@ class _Run:
         backends: Sequence[ObjectBackend],
         scope: Scope,
         before_ns: int | None,
+        below_policy: bool,
         workers: int,
         attempts: int,
         progress: Progress,
@@ -159,14 +192,17 @@ class _Run:
         self._catalog_id = "" if report.dry_run else catalog_id(catalog)
         self._scope = scope
         self._before_ns = before_ns
+        self._below_policy = below_policy
+        self._attempts = attempts
+        self._connect = connect
         self._workers = workers
         self._progress = progress
         self._report = report
-        self._copies = report.keep_copies
         self._stop = threading.Event()
         self._holders = Holders(
             backends, workers=workers, attempts=attempts, stop=self._stop, connect=connect
         )
+        self._unknown: dict[frozenset[str], str] = {}  # why of two backends nothing is proven
         self._have_proven: set[int] = set()  # backends that hold at least something
         self._rooms = _Rooms(report, known_roots(catalog))
 
@@ -178,43 +214,90 @@ class _Run:
             self._note_failure(path, "Unsettled", why)
 
     def execute(self) -> None:
-        found = offloads.candidates(
-            self._catalog,
-            list(self._holders.backends),
-            self._copies,
-            before_ns=self._before_ns,
-            scope=self._scope,
-        )
         report = self._report
+        known = separation(self._catalog)
+        # What is counted below is proven anew; here every backend may be a store of its own.
+        presumed = Separation.presumed(self._holders.backends.values())
+        found = self._candidates(presumed if report.checked else known, known)
+        # Only where there is something to ask about: a store that is down need not matter.
+        if report.checked and found.files and not self._rooms.all_enough:
+            fewest = min(found.copies)
+            self._holders.probe()
+            if found.most_copies > 1:
+                known = self._proven_now(known)
+                found = self._candidates(known, known)
+            self._holders.separation = known.among(self._holders.backends)
+            self._require_enough_stores(fewest)
         report.candidates, report.candidate_bytes = found.files, found.bytes
         report.too_few, report.too_few_bytes = found.too_few, found.too_few_bytes
         report.younger = found.younger
+        if found.most_copies > 1:
+            self._say_what_counts_as_one(known.among(backends_with_files(self._catalog)))
         pool = Workers(self._workers, "offload")
         try:
-            # Only once there is something to ask about: a store that is down need not matter.
-            for number, chunk in enumerate(self._chunks(self._read(found.ids))):
+            for chunk in self._chunks(self._read(found)):
                 if report.checked:
-                    if number == 0:
-                        self._holders.probe()
-                    self._require_enough_stores()
+                    self._require_enough_stores(min(needed for _, _, needed in chunk))
                 self._go_through(chunk, pool)
                 self._progress(report)
         finally:
             self._stop.set()
             pool.close()
 
-    def _read(self, ids: Sequence[int]) -> Iterator[tuple[LocalFile, list[Copy]]]:
-        for at in range(0, len(ids), _PAGE):
-            page = ids[at : at + _PAGE]
-            found = offloads.with_copies(self._catalog, page, list(self._holders.backends))
-            self._report.looked_at += len(page) - len(found)  # others have removed them
-            yield from found
+    def _candidates(self, counted: Separation, known: Separation) -> offloads.Candidates:
+        """The files that may go, where copies are counted like this.
 
-    def _chunks(
-        self, files: Iterator[tuple[LocalFile, list[Copy]]]
-    ) -> Iterator[list[tuple[LocalFile, list[Copy]]]]:
+        Raises:
+            UsageError: fewer copies were asked for than a policy that was set asks for.
+        """
+        asked = self._report.keep_copies
+        found = offloads.candidates(
+            self._catalog,
+            counted.among(self._holders.backends),
+            required(self._catalog, known.stores),
+            asked,
+            before_ns=self._before_ns,
+            scope=self._scope,
+        )
+        if found.below and not self._below_policy:
+            root, copies = max(found.below.items(), key=lambda item: item[1])
+            raise UsageError(
+                f"{asked} copies are fewer than the policy asks for: {copies} of each file below"
+                f" {root}",
+                hint="leave out --keep-copies to go by the policy, or add --below-policy",
+            )
+        return found
+
+    def _proven_now(self, known: Separation) -> Separation:
+        """Ask the stores anew which of the backends are different ones."""
+        asked = prove_all(
+            self._catalog,
+            self._holders.reachable,
+            keep=not self._report.dry_run,
+            attempts=self._attempts,
+            connect=self._connect,
+        )
+        self._unknown = {frozenset((f.one.name, f.other.name)): f.why for f in asked if f.why}
+        return known.updated({frozenset((f.one.id, f.other.id)): f.verdict for f in asked})
+
+    def _say_what_counts_as_one(self, known: Separation) -> None:
+        counted = known.among(self._holders.backends)
+        self._report.same = counted.same
+        self._report.unproven = [
+            Unproven(*pair, self._unknown.get(frozenset(pair))) for pair in counted.unproven
+        ]
+
+    def _read(self, found: offloads.Candidates) -> Iterator[_Item]:
+        for at in range(0, len(found.ids), _PAGE):
+            page = dict(zip(found.ids[at : at + _PAGE], found.copies[at : at + _PAGE], strict=True))
+            there = offloads.with_copies(self._catalog, list(page), list(self._holders.backends))
+            self._report.looked_at += len(page) - len(there)  # others have removed them
+            for file, copies in there:
+                yield file, copies, page[file.location_id]
+
+    def _chunks(self, files: Iterator[_Item]) -> Iterator[list[_Item]]:
         """The files that should go, in chunks that free no more than is needed."""
-        chunk: list[tuple[LocalFile, list[Copy]]] = []
+        chunk: list[_Item] = []
         size = 0
         for item in files:
             file = item[0]
@@ -238,19 +321,30 @@ class _Run:
         if chunk:
             yield chunk
 
-    def _require_enough_stores(self) -> None:
-        out = self._holders.out
-        self._report.out = {name: error.message for name, error in out.items()}
-        if len(self._holders.backends) - len(out) < self._copies:
-            first = next(iter(out.values()))
+    def _require_enough_stores(self, copies: int) -> None:
+        """Raise OffloadAborted if the stores that answer can prove no file to have so many."""
+        holders, report = self._holders, self._report
+        report.out = {name: error.message for name, error in holders.out.items()}
+        reachable = [b.id for b in holders.reachable]
+        if len(reachable) < copies:
+            first = next(iter(holders.out.values()))
             raise OffloadAborted(
-                self._report,
-                f"too few of the backends can be asked to prove {self._copies} copies:"
-                f" {first.message}",
+                report,
+                f"too few of the backends can be asked to prove {copies} copies: {first.message}",
                 first.hint,
             )
+        answering = holders.separation.among(reachable)
+        if answering.most_copies < copies:
+            self._say_what_counts_as_one(holders.separation)
+            raise OffloadAborted(
+                report,
+                f"the backends are too few different stores to prove {copies} copies: "
+                + "; ".join(_counted_as_one(report)),
+                "if they are different stores, `catalogsync backend test NAME` tells what stands in"
+                " the way of proving it; if not, register one on another store",
+            )
 
-    def _go_through(self, chunk: list[tuple[LocalFile, list[Copy]]], pool: Workers) -> None:
+    def _go_through(self, chunk: list[_Item], pool: Workers) -> None:
         looks: list[Future[_Looked]] = [pool.submit(partial(self._look, *item)) for item in chunk]
         looked = [look.result() for look in looks]
         self._record_findings(looked)
@@ -264,16 +358,16 @@ class _Run:
         elif may_go:
             self._remove(may_go)
 
-    def _look(self, file: LocalFile, copies: list[Copy]) -> _Looked:
+    def _look(self, file: LocalFile, copies: list[Copy], needed: int) -> _Looked:
         """Everything that must be so before a file may go. In a worker's thread."""
         held = None
         try:
             removal.inspect(file)
             if not self._report.checked:
                 return _Looked(file)
-            held = self._holders.look(file, copies, self._copies)
-            if len(held.proven) < self._copies:
-                return _Looked(file, held, problem=_not_proven(file, held, self._copies))
+            held = self._holders.look(file, copies, needed)
+            if held.copies < needed:
+                return _Looked(file, held, problem=_not_proven(file, held, needed))
             return _Looked(file, held, removal.hashed(file))
         except NotRemoved as problem:
             return _Looked(file, held, problem=problem)
@@ -313,7 +407,7 @@ class _Run:
             for item in may_go
             if item.held is not None
         ]
-        marked = offloads.begin(self._catalog, verified, self._copies)
+        marked = offloads.begin(self._catalog, verified)
         gone: list[LocalFile] = []
         try:
             for item in may_go:
@@ -380,11 +474,19 @@ def _not_proven(file: LocalFile, held: Held, wanted: int) -> NotRemoved:
         for f in held.others
     ]
     return NotRemoved(
-        f"{file.absolute_path} stays: {len(held.proven)} of {wanted} copies proven"
+        f"{file.absolute_path} stays: {held.copies} of {wanted} copies proven"
         f" ({'; '.join(said) or 'the others are the same objects'})",
         code="NotProven",
         hint="`verify --repair` mends what is missing or damaged",
     )
+
+
+def _counted_as_one(report: OffloadReport) -> list[str]:
+    same = [f"{', '.join(names)} are the same store" for names in report.same]
+    return same + [
+        f"{u.one} and {u.other} are not proven to be two{f' ({u.why})' if u.why else ''}"
+        for u in report.unproven
+    ]
 
 
 def _overtaken(file: LocalFile) -> NotRemoved:
@@ -421,12 +523,12 @@ class _Rooms:
             isinstance(found, Room) and found.free >= self._report.goal
         )
 
-    def enough_with(self, file: LocalFile, others: Sequence[tuple[LocalFile, list[Copy]]]) -> bool:
+    def enough_with(self, file: LocalFile, others: Sequence[_Item]) -> bool:
         """Whether there will be, once these others are gone."""
         here = self._of(file.root)
         if self._report.goal is None or not isinstance(here, Room):
             return False
-        coming = sum(f.size_bytes for f, _ in others if self._of(f.root) is here)
+        coming = sum(f.size_bytes for f, *_ in others if self._of(f.root) is here)
         return here.free < self._report.goal <= here.free + coming
 
     @property

@@ -17,6 +17,19 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Unproven:
+    """Two backends that count as one, as it is not proven that they are two stores.
+
+    Attributes:
+        why: it could not be found out; None where the stores were not asked.
+    """
+
+    one: str
+    other: str
+    why: str | None = None
+
+
 @dataclass
 class Room:
     """The file system of a library root.
@@ -39,7 +52,10 @@ class OffloadReport:
     Attributes:
         dry_run: nothing was changed.
         checked: whether stores and contents were looked at, as they are before a file goes.
+        keep_copies: of each file; None for what the policy of its library asks for.
         backends: names of those whose copies count.
+        same: those that are proven to be one store, together; they count as one.
+        unproven: those that count as one for want of proof.
         candidates, candidate_bytes: files that enough of them hold, as the catalog says.
         looked_at: of those, how many it is known of by now what becomes of them.
         removed, removed_bytes: files that went; in a dry run, that would go.
@@ -61,8 +77,10 @@ class OffloadReport:
 
     dry_run: bool
     checked: bool
-    keep_copies: int
+    keep_copies: int | None
     backends: list[str]
+    same: list[list[str]] = field(default_factory=list)
+    unproven: list[Unproven] = field(default_factory=list)
     candidates: int = 0
     candidate_bytes: int = 0
     looked_at: int = 0

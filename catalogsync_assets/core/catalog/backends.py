@@ -64,11 +64,11 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
             presence.refresh(connection, backend_id=backend_id)
             return _with_id(backend, backend_id), True
         _require_same_bucket(connection, row, backend)
-        before = _from_row(row)
+        before = from_row(row)
         if not backend.tested.known() and _is_same_store(before, backend):
             backend = replace(backend, tested=before.tested)
         # Settings of other programs in the same config are kept.
-        values["config"] = {**_settings(row.config), **backend.config()}
+        values["config"] = {**settings_of(row.config), **backend.config()}
         connection.execute(
             sa.update(storage_backends)
             .where(storage_backends.c.id == row.id)
@@ -145,7 +145,7 @@ def _is_over(note: Any, now: float) -> bool:
 
 def _config_of(connection: sa.Connection, backend: ObjectBackend) -> dict[str, Any]:
     row = connection.execute(_SELECT.where(storage_backends.c.id == backend.id)).one()
-    return _settings(row.config)
+    return settings_of(row.config)
 
 
 def _keep_config(connection: sa.Connection, backend: ObjectBackend, config: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ def object_backends(catalog: Catalog) -> list[ObjectBackend]:
     query = _SELECT.where(storage_backends.c.backend_type == OBJECT_STORAGE)
     query = query.order_by(storage_backends.c.name)
     with catalog.read() as connection:
-        return [_from_row(row) for row in connection.execute(query)]
+        return [from_row(row) for row in connection.execute(query)]
 
 
 def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
@@ -231,7 +231,7 @@ def follows_links(catalog: Catalog) -> bool:
     )
     with catalog.read() as connection:
         config = connection.scalar(query.order_by(storage_backends.c.id).limit(1))
-    return _settings(config).get(_FOLLOW_LINKS) is True
+    return settings_of(config).get(_FOLLOW_LINKS) is True
 
 
 def set_follows_links(catalog: Catalog, follow: bool) -> None:
@@ -244,7 +244,7 @@ def set_follows_links(catalog: Catalog, follow: bool) -> None:
         connection.execute(
             sa.update(storage_backends)
             .where(storage_backends.c.id == local)
-            .values(config={**_settings(found.config), _FOLLOW_LINKS: follow})
+            .values(config={**settings_of(found.config), _FOLLOW_LINKS: follow})
         )
 
 
@@ -256,7 +256,7 @@ def catalog_id(catalog: Catalog) -> str:
     with catalog.transaction() as connection:
         local = local_backend_id(connection)
         found = connection.execute(_SELECT.where(storage_backends.c.id == local)).one()
-        config = _settings(found.config)
+        config = settings_of(found.config)
         if not config.get(_CATALOG_ID):
             config[_CATALOG_ID] = secrets.token_hex(8)
             connection.execute(
@@ -267,7 +267,8 @@ def catalog_id(catalog: Catalog) -> str:
     return str(config[_CATALOG_ID])
 
 
-def _settings(config: str | None) -> dict[str, Any]:
+def settings_of(config: str | None) -> dict[str, Any]:
+    """What a row's `config` holds; nothing where another program left something else there."""
     try:
         found = json.loads(config or "{}")
     except ValueError:
@@ -275,8 +276,9 @@ def _settings(config: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _from_row(row: Any) -> ObjectBackend:
-    config = _settings(row.config)
+def from_row(row: Any) -> ObjectBackend:
+    """The backend of a row with `id`, `name`, `container_name` and `config`."""
+    config = settings_of(row.config)
     known = {k: config[k] for k in SETTINGS if config.get(k)}
     # Another program may mean something else by these.
     if known.get("provider") not in PRESETS:

@@ -224,12 +224,15 @@ def _begin(connection: sa.Connection) -> None:
 def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
     """The catalog's file, absolute: of a path or an `sqlite:///` URL, or as the environment says.
 
+    Symbolic links are followed, as SQLite does for its log: what lies beside the catalog - locks,
+    the log, backups - is then the same for all who have it open, whatever they call it.
+
     Raises:
         ConfigurationError: a URL of another database, or of one in memory.
     """
     location = catalog_location(given)
     if "://" not in location:
-        return Path(os.path.abspath(Path(location).expanduser()))  # noqa: PTH100
+        return Path(os.path.realpath(Path(location).expanduser()))
     try:
         url = sa.make_url(location)
     except (sa.exc.ArgumentError, ValueError) as error:
@@ -241,7 +244,7 @@ def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
             f"the catalog cannot be kept in a {url.get_backend_name()} database of this URL",
             hint="name an SQLite file: a path, or sqlite:////folder/catalogsync.db",
         )
-    return Path(os.path.abspath(url.database))  # noqa: PTH100
+    return Path(os.path.realpath(url.database))
 
 
 def exists(location: str | os.PathLike[str] | None = None) -> bool:

@@ -16,7 +16,9 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.policy import EVERY_BACKEND, Required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.catalog.separation import Separation
 
 #: What an object was found to be that does not hold its file.
 Lost = Literal["missing", "damaged"]
@@ -60,28 +62,42 @@ class Candidates:
     """The local files of a selection, by what the catalog says of their copies.
 
     Attributes:
-        ids: locations of those that enough backends hold, the oldest first (by mtime, then id);
+        ids: locations of those that enough stores hold, the oldest first (by mtime, then id);
             8 bytes for each.
+        copies: how many copies each of these needs, in the same order; 4 bytes for each.
+        most_copies: that any file needs, among these and those of which there are too few.
         files, bytes: how many these are, and their size.
-        too_few, too_few_bytes: files that are on fewer backends.
+        too_few, too_few_bytes: files of which there are fewer copies.
         younger: files that have not the age that was asked for.
+        below: by library root, the policy that asks for more copies than were asked for here.
     """
 
     ids: array[int] = field(default_factory=lambda: array("q"))
+    copies: array[int] = field(default_factory=lambda: array("l"))
+    most_copies: int = 0
     files: int = 0
     bytes: int = 0
     too_few: int = 0
     too_few_bytes: int = 0
     younger: int = 0
+    below: dict[str, int] = field(default_factory=dict)
 
 
 _LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
+# A file of several local places is held to the strictest of their policies.
+_WANTED = f"""
+(SELECT MAX(CASE p.required_copies WHEN {EVERY_BACKEND} THEN :every
+                                   ELSE COALESCE(p.required_copies, :others) END)
+ FROM file_locations w LEFT JOIN library_policies p ON p.library_root = w.library_root
+ WHERE w.file_asset_id = f.id AND w.library_root IS NOT NULL)
+"""
 _CANDIDATES = """
 SELECT l.id, COALESCE(l.size_bytes, f.size_bytes, 0),
        l.mtime_ns IS NOT NULL AND l.mtime_ns <= :before,
-       (SELECT COUNT(DISTINCT c.backend_id) FROM file_locations c
+       (SELECT {held} FROM file_locations c
         WHERE c.file_asset_id = f.id AND c.status = 'active'
-          AND c.backend_id IN (SELECT value FROM json_each(:backends))) >= :copies
+          AND c.backend_id IN (SELECT value FROM json_each(:backends))),
+       {wanted}, l.library_root
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.backend_id IN {local} AND l.status = 'active' AND l.library_root IS NOT NULL
   AND f.superseded_by_id IS NULL {scope}
@@ -93,36 +109,53 @@ _ANY_TIME = 2**63 - 1
 
 def candidates(
     catalog: Catalog,
-    backend_ids: Sequence[int],
-    copies: int,
+    known: Separation,
+    policy: Required,
+    copies: int | None,
     *,
     before_ns: int | None = None,
     scope: Scope = EVERYTHING,
 ) -> Candidates:
-    """The current local files that so many of these backends hold, as far as the catalog says.
+    """The current local files of which there are enough copies, as far as the catalog says.
 
     Args:
+        known: the backends whose copies count, and how they do.
+        policy: what the libraries ask for.
+        copies: so many of each file; None for what the policy of its library asks for, at least 1.
         before_ns: only files whose mtime is at most this, in ns; None for all.
         scope: only these.
     """
     clauses, values = scope.sql()
     values |= {
-        "backends": json.dumps(list(backend_ids)),
-        "copies": copies,
+        "backends": json.dumps(list(known.names)),
         "before": _ANY_TIME if before_ns is None else before_ns,
+        "every": policy.every,
+        # A number that was asked for is only held against what somebody has set.
+        "others": policy.others if copies is None or policy.others_set else 0,
     }
+    statement = _CANDIDATES.format(
+        held=known.copies_sql("c.backend_id"),
+        wanted=_WANTED if policy.by_root else ":others",
+        local=_LOCAL,
+        scope=clauses,
+    )
     found = Candidates()
-    statement = sa.text(_CANDIDATES.format(local=_LOCAL, scope=clauses))
     with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=5_000).execute(statement, values)
-        for location_id, size, old_enough, enough in rows:
+        rows = connection.execution_options(yield_per=5_000).execute(sa.text(statement), values)
+        for location_id, size, old_enough, held, wanted, root in rows:
+            needed = max(wanted, 1) if copies is None else copies
             if not old_enough:
                 found.younger += 1
-            elif not enough:
+                continue
+            found.most_copies = max(found.most_copies, needed)
+            if wanted > needed:
+                found.below[root] = max(wanted, found.below.get(root, 0))
+            if held < needed:
                 found.too_few += 1
                 found.too_few_bytes += size
             else:
                 found.ids.append(location_id)
+                found.copies.append(needed)
                 found.files += 1
                 found.bytes += size
     return found
@@ -174,17 +207,15 @@ WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
 
-def begin(
-    catalog: Catalog, verified: Sequence[tuple[LocalFile, Collection[int]]], copies: int
-) -> set[int]:
+def begin(catalog: Catalog, verified: Sequence[tuple[LocalFile, Collection[int]]]) -> set[int]:
     """Mark files as about to be removed, unless the catalog says something else by now.
 
     In one transaction: whatever was recorded since they were looked at - a scan's new content, an
     audit's missing object - keeps its file.
 
     Args:
-        verified: files, each with the locations of different objects that have been verified.
-        copies: how many of those must still count as there.
+        verified: files, each with the locations of the objects that have been verified: all of
+            them must still count as there.
 
     Returns:
         The locations that were marked.
@@ -199,7 +230,7 @@ def begin(
             row = now.get(file.location_id)
             if row is None or row[:4] != (file.size_bytes, file.mtime_ns, None, file.sha256):
                 continue
-            if sum(location in now for location in held) < copies:
+            if any(location not in now for location in held):
                 continue
             marked.append(file.location_id)
             if row[4] is not None:

@@ -2,7 +2,8 @@
 
 A library root may have a policy of its own; the root '' stands for all others, and for files that
 are on backends only. Without any policy, every registered backend must hold every file. The local
-library is not counted: it is what the copies are for.
+library is not counted: it is what the copies are for. Backends that are not proven to be different
+stores count as one (`separation`); a policy asks of each store once, under however many names.
 
 A song is under policy while any of its files that exist is on fewer backends than its library
 asks for.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -21,6 +22,7 @@ from catalogsync_assets.core.backends import LOCAL, OBJECT_STORAGE
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.presence import COUNTS
+from catalogsync_assets.core.catalog.separation import Separation, read_separation
 from catalogsync_assets.core.catalog.status import BackendStatus, backend_status
 from catalogsync_assets.core.errors import UsageError
 
@@ -34,7 +36,6 @@ INSERT INTO library_policies (library_root, required_copies) VALUES (:root, :cop
 ON CONFLICT (library_root) DO UPDATE SET
     required_copies = excluded.required_copies, updated_at = CURRENT_TIMESTAMP
 """
-_BACKENDS = f"SELECT COUNT(*) FROM storage_backends WHERE backend_type = '{OBJECT_STORAGE}'"
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,37 @@ def policies(catalog: Catalog) -> list[Policy]:
     known = known_roots(catalog)
     with catalog.read() as connection:
         own = _own(connection)
-        backends = _backend_count(connection)
+        stores = read_separation(connection).stores
     found = []
     for root in [ALL_OTHERS, *sorted({*known, *own} - {ALL_OTHERS})]:
         required = own.get(root, own.get(ALL_OTHERS, EVERY_BACKEND))
-        found.append(Policy(root, required, _as_number(required, backends), root in own))
+        found.append(Policy(root, required, _as_number(required, stores), root in own))
     return found
 
 
-def backend_count(catalog: Catalog) -> int:
-    """How many object stores are registered."""
+@dataclass(frozen=True)
+class Required:
+    """The policies, for statements that join `library_policies` themselves.
+
+    Attributes:
+        every: the number that `EVERY_BACKEND` stands for.
+        others: for roots without a policy of their own.
+        others_set: whether somebody has set that; else it is the default.
+        by_root: whether any root has a policy of its own.
+    """
+
+    every: int
+    others: int
+    others_set: bool
+    by_root: bool
+
+
+def required(catalog: Catalog, stores: int) -> Required:
+    """What the libraries ask for, where there are so many different stores."""
     with catalog.read() as connection:
-        return _backend_count(connection)
+        own = _own(connection)
+    others = _as_number(own.get(ALL_OTHERS, EVERY_BACKEND), stores)
+    return Required(stores, others, ALL_OTHERS in own, bool(own.keys() - {ALL_OTHERS}))
 
 
 @dataclass(frozen=True)
@@ -108,12 +128,17 @@ class PolicyStatus:
         songs_under_policy: of those, the ones with a file on too few backends.
         backends: registered object stores.
         required_copies: the fewest and the most that any library asks for.
+        same: backends that are proven to be one store, together: they count as one.
+        unproven: pairs of backends, both with files, that count as one, as it is not proven that
+            they are two stores.
     """
 
     songs: int
     songs_under_policy: int
     backends: int
     required_copies: tuple[int, int]
+    same: list[list[str]] = field(default_factory=list)
+    unproven: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -146,6 +171,10 @@ class ShortSong:
 # CPU time of a million songs on three backends: nothing after `backend_status` where all backends
 # are full, or only one is not; 0.6 s where one lacks half and another 1%; 1.5 s if two of three are
 # required and one backend is empty; 8.5 s if libraries differ as well: every file is looked at.
+#
+# Where backends count together, a file that is missing on `n` of them is still on at least as many
+# stores as there are less `n`: so the songs to look at are found in the same way, and only those
+# steps are left out that take each backend for a copy.
 
 _OF_OBJECT_STORES = (
     f"backend_id IN (SELECT id FROM storage_backends WHERE backend_type = '{OBJECT_STORAGE}')"
@@ -161,9 +190,7 @@ _SEVERAL = " AND MAX(files_total) > 1"
 _ALL_SONGS = "SELECT DISTINCT song_id FROM song_backend_presence"
 # A file of several local places is held to the strictest of their policies.
 _SHORT_FILES = f"""
-SELECT f.song_id, f.id,
-    COUNT(DISTINCT CASE WHEN l.status = 'active' AND b.backend_type = '{OBJECT_STORAGE}'
-                        THEN l.backend_id END) AS copies,
+SELECT f.song_id, f.id, {{copies}} AS copies,
     COALESCE(MAX(CASE WHEN b.backend_type = '{LOCAL}'
                       THEN COALESCE(r.wanted, :otherwise) END), :otherwise) AS required
 FROM ({{candidates}}) c
@@ -175,6 +202,10 @@ LEFT JOIN (SELECT key AS root, value AS wanted FROM json_each(:by_root)) r
 WHERE f.superseded_by_id IS NULL
   AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {COUNTS})
 GROUP BY f.song_id, f.id HAVING copies < required
+"""
+#: The backend of a location that counts.
+_HOLDS = f"""
+CASE WHEN l.status = 'active' AND b.backend_type = '{OBJECT_STORAGE}' THEN l.backend_id END
 """
 _COUNT_SHORT = f"SELECT COUNT(DISTINCT song_id) FROM ({_SHORT_FILES})"
 _LIST_SHORT = f"""
@@ -188,9 +219,9 @@ JOIN songs s ON s.id = x.song_id ORDER BY s.id
 
 @dataclass(frozen=True)
 class _Rules:
-    """The policies as numbers of copies, for `backends` backends."""
+    """The policies as numbers of copies, and how copies are counted."""
 
-    backends: int
+    separation: Separation
     otherwise: int
     by_root: Mapping[str, int]
 
@@ -205,7 +236,16 @@ class _Rules:
     @property
     def spare(self) -> int:
         """On so many backends every file may be lacking."""
-        return self.backends - self.most
+        return self.separation.most_copies - self.most
+
+    @property
+    def alike(self) -> bool:
+        """Whether all libraries ask for the same, and each backend is a copy of its own."""
+        return self.fewest == self.most and self.separation.all_apart
+
+    def of_files(self, statement: str, candidates: str) -> str:
+        """A statement about the files that are short, of these songs."""
+        return statement.format(candidates=candidates, copies=self.separation.copies_sql(_HOLDS))
 
     def values(self) -> dict[str, object]:
         return {"otherwise": self.otherwise, "by_root": json.dumps(self.by_root)}
@@ -221,33 +261,43 @@ def policy_status(catalog: Catalog, figures: Sequence[BackendStatus] | None = No
     songs = max((b.songs_total for b in figures), default=0)
     stores = [b for b in figures if b.backend_type == OBJECT_STORAGE]
     with catalog.read() as connection:
-        rules = _rules(connection, len(stores))
+        rules = _rules(connection)
         short = _by_sums(rules, stores, songs)
         if short is None:
             short = _count(connection, rules)
-    return PolicyStatus(songs, short, len(stores), (rules.fewest, rules.most))
+    filled = {b.name for b in stores if b.files}
+    unproven = [pair for pair in rules.separation.unproven if filled.issuperset(pair)]
+    required = (rules.fewest, rules.most)
+    return PolicyStatus(songs, short, len(stores), required, rules.separation.same, unproven)
 
 
 def songs_under_policy(catalog: Catalog, limit: int = 100) -> list[ShortSong]:
     """The first `limit` songs that have fewer copies than they should, by id."""
     with catalog.read() as connection:
-        rules = _rules(connection, _backend_count(connection))
-        statement = _LIST_SHORT.format(candidates=_first_candidates(rules))
+        rules = _rules(connection)
+        statement = rules.of_files(_LIST_SHORT, _first_candidates(rules))
         values = {**rules.values(), "spare": rules.spare, "limit": limit}
         return [ShortSong(*row) for row in connection.execute(sa.text(statement), values)]
 
 
 def _by_sums(rules: _Rules, stores: Sequence[BackendStatus], songs: int) -> int | None:
     """The answer, where the sums of the backends give it."""
-    lacking = [b.songs_partial + b.songs_absent for b in stores]
-    if rules.most <= 0 or sum(count > 0 for count in lacking) <= rules.spare:
+    lacking = {b.name: b.songs_partial + b.songs_absent for b in stores}
+    empty = {b.name for b in stores if b.songs_absent == songs}
+    known = rules.separation
+    of_every_file = known.copies(
+        id_ for id_, name in known.names.items() if not lacking.get(name, 1)
+    )
+    of_any_file = known.copies(id_ for id_, name in known.names.items() if name not in empty)
+    if of_every_file >= rules.most:
         return 0
-    if rules.fewest != rules.most:
-        return None
-    if sum(b.songs_absent == songs for b in stores) > rules.spare:
+    if rules.fewest == rules.most and of_any_file < rules.most:
         return songs
-    if rules.spare == 0 and (max(lacking) == songs or sum(count > 0 for count in lacking) == 1):
-        return max(lacking)
+    if not rules.alike:
+        return None
+    counts = lacking.values()
+    if rules.spare == 0 and (max(counts) == songs or sum(count > 0 for count in counts) == 1):
+        return max(counts)
     return None
 
 
@@ -256,11 +306,11 @@ def _count(connection: sa.Connection, rules: _Rules) -> int:
         values = {**rules.values(), "spare": rules.spare}
         return connection.scalar(sa.text(statement), values) or 0
 
-    if rules.fewest != rules.most:
-        return count(_COUNT_SHORT.format(candidates=_candidates(rules)))
+    if not rules.alike:
+        return count(rules.of_files(_COUNT_SHORT, _candidates(rules)))
     if rules.spare == 0:
         return count(f"SELECT COUNT(*) FROM ({_CANDIDATES})")
-    several = _COUNT_SHORT.format(candidates=_CANDIDATES + _SEVERAL)
+    several = rules.of_files(_COUNT_SHORT, _CANDIDATES + _SEVERAL)
     return count(f"SELECT COUNT(*) FROM ({_CANDIDATES}{_SINGLE})") + count(several)
 
 
@@ -270,13 +320,14 @@ def _candidates(rules: _Rules) -> str:
 
 def _first_candidates(rules: _Rules) -> str:
     """The same, but not more than `limit` where each of them is short for certain."""
-    certain = rules.fewest == rules.most and rules.spare <= 0
+    certain = rules.fewest == rules.most and rules.spare < (1 if rules.alike else 0)
     return _candidates(rules) + (" ORDER BY song_id LIMIT :limit" if certain else "")
 
 
-def _rules(connection: sa.Connection, backends: int) -> _Rules:
-    own = {root: _as_number(copies, backends) for root, copies in _own(connection).items()}
-    return _Rules(backends, own.pop(ALL_OTHERS, backends), own)
+def _rules(connection: sa.Connection) -> _Rules:
+    known = read_separation(connection)
+    own = {root: _as_number(copies, known.stores) for root, copies in _own(connection).items()}
+    return _Rules(known, own.pop(ALL_OTHERS, known.stores), own)
 
 
 def _own(connection: sa.Connection) -> dict[str, int]:
@@ -284,9 +335,5 @@ def _own(connection: sa.Connection) -> dict[str, int]:
     return {str(root): int(copies) for root, copies in rows}
 
 
-def _as_number(copies: int, backends: int) -> int:
-    return backends if copies == EVERY_BACKEND else copies
-
-
-def _backend_count(connection: sa.Connection) -> int:
-    return int(connection.scalar(sa.text(_BACKENDS)) or 0)
+def _as_number(copies: int, stores: int) -> int:
+    return stores if copies == EVERY_BACKEND else copies

@@ -90,9 +90,24 @@ def alone(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
 
     Yields:
         Whether it was to be had.
+
+    Raises:
+        CatalogError: the catalog has a second name, so that others need not find this lock.
     """
+    _require_one_name(catalog)
     with _lock(catalog, fcntl.LOCK_EX, patience) as right:
         yield right
+
+
+def _require_one_name(catalog: Catalog) -> None:
+    # Symbolic links are followed by `catalog_path`. Hard links SQLite cannot bear either: each name
+    # has a log of its own (https://sqlite.org/howtocorrupt.html, section 2.5).
+    if catalog.path.stat().st_nlink > 1:
+        raise CatalogError(
+            f"the catalog {catalog.path} has another name (a hard link): who uses that one would"
+            " not see that files are being removed",
+            hint="keep one of the names; the other may be a symbolic link",
+        )
 
 
 @contextmanager

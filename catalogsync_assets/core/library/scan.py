@@ -30,7 +30,7 @@ from catalogsync_assets.core.library.removal import settle_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_tags
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
 from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
-from catalogsync_assets.core.settings import library_roots
+from catalogsync_assets.core.settings import library_roots, lies_inside
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
@@ -140,8 +140,7 @@ def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
     """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
     for root in roots:
         for other in (Path(k) for k in known if Path(k) not in roots):
-            here, there = root.resolve(), other.resolve()
-            if here.is_relative_to(there) or there.is_relative_to(here):
+            if lies_inside(root, other) or lies_inside(other, root):
                 raise ConfigurationError(
                     f"library root {root} overlaps {other}, which the catalog knows:"
                     " the files in both would be cataloged, and uploaded, a second time",

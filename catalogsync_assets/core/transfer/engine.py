@@ -38,6 +38,7 @@ from catalogsync_assets.core.transfer.dispatch import Dispatch
 from catalogsync_assets.core.transfer.origins import Origins
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.sender import Sender, goes_in_parts, memory_needed
+from catalogsync_assets.core.transfer.separation import prove_against_others
 from catalogsync_assets.core.transfer.source import SourceError
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets.core.transfer.workers import Workers
@@ -271,6 +272,11 @@ class _Run:
                     self._loop(sender, Copies(self._catalog, origins))
                 finally:
                     keep_learned(self._catalog, client)
+                # Once, when files are first on two backends: from then on their copies are counted.
+                if self._abort_cause is None:
+                    prove_against_others(
+                        self._catalog, self._backend, only_needed=True, connect=self._connect
+                    )
             except StoreError as error:
                 self._abort_cause = error
         elif abandoned(self._catalog, self._backend):

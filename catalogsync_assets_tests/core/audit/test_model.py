@@ -301,12 +301,16 @@ def connect() -> Iterator[Callable[[ObjectBackend], StoreClient]]:
 def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     s3: Any,
     unregistered: Callable[..., ObjectBackend],
+    buckets: list[str],
     tmp_path: Path,
     blank: Path,
     rows: Callable[..., list[Any]],
     connect: Callable[[ObjectBackend], StoreClient],
 ) -> None:
-    backends = [unregistered(f"store-{p}", provider=p) for p in PROVIDERS]
+    backends = [
+        unregistered(f"store-{provider}", provider=provider, bucket=bucket)
+        for provider, bucket in zip(PROVIDERS, buckets, strict=False)
+    ]
     events: Counter[str] = Counter()
     world = tmp_path / "world"
     make = functools.partial(Machine, s3, backends, world, blank, rows, connect, events)

@@ -13,12 +13,15 @@ from catalogsync_assets.core.audit import offload as offload_module
 from catalogsync_assets.core.audit.adopt import adopt
 from catalogsync_assets.core.audit.offload import OffloadAborted, OffloadReport, offload
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.policy import ALL_OTHERS, EVERY_BACKEND, set_policy
 from catalogsync_assets.core.catalog.scope import Scope, Selection
+from catalogsync_assets.core.catalog.separation import keep_verdicts, separation
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.catalog.whereis import whereis
-from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.errors import CatalogError, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets_tests.core.audit.kills import STEPS, Killed, die_at
@@ -36,12 +39,17 @@ def stored(
     scanned: Callable[..., Any],
     uploaded: Callable[..., Any],
     backend: Callable[..., ObjectBackend],
+    buckets: list[str],
 ) -> Callable[..., list[ObjectBackend]]:
-    """`stored("cloud", "vault")`: scans the library and uploads it to these new backends."""
+    """`stored("cloud", "vault")`: scans the library and uploads it to these new backends, each with
+    a bucket of its own."""
 
     def run(*names: str, **settings: Any) -> list[ObjectBackend]:
         scanned()
-        backends = [backend(name, **settings) for name in names]
+        backends = [
+            backend(name, **{"bucket": bucket, **settings})
+            for name, bucket in zip(names, buckets, strict=False)
+        ]
         for each in backends:
             assert uploaded(each).failed == 0
         return backends
@@ -144,18 +152,236 @@ def test_only_named_backends_count(library: Any, stored: Any, offloaded: Any, ba
     assert len(library.contents()) == 2
 
 
+# --- what counts as a copy ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["another host name", "a proxy", "a prefix below", "the same"])
 def test_one_bucket_under_two_names_counts_once(
+    library: Any, stored: Any, offloaded: Any, uploaded: Any, backend: Any, proxy: Any, how: str
+) -> None:
+    library.fill(2)
+    (cloud,) = stored("cloud")
+    settings = {
+        "another host name": {"endpoint": cloud.endpoint.replace("127.0.0.1", "localhost")},
+        "a proxy": {"endpoint": proxy.endpoint},
+        "a prefix below": {"base_prefix": f"{cloud.base_prefix}/below"},
+        "the same": {},
+    }[how]
+    uploaded(backend("again", **{"base_prefix": cloud.base_prefix, **settings}))
+
+    with pytest.raises(OffloadAborted, match="again, cloud are the same store"):
+        offloaded(2)
+
+    assert len(library.contents()) == 2
+
+
+def test_of_three_backends_of_which_two_are_one_store_two_copies_remain(
+    library: Any, stored: Any, offloaded: Any, uploaded: Any, backend: Any, buckets: Any
+) -> None:
+    library.fill(2)
+    (cloud,) = stored("cloud")
+    uploaded(backend("again", endpoint=cloud.endpoint.replace("127.0.0.1", "localhost")))
+    vault = backend("vault", bucket=buckets[1])
+    uploaded(vault, limit=1)
+
+    report = offloaded(2)
+
+    assert (report.removed, report.too_few, report.same) == (1, 1, [["again", "cloud"]])
+    uploaded(vault)
+    with pytest.raises(OffloadAborted, match="too few different stores to prove 3 copies"):
+        offloaded(3)
+    assert offloaded(2).removed == 1
+
+
+def test_a_verdict_that_is_no_longer_true_removes_nothing(
     library: Any, stored: Any, offloaded: Any, uploaded: Any, backend: Any, catalog: Catalog
 ) -> None:
     library.fill(2)
     (cloud,) = stored("cloud")
-    again = backend("again", base_prefix=cloud.base_prefix)
-    assert uploaded(again).adopted == 2
+    again = backend("again")
+    uploaded(again)
+    keep_verdicts(catalog, [(cloud, again, "apart")])
 
-    report = offloaded(2)
+    assert offload(catalog, 2, check=False).removed == 2
+    for dry_run in (True, False):
+        with pytest.raises(OffloadAborted, match="again, cloud are the same store"):
+            offloaded(2, dry_run=dry_run)
 
-    assert (report.removed, report.reasons) == (0, {"NotProven": 2})
     assert len(library.contents()) == 2
+    assert separation(catalog).same == [["again", "cloud"]]
+
+
+def test_a_backend_that_was_pointed_elsewhere_is_proven_anew(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, unregistered: Any
+) -> None:
+    library.fill(2)
+    vault = stored("cloud", "vault")[1]
+    alias = vault.endpoint.replace("127.0.0.1", "localhost")
+    place = {"bucket": vault.bucket, "base_prefix": vault.base_prefix, "endpoint": alias}
+    register(catalog, unregistered("vault", **place))
+
+    dry = offload(catalog, 2, check=False)
+    assert (dry.removed, dry.too_few) == (0, 2)
+    assert [(u.one, u.other, u.why) for u in dry.unproven] == [("cloud", "vault", None)]
+    assert offloaded(2).removed == 2
+    assert separation(catalog).unproven == []
+
+
+def test_stores_that_cannot_be_told_apart_now_count_as_one(
+    library: Any, stored: Any, offloaded: Any, backend: Any, uploaded: Any, proxy: Any, refused: Any
+) -> None:
+    """Read-only credentials: what is known of earlier is not enough for a deletion."""
+    library.fill(2)
+    stored("cloud")
+    vault = backend("vault", bucket="second-bucket", endpoint=proxy.endpoint)
+    uploaded(vault)
+    proxy.refuse(99, refused(403, "AccessDenied"))
+
+    with pytest.raises(OffloadAborted, match="cloud and vault are not proven to be two") as raised:
+        offloaded(2)
+
+    assert "access denied" in raised.value.report.unproven[0].why
+    assert len(library.contents()) == 2
+    assert offloaded(1).removed == 2
+
+
+def test_for_a_single_copy_no_store_is_asked_which_it_is(
+    library: Any, stored: Any, offloaded: Any, backend: Any, uploaded: Any, proxy: Any
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    uploaded(backend("vault", bucket="second-bucket", endpoint=proxy.endpoint))
+    proxy.requests.clear()
+
+    assert offloaded(1).removed == 1
+
+    assert proxy.of("PUT") == []
+
+
+def test_no_store_is_asked_where_nothing_needs_to_go(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog
+) -> None:
+    library.fill(1)
+    stored("cloud", "vault")
+
+    def never(_: ObjectBackend) -> Any:
+        raise AssertionError("a store was asked")
+
+    assert offloaded(2, until_free=1, connect=never).removed == 0
+
+
+def test_a_new_backend_without_files_is_not_spoken_of(
+    library: Any, stored: Any, catalog: Catalog, backend: Any
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    backend("vault", bucket="second-bucket")
+
+    report = offload(catalog, check=False)
+
+    assert (report.too_few, report.unproven) == (1, [])
+
+
+# --- what the policy asks for -------------------------------------------------------------------
+
+
+def test_without_a_number_the_policy_of_each_library_says_how_many_copies_stay(
+    library: Any,
+    another_library: Any,
+    scanned: Any,
+    backend: Any,
+    buckets: Any,
+    uploaded: Any,
+    offloaded: Any,
+    catalog: Catalog,
+) -> None:
+    library.fill(2)
+    archive = another_library("archive")
+    archive.fill(3, folder="old")
+    scanned(library.root, archive.root)
+    uploaded(backend("cloud", bucket=buckets[0]))
+    vault = backend("vault", bucket=buckets[1])
+    set_policy(catalog, ALL_OTHERS, 1)
+    set_policy(catalog, archive.root, EVERY_BACKEND)
+
+    dry = offload(catalog, check=False)
+    assert (dry.keep_copies, dry.removed, dry.too_few) == (None, 2, 3)
+    report = offloaded(None)
+    assert (report.removed, report.too_few) == (2, 3)
+    assert (len(library.contents()), len(archive.contents())) == (0, 3)
+
+    uploaded(vault)
+    assert offloaded(None).removed == 3
+
+
+def test_without_any_policy_every_backend_must_hold_a_file(
+    library: Any, stored: Any, offloaded: Any, backend: Any, uploaded: Any
+) -> None:
+    library.fill(2)
+    stored("cloud")
+    vault = backend("vault", bucket="second-bucket")
+
+    assert (offloaded(None).removed, len(library.contents())) == (0, 2)
+    uploaded(vault)
+    assert offloaded(None).removed == 2
+
+
+def test_a_policy_of_no_copies_still_leaves_one(
+    library: Any, scanned: Any, cloud: Any, uploaded: Any, offloaded: Any, catalog: Catalog
+) -> None:
+    library.fill(2)
+    scanned()
+    uploaded(cloud, limit=1)
+    set_policy(catalog, ALL_OTHERS, 0)
+
+    report = offloaded(None)
+
+    assert (report.removed, report.too_few) == (1, 1)
+
+
+@pytest.mark.parametrize("of_root", [False, True])
+def test_fewer_copies_than_the_policy_are_refused_unless_it_is_said(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, of_root: bool
+) -> None:
+    library.fill(2)
+    stored("cloud", "vault")
+    set_policy(catalog, library.root if of_root else ALL_OTHERS, 2)
+
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="1 copies are fewer than the policy asks for: 2"):
+            offloaded(1, dry_run=dry_run)
+    assert len(library.contents()) == 2
+
+    assert offloaded(1, below_policy=True).removed == 2
+
+
+def test_another_librarys_policy_does_not_stand_in_the_way(
+    library: Any,
+    another_library: Any,
+    scanned: Any,
+    stored: Any,
+    offloaded: Any,
+    catalog: Catalog,
+    rows: Rows,
+) -> None:
+    library.fill(1)
+    archive = another_library("archive")
+    archive.fill(1, folder="old")
+    scanned(archive.root)
+    stored("cloud", "vault")
+    set_policy(catalog, archive.root, 2)
+    set_policy(catalog, ALL_OTHERS, 1)
+    (song,) = rows(
+        catalog,
+        "SELECT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+        " WHERE l.library_root = ?",
+        str(library.root),
+    )
+
+    scope = Scope(selections=(Selection("song", (song,)),))
+    assert offloaded(1, scope=scope).removed == 1
+    with pytest.raises(UsageError, match=f"below {archive.root}"):
+        offloaded(1)
 
 
 def test_a_scope_and_an_age_limit_what_goes(
@@ -855,5 +1081,51 @@ def test_two_offloads_at_once_are_one_after_the_other(
         offload(catalog, 1, check=False)  # a dry run does not mind
         with pytest.raises(OffloadAborted, match="another process removes files"):
             offload(catalog, 1, dry_run=False)
+
+    assert len(library.contents()) == 1
+
+
+@pytest.mark.parametrize("name", ["link.db", "folder/catalog.db", "elsewhere/link.db"])
+def test_a_catalog_of_another_name_is_the_same_catalog(
+    library: Any,
+    stored: Any,
+    catalog: Catalog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    library.fill(1)
+    stored("cloud")
+    monkeypatch.setattr(removal, "PATIENCE", 0)
+    (tmp_path / "link.db").symlink_to(catalog.path)
+    (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/link.db").symlink_to("../link.db")
+    monkeypatch.chdir(tmp_path)
+    again = Catalog.open(name)
+
+    with (
+        removal.alone(catalog) as right,
+        removal.no_removal(again) as other,
+        pytest.raises(OffloadAborted, match="another process removes files"),
+    ):
+        assert (right, other) == (True, False)
+        offload(again, 1, dry_run=False)
+
+    again.close()
+    assert len(library.contents()) == 1
+
+
+def test_a_catalog_with_a_hard_link_removes_nothing(
+    library: Any, stored: Any, offloaded: Any, catalog: Catalog, tmp_path: Path
+) -> None:
+    """There is no place beside both names where a lock would be found by both."""
+    library.fill(1)
+    stored("cloud")
+    (tmp_path / "elsewhere").mkdir()
+    os.link(catalog.path, tmp_path / "elsewhere/catalog.db")
+
+    with pytest.raises(CatalogError, match="has another name"):
+        offloaded(1)
 
     assert len(library.contents()) == 1

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.database import Catalog, catalog_path
 from catalogsync_assets.core.catalog.schema import VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError
 from catalogsync_assets.core.settings import catalog_location, library_roots
@@ -468,6 +469,21 @@ def test_what_is_given_goes_before_the_variable(
     assert catalog_location(existing) == str(existing)
 
 
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_a_link_to_a_catalog_names_the_file_itself(tmp_path: Path, form: str) -> None:
+    """Or its log, its locks and its backups would be sought beside the link."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.db").symlink_to("there/catalog.db")
+    given = form.format(tmp_path / "link.db")
+
+    made, _ = Catalog.initialise(given)
+    made.close()
+
+    assert made.path == catalog_path(given) == tmp_path / "there/catalog.db"
+    assert made.path.is_file()
+    assert (tmp_path / "link.db").is_symlink()
+
+
 def test_names_with_special_characters_are_paths_and_not_urls(tmp_path: Path) -> None:
     path = tmp_path / "100% música #1?mode=ro.db"
 
@@ -546,3 +562,20 @@ def test_a_root_that_is_inside_another_by_a_link_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(ConfigurationError, match="lies inside"):
         library_roots([tmp_path / "music", tmp_path / "link"])
+
+
+@pytest.mark.parametrize("root", ["again", "again/jazz"])
+def test_a_root_that_is_inside_another_by_a_second_mount_is_refused(
+    tmp_path: Path, root: str
+) -> None:
+    (tmp_path / "music/jazz").mkdir(parents=True)
+    (tmp_path / "again").mkdir()
+    mount = ["mount", "--bind", str(tmp_path / "music"), str(tmp_path / "again")]
+    if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+
+    try:
+        with pytest.raises(ConfigurationError, match="lies inside"):
+            library_roots([tmp_path / "music", tmp_path / root])
+    finally:
+        subprocess.run(["umount", str(tmp_path / "again")], check=True)

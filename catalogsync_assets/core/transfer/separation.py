@@ -1,0 +1,238 @@
+"""Finds out whether two backends are one store: an object put through one, looked for through the
+other.
+
+Each backend gets a small object of random name and content below its prefix (`probe_session`),
+which must be readable through that backend itself. Seen through another backend as well, the two
+are one store, or one is a copy that follows the other at once: `same`. `apart` takes more: both
+objects, and for each the other store's own word that there is no such key. One direction would not
+do: a gateway that caches listings, such as rclone's, does not see for minutes what was put past it,
+while what is put through it is in the bucket at once.
+
+A gateway may show the inside of a bucket as a bucket, or an endpoint may name the bucket once more:
+then the key is another one. So the object is also looked for under the ends of `bucket/key`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.backends import object_backends
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.separation import (
+    Verdict,
+    backends_with_files,
+    keep_verdicts,
+    separation,
+)
+from catalogsync_assets.core.errors import (
+    AccessRefusedError,
+    CatalogSyncError,
+    KeyRefusedError,
+    StoreError,
+)
+from catalogsync_assets.core.transfer.pace import Pace
+from catalogsync_assets.core.transfer.probe_session import Session
+from catalogsync_assets.core.transfer.retries import Retries
+from catalogsync_assets.core.transfer.stores import Labels, StoreClient
+
+#: Seconds after which an object that was not seen is looked for once more: what was put through
+#: one node of a store need not be known to another at once.
+SECOND_LOOK_SECONDS = 2.0
+_LABELS = Labels("application/octet-stream", "test/separation")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about two backends.
+
+    Attributes:
+        verdict: None if it could not be found out.
+        why: why not, in a sentence; empty otherwise.
+        left_behind: keys that could not be deleted again.
+    """
+
+    one: ObjectBackend
+    other: ObjectBackend
+    verdict: Verdict | None
+    why: str = ""
+    left_behind: tuple[str, ...] = ()
+
+
+def prove_pairs(
+    pairs: Sequence[tuple[ObjectBackend, ObjectBackend]],
+    *,
+    attempts: int = 1,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> list[Finding]:
+    """Find out of pairs of backends whether they are one store. Keeps nothing.
+
+    Writes one object through each backend and deletes it again, also on errors and Ctrl-C. Takes
+    `SECOND_LOOK_SECONDS` where stores are apart. What goes wrong with a store is in the findings,
+    and does not raise.
+
+    Args:
+        attempts: tries of one request at most.
+        connect: makes the client of a store.
+    """
+    retry = Retries(attempts=attempts, pace=Pace(1), stop=threading.Event())
+    with ExitStack() as cleaning:
+        sides = {
+            b.name: _Side(b, cleaning, connect, retry)
+            for b in {b.name: b for pair in pairs for b in pair}.values()
+        }
+        found = [_look(sides[one.name], sides[other.name]) for one, other in pairs]
+        if any(finding.verdict == "apart" for finding in found):
+            time.sleep(SECOND_LOOK_SECONDS)
+            found = [
+                _look(sides[f.one.name], sides[f.other.name]) if f.verdict == "apart" else f
+                for f in found
+            ]
+    left = {name: tuple(side.left_behind) for name, side in sides.items()}
+    return [replace(f, left_behind=left[f.one.name] + left[f.other.name]) for f in found]
+
+
+def prove_all(
+    catalog: Catalog,
+    backends: Sequence[ObjectBackend],
+    *,
+    keep: bool = True,
+    attempts: int = 1,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> list[Finding]:
+    """Find out of each two of these backends whether they are one store, whatever is known of them.
+
+    Args:
+        keep: remember the verdicts.
+    """
+    found = prove_pairs(list(combinations(backends, 2)), attempts=attempts, connect=connect)
+    if keep:
+        _keep(catalog, found)
+    return found
+
+
+def prove_against_others(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    *,
+    only_needed: bool = False,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> list[Finding]:
+    """Find out whether a backend is one store with any of the others, and remember it.
+
+    Args:
+        only_needed: leave out the pairs of which it is known, and those of which one holds nothing,
+            so that nothing is counted on it. Usually no store is asked then.
+    """
+    others = [other for other in object_backends(catalog) if other.id != backend.id]
+    if only_needed and others:
+        known, filled = separation(catalog), backends_with_files(catalog)
+        others = [
+            other
+            for other in others
+            if {backend.id, other.id} <= filled
+            and frozenset((backend.id, other.id)) not in known.verdicts
+        ]
+    found = prove_pairs([(backend, other) for other in others], connect=connect)
+    _keep(catalog, found)
+    return found
+
+
+def _keep(catalog: Catalog, found: Sequence[Finding]) -> None:
+    keep_verdicts(catalog, [(f.one, f.other, f.verdict) for f in found if f.verdict is not None])
+
+
+class _Side:
+    """One backend with its object.
+
+    Attributes:
+        error: why there is none.
+    """
+
+    def __init__(
+        self,
+        backend: ObjectBackend,
+        cleaning: ExitStack,
+        connect: Callable[[ObjectBackend], StoreClient],
+        retry: Retries,
+    ) -> None:
+        self.backend = backend
+        self.error: CatalogSyncError | None = None
+        self.key = ""
+        self._retry = retry
+        self._session: Session | None = None
+        try:
+            client = connect(backend)
+            retry(client.probe)  # some stores make a bucket that is missing at the first put
+            self._session = cleaning.enter_context(Session(client))
+            self.key = self._session.key("separation")
+            self._put(client, self._session)
+        except CatalogSyncError as error:
+            self.error = error
+
+    def _put(self, client: StoreClient, session: Session) -> None:
+        content = secrets.token_hex(32).encode()
+        arguments = client.creation_arguments(_LABELS)
+        arguments.pop("StorageClass", None)  # what must be thawed cannot be read
+        self._retry(partial(session.put, self.key, content, **arguments))
+        if self._retry(partial(session.get, self.key)) != content:
+            raise KeyRefusedError(
+                f"backend {self.backend.name!r}: what it holds under {self.key!r} is not what was"
+                " sent",
+                code="Corrupted",
+            )
+
+    @property
+    def left_behind(self) -> list[str]:
+        """What could not be deleted; known once the session is over."""
+        return self._session.left_behind if self._session else []
+
+    def sees(self, other: _Side) -> bool | None:
+        """Whether the other's object is seen through this backend; None if either cannot be used.
+
+        Raises:
+            StoreError: the store says neither that it is there nor that it is not.
+        """
+        if self._session is None or other.error is not None:
+            return None
+        is_gone = self._session.client.is_gone
+        if not self._retry(partial(is_gone, other.key)):
+            return True
+        for key in _ends(f"{other.backend.bucket}/{other.key}"):
+            try:
+                if key != other.key and not self._retry(partial(is_gone, key)):
+                    return True
+            except (AccessRefusedError, KeyRefusedError):
+                continue  # outside what the credentials may see: it was a further chance only
+        return False
+
+
+def _ends(path: str) -> Iterator[str]:
+    """The path, and what is left of it without its first folders; the last two parts stay."""
+    parts = path.split("/")
+    for at in range(len(parts) - 1):
+        yield "/".join(parts[at:])
+
+
+def _look(one: _Side, other: _Side) -> Finding:
+    verdict: Verdict | None = "apart"
+    why = ""
+    for viewer, owner in ((one, other), (other, one)):
+        try:
+            seen = viewer.sees(owner)
+        except StoreError as error:
+            verdict, why = None, error.message
+            continue
+        if seen:
+            return Finding(one.backend, other.backend, "same")
+        if seen is None:
+            verdict = None
+    unusable = one.error or other.error
+    return Finding(one.backend, other.backend, verdict, unusable.message if unusable else why)
