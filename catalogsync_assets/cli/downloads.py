@@ -96,7 +96,9 @@ def import_manifest(
             "warning",
             f"{manifest} is not UTF-8; what is not was read as {report.guessed_encoding}",
         )
-        output.message("hint", "if names look wrong, import it again with --encoding NAME")
+        output.message(
+            "hint", "name another with --encoding; songs that are queued keep the names they have"
+        )
     if output.wants_json():
         problems = [problem._asdict() for problem in report.problems]
         output.print_json({**dataclasses.asdict(report), "problems": problems})
