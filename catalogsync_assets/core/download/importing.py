@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from catalogsync_assets.core.catalog.wishes import Wish
 from catalogsync_assets.core.download.lines import BadLine
 from catalogsync_assets.core.download.manifest import Entry, read_manifest
 from catalogsync_assets.core.files.names import guessed_title
+from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.library.tags import Tags, clean
 
 #: Entries taken in by one transaction: short enough to leave others room to write.
@@ -186,16 +186,22 @@ def _url(url: str, source: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise _NotAcceptable("the url is malformed") from None
-    if parts.scheme in ("", "file", *string.ascii_lowercase):  # C:\... has one, too
+    if _is_path(url, parts.scheme):
         raise _NotAcceptable(
-            "not an http:// or https:// address, but what looks like a path; `scan` takes in the"
-            " files of this machine"
+            "the url does not begin with http:// or https://, it looks like a path (`scan` takes in"
+            " the files of this machine)"
         )
     if parts.scheme not in ("http", "https") or not host:
         raise _NotAcceptable("the url does not begin with http:// or https://")
     if _BLANKS.search(parts.netloc) or "\\" in parts.netloc:
         raise _NotAcceptable("the url is malformed")
     return web
+
+
+def _is_path(text: str, scheme: str) -> bool:
+    if scheme:
+        return scheme == "file" or len(scheme) == 1  # a drive of Windows
+    return "/" in text or "\\" in text or extension(text) in MEDIA_TYPES
 
 
 def _sha256(text: str) -> str | None:

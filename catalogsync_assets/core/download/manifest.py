@@ -196,8 +196,9 @@ def _rows(
             again.extendleft(reversed(more))
             # Many programs do not quote what they separate by tabs: `"Weird Al" Yankovic`.
             tabs = line.text.split("\t") if delimiter == "\t" else None
-            row = tabs or BadLine(line.number, f"not CSV: {trouble}")
-        yield line.number, row
+            yield line.number, tabs or BadLine(line.number, f"not CSV: {trouble}")
+        else:
+            yield line.number, row
 
 
 def _over_more_lines(

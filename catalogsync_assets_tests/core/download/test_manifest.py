@@ -162,7 +162,8 @@ def test_an_encoding_is_guessed_said_and_can_be_named(tmp_path: Path) -> None:
 
     def title(**options: Any) -> str:
         (entry,) = read_manifest(path, on_guess=guesses.append, **options)
-        return dict(entry.values)["title"]  # type: ignore[union-attr]
+        assert isinstance(entry, Entry)
+        return entry.values["title"]
 
     assert (title(), guesses) == ("Íî÷ü", ["windows-1252"])
     assert (title(encoding="windows-1251"), len(guesses)) == ("Ночь", 1)
