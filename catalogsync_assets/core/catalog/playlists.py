@@ -5,8 +5,8 @@ shares the catalog reads and writes it. `playlist_entries` tells of those the or
 the manifest that listed each. A song without an entry, as that program adds it, comes behind those
 that have one; an entry without its song, as that program takes it out, does not count.
 
-`playlist_songs` follows the order by its `position`, and the repetitions where it can: it has no
-key in a catalog that we made, but one in an adopted database.
+`playlist_songs` follows the order by its `position`. It follows the repetitions only if we have
+made it for that, which its index shows: in an adopted database it stays the set that it was.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_row, insert_sql
+from catalogsync_assets.core.catalog.schema import REPETITIONS_INDEX
 
 #: Songs of the lists that one transaction writes, unless a single list has more.
 _CHUNK = 2_000
@@ -153,7 +154,8 @@ def _take(
     for playlist_id in [i for i in lists if after[i] == before[i]]:
         del after[playlist_id]
     _write_entries(connection, after)
-    _write_songs(connection, before, after, there, changed)
+    if after:
+        _write_songs(connection, before, after, there, changed)
 
 
 def _merged(old: Sequence[Entry], listed: Listed, manifest: str, *, keep: bool) -> list[Entry]:
@@ -202,6 +204,8 @@ def _write_songs(
     changed: Changed,
 ) -> None:
     """Let the set of songs follow. A row that can stay does, with another program's columns."""
+    indexes = sa.inspect(connection).get_indexes("playlist_songs")
+    may_repeat = any(index["name"] == REPETITIONS_INDEX for index in indexes)
     gone: list[dict[str, int]] = []
     moved: list[dict[str, int]] = []
     come: list[dict[str, int]] = []
@@ -212,25 +216,24 @@ def _write_songs(
         left = {song_id for song_id, _ in before[playlist_id]} - places.keys()
         changed.removed += len(left)
         gone += [{"playlist_id": playlist_id, "song_id": s} for s in left]
-        for song_id, wanted in places.items():
+        for song_id, all_places in places.items():
+            wanted = all_places if may_repeat else all_places[:1]
             key = {"playlist_id": playlist_id, "song_id": song_id}
             present = there.get((playlist_id, song_id), [])
             changed.added += not present
             if present == wanted:
                 continue
-            if len(present) > 1:  # rows of which nothing tells one from another
+            if may_repeat and len(present) > 1:  # rows of which nothing tells one from another
                 gone.append(key)
             elif present:
                 moved.append({**key, "position": wanted[0]})
-                wanted = wanted[1:]  # noqa: PLW2901
+                wanted = wanted[1:]
             come += [{**key, "position": position} for position in wanted]
     here = "WHERE playlist_id = :playlist_id AND song_id = :song_id"
     _execute(connection, f"DELETE FROM playlist_songs {here}", gone)
     _execute(connection, f"UPDATE playlist_songs SET position = :position {here}", moved)
     if come:
-        insert = insert_sql(connection, "playlist_songs", list(come[0]))
-        # An adopted database may have a key, which keeps a song from being there twice.
-        _execute(connection, f"{insert} ON CONFLICT DO NOTHING", come)
+        _execute(connection, insert_sql(connection, "playlist_songs", list(come[0])), come)
 
 
 def _execute(

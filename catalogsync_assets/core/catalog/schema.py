@@ -107,15 +107,16 @@ songs = Table(
     _time("updated_at"),
     Index("ix_songs_match_key", "match_key"),
 )
-# Without a key, so that a song may stand twice in a playlist; an adopted database may have one,
-# and keeps it.
+#: Where `playlist_songs` has this index, we have made it without a key, so that a song may stand
+#: there twice; in catalogs of before schema 0005, and in adopted databases, it is a set.
+REPETITIONS_INDEX = "ix_playlist_songs"
 playlist_songs = Table(
     "playlist_songs",
     metadata,
     _ref("playlist_id", "playlists.id", nullable=False),
     _ref("song_id", "songs.id", nullable=False),
     Column("position", Integer),
-    Index("ix_playlist_songs", "playlist_id", "song_id"),
+    Index(REPETITIONS_INDEX, "playlist_id", "song_id"),
 )
 # The playlist's songs in their order, repetitions included, for the songs that are in
 # `playlist_songs`: that one stays the set of them, which an older tool reads and writes. What that

@@ -13,6 +13,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope, select
 from catalogsync_assets.core.download import importing
 from catalogsync_assets.core.download.importing import ImportReport, import_manifest
+from catalogsync_assets.core.errors import CatalogError
 
 Rows = Callable[..., list[Any]]
 U = "http://a.example/"
@@ -76,14 +77,14 @@ def shelf(catalog: Catalog, tmp_path: Path) -> Shelf:
     return Shelf(catalog, tmp_path)
 
 
-@pytest.fixture
-def keyed(tmp_path: Path, change: Any) -> Shelf:
-    """A catalog with a key on `playlist_songs`, and a column there of another program."""
+@pytest.fixture(params=[", PRIMARY KEY (playlist_id, song_id)", ""], ids=["key", "no-key"])
+def adopted(tmp_path: Path, change: Any, request: Any) -> Shelf:
+    """A catalog whose `playlist_songs` another program has made, with a column of its own."""
     path = tmp_path / "old.db"
     change(
         path,
         "CREATE TABLE playlist_songs (playlist_id INTEGER, song_id INTEGER, added_by TEXT"
-        " NOT NULL, PRIMARY KEY (playlist_id, song_id))",
+        f" NOT NULL{request.param})",
     )
     return Shelf(Catalog.initialise(path)[0], tmp_path)
 
@@ -114,48 +115,61 @@ def test_a_list_whose_song_went_leaves_the_song_and_its_download(shelf: Shelf) -
     assert shelf.sql("SELECT DISTINCT status FROM download_tasks") == [("pending",)]
 
 
-def test_a_key_keeps_the_set_and_the_entries_have_the_order(keyed: Shelf) -> None:
-    keyed.take("p.m3u8", m3u("a", "b", "c", "a"))
-    assert (keyed.order(), keyed.seen_by_others()) == ("a b c a", "a b c")
-    keyed.sql("UPDATE playlist_songs SET added_by = 'me'")
+def test_an_adopted_set_stays_a_set_and_the_entries_have_the_order(adopted: Shelf) -> None:
+    adopted.take("p.m3u8", m3u("a", "b", "c", "a"))
+    assert (adopted.order(), adopted.seen_by_others()) == ("a b c a", "a b c")
+    adopted.sql("UPDATE playlist_songs SET added_by = 'me'")
 
-    keyed.take("p.m3u8", m3u("c", "d", "a", "d", "c"))
+    adopted.take("p.m3u8", m3u("c", "d", "a", "d", "c"))
 
-    assert (keyed.order(), keyed.seen_by_others()) == ("c d a d c", "c d a")
-    assert keyed.sql("SELECT added_by FROM playlist_songs ORDER BY position") == [
+    assert (adopted.order(), adopted.seen_by_others()) == ("c d a d c", "c d a")
+    assert adopted.sql("SELECT added_by FROM playlist_songs ORDER BY position") == [
         ("me",),
         ("",),
         ("me",),
     ]
 
 
+def test_rows_that_another_program_has_twice_are_kept(adopted: Shelf) -> None:
+    adopted.take("p.m3u8", m3u("a", "b"))
+    try:
+        adopted.sql("INSERT INTO playlist_songs VALUES (1, 1, 'me', 9)")
+    except CatalogError:
+        return  # where there is a key, there are none
+
+    adopted.take("p.m3u8", m3u("b", "a", "b"))
+
+    assert adopted.order() == "b a b"
+    assert adopted.sql("SELECT COUNT(*), MIN(added_by) FROM playlist_songs") == [(3, "")]
+
+
 def test_what_another_program_adds_stays_and_what_it_takes_out_does_not_count(
-    keyed: Shelf,
+    adopted: Shelf,
 ) -> None:
-    keyed.take("p.m3u8", m3u("a", "b", "a"))
-    keyed.sql("INSERT INTO songs (id, title) VALUES (90, 'x')")
-    keyed.sql("INSERT INTO playlist_songs VALUES (1, 90, 'me', NULL)")
-    keyed.sql("DELETE FROM playlist_songs WHERE song_id = 1")
-    assert keyed.order() == "b x"
+    adopted.take("p.m3u8", m3u("a", "b", "a"))
+    adopted.sql("INSERT INTO songs (id, title) VALUES (90, 'x')")
+    adopted.sql("INSERT INTO playlist_songs VALUES (1, 90, 'me', NULL)")
+    adopted.sql("DELETE FROM playlist_songs WHERE song_id = 1")
+    assert adopted.order() == "b x"
 
-    keyed.take("p.m3u8", m3u("c", "b"))
+    adopted.take("p.m3u8", m3u("c", "b"))
 
-    assert (keyed.order(), keyed.seen_by_others()) == ("c b x", "c b x")
-    keyed.take("p.m3u8", m3u("c"))
-    assert keyed.order() == "c x"
+    assert (adopted.order(), adopted.seen_by_others()) == ("c b x", "c b x")
+    adopted.take("p.m3u8", m3u("c"))
+    assert adopted.order() == "c x"
 
 
-def test_a_playlist_of_another_program_is_not_emptied_by_a_list_of_its_name(keyed: Shelf) -> None:
+def test_a_playlist_of_another_program_is_not_emptied_by_a_list_of_its_name(adopted: Shelf) -> None:
     """Nor one that was imported before there was a table of entries: nobody knows whose it was."""
-    keyed.sql("INSERT INTO playlists (id, name) VALUES (1, 'p')")
+    adopted.sql("INSERT INTO playlists (id, name) VALUES (1, 'p')")
     for number, title in enumerate("xyz", 1):
-        keyed.sql(f"INSERT INTO songs (id, title) VALUES ({number}, '{title}')")
-        keyed.sql(f"INSERT INTO playlist_songs VALUES (1, {number}, 'me', {number})")
+        adopted.sql(f"INSERT INTO songs (id, title) VALUES ({number}, '{title}')")
+        adopted.sql(f"INSERT INTO playlist_songs VALUES (1, {number}, 'me', {number})")
 
-    keyed.take("p.csv", table("a"))
-    assert keyed.order("p") == "x y z a"
-    keyed.take("q.m3u8", m3u("b"))
-    assert keyed.order("p") == "b x y z"
+    adopted.take("p.csv", table("a"))
+    assert adopted.order("p") == "x y z a"
+    adopted.take("q.m3u8", m3u("b"))
+    assert adopted.order("p") == "b x y z"
 
 
 def test_two_tables_may_fill_one_playlist_and_each_removes_what_it_listed(shelf: Shelf) -> None:

@@ -124,10 +124,11 @@ def upgrade() -> None:
     )
     _ensure_table(
         "playlist_songs",
-        # Catalogs made before schema 0005 have these two as their key.
+        # Catalogs made before schema 0005 have these two as their key, and not the index.
         _ref("playlist_id", "playlists.id", nullable=False),
         _ref("song_id", "songs.id", nullable=False),
         sa.Column("position", sa.Integer),
+        sa.Index("ix_playlist_songs", "playlist_id", "song_id"),
     )
     _ensure_table(
         "artist_songs",
@@ -237,7 +238,6 @@ def upgrade() -> None:
     for name, table, columns in (
         ("ix_artists_name", "artists", ["name"]),
         ("ix_songs_match_key", "songs", ["match_key"]),
-        ("ix_playlist_songs", "playlist_songs", ["playlist_id", "song_id"]),
         ("ix_artist_songs_song", "artist_songs", ["song_id"]),
         ("ix_file_assets_song", "file_assets", ["song_id"]),
         ("ix_file_assets_batch", "file_assets", ["batch_id", "id"]),
