@@ -37,8 +37,13 @@ Examples:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(("csv", "jsonl", "m3u8", "xspf")),
+    type=click.Choice(("csv", "jsonl", "m3u8", "pls", "xspf")),
     help="[default: as the name ends]",
+)
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    help="Of the text, such as windows-1251. [default: UTF-8, or as the file shows]",
 )
 @click.option("--playlist", metavar="NAME", help="Put all songs into this playlist.")
 @click.option(
@@ -50,13 +55,18 @@ Examples:
 )
 @output.json_option
 def import_manifest(
-    manifest: Path, db: str | None, kind: str | None, playlist: str | None, source: str
+    manifest: Path,
+    db: str | None,
+    kind: str | None,
+    encoding: str | None,
+    playlist: str | None,
+    source: str,
 ) -> None:
-    """Queue the downloads that a manifest lists: CSV, JSON Lines, M3U8 or XSPF.
+    """Queue the downloads that a manifest lists: CSV, JSON Lines, M3U8, PLS or XSPF.
 
     Each entry has a url and, if known, title, artist, album, track, playlist, sha256 and size.
-    Bad lines are listed and left out. Importing again adds nothing. Makes the catalog if there is
-    none.
+    Bad lines are listed and left out. Importing again adds nothing; after an edit, its playlists
+    take the new order, and what it no longer lists leaves them. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.download.importing import ImportReport
@@ -69,13 +79,27 @@ def import_manifest(
             line.update(report.entries, None, f"importing, {output.files(report.tasks)} queued")
 
         report = run_import(
-            catalog, manifest, kind=kind, playlist=playlist, source=source, progress=show
+            catalog,
+            manifest,
+            kind=kind,
+            encoding=encoding,
+            playlist=playlist,
+            source=source,
+            progress=show,
         )
     catalog.close()
     for problem in report.problems[:_LISTED]:
         output.message("warning", f"{manifest}, line {problem.line}: {problem.reason}")
     if report.bad > _LISTED:
         output.note(f"and {report.bad - _LISTED:,} more; --json lists them")
+    if report.guessed_encoding:
+        output.message(
+            "warning",
+            f"{manifest} is not UTF-8; what is not was read as {report.guessed_encoding}",
+        )
+        output.message(
+            "hint", "name another with --encoding; songs that are queued keep the names they have"
+        )
     if output.wants_json():
         problems = [problem._asdict() for problem in report.problems]
         output.print_json({**dataclasses.asdict(report), "problems": problems})
@@ -84,6 +108,7 @@ def import_manifest(
             f"{report.entries:,} entries: {output.files(report.tasks)} queued, {report.known:,}"
             f" known before, {report.songs:,} new songs, {report.playlists:,} new playlists,"
             f" {report.bad:,} bad lines"
+            + (f", {report.removed:,} songs left their playlist" if report.removed else "")
         )
     if report.bad:
         click.get_current_context().exit(1)

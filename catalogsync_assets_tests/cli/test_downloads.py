@@ -48,13 +48,42 @@ def test_an_import_as_json(cli: Any, manifest: Path) -> None:
         "songs": 1,
         "playlists": 1,
         "playlist_songs": 1,
+        "removed": 0,
         "known": 0,
         "updated": 0,
         "bad": 1,
         "problems": [
             {"line": 3, "reason": "the url does not begin with http:// or https://"},
         ],
+        "guessed_encoding": None,
     }
+
+
+def test_an_import_says_which_encoding_it_guessed_and_what_left_a_playlist(
+    cli: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.m3u"
+    path.write_bytes(b"#EXTINF:1,Bj\xf6rk - A\rhttp://a.example/1\rhttp://a.example/2\r")
+
+    done = cli("import", path)
+    path.write_text("http://a.example/2")
+    again = cli("import", path)
+
+    assert done.code == 0
+    assert "is not UTF-8; what is not was read as windows-1252" in done.err
+    assert "--encoding" in done.err
+    assert "1 songs left their playlist" in again.out
+    assert again.err == ""
+    assert cli("import", path, "--encoding", "klingon").code == 2
+
+
+def test_a_path_of_a_file_is_said_to_be_one(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "m.m3u"
+    path.write_text("A/1.flac\nC:\\x\\2.mp3\nfile:///x/3.mp3\n4.ogg\nftp://a.example/5.mp3\n")
+
+    lines = [line for line in cli("import", path).err.splitlines() if "line" in line]
+
+    assert ["looks like a path" in line for line in lines] == [True] * 4 + [False]
 
 
 def test_an_import_without_bad_lines_ends_well(cli: Any, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ reader that takes its time does not hold back the write-ahead log.
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import LOCAL
+from catalogsync_assets.core.catalog import playlists
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, select
 from catalogsync_assets.core.errors import UsageError
@@ -79,10 +79,6 @@ CROSS JOIN storage_backends b ON b.id = l.backend_id
 WHERE {where}
 ORDER BY j.key, f.id, b.backend_type, b.name, l.id
 """
-_PLAYLIST = """
-SELECT song_id FROM playlist_songs WHERE playlist_id = :playlist
-ORDER BY position IS NULL, position, song_id
-"""
 
 
 def songs_with_files(catalog: Catalog, where: Where, scope: Scope = EVERYTHING) -> Iterator[Page]:
@@ -118,14 +114,16 @@ def playlist_name(catalog: Catalog, wanted: str) -> tuple[int, str]:
 
 
 def songs_of_playlist(catalog: Catalog, playlist_id: int, where: Where) -> Iterator[Page]:
-    """The songs of a playlist in its order, those without any file as well."""
+    """The songs of a playlist in its order, repetitions and those without any file included.
+
+    A song that stands twice on a page has its files there once.
+    """
     with catalog.read() as connection:
-        songs = connection.scalars(sa.text(_PLAYLIST), {"playlist": playlist_id})
-        ids = array("q", songs)  # 8 bytes for each
+        ids = playlists.song_ids(connection, playlist_id)
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE].tolist()
         with catalog.read() as connection:
-            files = _files(connection, page, where)
+            files = _files(connection, list(dict.fromkeys(page)), where)
         yield Page(page, files)
 
 

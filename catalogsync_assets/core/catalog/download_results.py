@@ -137,6 +137,7 @@ def _drop_if_empty(connection: sa.Connection, song_id: int) -> None:
             for table, column in (
                 ("artist_songs", "song_id"),
                 ("song_backend_presence", "song_id"),
+                ("playlist_entries", "song_id"),
                 ("songs", "id"),
             ):
                 connection.execute(sa.text(f"DELETE FROM {table} WHERE {column} = :song"), values)

@@ -8,6 +8,7 @@ existing column a default without writing the whole table anew.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -109,4 +110,8 @@ def _parameter(column: str, required: Mapping[str, Required]) -> str:
 def insert_row(connection: sa.Connection, table: str, values: Mapping[str, object]) -> int:
     """Insert a row and return its id."""
     statement = insert_sql(connection, table, list(values)) + " RETURNING id"
-    return int(connection.execute(sa.text(statement), dict(values)).scalar_one())
+    return int(connection.execute(_text(statement), dict(values)).scalar_one())
+
+
+# Finding the parameters in a text costs as much as inserting the row.
+_text = functools.lru_cache(maxsize=64)(sa.text)

@@ -42,12 +42,17 @@ def _id() -> Column[int]:
 
 
 def _ref(
-    name: str, target: str, *, nullable: bool = True, primary_key: bool = False
+    name: str,
+    target: str,
+    *,
+    nullable: bool = True,
+    primary_key: bool = False,
+    ondelete: str | None = None,
 ) -> Column[int]:
     return Column(
         name,
         Integer,
-        ForeignKey(target),
+        ForeignKey(target, ondelete=ondelete),
         nullable=nullable and not primary_key,
         primary_key=primary_key,
     )
@@ -102,21 +107,28 @@ songs = Table(
     _time("updated_at"),
     Index("ix_songs_match_key", "match_key"),
 )
+#: Where `playlist_songs` has this index, we have made it without a key, so that a song may stand
+#: there twice; in catalogs of before schema 0005, and in adopted databases, it is a set.
+REPETITIONS_INDEX = "ix_playlist_songs"
 playlist_songs = Table(
     "playlist_songs",
     metadata,
-    _ref("playlist_id", "playlists.id", primary_key=True),
-    _ref("song_id", "songs.id", primary_key=True),
+    _ref("playlist_id", "playlists.id", nullable=False),
+    _ref("song_id", "songs.id", nullable=False),
     Column("position", Integer),
+    Index(REPETITIONS_INDEX, "playlist_id", "song_id"),
 )
 # The playlist's songs in their order, repetitions included, for the songs that are in
-# `playlist_songs`: that one stays the set of them, which an older tool reads and writes.
+# `playlist_songs`: that one stays the set of them, which an older tool reads and writes. What that
+# tool deletes takes its entries along.
 playlist_entries = Table(
     "playlist_entries",
     metadata,
-    _ref("playlist_id", "playlists.id", primary_key=True),
+    _ref("playlist_id", "playlists.id", primary_key=True, ondelete="CASCADE"),
     Column("position", Integer, primary_key=True),
-    _ref("song_id", "songs.id", nullable=False),
+    _ref("song_id", "songs.id", nullable=False, ondelete="CASCADE"),
+    # The manifest that listed it; NULL where the song came into the playlist in some other way.
+    Column("manifest", String),
     Index("ix_playlist_entries_song", "song_id"),
 )
 artist_songs = Table(

@@ -1,13 +1,12 @@
-"""What a manifest wishes for, as rows: songs, places in playlists, download tasks.
+"""What a manifest wishes for, as rows: songs and download tasks. Playlists are in `playlists`.
 
 A task is told by its source and address, a song by its task, else by its match key.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,14 +24,12 @@ class Wish:
     Attributes:
         source, url: what tells one wish from another.
         song: column values of `songs`, by name, with its match key or None.
-        playlist: the name of one that the song belongs to; it is made where there is none.
         sha256, size_bytes: of the content, where they are known.
     """
 
     source: str
     url: str
     song: dict[str, Any]
-    playlist: str | None = None
     sha256: str | None = None
     size_bytes: int | None = None
 
@@ -44,14 +41,17 @@ class Wish:
 @dataclass
 class Added:
     """How many rows some wishes have made; `known` of the wishes had a task before, and `updated`
-    of those, not yet done, now have another size or digest."""
+    of those, not yet done, now have another size or digest.
+
+    Attributes:
+        song_ids: the song of each wish, in their order; None where another program's task has none.
+    """
 
     tasks: int = 0
     songs: int = 0
-    playlists: int = 0
-    playlist_songs: int = 0
     known: int = 0
     updated: int = 0
+    song_ids: list[int | None] = field(default_factory=list)
 
 
 def add(catalog: Catalog, wishes: Sequence[Wish]) -> Added:
@@ -67,7 +67,7 @@ def add(catalog: Catalog, wishes: Sequence[Wish]) -> Added:
         songs |= _songs(connection, [first[key] for key in new], added)
         _insert_tasks(connection, [(first[key], songs[key]) for key in new])
         added.tasks = len(new)
-        _fill_playlists(connection, [(w, songs.get(w.key)) for w in wishes], added)
+        added.song_ids = [songs.get(wish.key) for wish in wishes]
     return added
 
 
@@ -147,56 +147,3 @@ def _insert_tasks(connection: sa.Connection, pairs: Sequence[tuple[Wish, int]]) 
     if rows:
         statement = insert_sql(connection, "download_tasks", list(rows[0]))
         connection.execute(sa.text(statement), rows)
-
-
-def _fill_playlists(
-    connection: sa.Connection, pairs: Sequence[tuple[Wish, int | None]], added: Added
-) -> None:
-    """Append songs to the playlists that they are wished for, in the order of the manifest."""
-    wanted: dict[str, dict[int, None]] = {}
-    for wish, song_id in pairs:
-        if wish.playlist and song_id is not None:
-            wanted.setdefault(_fold(wish.playlist), {})[song_id] = None
-    if not wanted:
-        return
-    names = {_fold(w.playlist): w.playlist for w, _ in reversed(pairs) if w.playlist}
-    # Compared here: SQLite's LOWER knows only the Latin alphabet.
-    playlists = {
-        _fold(name): playlist_id
-        for playlist_id, name in connection.execute(
-            sa.text("SELECT id, name FROM playlists WHERE name IS NOT NULL ORDER BY id DESC")
-        )
-    }
-    for folded, songs in wanted.items():
-        if folded not in playlists:
-            playlists[folded] = insert_row(connection, "playlists", {"name": names[folded]})
-            added.playlists += 1
-        added.playlist_songs += _append(connection, playlists[folded], list(songs))
-
-
-def _append(connection: sa.Connection, playlist_id: int, songs: Sequence[int]) -> int:
-    there = set(
-        connection.scalars(
-            sa.text(
-                "SELECT song_id FROM playlist_songs WHERE playlist_id = :playlist"
-                f" AND song_id IN ({', '.join(str(s) for s in songs)})"
-            ),
-            {"playlist": playlist_id},
-        )
-    )
-    last = connection.scalar(
-        sa.text("SELECT MAX(position) FROM playlist_songs WHERE playlist_id = :playlist"),
-        {"playlist": playlist_id},
-    )
-    rows = [
-        {"playlist_id": playlist_id, "song_id": song_id, "position": position}
-        for position, song_id in enumerate((s for s in songs if s not in there), (last or 0) + 1)
-    ]
-    if rows:
-        statement = insert_sql(connection, "playlist_songs", list(rows[0]))
-        connection.execute(sa.text(statement), rows)
-    return len(rows)
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name.casefold())

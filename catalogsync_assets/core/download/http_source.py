@@ -9,16 +9,15 @@ Resuming: `Range` with `If-Range`, so that a server whose content has changed se
 
 from __future__ import annotations
 
-import email.message
-import email.utils
 import logging
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from catalogsync_assets import __version__
+from catalogsync_assets.core.download import headers
+from catalogsync_assets.core.download.headers import Range
 from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.download.sources import Content, Item
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
@@ -41,7 +40,6 @@ _REASONS = {
     404: ("NotFound", "there is nothing at this address"),
     410: ("NotFound", "there is nothing at this address any more"),
 }
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class HttpSource:
@@ -81,7 +79,7 @@ class HttpSource:
                 pieces=self._pieces(item, response),
                 start=start,
                 total=total,
-                validator=_validator(response),
+                validator=headers.validator(response.headers),
                 name=_name(item.url, response),
             )
         finally:
@@ -89,17 +87,17 @@ class HttpSource:
 
     def _ask(self, item: Item, resume: Resume | None) -> tuple[httpx.Response, int, int | None]:
         """The answer, where its content begins, and the size of the whole."""
-        headers = {}
+        asked = {}
         if resume is not None:
-            headers["Range"] = f"bytes={resume.offset}-"
+            asked["Range"] = f"bytes={resume.offset}-"
             if resume.validator:
-                headers["If-Range"] = resume.validator
-        response = self._follow(item, headers)
+                asked["If-Range"] = resume.validator
+        response = self._follow(item, asked)
         try:
             if resume is not None and response.status_code in (_PARTIAL, _RANGE_REFUSED):
-                total = _rest(response, resume)
-                if total is not None:
-                    return response, resume.offset, total if total >= 0 else None
+                rest = _rest(item, response, resume)
+                if rest is not None:
+                    return response, resume.offset, rest.total
                 response.close()  # another part, another content, or none: all of it, then
                 return self._ask(item, None)
             return response, 0, self._whole(item, response)
@@ -107,8 +105,8 @@ class HttpSource:
             response.close()
             raise
 
-    def _follow(self, item: Item, headers: dict[str, str]) -> httpx.Response:
-        request = self._client.build_request("GET", item.url, headers=headers)
+    def _follow(self, item: Item, asked: dict[str, str]) -> httpx.Response:
+        request = self._client.build_request("GET", item.url, headers=asked)
         for _ in range(MAX_REDIRECTS + 1):
             if request.url.scheme not in ("http", "https"):
                 raise DownloadError(
@@ -135,18 +133,21 @@ class HttpSource:
         Raises:
             DownloadError: it is not coming, or nothing would tell whether it came whole.
         """
-        if response.status_code != _OK:
+        fields = response.headers
+        part = headers.content_range(fields) if response.status_code == _PARTIAL else None
+        # A part that nobody has asked for may be all of it.
+        is_all = part is not None and (part.first, part.last + 1) == (0, part.total)
+        if response.status_code != _OK and not is_all:
             raise _refusal(item, response)
-        headers = response.headers
-        if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+        if headers.is_encoded(fields):
             raise DownloadError(
                 f"{redact(item.url)}: the server sends it compressed, though asked not to",
                 code="Compressed",
             )
-        length = headers.get("Content-Length", "")
+        length = fields.get("Content-Length", "")
         if length.isascii() and length.isdigit():
             return int(length)
-        is_chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+        is_chunked = "chunked" in fields.get("Transfer-Encoding", "").lower()
         if not (is_chunked or item.sha256 or item.size_bytes):
             raise DownloadError(
                 f"{redact(item.url)}: the server does not say how long it is, and a connection"
@@ -189,48 +190,24 @@ class HttpSource:
             ) from error
 
 
-def _rest(response: httpx.Response, resume: Resume) -> int | None:
-    """The size of the whole if the answer is the rest that was asked for, -1 if it does not say;
-    None if it is something else."""
-    match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if match is None or response.status_code != _PARTIAL or int(match[1]) != resume.offset:
+def _rest(item: Item, response: httpx.Response, resume: Resume) -> Range | None:
+    """Which part the answer is, if it is the rest that was asked for; None if something else."""
+    found = headers.content_range(response.headers)
+    if found is None or response.status_code != _PARTIAL or found.first != resume.offset:
         return None
     # Some servers know ranges, but not If-Range.
     now = (response.headers.get("ETag"), response.headers.get("Last-Modified"))
     if resume.validator and resume.validator not in now:
         return None
-    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-        return None
-    return -1 if match[3] == "*" else int(match[3])
-
-
-def _validator(response: httpx.Response) -> str | None:
-    """A strong ETag, else a Last-Modified that is strong by RFC 9110, 8.8.2.2; or None."""
-    etag = response.headers.get("ETag", "")
-    if etag.startswith('"'):
-        return str(etag)
-    modified, now = (_moment(response.headers.get(h, "")) for h in ("Last-Modified", "Date"))
-    if modified is None or now is None or now - modified < 1:
-        return None
-    return str(response.headers["Last-Modified"])
-
-
-def _moment(text: str) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError):
-        return None
+    if found.total is None and not (item.sha256 or item.size_bytes):
+        return None  # it may be less than the rest, and nothing would tell
+    return None if headers.is_encoded(response.headers) else found
 
 
 def _name(url: str, response: httpx.Response) -> str | None:
     """What the server calls the file, else what the address does that was asked for, or in the end
     reached."""
-    message = email.message.Message()
-    message["Content-Disposition"] = response.headers.get("Content-Disposition", "")
-    try:
-        given = message.get_filename()
-    except (ValueError, LookupError, AttributeError):  # an unknown character set
-        given = None
+    given = headers.file_name(response.headers.raw)
     asked, reached = name_in_url(url), name_in_url(str(response.url))
     return given or (asked if extension(asked) in MEDIA_TYPES else reached or asked) or None
 
@@ -243,16 +220,7 @@ def _refusal(item: Item, response: httpx.Response) -> DownloadError:
             f"{where}: HTTP {status}",
             code=f"Http{status}",
             hint="try again later",
-            retry_after=_retry_after(response),
+            retry_after=headers.retry_after(response.headers, time.time()),
         )
     code, reason = _REASONS.get(status, (f"Http{status}", "the server does not give it out"))
     return DownloadError(f"{where}: {reason} (HTTP {status})", code=code)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds to wait, from a header that holds seconds or a date."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    moment = _moment(text)
-    return None if moment is None else max(0.0, moment - time.time())

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from catalogsync_assets.core.catalog import wishes
+from catalogsync_assets.core.catalog import playlists, wishes
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
+from catalogsync_assets.core.catalog.playlists import Listed
 from catalogsync_assets.core.catalog.wishes import Wish
-from catalogsync_assets.core.download.manifest import BadLine, Entry, read_manifest
+from catalogsync_assets.core.download.lines import BadLine
+from catalogsync_assets.core.download.manifest import Entry, read_manifest
 from catalogsync_assets.core.files.names import guessed_title
+from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.library.tags import Tags, clean
 
 #: Entries taken in by one transaction: short enough to leave others room to write.
 _CHUNK = 2_000
 _MAX_LISTED = 1_000
 _MAX_NUMBER = 2**63 - 1
+# Those that stand in names; a tab or a line break in an address is a mistake.
+_BLANKS = re.compile("[ \u00a0\u2000-\u200a\u202f\u205f\u3000]")
 
 
 @dataclass
@@ -29,10 +35,13 @@ class ImportReport:
 
     Attributes:
         entries: acceptable entries of the manifest.
-        tasks, songs, playlists, playlist_songs: rows that were made for them.
+        tasks, songs, playlists: rows that were made for them.
+        playlist_songs: songs that came into a playlist, each counted once.
+        removed: songs that left a playlist, as they are no longer listed.
         known: entries whose address had a task already.
         updated: of those, the ones that got another size or digest.
         bad: lines that were left out; at most 1,000 of them are in `problems`.
+        guessed_encoding: what lines that are not UTF-8 were read as; None if there were none.
     """
 
     entries: int = 0
@@ -40,10 +49,12 @@ class ImportReport:
     songs: int = 0
     playlists: int = 0
     playlist_songs: int = 0
+    removed: int = 0
     known: int = 0
     updated: int = 0
     bad: int = 0
     problems: list[BadLine] = field(default_factory=list)
+    guessed_encoding: str | None = None
 
 
 Progress = Callable[[ImportReport], None]
@@ -54,17 +65,20 @@ def import_manifest(
     path: Path,
     *,
     kind: str | None = None,
+    encoding: str | None = None,
     playlist: str | None = None,
     source: str = DEFAULT_SOURCE,
     progress: Progress = lambda _: None,
 ) -> ImportReport:
     """Take a manifest into the catalog. The same one again adds nothing.
 
-    Written a few thousand entries at a time: what is stopped in the middle is completed by another
-    import.
+    Written a few thousand entries at a time, and the playlists in the end: what is stopped in the
+    middle is completed by another import. An edited manifest gives its playlists their new order
+    and takes out what it no longer lists, unless some of it could not be read.
 
     Args:
         kind: the manifest's format, if its name does not tell.
+        encoding: of its text, if that cannot be found out.
         playlist: one that all songs go into, in place of what the manifest says.
         source: of entries that name none.
         progress: called after each transaction.
@@ -73,54 +87,85 @@ def import_manifest(
         UsageError: the manifest cannot be read, or as a whole is none.
     """
     report = ImportReport()
-    waiting: list[Wish] = []
-    for found in read_manifest(path, kind=kind):
-        wish = found if isinstance(found, BadLine) else _wish(found, playlist, source)
-        if isinstance(wish, BadLine):
+    waiting: list[_Wanted] = []
+    lists: dict[str, Listed] = {}
+
+    def guessed(encoding: str) -> None:
+        report.guessed_encoding = encoding
+
+    for found in read_manifest(path, kind=kind, encoding=encoding, on_guess=guessed):
+        wanted = found if isinstance(found, BadLine) else _wanted(found, playlist, source)
+        if isinstance(wanted, BadLine):
             report.bad += 1
             if len(report.problems) < _MAX_LISTED:
-                report.problems.append(wish)
+                report.problems.append(wanted)
             continue
         report.entries += 1
-        waiting.append(wish)
+        waiting.append(wanted)
         if len(waiting) >= _CHUNK:
-            _write(catalog, waiting, report)
+            _write(catalog, waiting, lists, report)
             waiting = []
             progress(report)
     if waiting:
-        _write(catalog, waiting, report)
+        _write(catalog, waiting, lists, report)
+    # A pipe has no content that could be edited and imported again.
+    keep = report.bad > 0 or not path.is_file()
+    changed = playlists.take_lists(catalog, lists.values(), _identity(path), keep=keep)
+    report.playlists, report.playlist_songs = changed.playlists, changed.added
+    report.removed = changed.removed
     progress(report)
     return report
 
 
-def _write(catalog: Catalog, waiting: list[Wish], report: ImportReport) -> None:
-    added = wishes.add(catalog, waiting)
+def _identity(path: Path) -> str:
+    """What tells a manifest from others; a name that is not UTF-8 can be stored, too."""
+    return os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
+
+
+@dataclass
+class _Wanted:
+    """A file that is wanted, and in which playlist; see `Listed.is_whole`."""
+
+    wish: Wish
+    playlist: str | None
+    is_whole: bool
+
+
+def _write(
+    catalog: Catalog, waiting: list[_Wanted], lists: dict[str, Listed], report: ImportReport
+) -> None:
+    added = wishes.add(catalog, [wanted.wish for wanted in waiting])
     report.tasks += added.tasks
     report.songs += added.songs
-    report.playlists += added.playlists
-    report.playlist_songs += added.playlist_songs
     report.known += added.known
     report.updated += added.updated
+    for wanted, song_id in zip(waiting, added.song_ids, strict=True):
+        if wanted.playlist and song_id is not None:
+            listed = lists.setdefault(
+                playlists.fold(wanted.playlist), Listed(wanted.playlist, wanted.is_whole)
+            )
+            listed.songs.append(song_id)
 
 
 class _NotAcceptable(Exception):  # noqa: N818
     """Why an entry is left out."""
 
 
-def _wish(entry: Entry, playlist: str | None, source: str) -> Wish | BadLine:
+def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLine:
     values = entry.values
     try:
         source = clean(values.get("source", "")) or source
         url = _url(values.get("url", "").strip(), source)
         size = _number(values, "size", _MAX_NUMBER)
-        return Wish(
+        wish = Wish(
             source=source,
             url=url,
             song=_song(values, url),
-            playlist=clean(playlist or values.get("playlist", "")),
             sha256=_sha256(values.get("sha256", "").strip().lower()),
             size_bytes=size,
         )
+        name = clean(playlist or values.get("playlist", ""))
+        return _Wanted(wish, name, entry.is_playlist and not playlist)
     except _NotAcceptable as error:
         return BadLine(entry.line, str(error))
 
@@ -128,18 +173,35 @@ def _wish(entry: Entry, playlist: str | None, source: str) -> Wish | BadLine:
 def _url(url: str, source: str) -> str:
     if not url:
         raise _NotAcceptable("no url")
-    if not url.isprintable() or " " in url:
-        raise _NotAcceptable("the url holds a space or a control character")
+    # A blank that a program has left as it is, of any width, is written as browsers do.
+    web = _BLANKS.sub(lambda blank: quote(blank[0]), url)
+    if not web.isprintable():
+        raise _NotAcceptable("the url holds a control character")
     if source != DEFAULT_SOURCE:
+        if web != url:
+            raise _NotAcceptable("the url holds a space")
         return url  # its own business
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise _NotAcceptable("the url is malformed") from None
+    if _is_path(url, parts.scheme):
+        raise _NotAcceptable(
+            "the url does not begin with http:// or https://, it looks like a path (`scan` takes in"
+            " the files of this machine)"
+        )
     if parts.scheme not in ("http", "https") or not host:
         raise _NotAcceptable("the url does not begin with http:// or https://")
-    return url
+    if _BLANKS.search(parts.netloc) or "\\" in parts.netloc:
+        raise _NotAcceptable("the url is malformed")
+    return web
+
+
+def _is_path(text: str, scheme: str) -> bool:
+    if scheme:
+        return scheme == "file" or len(scheme) == 1  # a drive of Windows
+    return "/" in text or "\\" in text or extension(text) in MEDIA_TYPES
 
 
 def _sha256(text: str) -> str | None:
@@ -152,9 +214,11 @@ def _number(values: Mapping[str, str], name: str, most: int = 999_999) -> int | 
     text = values.get(name, "").strip()
     if not text:
         return None
-    if not re.fullmatch(r"\d{1,19}", text, re.ASCII) or int(text) > most:
+    # 3.0: tables of numbers of which some are missing; 3/12: as tags have it.
+    match = re.fullmatch(r"(\d{1,19})(\.0+)?(\s*/\s*\d*)?", text, re.ASCII)
+    if match is None or int(match[1]) > most:
         raise _NotAcceptable(f"{name} is not a number")
-    return int(text)
+    return int(match[1])
 
 
 def _song(values: Mapping[str, str], url: str) -> dict[str, Any]:

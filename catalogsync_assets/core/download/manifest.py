@@ -1,22 +1,26 @@
-"""Reads manifests: CSV, JSON Lines, M3U8 and XSPF, as a stream of entries and of bad lines.
+"""Reads manifests: CSV, JSON Lines, M3U8, PLS and XSPF, as a stream of entries and of bad lines.
 
-Here is only what the formats say; which entries are acceptable, and what they become, is in
-`importing`. Memory does not grow with the file: a line or an element may have so many bytes, and
-what is longer is a bad line.
+Here is only what the formats say, as programs write them; which entries are acceptable, and what
+they become, is in `importing`. Memory does not grow with the file, but for a JSON array and a PLS.
 
 M3U is read here and not by PyPI's `m3u8`, which is made for HLS, keeps the whole list in memory and
-gives no line numbers.
+gives no line numbers; PLS not by configparser, for the line numbers, and as half of them would be
+refused.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from catalogsync_assets.core.download.columns import fields
+from catalogsync_assets.core.download.lines import MAX_LINE, BadLine, Line, Lines
 from catalogsync_assets.core.download.xspf import read_xspf
 from catalogsync_assets.core.errors import UsageError
 
@@ -24,35 +28,49 @@ from catalogsync_assets.core.errors import UsageError
 FORMATS = {
     "csv": "csv",
     "tsv": "csv",
+    "json": "jsonl",
     "jsonl": "jsonl",
     "ndjson": "jsonl",
     "m3u": "m3u8",
     "m3u8": "m3u8",
+    "pls": "pls",
     "xspf": "xspf",
 }
-#: Bytes of a line, above which it is none of a manifest.
-_MAX_LINE = 128 * 1024
+#: Bytes of a manifest that must be read as a whole.
+_MAX_WHOLE = 64 * 1024 * 1024
+#: Lines that a row of a table may have, with line breaks in its cells.
+_MAX_LINES_OF_ROW = 100
 
 
 class Entry(NamedTuple):
-    """What a manifest says of one file, as text: column or tag -> value."""
+    """What a manifest says of one file, as text.
+
+    Attributes:
+        values: by the names that `columns` has for them.
+        is_playlist: the manifest is a playlist, with a name of its own in it, not one of the file.
+    """
 
     line: int
     values: Mapping[str, str]
+    is_playlist: bool = False
 
 
-class BadLine(NamedTuple):
-    """A line that could not be understood, and why. Nothing of the line itself is in the reason."""
-
-    line: int
-    reason: str
+Found = Iterator[Entry | BadLine]
 
 
-def read_manifest(path: Path, *, kind: str | None = None) -> Iterator[Entry | BadLine]:
+def read_manifest(
+    path: Path,
+    *,
+    kind: str | None = None,
+    encoding: str | None = None,
+    on_guess: Callable[[str], None] = lambda _: None,
+) -> Found:
     """The entries of a manifest, in its order.
 
     Args:
         kind: the format, one of the values of `FORMATS`; by default the name's extension tells.
+        encoding: of the text; by default it is found out.
+        on_guess: called in the end with the encoding, if it had to be guessed.
 
     Raises:
         UsageError: the file cannot be read, or as a whole is no manifest of that format.
@@ -61,139 +79,338 @@ def read_manifest(path: Path, *, kind: str | None = None) -> Iterator[Entry | Ba
     if kind is None:
         raise UsageError(
             f"the format of {path} is not known from its name",
-            hint=f"name it with --format: {', '.join(sorted(set(FORMATS.values())))}",
+            hint=f"name it with --format: {', '.join(sorted(set(FORMATS.values())))}"
+            " (m3u8 also for one address a line)",
+        )
+    if encoding is not None and not _is_known(encoding):
+        raise UsageError(
+            f"there is no encoding {encoding!r}", hint="name one such as windows-1251 or utf-16"
         )
     try:
         with path.open("rb") as file:
-            yield from _READERS[kind](path, file)
+            if file.peek(4).startswith(b"PK\3\4"):
+                raise UsageError(
+                    f"{path} is a workbook or another archive, not text",
+                    hint="save it as CSV",
+                )
+            if kind == "xspf":
+                yield from _read_xspf(path, file)
+                return
+            # JSON is UTF-8, says RFC 8259.
+            lines = Lines(file, encoding=encoding, may_guess=kind != "jsonl")
+            yield from _READERS[kind](path, lines)
+            if lines.guessed:
+                on_guess(lines.guessed)
     except OSError as error:
         raise UsageError(
             f"the manifest {path} cannot be read: {error.strerror}", hint="check the path"
         ) from error
 
 
-class _Lines:
-    """The lines of a file as text, without their ends; those that are none go to `bad`.
-
-    Attributes:
-        number: of the line given last, from 1.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.number = 0
-        self.bad: list[BadLine] = []
-
-    def __iter__(self) -> Iterator[str]:
-        while raw := self._file.readline(_MAX_LINE):
-            self.number += 1
-            if not raw.endswith(b"\n") and len(raw) == _MAX_LINE:
-                self._skip_rest()
-                self.bad.append(BadLine(self.number, f"longer than {_MAX_LINE:,} bytes"))
-                continue
-            try:
-                text = raw.decode("utf-8-sig" if self.number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                self.bad.append(BadLine(self.number, "not valid UTF-8"))
-                continue
-            yield text.rstrip("\r\n")
-
-    def _skip_rest(self) -> None:
-        while (raw := self._file.readline(_MAX_LINE)) and not raw.endswith(b"\n"):
-            pass
-
-    def take_bad(self) -> Iterator[BadLine]:
-        while self.bad:
-            yield self.bad.pop(0)
+def _is_known(encoding: str) -> bool:
+    try:
+        return "x".encode(encoding).decode(encoding) == "x"
+    except (LookupError, ValueError):
+        return False
 
 
-def _read_csv(path: Path, file: BinaryIO) -> Iterator[Entry | BadLine]:
-    lines = _Lines(file)
-    header = next(iter(lines), "")
-    delimiter = max(",;\t", key=header.count)
-    names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-    if "url" not in names:
-        raise UsageError(
-            f"the first line of {path} names no column url",
-            hint="begin with a line such as: url,title,artist,album,playlist",
-        )
-    for line in lines:
-        yield from lines.take_bad()
-        try:
-            # Each line by itself: a quote that is never closed must not swallow those after it.
-            row = next(csv.reader([line], delimiter=delimiter, strict=True), [])
-        except csv.Error as error:
-            yield BadLine(lines.number, f"not CSV: {error}")
-            continue
-        if len(row) > len(names):
-            yield BadLine(lines.number, f"{len(row)} columns, but the first line has {len(names)}")
+# --- tables -------------------------------------------------------------------------------------
+
+
+def _read_csv(path: Path, lines: Iterable[Line | BadLine]) -> Found:
+    todo = iter(lines)
+    delimiter = None
+    header = ""
+    for line in todo:
+        if isinstance(line, BadLine):
+            break
+        header = line.text
+        # Excel's way to say how the rest is separated, whatever the country.
+        if match := re.fullmatch(r'"?sep=(.)"?', header.strip("\r\n "), re.I):
+            delimiter = match[1]
+        elif header.strip(" ,;\t|"):
+            break
+    delimiter, names = _header(header, [delimiter] if delimiter else list(",;\t|"))
+    known = fields(tuple(names))
+    if "url" not in known.values():
+        raise _no_column(path, names)
+    for number, row in _rows(todo, delimiter):
+        if isinstance(row, BadLine):
+            yield row
+        elif any(cell.strip() for cell in row[len(names) :]):
+            yield BadLine(number, f"{len(row)} columns, but the first line has {len(names)}")
         elif any(cell.strip() for cell in row):
-            yield Entry(lines.number, dict(zip(names, row, strict=False)))
-    yield from lines.take_bad()
+            yield Entry(number, {known[i]: cell for i, cell in enumerate(row) if i in known})
 
 
-def _read_jsonl(_path: Path, file: BinaryIO) -> Iterator[Entry | BadLine]:
-    lines = _Lines(file)
-    for line in lines:
-        yield from lines.take_bad()
-        if not line.strip():
+def _header(text: str, delimiters: Sequence[str]) -> tuple[str, list[str]]:
+    """The delimiter, and the names of the columns: by what makes the most names known to us."""
+    rows = {d: _row(text, d, strict=False) for d in delimiters}  # a line has no field too long
+    delimiter = max(rows, key=lambda d: (len(fields(tuple(rows[d]))), len(rows[d])))
+    return delimiter, rows[delimiter]
+
+
+def _no_column(path: Path, names: Sequence[str]) -> UsageError:
+    if any("://" in name for name in names):
+        return UsageError(
+            f"the first line of {path} names no column url, but is an entry already",
+            hint="put a line with the columns' names before it, such as: url,title,artist",
+        )
+    return UsageError(
+        f"the first line of {path} names no column url",
+        hint="begin with a line such as: url,title,artist,album,playlist",
+    )
+
+
+def _row(text: str, delimiter: str, *, strict: bool = True) -> list[str]:
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=strict, skipinitialspace=True
+    )
+    return next(reader, [])
+
+
+def _rows(
+    lines: Iterator[Line | BadLine], delimiter: str
+) -> Iterator[tuple[int, list[str] | BadLine]]:
+    """The rows, each with its number. A line break may stand in quotes.
+
+    A quote that is never closed spoils its own line only: those after it are read again.
+    """
+    again: deque[Line | BadLine] = deque()
+
+    def following() -> Line | BadLine | None:
+        return again.popleft() if again else next(lines, None)
+
+    while (line := following()) is not None:
+        if isinstance(line, BadLine):
+            yield line.line, line
             continue
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep"
-            yield BadLine(lines.number, f"not JSON: {reason}")
+            yield line.number, _row(line.text, delimiter)
             continue
-        if not isinstance(found, dict):
-            yield BadLine(lines.number, "not a JSON object")
-        elif odd := [k for k, v in found.items() if isinstance(v, dict | list)]:
-            yield BadLine(lines.number, f"{odd[0]!r} is not a text or a number")
+        except csv.Error as error:
+            trouble = str(error)
+        more: list[Line | BadLine] = []
+        row = _over_more_lines(line.text, following, more, delimiter)
+        if row is None:
+            again.extendleft(reversed(more))
+            # Many programs do not quote what they separate by tabs: `"Weird Al" Yankovic`.
+            tabs = line.text.split("\t") if delimiter == "\t" else None
+            yield line.number, tabs or BadLine(line.number, f"not CSV: {trouble}")
         else:
-            values = {k.lower(): str(v) for k, v in found.items() if v is not None}
-            yield Entry(lines.number, values)
-    yield from lines.take_bad()
+            yield line.number, row
 
 
-_EXTINF = re.compile(r"#EXTINF:\s*-?[\d.]*[^,]*,(?P<text>.*)")
+def _over_more_lines(
+    text: str,
+    following: Callable[[], Line | BadLine | None],
+    more: list[Line | BadLine],
+    delimiter: str,
+) -> list[str] | None:
+    """A row whose quotes are closed on a later line; None if they are not. `more` has what was
+    read."""
+    is_open = text.count('"') % 2 == 1
+    while is_open and len(more) < _MAX_LINES_OF_ROW and len(text) < MAX_LINE:
+        line = following()
+        if line is None:
+            return None
+        more.append(line)
+        if isinstance(line, BadLine):
+            return None
+        text += "\n" + line.text
+        is_open = line.text.count('"') % 2 == 0
+    try:
+        return None if is_open or not more else _row(text, delimiter)
+    except csv.Error:
+        return None
+
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def _read_jsonl(path: Path, lines: Iterable[Line | BadLine]) -> Found:
+    todo = iter(lines)
+    for line in todo:
+        if isinstance(line, BadLine):
+            yield line
+        elif line.text.lstrip().startswith("["):
+            yield from _read_array(path, line, todo)
+        elif line.text.strip():
+            yield _object(line.number, line.text, _loads)
+        else:
+            continue
+        break
+    for line in todo:
+        if isinstance(line, BadLine):
+            yield line
+        elif line.text.strip():
+            yield _object(line.number, line.text, _loads)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_loads = _DECODER.decode
+
+
+def _object(number: int, text: str, loads: Callable[[str], Any]) -> Entry | BadLine:
+    try:
+        found = loads(text)
+    except json.JSONDecodeError as error:
+        return BadLine(number, f"not JSON: {error.msg}")
+    except ValueError as error:  # NaN, or an integer of thousands of digits
+        return BadLine(number, f"not JSON: {str(error).partition(';')[0]}")
+    except RecursionError:
+        return BadLine(number, "not JSON: too deep")
+    if not isinstance(found, dict):
+        return BadLine(number, "not a JSON object")
+    names = tuple(found)
+    values = {}
+    for index, field in fields(names).items():
+        value = found[names[index]]
+        if field == "artist" and isinstance(value, list):
+            value = ", ".join(value) if all(isinstance(v, str) for v in value) else value
+        if isinstance(value, bool | dict | list):
+            return BadLine(number, f"{field} is not a text or a number")
+        if value is not None:
+            values[field] = str(value)
+    return Entry(number, values)
+
+
+_NEXT_VALUE = re.compile(r"[\s,]*([^\s,])")
+_NEXT_OBJECT = re.compile(r"\n\s*\{")
+
+
+def _read_array(path: Path, first: Line, rest: Iterator[Line | BadLine]) -> Found:
+    """One array of objects instead of a line for each, as an export in JSON is."""
+    text = io.StringIO()
+    text.write(first.text)
+    for line in rest:
+        # A bad line stays one in the array, and the number of those after it right.
+        text.write("\n" + (line.text if isinstance(line, Line) else ""))
+        if isinstance(line, BadLine):
+            yield line
+        if text.tell() > _MAX_WHOLE:
+            raise UsageError(
+                f"{path} is one JSON array of more than {_MAX_WHOLE // 1024 // 1024} MiB",
+                hint="write it as JSON Lines, an object a line",
+            )
+    whole = text.getvalue()
+    at, number = whole.index("[") + 1, first.number
+    counted = 0
+    while match := _NEXT_VALUE.match(whole, at):
+        begin = match.start(1)
+        if match[1] == "]":
+            return
+        number += whole.count("\n", counted, begin)
+        counted = begin
+        end = 0
+
+        def loads(_: str, begin: int = begin) -> Any:
+            nonlocal end
+            found, end = _DECODER.raw_decode(whole, begin)
+            return found
+
+        yield _object(number, "", loads)
+        if not end:  # it is not JSON: the next object on a line of its own may be
+            following = _NEXT_OBJECT.search(whole, begin)
+            if following is None:
+                return
+            end = following.end() - 1
+        at = end
+
+
+# --- playlists ----------------------------------------------------------------------------------
+
+# Commas in quotes are of the attributes: `#EXTINF:-1 group-title="a,b",Artist - Title`.
+_EXTINF = re.compile(r'#EXTINF:[^,"]*(?:"[^"]*"[^,"]*)*,(?P<text>.*)', re.I)
+_EXTINF_ODD = re.compile(r"#EXTINF:[^,]*,(?P<text>.*)", re.I)  # a quote that is never closed
 _TAGS = {"#PLAYLIST:": "playlist", "#EXTALB:": "album", "#EXTART:": "artist"}
 
 
-def _read_m3u8(path: Path, file: BinaryIO) -> Iterator[Entry | BadLine]:
-    lines = _Lines(file)
-    lasting = {"playlist": path.stem}
+def _read_m3u8(path: Path, lines: Lines) -> Found:
+    lasting: dict[str, str] = {}
     passing: dict[str, str] = {}
     for line in lines:
-        yield from lines.take_bad()
-        text = line.strip()
-        tag = next((t for t in _TAGS if text.upper().startswith(t)), None)
-        if text.startswith("#EXT-X-"):
+        if isinstance(line, BadLine):
+            yield line
+            continue
+        text = line.text.strip()
+        upper = text[:16].upper()
+        tag = next((t for t in _TAGS if upper.startswith(t)), None)
+        if upper.startswith("#EXT-X-"):
             raise UsageError(
                 f"{path} lists the pieces of one stream (HLS), not files of music",
                 hint="a manifest names whole files",
             )
-        if tag:
+        if upper.startswith("#EXTENC:"):
+            lines.declare(text[8:].strip())
+        elif tag:
             (lasting if tag == "#PLAYLIST:" else passing)[_TAGS[tag]] = text[len(tag) :].strip()
-        elif match := _EXTINF.match(text):
-            # By convention `Artist - Title`; an #EXTART before it says where the artist ends.
-            artist = passing.get("artist")
-            known = artist is not None and match["text"].startswith(f"{artist} - ")
-            first, dash, rest = match["text"].partition(f"{artist} - " if known else " - ")
-            first = artist if artist is not None and known else first
-            passing |= {"title": rest if dash else first} | ({"artist": first} if dash else {})
+        elif match := _EXTINF.match(text) or _EXTINF_ODD.match(text):
+            passing |= _artist_and_title(match["text"].strip(), passing.get("artist"))
         elif text and not text.startswith("#"):
-            yield Entry(lines.number, {**lasting, **passing, "url": text})
+            named = bool(lasting.get("playlist"))
+            values = {"playlist": path.stem, **(lasting if named else {}), **passing, "url": text}
+            yield Entry(line.number, values, is_playlist=named)
             passing = {}
-    yield from lines.take_bad()
 
 
-def _read_xspf(path: Path, file: BinaryIO) -> Iterator[Entry | BadLine]:
+def _artist_and_title(text: str, artist: str | None = None) -> dict[str, str]:
+    """By convention `Artist - Title`.
+
+    Args:
+        artist: where it is known already (`#EXTART`), which says where it ends.
+    """
+    if artist is not None and text.startswith(f"{artist} - "):
+        return {"title": text[len(artist) + 3 :]}
+    first, dash, rest = text.partition(" - ")
+    return {"artist": first, "title": rest} if dash else {"title": first}
+
+
+_PLS = re.compile(r"(File|Title)(\d{1,9})\s*=(.*)", re.I | re.ASCII)
+
+
+def _read_pls(path: Path, lines: Iterable[Line | BadLine]) -> Found:
+    """The list of Winamp and of radio stations: `File1=`, `Title1=`, in any order."""
+    found: dict[int, dict[str, str]] = {}
+    numbers: dict[int, int] = {}
+    size = 0
+    for line in lines:
+        if isinstance(line, BadLine):
+            yield line
+        elif match := _PLS.fullmatch(line.text.strip()):
+            size += len(line.text)
+            if size > _MAX_WHOLE:
+                raise UsageError(f"{path} is too large for a PLS", hint="write it as M3U8")
+            entry = found.setdefault(int(match[2]), {"playlist": path.stem})
+            if match[1].lower() == "file":
+                entry["url"] = match[3].strip()
+                numbers[int(match[2])] = line.number
+            else:
+                entry |= _artist_and_title(match[3].strip())
+    for number in sorted(numbers):
+        yield Entry(numbers[number], found[number])
+
+
+def _read_xspf(path: Path, file: BinaryIO) -> Found:
     try:
-        for line, values, trouble in read_xspf(file, default_playlist=path.stem):
-            yield BadLine(line, trouble) if trouble else Entry(line, values)
+        for line, values, trouble in read_xspf(file):
+            if trouble:
+                yield BadLine(line, trouble)
+            else:
+                yield Entry(line, {"playlist": path.stem, **values}, "playlist" in values)
     except ValueError as error:
         raise UsageError(
-            f"{path} is refused: {error}", hint="a manifest has no need of it"
+            f"{path} is refused: {error}", hint="save it as UTF-8, without a document type"
         ) from error
 
 
-_READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "m3u8": _read_m3u8, "xspf": _read_xspf}
+_READERS: Mapping[str, Callable[[Path, Lines], Found]] = {
+    "csv": _read_csv,
+    "jsonl": _read_jsonl,
+    "m3u8": _read_m3u8,
+    "pls": _read_pls,
+}

@@ -19,7 +19,7 @@ MAX_NAME_BYTES = 255
 _FALLBACK = "untitled"
 # Refused by Windows and by exFAT, the file system of most portable disks.
 _REFUSED = re.compile(r'[/\\:*?"<>|]')
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)", re.I)
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)", re.I)
 # They turn the rest of a line around: `\u202egpj.mp3` would be shown as something else.
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -62,7 +62,11 @@ def name_in_url(url: str) -> str:
         path = urlsplit(url).path
     except ValueError:
         path = url
-    return unquote(path.rstrip("/").rpartition("/")[2])
+    name = path.rstrip("/").rpartition("/")[2]
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        return unquote(name, "windows-1252", errors="replace")  # %E9, of before RFC 3986
 
 
 def guessed_title(url: str) -> str:

@@ -67,7 +67,7 @@ def test_init_makes_the_fifteen_tables_and_ours(path: Path, rows: Rows) -> None:
     assert len(OLD_NAMES) == 15
     multipart = {"multipart_uploads", "multipart_parts"}
     audits = {"audits", "audit_findings", "library_policies"}
-    ours = {"batches", "download_roots", VERSION_TABLE} | multipart | audits
+    ours = {"batches", "download_roots", "playlist_entries", VERSION_TABLE} | multipart | audits
     assert set(rows(path, TABLES)) == {*OLD_NAMES, *ours}
     assert (report.action, report.backup) == ("created", None)
 

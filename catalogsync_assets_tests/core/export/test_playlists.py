@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from catalogsync_assets.core.catalog import contents
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
@@ -94,6 +95,27 @@ def test_of_a_songs_files_the_best_is_taken_that_is_there(
         return [line for line in text.splitlines() if not line.startswith("#")]
 
     assert lines(local()) == ["/music/good.flac", "/music/larger.mp3", "/music/newer.mp3"]
+
+
+@pytest.mark.parametrize("page", [1, 2, 1_000])
+def test_a_song_may_stand_twice_on_one_page_or_on_two(
+    shelf: Any, exported: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(contents, "_PAGE", page)
+    a, b = shelf.song("a"), shelf.song("b")
+    shelf.file(a, "a.mp3")
+    shelf.file(a, "a.flac", format="flac")
+    shelf.file(b, "b.mp3")
+    number = shelf.playlist("P", a, b)
+    for position, song in enumerate((a, a, b, a), 1):
+        shelf.sql("INSERT INTO playlist_entries VALUES (?, ?, ?, 'm')", number, position, song)
+
+    text = exported(export_playlist, "P", kind="m3u8", places=local()).decode()
+    table = exported(export_playlist, "P", kind="csv", places=local()).decode()
+
+    paths = [line for line in text.splitlines() if not line.startswith("#")]
+    assert paths == ["/music/a.flac", "/music/a.flac", "/music/b.mp3", "/music/a.flac"]
+    assert [line.split(",")[1] for line in table.splitlines()[1:]] == ["1", "2", "3", "4"]
 
 
 def test_what_is_nowhere_is_left_out_and_counted(

@@ -124,9 +124,11 @@ def upgrade() -> None:
     )
     _ensure_table(
         "playlist_songs",
-        _ref("playlist_id", "playlists.id", primary_key=True),
-        _ref("song_id", "songs.id", primary_key=True),
+        # Catalogs made before schema 0005 have these two as their key, and not the index.
+        _ref("playlist_id", "playlists.id", nullable=False),
+        _ref("song_id", "songs.id", nullable=False),
         sa.Column("position", sa.Integer),
+        sa.Index("ix_playlist_songs", "playlist_id", "song_id"),
     )
     _ensure_table(
         "artist_songs",

@@ -18,9 +18,17 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "playlist_entries",
-        sa.Column("playlist_id", sa.Integer, sa.ForeignKey("playlists.id"), primary_key=True),
+        sa.Column(
+            "playlist_id",
+            sa.Integer,
+            sa.ForeignKey("playlists.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
         sa.Column("position", sa.Integer, primary_key=True),
-        sa.Column("song_id", sa.Integer, sa.ForeignKey("songs.id"), nullable=False),
+        sa.Column(
+            "song_id", sa.Integer, sa.ForeignKey("songs.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("manifest", sa.String),
         sa.Index("ix_playlist_entries_song", "song_id"),
     )
     # A database that was adopted may have a column of this name already; it is kept as it is.
