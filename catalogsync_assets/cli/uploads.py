@@ -61,10 +61,9 @@ def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
     What failed before is queued again. Running it twice queues nothing twice.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     scope, first = _scopes(catalog, **selected)
     chosen = [backend_by_name(catalog, backend_name)] if backend_name else object_backends(catalog)
     if not chosen:
@@ -76,7 +75,6 @@ def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
         planned.append(
             {"backend": backend.name, "queued": queued, "pending": pending, "bytes": size}
         )
-    catalog.close()
     if output.wants_json():
         output.print_json({"backends": planned})
         return
@@ -124,12 +122,11 @@ def upload(
     nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
     from catalogsync_assets.core.transfer.engine import Limits, UploadAborted, UploadReport
     from catalogsync_assets.core.transfer.engine import upload as run_upload
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name)
     limits = Limits.of(backend, workers=workers)
     scope, first = _scopes(catalog, **selected)
@@ -163,8 +160,6 @@ def upload(
             error.printed = True
         cells.send(error.report)
         raise
-    finally:
-        catalog.close()
     if report.failed:
         click.get_current_context().exit(1)
 
@@ -187,10 +182,10 @@ def _print(report: UploadReport, **more: str | None) -> None:
         output.print_json({**dataclasses.asdict(report), **more})
         return
     if not report.queued:
-        click.echo(f"{report.backend}: nothing to upload")
+        output.echo(f"{report.backend}: nothing to upload")
         return
     rate = report.bytes / report.seconds if report.seconds else 0
-    click.echo(
+    output.echo(
         f"{report.backend}: {output.files(report.queued)} queued, {report.succeeded:,} uploaded,"
         f" {report.adopted:,} adopted, {report.failed:,} failed; {output.size(report.bytes)} in"
         f" {report.seconds:.1f} s ({output.size(int(rate))}/s), {report.workers} workers"
@@ -227,20 +222,18 @@ def failures(db: str | None, backend_name: str | None, limit: int, retry: bool) 
     Dagster or a later `upload`.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.status import failed_uploads
     from catalogsync_assets.core.catalog.uploads import requeue_failed
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     chosen = [backend_by_name(catalog, backend_name)] if backend_name else object_backends(catalog)
     found = failed_uploads(catalog, backend_name=backend_name, limit=limit)
     requeued = sum(requeue_failed(catalog, backend) for backend in chosen) if retry else 0
-    catalog.close()
     if output.wants_json():
         output.print_json({"failures": found, "requeued": requeued})
         return
     if not found:
-        click.echo("no upload has failed")
+        output.echo("no upload has failed")
         return
     output.print_table(
         "failed uploads",
