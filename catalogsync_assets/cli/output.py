@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
+from catalogsync_assets.__main__ import STOPPED, stop_by
 from catalogsync_assets.core.visible import UNSAFE, visible, visible_lines
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _JSON = "catalogsync.json"
 _CATALOG = "catalogsync.catalog"
-#: By Ctrl-C, SIGTERM or the end of the terminal.
-EXIT_STOPPED = 130
 #: Seconds between lines of progress where there is no terminal.
 _LINE_INTERVAL = 10.0
 _SIZE = re.compile(r"\d+(\.\d+)? ?[A-Za-z]*")
@@ -116,7 +114,7 @@ class ClearErrors(click.Group):
             code = self._run(sys.argv[1:] if args is None else list(args), *more, **named)
         except (KeyboardInterrupt, click.Abort):
             message("stopped", "what was done is recorded; run the same command again to go on")
-            code = EXIT_STOPPED
+            code = STOPPED
         sys.exit(code)
 
     def _run(self, args: list[str], *more: Any, **named: Any) -> int:
@@ -124,6 +122,7 @@ class ClearErrors(click.Group):
 
         wanted_json = "--json" in args
         try:
+            _refuse_empty(args)
             code = super().main(args, *more, standalone_mode=False, **named)
             with _writing_results():
                 sys.stdout.flush()
@@ -154,13 +153,20 @@ class ClearErrors(click.Group):
             raise
 
 
-def stop_by(handler: Callable[[int, FrameType | None], Any]) -> None:
-    """What the signals do that stop a command. Those that the caller's shell ignores (`nohup`, a
-    job in the background) stay ignored."""
-    signal.signal(signal.SIGTERM, handler)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
+def _refuse_empty(args: list[str]) -> None:
+    """An empty argument comes of a variable that a script has not set. To some options it would
+    mean everything, or the working directory.
+
+    Raises:
+        UsageError: there is one; only a prefix of keys may be empty.
+    """
+    from catalogsync_assets.core.errors import UsageError
+
+    for before, value in zip(["", *args], args, strict=False):
+        option = before if not value else value[:-1] if re.fullmatch(r"--[\w-]+=", value) else None
+        if option is not None and option != "--base-prefix":
+            what = f"{option} is" if option.startswith("--") else "an argument is"
+            raise UsageError(f"{what} empty", hint="is a variable of your script not set?")
 
 
 def _wrong_use(error: click.ClickException, *, wanted_json: bool) -> int:

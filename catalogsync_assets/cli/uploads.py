@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import output
+from catalogsync_assets.cli.library import print_scan, scan_roots
 from catalogsync_assets.cli.reports import CellReports
 from catalogsync_assets.cli.selection import selected_scope, selecting
 
@@ -89,12 +91,21 @@ def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
     epilog="""\b
 Examples:
   catalogsync upload --backend cloud
+  catalogsync upload --backend cloud --library-root ~/Music
   catalogsync upload --backend cloud --limit 100 --workers 4
   catalogsync upload --backend cloud --artist "Nina Simone" --prioritize
   catalogsync upload --backend cloud --enqueue-only"""
 )
 @output.db_option
 @click.option("--backend", "backend_name", required=True, metavar="NAME", help="Where to.")
+@click.option(
+    "--library-root",
+    "roots",
+    multiple=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Scan this folder first; may be repeated. [default: upload what was scanned before]",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
@@ -110,6 +121,7 @@ Examples:
 def upload(
     db: str | None,
     backend_name: str,
+    roots: tuple[Path, ...],
     workers: int | None,
     limit: int | None,
     run: bool,
@@ -118,11 +130,12 @@ def upload(
     """Upload what a backend lacks.
 
     Queues every file that is missing there, or failed before, and uploads it: verified, then
-    recorded. May be stopped at any time; run it again to go on. Speaks to no store when there is
-    nothing to do.
+    recorded. With --library-root it scans that folder first. May be stopped at any time; run it
+    again to go on. Speaks to no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
     from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
+    from catalogsync_assets.core.settings import library_roots
     from catalogsync_assets.core.transfer.engine import Limits, UploadAborted, UploadReport
     from catalogsync_assets.core.transfer.engine import upload as run_upload
 
@@ -130,11 +143,17 @@ def upload(
     backend = backend_by_name(catalog, backend_name)
     limits = Limits.of(backend, workers=workers)
     scope, first = _scopes(catalog, **selected)
+    told: dict[str, Any] = {}
+    if roots:
+        scanned = scan_roots(catalog, library_roots(roots))
+        told["scan"] = dataclasses.asdict(scanned)
+        if not output.wants_json():
+            print_scan(scanned)
     enqueue(catalog, backend, scope, first=first)
     if not run:
         pending, size = count_pending(catalog, backend, scope)
         report = UploadReport(backend.name, limits.workers, queued=pending, queued_bytes=size)
-        _print(report)
+        _print(report, **told)
         return
     unknown = backend.profile.conditional_put is None and backend.profile.put_checksum is None
     if unknown and count_pending(catalog, backend, scope)[0]:
@@ -152,11 +171,11 @@ def upload(
                     r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)
                 ),
             )
-        _print(report)
+        _print(report, **told)
         cells.send(report)
     except UploadAborted as error:
         if output.wants_json():
-            _print(error.report, error=error.message, hint=error.hint)
+            _print(error.report, **told, error=error.message, hint=error.hint)
             error.printed = True
         cells.send(error.report)
         raise
@@ -177,7 +196,7 @@ def _describe(report: UploadReport) -> str:
     return text
 
 
-def _print(report: UploadReport, **more: str | None) -> None:
+def _print(report: UploadReport, **more: Any) -> None:
     if output.wants_json():
         output.print_json({**dataclasses.asdict(report), **more})
         return
