@@ -54,7 +54,6 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     that are one store count as one. Nothing is uploaded or removed by it: `status` tells which
     songs have too few copies, and `offload` leaves what would have too few.
     """
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.policy import (
         ALL_OTHERS,
         EVERY_BACKEND,
@@ -64,7 +63,7 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     from catalogsync_assets.core.catalog.separation import separation
     from catalogsync_assets.core.errors import UsageError
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     if copies is not None:
         number = (
             {_ALL: EVERY_BACKEND, _DEFAULT: None}[copies] if isinstance(copies, str) else copies
@@ -73,7 +72,6 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     elif root is not None:
         raise UsageError("--library-root needs to know what to set", hint="add --required-copies")
     found, known = policies(catalog), separation(catalog)
-    catalog.close()
     backends, stores = len(known.names), known.stores
     there = f"{backends} backends are registered"
     if stores < backends:

@@ -277,7 +277,13 @@ def settings_of(config: str | None) -> dict[str, Any]:
 
 
 def from_row(row: Any) -> ObjectBackend:
-    """The backend of a row with `id`, `name`, `container_name` and `config`."""
+    """The backend of a row with `id`, `name`, `container_name` and `config`.
+
+    Raises:
+        ValueError: its settings are no JSON: without them it would pass for a bucket of AWS.
+    """
+    if row.config and not isinstance(json.loads(row.config), dict | None):
+        raise ValueError(f"the config of backend {row.name!r} is not an object")
     config = settings_of(row.config)
     known = {k: config[k] for k in SETTINGS if config.get(k)}
     # Another program may mean something else by these.

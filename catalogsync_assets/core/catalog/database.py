@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +24,7 @@ from catalogsync_assets.core.catalog import foreign_columns
 from catalogsync_assets.core.catalog.foreign_columns import ForeignColumns
 from catalogsync_assets.core.catalog.owners import new_part
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
-from catalogsync_assets.core.errors import CatalogError, ConfigurationError
+from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
 from catalogsync_assets.core.settings import catalog_location
 
 #: How long a writer waits for another one, in seconds.
@@ -31,11 +33,13 @@ BUSY_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class InitReport:
-    """What `Catalog.initialise` did: `created`, `migrated` or `unchanged`; the backup, if any."""
+    """What `Catalog.initialise` did: `created`, `migrated` or `unchanged`; the backup and the
+    folder that were made, if any."""
 
     path: Path
     action: str
     backup: Path | None = None
+    folder: Path | None = None
 
 
 class Catalog:
@@ -85,7 +89,7 @@ class Catalog:
 
     @classmethod
     def initialise(
-        cls, location: str | os.PathLike[str] | None = None
+        cls, location: str | os.PathLike[str] | None = None, *, make_folder: bool = False
     ) -> tuple[Catalog, InitReport]:
         """Make the catalog, or bring an existing database to this version, in one transaction.
 
@@ -93,17 +97,20 @@ class Catalog:
         again: a catalog of this version is opened and left as it is. When it fails, the database
         is as it was.
 
+        A new catalog, and what SQLite puts beside it, is its owner's alone (0600). An existing
+        file keeps its mode, which somebody may have chosen; a backup never has a wider one.
+
+        Args:
+            make_folder: make the folder of a new catalog where there is none.
+
         Raises:
             CatalogError: the file is not an SQLite database, is newer than this program, or
                 cannot be written.
         """
         path = catalog_path(location)
         existed = bool(_size_of(path))
-        if not existed and not path.parent.is_dir():
-            raise CatalogError(
-                f"the folder {path.parent} for the catalog does not exist",
-                hint="make the folder first, or name another with --db",
-            )
+        folder = _require_folder(path, make=make_folder) if not existed else None
+        ours = not existed and _create_private(path)
         catalog = cls(path)
         backup: Path | None = None
         try:
@@ -121,10 +128,13 @@ class Catalog:
             catalog.close()
             if backup:
                 backup.unlink(missing_ok=True)
-            if not existed and _size_of(path) == 0:  # not what another process has made of it
+            if ours and _size_of(path) == 0:  # not what another process has made of it
                 path.unlink(missing_ok=True)
+            if folder:
+                with suppress(OSError):  # not empty: what is there is another process's
+                    folder.rmdir()
             raise
-        return catalog, InitReport(path, "migrated" if existed else "created", backup)
+        return catalog, InitReport(path, "migrated" if existed else "created", backup, folder)
 
     @classmethod
     def open_or_create(cls, location: str | os.PathLike[str] | None = None) -> Catalog:
@@ -253,9 +263,14 @@ def exists(location: str | os.PathLike[str] | None = None) -> bool:
 
 
 def _size_of(path: Path) -> int | None:
-    """The file's size in bytes; None if there is no such file."""
+    """The file's size in bytes; None if there is no such file.
+
+    Raises:
+        CatalogError: it cannot be asked for; or it is a folder, a device or the like, which SQLite
+            would open, and `initialise` would remove where it fails.
+    """
     try:
-        return path.stat().st_size
+        found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -263,6 +278,57 @@ def _size_of(path: Path) -> int | None:
             f"the catalog {path} cannot be reached: {error.strerror}",
             hint="check the path and the permissions of its folders",
         ) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise CatalogError(f"{path} is not a file", hint="name the catalog's own file with --db")
+    return found.st_size
+
+
+def _require_folder(path: Path, *, make: bool) -> Path | None:
+    """See that the folder for a new catalog is there.
+
+    Returns:
+        The folder, if it had to be made.
+    """
+    folder = path.parent
+    if folder.is_dir():
+        return None
+    if not make:
+        raise CatalogError(
+            f"the folder {folder} for the catalog does not exist",
+            hint=f"`catalogsync init --db {path}` makes it; or name another with --db",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogError(
+            f"the folder {folder} for the catalog cannot be made: {error.strerror}",
+            hint="check the path and the permissions of its folders",
+        ) from error
+    return folder
+
+
+#: Held while a file is made, so that no thread opens it by SQLite before it is closed here; see
+#: `Catalog`.
+_creating = threading.Lock()
+
+
+def _create_private(path: Path, mode: int = 0o600) -> bool:
+    """An empty file for SQLite, whose journals take its mode. One that is there is left alone.
+
+    Returns:
+        Whether it was made.
+    """
+    try:
+        with _creating:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise CatalogError(
+            f"{path} cannot be made: {error.strerror}",
+            hint="check the path, the room on its disk, and the permissions of its folder",
+        ) from error
+    return True
 
 
 def _require_not_newer(path: Path, version: str | None) -> None:
@@ -290,13 +356,17 @@ def _back_up(path: Path) -> Path:
     whole = path.with_name(f"{path.name}.backup-{stamp}")
     # A kill must not leave a part of a database that looks like a backup.
     target = new_part(path, f"{path.name}.backup-")
-    needed = path.stat().st_size
+    original = path.stat()
+    needed = original.st_size
     if shutil.disk_usage(path.parent).free < needed:
         raise CatalogError(
             f"no room for a backup of {path} ({needed} bytes) beside it",
             hint="free some disk space",
         )
     try:
+        _create_private(target, original.st_mode & 0o666)
+        if target.stat().st_gid != original.st_gid:  # then it would be another group that may read
+            target.chmod(target.stat().st_mode & 0o606)
         with (
             _clear_errors(path),
             closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
@@ -326,6 +396,10 @@ def _clear_errors(path: Path) -> Iterator[None]:
     """Turn the database's errors into a CatalogError that says what to do."""
     try:
         yield
+    except UnicodeEncodeError as error:  # a value for the database: an argument, mostly
+        raise UsageError(
+            f"{error.object!r} is not valid UTF-8", hint="the catalog takes names in UTF-8 only"
+        ) from error
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if not isinstance(cause, sqlite3.DatabaseError) or isinstance(

@@ -26,10 +26,10 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
         UsageError: it cannot be there.
         CatalogSyncError: it cannot be written.
     """
-    final = path.resolve()  # a link stays one
-    if final.exists() and not final.is_file():
-        raise UsageError(f"{path} is not a file", hint="name a file, or - for stdout")
     try:
+        final = path.resolve()  # a link stays one
+        if final.exists() and not final.is_file():
+            raise UsageError(f"{path} is not a file", hint="name a file, or - for stdout")
         part = new_part(final, ".catalogsync-export-")
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
