@@ -1,0 +1,8 @@
+"""The one suite that every store runs; see `test_ceph` for how a store is added."""
+
+from catalogsync_assets_tests.conformance.audits import Audits
+from catalogsync_assets_tests.conformance.uploads import Uploads
+
+
+class Suite(Uploads, Audits):
+    """All that is asked of a store."""
