@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import subprocess
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets_tests.programs import find_program
 
 
 class Store(Protocol):
@@ -61,3 +66,21 @@ def answers(url: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def rclone_copy(store: Store, folder: Path, backend: ObjectBackend, *options: str) -> None:
+    """Fill a bucket as people do."""
+    remote = (
+        f":s3,provider=Other,access_key_id='{store.access_key_id}',"
+        f"secret_access_key='{store.secret_access_key}',endpoint='{store.endpoint}',"
+        "force_path_style=true,no_check_bucket=true:"
+    )
+    subprocess.run(
+        [
+            *(find_program("rclone") or "rclone", "copy", str(folder)),
+            *(f"{remote}{backend.bucket}/{backend.base_prefix}", "--config", "/dev/null"),
+            *("--log-level", "ERROR", *options),
+        ],
+        check=True,
+        timeout=60,
+    )

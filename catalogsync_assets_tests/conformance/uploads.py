@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +20,10 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
+from catalogsync_assets.core.providers import StoreProfile
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
+from catalogsync_assets.core.transfer.stores import Labels, StoreClient
+from catalogsync_assets_tests.proxy import PATIENCE, Answer
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -31,6 +36,19 @@ ODD_NAMES = [
     *("back\\slash", "CON", "Ä", unicodedata.normalize("NFD", "Öl"), "雨", "🎵", "👩\u200d🎤"),
     *("\u202egnp", "\ufeffa", "a\u2028b", "a\u0085b", "\uff0f", "a" * 200, "é" * 90),
 ]
+
+
+def part_number(request: Any) -> int | None:
+    """Which part a request sends; None if none."""
+    given = request.parameters.get("partNumber")
+    return int(given[0]) if given and request.method == "PUT" else None
+
+
+def answered_parts(proxy: Any) -> list[int]:
+    """The parts that the store has taken, as often as it has."""
+    with proxy.lock:
+        taken = [request for request in proxy.requests if request.status == 200]
+    return [number for request in taken if (number := part_number(request)) is not None]
 
 
 def spoil(body: bytes) -> bytes:
@@ -331,3 +349,171 @@ class Uploads:
         assert report.failures == []
         assert remote(through_proxy).contents() == library.contents()
         assert claims(through_proxy) == set(library.contents())
+
+    def test_a_foreign_object_stays_though_versioning_was_switched_on_after_the_test(
+        self,
+        library: Any,
+        scanned: Any,
+        backend: Callable[..., ObjectBackend],
+        uploaded: Upload,
+        ask: Any,
+        s3: Any,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        """Ceph 16, for one, ignores If-None-Match from then on."""
+        bucket = "versioned"
+        s3.create_bucket(Bucket=bucket)
+        cloud = backend(bucket=bucket, provider="other", tested=ask(bucket).profile)
+        try:
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        except ClientError as error:
+            pytest.skip(f"the store keeps no versions ({error.response['Error']['Code']})")
+        library.add("a.mp3", b"ours")
+        library.add("b.mp3")
+        scanned()
+        remote(cloud).put("a.mp3", b"them")
+
+        report = uploaded(cloud)
+
+        assert (report.succeeded, [f.code for f in report.failures]) == (1, ["Conflict"])
+        assert remote(cloud).get("a.mp3") == b"them"
+        assert claims(cloud) == {"b.mp3"}
+        library.add("b.mp3", b"edited")
+        scanned()
+        assert uploaded(cloud).succeeded == 1
+        assert remote(cloud).get("b.mp3") == b"edited"
+        assert claims(cloud) == {"b.mp3"}
+
+    def test_an_object_that_comes_between_look_and_put_stays(
+        self,
+        library: Any,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        found_out: StoreProfile,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        if not found_out.conditional_put:
+            pytest.skip("the store keeps no conditions: there the look is all there is")
+        library.add("a.mp3", b"ours")
+        scanned()
+
+        def come_first(request: Any) -> None:
+            if request.method == "PUT" and request.key.endswith("/a.mp3"):
+                remote(through_proxy).put("a.mp3", b"them")
+
+        proxy.before.append(come_first)
+
+        report = uploaded(through_proxy)
+
+        assert (report.succeeded, [f.code for f in report.failures]) == (0, ["Conflict"])
+        assert remote(through_proxy).get("a.mp3") == b"them"
+        assert claims(through_proxy) == set()
+
+    def test_many_files_at_once_all_arrive_while_the_store_is_being_learned(
+        self, proxy: Any, through_proxy: ObjectBackend, remote: Any
+    ) -> None:
+        """All are on their way before the first refusal tells that there are no conditions."""
+        client = StoreClient(replace(through_proxy, workers=61))
+
+        def wait_for_all(request: Any) -> None:
+            if request.method == "PUT":
+                proxy.wait_until(lambda: len(proxy.of("PUT")) >= 61)
+
+        proxy.before.append(wait_for_all)
+        labels = Labels("audio/mpeg", "a/1")
+        keys = [f"{i}.mp3" for i in range(61)]
+
+        def put(key: str) -> None:
+            client.put(through_proxy.key_prefix + key, key.encode(), labels, replacing=None)
+
+        with ThreadPoolExecutor(61) as pool:
+            list(pool.map(put, keys))
+
+        assert remote(through_proxy).contents() == {key: key.encode() for key in keys}
+
+    def test_a_killed_upload_in_parts_goes_on_with_exactly_the_missing_parts(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        start_command: Any,
+        remote: Any,
+        rows: Rows,
+        claims: Any,
+    ) -> None:
+        """In its real sizes: nine parts of 8 MiB and a rest."""
+        content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
+        scanned()
+        dead = threading.Event()
+
+        def hold(request: Any) -> Any:
+            if (part_number(request) or 0) <= 3:
+                return None
+            dead.wait(PATIENCE)
+            return Answer(0, {}, b"")
+
+        proxy.before.append(hold)
+        process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
+        proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
+        process.kill()
+        process.wait()
+        dead.set()
+        proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+        assert claims(through_proxy) == set()
+        (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
+        there = remote(through_proxy).parts("large.flac", upload_id)
+        assert there == [1, 2, 3]
+        proxy.before.clear()
+        proxy.requests.clear()
+
+        report = uploaded(through_proxy)
+
+        assert (report.succeeded, report.failures) == (1, [])
+        assert sorted(answered_parts(proxy)) == [*range(4, 11)]
+        assert remote(through_proxy).get("large.flac") == content
+        assert remote(through_proxy).unfinished() == []
+        assert claims(through_proxy) == {"large.flac"}
+
+    @pytest.mark.usefixtures("in_parts")
+    def test_of_unfinished_uploads_only_ours_are_aborted(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        refused: Any,
+        rows: Rows,
+        s3: Any,
+        claims: Any,
+    ) -> None:
+        library.add("large.flac", size=12 * MIB)
+        scanned()
+        proxy.before.append(lambda r: refused(503) if part_number(r) == 2 else None)
+        assert uploaded(through_proxy).retryable
+        (ours,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
+        key = through_proxy.key_prefix + "large.flac"
+        theirs = s3.create_multipart_upload(Bucket=through_proxy.bucket, Key=key)["UploadId"]
+        where = {"Bucket": through_proxy.bucket, "Key": key, "UploadId": theirs}
+        s3.upload_part(**where, PartNumber=1, Body=b"theirs")
+        library.add("large.flac", size=11 * MIB)
+        scanned()
+        proxy.before.clear()
+
+        report = uploaded(through_proxy)
+
+        assert (report.succeeded, report.failures) == (1, [])
+        assert remote(through_proxy).parts("large.flac", theirs) == [1]
+        with pytest.raises(ClientError, match="NoSuchUpload"):
+            remote(through_proxy).parts("large.flac", ours)
+        assert claims(through_proxy) == {"large.flac"}
+        s3.abort_multipart_upload(**where)

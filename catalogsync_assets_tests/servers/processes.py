@@ -7,10 +7,8 @@ this one), what is stored in it (`stores`).
 from __future__ import annotations
 
 import secrets
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
+
+from catalogsync_assets_tests.programs import find_program
 
 HOST = "127.0.0.1"
 # Below the ports that systems hand out for outgoing connections, and apart from SeaweedFS's.
@@ -62,13 +62,6 @@ class Requirement:
 
     def missing(self) -> list[str]:
         return [name for name in self.programs if not find_program(name)]
-
-
-def find_program(name: str) -> str | None:
-    """A program of the environment that the tests run in, else of PATH."""
-    # Debian's servers are in /usr/sbin, which is not in everybody's PATH.
-    beside = Path(sys.executable).parent
-    return shutil.which(name, path=str(beside)) or shutil.which(name)
 
 
 def free_ports(count: int) -> list[int]:
