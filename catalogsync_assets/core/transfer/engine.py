@@ -30,6 +30,7 @@ from catalogsync_assets.core.errors import (
     StoreUnavailableError,
 )
 from catalogsync_assets.core.transfer.aborts import abort_abandoned
+from catalogsync_assets.core.transfer.capabilities import keep_learned, make_sure
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.transfer.copies import Copies
 from catalogsync_assets.core.transfer.dispatch import Dispatch
@@ -254,6 +255,7 @@ class _Run:
                     stop=self._stop,
                 )
                 sender.probe()
+                make_sure(self._catalog, client)
                 abort_abandoned(self._catalog, client)
                 origins = Origins(
                     self._catalog,
@@ -262,7 +264,10 @@ class _Run:
                     attempts=self._limits.attempts,
                     stop=self._stop,
                 )
-                self._loop(sender, Copies(self._catalog, origins))
+                try:
+                    self._loop(sender, Copies(self._catalog, origins))
+                finally:
+                    keep_learned(self._catalog, client)
             except StoreError as error:
                 self._abort_cause = error
         elif abandoned(self._catalog, self._backend):
