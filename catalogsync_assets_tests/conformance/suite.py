@@ -2,7 +2,8 @@
 
 from catalogsync_assets_tests.conformance.audits import Audits
 from catalogsync_assets_tests.conformance.uploads import Uploads
+from catalogsync_assets_tests.conformance.whole_way import WholeWay
 
 
-class Suite(Uploads, Audits):
+class Suite(Uploads, Audits, WholeWay):
     """All that is asked of a store."""

@@ -513,7 +513,7 @@ class Uploads:
 
         assert (report.succeeded, report.failures) == (1, [])
         assert remote(through_proxy).parts("large.flac", theirs) == [1]
-        with pytest.raises(ClientError, match="NoSuch(Upload|Key)"):
+        with pytest.raises(ClientError, match=r"NoSuch(Upload|Key)"):
             remote(through_proxy).parts("large.flac", ours)
         assert claims(through_proxy) == {"large.flac"}
         s3.abort_multipart_upload(**where)
