@@ -188,7 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
             return
         self.send_response_only(answer.status)
-        headers = {"Content-Length": str(len(answer.body))} | answer.headers
+        headers = answer.headers
+        if "Transfer-Encoding" not in headers:
+            headers = {"Content-Length": str(len(answer.body))} | headers
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -25,10 +25,11 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.results import Uploaded
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.transfer.object_listing import ListedObject
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.source import SourceError
-from catalogsync_assets.core.transfer.stores import ListedObject, StoreClient
+from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets.core.transfer.workers import Workers
 
 _ATTEMPTS = 5
@@ -184,10 +185,12 @@ class _Run:
         self._last_flush = time.monotonic()
         self._met = array("q")  # files with an object under their key: 8 bytes each
         self._silent = 0
+        self._others: dict[str, int] = {}
 
     def execute(self, connect: Callable[[ObjectBackend], StoreClient]) -> None:
         client = connect(self._backend)
         self._retry(client.probe)
+        self._others = adoption.other_names(self._catalog)
         pool = Workers(self._workers, "adopt")
         try:
             for page in listed(client, self._retry):
@@ -206,7 +209,9 @@ class _Run:
         self._progress(self._report)
 
     def _begin(self, client: StoreClient, pool: Workers, page: list[ListedObject]) -> None:
-        known, wanted = adoption.find(self._catalog, self._backend, [o.key for o in page])
+        known, wanted = adoption.find(
+            self._catalog, self._backend, [o.key for o in page], self._others
+        )
         report = self._report
         report.listed += len(page)
         report.known += len(known)
@@ -258,10 +263,12 @@ class _Run:
     def _judge(self, found: ListedObject, file: Wanted, evidence: Evidence) -> None:
         if evidence.kind == "same":
             assert evidence.sha256 is not None
+            assert evidence.found is not None
             self._met.append(file.file_asset_id)
-            task = file.task(found.key, found.size_bytes)
+            seen = evidence.found
+            task = file.task(found.key, seen.size_bytes or 0)
             self._found.append(
-                Uploaded(task, evidence.sha256, found.etag, evidence.how, adopted=True)
+                Uploaded(task, evidence.sha256, seen.etag or None, evidence.how, adopted=True)
             )
             return
         if not self._is_usual(found, file):

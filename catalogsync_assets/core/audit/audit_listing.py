@@ -12,13 +12,13 @@ import zlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 
-from catalogsync_assets.core.audit.checking import Retry
 from catalogsync_assets.core.audit.listing import listed
 from catalogsync_assets.core.catalog.audits import Audit, Outcome
 from catalogsync_assets.core.catalog.claims import Claim, Claims
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.verify import Retry
 
 #: Foreign objects that are kept by name; more are counted only.
 MAX_FOREIGN = 10_000
@@ -82,8 +82,9 @@ def compare_listing(
         yield [_foreign(key, sizes[key]) for key in kept], counts, page[-1].key if page else None
 
 
-def _foreign(key: str, size_bytes: int) -> Outcome:
-    return Outcome("foreign", key, detail=f"{size_bytes:,} bytes")
+def _foreign(key: str, size_bytes: int | None) -> Outcome:
+    detail = "of a size that is not told" if size_bytes is None else f"{size_bytes:,} bytes"
+    return Outcome("foreign", key, detail=detail)
 
 
 def unmet(catalog: Catalog, claims: Claims, audit: Audit, seen: Seen) -> Iterator[Claim]:

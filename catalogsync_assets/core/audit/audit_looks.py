@@ -9,11 +9,12 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
-from catalogsync_assets.core.audit.checking import KnownObject, Level, Retry, Verdict, check
+from catalogsync_assets.core.audit.checking import KnownObject, Level, Verdict, check
 from catalogsync_assets.core.catalog.audits import Outcome
 from catalogsync_assets.core.catalog.claims import Claim
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.verify import Retry
 from catalogsync_assets.core.transfer.workers import Workers
 
 #: Keys in hand for each worker: one large object must not keep the others waiting.

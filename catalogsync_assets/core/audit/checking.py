@@ -13,34 +13,27 @@ level    asks                      `ok` is proven by
 =======  ========================  =============================================================
 
 A HEAD tells what the store remembers of an object, not what its disks hold: bytes that have rotted
-below a store are found by reading alone. What a HEAD leaves in doubt - another ETag, a digest that
-nobody has checked - is read, too, before it is called damaged.
+below a store are found by reading alone. And it proves nothing *against* an object: what it leaves
+in doubt - another size or ETag, a digest that nobody has checked, nothing there - is read, and
+believed once two reads agree (`transfer.verify`).
 
 Nothing here changes the catalog or the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from catalogsync_assets.core.digests import as_s3_header
-from catalogsync_assets.core.errors import StoreUnavailableError
-from catalogsync_assets.core.transfer.sender import SINGLE_PUT_BYTES
-from catalogsync_assets.core.transfer.stores import ReadObject, StoreClient, StoredObject
+from catalogsync_assets.core.transfer import verify
+from catalogsync_assets.core.transfer.stores import StoreClient, StoredObject
+from catalogsync_assets.core.transfer.verify import Retry, once
 
 #: How closely one object is looked at.
 Level = Literal["head", "full"]
 Kind = Literal["ok", "missing", "size", "content"]
 Proof = Literal["head", "read", "etag", "size"]
-#: Calls a function, again if it failed for a passing reason; see `transfer.retries.Retries`.
-Retry = Callable[[Callable[[], Any]], Any]
-
-
-def once(function: Callable[[], Any]) -> Any:
-    """A `Retry` that does not."""
-    return function()
 
 
 @dataclass(frozen=True)
@@ -91,81 +84,55 @@ class Verdict:
 def check(client: StoreClient, known: KnownObject, level: Level, *, retry: Retry = once) -> Verdict:
     """Look at an object. May be called from several threads.
 
-    `missing` rests on the store's own word that there is no such key, never on a bare 404, a
-    refusal or silence.
+    `missing` rests on the store's own word that there is no such key, said to two reads, never on a
+    bare 404, a refusal or silence.
 
     Args:
         retry: calls each request.
 
     Raises:
-        StoreError: the store refused, or was silent at every try: nothing is known then.
+        StoreError: the store refused, or was silent at every try, or no two reads agree: nothing is
+            known then.
     """
     if level == "full" and known.sha256:
         return _read(client, known, retry)
     found = retry(lambda: client.head(known.key))
     if found is None:
-        return _absent(client, known, retry)
-    if known.size_bytes not in (None, found.size_bytes):
-        return _of_other_size(known, found.size_bytes, found.etag)
-    return _judged(client, known, found, retry)
-
-
-def _judged(client: StoreClient, known: KnownObject, found: StoredObject, retry: Retry) -> Verdict:
-    """The verdict on an object of the right size, by what a HEAD told."""
-    if known.sha256 and found.sha256 is not None:
-        same = found.sha256 == as_s3_header(known.sha256)
-        if client.trusts_kept_digests and same:
-            return Verdict("ok", "head", etag=found.etag)
-        if not same:
-            return _read(client, known, retry)
-    if known.etag is None:
-        return Verdict("ok", "size", etag=found.etag)
-    if _bare(known.etag) == _bare(found.etag):
-        return Verdict("ok", "etag", etag=found.etag)
-    if known.sha256:
         return _read(client, known, retry)
-    return Verdict("ok", "size", etag=found.etag)
+    return _by_head(client, known, found) or _read(client, known, retry)
+
+
+def _by_head(client: StoreClient, known: KnownObject, found: StoredObject) -> Verdict | None:
+    """The verdict where nothing of what a HEAD told speaks against the object; else None."""
+    if known.size_bytes is not None and found.size_bytes not in (None, known.size_bytes):
+        return None
+    etag = found.etag or None
+    if known.sha256 and found.sha256 is not None:
+        if verify.proven_by_head(client, found, known.sha256, known.size_bytes):
+            return Verdict("ok", "head", etag=etag)
+        if found.sha256 != as_s3_header(known.sha256):
+            return None
+    if known.etag and _bare(known.etag) == _bare(etag):
+        return Verdict("ok", "etag", etag=etag)
+    if found.size_bytes is None or (known.etag and known.sha256):
+        return None
+    return Verdict("ok", "size", etag=etag)
 
 
 def _read(client: StoreClient, known: KnownObject, retry: Retry) -> Verdict:
-    large = (known.size_bytes or 0) > SINGLE_PUT_BYTES
-
-    def read() -> ReadObject | None:
-        found: ReadObject | None = retry(lambda: client.read(known.key, large=large))
-        return found
-
-    found = read()
-    if found is not None and found.sha256 != known.sha256:
-        found = read()  # once more: what came may have been damaged on its way
+    digests = {known.sha256} if known.sha256 else frozenset[str]()
+    found = verify.read(client, known.key, digests, size_bytes=known.size_bytes, retry=retry)
     if found is None:
-        return _missing()
-    if found.sha256 == known.sha256:
+        return Verdict("missing", detail="the store has no object under this key")
+    if known.sha256 and found.sha256 == known.sha256:
         return Verdict("ok", "read", etag=found.etag)
     if known.size_bytes not in (None, found.size_bytes):
-        return _of_other_size(known, found.size_bytes, found.etag)
+        detail = f"{found.size_bytes:,} bytes, not {known.size_bytes:,}"
+        return Verdict("size", detail=detail, etag=found.etag)
+    if not known.sha256:
+        return Verdict("ok", "size", etag=found.etag)
     detail = f"its content has the SHA-256 {found.sha256}, not {known.sha256}"
     return Verdict("content", detail=detail, etag=found.etag)
-
-
-def _absent(client: StoreClient, known: KnownObject, retry: Retry) -> Verdict:
-    if retry(lambda: client.is_gone(known.key)):
-        return _missing()
-    if known.sha256:
-        return _read(client, known, retry)
-    raise StoreUnavailableError(
-        f"backend {client.backend.name!r}: what is stored under {known.key!r} keeps changing",
-        code="Unsettled",
-        hint="is another program writing there?",
-    )
-
-
-def _missing() -> Verdict:
-    return Verdict("missing", detail="the store has no object under this key")
-
-
-def _of_other_size(known: KnownObject, size_bytes: int, etag: str | None) -> Verdict:
-    detail = f"{size_bytes:,} bytes, not {known.size_bytes:,}"
-    return Verdict("size", detail=detail, etag=etag)
 
 
 def _bare(etag: str | None) -> str:

@@ -23,14 +23,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from catalogsync_assets.core.audit.checking import Retry
 from catalogsync_assets.core.catalog.adoption import Wanted
 from catalogsync_assets.core.digests import as_s3_header
+from catalogsync_assets.core.transfer import verify
 from catalogsync_assets.core.transfer.composites import PartDigest, composite_md5
 from catalogsync_assets.core.transfer.multipart import part_bytes
-from catalogsync_assets.core.transfer.sender import SINGLE_PUT_BYTES
+from catalogsync_assets.core.transfer.object_listing import ListedObject
 from catalogsync_assets.core.transfer.source import Source
-from catalogsync_assets.core.transfer.stores import ListedObject, StoreClient
+from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.verify import Retry
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _IN_PARTS = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
@@ -51,20 +52,27 @@ class Evidence:
         kind: `same`, `size` (another length), `content` (other bytes of that length), or
             `undecided` (it cannot be told without reading).
         sha256: of the file's content in hex; None unless it is the same.
-        how: what proves it; see the module.
+        how: what proves it; see the module. Empty where the listing alone speaks against it.
         detail: why not, in a few words.
+        found: the object as it was when it was compared; None unless it is the same.
     """
 
     kind: Kind
     sha256: str | None = None
     how: str = ""
     detail: str = ""
+    found: ListedObject | None = None
+
+
+_OF_NO_SIZE = Evidence("undecided", detail="the store does not tell its size")
+_REMOVED = Evidence("undecided", detail="it was removed meanwhile")
 
 
 def compare(
     client: StoreClient, file: Wanted, found: ListedObject, *, retry: Retry, may_read: bool
 ) -> Evidence:
-    """Compare an object with a file. The local file is read once, where there is one.
+    """Compare an object with a file. The local file is read once, where there is one; once more
+    where the object is not what it should be, and a second look shows something else.
 
     Args:
         retry: calls each request.
@@ -74,16 +82,56 @@ def compare(
         SourceError: the local file cannot be read, or is not what the catalog says.
         StoreError: the store refused, or was silent at every try.
     """
+    if found.size_bytes is None:
+        told = _by_head(client, found, retry)
+        expected = file.size_bytes if file.path is None else file.source_size
+        if told is None or (told.size_bytes is None and expected is None):
+            return _REMOVED if told is None else _OF_NO_SIZE
+        found = told if told.size_bytes is not None else told._replace(size_bytes=expected)
+    first = _compared(client, file, found, retry, may_read)
+    if first.kind not in ("size", "content") or first.how == "read":
+        return first
+    # A listing may have been spoilt on its way, as any answer; and nothing was read.
+    again = _by_head(client, found, retry)
+    if again is None:
+        return _REMOVED
+    if _same_look(again, found) and first.how != "head":
+        return first
+    second = _compared(client, file, again, retry, may_read)
+    if second.kind == "same" or second == first:
+        return second
+    return Evidence("undecided", detail="what the store says of it keeps changing")
+
+
+def _by_head(client: StoreClient, found: ListedObject, retry: Retry) -> ListedObject | None:
+    """A listed object, as far as a HEAD shows it otherwise; None if it shows none."""
+    seen = retry(lambda: client.head(found.key))
+    if seen is None:
+        return None
+    size = found.size_bytes if seen.size_bytes is None else seen.size_bytes
+    return found._replace(size_bytes=size, etag=seen.etag or found.etag)
+
+
+def _same_look(one: ListedObject, other: ListedObject) -> bool:
+    etags = {(look.etag or "").strip('"').lower() for look in (one, other)}
+    return one.size_bytes == other.size_bytes and len(etags) == 1
+
+
+def _compared(
+    client: StoreClient, file: Wanted, found: ListedObject, retry: Retry, may_read: bool
+) -> Evidence:
+    """What one look tells. `how` of a difference: `head` or `read` where it is not the listing."""
     size = file.size_bytes if file.path is None else file.source_size
-    if size is not None and size != found.size_bytes:
-        return Evidence("size", detail=f"{found.size_bytes:,} bytes, not {size:,}")
+    length = found.size_bytes or 0
+    if size not in (None, length):
+        return Evidence("size", detail=f"{length:,} bytes, not {size:,}")
     sha256 = file.sha256
     if file.path is not None:
         etag = (found.etag or "").strip('"').lower()
-        sizes = _part_sizes(client, found, etag, retry)
-        sha256, etags = _measured(file, found, sizes)
+        sizes = _part_sizes(client, found.key, length, etag, retry)
+        sha256, etags = _measured(file, found.key, length, sizes)
         if etag in etags:
-            return Evidence("same", sha256, "etag")
+            return Evidence("same", sha256, "etag", found=found)
         if _MD5.fullmatch(etag) and client.profile.etag_is_md5:
             return Evidence("content", detail=f"its MD5 is {etag}, not {etags[0]}")
     if sha256 is None:
@@ -94,34 +142,37 @@ def compare(
 def _by_digest(
     client: StoreClient, found: ListedObject, sha256: str, retry: Retry, may_read: bool
 ) -> Evidence:
+    other = False
     if client.profile.keeps_sha256 is not False and client.trusts_kept_digests:
         seen = retry(lambda: client.head(found.key))
-        if seen is not None and seen.sha256 is not None:
-            if seen.sha256 == as_s3_header(sha256):
-                return Evidence("same", sha256, "head")
-            return Evidence("content", detail="the store keeps another SHA-256 of it")
+        if seen is not None and verify.proven_by_head(client, seen, sha256, found.size_bytes):
+            return Evidence("same", sha256, "head", found=found)
+        other = seen is not None and seen.sha256 not in (None, as_s3_header(sha256))
     if not may_read:
+        if other:
+            detail = "the store keeps another SHA-256 of it"
+            return Evidence("content", how="head", detail=detail)
         return Evidence("undecided", detail="it cannot be told without reading it")
-    large = found.size_bytes > SINGLE_PUT_BYTES
-    read = retry(lambda: client.read(found.key, large=large))
+    read = verify.read(client, found.key, {sha256}, size_bytes=found.size_bytes, retry=retry)
     if read is None:
-        return Evidence("undecided", detail="it was removed meanwhile")
+        return _REMOVED
     if read.sha256 == sha256:
-        return Evidence("same", sha256, "read")
-    return Evidence("content", detail=f"its content has the SHA-256 {read.sha256}, not {sha256}")
+        return Evidence("same", sha256, "read", found=found)
+    detail = f"its content has the SHA-256 {read.sha256}, not {sha256}"
+    return Evidence("content", how="read", detail=detail)
 
 
 def _part_sizes(
-    client: StoreClient, found: ListedObject, etag: str, retry: Retry
+    client: StoreClient, key: str, size_bytes: int, etag: str, retry: Retry
 ) -> Sequence[int | None]:
     """Sizes of the parts in which an object may have been sent; None for no parts."""
     in_parts = _IN_PARTS.fullmatch(etag)
     if in_parts is None:
         return (None,)
     count = int(in_parts[1])
-    first = retry(lambda: _first_part(client, found.key))
-    usual = (first, part_bytes(found.size_bytes), *_USUAL_PARTS, found.size_bytes)
-    fitting = [s for s in usual if s and math.ceil(found.size_bytes / s) == count]
+    first = retry(lambda: _first_part(client, key))
+    usual = (first, part_bytes(size_bytes), *_USUAL_PARTS, size_bytes)
+    fitting = [s for s in usual if s and math.ceil(size_bytes / s) == count]
     return (fitting[0],) if fitting and fitting[0] == first else tuple(dict.fromkeys(fitting))
 
 
@@ -134,7 +185,8 @@ def _first_part(client: StoreClient, key: str) -> int | None:
         if found.retryable or found.fatal:
             raise found from error
         return None
-    return int(answer["ContentLength"])
+    size = answer.get("ContentLength")
+    return None if size is None else int(size)
 
 
 class _PartsMd5:
@@ -170,11 +222,11 @@ class _PartsMd5:
 
 
 def _measured(
-    file: Wanted, found: ListedObject, sizes: Sequence[int | None]
+    file: Wanted, key: str, size_bytes: int, sizes: Sequence[int | None]
 ) -> tuple[str, list[str]]:
     """The local file's SHA-256 in hex, and the ETags that it would have, from one read."""
     sums = [_PartsMd5(size) for size in sizes]
-    with Source(file.task(found.key, found.size_bytes)) as source:
+    with Source(file.task(key, size_bytes)) as source:
         for piece in source.parts(_PIECE):
             for each in sums:
                 each.update(memoryview(piece))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalogsync_assets.core.audit.checking import Retry
 from catalogsync_assets.core.errors import StoreError
-from catalogsync_assets.core.transfer.stores import ListedObject, StoreClient
+from catalogsync_assets.core.transfer.object_listing import ListedObject
+from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.verify import Retry
 from catalogsync_assets.core.transfer.workers import Workers
 
 #: What this program's own keys begin with after the prefix: those of tests, never a file's.

@@ -139,7 +139,7 @@ def restore(
         scope: which files.
         missing: of those, only files that are below no root, as far as the catalog knows.
         backend: read from this one only; else, per file, from the one that was verified last, and
-            from the next where that fails.
+            from the next where that fails; in the end from copies that were found damaged.
         dry_run: only say what would be done, speaking to no store.
         allow_empty: accept that a root with known files now holds none at all.
         workers: files on their way at a time; by default the backend's, else 16.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,7 +12,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.results import Uploaded, record_uploaded
-from catalogsync_assets.core.plan.locators import fold
+from catalogsync_assets.core.plan.locators import as_on_disk, fold
 
 _PAGE = 5_000
 
@@ -83,34 +83,81 @@ LEFT JOIN file_locations s ON s.id = (
     SELECT MIN(x.id) FROM file_locations x
     JOIN storage_backends local ON local.id = x.backend_id AND local.backend_type = 'local'
     WHERE x.file_asset_id = f.id AND x.status = 'active')
-WHERE f.object_key_fold IN (SELECT value FROM json_each(:folds)) AND {_LACKING}
+WHERE {{which}} IN (SELECT value FROM json_each(:wanted)) AND {_LACKING}
+"""
+# Of most files, path and key are the same text.
+_OTHER_PATHS = """
+SELECT f.id, l.library_path, f.object_key_fold FROM file_assets f
+JOIN file_locations l ON l.file_asset_id = f.id AND l.library_path <> f.object_key
+WHERE f.superseded_by_id IS NULL ORDER BY f.id
 """
 
 
+def other_names(catalog: Catalog) -> dict[str, int]:
+    """Files whose key is not their path, by the names that tools make of the path.
+
+    A key is shortened where it would be longer than every store takes, and has no backslash; other
+    tools write such paths as they are. Only these few files are in memory.
+
+    Returns:
+        The file asset, by the fold of the name below a prefix.
+    """
+    found: dict[str, int] = {}
+    with catalog.read() as connection:
+        rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(_OTHER_PATHS))
+        for asset, path, key_fold in rows:
+            # SeaweedFS, for one, keeps a backslash as a slash.
+            for name in (path, path.replace("\\", "/")):
+                if (folded := fold(name)) != key_fold:
+                    found.setdefault(folded, asset)
+    return found
+
+
 def find(
-    catalog: Catalog, backend: ObjectBackend, keys: Sequence[str]
+    catalog: Catalog, backend: ObjectBackend, keys: Sequence[str], others: Mapping[str, int]
 ) -> tuple[set[str], dict[str, Wanted]]:
     """Which of these keys the catalog knows already, and which are those of files that it wants.
 
     A key is a file's also where it differs in upper and lower case or in Unicode normalization
-    alone, as other tools write names as they are on disk: what is stored there is compared anyway.
+    alone, as other tools write names as they are on disk; where it is its path, and the file's
+    own key is not; or where rclone has encoded characters of it. What is stored there is compared
+    anyway.
+
+    Args:
+        others: as `other_names` gives them.
 
     Returns:
         The known keys; and the wanted files by key.
     """
     prefix = backend.key_prefix
-    folds = {key: fold(key.removeprefix(prefix)) for key in keys}
+    folds = {key: _names(key.removeprefix(prefix)) for key in keys}
     place = {"backend": backend.id, "bucket": backend.bucket, "prefix": prefix}
+    names = {name for each in folds.values() for name in each}
     with catalog.read() as connection:
         known = set(
             connection.scalars(sa.text(_KNOWN), {**place, "keys": json.dumps(list(keys))}).all()
         )
-        rows = connection.execute(
-            sa.text(_WANTED), {**place, "folds": json.dumps(sorted(set(folds.values())))}
-        )
-        by_fold = {row[0]: Wanted._make(row[1:]) for row in rows}
-    wanted = {key: by_fold[folded] for key, folded in folds.items() if folded in by_fold}
-    return known, {key: file for key, file in wanted.items() if key not in known}
+
+        def wanted(which: str, values: Iterable[Any]) -> dict[Any, Wanted]:
+            statement = sa.text(_WANTED.format(which=which))
+            rows = connection.execute(statement, {**place, "wanted": json.dumps(sorted(values))})
+            return {row[0] if "fold" in which else row[1]: Wanted._make(row[1:]) for row in rows}
+
+        by_fold = wanted("f.object_key_fold", names)
+        ids = {others[name] for name in names if name in others}
+        by_id = wanted("f.id", ids) if ids else {}
+    found: dict[str, Wanted] = {}
+    for key, each in folds.items():
+        files = (by_fold.get(name) or by_id.get(others.get(name)) for name in each)
+        file = next((file for file in files if file is not None), None)
+        if file is not None and key not in known:
+            found[key] = file
+    return known, found
+
+
+def _names(name: str) -> list[str]:
+    """Folds of what a name below a prefix may be of, the likeliest first."""
+    return list(dict.fromkeys((fold(name), fold(as_on_disk(name)))))
 
 
 _LACKED = f"""

@@ -135,13 +135,9 @@ def _config_of(connection: sa.Connection, backend: ObjectBackend) -> dict[str, A
     return _settings(row.config)
 
 
-def _keep_config(
-    connection: sa.Connection, backend: ObjectBackend, config: dict[str, Any]
-) -> None:
+def _keep_config(connection: sa.Connection, backend: ObjectBackend, config: dict[str, Any]) -> None:
     connection.execute(
-        sa.update(storage_backends)
-        .where(storage_backends.c.id == backend.id)
-        .values(config=config)
+        sa.update(storage_backends).where(storage_backends.c.id == backend.id).values(config=config)
     )
 
 

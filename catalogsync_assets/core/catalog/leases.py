@@ -34,6 +34,7 @@ class UploadTask:
         sha256: the content's digest in hex, or None before it is first read.
         object_key_fold: of the file, as `plan.locators.fold` makes it.
         source_backend_id: the object store that the source is on; None if it is a local file.
+        source_is_damaged: it was found damaged, and there is no other.
         earlier_ids: file assets that were earlier contents of the same file. An object that we
             put for one of them may be replaced, too, though a kill kept its digest from us.
         known_sha256: digests of every content that the catalog has had at this very key; only
@@ -54,6 +55,7 @@ class UploadTask:
     locator: str
     object_key_fold: str | None = None
     source_backend_id: int | None = None
+    source_is_damaged: bool = False
     known_sha256: frozenset[str] = frozenset()
     earlier_ids: frozenset[int] = frozenset()
     damaged_etags: frozenset[str] = frozenset()
@@ -129,7 +131,7 @@ class Lease:
             f" COALESCE((SELECT s.locator {_ON_A_STORE}), s.absolute_path, s.locator),"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
             " t.target_locator, f.object_key_fold,"
-            f" (SELECT b.id {_ON_A_STORE})"
+            f" (SELECT b.id {_ON_A_STORE}), s.status = 'damaged'"
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )

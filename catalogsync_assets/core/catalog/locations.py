@@ -29,6 +29,11 @@ _DAMAGED = """
 UPDATE file_locations SET status = 'damaged', etag = :etag, updated_at = CURRENT_TIMESTAMP
 WHERE id = :location AND status = 'active'
 """
+_WHOLE = """
+UPDATE file_locations SET status = 'active', etag = COALESCE(:etag, etag), verified_by = 'read',
+    verified_at = CURRENT_TIMESTAMP, updated_at = CURRENT_TIMESTAMP
+WHERE id = :location AND status = 'damaged'
+"""
 _SONGS = """
 SELECT DISTINCT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.id IN (SELECT value FROM json_each(:locations)) AND f.song_id IS NOT NULL
@@ -68,6 +73,17 @@ def mark_damaged(catalog: Catalog, location_id: int, etag: str | None) -> None:
     """
     with catalog.transaction() as connection:
         connection.execute(sa.text(_DAMAGED), {"location": location_id, "etag": etag})
+        _refresh(connection, [location_id])
+
+
+def mark_whole(catalog: Catalog, location_id: int, etag: str | None) -> None:
+    """An object that was found damaged was read, and is what it should be. Idempotent.
+
+    Args:
+        etag: of the object that was read; None if it is not known.
+    """
+    with catalog.transaction() as connection:
+        connection.execute(sa.text(_WHOLE), {"location": location_id, "etag": etag})
         _refresh(connection, [location_id])
 
 

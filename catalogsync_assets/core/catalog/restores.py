@@ -24,11 +24,16 @@ _PAGE = 2_000
 
 
 class Holder(NamedTuple):
-    """An object that holds a file's content, as far as the catalog knows."""
+    """An object that holds a file's content, as far as the catalog knows.
+
+    Attributes:
+        damaged: it has been found not to: of use where there is no other.
+    """
 
     location_id: int
     backend_id: int
     key: str
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class WantedFile:
         mtime_ns: of the local file when it was last seen.
         seen: size and mtime of the file at this very path below this very root, if the catalog
             takes it to be there.
-        holders: where it can be had, the most recently verified first.
+        holders: where it can be had, the most recently verified first; those that were found
+            damaged come last.
     """
 
     file_asset_id: int
@@ -104,13 +110,13 @@ WHERE f.id > :after AND {_EXISTS} {{only}}
 ORDER BY f.id LIMIT :page
 """
 _HOLDERS = """
-SELECT x.file_asset_id, x.id, x.backend_id, x.locator
+SELECT x.file_asset_id, x.id, x.backend_id, x.locator, x.status = 'damaged'
 FROM file_locations x
 JOIN storage_backends b ON b.id = x.backend_id AND b.backend_type = 'object_storage'
     AND b.container_name = x.container_name
-WHERE x.file_asset_id IN (SELECT value FROM json_each(:files)) AND x.status = 'active'
+WHERE x.file_asset_id IN (SELECT value FROM json_each(:files)) AND x.status IN ('active', 'damaged')
   AND (:backend IS NULL OR x.backend_id = :backend)
-ORDER BY x.file_asset_id, x.verified_at DESC, x.id
+ORDER BY x.file_asset_id, x.status = 'damaged', x.verified_at DESC, x.id
 """
 
 
@@ -150,8 +156,11 @@ def wanted_files(
             rows = connection.execute(statement, values).all()
             ids = {"files": json.dumps([row[0] for row in rows]), "backend": backend_id}
             holders: dict[int, list[Holder]] = {}
-            for asset, location, backend, key in connection.execute(sa.text(_HOLDERS), ids):
-                holders.setdefault(asset, []).append(Holder(location, backend, key))
+            for asset, location, backend, key, damaged in connection.execute(
+                sa.text(_HOLDERS), ids
+            ):
+                holder = Holder(location, backend, key, bool(damaged))
+                holders.setdefault(asset, []).append(holder)
         if rows:
             yield [_wanted(row, holders.get(row[0], [])) for row in rows]
         if len(rows) < _PAGE:

@@ -23,7 +23,9 @@ _DROP_STALE = """
 DELETE FROM upload_tasks WHERE id IN (
     SELECT t.id FROM upload_tasks t
     JOIN file_assets f ON f.id = t.file_asset_id
-    LEFT JOIN file_locations s ON s.id = t.source_location_id AND s.status = 'active'
+    LEFT JOIN file_locations s ON s.id = t.source_location_id AND (s.status = 'active'
+        OR (s.status = 'damaged' AND s.backend_id NOT IN (
+            SELECT id FROM storage_backends WHERE backend_type = 'local')))
     WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'failed')
       AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL
            OR t.target_container_name IS NOT :bucket
@@ -33,8 +35,9 @@ DELETE FROM upload_tasks WHERE id IN (
 """
 
 # In the order of file_assets, with one source for each: neither sorted nor grouped. A local one if
-# there is any; else an object of another backend, if size and digest tell what it must be. (Looked
-# for only where it must: with all files here, a plan takes as long as without.)
+# there is any; else an object of another backend, if size and digest tell what it must be; one that
+# was found damaged last of all, as it is read and compared anyway. (Looked for only where it must:
+# with all files here, a plan takes as long as without.)
 _MISSING = """
 FROM file_assets f
 CROSS JOIN file_locations s ON s.id = COALESCE((
@@ -46,6 +49,12 @@ CROSS JOIN file_locations s ON s.id = COALESCE((
     JOIN storage_backends other ON other.id = x.backend_id
         AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
     WHERE x.file_asset_id = f.id AND x.status = 'active' AND x.backend_id <> :backend
+      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL
+), (
+    SELECT MIN(x.id) FROM file_locations x
+    JOIN storage_backends other ON other.id = x.backend_id
+        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
+    WHERE x.file_asset_id = f.id AND x.status = 'damaged' AND x.backend_id <> :backend
       AND f.sha256 <> '' AND f.size_bytes IS NOT NULL))
 WHERE f.superseded_by_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id

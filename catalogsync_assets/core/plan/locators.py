@@ -69,6 +69,26 @@ def fold(key: str) -> str:
     return unicodedata.normalize("NFC", key.casefold())
 
 
+#: What rclone writes for characters that a service does not take: their full-width forms; `‛`
+#: before one that was in the name itself. Which characters, is a setting of each remote.
+_ENCODED = re.compile("‛(.)|[\uff01-\uff5e]|\u2420", re.DOTALL)
+
+
+def as_on_disk(key: str) -> str:
+    """A key with the characters that rclone has encoded as they were in the file's name.
+
+    The very key where there are none. Names may have such characters of their own: a guess, for
+    who compares contents afterwards.
+    """
+    return _ENCODED.sub(_decoded, key)
+
+
+def _decoded(found: re.Match[str]) -> str:
+    if found[1]:
+        return found[1]
+    return " " if found[0] == "\u2420" else chr(ord(found[0]) - 0xFEE0)
+
+
 def _fit(key: str, suffix: str = "") -> str:
     """Put the suffix before the extension and cut parts, then the whole, to their limits."""
     *folders, name = key.split("/")

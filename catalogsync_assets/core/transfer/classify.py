@@ -48,6 +48,8 @@ _BUSY_CODES = {
     "XAmzContentSHA256Mismatch": 400,
     "IncompleteBody": 400,
 }
+#: The code of an answer that makes no sense.
+BAD_ANSWER = "BadAnswer"
 #: What stores answer to a header or a feature that they do not know.
 _UNSUPPORTED_CODES = {"NotImplemented", "InvalidArgument", "Http501"}
 _RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -64,6 +66,31 @@ def no_credentials(
     )
 
 
+class BadAnswerError(Exception):
+    """An answer that was cut short or spoilt on its way, or is none of an object store's."""
+
+
+#: What boto3 and obstore say of an answer that they cannot make sense of; see `BadAnswerError`.
+_BAD_ANSWERS = (
+    "Header missing from response",
+    "Invalid last modified",
+    "invalid literal for int()",
+    "Received non-partial response",
+    "Content-Range header not present",
+    "Failed to parse value for CONTENT_RANGE",
+    "Unable to parse response",
+)
+_WRONG_RANGE = re.compile(r"Requested \d+\.\.\d+, got ")
+
+
+def _spoilt(error: Exception) -> str | None:
+    """What is wrong with an answer that makes no sense, or None if it does."""
+    text = str(error).partition("\n")[0].removeprefix("Generic S3 error: ")
+    if isinstance(error, BadAnswerError) or _WRONG_RANGE.match(text):
+        return text
+    return text if any(sign in text for sign in _BAD_ANSWERS) else None
+
+
 def store_error(  # noqa: PLR0911  (a table of cases)
     error: Exception, backend: ObjectBackend, operation: str, key: str
 ) -> StoreError:
@@ -75,9 +102,16 @@ def store_error(  # noqa: PLR0911  (a table of cases)
     """
     if isinstance(error, StoreError):
         return error
-    code, status, message = _read(error)
     where = f"backend {backend.name!r}"
     what = f"{where}: cannot {operation} {key!r} in bucket {backend.bucket!r}"
+    if (spoilt := _spoilt(error)) is not None:
+        return StoreUnavailableError(
+            f"{what}: the answer was cut short, or comes from something that is no object store"
+            f" ({spoilt})",
+            code=BAD_ANSWER,
+            hint="try again later; if it stays so, is there a proxy or a login page in between?",
+        )
+    code, status, message = _read(error)
     prefix = backend.credential_env_prefix
     variables = f"{prefix}_ACCESS_KEY_ID and {prefix}_SECRET_ACCESS_KEY"
     if code in _CREDENTIAL_CODES:

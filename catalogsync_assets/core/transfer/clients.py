@@ -67,11 +67,16 @@ def boto3_session(backend: ObjectBackend) -> Any:
         ConfigurationError: only one of id and secret is set, or nothing is found anywhere.
     """
     import boto3  # a quarter of a second, which only those who need it should pay
+    import botocore.session
     from botocore.exceptions import BotoCoreError
 
     key, secret, token = _own_credentials(backend) or (None, None, None)
+    core = botocore.session.get_session()
+    parsers = core.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_time_or_none)
     try:
         session = boto3.session.Session(
+            botocore_session=core,
             aws_access_key_id=key,
             aws_secret_access_key=secret,
             aws_session_token=token,
@@ -83,6 +88,18 @@ def boto3_session(backend: ObjectBackend) -> Any:
     if found is None:
         raise no_credentials(backend, credential_variables(backend)[:2])
     return session
+
+
+def _time_or_none(text: Any) -> datetime | None:
+    """A time as stores write it; None for one that was cut: nothing here depends on it."""
+    from botocore.utils import parse_timestamp
+
+    try:
+        parsed: datetime = parse_timestamp(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    else:
+        return parsed
 
 
 def boto3_client(backend: ObjectBackend) -> S3Client:

@@ -63,7 +63,9 @@ class Copies:
 
     def _fetch(self, task: UploadTask, part: Part) -> None:
         assert task.source_backend_id is not None
-        origin = Origin(task.source_location_id, task.source_backend_id, task.path)
+        origin = Origin(
+            task.source_location_id, task.source_backend_id, task.path, task.source_is_damaged
+        )
         self._origins.fetch(
             origin, part, size_bytes=task.size_bytes, sha256=task.sha256, durable=False
         )

@@ -13,11 +13,20 @@ from dataclasses import dataclass
 from catalogsync_assets.core.errors import (
     ConflictError,
     DamagedObjectError,
+    KeyRefusedError,
     StoreError,
     StoreUnavailableError,
 )
 from catalogsync_assets.core.files.parts import Notes, Part
-from catalogsync_assets.core.transfer.stores import OpenObject, StoreClient
+from catalogsync_assets.core.transfer import verify
+from catalogsync_assets.core.transfer.classify import BAD_ANSWER
+from catalogsync_assets.core.transfer.stores import (
+    NO_SUCH_KEY,
+    OpenObject,
+    ReadObject,
+    StoreClient,
+    read_out,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ def is_gone(error: StoreError) -> bool:
 
     A 404 alone does not: a missing bucket gives one, and so does a server that is no store.
     """
-    return error.code == "NoSuchKey"
+    return error.code == NO_SUCH_KEY
 
 
 def fetch(
@@ -69,18 +78,33 @@ def fetch(
         durable: the content is on disk, not only with the system, when this returns.
 
     Raises:
-        DamagedObjectError: it has another size or content; read twice before this is said of its
-            content.
-        StoreError: the store refused, or was silent.
+        DamagedObjectError: it has another size or content: two reads agree on that.
+        StoreError: the store refused, or was silent, or has no such object (`is_gone`); or no two
+            reads agree.
         OSError: as the system says it of the part.
     """
-    for _ in range(2):  # what went wrong on the way, or was left by an earlier try, is read anew
-        etag = _transfer(client, key, part, size_bytes, sha256 is not None, stop, received)
-        found = part.sync() if durable else part.sha256()
-        if sha256 in (None, found):
-            return Fetched(found, part.size, etag)
-        part.begin(Notes())
-    raise _damaged(client, key, etag, "its content has not the digest that the catalog holds")
+
+    def is_expected(found: ReadObject) -> bool:
+        return size_bytes in (None, found.size_bytes) and sha256 in (None, found.sha256)
+
+    def look() -> ReadObject | None:
+        come = _transfer(client, key, part, size_bytes, sha256, stop, received, durable=durable)
+        if come is not None and not is_expected(come):
+            verify.refuse_page(client, key, come)
+        return come
+
+    found = verify.agreed(client, key, look, is_expected)
+    if found is None:
+        raise KeyRefusedError(
+            f"backend {client.backend.name!r}: cannot read {key!r}: the store has no such object",
+            code=NO_SUCH_KEY,
+        )
+    if is_expected(found):
+        return Fetched(found.sha256, found.size_bytes, found.etag)
+    how = "its content has not the digest that the catalog holds"
+    if size_bytes not in (None, found.size_bytes):
+        how = f"it has {found.size_bytes:,} bytes, not {size_bytes:,}"
+    raise _damaged(client, key, found.etag, how)
 
 
 def _transfer(
@@ -88,20 +112,49 @@ def _transfer(
     key: str,
     part: Part,
     size_bytes: int | None,
-    checked: bool,
+    sha256: str | None,
     stop: threading.Event,
     received: Callable[[int], None],
-) -> str | None:
-    """Make the part whole; the object's ETag."""
-    if size_bytes is not None and part.notes.total == size_bytes and part.is_whole(checked=checked):
+    *,
+    durable: bool,
+) -> ReadObject | None:
+    """Make the part whole; what has come. Of what is not as it should be, nothing stays there."""
+    checked = sha256 is not None
+    whole = part.is_whole(checked=checked)
+    etag: str | None
+    if size_bytes is not None and part.notes.total == size_bytes and whole:
         part.go_on()
-        return part.notes.validator
-    found = _open(client, key, part, size_bytes, checked)
-    if size_bytes not in (None, found.size_bytes):
-        part.begin(Notes())
-        raise _damaged(
-            client, key, found.etag, f"it has {found.size_bytes:,} bytes, not {size_bytes:,}"
-        )
+        etag = part.notes.validator
+    else:
+        try:
+            found = _open(client, key, part, size_bytes, checked)
+        except StoreError as error:
+            if is_gone(error):
+                return None
+            raise
+        if None not in (size_bytes, found.size_bytes) and size_bytes != found.size_bytes:
+            # It need not be larger than there is room for here.
+            part.begin(Notes())
+            if found.start:
+                raise _unavailable(client, key, "its length was spoilt on its way", "BadLine")
+            return read_out(found)
+        _take_pieces(client, key, part, found, stop, received)
+        etag = found.etag
+    digest = part.sync() if durable else part.sha256()
+    come = ReadObject(part.size, etag, digest, part.head(512))
+    if size_bytes not in (None, part.size) or sha256 not in (None, digest):
+        part.begin(Notes())  # what went wrong on the way, or was left by an earlier try
+    return come
+
+
+def _take_pieces(
+    client: StoreClient,
+    key: str,
+    part: Part,
+    found: OpenObject,
+    stop: threading.Event,
+    received: Callable[[int], None],
+) -> None:
     if found.start:
         part.go_on()
     else:
@@ -111,9 +164,8 @@ def _transfer(
             raise _unavailable(client, key, "stopped while it was read", "Stopped")
         part.append(piece)
         received(len(piece))
-    if part.size != found.size_bytes:
+    if found.size_bytes not in (None, part.size):
         raise _unavailable(client, key, f"it ended after {part.size:,} bytes", "EndedEarly")
-    return found.etag
 
 
 def _open(
@@ -127,8 +179,11 @@ def _open(
             return client.open(
                 key, start=resume.offset, etag=resume.validator, size_bytes=size_bytes
             )
-        except ConflictError:  # another object by now
+        except (ConflictError, KeyRefusedError):  # another object by now
             pass
+        except StoreUnavailableError as error:
+            if error.code != BAD_ANSWER:  # a store that gives no ranges gives the whole
+                raise
     return client.open(key, size_bytes=size_bytes)
 
 

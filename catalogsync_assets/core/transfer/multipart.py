@@ -27,10 +27,13 @@ from catalogsync_assets.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from catalogsync_assets.core.transfer import verify
 from catalogsync_assets.core.transfer.aborts import NO_SUCH_UPLOAD, abort
+from catalogsync_assets.core.transfer.classify import BAD_ANSWER
 from catalogsync_assets.core.transfer.composites import PartDigest, digest_part, proof
 from catalogsync_assets.core.transfer.source import Source, SourceError
 from catalogsync_assets.core.transfer.stores import (
+    ANY_VERSION,
     Labels,
     StoreClient,
     StoredObject,
@@ -233,7 +236,10 @@ class _Upload:
                 raise
             self._client.learn(part_checksum=False)
             return self._create()
-        return answer["UploadId"], checksums
+        upload_id = answer.get("UploadId")
+        if not upload_id:
+            raise self._no_use("it began an upload in parts, but gave no id of it")
+        return upload_id, checksums
 
     # --- parts
 
@@ -268,15 +274,18 @@ class _Upload:
         checksum = base64.b64encode(digest.sha256).decode()
         for part in there:
             if self._is_there(journal, number, content, digest, part):
-                return _Part(number, part.etag, digest, kept=part.sha256 is not None)
+                etag = part.etag or f'"{_md5_of(digest, content)}"'
+                return _Part(number, etag, digest, kept=part.sha256 is not None)
         self._before_part(len(content))
         more = {"ChecksumSHA256": checksum} if journal.checksums else {}
         answer = self._retry(lambda: self._upload_part(journal, number, content, more))
         with self._lock:
             self._sent_bytes += len(content)
-        noted = SentPart(answer["ETag"], digest.sha256.hex())
-        multiparts.note_part(self._catalog, journal, number, noted)
-        return _Part(number, answer["ETag"], digest, kept="ChecksumSHA256" in answer)
+        # A completion names the ETag of each part. Where the store gives none, that is what S3
+        # has it to be; the object is verified in the end.
+        etag = answer.get("ETag") or f'"{_md5_of(digest, content)}"'
+        multiparts.note_part(self._catalog, journal, number, SentPart(etag, digest.sha256.hex()))
+        return _Part(number, etag, digest, kept="ChecksumSHA256" in answer)
 
     def _upload_part(
         self, journal: UnfinishedUpload, number: int, content: bytes, more: dict[str, str]
@@ -298,13 +307,6 @@ class _Upload:
                 raise
             self._client.learn(needs_md5=True)
             return self._upload_part(journal, number, content, more)
-        if not answer.get("ETag"):
-            raise StoreUnavailableError(
-                f"backend {self._client.backend.name!r}: the answer to part {number} of"
-                f" {journal.locator!r} has no ETag",
-                code="IncompleteAnswer",
-                hint="try again later; without it no store can put parts together",
-            )
         return answer
 
     def _is_there(
@@ -323,9 +325,7 @@ class _Upload:
             return True
         if self._trusts(journal) and there.sha256 is not None:
             return base64.b64decode(there.sha256) == digest.sha256
-        md5 = digest.md5 or digest_part(content, md5=True).md5
-        assert md5 is not None
-        return there.etag.strip('"') == md5.hex()
+        return there.etag.strip('"') == _md5_of(digest, content)
 
     # --- the end
 
@@ -341,6 +341,8 @@ class _Upload:
         condition: dict[str, Any] = {}
         if self._client.profile.conditional_complete is not False:
             condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": self._if_match()}
+            if replacing == ANY_VERSION:
+                condition = {}
         found = None
         if self._client.profile.conditional_complete is not True or self._client.look_first:
             # A store that is not known may well take the condition and not keep it.
@@ -348,6 +350,8 @@ class _Upload:
             if self._seems_done(journal, found, parts):
                 return
             if (found.etag if found else None) != replacing:
+                if self._client.head(journal.locator) != found:
+                    raise verify.unsettled(self._client, journal.locator)
                 raise ConflictError(
                     f"backend {self._client.backend.name!r}: another object is stored under"
                     f" {journal.locator!r}",
@@ -443,8 +447,11 @@ class _Upload:
         if found is not None and found.size_bytes == size:
             if how := proof(found, parts, trusts_sha256=self._trusts(journal)):
                 return found.etag, how
-            if self._client.holds(key, found, sha256=sha256, size_bytes=size):
+            if verify.proven_by_head(self._client, found, sha256, size):
                 return found.etag, "read"
+        read = verify.read(self._client, key, {sha256}, size_bytes=size)
+        if read is not None and read.sha256 == sha256:
+            return read.etag or "", "read"
         raise KeyRefusedError(
             f"backend {self._client.backend.name!r}: what it holds under {key!r}"
             " is not what was sent",
@@ -462,12 +469,27 @@ class _Upload:
         except Exception as error:
             raise self._client.error(error, "put", self._task.locator) from error
 
+    def _no_use(self, why: str) -> StoreError:
+        return StoreUnavailableError(
+            f"backend {self._client.backend.name!r}: cannot put {self._task.locator!r}: the answer"
+            f" is of no use: {why}",
+            code=BAD_ANSWER,
+            hint="try again later",
+        )
+
     def _stopped(self) -> StoreError:
         return StoreUnavailableError(
             f"backend {self._client.backend.name!r}: stopped while {self._task.locator!r} was sent",
             code="Stopped",
             hint="upload again: it goes on from the parts that are there",
         )
+
+
+def _md5_of(digest: PartDigest, content: bytes) -> str:
+    """A part's MD5 in hex."""
+    md5 = digest.md5 or digest_part(content, md5=True).md5
+    assert md5 is not None
+    return md5.hex()
 
 
 def _may_pass(error: StoreError | SourceError) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.locations import mark, mark_damaged
+from catalogsync_assets.core.catalog.locations import mark, mark_damaged, mark_whole
 from catalogsync_assets.core.errors import (
     CatalogSyncError,
     DamagedObjectError,
@@ -36,11 +36,13 @@ class Origin:
     Attributes:
         location_id: of its row.
         key: the whole key.
+        damaged: it has been found damaged; if it proves to be whole, that is recorded.
     """
 
     location_id: int
     backend_id: int
     key: str
+    damaged: bool = False
 
 
 @dataclass
@@ -125,7 +127,8 @@ class Origins:
 
         Raises:
             SourceError: it cannot be had, or is not what the catalog says; one that is proven to
-                be damaged or gone has been marked so.
+                be damaged or gone has been marked so. (And one that was marked damaged, and is
+                whole, has lost the mark when this returns.)
             OSError: as the system says it of the part.
         """
         with self._lock:
@@ -157,6 +160,8 @@ class Origins:
             raise self._judged(origin, error) from error
         with self._lock:
             self._silent[origin.backend_id] = 0
+        if origin.damaged and sha256 is not None:
+            mark_whole(self._catalog, origin.location_id, found.etag)
         return found
 
     def _backend(self, backend_id: int) -> ObjectBackend:

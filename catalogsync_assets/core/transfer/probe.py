@@ -30,6 +30,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
 )
 from catalogsync_assets.core.providers import CRC64NVME, NO_CHECKSUM, SHA256, StoreProfile
+from catalogsync_assets.core.transfer import verify
 from catalogsync_assets.core.transfer.probe_parts import (
     WRONG_SHA256,
     PartsProbe,
@@ -253,7 +254,8 @@ class _Probe:
         return found, "" if found else "what was just stored is not listed"
 
     def _etag_is_md5(self) -> Verdict:
-        return etag_is_md5_of(self._session.head(self._session.key("plain")).get("ETag"), _BODY), ""
+        given = self._session.head(self._session.key("plain")).get("ETag")
+        return etag_is_md5_of(given, _BODY), "" if given else "it gives no ETag"
 
     def _etag_of_a_put(self) -> Verdict:
         answer = self._session.put(self._session.key("plain"), _BODY)
@@ -312,7 +314,7 @@ class _Probe:
         key = self._session.key("replaced")
         etag = self._session.put(key, b"before").get("ETag")
         if not etag:
-            return None, "no ETag is given"
+            return False, "it gives no ETag to name a version by"
         try:
             self._session.put(key, _BODY, IfMatch=etag)
         except ConflictError:
@@ -346,7 +348,10 @@ class _Probe:
         client.put(key, _BODY, _LABELS, replacing=None)
         self._needs_md5 = client.profile.needs_md5
         found = client.head(key)
-        if found is None or not client.holds(key, found, sha256=_SHA256, size_bytes=len(_BODY)):
+        if found is None or not verify.proven_by_head(client, found, _SHA256, len(_BODY)):
+            read = verify.read(client, key, {_SHA256}, size_bytes=len(_BODY))
+            found = None if read is None or read.sha256 != _SHA256 else found
+        if found is None:
             raise KeyRefusedError(
                 f"backend {self._backend.name!r}: what it holds under {key!r} is not what was sent",
                 code="Corrupted",

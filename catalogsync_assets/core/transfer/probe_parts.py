@@ -113,12 +113,13 @@ class PartsProbe:
                 self._sent.clear()
                 self._send_both()
                 return
+            etag = answer.get("ETag") or hashlib.md5(body, usedforsecurity=False).hexdigest()
             self._named = "ChecksumSHA256" in answer
-            self._sent.append({"PartNumber": number, "ETag": answer.get("ETag", ""), **more})
+            self._sent.append({"PartNumber": number, "ETag": etag, **more})
 
     def _list_parts(self) -> Verdict:
         found = self._session.parts(self._key, self._upload_id)
-        listed = [(part["PartNumber"], part["Size"]) for part in found]
+        listed = [(part.get("PartNumber"), part.get("Size")) for part in found]
         right = listed == [(1, len(_FIRST)), (2, len(_LAST))]
         return right, "" if right else "not as they were sent"
 
@@ -133,9 +134,9 @@ class PartsProbe:
 
     def _whole(self) -> Verdict:
         # Unless the store has done so on a condition that did not hold.
-        if self._session.head(self._key)["ContentLength"] == len(_THERE):
+        if self._session.head(self._key).get("ContentLength") == len(_THERE):
             self._complete()
-        if self._session.head(self._key)["ContentLength"] != len(_FIRST) + len(_LAST):
+        if self._session.head(self._key).get("ContentLength") != len(_FIRST) + len(_LAST):
             return False, "the object is not as long as its parts"
         tail = self._session.get(self._key, Range=f"bytes={len(_FIRST)}-")
         return tail == _LAST, "" if tail == _LAST else "the object is not what its parts are"

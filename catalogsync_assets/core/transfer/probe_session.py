@@ -12,6 +12,8 @@ from typing import Any
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import StoreError
+from catalogsync_assets.core.transfer import object_listing
+from catalogsync_assets.core.transfer.classify import BadAnswerError
 from catalogsync_assets.core.transfer.stores import StoreClient, content_md5, wants_md5
 
 #: What the keys of a test begin with, after the backend's prefix.
@@ -103,11 +105,15 @@ class Session:
     def listed(self) -> list[str]:
         """The keys that begin with the prefix."""
         answer = self._call("list", None, "list_objects_v2", Prefix=self.prefix)
-        return [entry["Key"] for entry in answer.get("Contents", [])]
+        return [found.key for found in object_listing.listed_of(answer)]
 
     def begin(self, key: str, **more: Any) -> str:
         """Begin an upload in parts."""
-        upload_id = str(self._call("put", key, "create_multipart_upload", **more)["UploadId"])
+        answer = self._call("put", key, "create_multipart_upload", **more)
+        upload_id: str | None = answer.get("UploadId")
+        if not upload_id:
+            error = BadAnswerError("it begins an upload in parts, and gives no id of it")
+            raise self.client.error(error, "put", key)
         self._uploads[upload_id] = key
         return upload_id
 
@@ -167,7 +173,7 @@ class Session:
         """In a bucket that keeps versions a deleted object is kept, and paid for."""
         found: dict[str, Any] = self._call("list", None, "list_object_versions", Prefix=self.prefix)
         for entry in (*found.get("Versions", []), *found.get("DeleteMarkers", [])):
-            if entry["Key"].startswith(self.prefix):
+            if entry.get("Key", "").startswith(self.prefix) and entry.get("VersionId"):
                 self._call("delete", entry["Key"], "delete_object", VersionId=entry["VersionId"])
 
     def _noted(self, answer: dict[str, Any]) -> dict[str, Any]:

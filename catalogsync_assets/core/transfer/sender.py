@@ -21,7 +21,8 @@ replaced unseen, and one with another ETag is read whole before it counts as the
 from __future__ import annotations
 
 import threading
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
@@ -35,14 +36,15 @@ from catalogsync_assets.core.errors import (
     StoreUnavailableError,
 )
 from catalogsync_assets.core.library.formats import media_type
-from catalogsync_assets.core.transfer import multipart
+from catalogsync_assets.core.transfer import multipart, verify
 from catalogsync_assets.core.transfer.aborts import abort_unfinished
 from catalogsync_assets.core.transfer.buffers import POOLED_BYTES, Buffers
-from catalogsync_assets.core.transfer.comparison import compare
+from catalogsync_assets.core.transfer.comparison import Match, by_its_parts, digest_of
 from catalogsync_assets.core.transfer.pace import Pace
 from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.source import Source
 from catalogsync_assets.core.transfer.stores import (
+    ANY_VERSION,
     Labels,
     StoreClient,
     StoredObject,
@@ -148,7 +150,7 @@ class Sender:
             while True:
                 replacing: str | None = None
                 if found is not None:
-                    replacing = self._may_replace(task, found, sha256)
+                    replacing = self._may_replace(task, found, lambda: sha256)
                     if replacing is None:
                         return self._in_place(task, found, sha256, sent=sent_before)
                 self._wait_for_bandwidth(len(content))
@@ -166,7 +168,7 @@ class Sender:
                     found = self._client.head(task.locator)
                     self._met_something = True
                     if found is None or replacing is not None:
-                        raise self._unsettled(task) from error
+                        raise verify.unsettled(self._client, task.locator) from error
                     continue
                 except StoreUnavailableError:
                     sent_before = given_up = True
@@ -183,9 +185,7 @@ class Sender:
         put that is refused has sent its bytes for nothing.
         """
         expected = bool(task.known_sha256 or task.damaged_etags) or self._met_something
-        return (
-            expected or self._client.look_first or not self._client.profile.conditional_put
-        )
+        return expected or self._client.look_first or not self._client.profile.conditional_put
 
     def _send_large(self, task: UploadTask) -> Uploaded:
         if self._client.profile.multipart is False:
@@ -197,14 +197,22 @@ class Sender:
             )
         found = self._retry(lambda: self._client.head(task.locator))
         replacing: str | None = None
-        if found is not None and _was_found_damaged(task, found):
-            replacing = self._withdrawn(task, found)
-        elif found is not None:
-            same = compare(self._catalog, self._client, task, found, self._retry)
+        if found is not None:
+            # No digest of the store's is believed at a key that is under suspicion.
+            suspicious = bool(task.damaged_etags)
+            same = None
+            if found.size_bytes == task.size_bytes and not suspicious:
+                same = by_its_parts(self._catalog, self._client, task, found)
+            if same is None:
+                with Source(task):  # a file that is gone, or has changed, is no conflict
+                    pass
+                digest = cache(partial(digest_of, task))
+                replacing = self._retry(partial(self._may_replace, task, found, digest))
+                if replacing is None:
+                    same = Match(digest(), self._how(task, found, digest))
             if same is not None:
                 abort_unfinished(self._catalog, self._client, task.locator)
-                return Uploaded(task, same.sha256, found.etag, same.how, adopted=True)
-            replacing = self._retry(lambda: self._replaceable(task, found))
+                return Uploaded(task, same.sha256, found.etag or None, same.how, adopted=True)
         try:
             sent = multipart.put_in_parts(
                 self._catalog,
@@ -219,9 +227,8 @@ class Sender:
         finally:
             with self._lock:
                 self._sent_of.pop(task.id, None)
-        return Uploaded(
-            task, sent.sha256, sent.etag, sent.verified_by, False, sent_bytes=sent.sent_bytes
-        )
+        etag, how = sent.etag or None, sent.verified_by
+        return Uploaded(task, sent.sha256, etag, how, adopted=False, sent_bytes=sent.sent_bytes)
 
     def _before_part(self, task: UploadTask, size: int) -> None:
         self._wait_for_bandwidth(size)
@@ -242,63 +249,72 @@ class Sender:
         """What an object of ours carries: which catalog put it, for which file asset."""
         return f"{self._catalog_id}/{file_asset_id}"
 
-    def _may_replace(self, task: UploadTask, found: StoredObject, sha256: str) -> str | None:
+    def _may_replace(
+        self, task: UploadTask, found: StoredObject, digest: Callable[[], str]
+    ) -> str | None:
         """The ETag of a damaged object or an earlier content of ours, with the claim withdrawn.
 
         None if the object is the wanted content already.
 
+        Args:
+            digest: gives the wanted content's SHA-256 in hex.
+
         Raises:
-            ConflictError: it is neither.
+            ConflictError: it is neither, and that rests on more than one look.
+            StoreUnavailableError: two looks show different things.
         """
         if _was_found_damaged(task, found):
             return self._withdrawn(task, found)
-        if self._is(task, found, sha256):
+        ours = self._is_marked_as_ours(task, found)
+        another_size = found.size_bytes not in (None, task.size_bytes)
+        # Were this look spoilt, our own object would be replaced by the wanted content: no harm.
+        if ours and another_size:
+            return self._withdrawn(task, found)
+        sha256 = digest()
+        if not task.damaged_etags and found.sha256 is not None and self._client.trusts_kept_digests:
+            if verify.proven_by_head(self._client, found, sha256, task.size_bytes):
+                return None
+            if ours or found.sha256 in {as_s3_header(known) for known in task.known_sha256}:
+                return self._withdrawn(task, found)
+        read = verify.read(
+            self._client, task.locator, {sha256, *task.known_sha256}, size_bytes=found.size_bytes
+        )
+        if read is not None and read.sha256 == sha256:
             return None
-        return self._replaceable(task, found)
-
-    def _replaceable(self, task: UploadTask, found: StoredObject) -> str:
-        """The ETag of an object that is an earlier content of ours, with the claim withdrawn.
-
-        Raises:
-            ConflictError: it is not.
-        """
-        if not self._is_ours(task, found):
-            raise ConflictError(
-                f"backend {self._backend.name!r}: another object is stored under {task.locator!r}",
-                code="Conflict",
-                hint="nothing was overwritten; move it away, or give the backend a --base-prefix",
-            )
-        return self._withdrawn(task, found)
+        if read is not None and (ours or read.sha256 in task.known_sha256):
+            return self._withdrawn(task, found)
+        # Its mark, if it has one, is told by a HEAD alone: that, too, is looked at once more.
+        if read is None or self._client.head(task.locator) != found:
+            raise verify.unsettled(self._client, task.locator)
+        raise ConflictError(
+            f"backend {self._backend.name!r}: another object is stored under {task.locator!r}",
+            code="Conflict",
+            hint="nothing was overwritten; move it away, or give the backend a --base-prefix",
+        )
 
     def _withdrawn(self, task: UploadTask, found: StoredObject) -> str:
         withdraw_claims_at(self._catalog, self._backend, task.locator)
-        return found.etag
+        if found.etag:
+            return found.etag
+        again = self._client.head(task.locator)  # it may have been lost on its way
+        return (again.etag if again else "") or ANY_VERSION
 
-    def _is(self, task: UploadTask, found: StoredObject, sha256: str) -> bool:
-        return self._client.holds(
-            task.locator,
-            found,
-            sha256=sha256,
-            size_bytes=task.size_bytes,
-            read_whole=bool(task.damaged_etags),
-        )
-
-    def _is_ours(self, task: UploadTask, found: StoredObject) -> bool:
+    def _is_marked_as_ours(self, task: UploadTask, found: StoredObject) -> bool:
         # Its own mark on another content: it was damaged on its way, to a store without digests.
-        if found.put_for in {self._mark(i) for i in (task.file_asset_id, *task.earlier_ids)}:
-            return True
-        if not task.known_sha256:
-            return False
-        if found.sha256 is not None and self._client.trusts_kept_digests:
-            return found.sha256 in {as_s3_header(known) for known in task.known_sha256}
-        return self._client.sha256_of(task.locator) in task.known_sha256
+        return found.put_for in {self._mark(i) for i in (task.file_asset_id, *task.earlier_ids)}
 
     def _in_place(
         self, task: UploadTask, found: StoredObject, sha256: str, *, sent: bool
     ) -> Uploaded:
-        kept = found.sha256 is not None and self._client.trusts_kept_digests
-        how = "head" if kept and not task.damaged_etags else "read"
-        return Uploaded(task, sha256, found.etag, how, adopted=not sent)
+        how = self._how(task, found, lambda: sha256)
+        return Uploaded(task, sha256, found.etag or None, how, adopted=not sent)
+
+    def _how(self, task: UploadTask, found: StoredObject, digest: Callable[[], str]) -> str:
+        """By what it is known that an object is the wanted content: `head` or `read`."""
+        by_head = not task.damaged_etags and verify.proven_by_head(
+            self._client, found, digest(), task.size_bytes
+        )
+        return "head" if by_head else "read"
 
     def _verify(self, task: UploadTask, etag: str | None, content: memoryview, sha256: str) -> str:
         """How it is known that the object just put is whole.
@@ -306,23 +322,19 @@ class Sender:
         Raises:
             KeyRefusedError: it is not.
         """
-        if self._client.checks_digests:
+        if self._client.checks_digests and etag is not None:
             return "server-digest"
+        size = len(content)
         found = self._client.head(task.locator)
-        if found is None or found.size_bytes != len(content):
-            raise self._corrupted(task)
-        if etag_is_md5_of(found.etag, content):
-            return "head"
-        if self._client.sha256_of(task.locator) != sha256:
+        if found is not None and found.size_bytes == size:
+            if etag_is_md5_of(found.etag, content):
+                return "head"
+            if etag is None and verify.proven_by_head(self._client, found, sha256, size):
+                return "head"
+        read = verify.read(self._client, task.locator, {sha256}, size_bytes=size)
+        if read is None or read.sha256 != sha256:
             raise self._corrupted(task)
         return "read"
-
-    def _unsettled(self, task: UploadTask) -> StoreError:
-        return StoreUnavailableError(
-            f"backend {self._backend.name!r}: what is stored under {task.locator!r} keeps changing",
-            code="Unsettled",
-            hint="is another program writing there?",
-        )
 
     def _corrupted(self, task: UploadTask) -> StoreError:
         return KeyRefusedError(

@@ -10,30 +10,31 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import obstore
-from obstore.exceptions import InvalidPathError
 
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.digests import as_s3_header
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreError
 from catalogsync_assets.core.providers import CRC64NVME, SHA256, StoreProfile
-from catalogsync_assets.core.transfer.classify import store_error
+from catalogsync_assets.core.transfer import object_listing
+from catalogsync_assets.core.transfer.classify import BAD_ANSWER, BadAnswerError, store_error
 from catalogsync_assets.core.transfer.clients import (
     SMALL_BYTES,
     SMALL_TIMEOUT,
     boto3_client,
     obstore_store,
 )
+from catalogsync_assets.core.transfer.object_listing import ListedObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
-    from obstore import GetOptions, GetResult, PutMode, UpdateVersion
+    from obstore import GetOptions, PutMode, UpdateVersion
 
 #: What a put takes without copying it.
 Buffer: TypeAlias = "bytes | memoryview"
@@ -45,39 +46,42 @@ _SHA256 = "sha256"
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
 _NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
 _HEADER_REFUSED = {400, 501}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _PROBE_KEY = ".catalogsync-probe"
-_NO_SUCH_KEY = "NoSuchKey"
+#: What a store answers that has nothing under a key.
+NO_SUCH_KEY = "NoSuchKey"
+#: To replace what is there, whatever its version: the store has given no ETag to name it by.
+ANY_VERSION = ""
+#: Objects above this are read by boto3, whose requests may take longer.
+_LARGE = 64 * 1024 * 1024
 _READ_CHUNK = 4 * 1024 * 1024
 _PIECE = 1024 * 1024
-#: Objects in a page of a listing; the most that S3 gives.
-_LIST_PAGE = 1_000
+#: What obstore says of a put that was accepted by a store that gives no ETag.
+_NO_ETAG = "ETag Header missing"
+#: How a web page begins, or an error that comes with the status of a success.
+_NO_OBJECT = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<!doctype html|<html|(?:<\?xml[^>]{0,200}>\s*)?(?:<html|<Error>))",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a HEAD says of an object.
+    """What a HEAD says of an object: one look, which may have been cut short on its way.
 
     Attributes:
-        size_bytes: its length.
-        etag: as the store wrote it, with quotes.
+        size_bytes: its length; None if the store does not tell.
+        etag: as the store wrote it, with quotes; empty if it gives none.
         sha256: base64 as in the header, of the whole object; None if the store keeps none.
         put_for: the mark that we left in its user metadata; see `StoreClient.put`.
         composite_sha256: the same of a multipart object's part digests, with `-N`; or None.
     """
 
-    size_bytes: int
+    size_bytes: int | None
     etag: str
     sha256: str | None
     composite_sha256: str | None
     put_for: str | None = None
-
-
-class ListedObject(NamedTuple):
-    """An object as a listing names it."""
-
-    key: str
-    size_bytes: int
-    etag: str | None
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,18 @@ class ReadObject:
     Attributes:
         etag: as the store wrote it; None if it gave none.
         sha256: of the bytes that came, in hex.
+        beginning: the first of them: a page that a proxy gives instead of the object is told by it.
     """
 
     size_bytes: int
     etag: str | None
     sha256: str
+    beginning: bytes = b""
+
+    @property
+    def is_a_page(self) -> bool:
+        """Whether this looks like a web page, or like an error that was sent as a success."""
+        return _NO_OBJECT.match(self.beginning) is not None
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class StoredPart:
     """What a store lists of a part of an upload that is not complete.
 
     Attributes:
-        etag: as the store wrote it.
+        etag: as the store wrote it; empty if it gives none.
         sha256: base64 as in the header; None if the store lists none.
     """
 
@@ -113,13 +124,13 @@ class OpenObject:
     """An object that is being read.
 
     Attributes:
-        size_bytes: of the whole.
+        size_bytes: of the whole; None if the store does not tell.
         etag: as the store wrote it, or None.
         start: the first byte that is read.
         pieces: the bytes from there on; raises a StoreError when not all of them come.
     """
 
-    size_bytes: int
+    size_bytes: int | None
     etag: str | None
     start: int
     pieces: Iterator[Buffer]
@@ -247,6 +258,7 @@ class StoreClient:
             if self._s3 is None:
                 self._s3 = self._make_s3()
                 self._s3.meta.events.register("before-sign.s3.UploadPart", self._hash_part_once)
+                object_listing.take_over(self._s3)
             return self._s3
 
     def _hash_part_once(self, request: Any, **_: Any) -> None:
@@ -269,7 +281,7 @@ class StoreClient:
         """
         key = self.backend.key_prefix + _PROBE_KEY
         try:
-            obstore.get(self._store, key)
+            _refuse_page(bytes(obstore.get(self._store, key).bytes()))
         except FileNotFoundError as error:
             found = store_error(error, self.backend, "read from", key)
             if found.fatal:
@@ -300,11 +312,12 @@ class StoreClient:
         Args:
             key: the whole key.
             content: at most 5 GiB, as S3 has it; the engine sends at most 64 MiB this way.
-            replacing: the ETag of the object that may be replaced; None to store only where
-                nothing is.
+            replacing: the ETag of the object that may be replaced; `ANY_VERSION` where the store
+                gives none; None to store only where nothing is.
 
         Returns:
-            The ETag, as far as the store gives one.
+            The ETag; None if the store gives none. Then the answer proves nothing: a web page
+            with the status of a success looks the same.
 
         Raises:
             ConflictError: something (else) is stored there.
@@ -334,7 +347,7 @@ class StoreClient:
     def _mode(self, replacing: str | None) -> PutMode:
         if replacing is None:
             return "overwrite" if self.profile.conditional_put is False else "create"
-        if self.profile.conditional_replace is False:
+        if self.profile.conditional_replace is False or replacing == ANY_VERSION:
             return "overwrite"
         return {"e_tag": self.if_match(replacing)}
 
@@ -373,6 +386,8 @@ class StoreClient:
                 store, key, content, attributes=attributes, mode=mode, use_multipart=False
             )
         except Exception as error:
+            if _NO_ETAG in str(error):
+                return None  # it has said yes, and no more
             found = store_error(error, self.backend, "put", key)
             if not wants_md5(found):
                 raise found from error
@@ -381,9 +396,7 @@ class StoreClient:
         self.note_version(result["version"])
         return result["e_tag"]
 
-    def _put_with_md5(
-        self, key: str, content: Buffer, labels: Labels, mode: PutMode
-    ) -> str | None:
+    def _put_with_md5(self, key: str, content: Buffer, labels: Labels, mode: PutMode) -> str | None:
         """The same by boto3: obstore cannot send Content-MD5, which S3 asks for in a bucket with
         object lock where no other digest is sent."""
         condition: dict[str, Any] = {}
@@ -421,7 +434,7 @@ class StoreClient:
         return {name: value for name, value in arguments.items() if value is not None}
 
     def head(self, key: str) -> StoredObject | None:
-        """What is stored under the key, or None."""
+        """What is stored under the key, or None. One look: see `verify` for what it proves."""
         try:
             answer = self._head(key)
         except Exception as error:
@@ -431,12 +444,12 @@ class StoreClient:
         checksum = answer.get("ChecksumSHA256")
         composite = checksum if checksum and "-" in checksum else None
         return StoredObject(
-            size_bytes=answer["ContentLength"],
-            etag=answer["ETag"],
+            size_bytes=answer.get("ContentLength"),
+            etag=answer.get("ETag", ""),
             sha256=None if composite else checksum,
             composite_sha256=composite,
             # Some stores give names back with capitals.
-            put_for={k.lower(): v for k, v in answer["Metadata"].items()}.get(MARK),
+            put_for={k.lower(): v for k, v in answer.get("Metadata", {}).items()}.get(MARK),
         )
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef:
@@ -460,31 +473,7 @@ class StoreClient:
         Args:
             after: the last key of an earlier page; None to begin at the first.
         """
-        prefix = self.backend.base_prefix or None
-        last = after
-        try:
-            for page in obstore.list(self._store, prefix, offset=after, chunk_size=_LIST_PAGE):
-                found = [ListedObject(o["path"], o["size"], o["e_tag"]) for o in page]
-                last = found[-1].key if found else last
-                yield found
-        except InvalidPathError:
-            # A key such as `a//b`, which obstore cannot name. None of ours, but the rest counts.
-            # boto3 can; it takes four times as long.
-            yield from self._list_by_boto3(last)
-        except Exception as error:
-            raise store_error(error, self.backend, "list", self.backend.key_prefix) from error
-
-    def _list_by_boto3(self, after: str | None) -> Iterator[list[ListedObject]]:
-        try:
-            pages = self.s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self.backend.bucket, Prefix=self.backend.key_prefix, StartAfter=after or ""
-            )
-            for page in pages:
-                yield [
-                    ListedObject(o["Key"], o["Size"], o["ETag"]) for o in page.get("Contents", [])
-                ]
-        except Exception as error:
-            raise store_error(error, self.backend, "list", self.backend.key_prefix) from error
+        return object_listing.list_pages(self.s3, self.backend, after=after)
 
     def list_parts(self, key: str, upload_id: str) -> dict[int, list[StoredPart]]:
         """The parts of an unfinished upload that the store has, by number.
@@ -502,8 +491,11 @@ class StoreClient:
             )
             for page in pages:
                 for part in page.get("Parts", []):
-                    listed = StoredPart(part["Size"], part["ETag"], part.get("ChecksumSHA256"))
-                    found.setdefault(part["PartNumber"], []).append(listed)
+                    if "Size" in part and "PartNumber" in part:  # else it is of no use
+                        listed = StoredPart(
+                            part["Size"], part.get("ETag", ""), part.get("ChecksumSHA256")
+                        )
+                        found.setdefault(part["PartNumber"], []).append(listed)
         except Exception as error:
             raise store_error(error, self.backend, "list the parts of", key) from error
         return found
@@ -521,114 +513,104 @@ class StoreClient:
         Raises:
             ConflictError: it has another ETag.
         """
-        options: GetOptions = {"range": {"offset": start}} if start else {}
-        if etag is not None:
-            options["if_match"] = etag
         small = size_bytes is not None and size_bytes <= SMALL_BYTES
         try:
-            # Beside boto3 at 8 MiB: as fast or faster, for the same CPU; less for small ones.
+            return self._open(key, start, etag, small=small)
+        except Exception as error:
+            raise store_error(error, self.backend, "read", key) from error
+
+    def _open(self, key: str, start: int, etag: str | None, *, small: bool) -> OpenObject:
+        # Beside boto3 at 8 MiB obstore is as fast or faster, for the same CPU; less for small ones.
+        options: GetOptions = {"range": {"offset": start}} if start else {}
+        if etag:
+            options["if_match"] = etag
+        try:
             result = obstore.get(
                 self._store if small else self._store_of_large, key, options=options
             )
         except Exception as error:
-            raise store_error(error, self.backend, "read", key) from error
+            # It cannot name keys such as `a//b`, and needs header fields that are optional.
+            if not isinstance(error, ValueError) and self._code(error, key) != BAD_ANSWER:
+                raise
+            return self._open_by_boto3(key, start, etag)
         found = result.meta
-        return OpenObject(found["size"], found["e_tag"], start, self._pieces(result, key))
+        pieces = self._pieces(result.stream(min_chunk_size=_PIECE), key)
+        return OpenObject(found["size"], found["e_tag"], start, pieces)
 
-    def _pieces(self, result: GetResult, key: str) -> Iterator[Buffer]:
+    def _open_by_boto3(self, key: str, start: int, etag: str | None) -> OpenObject:
+        more: dict[str, Any] = {"Range": f"bytes={start}-"} if start else {}
+        if etag:
+            more["IfMatch"] = etag
+        answer = self.s3.get_object(Bucket=self.backend.bucket, Key=key, **more)
+        size = answer.get("ContentLength")
+        if start:
+            given = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
+            if given is None or int(given[1]) != start:
+                answer["Body"].close()
+                raise BadAnswerError(f"it begins elsewhere than at byte {start:,}")
+            size = int(given[2])
+        pieces = self._pieces(answer["Body"].iter_chunks(_READ_CHUNK), key)
+        return OpenObject(size, answer.get("ETag"), start, pieces)
+
+    def _code(self, error: Exception, key: str) -> str:
+        return store_error(error, self.backend, "read", key).code
+
+    def _pieces(self, stream: Iterable[Buffer], key: str) -> Iterator[Buffer]:
         try:
-            for piece in result.stream(min_chunk_size=_PIECE):
+            for piece in stream:
                 yield memoryview(piece)
         except GeneratorExit:
             raise
         except Exception as error:
             raise store_error(error, self.backend, "read", key) from error
 
-    def sha256_of(self, key: str) -> str:
-        """The SHA-256 in hex of the object's content, read whole."""
-        digest = hashlib.sha256()
-        try:
-            body = self.s3.get_object(Bucket=self.backend.bucket, Key=key)["Body"]
-            with body:
-                for piece in body.iter_chunks(_READ_CHUNK):
-                    digest.update(piece)
-        except Exception as error:
-            raise store_error(error, self.backend, "read", key) from error
-        return digest.hexdigest()
-
-    def read(self, key: str, *, large: bool = False) -> ReadObject | None:
+    def read(self, key: str, *, size_bytes: int | None = None) -> ReadObject | None:
         """Read an object to its end, in one request; None only if the store says in so many words
-        that there is none under this key.
+        that there is none under this key. One look: see `verify` for what it proves.
 
         A 404 alone does not say so: a missing bucket gives one, and so does a server that is no
         object store.
 
         Args:
-            large: it may take longer than `clients.REQUEST_TIMEOUT`; costs more CPU time.
+            size_bytes: of the object, as far as known: a large one may take longer than
+                `clients.REQUEST_TIMEOUT`.
         """
-        digest, size = hashlib.sha256(), 0
         try:
-            etag, pieces = self._open_large(key) if large else self._open(key)
-            for piece in pieces:
-                digest.update(piece)
-                size += len(piece)
+            large = (size_bytes or 0) > _LARGE
+            found = (
+                self._open_by_boto3(key, 0, None)
+                if large
+                else self._open(key, 0, None, small=False)
+            )
+            return read_out(found)
         except Exception as error:
-            found = store_error(error, self.backend, "read", key)
-            if found.code == _NO_SUCH_KEY:
+            known = store_error(error, self.backend, "read", key)
+            if known.code == NO_SUCH_KEY:
                 return None
-            raise found from error
-        return ReadObject(size, etag, digest.hexdigest())
-
-    def _open(self, key: str) -> tuple[str | None, Iterable[Buffer]]:
-        result = obstore.get(self._store_of_large, key)
-        return result.meta["e_tag"], result.stream(min_chunk_size=_READ_CHUNK)
-
-    def _open_large(self, key: str) -> tuple[str | None, Iterable[Buffer]]:
-        answer = self.s3.get_object(Bucket=self.backend.bucket, Key=key)
-        return answer["ETag"], answer["Body"].iter_chunks(_READ_CHUNK)
-
-    def is_gone(self, key: str) -> bool:
-        """Whether the store says in so many words that there is no object under the key.
-
-        A HEAD cannot: its answer has no body that would tell a missing object from a missing
-        bucket.
-        """
-        try:
-            self.s3.get_object(Bucket=self.backend.bucket, Key=key)["Body"].close()
-        except Exception as error:
-            found = store_error(error, self.backend, "look at", key)
-            if found.code == _NO_SUCH_KEY:
-                return True
-            raise found from error
-        return False
-
-    def holds(
-        self,
-        key: str,
-        found: StoredObject,
-        *,
-        sha256: str,
-        size_bytes: int,
-        read_whole: bool = False,
-    ) -> bool:
-        """Whether an object is, byte for byte, the content with this digest.
-
-        Decided by the size, else by a digest of the whole object if the store keeps one that it
-        has checked; else the object is read.
-
-        Args:
-            read_whole: believe no digest of the store's: it is that of what was sent once, also
-                of an object that has rotted since.
-        """
-        if found.size_bytes != size_bytes:
-            return False
-        if found.sha256 is not None and self.trusts_kept_digests and not read_whole:
-            return found.sha256 == as_s3_header(sha256)
-        return self.sha256_of(key) == sha256
+            raise known from error
 
     def error(self, error: Exception, operation: str, key: str) -> StoreError:
         """The error of a request that was made through `s3` directly."""
         return store_error(error, self.backend, operation, key)
+
+
+def read_out(found: OpenObject) -> ReadObject:
+    """What an open object is, by reading it to its end.
+
+    Raises:
+        StoreError: not all of it comes.
+    """
+    digest, size, beginning = hashlib.sha256(), 0, b""
+    for piece in found.pieces:
+        beginning = beginning or bytes(piece[:512])
+        digest.update(piece)
+        size += len(piece)
+    return ReadObject(size, found.etag, digest.hexdigest(), beginning)
+
+
+def _refuse_page(content: bytes) -> None:
+    if _NO_OBJECT.match(content):
+        raise BadAnswerError("a web page comes where there should be no object")
 
 
 def _status(error: Exception) -> int | None:

@@ -19,6 +19,8 @@ from catalogsync_assets.core.audit.adopt import AdoptionAborted, AdoptReport, ad
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
+from catalogsync_assets.core.plan.locators import MAX_KEY_BYTES
+from catalogsync_assets_tests.proxy import Answer
 
 Rows = Callable[..., list[Any]]
 MIB = 1024 * 1024
@@ -428,3 +430,53 @@ def test_few_requests_for_many_objects(
 
     assert adopted().adopted == 50
     assert len(proxy.requests) <= 3
+
+
+# --- names that differ from our keys --------------------------------------------------------------
+
+LONG = "/".join(["ü" * 100] * 4 + ["x" * 150 + ".mp3"])
+ODD = ["AC\\DC/Back.mp3", "what: is it?.mp3", "Ｆull.mp3", LONG]
+
+
+def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
+    library: Any, scanned: Any, adopted: Any, cloud: ObjectBackend, store: Any, catalog: Catalog,
+    rows: Rows,
+) -> None:  # fmt: skip
+    for name in ODD:
+        library.add(name)
+    rclone(store, library.root, cloud)
+    scanned()
+    assert len(LONG.encode()) > MAX_KEY_BYTES
+
+    report = adopted()
+
+    assert (report.adopted, report.foreign, report.lacking) == (len(ODD), 0, 0)
+    assert cloud.key_prefix + LONG in {key for key, _, _ in rows(catalog, PLACES)}
+    enqueue(catalog, cloud)
+    assert count_pending(catalog, cloud) == (0, 0)
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["raw", "encoded"])
+def test_a_backslash_is_known_raw_and_as_rclone_encodes_it(
+    library: Any, scanned: Any, adopted: Any, cloud: ObjectBackend, proxy: Any, rows: Rows,
+    catalog: Catalog, encoded: bool,
+) -> None:  # fmt: skip
+    """The store of the tests would keep a backslash as a slash, so the proxy lists it."""
+    content = library.add("AC\\DC/a.mp3").read_bytes()
+    library.add("AC_DC/a.mp3")
+    scanned()
+    key = cloud.key_prefix + ("AC＼DC/a.mp3" if encoded else "AC\\DC/a.mp3")
+    etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    listing = (
+        "<ListBucketResult><IsTruncated>false</IsTruncated><Contents>"
+        f"<Key>{key}</Key><ETag>{etag}</ETag><Size>{len(content)}</Size></Contents>"
+        "</ListBucketResult>"
+    )
+    proxy.before.append(
+        lambda r: Answer(200, {}, listing.encode()) if "list-type" in r.parameters else None
+    )
+
+    report = adopted()
+
+    assert (report.adopted, report.foreign, report.lacking) == (1, 0, 1)
+    assert rows(catalog, PLACES) == [(key, "active", "etag")]
