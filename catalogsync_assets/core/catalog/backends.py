@@ -98,6 +98,13 @@ def keep_answers(
         _keep_config(connection, backend, {**config, "tested": {**known, **answers}})
 
 
+def with_kept_answers(catalog: Catalog, backend: ObjectBackend) -> ObjectBackend:
+    """The backend with what is known of its store by now: another run may have found out more."""
+    with catalog.read() as connection:
+        config = _config_of(connection, backend)
+    return replace(backend, tested=_tested(config))
+
+
 def begin_test(catalog: Catalog, backend: ObjectBackend, prefix: str) -> list[str]:
     """Note that test objects are about to be written below a prefix, so that a kill leaves a trace.
 

@@ -34,9 +34,7 @@ def make_sure(catalog: Catalog, client: StoreClient) -> None:
 
 def _notice_versions(client: StoreClient) -> None:
     """Drop what was found out before the bucket began to keep versions."""
-    tested = client.backend.tested
-    conditions = (tested.conditional_put, tested.conditional_replace, tested.conditional_complete)
-    if tested.versioned or not any(conditions):
+    if not client.relies_on_no_versions:
         return
     versioned = client.is_versioned()
     if versioned:

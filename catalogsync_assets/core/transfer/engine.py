@@ -17,6 +17,7 @@ from pathlib import Path
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import results
+from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.multiparts import abandoned
@@ -216,7 +217,9 @@ class _Run:
     ) -> None:
         self._catalog = catalog
         # The pools of connections are made for as many workers as there will be.
-        self._backend = replace(backend, workers=limits.workers)
+        self._backend = backend
+        if limits.workers != (backend.workers or DEFAULT_WORKERS):
+            self._backend = replace(backend, workers=limits.workers)
         self._scope = scope
         self._limits = limits
         self._left_to_claim = limit
@@ -245,7 +248,7 @@ class _Run:
         self._count()
         if self._report.queued:
             try:
-                client = self._connect(self._backend)
+                client = self._connect(with_kept_answers(self._catalog, self._backend))
                 sender = Sender(
                     self._catalog,
                     client,

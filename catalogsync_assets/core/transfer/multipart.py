@@ -160,6 +160,7 @@ class _Upload:
         self._name_digests = False  # in the completion
         self._digests_turned = False
         self._bare = client.profile.bare_etags is True  # the ETag of a condition
+        self._never_matches = False  # however the ETag is written
         self._lock = threading.Lock()
 
     def carry_out(self) -> Sent:
@@ -337,19 +338,14 @@ class _Upload:
         The store may have done it at the try before: then the upload is gone, and what stands in
         the way is the very object. `_verify` makes sure.
         """
-        replacing = self._replacing
-        condition: dict[str, Any] = {}
-        if self._client.profile.conditional_complete is not False:
-            condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": self._if_match()}
-            if replacing == ANY_VERSION:
-                condition = {}
-        found = None
-        if self._client.profile.conditional_complete is not True or self._client.look_first:
+        condition = self._condition()
+        known = self._client.profile.conditional_complete is True and condition
+        if not known or self._client.look_first:
             # A store that is not known may well take the condition and not keep it.
             found = self._client.head(journal.locator)
             if self._seems_done(journal, found, parts):
                 return
-            if (found.etag if found else None) != replacing:
+            if (found.etag if found else None) != self._replacing:
                 if self._client.head(journal.locator) != found:
                     raise verify.unsettled(self._client, journal.locator)
                 raise ConflictError(
@@ -381,9 +377,15 @@ class _Upload:
                 self._client.learn(bare_etags=True)
             self._client.note_version(answer.get("VersionId"))
 
-    def _if_match(self) -> str:
-        assert self._replacing is not None
-        return self._replacing.strip('"') if self._bare else self._client.if_match(self._replacing)
+    def _condition(self) -> dict[str, Any]:
+        if self._client.profile.conditional_complete is False or self._never_matches:
+            return {}
+        if self._replacing is None:
+            return {"IfNoneMatch": "*"}
+        if self._replacing == ANY_VERSION:
+            return {}
+        etag = self._client.if_match(self._replacing)
+        return {"IfMatch": etag.strip('"') if self._bare else etag}
 
     def _entries(self, sent: list[_Part]) -> list[CompletedPartTypeDef]:
         """The parts as a completion names them.
@@ -418,11 +420,11 @@ class _Upload:
             # The object that may be replaced is there, though the store denies it; see `put`.
             if found is None or found.etag != self._replacing:
                 return False
-            if self._bare and client.profile.conditional_complete is not True:
-                client.learn(conditional_complete=False)
-                return True
-            self._bare, tried = True, self._bare
-            return not tried
+            if not condition:
+                return False
+            # Bare next, then without: on Swift, If-Match holds for no object in parts.
+            self._never_matches, self._bare = self._bare, True
+            return True
         if error.code == NO_SUCH_UPLOAD or not journal.checksums or self._digests_turned:
             return False
         self._digests_turned = True

@@ -22,7 +22,12 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreError
 from catalogsync_assets.core.providers import CRC64NVME, SHA256, StoreProfile
 from catalogsync_assets.core.transfer import object_listing
-from catalogsync_assets.core.transfer.classify import BAD_ANSWER, BadAnswerError, store_error
+from catalogsync_assets.core.transfer.classify import (
+    BAD_ANSWER,
+    BadAnswerError,
+    store_error,
+    wrong_region,
+)
 from catalogsync_assets.core.transfer.clients import (
     SMALL_BYTES,
     SMALL_TIMEOUT,
@@ -45,6 +50,7 @@ _SHA256 = "sha256"
 #: What a store answers that does not know the condition of a put.
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
 _NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
+_TOLD_BY_HEADERS = {"PermanentRedirect", "RequestTimeTooSkewed"}
 _HEADER_REFUSED = {400, 501}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _PROBE_KEY = ".catalogsync-probe"
@@ -216,6 +222,17 @@ class StoreClient:
             self._learned, self._learned_anew = {}, False
             return taken
 
+    @property
+    def relies_on_no_versions(self) -> bool:
+        """Whether conditions were found to hold while the bucket kept no versions."""
+        tested = self.backend.tested
+        conditions = (
+            tested.conditional_put,
+            tested.conditional_replace,
+            tested.conditional_complete,
+        )
+        return any(conditions) and not tested.versioned
+
     def is_versioned(self) -> bool | None:
         """Whether the bucket keeps versions; None where we may not ask, or get no clear answer."""
         try:
@@ -248,7 +265,7 @@ class StoreClient:
         """
         if version in (None, "null"):
             self.look_first = False
-        elif self.backend.tested.known() and not self.profile.versioned:
+        elif self.relies_on_no_versions:
             self.learn(anew=True, versioned=True)
 
     @property
@@ -288,8 +305,22 @@ class StoreClient:
                 raise found from error
         except Exception as error:
             found = store_error(error, self.backend, "read from", key)
+            if found.code in _TOLD_BY_HEADERS:
+                found = self._explained(found)
             if found.code != "AccessDenied":
                 raise found from error
+
+    def _explained(self, found: StoreError) -> StoreError:
+        """The same refusal with what only headers tell, which obstore keeps to itself."""
+        try:
+            answer = self.s3.head_bucket(Bucket=self.backend.bucket)
+        except Exception as error:
+            told = store_error(error, self.backend, "look at", self.backend.bucket)
+            return told if type(told) is type(found) and told.code != "AccessDenied" else found
+        region = answer.get("BucketRegion")  # boto3 has followed the redirection by itself
+        if found.code != "PermanentRedirect" or not region:
+            return found
+        return wrong_region(self.backend, region)
 
     @property
     def checks_digests(self) -> bool:
