@@ -95,17 +95,25 @@ def through_proxy(
 
 
 @pytest.fixture
-def claims(catalog: Catalog, rows: Any, remote: Any) -> Callable[[ObjectBackend], set[str]]:
-    """`claims(backend)`: the keys that rows call active; each is checked against the store."""
+def held(catalog: Catalog, rows: Any, remote: Any) -> Callable[[ObjectBackend], dict[str, str]]:
+    """`held(backend)`: the digests that active rows tell of, each checked against the store."""
 
-    def check(backend: ObjectBackend) -> set[str]:
-        found = rows(catalog, ACTIVE, backend.id)
-        for key, digest in found:
-            content = remote(backend).get(key.removeprefix(backend.key_prefix))
-            assert hashlib.sha256(content).hexdigest() == digest, key
-        return {key.removeprefix(backend.key_prefix) for key, _ in found}
+    def check(backend: ObjectBackend) -> dict[str, str]:
+        found = {key.removeprefix(backend.key_prefix): digest
+                 for key, digest in rows(catalog, ACTIVE, backend.id)}  # fmt: skip
+        for key, digest in found.items():
+            assert hashlib.sha256(remote(backend).get(key)).hexdigest() == digest, key
+        return found
 
     return check
+
+
+@pytest.fixture
+def claims(
+    held: Callable[[ObjectBackend], dict[str, str]],
+) -> Callable[[ObjectBackend], set[str]]:
+    """`claims(backend)`: the keys of the same."""
+    return lambda backend: set(held(backend))
 
 
 @pytest.fixture
