@@ -258,7 +258,14 @@ class _Run:
                     continue
                 self._report.restored += 1
                 self._report.bytes += file.size_bytes or 0
-                self._count_backend(self._origins.name(file.holders[0].backend_id))
+                first = file.holders[0]
+                self._count_backend(self._origins.name(first.backend_id))
+                if first.damaged and len(self._report.troubles) < _MAX_LISTED:
+                    where = self._origins.name(first.backend_id)
+                    self._report.troubles.append(
+                        f"{file.path}: the only copy, on backend {where!r}, was found damaged; it"
+                        " will be read and compared"
+                    )
             self._progress(self._report)
         return self._report
 

@@ -114,7 +114,7 @@ def begin_test(catalog: Catalog, backend: ObjectBackend, prefix: str) -> list[st
     now = time.time()
     with catalog.transaction() as connection:
         config = _config_of(connection, backend)
-        noted = config.get(_TESTS) if isinstance(config.get(_TESTS), dict) else {}
+        noted = _tests(config)
         killed = [p for p, note in noted.items() if _is_over(note, now)]
         noted = {**noted, prefix: {"owner": new_owner(), "at": int(now)}}
         _keep_config(connection, backend, {**config, _TESTS: noted})
@@ -125,9 +125,14 @@ def end_test(catalog: Catalog, backend: ObjectBackend, prefixes: list[str]) -> N
     """Forget tests that have left nothing behind."""
     with catalog.transaction() as connection:
         config = _config_of(connection, backend)
-        noted = config.pop(_TESTS, None)
-        left = {p: n for p, n in noted.items() if p not in prefixes} if noted else {}
+        left = {p: note for p, note in _tests(config).items() if p not in prefixes}
+        config.pop(_TESTS, None)
         _keep_config(connection, backend, {**config, _TESTS: left} if left else config)
+
+
+def _tests(config: dict[str, Any]) -> dict[str, Any]:
+    found = config.get(_TESTS)
+    return found if isinstance(found, dict) else {}
 
 
 def _is_over(note: Any, now: float) -> bool:

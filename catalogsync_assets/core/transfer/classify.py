@@ -299,7 +299,7 @@ def _proxy_of(backend: ObjectBackend) -> str | None:
     proxies = urllib.request.getproxies_environment()
     host = target.hostname or ""
     scheme = target.scheme if target.scheme in proxies else "all"
-    if scheme not in proxies or urllib.request.proxy_bypass_environment(host):
+    if scheme not in proxies or urllib.request.proxy_bypass(host):
         return None
     try:
         proxy = urlsplit(proxies[scheme] if "//" in proxies[scheme] else f"//{proxies[scheme]}")

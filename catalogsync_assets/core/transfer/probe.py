@@ -53,6 +53,10 @@ _WRONG_ETAG = '"00000000000000000000000000000000"'
 _LABELS = Labels("audio/flac", "test/1", song_id=1, sha256=_SHA256)
 _NAMES = ("a b", "100%", "a%20b", "a+b", "a#b", "a:b", "a&b=c?", "'quoted\"", "é", "雨", "🎵")
 _URL_SECONDS = 60
+#: What is asked in a bucket with object lock, where every object stays for a time.
+_WITH_ONE_OBJECT = {
+    *("access", "put", "read", "list", "etag_is_md5", "content_type", "metadata", "presigned"),
+}
 #: What was just stored is not there yet: that says nothing of what was asked.
 _NOT_FOUND = {"NoSuchKey", "NotFound", "Http404"}
 
@@ -139,6 +143,7 @@ class _Probe:
         self._failure: StoreError | None = None
         self._bare_etags: bool | None = None
         self._needs_md5: bool | None = None
+        self._locked = False
         self._arguments = session.client.creation_arguments(_LABELS)
         self.answers: list[Answer] = []
 
@@ -168,7 +173,7 @@ class _Probe:
         ):
             self._ask(name, question)
         PartsProbe(self._session, self._arguments).run(self._ask)
-        if not self._ask("upload", self._upload):
+        if not self._ask("upload", self._upload) and not self._locked:
             return self._failure
         for name, question in (
             ("names", self._names),
@@ -219,6 +224,9 @@ class _Probe:
 
     def _ask(self, name: str, question: Callable[[], Verdict]) -> bool | None:
         self._progress(QUESTIONS[name].what)
+        if self._locked and name not in _WITH_ONE_OBJECT:
+            self.answers.append(answered(name, None, "not asked: what is put cannot be deleted"))
+            return None
         try:
             answer, detail = question()
         except StoreError as error:
@@ -231,6 +239,7 @@ class _Probe:
 
     def _access(self) -> Verdict:
         self._session.client.probe()
+        self._locked = self._session.client.locks() is True
         return True, ""
 
     def _put(self) -> Verdict:

@@ -50,6 +50,7 @@ _SHA256 = "sha256"
 #: What a store answers that does not know the condition of a put.
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
 _NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
+_NO_LOCKS = _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
 _TOLD_BY_HEADERS = {"PermanentRedirect", "RequestTimeTooSkewed"}
 _HEADER_REFUSED = {400, 501}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -243,10 +244,10 @@ class StoreClient:
             return False if found.code in _NO_VERSIONS else None
         return answer.get("Status") == "Enabled"
 
-    def may_lock(self) -> bool:
-        """Whether what is put into the bucket may not be deleted for a time (object lock).
+    def locks(self) -> bool | None:
+        """Whether nothing that is put into the bucket can be deleted for a time (object lock).
 
-        Only a bucket that keeps versions can; where we may not ask, it may.
+        Only a bucket that keeps versions has that. None where we may not ask.
         """
         if self.is_versioned() is False:
             return False
@@ -254,7 +255,7 @@ class StoreClient:
             answer = self.s3.get_object_lock_configuration(Bucket=self.backend.bucket)
         except Exception as error:
             found = store_error(error, self.backend, "ask about locks of", self.backend.bucket)
-            return found.code not in _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
+            return False if found.code in _NO_LOCKS else None
         return "Rule" in answer.get("ObjectLockConfiguration", {})
 
     def note_version(self, version: str | None) -> None:

@@ -137,10 +137,10 @@ def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
     assert remote(unknown).contents() == library.contents()
 
 
-def test_a_bucket_that_locks_what_is_put_gets_no_test_object(
+def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one(
     library: Any, scanned: Any, proxy: Any, s3: Any, backend: Any, uploaded: Upload
 ) -> None:
-    """It could not be deleted for a day."""
+    """None could be deleted for a day."""
     s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     retention = {"Mode": "GOVERNANCE", "Days": 1}
     rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": retention}}
@@ -148,10 +148,14 @@ def test_a_bucket_that_locks_what_is_put_gets_no_test_object(
     library.fill(2)
     scanned()
 
-    report = uploaded(backend(endpoint=proxy.endpoint, provider="other", bucket="locked"))
+    locked = backend(endpoint=proxy.endpoint, provider="other", bucket="locked")
+
+    report = uploaded(locked)
 
     assert (report.succeeded, report.failures) == (2, [])
     assert [r for r in proxy.requests if is_test(r)] == []
+    assert probe(locked).usable
+    assert len([r for r in proxy.requests if is_test(r) and r.method == "PUT"]) == 1
 
 
 # --- ETags without quotes -----------------------------------------------------------------------
