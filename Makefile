@@ -9,10 +9,10 @@ PORT ?= 3000
 # Processes of `make test`, each with a store of its own; 0 for none but its own. Two take half the time.
 WORKERS ?= 0
 
-.PHONY: help demo dev stop test test-ui screenshots lint format clean
+.PHONY: help demo dev stop test test-stores test-ui screenshots lint format clean
 
 help:  ## What can be made.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -37,6 +37,10 @@ stop: $(INSTALLED)  ## Stop the demo's store.
 
 test: $(INSTALLED)  ## Run all tests against a real S3 server.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-stores: $(INSTALLED)  ## Run the suite of stores against all of them (says what to install).
+	@$(BIN)/python -m catalogsync_assets_tests.servers.fixtures
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile catalogsync_assets_tests/conformance $(ARGS)
 
 test-ui: $(INSTALLED_UI)  ## Run the tests of the web UI in a browser (needs Chromium).
 	@$(BIN)/python -m catalogsync_assets_tests.ui.browser

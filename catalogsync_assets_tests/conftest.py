@@ -48,8 +48,17 @@ from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
 from catalogsync_assets.demo.local_store import LocalStore, local_store
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets_tests.proxy import PATIENCE, Answer, Proxy, refusal
-from catalogsync_assets_tests.stores import s3_client
+from catalogsync_assets_tests.servers.fixtures import (
+    ceph_server,
+    juicefs_server,
+    not_tried,
+    rclone_server,
+    swift_server,
+)
+from catalogsync_assets_tests.stores import Store, s3_client
 from catalogsync_assets_tests.web import Fault, Web, flac_like
+
+__all__ = ["ceph_server", "juicefs_server", "rclone_server", "swift_server"]
 
 SECRET = "a-secret-that-nobody-may-see"
 _MIB = 1024 * 1024
@@ -59,14 +68,27 @@ _MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
-    """The server that all tests share; each test has a prefix or a bucket of its own."""
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
+    """SeaweedFS; the other servers are in `servers.fixtures`."""
     with local_store(tmp_path_factory.mktemp("store"), secret_access_key=SECRET) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def s3(store: LocalStore) -> Iterator[Any]:
+def store(seaweedfs: LocalStore) -> LocalStore:
+    """The server that all tests share; each test has a prefix or a bucket of its own."""
+    return seaweedfs
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What a run has left out is said by it, in one line."""
+    skipped = terminalreporter.getreports("skipped")
+    if line := not_tried(r.longrepr[2] for r in skipped if isinstance(r.longrepr, tuple)):
+        terminalreporter.write_line(line, yellow=True)
+
+
+@pytest.fixture(scope="session")
+def s3(store: Store) -> Iterator[Any]:
     """A boto3 client that sees what the store really holds."""
     client = s3_client(store)
     yield client
@@ -167,7 +189,7 @@ _prefixes = itertools.count()
 
 
 @pytest.fixture
-def unregistered(store: LocalStore) -> Callable[..., ObjectBackend]:
+def unregistered(store: Store) -> Callable[..., ObjectBackend]:
     """`unregistered(name)`: settings of a backend with a prefix that nothing else uses."""
 
     def make(name: str = "cloud", **settings: Any) -> ObjectBackend:
@@ -420,7 +442,7 @@ def proxy_to() -> Iterator[Callable[[str], Proxy]]:
 
 
 @pytest.fixture
-def proxy(store: LocalStore, proxy_to: Callable[[str], Proxy]) -> Proxy:
+def proxy(store: Store, proxy_to: Callable[[str], Proxy]) -> Proxy:
     """A proxy in front of the store."""
     return proxy_to(store.endpoint)
 

@@ -97,10 +97,10 @@ class Proxy:
             and all(value in r.parameters.get(name, []) for name, value in parameters.items())
         ]
 
-    def wait_until(self, condition: Callable[[], object]) -> None:
+    def wait_until(self, condition: Callable[[], object], *, seconds: float = PATIENCE) -> None:
         """Wait for something that the arrival or the end of a request brings about."""
         with self.lock:
-            assert self.lock.wait_for(condition, PATIENCE), "it never came to that"
+            assert self.lock.wait_for(condition, seconds), "it never came to that"
 
     def refuse(self, times: int, answer: Answer, *, methods: str = "PUT") -> None:
         """Give this answer to the next so many requests of the methods, then let them pass."""

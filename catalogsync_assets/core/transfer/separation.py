@@ -14,11 +14,12 @@ then the key is another one. So the object is also looked for under the ends of 
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -38,8 +39,10 @@ from catalogsync_assets.core.errors import (
     KeyRefusedError,
     StoreError,
 )
+from catalogsync_assets.core.transfer import verify
+from catalogsync_assets.core.transfer.capabilities import noted_test
 from catalogsync_assets.core.transfer.pace import Pace
-from catalogsync_assets.core.transfer.probe_session import Session
+from catalogsync_assets.core.transfer.probe_session import Session, new_prefix
 from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.stores import Labels, StoreClient
 
@@ -47,6 +50,8 @@ from catalogsync_assets.core.transfer.stores import Labels, StoreClient
 #: one node of a store need not be known to another at once.
 SECOND_LOOK_SECONDS = 2.0
 _LABELS = Labels("application/octet-stream", "test/separation")
+#: Gives a prefix for a store's test objects, and knows it as long as the block runs.
+_Prefixes = Callable[[StoreClient], AbstractContextManager[str]]
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,15 @@ class Finding:
     left_behind: tuple[str, ...] = ()
 
 
+def _new_prefix(client: StoreClient) -> AbstractContextManager[str]:
+    return nullcontext(new_prefix(client.backend))
+
+
 def prove_pairs(
     pairs: Sequence[tuple[ObjectBackend, ObjectBackend]],
     *,
+    prefixes: _Prefixes = _new_prefix,
+    spare_locked: bool = False,
     attempts: int = 1,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> list[Finding]:
@@ -79,13 +90,16 @@ def prove_pairs(
     and does not raise.
 
     Args:
+        prefixes: see `capabilities.noted_test`.
+        spare_locked: write nothing to a bucket that would keep it for a time (object lock), or of
+            which that is not known.
         attempts: tries of one request at most.
         connect: makes the client of a store.
     """
     retry = Retries(attempts=attempts, pace=Pace(1), stop=threading.Event())
     with ExitStack() as cleaning:
         sides = {
-            b.name: _Side(b, cleaning, connect, retry)
+            b.name: _Side(b, cleaning, connect, retry, prefixes, spare_locked)
             for b in {b.name: b for pair in pairs for b in pair}.values()
         }
         found = [_look(sides[one.name], sides[other.name]) for one, other in pairs]
@@ -112,7 +126,12 @@ def prove_all(
     Args:
         keep: remember the verdicts.
     """
-    found = prove_pairs(list(combinations(backends, 2)), attempts=attempts, connect=connect)
+    found = prove_pairs(
+        list(combinations(backends, 2)),
+        prefixes=partial(noted_test, catalog),
+        attempts=attempts,
+        connect=connect,
+    )
     if keep:
         _keep(catalog, found)
     return found
@@ -129,7 +148,8 @@ def prove_against_others(
 
     Args:
         only_needed: leave out the pairs of which it is known, and those of which one holds nothing,
-            so that nothing is counted on it. Usually no store is asked then.
+            so that nothing is counted on it; and spare buckets with object lock, where the test's
+            object would stay. Usually no store is asked then.
     """
     others = [other for other in object_backends(catalog) if other.id != backend.id]
     if only_needed and others:
@@ -140,7 +160,12 @@ def prove_against_others(
             if {backend.id, other.id} <= filled
             and frozenset((backend.id, other.id)) not in known.verdicts
         ]
-    found = prove_pairs([(backend, other) for other in others], connect=connect)
+    found = prove_pairs(
+        [(backend, other) for other in others],
+        prefixes=partial(noted_test, catalog),
+        spare_locked=only_needed,
+        connect=connect,
+    )
     _keep(catalog, found)
     return found
 
@@ -153,6 +178,7 @@ class _Side:
     """One backend with its object.
 
     Attributes:
+        sha256: of its content, in hex.
         error: why there is none.
     """
 
@@ -162,16 +188,24 @@ class _Side:
         cleaning: ExitStack,
         connect: Callable[[ObjectBackend], StoreClient],
         retry: Retries,
+        prefixes: _Prefixes,
+        spare_locked: bool,
     ) -> None:
         self.backend = backend
         self.error: CatalogSyncError | None = None
-        self.key = ""
+        self.key = self.sha256 = ""
         self._retry = retry
         self._session: Session | None = None
         try:
             client = connect(backend)
             retry(client.probe)  # some stores make a bucket that is missing at the first put
-            self._session = cleaning.enter_context(Session(client))
+            if spare_locked and client.locks() is not False:
+                raise KeyRefusedError(
+                    f"backend {backend.name!r}: its bucket may keep a test object for a time",
+                    code="ObjectLock",
+                )
+            prefix = cleaning.enter_context(prefixes(client))
+            self._session = cleaning.enter_context(Session(client, prefix))
             self.key = self._session.key("separation")
             self._put(client, self._session)
         except CatalogSyncError as error:
@@ -179,6 +213,7 @@ class _Side:
 
     def _put(self, client: StoreClient, session: Session) -> None:
         content = secrets.token_hex(32).encode()
+        self.sha256 = hashlib.sha256(content).hexdigest()
         arguments = client.creation_arguments(_LABELS)
         arguments.pop("StorageClass", None)  # what must be thawed cannot be read
         self._retry(partial(session.put, self.key, content, **arguments))
@@ -202,12 +237,18 @@ class _Side:
         """
         if self._session is None or other.error is not None:
             return None
-        is_gone = self._session.client.is_gone
-        if not self._retry(partial(is_gone, other.key)):
+        look = partial(
+            verify.read,
+            self._session.client,
+            sha256s={other.sha256},
+            size_bytes=None,
+            retry=self._retry,
+        )
+        if look(other.key) is not None:
             return True
         for key in _ends(f"{other.backend.bucket}/{other.key}"):
             try:
-                if key != other.key and not self._retry(partial(is_gone, key)):
+                if key != other.key and look(key) is not None:
                     return True
             except (AccessRefusedError, KeyRefusedError):
                 continue  # outside what the credentials may see: it was a further chance only

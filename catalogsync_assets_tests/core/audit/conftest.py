@@ -11,9 +11,9 @@ from catalogsync_assets.core.audit.audit import AuditReport, AuditRequest, audit
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.transfer.engine import Limits
-from catalogsync_assets_tests.core.transfer.conftest import rclone, short_backoff, through_proxy
+from catalogsync_assets_tests.core.transfer.conftest import short_backoff, through_proxy
 
-__all__ = ["rclone", "short_backoff", "through_proxy"]
+__all__ = ["short_backoff", "through_proxy"]
 
 
 @pytest.fixture

@@ -580,6 +580,8 @@ def test_a_root_that_is_inside_another_by_a_second_mount_is_refused(
             library_roots([tmp_path / "music", tmp_path / root])
     finally:
         subprocess.run(["umount", str(tmp_path / "again")], check=True)
+
+
 # --- modes --------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.separation import separation
 from catalogsync_assets.core.transfer import separation as separation_module
 from catalogsync_assets.core.transfer.separation import prove_against_others, prove_pairs
-from catalogsync_assets_tests.core.transfer.conftest import rclone_serving
+from catalogsync_assets_tests.servers.rclone import rclone
 
 
 def found(one, other):
@@ -46,7 +46,7 @@ def test_a_gateway_to_a_store_is_the_same_also_where_it_shows_other_keys(
         f":s3,provider=Other,endpoint='{store.endpoint}',access_key_id={store.access_key_id},"
         f"secret_access_key={store.secret_access_key}:{bucket if inside else ''}"
     )
-    with rclone_serving(remote, tmp_path) as gateway:
+    with rclone(tmp_path, remote) as gateway:
         place = {"endpoint": gateway.endpoint, "provider": "other"}
         through = unregistered("through", bucket="inside" if inside else bucket, **place)
         for _ in range(2):  # at the second time it knows the folders

@@ -1,0 +1,166 @@
+"""Audits of every store: what is missing or damaged is found and mended, and nothing else touched.
+
+Each test while nothing is known of the store, so that the careful way is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.audit.adopt import adopt
+from catalogsync_assets.core.audit.audit import AuditReport
+from catalogsync_assets.core.audit.restore import restore
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
+from catalogsync_assets.core.providers import StoreProfile
+from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
+from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
+from catalogsync_assets_tests.stores import rclone_copy
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+MIB = 1024 * 1024
+Verify = Callable[..., AuditReport]
+
+
+class Audits:
+    """What an audit does, on every store."""
+
+    @pytest.fixture
+    def forty(
+        self, library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload
+    ) -> ObjectBackend:
+        """A backend that holds the forty files of the library."""
+        library.fill(40, size=30)
+        scanned()
+        assert uploaded(cloud).succeeded == 40
+        return cloud
+
+    def test_every_fault_is_found_and_mended_and_nothing_else_is_touched(
+        self, forty: ObjectBackend, library: Any, verified: Verify, remote: Any
+    ) -> None:
+        faults = Faults(remote(forty), 3)
+
+        listing = verified(forty)
+
+        assert (found(listing, "missing"), found(listing, "size")) == (faults.deleted, faults.cut)
+        assert found(listing, "foreign") == faults.foreign
+
+        full = verified(forty, "full", repair=True)
+
+        assert (found(full, "missing"), found(full, "size")) == (faults.deleted, faults.cut)
+        assert found(full, "content") == faults.changed
+        assert (full.lost, full.repaired, full.open) == (9, 9, 0)
+        held = remote(forty).contents()
+        assert {key: held.pop(key) for key in faults.foreign} == dict.fromkeys(
+            faults.foreign, b"of somebody else"
+        )
+        assert held == library.contents()
+        for level in ("listing", "head", "full"):
+            assert (verified(forty, level).ok, verified(forty, level).lost) == (40, 0)
+
+    def test_a_head_reads_what_it_leaves_in_doubt(
+        self, forty: ObjectBackend, verified: Verify, remote: Any, rows: Rows, catalog: Catalog
+    ) -> None:
+        """A digest that nobody has checked proves nothing; another ETag is a reason to read."""
+        remote(forty).put("album/0004.mp3", flipped(remote(forty).get("album/0004.mp3")))
+
+        report = verified(forty, "head")
+
+        assert (report.ok, found(report, "content")) == (39, {"album/0004.mp3"})
+        active = "SELECT COUNT(*) FROM file_locations WHERE status = 'active' AND backend_id = ?"
+        assert rows(catalog, active, forty.id) == [39]
+
+    def test_a_missing_bucket_is_an_error_and_marks_nothing(
+        self,
+        forty: ObjectBackend,
+        backend: Any,
+        catalog: Catalog,
+        verified: Verify,
+        change: Any,
+        rows: Rows,
+    ) -> None:
+        change(catalog, "UPDATE storage_backends SET container_name = 'nobody-has-it' WHERE id = ?",
+               forty.id)  # fmt: skip
+        change(catalog, "UPDATE file_locations SET container_name = 'nobody-has-it' WHERE"
+               " backend_id = ?", forty.id)  # fmt: skip
+        other = backend(bucket="nobody-has-it", base_prefix=forty.base_prefix, provider="other")
+
+        for level in ("listing", "head", "full"):
+            with pytest.raises(Exception, match="there is no bucket"):
+                verified(other, level)
+
+        statuses = "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?"
+        assert rows(catalog, statuses, forty.id) == ["active"]
+
+    @pytest.mark.usefixtures("in_parts")
+    def test_everything_comes_back_byte_for_byte_under_its_own_name(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        verified: Verify,
+        another_library: Any,
+    ) -> None:
+        for name in ODD_NAMES:
+            library.add(f"{name}/{name}.mp3", name.encode())
+        library.add("empty.mp3", b"")
+        library.add("large.flac", size=11 * MIB)
+        scanned()
+        assert uploaded(cloud).failures == []
+        files = len(library.contents())
+        for level in ("listing", "head", "full"):
+            assert (verified(cloud, level).ok, verified(cloud, level).findings) == (files, [])
+        elsewhere = another_library("elsewhere")
+
+        report = restore(catalog, elsewhere.root, workers=4, attempts=2, reserve_bytes=0)
+
+        assert (report.restored, report.failures) == (files, [])
+        assert elsewhere.contents() == library.contents()
+
+    def test_a_listing_of_more_than_a_page_is_read_to_its_end(
+        self, library: Any, scanned: Any, backend: Any, uploaded: Upload, verified: Verify,
+        found_out: StoreProfile, remote: Any,
+    ) -> None:  # fmt: skip
+        cloud = backend(provider="other", tested=found_out)
+        library.fill(1_005, size=20)
+        scanned()
+        assert uploaded(cloud, workers=16).succeeded == 1_005
+        remote(cloud).delete("album/1004.mp3")
+
+        report = verified(cloud)
+
+        assert (report.ok, found(report, "missing")) == (1_004, {"album/1004.mp3"})
+
+    def test_what_rclone_put_there_is_adopted_and_nothing_is_left_to_send(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        store: Any,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        library.fill(5)
+        for name in ODD_NAMES:
+            library.add(f"{name}/{name}.mp3", name.encode())
+        rclone_copy(store, library.root, cloud)
+        stored = len(remote(cloud).keys())
+        scanned()
+        enqueue(catalog, cloud)
+
+        report = adopt(catalog, cloud, workers=4, attempts=2)
+
+        assert (report.differ, report.undecided, report.failed) == (0, 0, 0)
+        assert (report.adopted, report.foreign_keys, report.lacking_keys) == (stored, [], [])
+        assert count_pending(catalog, cloud) == (0, 0)
+        assert len(claims(cloud)) == stored

@@ -1,0 +1,123 @@
+"""What the suite of stores shares. A module of tests names its server as `STORE`.
+
+Each store has a module of its own, so that tests in several processes start no server twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.providers import StoreProfile
+from catalogsync_assets.core.transfer import multipart, sender
+from catalogsync_assets.core.transfer.probe import ProbeResult, probe
+from catalogsync_assets_tests.core.audit.conftest import short_backoff, verified
+from catalogsync_assets_tests.stores import Store, s3_client
+
+__all__ = ["short_backoff", "verified"]
+
+for _name in ("audits", "uploads", "whole_way"):
+    pytest.register_assert_rewrite(f"catalogsync_assets_tests.conformance.{_name}")
+MIB = 1024 * 1024
+ACTIVE = (
+    "SELECT l.locator, f.sha256 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.backend_id = ? AND l.status = 'active'"
+)
+
+
+@pytest.fixture(scope="module")
+def store(request: pytest.FixtureRequest) -> Store:
+    """The server of the module's store; a test of one that is not installed is skipped."""
+    found: Store = request.getfixturevalue(request.module.STORE)
+    return found
+
+
+@pytest.fixture(scope="module")
+def s3(store: Store) -> Iterator[Any]:
+    client = s3_client(store)
+    yield client
+    client.close()
+
+
+@pytest.fixture(autouse=True)
+def credentials(environment: None, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """Those of the store, in place of SeaweedFS's."""
+    monkeypatch.setenv("CLOUD_ACCESS_KEY_ID", store.access_key_id)
+    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", store.secret_access_key)
+
+
+@pytest.fixture(scope="module")
+def ask(store: Store) -> Callable[[str], ProbeResult]:
+    """`ask(bucket)`: what `backend test` finds out."""
+
+    def run(bucket: str) -> ProbeResult:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TEST_ACCESS_KEY_ID", store.access_key_id)
+            patch.setenv("TEST_SECRET_ACCESS_KEY", store.secret_access_key)
+            endpoint = store.endpoint
+            return probe(
+                ObjectBackend("test", bucket, endpoint=endpoint, credential_env_prefix="TEST")
+            )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def found_out(ask: Callable[[str], ProbeResult], store: Store) -> StoreProfile:
+    """What a test of the store says."""
+    result = ask(store.bucket)
+    assert result.failure is None
+    return result.profile
+
+
+@pytest.fixture(params=["unknown", "tested"])
+def settings(request: pytest.FixtureRequest, found_out: StoreProfile) -> dict[str, Any]:
+    """Settings of a backend on the store."""
+    known = {} if request.param == "unknown" else {"tested": found_out}
+    return {"provider": "other", **known}
+
+
+@pytest.fixture
+def cloud(backend: Callable[..., ObjectBackend], settings: dict[str, Any]) -> ObjectBackend:
+    return backend(**settings)
+
+
+@pytest.fixture
+def through_proxy(
+    proxy: Any, backend: Callable[..., ObjectBackend], settings: dict[str, Any]
+) -> ObjectBackend:
+    return backend(endpoint=proxy.endpoint, **settings)
+
+
+@pytest.fixture
+def held(catalog: Catalog, rows: Any, remote: Any) -> Callable[[ObjectBackend], dict[str, str]]:
+    """`held(backend)`: the digests that active rows tell of, each checked against the store."""
+
+    def check(backend: ObjectBackend) -> dict[str, str]:
+        found = {key.removeprefix(backend.key_prefix): digest
+                 for key, digest in rows(catalog, ACTIVE, backend.id)}  # fmt: skip
+        for key, digest in found.items():
+            assert hashlib.sha256(remote(backend).get(key)).hexdigest() == digest, key
+        return found
+
+    return check
+
+
+@pytest.fixture
+def claims(
+    held: Callable[[ObjectBackend], dict[str, str]],
+) -> Callable[[ObjectBackend], set[str]]:
+    """`claims(backend)`: the keys of the same."""
+    return lambda backend: set(held(backend))
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is large elsewhere begins at 1 MiB here."""
+    monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
+    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)

@@ -1,0 +1,9 @@
+"""The one suite that every store runs; see `test_ceph` for how a store is added."""
+
+from catalogsync_assets_tests.conformance.audits import Audits
+from catalogsync_assets_tests.conformance.uploads import Uploads
+from catalogsync_assets_tests.conformance.whole_way import WholeWay
+
+
+class Suite(Uploads, Audits, WholeWay):
+    """All that is asked of a store."""

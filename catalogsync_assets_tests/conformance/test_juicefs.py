@@ -1,0 +1,9 @@
+"""JuiceFS's gateway, MinIO's front of some years ago: no conditions, and `a//b` is `a/b`."""
+
+from catalogsync_assets_tests.conformance.suite import Suite
+
+STORE = "juicefs"
+
+
+class TestJuiceFS(Suite):
+    """The suite, on this store."""

@@ -1,0 +1,519 @@
+"""Uploads to every store: a row that says active is true, and nothing of others is overwritten.
+
+Each test while nothing is known of the store, and by what a test of it has found out.
+"""
+
+from __future__ import annotations
+
+import threading
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
+from catalogsync_assets.core.providers import StoreProfile
+from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
+from catalogsync_assets.core.transfer.stores import Labels, StoreClient
+from catalogsync_assets_tests.proxy import PATIENCE, Answer
+
+Rows = Callable[..., list[Any]]
+Upload = Callable[..., UploadReport]
+MIB = 1024 * 1024
+#: Of a file or a folder; each is legal on a disk, and each has broken some program.
+ODD_NAMES = [
+    *("a b", " a", "a ", "a  b", "a\u00a0b", ".hidden", "..x", "...", "a. b", "b.", "~a", "-a"),
+    *("100%", "a%20b", "%2e%2e", "a%2Fb", "%zz", "a+b", "a#b", "a?b", "a:b", "a@b", "a!b^c"),
+    *("a&b=c?d", "&amp;", "'a' \"b\"", "a;b,c", "<a>|*", "[x]{y}", "$HOME", "`a`", "(c)"),
+    *("back\\slash", "CON", "Ä", unicodedata.normalize("NFD", "Öl"), "雨", "🎵", "👩\u200d🎤"),
+    *("\u202egnp", "\ufeffa", "a\u2028b", "a\u0085b", "\uff0f", "a" * 200, "é" * 90),
+]
+
+
+def part_number(request: Any) -> int | None:
+    """Which part a request sends; None if none."""
+    given = request.parameters.get("partNumber")
+    return int(given[0]) if given and request.method == "PUT" else None
+
+
+def answered_parts(proxy: Any) -> list[int]:
+    """The parts that the store has taken, as often as it has."""
+    with proxy.lock:
+        taken = [request for request in proxy.requests if request.status == 200]
+    return [number for request in taken if (number := part_number(request)) is not None]
+
+
+def spoil(body: bytes) -> bytes:
+    return bytes([body[0] ^ 1]) + body[1:]
+
+
+class Uploads:
+    """What an upload does, on every store."""
+
+    def test_new_files_arrive_and_are_verified(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        library.fill(20)
+        library.add("empty.mp3", b"")
+        scanned()
+
+        report = uploaded(cloud)
+
+        assert (report.succeeded, report.failures) == (21, [])
+        assert remote(cloud).contents() == library.contents()
+        assert claims(cloud) == set(library.contents())
+
+    def test_a_second_run_sends_nothing(
+        self, library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
+    ) -> None:
+        library.fill(3)
+        scanned()
+        uploaded(through_proxy)
+        proxy.requests.clear()
+
+        assert uploaded(through_proxy).queued == 0
+        assert proxy.requests == []
+
+    def test_an_identical_object_is_adopted(
+        self,
+        library: Any,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        content = library.add("a.mp3").read_bytes()
+        library.add("b.mp3")
+        scanned()
+        remote(through_proxy).put("a.mp3", content)
+
+        report = uploaded(through_proxy, workers=1)
+
+        assert (report.adopted, report.succeeded, report.failed) == (1, 1, 0)
+        assert claims(through_proxy) == {"a.mp3", "b.mp3"}
+
+    @pytest.mark.parametrize("theirs", [b"them", b"somebody else's"])
+    def test_another_object_is_a_conflict_and_stays(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+        theirs: bytes,
+    ) -> None:
+        library.add("a.mp3", b"ours")
+        library.add("b.mp3")
+        scanned()
+        remote(cloud).put("a.mp3", theirs)
+
+        report = uploaded(cloud)
+
+        assert (report.succeeded, [f.code for f in report.failures]) == (1, ["Conflict"])
+        assert remote(cloud).get("a.mp3") == theirs
+        assert claims(cloud) == {"b.mp3"}
+
+    def test_a_digest_that_nobody_has_checked_is_no_proof(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+        s3_sha256: Any,
+    ) -> None:
+        """Another object, put with the digest of our file; rclone takes it, and gives it back."""
+        library.add("a.mp3", b"ours")
+        scanned()
+        with suppress(ClientError):
+            remote(cloud).put("a.mp3", b"them", ChecksumSHA256=s3_sha256(b"ours"))
+
+        uploaded(cloud)
+
+        there = remote(cloud).get("a.mp3")
+        assert claims(cloud) == ({"a.mp3"} if there == b"ours" else set())
+
+    def test_a_changed_file_replaces_our_earlier_version(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        for content in (b"first", b"second", b"third"):
+            library.add("a.mp3", content)
+            scanned()
+            assert uploaded(cloud).failures == []
+            assert remote(cloud).get("a.mp3") == content
+            assert claims(cloud) == {"a.mp3"}
+
+    def test_our_earlier_version_is_known_though_its_record_was_lost(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        change: Any,
+        claims: Any,
+    ) -> None:
+        """By its metadata, whose names some stores give back in another case."""
+        library.add("a.mp3", b"first")
+        scanned()
+        change(
+            catalog,
+            "CREATE TRIGGER fail BEFORE INSERT ON file_locations"
+            " BEGIN SELECT RAISE(ABORT, 'out of luck'); END",
+        )
+        with pytest.raises(CatalogError):
+            uploaded(cloud)
+        change(catalog, "DROP TRIGGER fail")
+        library.add("a.mp3", b"second")
+        scanned()
+
+        assert uploaded(cloud).failures == []
+        assert remote(cloud).get("a.mp3") == b"second"
+        assert claims(cloud) == {"a.mp3"}
+
+    def test_odd_names_arrive(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        for name in ODD_NAMES:
+            library.add(f"{name}/{name}.mp3", name.encode())
+        scanned()
+
+        report = uploaded(cloud)
+
+        assert (report.succeeded, report.failures) == (len(ODD_NAMES), [])
+        assert sorted(remote(cloud).contents().values()) == sorted(
+            name.encode() for name in ODD_NAMES
+        )
+        assert len(claims(cloud)) == len(ODD_NAMES)
+
+    @pytest.mark.usefixtures("in_parts")
+    def test_a_large_file_arrives_in_parts_and_is_verified(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        content = library.add("large.flac", size=12 * MIB + 345).read_bytes()
+        scanned()
+
+        report = uploaded(cloud)
+
+        assert (report.succeeded, report.failures) == (1, [])
+        assert remote(cloud).get("large.flac") == content
+        assert remote(cloud).head("large.flac")["ContentType"] == "audio/flac"
+        assert claims(cloud) == {"large.flac"}
+
+    @pytest.mark.usefixtures("in_parts")
+    def test_a_changed_large_file_replaces_our_earlier_version(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        for size in (6 * MIB, 300, 7 * MIB):
+            content = library.add("large.flac", size=size).read_bytes()
+            scanned()
+            assert uploaded(cloud).failures == []
+            assert remote(cloud).get("large.flac") == content
+            assert claims(cloud) == {"large.flac"}
+
+    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.parametrize("size", [300, 6 * MIB])
+    def test_what_a_network_damages_is_not_claimed(
+        self,
+        library: Any,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        claims: Any,
+        size: int,
+    ) -> None:
+        library.add("bad.flac", size=size)
+        library.add("good.flac")
+        scanned()
+
+        def damage(request: Any) -> None:
+            if request.method == "PUT" and "bad" in request.key:
+                request.body = spoil(request.body)
+
+        proxy.before.append(damage)
+
+        report = uploaded(through_proxy)
+
+        assert (report.succeeded, report.failed) == (1, 1)
+        assert claims(through_proxy) == {"good.flac"}
+
+    def test_wrong_credentials_are_refused(
+        self,
+        library: Any,
+        scanned: Any,
+        cloud: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        library.fill(1)
+        scanned()
+        monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
+
+        with pytest.raises(UploadAborted) as caught:
+            uploaded(cloud)
+
+        assert isinstance(caught.value.cause, AccessRefusedError)
+        assert remote(cloud).keys() == []
+
+    def test_a_missing_bucket_is_named_and_not_made(
+        self, library: Any, scanned: Any, backend: Any, settings: Any, uploaded: Upload, s3: Any
+    ) -> None:
+        library.fill(1)
+        scanned()
+
+        with pytest.raises(UploadAborted) as caught:
+            uploaded(backend(bucket="no-such-bucket", **settings))
+
+        assert isinstance(caught.value.cause, BucketMissingError)
+        assert "no-such-bucket" not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
+
+    def test_a_run_that_was_killed_is_repeated_to_the_right_end(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        start_command: Any,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        """Killed while some objects are there, some under way, and most of the rows not written."""
+        library.fill(30)
+        scanned()
+        enqueue(catalog, through_proxy)
+        dead = threading.Event()
+        proxy.before.append(
+            lambda r: (
+                dead.wait(30) and None if r.method == "PUT" and len(proxy.of("PUT")) > 8 else None
+            )
+        )
+        process = start_command(
+            *("upload", "--backend", "cloud", "--workers", 4), CATALOGSYNC_DB=str(catalog.path)
+        )
+        proxy.wait_until(lambda: len(proxy.of("PUT")) > 8)
+        process.kill()
+        process.wait()
+        dead.set()
+        proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+        claims(through_proxy)
+
+        report = uploaded(through_proxy)
+
+        assert report.failures == []
+        assert remote(through_proxy).contents() == library.contents()
+        assert claims(through_proxy) == set(library.contents())
+
+    def test_a_foreign_object_stays_though_versioning_was_switched_on_after_the_test(
+        self,
+        library: Any,
+        scanned: Any,
+        backend: Callable[..., ObjectBackend],
+        uploaded: Upload,
+        ask: Any,
+        s3: Any,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        """Ceph 16, for one, ignores If-None-Match from then on."""
+        bucket = "versioned"
+        s3.create_bucket(Bucket=bucket)
+        cloud = backend(bucket=bucket, provider="other", tested=ask(bucket).profile)
+        try:
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        except ClientError as error:
+            pytest.skip(f"the store keeps no versions ({error.response['Error']['Code']})")
+        library.add("a.mp3", b"ours")
+        library.add("b.mp3")
+        scanned()
+        remote(cloud).put("a.mp3", b"them")
+
+        report = uploaded(cloud)
+
+        assert (report.succeeded, [f.code for f in report.failures]) == (1, ["Conflict"])
+        assert remote(cloud).get("a.mp3") == b"them"
+        assert claims(cloud) == {"b.mp3"}
+        library.add("b.mp3", b"edited")
+        scanned()
+        assert uploaded(cloud).succeeded == 1
+        assert remote(cloud).get("b.mp3") == b"edited"
+        assert claims(cloud) == {"b.mp3"}
+
+    def test_an_object_that_comes_between_look_and_put_stays(
+        self,
+        library: Any,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        found_out: StoreProfile,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        if not found_out.conditional_put:
+            pytest.skip("the store keeps no conditions: there the look is all there is")
+        library.add("a.mp3", b"ours")
+        scanned()
+
+        def come_first(request: Any) -> None:
+            if request.method == "PUT" and request.key.endswith("/a.mp3"):
+                remote(through_proxy).put("a.mp3", b"them")
+
+        proxy.before.append(come_first)
+
+        report = uploaded(through_proxy)
+
+        assert (report.succeeded, [f.code for f in report.failures]) == (0, ["Conflict"])
+        assert remote(through_proxy).get("a.mp3") == b"them"
+        assert claims(through_proxy) == set()
+
+    def test_many_files_at_once_all_arrive_while_the_store_is_being_learned(
+        self, proxy: Any, through_proxy: ObjectBackend, remote: Any
+    ) -> None:
+        """All are on their way before the first refusal tells that there are no conditions."""
+        client = StoreClient(replace(through_proxy, workers=61))
+
+        def wait_for_all(request: Any) -> None:
+            if request.method == "PUT":
+                proxy.wait_until(lambda: len(proxy.of("PUT")) >= 61)
+
+        proxy.before.append(wait_for_all)
+        labels = Labels("audio/mpeg", "a/1")
+        keys = [f"{i}.mp3" for i in range(61)]
+
+        def put(key: str) -> None:
+            client.put(through_proxy.key_prefix + key, key.encode(), labels, replacing=None)
+
+        with ThreadPoolExecutor(61) as pool:
+            list(pool.map(put, keys))
+
+        assert remote(through_proxy).contents() == {key: key.encode() for key in keys}
+
+    def test_a_killed_upload_in_parts_goes_on_with_exactly_the_missing_parts(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        start_command: Any,
+        remote: Any,
+        rows: Rows,
+        claims: Any,
+    ) -> None:
+        """In its real sizes: nine parts of 8 MiB and a rest."""
+        content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
+        scanned()
+        dead = threading.Event()
+
+        def hold(request: Any) -> Any:
+            if (part_number(request) or 0) <= 3:
+                return None
+            dead.wait(PATIENCE)
+            return Answer(0, {}, b"")
+
+        proxy.before.append(hold)
+        process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
+        proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
+        process.kill()
+        process.wait()
+        dead.set()
+        proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+        assert claims(through_proxy) == set()
+        (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
+        there = remote(through_proxy).parts("large.flac", upload_id)
+        assert there == [1, 2, 3]
+        proxy.before.clear()
+        proxy.requests.clear()
+
+        report = uploaded(through_proxy)
+
+        assert (report.succeeded, report.failures) == (1, [])
+        assert sorted(answered_parts(proxy)) == [*range(4, 11)]
+        assert remote(through_proxy).get("large.flac") == content
+        assert remote(through_proxy).unfinished() == []
+        assert claims(through_proxy) == {"large.flac"}
+
+    @pytest.mark.usefixtures("in_parts")
+    def test_of_unfinished_uploads_only_ours_are_aborted(
+        self,
+        library: Any,
+        catalog: Catalog,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        refused: Any,
+        rows: Rows,
+        s3: Any,
+        claims: Any,
+    ) -> None:
+        library.add("large.flac", size=12 * MIB)
+        scanned()
+        proxy.before.append(lambda r: refused(503) if part_number(r) == 2 else None)
+        assert uploaded(through_proxy).retryable
+        (ours,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
+        key = through_proxy.key_prefix + "large.flac"
+        theirs = s3.create_multipart_upload(Bucket=through_proxy.bucket, Key=key)["UploadId"]
+        where = {"Bucket": through_proxy.bucket, "Key": key, "UploadId": theirs}
+        s3.upload_part(**where, PartNumber=1, Body=b"theirs")
+        library.add("large.flac", size=11 * MIB)
+        scanned()
+        proxy.before.clear()
+
+        report = uploaded(through_proxy)
+
+        assert (report.succeeded, report.failures) == (1, [])
+        assert remote(through_proxy).parts("large.flac", theirs) == [1]
+        with pytest.raises(ClientError, match=r"NoSuch(Upload|Key)"):
+            remote(through_proxy).parts("large.flac", ours)
+        assert claims(through_proxy) == {"large.flac"}
+        s3.abort_multipart_upload(**where)

@@ -1,0 +1,121 @@
+"""OpenStack Swift with its S3 interface: a proxy, one server each of accounts, containers, objects.
+
+All of it listens on this machine's loopback alone and keeps its files below a folder, which must
+lie on a file system with extended attributes.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from catalogsync_assets_tests.programs import find_program
+from catalogsync_assets_tests.servers.processes import (
+    HOST,
+    Requirement,
+    S3Server,
+    Servers,
+    free_ports,
+    ini,
+    started,
+)
+from catalogsync_assets_tests.stores import answers, ensure_bucket
+
+_KINDS = ("account", "container", "object")
+REQUIREMENT = Requirement(
+    ("swift-proxy-server", *(f"swift-{kind}-server" for kind in _KINDS), "swift-ring-builder",
+     "memcached"),
+    "apt-get install --no-install-recommends swift-proxy swift-account swift-container"
+    " swift-object memcached",
+)  # fmt: skip
+#: What a request passes on its way, the S3 interface among it.
+_PIPELINE = (
+    "catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth copy slo dlo"
+    " versioned_writes symlink proxy-server"
+)
+_MEMORY = "memory"
+
+
+@contextmanager
+def swift(folder: Path) -> Iterator[S3Server]:
+    """A proxy with one bucket. Takes 5 to 10 seconds to start."""
+    with started(folder, _start) as server:
+        yield server
+
+
+def _start(servers: Servers, folder: Path) -> S3Server:
+    port, cache_port, *backends = free_ports(2 + len(_KINDS))
+    server = S3Server(
+        f"http://{HOST}:{port}", "music", "tests:tests", "a-secret-that-nobody-may-see"
+    )
+    (folder / "node" / "disk").mkdir(parents=True)
+    (folder / "swift.conf").write_text(
+        ini({
+            "swift-hash": {"swift_hash_path_prefix": "a", "swift_hash_path_suffix": "b"},
+            "storage-policy:0": {"name": "only", "default": "yes"},
+            # As S3 has them.
+            "swift-constraints": {"max_file_size": 5 * 1024**3 + 2, "max_meta_value_length": 2048},
+        })
+    )  # fmt: skip
+    cache = ("-u", getpass.getuser(), "-l", HOST, "-p", cache_port, "-m", 32)
+    servers.start(_MEMORY, find_program("memcached"), *cache)
+    for kind, backend_port in zip(_KINDS, backends, strict=True):
+        _make_ring(servers, folder / f"{kind}.builder", backend_port)
+        _start_one(servers, folder, kind, backend_port, {
+            "pipeline:main": {"pipeline": f"{kind}-server"},
+            f"app:{kind}-server": {"use": f"egg:swift#{kind}"},
+        })  # fmt: skip
+    filters = {name: {"use": f"egg:swift#{name}"} for name in _PIPELINE.split()[:-1]}
+    filters["cache"] = {"use": "egg:swift#memcache", "memcache_servers": f"{HOST}:{cache_port}"}
+    filters["s3api"] |= {"s3_acl": "true", "location": "us-east-1", "auth_pipeline_check": "false",
+                         "dns_compliant_bucket_names": "false"}  # fmt: skip
+    filters["tempauth"] |= {"user_tests_tests": f"{server.secret_access_key} .admin"}
+    filters["versioned_writes"] |= {"allow_versioned_writes": "true",
+                                    "allow_object_versioning": "true"}  # fmt: skip
+    _start_one(servers, folder, "proxy", port, {
+        "pipeline:main": {"pipeline": _PIPELINE},
+        "app:proxy-server": {"use": "egg:swift#proxy", "account_autocreate": "true"},
+        **{f"filter:{name}": options for name, options in filters.items()},
+    })  # fmt: skip
+    servers.until(lambda: answers(f"{server.endpoint}/healthcheck"), "an answer of the proxy")
+    for backend_port in backends:
+        there = f"http://{HOST}:{backend_port}/healthcheck"
+        servers.until(lambda there=there: answers(there), f"an answer at {there}")
+    ensure_bucket(server)
+    return server
+
+
+def _make_ring(servers: Servers, builder: Path, port: int) -> None:
+    program = find_program("swift-ring-builder")
+    servers.run(program, builder, "create", 4, 1, 1)
+    servers.run(program, builder, "add", f"r1z1-{HOST}:{port}/disk", 1)
+    servers.run(program, builder, "rebalance")
+
+
+def _start_one(
+    servers: Servers, folder: Path, kind: str, port: int, more: dict[str, dict[str, object]]
+) -> None:
+    settings = folder / f"{kind}.conf"
+    common = {
+        "bind_ip": HOST,
+        "bind_port": port,
+        # In one process: a child would outlive a server that is killed.
+        "workers": 0,
+        "user": getpass.getuser(),
+        "swift_dir": folder,
+        "devices": folder / "node",
+        "mount_check": "false",
+        "fallocate_reserve": 0,
+        "disable_fallocate": "true",
+        # Later than this an object is listed only once a daemon, which does not run, has done it.
+        "container_update_timeout": 60,
+        "log_name": kind,
+        "log_level": "WARNING",
+    }
+    settings.write_text(ini({"DEFAULT": common, **more}))
+    program = find_program(f"swift-{kind}-server")
+    # Else it goes by the folder in /etc.
+    servers.start(kind, program, settings, "-v", **os.environ, SWIFT_DIR=str(folder))
