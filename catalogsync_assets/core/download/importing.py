@@ -89,6 +89,7 @@ def import_manifest(
     report = ImportReport()
     waiting: list[_Wanted] = []
     lists: dict[str, Listed] = {}
+    identity = _identity(path)
 
     def guessed(encoding: str) -> None:
         report.guessed_encoding = encoding
@@ -108,9 +109,7 @@ def import_manifest(
             progress(report)
     if waiting:
         _write(catalog, waiting, lists, report)
-    # A pipe has no content that could be edited and imported again.
-    keep = report.bad > 0 or not path.is_file()
-    changed = playlists.take_lists(catalog, lists.values(), _identity(path), keep=keep)
+    changed = playlists.take_lists(catalog, lists.values(), identity, keep=report.bad > 0)
     report.playlists, report.playlist_songs = changed.playlists, changed.added
     report.removed = changed.removed
     progress(report)
@@ -118,7 +117,10 @@ def import_manifest(
 
 
 def _identity(path: Path) -> str:
-    """What tells a manifest from others; a name that is not UTF-8 can be stored, too."""
+    """What tells a manifest from others: its path, and of a pipe the pipe itself, as /proc has it.
+
+    A name that is not UTF-8 can be stored, too.
+    """
     return os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
 
 
