@@ -21,6 +21,7 @@ from catalogsync_assets.core.catalog.holdings import (
     verification,
 )
 from catalogsync_assets.core.catalog.status import batch_formats
+from catalogsync_assets.core.visible import visible
 
 
 def cell_metadata(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> Metadata:
@@ -43,7 +44,7 @@ def cell_metadata(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> M
         metadata["sample object"] = (
             dg.MetadataValue.url(link)
             if link
-            else dg.MetadataValue.text(f"s3://{backend.bucket}/{found.locator}")
+            else dg.MetadataValue.text(visible(f"s3://{backend.bucket}/{found.locator}"))
         )
     return {**metadata, **of_verification(verification(catalog, backend, batch_key))}
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
+from catalogsync_assets.core.visible import visible
 
 OWNERS = ["team:library"]
 Metadata = dict[str, dg.MetadataValue]
@@ -33,10 +34,11 @@ def table(
 
 
 def _limited(value: str | int | float) -> str | int | float:
-    """Text of a length that a table can show; an event is kept in a database for years."""
-    if isinstance(value, str) and len(value) > _MAX_TEXT:
-        return value[: _MAX_TEXT - 1] + "…"
-    return value
+    """Text that a table can show; of some length, as an event is kept in a database for years."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
 def _type(values: Sequence[str | int | float]) -> str:
@@ -77,9 +79,9 @@ def clear_failures(
         yield
     except CatalogSyncError as error:
         cause = getattr(error, "cause", error)
-        hint: Metadata = {"hint": dg.MetadataValue.text(error.hint)} if error.hint else {}
+        hint: Metadata = {"hint": dg.MetadataValue.text(visible(error.hint))} if error.hint else {}
         raise dg.Failure(
-            description=str(error),
+            description=visible(error),  # which Dagster prints on its terminal, too
             metadata={**hint, **details(error)},
             allow_retries=isinstance(cause, StoreError) and cause.retryable,
         ) from None

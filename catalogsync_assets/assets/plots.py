@@ -18,6 +18,7 @@ from catalogsync_assets.assets.metadata import mebibytes
 if TYPE_CHECKING:
     from catalogsync_assets.assets.progress import Rate
     from catalogsync_assets.core.catalog.status import BackendStatus, FormatTotal
+from catalogsync_assets.core.visible import visible
 
 #: As wide as the UI's dialog shows without scrolling.
 _WIDTH = 560
@@ -57,7 +58,7 @@ def songs_by_backend(backends: Sequence[BackendStatus]) -> dg.MetadataValue:
         return _NOTHING
     shown = list(reversed(backends[:_MOST]))  # the first one on top
     chart = _chart("HorizontalStackedBar", 120 + 30 * len(shown), title="songs per backend")
-    chart.x_labels = [b.name for b in shown]
+    chart.x_labels = [visible(b.name) for b in shown]
     chart.add("complete", [b.songs for b in shown])
     chart.add("partial", [b.songs_partial for b in shown])
     chart.add("absent", [b.songs_absent for b in shown])
@@ -70,7 +71,7 @@ def bytes_by_format(formats: Sequence[FormatTotal]) -> dg.MetadataValue:
         return _NOTHING
     shown = list(reversed(formats[:_MOST]))
     chart = _chart("HorizontalBar", 90 + 26 * len(shown), title="MiB by format")
-    chart.x_labels = [f.format for f in shown]
+    chart.x_labels = [visible(f.format) for f in shown]
     chart.show_legend = False
     chart.print_values = True
     chart.add("MiB", [mebibytes(f.bytes) for f in shown])

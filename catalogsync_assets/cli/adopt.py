@@ -46,9 +46,8 @@ def adopt(
     from catalogsync_assets.core.audit.adopt import AdoptionAborted
     from catalogsync_assets.core.audit.adopt import adopt as run_adopt
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.database import Catalog
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name)
     with output.progress("files") as line:
         try:
@@ -67,8 +66,6 @@ def adopt(
                 _print(error.report, error=error.message, hint=error.hint)
                 error.printed = True
             raise
-        finally:
-            catalog.close()
     _print(report)
     if report.differ or report.undecided or report.failed:
         click.get_current_context().exit(1)
@@ -79,7 +76,7 @@ def _print(report: AdoptReport, **more: str | None) -> None:
         output.print_json({**dataclasses.asdict(report), **more})
         return
     verb = "would be adopted" if report.dry_run else "adopted"
-    click.echo(
+    output.echo(
         f"{report.backend}: {report.listed:,} objects listed, {report.known:,} known,"
         f" {report.adopted:,} {verb} ({output.size(report.adopted_bytes)}),"
         f" {report.differ:,} differ, {report.undecided:,} undecided, {report.failed:,} failed"

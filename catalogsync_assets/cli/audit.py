@@ -125,15 +125,13 @@ def verify(
     from catalogsync_assets.core.audit.audit import AuditAborted, AuditRequest, audit
     from catalogsync_assets.core.catalog import audits
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.transfer.engine import Limits
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name) if backend_name else None
     if history:
         _print_history(audits.history(catalog, backend))
-        catalog.close()
         return
     if backend is None:
         raise UsageError("which backend is to be verified?", hint="name it: --backend NAME")
@@ -169,8 +167,6 @@ def verify(
                 _print_json(error.report, error=error.message, hint=error.hint)
                 error.printed = True
             raise
-        finally:
-            catalog.close()
     _print(report)
     if report.open:
         click.get_current_context().exit(1)
@@ -241,7 +237,7 @@ def _print_history(past: list[PastAudit]) -> None:
         output.print_json({"audits": past})
         return
     if not past:
-        click.echo("nothing has been verified yet")
+        output.echo("nothing has been verified yet")
         return
     kinds = ("ok", *_WORDS, "repaired")
     output.print_table(

@@ -101,16 +101,14 @@ def register_object_backend(db: str | None, **settings: Any) -> None:
     it. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import register
-    from catalogsync_assets.core.catalog.database import Catalog
 
-    catalog = Catalog.open_or_create(db)
+    catalog = output.open_catalog(db, create=True)
     backend, is_new = register(catalog, ObjectBackend(**settings))
-    catalog.close()
     if output.wants_json():
         output.print_json({"new": is_new, **dataclasses.asdict(backend)})
         return
     word = "registered" if is_new else "updated"
-    click.echo(f"{word} {backend.name}: bucket {backend.bucket} at {backend.endpoint or 'AWS'}")
+    output.echo(f"{word} {backend.name}: bucket {backend.bucket} at {backend.endpoint or 'AWS'}")
 
 
 @click.command(
@@ -123,11 +121,9 @@ Example:
 def backends(db: str | None) -> None:
     """List the registered object stores."""
     from catalogsync_assets.core.catalog.backends import object_backends
-    from catalogsync_assets.core.catalog.database import Catalog
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     found = object_backends(catalog)
-    catalog.close()
     if output.wants_json():
         listed = [{**dataclasses.asdict(b), "profile": b.profile.known()} for b in found]
         output.print_json({"backends": listed})
@@ -198,25 +194,21 @@ def test(db: str | None, name: str) -> None:
     Exit code 0 if objects can be stored and read back.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, keep_profile
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.transfer.probe import probe
     from catalogsync_assets.core.transfer.questions import QUESTIONS
 
-    catalog = Catalog.open(db)
-    try:
-        found = backend_by_name(catalog, name)
-        asked: list[str] = []
-        with output.progress("questions") as line:
+    catalog = output.open_catalog(db)
+    found = backend_by_name(catalog, name)
+    asked: list[str] = []
+    with output.progress("questions") as line:
 
-            def show(what: str) -> None:
-                asked.append(what)
-                line.update(len(asked), len(QUESTIONS), what)
+        def show(what: str) -> None:
+            asked.append(what)
+            line.update(len(asked), len(QUESTIONS), what)
 
-            result = probe(found, progress=show)
-        if result.usable:
-            keep_profile(catalog, found, result.profile)
-    finally:
-        catalog.close()
+        result = probe(found, progress=show)
+    if result.usable:
+        keep_profile(catalog, found, result.profile)
     _print_test(name, result)
     if result.failure is not None:
         click.get_current_context().exit(result.failure.exit_code)

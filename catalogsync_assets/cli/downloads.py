@@ -57,11 +57,10 @@ def import_manifest(
     Bad lines are listed and left out. Importing again adds nothing. Makes the catalog if there is
     none.
     """
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.download.importing import ImportReport
     from catalogsync_assets.core.download.importing import import_manifest as run_import
 
-    catalog = Catalog.open_or_create(db)
+    catalog = output.open_catalog(db, create=True)
     with output.progress("files") as line:
 
         def show(report: ImportReport) -> None:
@@ -70,7 +69,6 @@ def import_manifest(
         report = run_import(
             catalog, manifest, kind=kind, playlist=playlist, source=source, progress=show
         )
-    catalog.close()
     for problem in report.problems[:_LISTED]:
         output.message("warning", f"{manifest}, line {problem.line}: {problem.reason}")
     if report.bad > _LISTED:
@@ -79,7 +77,7 @@ def import_manifest(
         problems = [problem._asdict() for problem in report.problems]
         output.print_json({**dataclasses.asdict(report), "problems": problems})
     else:
-        click.echo(
+        output.echo(
             f"{report.entries:,} entries: {output.files(report.tasks)} queued, {report.known:,}"
             f" known before, {report.songs:,} new songs, {report.playlists:,} new playlists,"
             f" {report.bad:,} bad lines"
@@ -150,7 +148,6 @@ def run(
     folder on a terminal, and stops elsewhere.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.downloads import DownloadScope
     from catalogsync_assets.core.catalog.library import known_roots
     from catalogsync_assets.core.catalog.scope import select
@@ -160,7 +157,7 @@ def run(
     from catalogsync_assets.core.library.scan import scan
     from catalogsync_assets.core.settings import library_roots
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name) if backend_name else None
     scope = DownloadScope(sources, select(catalog, playlists=playlists))
     folders = library_roots(roots, known=known_roots(catalog))
@@ -184,7 +181,6 @@ def run(
     upload = _upload(catalog, backend) if backend and stopped is None else None
     if upload is not None:
         result["upload"] = upload
-    catalog.close()
     if output.wants_json():
         ending = {"error": stopped.message, "hint": stopped.hint} if stopped else {}
         output.print_json({**result, **ending})
@@ -199,7 +195,7 @@ def run(
 
 def _asking(line: output.ProgressLine) -> Ask | None:
     """Asks a person at the terminal, if there is one, for a folder."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not output.is_interactive():
         return None
 
     def ask(question: Question) -> Path | None:
@@ -210,7 +206,7 @@ def _asking(line: output.ProgressLine) -> Ask | None:
                 full = ", ".join(str(root) for root in question.full)
                 needed = f"; the next file needs {output.size(question.needed)}"
                 output.message("full", full + (needed if question.needed else ""))
-            click.echo("Folder to go on in (empty to stop): ", err=True, nl=False)
+            output.question("Folder to go on in (empty to stop):")
             answer = _read_line().strip()
         return Path(answer).expanduser() if answer else None
 
@@ -261,19 +257,19 @@ def _upload(catalog: Catalog, backend: Any) -> UploadReport:
 def _print(report: DownloadReport, upload: UploadReport | None) -> None:
     if report.queued:
         rate = report.bytes / report.seconds if report.seconds else 0
-        click.echo(
+        output.echo(
             f"{output.files(report.queued)} queued, {report.succeeded:,} downloaded,"
             f" {report.failed:,} failed; {output.size(report.bytes)} in {report.seconds:.1f} s"
             f" ({output.size(int(rate))}/s), {report.retries:,} retries, {report.workers} workers"
         )
     else:
-        click.echo("nothing to download")
+        output.echo("nothing to download")
     for failure in report.failures[:_LISTED]:
         output.message("failed", failure.reason)
     if report.failed > _LISTED:
         output.note(f"and {report.failed - _LISTED:,} more; --json lists them")
     if upload is not None:
-        click.echo(
+        output.echo(
             f"{upload.backend}: {upload.succeeded:,} uploaded, {upload.adopted:,} adopted,"
             f" {upload.failed:,} failed; {output.size(upload.bytes)}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -110,25 +109,21 @@ def playlist(
     NAME is a playlist's name or id. Of a song with several files it has the best: one without
     loss before others, then the larger.
     """
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.export.export import export_playlist
 
     kind = _kind(kind, target, default="m3u8")
-    catalog = Catalog.open(db)
-    try:
-        places = _places(catalog, **asked)
-        with output.progress("songs") as line:
-            report = export_playlist(
-                catalog,
-                name,
-                _opened(target),
-                kind=kind,
-                places=places,
-                strict=strict,
-                progress=lambda r: line.update(r.songs, None, f"{r.songs:,} songs"),
-            )
-    finally:
-        catalog.close()
+    catalog = output.open_catalog(db)
+    places = _places(catalog, **asked)
+    with output.progress("songs") as line:
+        report = export_playlist(
+            catalog,
+            name,
+            _opened(target),
+            kind=kind,
+            places=places,
+            strict=strict,
+            progress=lambda r: line.update(r.songs, None, f"{r.songs:,} songs"),
+        )
     _print(report, kind, target)
 
 
@@ -161,32 +156,28 @@ def catalog(
     **selected: Any,
 ) -> None:
     """Write the current files of the songs, a row for each place where one is."""
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.export.export import export_catalog
 
     kind = _kind(kind, target, default="csv")
-    opened = Catalog.open(db)
-    try:
-        places = _places(
+    opened = output.open_catalog(db)
+    places = _places(
+        opened,
+        locations=locations,
+        backend_name=backend_name,
+        expires=expires,
+        relative_to=relative_to,
+    )
+    scope = selected_scope(opened, **selected)
+    with output.progress("rows") as line:
+        report = export_catalog(
             opened,
-            locations=locations,
-            backend_name=backend_name,
-            expires=expires,
-            relative_to=relative_to,
+            _opened(target),
+            kind=kind,
+            places=places,
+            scope=scope,
+            strict=strict,
+            progress=lambda r: line.update(r.rows, None, f"{r.rows:,} rows"),
         )
-        scope = selected_scope(opened, **selected)
-        with output.progress("rows") as line:
-            report = export_catalog(
-                opened,
-                _opened(target),
-                kind=kind,
-                places=places,
-                scope=scope,
-                strict=strict,
-                progress=lambda r: line.update(r.rows, None, f"{r.rows:,} rows"),
-            )
-    finally:
-        opened.close()
     _print(report, kind, target)
 
 
@@ -239,7 +230,7 @@ def _places(
 
 def _opened(target: Path) -> Path | BinaryIO:
     if target == _STDOUT:
-        return sys.stdout.buffer
+        return output.results_file()
     return target.expanduser()
 
 
@@ -257,7 +248,7 @@ def _print(report: ExportReport, kind: str, target: Path) -> None:
         told = {"output": target, "format": kind, **dataclasses.asdict(report)}
         output.print_json(told)
     elif target != _STDOUT:
-        click.echo(f"{target}: {_count(report.songs, 'song')}, {_count(report.rows, 'row')}")
+        output.echo(f"{target}: {_count(report.songs, 'song')}, {_count(report.rows, 'row')}")
 
 
 def _count(count: int, word: str) -> str:

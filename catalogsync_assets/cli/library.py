@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import output
+
+if TYPE_CHECKING:
+    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.library.scan import ScanReport
 
 #: Warnings of a kind that are listed.
 _LISTED = 20
@@ -25,19 +30,24 @@ def init(db: str | None) -> None:
     """Make the catalog, or bring an existing database to this version.
 
     A database that already holds something is first copied beside itself. Running it again
-    changes nothing.
+    changes nothing. A folder that is not there is made.
     """
     from catalogsync_assets.core.catalog.database import Catalog
 
-    catalog, report = Catalog.initialise(db)
+    catalog, report = Catalog.initialise(db, make_folder=True)
     catalog.close()
     if output.wants_json():
-        output.print_json(report)
+        told = dataclasses.asdict(report)
+        if report.folder is None:
+            del told["folder"]
+        output.print_json(told)
         return
     words = {"created": "made", "migrated": "migrated", "unchanged": "already up to date:"}
-    click.echo(f"{words[report.action]} {report.path}")
+    if report.folder:
+        output.echo(f"made the folder {report.folder}")
+    output.echo(f"{words[report.action]} {report.path}")
     if report.backup:
-        click.echo(f"backup {report.backup}")
+        output.echo(f"backup {report.backup}")
 
 
 def _warn(texts: list[str], count: int) -> None:
@@ -94,52 +104,61 @@ def scan(
     opened. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
-    from catalogsync_assets.core.catalog.database import Catalog, exists
+    from catalogsync_assets.core.catalog.database import exists
     from catalogsync_assets.core.catalog.library import known_roots
     from catalogsync_assets.core.catalog.uploads import enqueue
-    from catalogsync_assets.core.library.scan import ScanReport
-    from catalogsync_assets.core.library.scan import scan as run_scan
     from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
     from catalogsync_assets.core.settings import library_roots
 
     if exists(db):
-        catalog = Catalog.open(db)
+        catalog = output.open_catalog(db)
         folders = library_roots(roots, known=known_roots(catalog))
     else:
         folders = library_roots(roots)
-        catalog = Catalog.open_or_create(db)
+        catalog = output.open_catalog(db, create=True)
+    report = scan_roots(
+        catalog,
+        folders,
+        batch_max_files=batch_files or DEFAULT_MAX_FILES,
+        batch_max_bytes=batch_bytes or DEFAULT_MAX_BYTES,
+        allow_empty=allow_empty,
+    )
+    planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)} if plan else {}
+    if output.wants_json():
+        output.print_json({**dataclasses.asdict(report), **({"planned": planned} if plan else {})})
+        return
+    print_scan(report)
+    if report.batches:
+        output.echo(f"batches made: {', '.join(report.batches)}")
+    for name, count in planned.items():
+        output.echo(f"{name}: {output.files(count)} newly queued")
+
+
+def scan_roots(catalog: Catalog, folders: list[Path], **options: Any) -> ScanReport:
+    """Scan, show how far it is, and tell of what is odd or gone. Arguments as of `core`'s scan."""
+    from catalogsync_assets.core.library.scan import scan as run_scan
+
     with output.progress("files") as line:
 
         def show(report: ScanReport) -> None:
             line.update(report.files, None, f"scanning, {output.files(report.new)} new")
 
-        report = run_scan(
-            catalog,
-            folders,
-            batch_max_files=batch_files or DEFAULT_MAX_FILES,
-            batch_max_bytes=batch_bytes or DEFAULT_MAX_BYTES,
-            allow_empty=allow_empty,
-            progress=show,
-        )
-    planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)} if plan else {}
-    catalog.close()
+        report = run_scan(catalog, folders, progress=show, **options)
     _warn([f"{p.path}: {p.reason}" for p in report.problems], report.problem_count)
     _warn(
         [f"{p} is gone; its copies on backends stay as they are" for p in report.missing_paths],
         report.missing,
     )
-    if output.wants_json():
-        output.print_json({**dataclasses.asdict(report), **({"planned": planned} if plan else {})})
-        return
-    click.echo(
+    return report
+
+
+def print_scan(report: ScanReport) -> None:
+    """What was found, in a line."""
+    output.echo(
         f"{output.files(report.files)}, {output.size(report.bytes)}: {report.new:,} new,"
         f" {report.changed:,} changed, {report.unchanged + report.returned:,} unchanged,"
         f" {report.missing:,} gone, {report.problem_count:,} with problems"
     )
-    if report.batches:
-        click.echo(f"batches made: {', '.join(report.batches)}")
-    for name, count in planned.items():
-        click.echo(f"{name}: {output.files(count)} newly queued")
 
 
 @click.command(
@@ -158,12 +177,10 @@ def whereis(query: str, db: str | None, limit: int) -> None:
 
     QUERY is words of title, artist and album in any order, a part of a path or key, or an id.
     """
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.whereis import whereis as find
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     places = find(catalog, query, limit=limit)
-    catalog.close()
     if output.wants_json():
         output.print_json({"places": places})
     elif places:

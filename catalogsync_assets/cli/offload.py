@@ -104,9 +104,8 @@ def offload(
     from catalogsync_assets.core.audit.offload import OffloadAborted
     from catalogsync_assets.core.audit.offload import offload as run_offload
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
-    from catalogsync_assets.core.catalog.database import Catalog
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     named = dict.fromkeys(backend_names)
     backends = [backend_by_name(catalog, n) for n in named] or object_backends(catalog)
     scope = selected_scope(catalog, **selected)
@@ -131,8 +130,6 @@ def offload(
             elif error.report.removed:
                 _print(error.report)
             raise
-        finally:
-            catalog.close()
     _print(report)
     if report.failed or not (dry_run or report.goal_reached):
         click.get_current_context().exit(1)
@@ -149,9 +146,9 @@ def _print(report: OffloadReport, **more: str | None) -> None:
         output.print_json({**found, **more})
         return
     went = f"{output.files(report.removed)}, {output.size(report.removed_bytes)}"
-    click.echo(f"{went} would go" if report.dry_run else f"{went} removed")
+    output.echo(f"{went} would go" if report.dry_run else f"{went} removed")
     for path in report.files[:_LISTED] if report.dry_run else ():
-        click.echo(f"  {path}")
+        output.echo(f"  {path}")
     if report.dry_run and report.removed > _LISTED:
         output.note(f"  and {report.removed - _LISTED:,} more; --json lists them")
     _print_what_stays(report)

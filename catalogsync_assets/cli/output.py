@@ -1,28 +1,39 @@
 """What all commands share: options, how results, errors and progress are shown.
 
 On a terminal there are tables and a progress bar; elsewhere plain text that a program can cut;
-with `--json` one object on stdout, also when the command fails.
+with `--json` one object on stdout, also when the command fails. Nothing is printed but by this
+module (the linter sees to it), as text from outside must not act on a terminal; see
+`core.visible`.
 """
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import io
 import json
+import os
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
+from catalogsync_assets.__main__ import STOPPED, stop_by
+from catalogsync_assets.core.visible import UNSAFE, visible, visible_lines
+
+if TYPE_CHECKING:
+    from catalogsync_assets.core.catalog.database import Catalog
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _JSON = "catalogsync.json"
-_EXIT_INTERRUPTED = 130
+_CATALOG = "catalogsync.catalog"
 #: Seconds between lines of progress where there is no terminal.
 _LINE_INTERVAL = 10.0
 _SIZE = re.compile(r"\d+(\.\d+)? ?[A-Za-z]*")
@@ -89,39 +100,233 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
 class ClearErrors(click.Group):
     """A group whose commands end with one clear error, with no traceback for a user's mistake."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, args: Any = None, *more: Any, standalone_mode: bool = True, **named: Any) -> Any:
+        """Run a command and leave with its exit code; after a signal with 130, whenever it came."""
+        if not standalone_mode:
+            return super().main(args, *more, standalone_mode=False, **named)
+        # A service manager's stop, or the end of the terminal, is handled like Ctrl-C: what is on
+        # its way is recorded.
+        stop_by(signal.default_int_handler)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # what rich draws, on a terminal of ASCII
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            code = self._run(sys.argv[1:] if args is None else list(args), *more, **named)
+        except (KeyboardInterrupt, click.Abort):
+            message("stopped", "what was done is recorded; run the same command again to go on")
+            code = STOPPED
+        sys.exit(code)
+
+    def _run(self, args: list[str], *more: Any, **named: Any) -> int:
         from catalogsync_assets.core.errors import CatalogSyncError
 
-        # A service manager's stop is handled like Ctrl-C: what is on its way is recorded.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        wanted_json = "--json" in args
+        try:
+            _refuse_empty(args)
+            code = super().main(args, *more, standalone_mode=False, **named)
+            with _writing_results():
+                sys.stdout.flush()
+        except click.ClickException as error:
+            return _wrong_use(error, wanted_json=wanted_json)
+        except CatalogSyncError as error:
+            printed = getattr(error, "printed", False)
+            _print_error(error.message, error.hint, wanted_json=wanted_json and not printed)
+            return error.exit_code
+        except BrokenPipeError:  # the reader has seen enough, as in `catalogsync status | head`
+            _drop_results()
+            return 1
+        return code if isinstance(code, int) else 0
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error of an impossible row of the catalog names the row."""
+        _show_what_libraries_say()
         try:
             return super().invoke(ctx)
-        except CatalogSyncError as error:
-            if ctx.meta.get(_JSON) and not getattr(error, "printed", False):
-                print_json({"error": error.message, "hint": error.hint})
-            message("error", error.message)
-            if error.hint:
-                message("hint", error.hint)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            message("stopped", "what was done is recorded; run the same command again to go on")
-            ctx.exit(_EXIT_INTERRUPTED)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
+        except Exception as error:
+            if (catalog := ctx.meta.get(_CATALOG)) is not None:
+                from catalogsync_assets.core.catalog.invalid_rows import explain
+
+                if (explained := explain(error, catalog)) is not None:
+                    raise explained from error
+            raise
 
 
-def message(kind: str, text: str) -> None:
+def _refuse_empty(args: list[str]) -> None:
+    """An empty argument comes of a variable that a script has not set. To some options it would
+    mean everything, or the working directory.
+
+    Raises:
+        UsageError: there is one; only a prefix of keys may be empty.
+    """
+    from catalogsync_assets.core.errors import UsageError
+
+    for before, value in zip(["", *args], args, strict=False):
+        option = before if not value else value[:-1] if re.fullmatch(r"--[\w-]+=", value) else None
+        if option is not None and option != "--base-prefix":
+            what = f"{option} is" if option.startswith("--") else "an argument is"
+            raise UsageError(f"{what} empty", hint="is a variable of your script not set?")
+
+
+def _wrong_use(error: click.ClickException, *, wanted_json: bool) -> int:
+    """What click has found to be wrong with the arguments, which its sentences repeat."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+        for line in error.format_message().splitlines():
+            note(line)
+        return error.exit_code
+    context, text = getattr(error, "ctx", None), error.format_message()
+    hint = f"Try '{context.command_path} --help' for help." if context else None
+    if wanted_json:
+        print_json({"error": text, "hint": hint})
+    if context:
+        for line in (*context.get_usage().splitlines(), hint, ""):
+            note(line)
+    note(f"Error: {text}")
+    return error.exit_code
+
+
+def _print_error(text: str, hint: str | None, *, wanted_json: bool) -> None:
+    if wanted_json:
+        with suppress(OSError):
+            print_json({"error": text, "hint": hint})
+    message("error", text)
+    if hint:
+        message("hint", hint)
+
+
+def _show_what_libraries_say() -> None:
+    """Warnings of Python and of libraries, which may quote a server, in our way."""
+    import logging
+    import warnings
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            message(record.levelname.lower(), record.getMessage())
+
+    def show(text: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        message("warning", f"{category.__name__}: {text}")
+
+    logging.lastResort = Lines(logging.WARNING)
+    warnings.showwarning = show
+
+
+def open_catalog(db: str | None, *, create: bool = False) -> Catalog:
+    """The catalog, open until the command ends, however it ends.
+
+    Args:
+        db: as --db gave it.
+        create: make it where there is none.
+
+    Raises:
+        CatalogError: it cannot be opened; see `Catalog.open`.
+    """
+    from catalogsync_assets.core.catalog.database import Catalog
+
+    context = click.get_current_context()
+    catalog = Catalog.open_or_create(db) if create else Catalog.open(db)
+    context.meta[_CATALOG] = catalog
+    return context.with_resource(closing(catalog))
+
+
+# --- the one place where text is printed, made visible or as JSON -------------------------------
+
+
+def echo(text: object) -> None:
+    """A line of results on stdout."""
+    _print_results(visible(text))
+
+
+def message(kind: str, text: object) -> None:
     """A line on stderr: `kind: text`, the kind in colour on a terminal."""
     colour = {"error": "red", "stopped": "yellow", "warning": "yellow", "hint": "cyan"}.get(kind)
-    click.echo(f"{click.style(kind, fg=colour, bold=True)}: {text}", err=True)
+    _print_message(f"{click.style(visible(kind), fg=colour, bold=True)}: {visible(text)}\n")
 
 
-def note(text: str) -> None:
+def note(text: object) -> None:
     """A line on stderr for a person."""
-    click.echo(text, err=True)
+    _print_message(f"{visible(text)}\n")
+
+
+def question(text: object) -> None:
+    """On stderr, with the cursor after it."""
+    _print_message(f"{visible(text)} ")
 
 
 def print_json(value: object) -> None:
-    """One JSON object on stdout. Dataclasses become objects, paths strings."""
-    click.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+    """One JSON object on stdout. Dataclasses become objects, paths strings.
+
+    Every value stays what it is: what `visible` writes out is written in JSON's own way.
+    """
+    text = json.dumps(value, default=_plain, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8", "surrogatepass")
+        unsafe = f"[{UNSAFE}]"
+    except (LookupError, UnicodeEncodeError):  # a stream of ASCII, or another that lacks letters
+        unsafe = "[^\x20-\x7e]"
+    _print_results(re.sub(unsafe, lambda match: json.dumps(match[0])[1:-1], text))
+
+
+def results_file() -> BinaryIO:
+    """Where an export to stdout is written: as it is, but on a terminal what would act there is
+    written out, but for the ends of lines."""
+    if sys.stdout.isatty():
+        return cast("BinaryIO", _Terminal())
+    return sys.stdout.buffer
+
+
+class _Terminal:
+    """Takes bytes in UTF-8 and shows them."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def write(self, content: bytes) -> int:
+        with _writing_results():
+            sys.stdout.write(visible_lines(self._decode(content)))
+        return len(content)
+
+    def flush(self) -> None:
+        with _writing_results():
+            sys.stdout.flush()
+
+
+def is_interactive() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _print_results(line: str) -> None:
+    with _writing_results():
+        click.echo(line, file=sys.stdout)
+
+
+def _print_message(text: str) -> None:
+    """A message that nobody can read any more is no reason to stop working."""
+    with suppress(OSError):
+        click.echo(text, file=sys.stderr, nl=False)
+
+
+@contextmanager
+def _writing_results() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from catalogsync_assets.core.errors import CatalogSyncError
+
+        _drop_results()
+        raise CatalogSyncError(
+            f"stdout cannot be written: {error.strerror}",
+            hint="what was done is recorded; run the command again for its results",
+        ) from error
+
+
+def _drop_results() -> None:
+    """What is still in a buffer would fail once more when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain(value: object) -> object:
@@ -136,7 +341,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     """A table on stdout: drawn on a terminal, tab-separated elsewhere. Numbers go to the right."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
-            click.echo("\t".join(str(cell) for cell in row))
+            _print_results("\t".join(visible(cell) for cell in row))
         return
     from rich import box
     from rich.console import Console
@@ -145,14 +350,19 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
     # Narrow gaps: the widest of the tables still fits 80 columns.
     table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        title=Text(visible(title), "table.title"),  # a plain string would be read as mark-up
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for index, column in enumerate(columns):
         right = bool(rows) and all(_is_figure(row[index]) for row in rows)
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    with _writing_results():
+        Console().print(table)
 
 
 def _is_figure(cell: object) -> bool:
@@ -184,7 +394,7 @@ class ProgressLine:
     def update(self, done: int, total: int | None, text: str) -> None:
         """Say where things stand; `total` None while it is unknown."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, description=text)
+            self._bar.update(self._task, completed=done, total=total, description=visible(text))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_INTERVAL
             note(text if total is None else f"{text}; {self._how_far(done, total)}")

@@ -53,7 +53,6 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     Without a policy every registered backend must. The local library is not counted. Nothing is
     uploaded or removed by it: `status` tells which songs have too few copies.
     """
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.policy import (
         ALL_OTHERS,
         EVERY_BACKEND,
@@ -63,7 +62,7 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     )
     from catalogsync_assets.core.errors import UsageError
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     if copies is not None:
         number = (
             {_ALL: EVERY_BACKEND, _DEFAULT: None}[copies] if isinstance(copies, str) else copies
@@ -72,7 +71,6 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     elif root is not None:
         raise UsageError("--library-root needs to know what to set", hint="add --required-copies")
     found, backends = policies(catalog), backend_count(catalog)
-    catalog.close()
     for p in found:
         if p.own and p.copies > backends:
             output.message(

@@ -74,7 +74,6 @@ def restore(
     from catalogsync_assets.core.audit.restore import RestoreAborted
     from catalogsync_assets.core.audit.restore import restore as run_restore
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.errors import UsageError
 
     if not (missing or everything or any(selected.values())):
@@ -84,7 +83,7 @@ def restore(
         )
     if everything and (missing or any(selected.values())):
         raise UsageError("--all leaves nothing to select", hint="drop it, or the other options")
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name) if backend_name else None
     scope = selected_scope(catalog, **selected)
     with output.progress("bytes") as line:
@@ -104,8 +103,6 @@ def restore(
             _print(error.report, error=error.message, hint=error.hint)
             error.printed = True
             raise
-        finally:
-            catalog.close()
     _print(report)
     if report.failed:
         click.get_current_context().exit(1)
@@ -133,7 +130,7 @@ def _print(report: RestoreReport, **more: str | None) -> None:
     restored = f"{report.restored:,} {'to restore' if report.dry_run else 'restored'}"
     rate = report.bytes / report.seconds if report.seconds else 0
     speed = f" in {report.seconds:.1f} s ({output.size(int(rate))}/s)" if rate else ""
-    click.echo(
+    output.echo(
         f"{report.root}: {output.files(report.files)}, {restored}"
         + (f" ({sources})" if sources else "")
         + f", {report.present + report.adopted:,} there already, {report.failed:,} failed;"

@@ -49,11 +49,10 @@ def selected_scope(
     """The songs in any of these; everything where none is given.
 
     Raises:
-        UsageError: there is no such playlist, artist or pool.
+        UsageError: there is no such song, playlist, artist or pool.
     """
-    from catalogsync_assets.core.catalog.scope import Scope, Selection, select
+    from catalogsync_assets.core.catalog.scope import Scope, select
 
-    selections = select(catalog, playlists=playlists, artists=artists, pools=pools)
-    if songs:
-        selections += (Selection("song", songs),)
-    return Scope(selections=selections)
+    return Scope(
+        selections=select(catalog, songs=songs, playlists=playlists, artists=artists, pools=pools)
+    )

@@ -48,16 +48,14 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
 
     With whether every song has the copies that it should have; see `policy`.
     """
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.policy import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     found = backend_status(catalog)
     copies = policy_status(catalog, found)
     ages = verification_ages(catalog) if verified else {}
     short = songs_under_policy(catalog, limit) if under_policy else []
-    catalog.close()
     if output.wants_json():
         told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
         if verified:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import output
+from catalogsync_assets.cli.library import print_scan, scan_roots
 from catalogsync_assets.cli.reports import CellReports
 from catalogsync_assets.cli.selection import selected_scope, selecting
 
@@ -61,10 +63,9 @@ def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
     What failed before is queued again. Running it twice queues nothing twice.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     scope, first = _scopes(catalog, **selected)
     chosen = [backend_by_name(catalog, backend_name)] if backend_name else object_backends(catalog)
     if not chosen:
@@ -76,7 +77,6 @@ def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
         planned.append(
             {"backend": backend.name, "queued": queued, "pending": pending, "bytes": size}
         )
-    catalog.close()
     if output.wants_json():
         output.print_json({"backends": planned})
         return
@@ -91,12 +91,21 @@ def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
     epilog="""\b
 Examples:
   catalogsync upload --backend cloud
+  catalogsync upload --backend cloud --library-root ~/Music
   catalogsync upload --backend cloud --limit 100 --workers 4
   catalogsync upload --backend cloud --artist "Nina Simone" --prioritize
   catalogsync upload --backend cloud --enqueue-only"""
 )
 @output.db_option
 @click.option("--backend", "backend_name", required=True, metavar="NAME", help="Where to.")
+@click.option(
+    "--library-root",
+    "roots",
+    multiple=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Scan this folder first; may be repeated. [default: upload what was scanned before]",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
@@ -112,6 +121,7 @@ Examples:
 def upload(
     db: str | None,
     backend_name: str,
+    roots: tuple[Path, ...],
     workers: int | None,
     limit: int | None,
     run: bool,
@@ -120,24 +130,30 @@ def upload(
     """Upload what a backend lacks.
 
     Queues every file that is missing there, or failed before, and uploads it: verified, then
-    recorded. May be stopped at any time; run it again to go on. Speaks to no store when there is
-    nothing to do.
+    recorded. With --library-root it scans that folder first. May be stopped at any time; run it
+    again to go on. Speaks to no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
+    from catalogsync_assets.core.settings import library_roots
     from catalogsync_assets.core.transfer.engine import Limits, UploadAborted, UploadReport
     from catalogsync_assets.core.transfer.engine import upload as run_upload
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name)
     limits = Limits.of(backend, workers=workers)
     scope, first = _scopes(catalog, **selected)
+    told: dict[str, Any] = {}
+    if roots:
+        scanned = scan_roots(catalog, library_roots(roots))
+        told["scan"] = dataclasses.asdict(scanned)
+        if not output.wants_json():
+            print_scan(scanned)
     enqueue(catalog, backend, scope, first=first)
     if not run:
         pending, size = count_pending(catalog, backend, scope)
         report = UploadReport(backend.name, limits.workers, queued=pending, queued_bytes=size)
-        _print(report)
+        _print(report, **told)
         return
     unknown = backend.profile.conditional_put is None and backend.profile.put_checksum is None
     if unknown and count_pending(catalog, backend, scope)[0]:
@@ -155,16 +171,14 @@ def upload(
                     r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)
                 ),
             )
-        _print(report)
+        _print(report, **told)
         cells.send(report)
     except UploadAborted as error:
         if output.wants_json():
-            _print(error.report, error=error.message, hint=error.hint)
+            _print(error.report, **told, error=error.message, hint=error.hint)
             error.printed = True
         cells.send(error.report)
         raise
-    finally:
-        catalog.close()
     if report.failed:
         click.get_current_context().exit(1)
 
@@ -182,15 +196,15 @@ def _describe(report: UploadReport) -> str:
     return text
 
 
-def _print(report: UploadReport, **more: str | None) -> None:
+def _print(report: UploadReport, **more: Any) -> None:
     if output.wants_json():
         output.print_json({**dataclasses.asdict(report), **more})
         return
     if not report.queued:
-        click.echo(f"{report.backend}: nothing to upload")
+        output.echo(f"{report.backend}: nothing to upload")
         return
     rate = report.bytes / report.seconds if report.seconds else 0
-    click.echo(
+    output.echo(
         f"{report.backend}: {output.files(report.queued)} queued, {report.succeeded:,} uploaded,"
         f" {report.adopted:,} adopted, {report.failed:,} failed; {output.size(report.bytes)} in"
         f" {report.seconds:.1f} s ({output.size(int(rate))}/s), {report.workers} workers"
@@ -227,20 +241,18 @@ def failures(db: str | None, backend_name: str | None, limit: int, retry: bool) 
     Dagster or a later `upload`.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
-    from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.status import failed_uploads
     from catalogsync_assets.core.catalog.uploads import requeue_failed
 
-    catalog = Catalog.open(db)
+    catalog = output.open_catalog(db)
     chosen = [backend_by_name(catalog, backend_name)] if backend_name else object_backends(catalog)
     found = failed_uploads(catalog, backend_name=backend_name, limit=limit)
     requeued = sum(requeue_failed(catalog, backend) for backend in chosen) if retry else 0
-    catalog.close()
     if output.wants_json():
         output.print_json({"failures": found, "requeued": requeued})
         return
     if not found:
-        click.echo("no upload has failed")
+        output.echo("no upload has failed")
         return
     output.print_table(
         "failed uploads",

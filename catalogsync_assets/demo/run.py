@@ -129,7 +129,8 @@ def prepare_dagster_home(home: Path) -> None:
 
     The databases are made here, by one process: several at once trip over each other.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    # Its owner's alone: its runs and logs tell as much as the catalog. One that is there stays.
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("dagster.yaml", "workspace.yaml"):
         if not (home / name).exists():
             ours = resources.files("catalogsync_assets.automation") / name

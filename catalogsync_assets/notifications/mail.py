@@ -98,7 +98,7 @@ class MailNotifier:
 
     def _message(self, alert: Alert) -> EmailMessage:
         message = EmailMessage()
-        message["Subject"] = " ".join(alert.subject.split())
+        message["Subject"] = alert.subject
         message["From"] = self._from
         message["To"] = ", ".join(self._to)
         message["Date"] = formatdate()

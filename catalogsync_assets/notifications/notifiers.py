@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
+from catalogsync_assets.core.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from tenacity.wait import wait_base
@@ -39,6 +40,9 @@ Severity = Literal["error", "warning"]
 class Alert:
     """What a person should know. It holds no secret.
 
+    What it tells of came from outside: names of files, answers of servers. It is made visible here,
+    for all notifiers; see `core.visible`.
+
     Attributes:
         subject: one line.
         text: what failed, why, and what to do; several lines.
@@ -51,6 +55,15 @@ class Alert:
     severity: Severity = "error"
     link: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("subject", visible(" ".join(self.subject.split()))),
+            ("text", visible_lines(self.text)),
+            ("link", self.link and visible(self.link)),
+            ("fields", {visible(k): visible(v) for k, v in self.fields.items()}),
+        ):
+            object.__setattr__(self, name, value)
 
     @property
     def body(self) -> str:

@@ -9,6 +9,7 @@ Slack's own, so that nothing of it could be tested here.
 from __future__ import annotations
 
 import logging
+import re
 
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.notifications.notifiers import (
@@ -23,6 +24,7 @@ from catalogsync_assets.notifications.notifiers import (
 URL_VARIABLE = "CATALOGSYNC_ALERT_SLACK_URL"
 #: Slack cuts at 40,000, and nobody reads that much there.
 _MAX_CHARACTERS = 3_000
+_EVERYBODY = re.compile("@(?=(?:all|channel|everyone|here)\\b)", re.IGNORECASE)
 _OK, _TOO_MANY, _SERVER_ERROR = 200, 429, 500
 
 
@@ -75,4 +77,7 @@ def message(alert: Alert) -> str:
 
 
 def _escaped(text: str) -> str:
+    """Text as text: no mark-up, and nobody is called, which Mattermost and Discord also do for a
+    plain `@all` or `@everyone`."""
+    text = _EVERYBODY.sub("@\u200b", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

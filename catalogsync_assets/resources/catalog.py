@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.invalid_rows import explained
 
 
 class CatalogResource(dg.ConfigurableResource):
@@ -24,7 +25,8 @@ class CatalogResource(dg.ConfigurableResource):
         """The catalog, open for the length of the block. Nothing of it outlives a step.
 
         Raises:
-            CatalogError: there is none, or it is of another version; see `Catalog.open`.
+            CatalogError: there is none, or it is of another version; see `Catalog.open`. Or the
+                block failed on a row that cannot be; see `explain`.
         """
-        with closing(Catalog.open(self.location)) as catalog:
+        with closing(Catalog.open(self.location)) as catalog, explained(catalog):
             yield catalog

@@ -36,7 +36,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "catalog.db"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
 
     def run(*arguments: object) -> Result:
         done = CliRunner().invoke(main, [*map(str, arguments)], prog_name="catalogsync")
@@ -45,4 +45,5 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         return Result(done.exit_code, done.stdout, done.stderr)
 
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -179,6 +179,13 @@ def _settings(config: str | None) -> dict[str, Any]:
 
 
 def _from_row(row: Any) -> ObjectBackend:
+    """The backend of a row.
+
+    Raises:
+        ValueError: its settings are no JSON: without them it would pass for a bucket of AWS.
+    """
+    if row.config and not isinstance(json.loads(row.config), dict | None):
+        raise ValueError(f"the config of backend {row.name!r} is not an object")
     config = _settings(row.config)
     known = {k: config[k] for k in SETTINGS if config.get(k)}
     # Another program may mean something else by these.

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,11 +31,13 @@ BUSY_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class InitReport:
-    """What `Catalog.initialise` did: `created`, `migrated` or `unchanged`; the backup, if any."""
+    """What `Catalog.initialise` did: `created`, `migrated` or `unchanged`; the backup and the
+    folder that were made, if any."""
 
     path: Path
     action: str
     backup: Path | None = None
+    folder: Path | None = None
 
 
 class Catalog:
@@ -84,7 +87,7 @@ class Catalog:
 
     @classmethod
     def initialise(
-        cls, location: str | os.PathLike[str] | None = None
+        cls, location: str | os.PathLike[str] | None = None, *, make_folder: bool = False
     ) -> tuple[Catalog, InitReport]:
         """Make the catalog, or bring an existing database to this version, in one transaction.
 
@@ -92,17 +95,21 @@ class Catalog:
         again: a catalog of this version is opened and left as it is. When it fails, the database
         is as it was.
 
+        A new catalog, and what SQLite puts beside it, is its owner's alone (0600). An existing
+        file keeps its mode, which somebody may have chosen; a backup never has a wider one.
+
+        Args:
+            make_folder: make the folder of a new catalog where there is none.
+
         Raises:
             CatalogError: the file is not an SQLite database, is newer than this program, or
                 cannot be written.
         """
         path = catalog_path(location)
         existed = bool(_size_of(path))
-        if not existed and not path.parent.is_dir():
-            raise CatalogError(
-                f"the folder {path.parent} for the catalog does not exist",
-                hint="make the folder first, or name another with --db",
-            )
+        folder = _require_folder(path, make=make_folder) if not existed else None
+        if not existed:
+            _create_private(path)
         catalog = cls(path)
         backup: Path | None = None
         try:
@@ -122,8 +129,11 @@ class Catalog:
                 backup.unlink(missing_ok=True)
             if not existed and _size_of(path) == 0:  # not what another process has made of it
                 path.unlink(missing_ok=True)
+            if folder:
+                with suppress(OSError):  # not empty: what is there is another process's
+                    folder.rmdir()
             raise
-        return catalog, InitReport(path, "migrated" if existed else "created", backup)
+        return catalog, InitReport(path, "migrated" if existed else "created", backup, folder)
 
     @classmethod
     def open_or_create(cls, location: str | os.PathLike[str] | None = None) -> Catalog:
@@ -261,6 +271,49 @@ def _size_of(path: Path) -> int | None:
         ) from error
 
 
+def _require_folder(path: Path, *, make: bool) -> Path | None:
+    """See that the folder for a new catalog is there.
+
+    Returns:
+        The folder, if it had to be made.
+    """
+    folder = path.parent
+    if folder.is_dir():
+        return None
+    if not make:
+        raise CatalogError(
+            f"the folder {folder} for the catalog does not exist",
+            hint=f"`catalogsync init --db {path}` makes it; or name another with --db",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogError(
+            f"the folder {folder} for the catalog cannot be made: {error.strerror}",
+            hint="check the path and the permissions of its folders",
+        ) from error
+    return folder
+
+
+#: Held while a file is made, so that no thread opens it by SQLite before it is closed here; see
+#: `Catalog`.
+_creating = threading.Lock()
+
+
+def _create_private(path: Path, mode: int = 0o600) -> None:
+    """An empty file for SQLite, whose journals take its mode. One that is there is left alone."""
+    try:
+        with _creating:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise CatalogError(
+            f"{path} cannot be made: {error.strerror}",
+            hint="check the path, the room on its disk, and the permissions of its folder",
+        ) from error
+
+
 def _require_not_newer(path: Path, version: str | None) -> None:
     if version is not None and version > SCHEMA_VERSION:
         raise _version_error(path, version)
@@ -284,13 +337,17 @@ def _back_up(path: Path) -> Path:
     """Copy the database beside itself with SQLite's backup API, which sees a consistent state."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
     target = path.with_name(f"{path.name}.backup-{stamp}")
-    needed = path.stat().st_size
+    original = path.stat()
+    needed = original.st_size
     if shutil.disk_usage(path.parent).free < needed:
         raise CatalogError(
             f"no room for a backup of {path} ({needed} bytes) beside it",
             hint="free some disk space",
         )
     try:
+        _create_private(target, original.st_mode & 0o666)
+        if target.stat().st_gid != original.st_gid:  # then it would be another group that may read
+            target.chmod(target.stat().st_mode & 0o606)
         with (
             _clear_errors(path),
             closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,

@@ -111,7 +111,9 @@ def no_removal(catalog: Catalog, *, patience: float | None = None) -> Iterator[b
 def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]:
     path = catalog.path.with_name(catalog.path.name + ".offload-lock")
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # Whoever may write the catalog may take the lock, and nobody else.
+        mode = catalog.path.stat().st_mode & 0o666
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     except OSError as error:
         raise CatalogError(
             f"{path} cannot be opened: {error.strerror}",

@@ -1,0 +1,145 @@
+"""Finds the row that made a command fail: a value that cannot stand in its column.
+
+SQLite keeps whatever it is given, whatever the column's type, and other programs write into the
+catalog. Rows are not checked when they are read, which would slow down every command for the sake
+of few; when an error comes of one, it is looked for here.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.schema import metadata
+from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
+
+#: What code raises that was given another type than it expects. Others have causes of their own.
+_KINDS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    sa.exc.StatementError,
+)
+#: Characters of a value that are shown.
+_LONGEST = 60
+_NUMBERS = {"INTEGER": (int,), "BIGINT": (int,), "BOOLEAN": (int,), "FLOAT": (int, float)}
+_WORDS = {
+    "INTEGER": "a whole number",
+    "BIGINT": "a whole number",
+    "BOOLEAN": "0 or 1",
+    "FLOAT": "a number",
+    "DATETIME": "a time such as 2026-11-01 12:00:00",
+    "JSON": "JSON",
+    "BLOB": "binary data",
+}
+
+
+class _Text(bytes):
+    """Text as it lies in the database, which tells it from binary data."""
+
+
+@contextmanager
+def explained(catalog: Catalog) -> Iterator[None]:
+    """Raise what `explain` says in place of an error of the block."""
+    try:
+        yield
+    except Exception as error:
+        if (found := explain(error, catalog)) is not None:
+            raise found from error
+        raise
+
+
+def explain(error: Exception, catalog: Catalog) -> CatalogError | None:
+    """What a person is told of an error that an impossible value in the catalog has caused.
+
+    Looks through the whole catalog, which may take a minute for millions of songs.
+
+    Returns:
+        None if the error is none of that kind, or every row is as it should be.
+    """
+    undecodable = isinstance(error, CatalogError) and "Could not decode" in error.message
+    if isinstance(error, CatalogSyncError) and not undecodable:
+        return None
+    if not (undecodable or isinstance(error, _KINDS)) or catalog.engine.dialect.name != "sqlite":
+        return None
+    found = _first_invalid(catalog)
+    return found and CatalogError(
+        f"the catalog {catalog.path}: {found}",
+        hint="correct that value with `sqlite3`, or restore a backup of the catalog",
+    )
+
+
+def _first_invalid(catalog: Catalog) -> str | None:
+    try:
+        with catalog.read() as connection:
+            present = sa.inspect(connection)
+            tables = {
+                table.name: [c for c in table.columns if c.name in existing]
+                for table in metadata.tables.values()
+                if (existing := {c["name"] for c in present.get_columns(table.name)})
+            }
+        # A connection of its own: text comes as bytes, since it may be none.
+        with closing(sqlite3.connect(catalog.path)) as raw:
+            raw.text_factory = _Text
+            for name, columns in tables.items():
+                if (found := _first_invalid_of(raw, name, columns)) is not None:
+                    return found
+    except (CatalogError, sa.exc.SQLAlchemyError, sqlite3.Error):
+        return None  # then the first error is the one to tell
+    return None
+
+
+def _first_invalid_of(
+    raw: sqlite3.Connection, table: str, columns: list[sa.Column[Any]]
+) -> str | None:
+    quoted = ", ".join(f'"{column.name}"' for column in columns)
+    dialect = sa.dialects.registry.load("sqlite")()
+    readers = [
+        column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns
+    ]
+    for row in raw.execute(f'SELECT {quoted} FROM "{table}"'):
+        for column, value, read in zip(columns, row, readers, strict=True):
+            if (why := _fault(column, value, read)) is not None:
+                keys = [
+                    f"{c.name} {v.decode(errors='replace') if isinstance(v, bytes) else v}"
+                    for c, v in zip(columns, row, strict=True)
+                    if c.primary_key
+                ]
+                return f"table {table}, row with {', '.join(keys)}: {column.name} is {why}"
+    return None
+
+
+def _fault(column: sa.Column[Any], value: Any, read: Any) -> str | None:
+    """What is wrong with a value, given as it lies in the database; None if nothing is."""
+    kind = str(column.type).partition("(")[0]
+    if value is None:
+        return None if column.nullable else f"empty (NULL), not {_WORDS.get(kind, 'text')}"
+    if kind == "BLOB":
+        return None  # text serves as well
+    if kind in _NUMBERS:
+        fits = isinstance(value, _NUMBERS[kind]) and math.isfinite(value)
+        return None if fits else _not_a(kind, value)
+    if not isinstance(value, _Text):  # a number serves as text
+        return None if isinstance(value, int) and kind not in _WORDS else _not_a(kind, value)
+    try:
+        text = value.decode()
+        if text and read is not None:
+            read(text)
+    except (ValueError, TypeError):
+        return _not_a(kind, value)
+    return None
+
+
+def _not_a(kind: str, value: Any) -> str:
+    shown = repr(value.decode(errors="backslashreplace") if isinstance(value, _Text) else value)
+    shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+    return f"{shown}, which is not {_WORDS.get(kind, 'text in UTF-8')}"
