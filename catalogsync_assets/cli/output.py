@@ -282,8 +282,13 @@ class _Terminal:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def write(self, content: bytes) -> int:
+        text = self._decode(content)
+        row = text.removesuffix(
+            "\r\n"
+        )  # only a row of CSV ends so, and only there a value has lines
+        shown = visible_lines(text) if row == text else visible(row) + "\n"
         with _writing_results():
-            sys.stdout.write(visible_lines(self._decode(content)))
+            sys.stdout.write(shown)
         return len(content)
 
     def flush(self) -> None:

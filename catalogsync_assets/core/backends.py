@@ -30,6 +30,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}")
 # other services also have upper case and underscores.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _ENV_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REGION = re.compile(r"[\x21-\x7e]{1,63}")
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_-]{0,63}")
 _HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
 _UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -146,6 +147,11 @@ def validated(backend: ObjectBackend) -> ObjectBackend:
         )
     if not backend.region.strip():
         raise ConfigurationError("the region is empty", hint="most services take us-east-1 or auto")
+    if not _REGION.fullmatch(backend.region.strip()):
+        raise ConfigurationError(
+            f"{backend.region!r} cannot be a region's name",
+            hint="most services take us-east-1 or auto",
+        )
     _check_provider(backend)
     _check_limits(backend)
     _check_headers(backend)

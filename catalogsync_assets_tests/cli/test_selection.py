@@ -274,3 +274,123 @@ def test_status_tells_whole_partial_and_absent_songs_reasons_and_the_last_succes
     assert found["other"]["reasons"] == []
     assert len(found["cloud"]["last_success"]) == len("2026-01-02 03:04:05")
     assert found["other"]["last_success"] is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("plan",),
+        ("upload", "--backend", "cloud"),
+        ("verify", "--backend", "cloud"),
+        ("restore", "--to", "there"),
+        ("offload", "--keep-copies", "1"),
+        ("export", "catalog"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--song", "4711"), "there is no song 4711"),
+        (
+            ("--song", "1", "--song", "-5", "--song", "99999999999999999999999"),
+            "no song -5 or 9999",
+        ),
+        (("--playlist", "Evning"), "there is no playlist 'Evning'"),
+        (("--artist", "4711"), "there is no artist '4711'"),
+        (("--pool", "x"), "there is no playlist pool or artist pool 'x'"),
+    ],
+)
+def test_a_selection_of_what_is_not_there_is_wrong_use(
+    music: Catalog,
+    cloud: ObjectBackend,
+    cli: Cli,
+    statuses: Any,
+    command: Any,
+    option: Any,
+    said: Any,
+) -> None:
+    result = cli(*command, *option)
+
+    assert result.code == 2
+    assert said in result.err
+    assert statuses() == {}
+
+
+def test_upload_scans_the_roots_that_it_is_given_first(
+    library: Any, another_library: Any, cloud: ObjectBackend, cli: Cli, remote: Any
+) -> None:
+    other = another_library("other")
+    library.add("a.mp3")
+    other.add("b.mp3")
+    roots = ("--library-root", library.root, "--library-root", other.root)
+
+    told = cli("upload", "--backend", "cloud", *roots, "--json")
+
+    assert told.code == 0
+    assert (told.json["scan"]["new"], told.json["succeeded"]) == (2, 2)
+    assert sorted(remote(cloud).keys()) == ["a.mp3", "b.mp3"]
+    assert "scan" not in cli("upload", "--backend", "cloud", "--json").json
+    nowhere = cli("upload", "--backend", "cloud", "--library-root", library.root / "nowhere")
+    assert nowhere.code == 1
+    assert "nowhere" in nowhere.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("upload", "--backend", "cloud", "--enqueue-only"),
+        ("upload", "--backend", "nobody"),
+        ("verify", "--history"),
+        ("verify",),
+        ("plan", "--song", "4711"),
+        ("status",),
+        ("policy", "--library-root", "x"),
+        ("run", "--upload", "nobody"),
+    ],
+)
+def test_the_catalog_is_closed_however_a_command_ends(
+    music: Catalog, cloud: ObjectBackend, cli: Cli, monkeypatch: Any, arguments: Any
+) -> None:
+    """The last connection that is closed takes the write-ahead log away."""
+    opened = []
+    original = Catalog.open
+
+    def remembering(*given: Any) -> Catalog:
+        opened.append(original(*given))
+        return opened[-1]
+
+    monkeypatch.setattr(Catalog, "open", remembering)
+    music.close()
+
+    cli(*arguments)
+
+    assert opened
+    assert not music.path.with_name(music.path.name + "-wal").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "--backend", ""),
+        ("upload", "--backend", "cloud", "--library-root="),
+        ("whereis", ""),
+        ("restore", "--all", "--to", ""),
+        ("status", "--db", ""),
+        ("scan", "--library-root", ""),
+        ("failures", "--limit", "0"),
+        ("failures", "--limit", "-1"),
+        ("plan", "--backend", "a\nb"),
+        ("verify", "--backend", "cloud", "--sample", "nan"),
+        ("register-object-backend", "--name", "x", "--bucket", "music", "--region", "a\nb"),
+        ("export", "catalog", "--output", "x" * 5000),
+        ("status", "--db", "x" * 5000),
+        ("import", "x" * 5000),
+    ],
+)
+def test_odd_arguments_are_one_error(
+    music: Catalog, cloud: ObjectBackend, cli: Cli, arguments: Any
+) -> None:
+    result = cli(*arguments)
+
+    assert result.code in (1, 2)
+    assert len([line for line in result.err.splitlines() if line.lower().startswith("error:")]) == 1

@@ -444,3 +444,23 @@ def test_an_address_that_is_none_is_named_but_not_shown(
 
     assert variable in problem
     assert TOKEN not in problem
+
+
+# --- what came from outside ---------------------------------------------------------------------
+
+
+def test_names_of_files_do_not_act_in_an_alert(by_mail: Any, caplog: Any) -> None:
+    """Nor keep it from being sent: no mail and no JSON takes a name that is not UTF-8."""
+    alert = Alert(
+        "a\x1b]0;owned\x07\nBcc: all@home.example", "caf\udce9.mp3\n\u202ex", fields={"k": "\udce9"}
+    )
+    mails = Mails()
+    with mail_server(mails) as port:
+        by_mail(port)
+        assert Notifiers(["email", "log"]).send(alert) == {}
+
+    assert mails.came[0]["Subject"] == r"a\x1b]0;owned\x07 Bcc: all@home.example"
+    assert mails.came[0].get_content().splitlines()[:2] == [r"caf\xe9.mp3", r"\u202ex"]
+    assert "\x1b" not in caplog.text
+    assert webhook.document(alert)["fields"] == {"k": r"\xe9"}
+    assert "@\u200beveryone" in slack.message(Alert("@everyone.mp3", "me@all.example"))

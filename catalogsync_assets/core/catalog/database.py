@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -22,7 +23,7 @@ import tenacity
 from catalogsync_assets.core.catalog import foreign_columns
 from catalogsync_assets.core.catalog.foreign_columns import ForeignColumns
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
-from catalogsync_assets.core.errors import CatalogError, ConfigurationError
+from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
 from catalogsync_assets.core.settings import catalog_location
 
 #: How long a writer waits for another one, in seconds.
@@ -108,8 +109,7 @@ class Catalog:
         path = catalog_path(location)
         existed = bool(_size_of(path))
         folder = _require_folder(path, make=make_folder) if not existed else None
-        if not existed:
-            _create_private(path)
+        ours = not existed and _create_private(path)
         catalog = cls(path)
         backup: Path | None = None
         try:
@@ -127,7 +127,7 @@ class Catalog:
             catalog.close()
             if backup:
                 backup.unlink(missing_ok=True)
-            if not existed and _size_of(path) == 0:  # not what another process has made of it
+            if ours and _size_of(path) == 0:  # not what another process has made of it
                 path.unlink(missing_ok=True)
             if folder:
                 with suppress(OSError):  # not empty: what is there is another process's
@@ -259,9 +259,14 @@ def exists(location: str | os.PathLike[str] | None = None) -> bool:
 
 
 def _size_of(path: Path) -> int | None:
-    """The file's size in bytes; None if there is no such file."""
+    """The file's size in bytes; None if there is no such file.
+
+    Raises:
+        CatalogError: it cannot be asked for; or it is a folder, a device or the like, which SQLite
+            would open, and `initialise` would remove where it fails.
+    """
     try:
-        return path.stat().st_size
+        found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -269,6 +274,9 @@ def _size_of(path: Path) -> int | None:
             f"the catalog {path} cannot be reached: {error.strerror}",
             hint="check the path and the permissions of its folders",
         ) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise CatalogError(f"{path} is not a file", hint="name the catalog's own file with --db")
+    return found.st_size
 
 
 def _require_folder(path: Path, *, make: bool) -> Path | None:
@@ -300,18 +308,23 @@ def _require_folder(path: Path, *, make: bool) -> Path | None:
 _creating = threading.Lock()
 
 
-def _create_private(path: Path, mode: int = 0o600) -> None:
-    """An empty file for SQLite, whose journals take its mode. One that is there is left alone."""
+def _create_private(path: Path, mode: int = 0o600) -> bool:
+    """An empty file for SQLite, whose journals take its mode. One that is there is left alone.
+
+    Returns:
+        Whether it was made.
+    """
     try:
         with _creating:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
     except FileExistsError:
-        pass
+        return False
     except OSError as error:
         raise CatalogError(
             f"{path} cannot be made: {error.strerror}",
             hint="check the path, the room on its disk, and the permissions of its folder",
         ) from error
+    return True
 
 
 def _require_not_newer(path: Path, version: str | None) -> None:
@@ -376,6 +389,10 @@ def _clear_errors(path: Path) -> Iterator[None]:
     """Turn the database's errors into a CatalogError that says what to do."""
     try:
         yield
+    except UnicodeEncodeError as error:  # a value for the database: an argument, mostly
+        raise UsageError(
+            f"{error.object!r} is not valid UTF-8", hint="the catalog takes names in UTF-8 only"
+        ) from error
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if not isinstance(cause, sqlite3.DatabaseError) or isinstance(

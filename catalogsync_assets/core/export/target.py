@@ -26,10 +26,10 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
         UsageError: it cannot be there.
         CatalogSyncError: it cannot be written.
     """
-    final = path.resolve()  # a link stays one
-    if final.exists() and not final.is_file():
-        raise UsageError(f"{path} is not a file", hint="name a file, or - for stdout")
     try:
+        final = path.resolve()  # a link stays one
+        if final.exists() and not final.is_file():
+            raise UsageError(f"{path} is not a file", hint="name a file, or - for stdout")
         fd, name = tempfile.mkstemp(prefix=".catalogsync-", suffix=".part", dir=final.parent)
     except OSError as error:
         raise UsageError(

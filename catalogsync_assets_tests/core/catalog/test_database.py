@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import VERSION_TABLE
-from catalogsync_assets.core.errors import CatalogError, ConfigurationError
+from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
+from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.settings import catalog_location, library_roots
 
 OLD_NAMES = [
@@ -546,3 +547,77 @@ def test_a_root_that_is_inside_another_by_a_link_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(ConfigurationError, match="lies inside"):
         library_roots([tmp_path / "music", tmp_path / "link"])
+
+
+# --- modes --------------------------------------------------------------------------------------
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+
+
+def test_a_new_catalog_and_all_beside_it_are_its_owners_alone(path: Path) -> None:
+    catalog, _ = Catalog.initialise(path)
+    with catalog.transaction() as connection, removal.alone(catalog):
+        connection.execute(sa.text("INSERT INTO songs (title) VALUES ('x')"))
+        found = modes_in(path.parent)
+    catalog.close()
+
+    assert {path.name, path.name + "-wal", path.name + "-shm"} < set(found)
+    assert set(found.values()) == {0o600}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_a_catalog_keeps_its_mode_and_backups_have_no_wider_one(path: Path, mode: int) -> None:
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("CREATE TABLE songs (id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
+    path.chmod(mode)
+
+    catalog, report = Catalog.initialise(path)
+    catalog.close()
+
+    assert path.stat().st_mode & 0o777 == mode
+    assert report.backup
+    assert report.backup.stat().st_mode & 0o777 == mode
+
+
+# --- where it is to be --------------------------------------------------------------------------
+
+
+def test_init_makes_the_folder_and_nothing_else_does(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "catalog.db"
+    with pytest.raises(CatalogError, match="does not exist") as caught:
+        Catalog.open_or_create(path)
+    assert "catalogsync init" in (caught.value.hint or "")
+    assert list(tmp_path.iterdir()) == []
+
+    catalog, report = Catalog.initialise(path, make_folder=True)
+    catalog.close()
+
+    assert (report.action, report.folder) == ("created", path.parent)
+
+
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CatalogError, match="cannot be made"):
+        Catalog.initialise(tmp_path / "file" / "catalog.db", make_folder=True)
+
+
+def test_a_value_that_is_no_text_is_wrong_use(catalog: Catalog) -> None:
+    with pytest.raises(UsageError, match="not valid UTF-8"), catalog.read() as connection:
+        connection.execute(sa.text("SELECT :name"), {"name": "caf\udce9"})
+
+
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
+    """A failed init removes the empty file that it has made, and was seen to remove devices."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+
+    for name in ("pipe", "folder"):
+        with pytest.raises(CatalogError, match="is not a file"):
+            Catalog.initialise(tmp_path / name)
+        with pytest.raises(CatalogError, match="is not a file"):
+            Catalog.open(tmp_path / name)
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "pipe"]
