@@ -100,10 +100,17 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
 class ClearErrors(click.Group):
     """A group whose commands end with one clear error, with no traceback for a user's mistake."""
 
-    def main(self, args: Any = None, *more: Any, standalone_mode: bool = True, **named: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **more: Any,
+    ) -> Any:
         """Run a command and leave with its exit code; after a signal with 130, whenever it came."""
         if not standalone_mode:
-            return super().main(args, *more, standalone_mode=False, **named)
+            return super().main(args, prog_name, complete_var, False, **more)
         # A service manager's stop, or the end of the terminal, is handled like Ctrl-C: what is on
         # its way is recorded.
         stop_by(signal.default_int_handler)
@@ -111,19 +118,22 @@ class ClearErrors(click.Group):
             if isinstance(stream, io.TextIOWrapper):  # what rich draws, on a terminal of ASCII
                 stream.reconfigure(errors="backslashreplace")
         try:
-            code = self._run(sys.argv[1:] if args is None else list(args), *more, **named)
+            given = sys.argv[1:] if args is None else list(args)
+            code = self._run(given, prog_name, complete_var, **more)
         except (KeyboardInterrupt, click.Abort):
             message("stopped", "what was done is recorded; run the same command again to go on")
             code = STOPPED
         sys.exit(code)
 
-    def _run(self, args: list[str], *more: Any, **named: Any) -> int:
+    def _run(
+        self, args: list[str], prog_name: str | None, complete_var: str | None, **more: Any
+    ) -> int:
         from catalogsync_assets.core.errors import CatalogSyncError
 
         wanted_json = "--json" in args
         try:
             _refuse_empty(args)
-            code = super().main(args, *more, standalone_mode=False, **named)
+            code = super().main(args, prog_name, complete_var, False, **more)
             with _writing_results():
                 sys.stdout.flush()
         except click.ClickException as error:
@@ -204,11 +214,11 @@ def _show_what_libraries_say() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             message(record.levelname.lower(), record.getMessage())
 
-    def show(text: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    def show(text: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         message("warning", f"{category.__name__}: {text}")
 
     logging.lastResort = Lines(logging.WARNING)
-    warnings.showwarning = show
+    warnings.showwarning = show  # type: ignore[assignment]  # it need not name the rest
 
 
 def open_catalog(db: str | None, *, create: bool = False) -> Catalog:

@@ -71,8 +71,9 @@ def explain(error: Exception, catalog: Catalog) -> CatalogError | None:
         return None
     if not (undecodable or isinstance(error, _KINDS)) or catalog.engine.dialect.name != "sqlite":
         return None
-    found = _first_invalid(catalog)
-    return found and CatalogError(
+    if (found := _first_invalid(catalog)) is None:
+        return None
+    return CatalogError(
         f"the catalog {catalog.path}: {found}",
         hint="correct that value with `sqlite3`, or restore a backup of the catalog",
     )
