@@ -197,8 +197,10 @@ def _wrong_use(error: click.ClickException, *, wanted_json: bool) -> int:
 
 
 def _print_error(text: str, hint: str | None, *, wanted_json: bool) -> None:
+    from catalogsync_assets.core.errors import CatalogSyncError
+
     if wanted_json:
-        with suppress(OSError):
+        with suppress(OSError, CatalogSyncError):  # that stdout cannot be written may be the error
             print_json({"error": text, "hint": hint})
     message("error", text)
     if hint:

@@ -330,7 +330,7 @@ def test_upload_scans_the_roots_that_it_is_given_first(
     assert (told.json["scan"]["new"], told.json["succeeded"]) == (2, 2)
     assert sorted(remote(cloud).keys()) == ["a.mp3", "b.mp3"]
     assert "scan" not in cli("upload", "--backend", "cloud", "--json").json
-    nowhere = cli("upload", "--backend", "cloud", "--library-root", library.root / "nowhere")
+    nowhere = cli("upload", "--backend", "cloud", "--library-root", library.root.parent / "nowhere")
     assert nowhere.code == 1
     assert "nowhere" in nowhere.err
 
