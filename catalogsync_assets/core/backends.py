@@ -34,7 +34,7 @@ _ENV_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REGION = re.compile(r"[\x21-\x7e]{1,63}")
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_-]{0,63}")
 _HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
-_UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f\\]")
+_UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 
 @dataclass(frozen=True)

@@ -379,6 +379,8 @@ def test_the_catalog_is_closed_however_a_command_ends(
         ("scan", "--library-root", ""),
         ("failures", "--limit", "0"),
         ("failures", "--limit", "-1"),
+        ("failures", "--limit", "9" * 30),
+        ("register-object-backend", "--name", "x", "--bucket", "music", "--base-prefix", "\udcff"),
         ("plan", "--backend", "a\nb"),
         ("verify", "--backend", "cloud", "--sample", "nan"),
         ("register-object-backend", "--name", "x", "--bucket", "music", "--region", "a\nb"),

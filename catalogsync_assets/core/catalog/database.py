@@ -400,6 +400,12 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise UsageError(
             f"{error.object!r} is not valid UTF-8", hint="the catalog takes names in UTF-8 only"
         ) from error
+    except OverflowError as error:
+        if "SQLite" not in str(error):
+            raise
+        raise UsageError(
+            "a number is too large for the catalog", hint=f"use one up to {2**63 - 1:,}"
+        ) from error
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if not isinstance(cause, sqlite3.DatabaseError) or isinstance(
