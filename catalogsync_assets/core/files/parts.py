@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -98,7 +99,8 @@ class Part:
             OSError: as the system says it.
         """
         while True:
-            self._folder.mkdir(exist_ok=True)
+            with suppress(FileExistsError):  # `exist_ok` fails where another worker removes it now
+                self._folder.mkdir()
             try:
                 self._fd = regular_fd(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             except FileNotFoundError:
