@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -97,7 +98,8 @@ class Part:
             OSError: as the system says it.
         """
         while True:
-            self._folder.mkdir(exist_ok=True)
+            with suppress(FileExistsError):  # `exist_ok` fails where another worker removes it now
+                self._folder.mkdir()
             try:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             except FileNotFoundError:
