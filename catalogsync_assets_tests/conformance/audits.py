@@ -6,9 +6,11 @@ Each test while nothing is known of the store, so that the careful way is taken.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.audit.adopt import adopt
 from catalogsync_assets.core.audit.audit import AuditReport
@@ -97,6 +99,22 @@ class Audits:
 
         statuses = "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?"
         assert rows(catalog, statuses, forty.id) == ["active"]
+
+    def test_odd_keys_of_others_do_not_stop_an_audit(
+        self, forty: ObjectBackend, verified: Verify, remote: Any
+    ) -> None:
+        for key in ("a//b", "c/", "d/../e", "./f", "/g", "h\\i", " ", "j\u2028k", "\ufffe"):
+            with suppress(ClientError):  # some stores take no such key
+                remote(forty).put(key, b"theirs")
+        keys = remote(forty).keys()
+        theirs = {key for key in keys if not key.startswith("album/")}
+        assert theirs
+
+        report = verified(forty)
+
+        assert (report.ok, report.lost) == (40, 0)
+        assert {f.key.removeprefix(forty.key_prefix) for f in report.findings} == theirs
+        assert set(remote(forty).keys()) >= theirs
 
     @pytest.mark.usefixtures("in_parts")
     def test_everything_comes_back_byte_for_byte_under_its_own_name(

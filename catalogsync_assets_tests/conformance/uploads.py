@@ -517,3 +517,33 @@ class Uploads:
             remote(through_proxy).parts("large.flac", ours)
         assert claims(through_proxy) == {"large.flac"}
         s3.abort_multipart_upload(**where)
+
+    @pytest.mark.usefixtures("in_parts")
+    def test_a_completion_whose_answer_was_lost_is_no_failure(
+        self,
+        library: Any,
+        scanned: Any,
+        proxy: Any,
+        through_proxy: ObjectBackend,
+        uploaded: Upload,
+        remote: Any,
+        claims: Any,
+    ) -> None:
+        """Of the second try, Ceph says that the first is still in progress."""
+        content = library.add("large.flac", size=11 * MIB).read_bytes()
+        scanned()
+        lost: list[Any] = []
+
+        def lose(request: Any, answer: Answer) -> None:
+            if request.method == "POST" and "uploadId" in request.parameters and not lost:
+                lost.append(request)
+                answer.status = 0
+
+        proxy.after.append(lose)
+
+        report = uploaded(through_proxy)
+
+        assert (len(lost), report.succeeded, report.failures) == (1, 1, [])
+        assert remote(through_proxy).get("large.flac") == content
+        assert remote(through_proxy).unfinished() == []
+        assert claims(through_proxy) == {"large.flac"}

@@ -326,6 +326,8 @@ class StoreClient:
     @property
     def checks_digests(self) -> bool:
         """Whether the store is known to refuse a put with a wrong digest."""
+        if self.profile.needs_md5:  # boto3 then sends no CRC, see `_put_with_md5`
+            return self.profile.put_checksum == SHA256
         return self.profile.put_checksum in (SHA256, CRC64NVME)
 
     @property
