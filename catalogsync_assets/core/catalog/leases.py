@@ -119,9 +119,10 @@ class Lease:
             rows = connection.execute(sa.text(statement), values).all()
             if not rows:
                 return []
-            # A row of another program that no scan has met lies below no root that we know.
             tasks = [
-                replace(UploadTask(*row[:-1]), within=within if row[-1] else ()) for row in rows
+                # A row of another program that no scan has met lies below no root that we know.
+                replace(UploadTask(*row[:-1]), within=within if row[-1] else ())
+                for row in rows
             ]
             connection.execute(
                 sa.text(
