@@ -23,6 +23,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -295,7 +296,9 @@ class Restorer:
 
     def _place(self, part: Part, path: str, file: WantedFile, fetched: Fetched) -> Path:
         if file.mtime_ns is not None:
-            os.utime(part.path, ns=(file.mtime_ns, file.mtime_ns))
+            # Some network disks keep no times but their own; the row will say what it is.
+            with suppress(OSError):
+                os.utime(part.path, ns=(file.mtime_ns, file.mtime_ns))
         try:
             return part.place(iter([path]), fetched.sha256)
         except DownloadError as error:

@@ -122,8 +122,11 @@ class Lease:
             rows = connection.execute(sa.text(statement), values).all()
             if not rows:
                 return []
-            # A row of another program that no scan has met lies below no root that we know.
-            tasks = [UploadTask(*row[:-1], within=within if row[-1] else ()) for row in rows]
+            tasks = [
+                # A row of another program that no scan has met lies below no root that we know.
+                replace(UploadTask(*row[:-1]), within=within if row[-1] else ())
+                for row in rows
+            ]
             connection.execute(
                 sa.text(
                     "UPDATE upload_tasks SET status = 'running', lease_owner = :owner,"

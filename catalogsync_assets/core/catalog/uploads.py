@@ -22,6 +22,8 @@ from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 
 _PAGE = 5_000
 
+# A file whose active local row is its source is in the library: nothing more to look up.
+_IN_LIBRARY = f"(s.library_root IS NOT NULL OR {presence.IN_LIBRARY})"
 _DROP_STALE = f"""
 DELETE FROM upload_tasks WHERE id IN (
     SELECT t.id FROM upload_tasks t
@@ -30,7 +32,7 @@ DELETE FROM upload_tasks WHERE id IN (
         OR (s.status = 'damaged' AND s.backend_id NOT IN (
             SELECT id FROM storage_backends WHERE backend_type = 'local')))
     WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'failed')
-      AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {presence.IN_LIBRARY}
+      AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {_IN_LIBRARY}
            OR t.target_container_name IS NOT :bucket
            OR t.target_locator <> :prefix || f.object_key
            OR EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
@@ -62,7 +64,7 @@ CROSS JOIN file_locations s ON s.id = COALESCE((
 WHERE f.superseded_by_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                   AND a.backend_id = :backend AND a.status = 'active')
-  AND {presence.IN_LIBRARY}
+  AND {_IN_LIBRARY}
   {{scope}}
 """
 
@@ -165,7 +167,7 @@ FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
-  AND s.status = 'active' AND f.superseded_by_id IS NULL AND {presence.IN_LIBRARY} {{scope}}
+  AND s.status = 'active' AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
 """
 
 

@@ -157,6 +157,7 @@ class _Folder:
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
         except OSError as error:  # where a listing does not tell, this is a look at the disk
+            name += "" if extension(name) in MEDIA_TYPES else "/"  # as far as a name can tell
             path = self.prefix + name
             reason = f"cannot be read: {error.strerror}"
             self.entries.append((name, Problem(printable(path), reason, hides=path)))

@@ -56,8 +56,8 @@ class Copies:
                 os.utime(part.path, ns=(_MTIME_NS, _MTIME_NS))
             except OSError as error:
                 raise self._cannot_keep(error) from error
-            here = {"path": str(part.path), "mtime_ns": _MTIME_NS, "within": ()}
-            yield replace(task, source_backend_id=None, **here)
+            here = replace(task, path=str(part.path), mtime_ns=_MTIME_NS, within=())
+            yield replace(here, source_backend_id=None)
         finally:
             part.discard()
             part.close()

@@ -726,12 +726,11 @@ def test_what_was_recorded_meanwhile_keeps_its_file(
 
 
 def test_links_and_files_with_other_links_stay_and_are_no_failure(
-    library: Any, stored: Any, offloaded: Any, tmp_path: Path
+    library: Any, stored: Any, offloaded: Any
 ) -> None:
-    outside = tmp_path / "outside.mp3"
-    outside.write_bytes(b"o" * 10)
+    target = library.add("target.bin", b"o" * 10)
     library.fill(1)
-    (library.root / "link.mp3").symlink_to(outside)
+    (library.root / "link.mp3").symlink_to(target)
     one = library.add("one.mp3")
     (library.root / "two.mp3").hardlink_to(one)
     stored("cloud")
@@ -739,8 +738,8 @@ def test_links_and_files_with_other_links_stay_and_are_no_failure(
     report = offloaded(1)
 
     assert (report.removed, report.failed, report.left) == (1, 0, {"Link": 1, "HardLink": 2})
-    assert sorted(library.contents()) == ["link.mp3", "one.mp3", "two.mp3"]
-    assert outside.read_bytes() == b"o" * 10
+    assert sorted(library.contents()) == ["link.mp3", "one.mp3", "target.bin", "two.mp3"]
+    assert target.read_bytes() == b"o" * 10
 
 
 def test_a_folder_that_became_a_link_is_not_followed(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +235,37 @@ def test_decomposed_and_composed_names_are_two_files(library: Any) -> None:
         library.add(name)
 
     assert found(library.root) == sorted(names)
+
+
+def test_an_entry_that_cannot_be_looked_at_hides_itself_alone(
+    library: Any, monkeypatch: Any
+) -> None:
+    """As on a file system whose listings do not say what is a folder, with a bad block."""
+
+    class Bad:
+        def __init__(self, entry: Any) -> None:
+            self.name, self.path, self._entry = entry.name, entry.path, entry
+
+        def is_dir(self, **options: Any) -> bool:
+            if self.name.startswith("bad"):
+                raise OSError(errno.EIO, "Input/output error")
+            return bool(self._entry.is_dir(**options))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._entry, name)
+
+        def __fspath__(self) -> str:
+            return str(self.path)
+
+    @contextmanager
+    def scandir(folder: Any) -> Any:
+        with real(folder) as found:
+            yield [Bad(entry) for entry in found]
+
+    for name in ("a.mp3", "bad/b.mp3", "bad.mp3", "c/d.mp3"):
+        library.add(name)
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+
+    assert found(library.root) == ["a.mp3", "c/d.mp3"]
+    assert [problem.hides for problem in problems(library.root)] == ["bad.mp3", "bad/"]
