@@ -141,7 +141,7 @@ def _transfer(
         _take_pieces(client, key, part, found, stop, received)
         etag = found.etag
     digest = part.sync() if durable else part.sha256()
-    come = ReadObject(part.size, etag, digest, part.head(512))
+    come = ReadObject(part.size, etag, digest, part.read_at(0, 512))
     if size_bytes not in (None, part.size) or sha256 not in (None, digest):
         part.begin(Notes())  # what went wrong on the way, or was left by an earlier try
     return come
