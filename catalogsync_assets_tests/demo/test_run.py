@@ -211,3 +211,13 @@ def test_a_dagster_home_keeps_what_its_owner_changed(tmp_path: Path, own_environ
     assert (home / "dagster.yaml").read_text() == "telemetry:\n  enabled: false\n"
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.get_dynamic_partitions("backend") == ["cloud"]
+
+
+def test_a_dagster_home_that_is_made_is_its_owners_alone(
+    tmp_path: Path, own_environment: None
+) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o755)
+
+    for name, mode in (("ours", 0o700), ("theirs", 0o755)):
+        prepare_dagster_home(tmp_path / name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode
