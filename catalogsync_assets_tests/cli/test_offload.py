@@ -115,7 +115,7 @@ def test_the_policy_is_the_number_that_is_not_given(
     assert "3 files stay: with fewer copies on different stores than their policy" in done.err
     refused = cli("offload", "--keep-copies", 1, "--delete")
     assert (refused.code, len(stored.contents())) == (2, 3)
-    assert "1 copies are fewer than the policy asks for: 2 of each file" in refused.err
+    assert "the policy asks for 2 copies of each file below" in refused.err
     assert "add --below-policy" in refused.err
 
     uploaded(backend("vault", bucket=buckets[1]), limit=1)

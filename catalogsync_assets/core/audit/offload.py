@@ -262,8 +262,7 @@ class _Run:
         if found.below and not self._below_policy:
             root, copies = max(found.below.items(), key=lambda item: item[1])
             raise UsageError(
-                f"{asked} copies are fewer than the policy asks for: {copies} of each file below"
-                f" {root}",
+                f"the policy asks for {copies} copies of each file below {root}, not for {asked}",
                 hint="leave out --keep-copies to go by the policy, or add --below-policy",
             )
         return found
@@ -340,8 +339,9 @@ class _Run:
                 report,
                 f"the backends are too few different stores to prove {copies} copies: "
                 + "; ".join(_counted_as_one(report)),
-                "if they are different stores, `catalogsync backend test NAME` tells what stands in"
-                " the way of proving it; if not, register one on another store",
+                f"`catalogsync backend test {report.unproven[0].other}` tells what is in the way"
+                if report.unproven
+                else "upload to a backend on another store",
             )
 
     def _go_through(self, chunk: list[_Item], pool: Workers) -> None:

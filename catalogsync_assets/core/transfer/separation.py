@@ -192,7 +192,7 @@ class _Side:
         spare_locked: bool,
     ) -> None:
         self.backend = backend
-        self.error: CatalogSyncError | None = None
+        self.error: str | None = None
         self.key = self.sha256 = ""
         self._retry = retry
         self._session: Session | None = None
@@ -209,7 +209,10 @@ class _Side:
             self.key = self._session.key("separation")
             self._put(client, self._session)
         except CatalogSyncError as error:
-            self.error = error
+            self.error = error.message
+        except Exception as error:  # what a row of another program may bring, such as no bucket
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            self.error = f"backend {backend.name!r} cannot be used: {reason}"
 
     def _put(self, client: StoreClient, session: Session) -> None:
         content = secrets.token_hex(32).encode()
@@ -275,5 +278,4 @@ def _look(one: _Side, other: _Side) -> Finding:
             return Finding(one.backend, other.backend, "same")
         if seen is None:
             verdict = None
-    unusable = one.error or other.error
-    return Finding(one.backend, other.backend, verdict, unusable.message if unusable else why)
+    return Finding(one.backend, other.backend, verdict, one.error or other.error or why)

@@ -145,6 +145,15 @@ def test_without_credentials_nothing_is_proven(unregistered, buckets):
     assert "has no credentials" in finding.why
 
 
+def test_a_backend_of_another_program_without_a_bucket_proves_nothing(unregistered, buckets):
+    one = unregistered("one", bucket=buckets[1])
+
+    (finding,) = prove_pairs([(one, unregistered("other", bucket=None))])
+
+    assert finding.verdict is None
+    assert "other" in finding.why
+
+
 def test_who_may_only_read_still_shows_that_it_is_the_same(unregistered, proxy, refused):
     reader = unregistered("reader", endpoint=proxy.endpoint)
     proxy.before.append(lambda r: refused(403, "AccessDenied") if r.method == "PUT" else None)
