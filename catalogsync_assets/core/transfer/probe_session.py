@@ -151,7 +151,7 @@ class Session:
         """
         self._keys.add(self.prefix)
         self._keys.update(self.listed())
-        self.keeps_versions = True
+        self.keeps_versions = self.client.is_versioned() is not False
         found = self._call("list", None, "list_multipart_uploads", Prefix=self.prefix)
         for entry in found.get("Uploads", []):
             if entry["Key"].startswith(self.prefix):
