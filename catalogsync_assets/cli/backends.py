@@ -154,7 +154,7 @@ def backends(db: str | None) -> None:
                 b.base_prefix or "-",
                 f"${b.credential_env_prefix}_*",
                 _settings(b),
-                (b.tested.tested_at or "no")[:10],
+                (b.tested.tested_at or ("in part" if b.tested.known() else "no"))[:10],
             )
             for b in found
         ],
@@ -208,9 +208,11 @@ def test(db: str | None, name: str) -> None:
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, keep_profile
     from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.transfer.capabilities import noted_test
     from catalogsync_assets.core.transfer.probe import probe
     from catalogsync_assets.core.transfer.questions import QUESTIONS
     from catalogsync_assets.core.transfer.separation import prove_against_others
+    from catalogsync_assets.core.transfer.stores import StoreClient
 
     catalog = Catalog.open(db)
     try:
@@ -222,7 +224,8 @@ def test(db: str | None, name: str) -> None:
                 asked.append(what)
                 line.update(len(asked), len(QUESTIONS), what)
 
-            result = probe(found, progress=show)
+            with noted_test(catalog, StoreClient(found)) as prefix:
+                result = probe(found, progress=show, prefix=prefix)
         others: list[Finding] = []
         if result.usable:
             keep_profile(catalog, found, result.profile)

@@ -139,9 +139,6 @@ def upload(
         report = UploadReport(backend.name, limits.workers, queued=pending, queued_bytes=size)
         _print(report)
         return
-    unknown = backend.profile.conditional_put is None and backend.profile.put_checksum is None
-    if unknown and count_pending(catalog, backend, scope)[0]:
-        output.note(f"extra requests for each file: run `catalogsync backend test {backend.name}`")
     cells = CellReports(catalog, backend, scope, by="catalogsync upload")
     try:
         with output.progress("bytes") as line:

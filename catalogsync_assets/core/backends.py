@@ -6,6 +6,7 @@ How it is stored is in `catalog.backends`; how one talks to it in `transfer.stor
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -116,6 +117,22 @@ class ObjectBackend:
 SETTINGS = tuple(
     f.name for f in fields(ObjectBackend) if f.name not in ("id", "name", "bucket", "tested")
 )
+
+
+def register_command(backend: ObjectBackend, **changes: Any) -> str:
+    """The command that registers the backend as it is but for these settings, to be pasted."""
+    backend = replace(backend, **changes)
+    words = ["catalogsync", "register-object-backend", "--name", backend.name]
+    words += ["--bucket", backend.bucket]
+    for setting in fields(ObjectBackend):
+        value = getattr(backend, setting.name)
+        if setting.name in SETTINGS and value not in (None, setting.default):
+            words += [_OPTIONS.get(setting.name) or f"--{setting.name.replace('_', '-')}"]
+            words += [str(value)]
+    return shlex.join(words)
+
+
+_OPTIONS = {"max_in_flight_bytes": "--max-in-flight"}
 
 
 def validated(backend: ObjectBackend) -> ObjectBackend:

@@ -14,6 +14,7 @@ The tree::
     └── StoreError              an object store said no, or said nothing
         ├── AccessRefusedError  credentials or permissions
         ├── BucketMissingError  no such bucket
+        ├── StoreFullError      no space left there, or a quota is reached
         ├── ConflictError       something else is already stored under the key
         ├── KeyRefusedError     the store refuses this one key or object
         ├── DamagedObjectError  what it holds under a key is not what the catalog says
@@ -134,6 +135,12 @@ class AccessRefusedError(StoreError):
 
 class BucketMissingError(StoreError):
     """The bucket does not exist."""
+
+    fatal = True
+
+
+class StoreFullError(StoreError):
+    """The store has no space for anything more."""
 
     fatal = True
 

@@ -28,10 +28,15 @@ class StoreProfile:
         etag_is_md5: the ETag of a plain put is the MD5 of its content.
         conditional_put: `If-None-Match: *` on a put protects what is there.
         conditional_replace: `If-Match` on a put protects what is there.
+        bare_etags: `If-Match` holds only where the ETag stands without its quotes (Ceph 16).
         multipart: uploads in parts work, and can be listed and aborted.
         part_checksum: a part with a wrong SHA-256 is refused.
         conditional_complete: `If-None-Match: *` protects what is there when parts are completed.
-        tested_at: when `backend test` found this out, ISO 8601 in UTC; None for a preset.
+        needs_md5: a put must carry Content-MD5, as in a bucket with object lock.
+        versioned: the bucket kept versions when this was found out; None where it did not. Ceph 16
+            keeps conditions only while it does not.
+        tested_at: when `backend test` found this out, ISO 8601 in UTC; None for a preset, and for
+            what an upload found out by itself.
     """
 
     put_checksum: str | None = None
@@ -39,9 +44,12 @@ class StoreProfile:
     etag_is_md5: bool | None = None
     conditional_put: bool | None = None
     conditional_replace: bool | None = None
+    bare_etags: bool | None = None
     multipart: bool | None = None
     part_checksum: bool | None = None
     conditional_complete: bool | None = None
+    needs_md5: bool | None = None
+    versioned: bool | None = None
     tested_at: str | None = None
 
     def known(self) -> dict[str, Any]:

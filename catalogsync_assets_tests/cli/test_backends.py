@@ -265,24 +265,18 @@ def test_no_secret_is_printed(cli: Cli, registered: Any) -> None:
 # --- uploads ------------------------------------------------------------------------------------
 
 
-def test_an_upload_to_a_store_of_which_nothing_is_known_says_what_it_costs(
+def test_an_upload_tests_a_store_in_part_and_a_test_does_the_rest(
     cli: Cli, library: Any, registered: Any
 ) -> None:
     library.fill(1)
     cli("scan", "--library-root", library.root)
     registered()
 
-    first = cli("upload", "--backend", "cloud")
-    nothing_to_do = cli("upload", "--backend", "cloud")
-    library.add("more.mp3")
-    cli("scan", "--library-root", library.root)
+    assert cli("upload", "--backend", "cloud").err == ""
+    assert "\tin part\n" in cli("backends").out
+    assert only(cli)["profile"]["conditional_put"] is True
     cli("backend", "test", "cloud")
-    tested = cli("upload", "--backend", "cloud")
-
-    assert [r.code for r in (first, nothing_to_do, tested)] == [0, 0, 0]
-    assert first.err.count("catalogsync backend test cloud") == 1
-    assert first.err.count("\n") == 1
-    assert nothing_to_do.err == tested.err == ""
+    assert only(cli)["profile"]["multipart"] is True
 
 
 def test_a_refused_header_hints_at_the_test(

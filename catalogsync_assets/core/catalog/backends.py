@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +20,16 @@ from catalogsync_assets.core.backends import (
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_row
+from catalogsync_assets.core.catalog.owners import is_dead, new_owner
 from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
 from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
 from catalogsync_assets.core.providers import PRESETS, StoreProfile
 
 _CATALOG_ID = "catalog_id"
+#: In a backend's config: the tests that are going on, or were killed.
+_TESTS = "tests"
+#: No test takes so long.
+_TEST_SECONDS = 3600
 # As text: another program may have left something there that is not JSON, such as nothing.
 _SELECT = sa.select(
     storage_backends.c.id,
@@ -73,12 +79,78 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
 def keep_profile(catalog: Catalog, backend: ObjectBackend, found: StoreProfile) -> None:
     """Remember what a test found out about a backend's store, in place of what was known."""
     with catalog.transaction() as connection:
-        row = connection.execute(_SELECT.where(storage_backends.c.id == backend.id)).one()
-        connection.execute(
-            sa.update(storage_backends)
-            .where(storage_backends.c.id == backend.id)
-            .values(config={**settings_of(row.config), "tested": found.known()})
-        )
+        config = _config_of(connection, backend)
+        _keep_config(connection, backend, {**config, "tested": found.known()})
+
+
+def keep_answers(
+    catalog: Catalog, backend: ObjectBackend, answers: dict[str, Any], *, anew: bool = False
+) -> None:
+    """Remember what an upload found out about a backend's store, beside what was known.
+
+    Args:
+        answers: fields of `StoreProfile`.
+        anew: what was known no longer holds, and goes.
+    """
+    with catalog.transaction() as connection:
+        config = _config_of(connection, backend)
+        known = {} if anew else _tested(config).known()
+        _keep_config(connection, backend, {**config, "tested": {**known, **answers}})
+
+
+def with_kept_answers(catalog: Catalog, backend: ObjectBackend) -> ObjectBackend:
+    """The backend with what is known of its store by now: another run may have found out more."""
+    with catalog.read() as connection:
+        config = _config_of(connection, backend)
+    return replace(backend, tested=_tested(config))
+
+
+def begin_test(catalog: Catalog, backend: ObjectBackend, prefix: str) -> list[str]:
+    """Note that test objects are about to be written below a prefix, so that a kill leaves a trace.
+
+    Returns:
+        Prefixes of tests that were killed: what lies there is ours, and of no use.
+    """
+    now = time.time()
+    with catalog.transaction() as connection:
+        config = _config_of(connection, backend)
+        noted = _tests(config)
+        killed = [p for p, note in noted.items() if _is_over(note, now)]
+        noted = {**noted, prefix: {"owner": new_owner(), "at": int(now)}}
+        _keep_config(connection, backend, {**config, _TESTS: noted})
+    return killed
+
+
+def end_test(catalog: Catalog, backend: ObjectBackend, prefixes: list[str]) -> None:
+    """Forget tests that have left nothing behind."""
+    with catalog.transaction() as connection:
+        config = _config_of(connection, backend)
+        left = {p: note for p, note in _tests(config).items() if p not in prefixes}
+        config.pop(_TESTS, None)
+        _keep_config(connection, backend, {**config, _TESTS: left} if left else config)
+
+
+def _tests(config: dict[str, Any]) -> dict[str, Any]:
+    found = config.get(_TESTS)
+    return found if isinstance(found, dict) else {}
+
+
+def _is_over(note: Any, now: float) -> bool:
+    """Whether a test is not going on any more: its process is gone, or on another host for long."""
+    if not isinstance(note, dict):
+        return True
+    return is_dead(str(note.get("owner"))) or now - float(note.get("at") or 0) > _TEST_SECONDS
+
+
+def _config_of(connection: sa.Connection, backend: ObjectBackend) -> dict[str, Any]:
+    row = connection.execute(_SELECT.where(storage_backends.c.id == backend.id)).one()
+    return settings_of(row.config)
+
+
+def _keep_config(connection: sa.Connection, backend: ObjectBackend, config: dict[str, Any]) -> None:
+    connection.execute(
+        sa.update(storage_backends).where(storage_backends.c.id == backend.id).values(config=config)
+    )
 
 
 def _is_same_store(one: ObjectBackend, other: ObjectBackend) -> bool:
@@ -189,10 +261,13 @@ def from_row(row: Any) -> ObjectBackend:
     for name in ("workers", "max_in_flight_bytes", "bandwidth_limit"):
         if not isinstance(known.get(name), int):
             known.pop(name, None)
-    answers = config.get("tested")
-    tested = StoreProfile().with_answers(answers if isinstance(answers, dict) else {})
     place = {"id": row.id, "name": row.name, "bucket": row.container_name}
-    return ObjectBackend(**place, **known, tested=tested)
+    return ObjectBackend(**place, **known, tested=_tested(config))
+
+
+def _tested(config: dict[str, Any]) -> StoreProfile:
+    answers = config.get("tested")
+    return StoreProfile().with_answers(answers if isinstance(answers, dict) else {})
 
 
 def _with_id(backend: ObjectBackend, backend_id: int) -> ObjectBackend:

@@ -7,9 +7,15 @@ answers are never passed on whole: they may echo what was signed.
 from __future__ import annotations
 
 import re
+import urllib.request
 from collections.abc import Sequence
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from os import environ
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.backends import ObjectBackend, register_command
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     BucketMissingError,
@@ -17,6 +23,7 @@ from catalogsync_assets.core.errors import (
     ConflictError,
     KeyRefusedError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
 )
 
@@ -24,16 +31,40 @@ from catalogsync_assets.core.errors import (
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_REGION = re.compile(r"<Region>([A-Za-z0-9-]{1,40})</Region>")
+_SERVER_TIME = re.compile(r"<ServerTime>([^<]{1,40})</ServerTime>")
+_EXPECTED_REGION = re.compile(r"expecting '([A-Za-z0-9-]{1,40})'")
+_BARE_REDIRECT = "redirect without LOCATION"
+_PAGE = re.compile(r"<!doctype html|<html", re.IGNORECASE)
 
 _CREDENTIAL_CODES = {
     "InvalidAccessKeyId": "the store does not know this access key",
     "SignatureDoesNotMatch": "the secret does not fit the access key",
-    "InvalidToken": "the session token is not valid",
-    "ExpiredToken": "the session token has expired",
-    "RequestTimeTooSkewed": "this machine's clock and the store's differ too much",
-    "AuthorizationHeaderMalformed": "the store did not take the signature; is the region right?",
     "Unauthorized": "the store does not accept the credentials",
 }
+_TOKEN_CODES = {
+    "InvalidToken": "the session token is not valid",
+    "ExpiredToken": "the session token has expired",
+    "ExpiredTokenException": "the session token has expired",
+    "TokenRefreshRequired": "the session token has expired",
+}
+_CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired"}
+_REGION_CODES = {
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "IncorrectEndpoint",
+}
+#: What a store answers that has no room: MinIO, Ceph and others.
+_FULL_CODES = {
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "InsufficientStorage",
+    "StorageFull",
+    "QuotaExceeded",
+    "OverQuota",
+}
+_FULL = re.compile(r"no space left|disk (is )?full|not enough space|quota exceeded", re.IGNORECASE)
 _ACCESS_CODES = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden"}
 _CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict"}
 _BUSY_CODES = {
@@ -51,7 +82,31 @@ _BUSY_CODES = {
 #: What stores answer to a header or a feature that they do not know.
 _UNSUPPORTED_CODES = {"NotImplemented", "InvalidArgument", "Http501"}
 _RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _PRECONDITION = 401, 403, 404, 409, 412
+_GATEWAY_STATUS = {502, 503, 504}
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _PRECONDITION = 401, 403, 404, 412
+_MOVED, _PROXY_REFUSES, _FULL_STATUS = 301, 407, 507
+#: Clocks that differ by less are taken by every store.
+_SKEW_SECONDS = 15 * 60
+
+
+class _Said(NamedTuple):
+    """What an error tells, as far as it does.
+
+    Attributes:
+        code: the store's error code.
+        status: of HTTP; None if there was no answer.
+        message: short, the store's or ours.
+        region: in which the bucket is.
+        clock: the store's time.
+        page: the answer was a page for a browser.
+    """
+
+    code: str | None
+    status: int | None
+    message: str | None
+    region: str | None = None
+    clock: datetime | None = None
+    page: bool = False
 
 
 def no_credentials(
@@ -64,7 +119,7 @@ def no_credentials(
     )
 
 
-def store_error(  # noqa: PLR0911  (a table of cases)
+def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
     error: Exception, backend: ObjectBackend, operation: str, key: str
 ) -> StoreError:
     """The error that says which backend, which operation, which key, why, and what to do.
@@ -75,22 +130,54 @@ def store_error(  # noqa: PLR0911  (a table of cases)
     """
     if isinstance(error, StoreError):
         return error
-    code, status, message = _read(error)
+    said = _read(error)
+    code, status, message = said.code, said.status, said.message
     where = f"backend {backend.name!r}"
     what = f"{where}: cannot {operation} {key!r} in bucket {backend.bucket!r}"
     prefix = backend.credential_env_prefix
     variables = f"{prefix}_ACCESS_KEY_ID and {prefix}_SECRET_ACCESS_KEY"
+    if status is None and code is None:
+        return _no_answer(backend, message)
+    if status == _PROXY_REFUSES:
+        return AccessRefusedError(
+            f"{where}: {_proxy_of(backend) or 'a proxy'} asks for credentials",
+            code="ProxyRefused",
+            hint="name it as http://USER:PASSWORD@HOST:PORT",
+        )
+    if code in _TOKEN_CODES:
+        return AccessRefusedError(
+            f"{where}: {_TOKEN_CODES[code]} ({code})",
+            code=code,
+            hint=f"get new temporary credentials; set {prefix}_SESSION_TOKEN and {variables}",
+        )
     if code in _CREDENTIAL_CODES:
         return AccessRefusedError(
             f"{where}: {_CREDENTIAL_CODES[code]} ({code})", code=code, hint=f"check {variables}"
         )
+    if code in _CLOCK_CODES or (status == _FORBIDDEN and code is None and _is_skewed(said)):
+        return _wrong_clock(backend, said)
+    if _is_elsewhere(said, backend):
+        return wrong_region(backend, said.region, code or "PermanentRedirect")
     if code == "NoSuchBucket":
         return BucketMissingError(
             f"{where}: there is no bucket {backend.bucket!r} at {backend.endpoint or 'AWS'}",
             code=code,
             hint="make the bucket, or register the backend with the right --bucket",
         )
+    if code in _FULL_CODES or status == _FULL_STATUS or _FULL.search(message or ""):
+        return StoreFullError(
+            f"{where}: the store has no space left ({code or f'HTTP {status}'})",
+            code=code or f"Http{status}",
+            hint="free some space there or raise the quota; what was not sent stays queued",
+        )
     if code in _ACCESS_CODES or status in (_UNAUTHORIZED, _FORBIDDEN):
+        if said.page and code is None:
+            return AccessRefusedError(
+                f"{what}: refused with a page for browsers, not an answer of S3 (HTTP {status})",
+                code="AccessDenied",
+                hint="a firewall or proxy in front of the store may have refused it;"
+                f" is {backend.endpoint or 'AWS'} the endpoint for S3?",
+            )
         return AccessRefusedError(
             f"{what}: access denied",
             code=code or "AccessDenied",
@@ -100,49 +187,203 @@ def store_error(  # noqa: PLR0911  (a table of cases)
         return ConflictError(f"{what}: something is stored there", code=code or "Conflict")
     reason = f"{code or 'HTTP ' + str(status)}{': ' + message if message else ''}"
     if code in _BUSY_CODES or status in _RETRYABLE_STATUS:
+        proxy = _proxy_of(backend) if status in _GATEWAY_STATUS and code is None else None
         return StoreUnavailableError(
-            f"{what}: {reason}", code=code or f"Http{status}", hint="try again later"
-        )
-    if status is None:
-        return StoreUnavailableError(
-            f"{where}: no answer from {backend.endpoint or 'AWS'} ({message})",
-            code="NoAnswer",
-            hint="is the server running, the endpoint right, the network up?",
+            f"{what}: {reason}",
+            code=code or f"Http{status}",
+            hint=f"it may be {proxy} that says so; try again later" if proxy else "try again later",
         )
     code = code or f"Http{status}"
     unsupported = code in _UNSUPPORTED_CODES or "unsupported header" in (message or "").lower()
     hint = f"find out what the store can do: catalogsync backend test {backend.name}"
-    return KeyRefusedError(f"{what}: {reason}", code=code, hint=hint if unsupported else None)
+    if said.page:
+        hint = f"a page for browsers came back: is {backend.endpoint or 'AWS'} the endpoint for S3?"
+    shown = hint if unsupported or said.page else None
+    return KeyRefusedError(f"{what}: {reason}", code=code, hint=shown)
 
 
-def _read(error: Exception) -> tuple[str | None, int | None, str | None]:
-    """The store's error code, the HTTP status, and a short message, as far as there are any."""
+def _is_skewed(said: _Said) -> bool:
+    """Whether the clocks explain a refusal that says nothing more: a HEAD's has no body."""
+    now = datetime.now(timezone.utc)
+    return said.clock is not None and abs((said.clock - now).total_seconds()) > _SKEW_SECONDS
+
+
+def _wrong_clock(backend: ObjectBackend, said: _Said) -> StoreError:
+    message = "this machine's clock and the store's differ too much"
+    if said.clock is not None and _is_skewed(said):
+        seconds = (datetime.now(timezone.utc) - said.clock).total_seconds()
+        way = "ahead of" if seconds > 0 else "behind"
+        message = f"this machine's clock is {_span(abs(seconds))} {way} the store's"
+    return AccessRefusedError(
+        f"backend {backend.name!r}: {message} ({said.code or 'HTTP 403'})",
+        code=said.code or "RequestTimeTooSkewed",
+        hint="set the clock of this machine, as by `timedatectl set-ntp true`",
+    )
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds >= size or unit == "second":
+            count = round(seconds / size)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    raise AssertionError
+
+
+def _is_elsewhere(said: _Said, backend: ObjectBackend) -> bool:
+    """Whether the store says that the bucket is in another region."""
+    if said.code in _REGION_CODES or (said.status == _MOVED and said.code is None):
+        return True
+    # A HEAD has no body: the header alone tells, and only with a 400.
+    return said.code is None and said.status == 400 and said.region not in (None, backend.region)  # noqa: PLR2004
+
+
+def wrong_region(
+    backend: ObjectBackend, region: str | None, code: str = "PermanentRedirect"
+) -> StoreError:
+    """The error for a bucket that is in another region than the backend says.
+
+    Args:
+        region: as the store tells it, or None.
+        code: the store's.
+    """
+    region = region if region != backend.region else None
+    endpoint = backend.endpoint
+    if region and endpoint and "amazonaws.com" in endpoint:
+        endpoint = endpoint.replace(backend.region, region)
+    there = f"in region {region!r}" if region else "in another region"
+    return AccessRefusedError(
+        f"backend {backend.name!r}: bucket {backend.bucket!r} is {there}, not in"
+        f" {backend.region!r}, or its endpoint is another one ({code})",
+        code=code,
+        hint=register_command(backend, region=region or "REGION", endpoint=endpoint),
+    )
+
+
+def _proxy_of(backend: ObjectBackend) -> str | None:
+    """The proxy through which requests to the backend go, without its credentials."""
+    target = urlsplit(backend.endpoint or "https://s3.amazonaws.com")
+    proxies = urllib.request.getproxies_environment()
+    host = target.hostname or ""
+    scheme = target.scheme if target.scheme in proxies else "all"
+    if scheme not in proxies or urllib.request.proxy_bypass(host):
+        return None
+    try:
+        proxy = urlsplit(proxies[scheme] if "//" in proxies[scheme] else f"//{proxies[scheme]}")
+        place = f"{proxy.hostname}:{proxy.port}" if proxy.port else f"{proxy.hostname}"
+    except ValueError:
+        place = "?"
+    name = f"{scheme}_proxy"
+    return f"the proxy {place} named by {name if name in environ else name.upper()}"
+
+
+def _no_answer(backend: ObjectBackend, message: str | None) -> StoreError:
+    where, endpoint = f"backend {backend.name!r}", backend.endpoint or "AWS"
+    hint = "is the server running, the endpoint right, the network up?"
+    if (proxy := _proxy_of(backend)) is not None:
+        return StoreUnavailableError(
+            f"{where}: {proxy} did not answer ({message})",
+            code="NoAnswer",
+            hint="is the proxy running? to go without it, unset the variable, or name the store's"
+            " host in no_proxy",
+        )
+    own_name = backend.endpoint is not None and backend.virtual_hosted
+    if own_name and message in (_UNKNOWN_NAME, _OTHER_NAME):
+        host = f"{backend.bucket}.{urlsplit(backend.endpoint or '').hostname}"
+        return StoreUnavailableError(
+            f"{where}: no answer from {host} ({message})",
+            code="NoAnswer",
+            hint=register_command(backend, addressing_style="path"),
+        )
+    if message == _UNTRUSTED:
+        hint = "add the authority of its certificate to those that this machine trusts"
+    return StoreUnavailableError(
+        f"{where}: no answer from {endpoint} ({message})", code="NoAnswer", hint=hint
+    )
+
+
+def _read(error: Exception) -> _Said:
     response = getattr(error, "response", None)  # botocore.exceptions.ClientError
     if isinstance(response, dict) and "Error" in response:
-        details = response["Error"]
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        code = str(details.get("Code") or "")
-        # A HEAD has no body: botocore puts the status where the code would be.
-        return (None if code.isdigit() else code or None), status, details.get("Message")
+        return _read_response(response)
     # obstore's text: the message, the answer's body, then a debug dump that repeats both.
     text = str(error).partition("\n\nDebug source:")[0]
     if isinstance(error, ValueError):
-        return "InvalidKey", 400, text.partition("\n")[0]
-    code_match, status_match, said = (p.search(text) for p in (_CODE, _STATUS, _MESSAGE))
-    status = int(status_match[1]) if status_match else None
+        return _Said("InvalidKey", 400, text.partition("\n")[0])
+    if _BARE_REDIRECT in text:
+        return _Said(None, _MOVED, None)
+    code, status, said, region, clock = (
+        found[1] if (found := pattern.search(text)) else None
+        for pattern in (_CODE, _STATUS, _MESSAGE, _REGION, _SERVER_TIME)
+    )
     if status is None and isinstance(error, FileNotFoundError):
-        status = _NOT_FOUND
-    message = said[1] if said else None
-    if status is None:
-        message = _transport_reason(str(error))
-    return (code_match[1] if code_match else None), status, message
+        status = str(_NOT_FOUND)
+    message = said if status else _transport_reason(str(error))
+    return _Said(
+        code,
+        int(status) if status else None,
+        message,
+        region or _expected_region(said),
+        _moment(clock),
+        page=bool(_PAGE.search(text)),
+    )
+
+
+def _read_response(response: dict[str, Any]) -> _Said:
+    details = response["Error"]
+    http = response.get("ResponseMetadata", {})
+    headers = http.get("HTTPHeaders", {})
+    code, message = str(details.get("Code") or ""), details.get("Message")
+    return _Said(
+        # A HEAD has no body: botocore puts the status where the code would be.
+        None if code.isdigit() else code or None,
+        http.get("HTTPStatusCode"),
+        message or None,
+        details.get("Region") or headers.get("x-amz-bucket-region") or _expected_region(message),
+        _moment(details.get("ServerTime") or headers.get("date")),
+        page=headers.get("content-type", "").startswith("text/html"),
+    )
+
+
+def _expected_region(message: str | None) -> str | None:
+    found = _EXPECTED_REGION.search(message or "")
+    return found[1] if found else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A time as S3's error body or HTTP's Date has it."""
+    try:
+        if text and text[:1].isdigit():
+            found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        else:
+            found = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+_UNKNOWN_NAME = "its name is not known"
+_OTHER_NAME = "its certificate is for another name"
+_UNTRUSTED = "its certificate is signed by nobody whom this machine trusts"
 
 
 def _transport_reason(text: str) -> str:
     """Why there was no answer at all, from the debug dump of obstore or botocore's sentence."""
     for sign, reason in (
-        ("dns error", "its name is not known"),
+        ("dns error", _UNKNOWN_NAME),
+        ("NotValidForName", _OTHER_NAME),
+        ("Hostname mismatch", _OTHER_NAME),
+        ("doesn't match", _OTHER_NAME),
+        ("UnknownIssuer", _UNTRUSTED),
+        ("self signed certificate", _UNTRUSTED),
+        ("self-signed certificate", _UNTRUSTED),
+        ("unable to get local issuer", _UNTRUSTED),
+        ("Expired", "its certificate has expired"),
+        ("certificate has expired", "its certificate has expired"),
         ("ConnectionRefused", "connection refused"),
+        ("connect to proxy", "connection refused"),
+        ("ProxyAuthRequired", "it asks for credentials"),
+        ("Tunnel", "it does not connect to the store"),
+        ("tunnel", "it does not connect to the store"),
         ("Connection refused", "connection refused"),
         ("Could not connect", "connection refused"),
         ("InvalidCertificate", "its certificate is not accepted"),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import results
+from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.multiparts import abandoned
@@ -30,6 +31,7 @@ from catalogsync_assets.core.errors import (
     StoreUnavailableError,
 )
 from catalogsync_assets.core.transfer.aborts import abort_abandoned
+from catalogsync_assets.core.transfer.capabilities import keep_learned, make_sure
 from catalogsync_assets.core.transfer.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.transfer.copies import Copies
 from catalogsync_assets.core.transfer.dispatch import Dispatch
@@ -216,7 +218,9 @@ class _Run:
     ) -> None:
         self._catalog = catalog
         # The pools of connections are made for as many workers as there will be.
-        self._backend = replace(backend, workers=limits.workers)
+        self._backend = backend
+        if limits.workers != (backend.workers or DEFAULT_WORKERS):
+            self._backend = replace(backend, workers=limits.workers)
         self._scope = scope
         self._limits = limits
         self._left_to_claim = limit
@@ -245,7 +249,7 @@ class _Run:
         self._count()
         if self._report.queued:
             try:
-                client = self._connect(self._backend)
+                client = self._connect(with_kept_answers(self._catalog, self._backend))
                 sender = Sender(
                     self._catalog,
                     client,
@@ -255,6 +259,7 @@ class _Run:
                     stop=self._stop,
                 )
                 sender.probe()
+                make_sure(self._catalog, client)
                 abort_abandoned(self._catalog, client)
                 origins = Origins(
                     self._catalog,
@@ -263,7 +268,10 @@ class _Run:
                     attempts=self._limits.attempts,
                     stop=self._stop,
                 )
-                self._loop(sender, Copies(self._catalog, origins))
+                try:
+                    self._loop(sender, Copies(self._catalog, origins))
+                finally:
+                    keep_learned(self._catalog, client)
                 # Once, when files are first on two backends: from then on their copies are counted.
                 if self._abort_cause is None:
                     prove_against_others(

@@ -12,9 +12,9 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalogsync_assets.core.catalog import multiparts
 from catalogsync_assets.core.catalog.database import Catalog
@@ -30,7 +30,14 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.transfer.aborts import NO_SUCH_UPLOAD, abort
 from catalogsync_assets.core.transfer.composites import PartDigest, digest_part, proof
 from catalogsync_assets.core.transfer.source import Source, SourceError
-from catalogsync_assets.core.transfer.stores import Labels, StoreClient, StoredObject, StoredPart
+from catalogsync_assets.core.transfer.stores import (
+    Labels,
+    StoreClient,
+    StoredObject,
+    StoredPart,
+    content_md5,
+    wants_md5,
+)
 from catalogsync_assets.core.transfer.workers import Workers
 
 if TYPE_CHECKING:
@@ -111,6 +118,19 @@ def put_in_parts(
         return upload.carry_out()
 
 
+class _Part(NamedTuple):
+    """A part that the store has.
+
+    Attributes:
+        kept: whether the store has given its digest back.
+    """
+
+    number: int
+    etag: str
+    digest: PartDigest
+    kept: bool
+
+
 class _Upload:
     """One call of `put_in_parts`."""
 
@@ -134,17 +154,23 @@ class _Upload:
         self._before_part = before_part
         self._stop = stop
         self._sent_bytes = 0
+        self._name_digests = False  # in the completion
+        self._digests_turned = False
+        self._bare = client.profile.bare_etags is True  # the ETag of a condition
+        self._never_matches = False  # however the ETag is written
         self._lock = threading.Lock()
 
     def carry_out(self) -> Sent:
         with Source(self._task) as source:
             journal, listed = self._go_on(source) or (self._begin(source), {})
             try:
-                numbered = self._send_parts(source, journal, listed)
+                sent = self._send_parts(source, journal, listed)
                 sha256 = source.finish()
-                parts = [digest for digest, _ in numbered]
-                completed = [entry for _, entry in numbered]
-                self._retry(lambda: self._complete(journal, parts, completed))
+                self._name_digests = journal.checksums and (
+                    self._client.profile.part_checksum is True or all(p.kept for p in sent)
+                )
+                parts = [part.digest for part in sent]
+                self._retry(lambda: self._complete(journal, sent, parts))
                 etag, how = self._retry(lambda: self._verify(journal, parts, sha256))
             except (StoreError, SourceError) as error:
                 if not _may_pass(error):
@@ -206,7 +232,7 @@ class _Upload:
             known = self._client.profile.part_checksum is not None
             if known or error.code not in _NO_CHECKSUMS:
                 raise
-            self._client.profile = replace(self._client.profile, part_checksum=False)
+            self._client.learn(part_checksum=False)
             return self._create()
         return answer["UploadId"], checksums
 
@@ -214,9 +240,9 @@ class _Upload:
 
     def _send_parts(
         self, source: Source, journal: UnfinishedUpload, listed: dict[int, list[StoredPart]]
-    ) -> list[tuple[PartDigest, CompletedPartTypeDef]]:
-        done: list[Future[tuple[PartDigest, CompletedPartTypeDef]]] = []
-        waiting: set[Future[tuple[PartDigest, CompletedPartTypeDef]]] = set()
+    ) -> list[_Part]:
+        done: list[Future[_Part]] = []
+        waiting: set[Future[_Part]] = set()
         pool = Workers(PARTS_IN_FLIGHT, "part")
         try:
             for number, content in enumerate(source.parts(journal.part_bytes), start=1):
@@ -237,17 +263,29 @@ class _Upload:
 
     def _part(
         self, journal: UnfinishedUpload, number: int, content: bytes, there: list[StoredPart]
-    ) -> tuple[PartDigest, CompletedPartTypeDef]:
+    ) -> _Part:
         """In a worker: hash a part, and send it unless the store has it."""
         digest = digest_part(content, md5=not self._trusts(journal))
         checksum = base64.b64encode(digest.sha256).decode()
-        more: CompletedPartTypeDef = {"ChecksumSHA256": checksum} if journal.checksums else {}
         for part in there:
             if self._is_there(journal, number, content, digest, part):
-                return digest, {"PartNumber": number, "ETag": part.etag, **more}
+                return _Part(number, part.etag, digest, kept=part.sha256 is not None)
         self._before_part(len(content))
-        answer = self._retry(
-            lambda: self._call(
+        more = {"ChecksumSHA256": checksum} if journal.checksums else {}
+        answer = self._retry(lambda: self._upload_part(journal, number, content, more))
+        with self._lock:
+            self._sent_bytes += len(content)
+        noted = SentPart(answer["ETag"], digest.sha256.hex())
+        multiparts.note_part(self._catalog, journal, number, noted)
+        return _Part(number, answer["ETag"], digest, kept="ChecksumSHA256" in answer)
+
+    def _upload_part(
+        self, journal: UnfinishedUpload, number: int, content: bytes, more: dict[str, str]
+    ) -> Any:
+        if self._client.profile.needs_md5:
+            more = {**more, "ContentMD5": content_md5(content)}
+        try:
+            answer = self._call(
                 self._client.s3.upload_part,
                 Bucket=journal.bucket,
                 Key=journal.locator,
@@ -256,12 +294,19 @@ class _Upload:
                 Body=content,
                 **more,
             )
-        )
-        with self._lock:
-            self._sent_bytes += len(content)
-        noted = SentPart(answer["ETag"], digest.sha256.hex())
-        multiparts.note_part(self._catalog, journal, number, noted)
-        return digest, {"PartNumber": number, "ETag": answer["ETag"], **more}
+        except KeyRefusedError as error:
+            if self._client.profile.needs_md5 or not wants_md5(error):
+                raise
+            self._client.learn(needs_md5=True)
+            return self._upload_part(journal, number, content, more)
+        if not answer.get("ETag"):
+            raise StoreUnavailableError(
+                f"backend {self._client.backend.name!r}: the answer to part {number} of"
+                f" {journal.locator!r} has no ETag",
+                code="IncompleteAnswer",
+                hint="try again later; without it no store can put parts together",
+            )
+        return answer
 
     def _is_there(
         self,
@@ -286,21 +331,16 @@ class _Upload:
     # --- the end
 
     def _complete(
-        self,
-        journal: UnfinishedUpload,
-        parts: list[PartDigest],
-        completed: list[CompletedPartTypeDef],
+        self, journal: UnfinishedUpload, sent: list[_Part], parts: list[PartDigest]
     ) -> None:
         """Make the parts an object. May be called again when the answer was lost.
 
         The store may have done it at the try before: then the upload is gone, and what stands in
         the way is the very object. `_verify` makes sure.
         """
-        condition: dict[str, Any] = {}
-        if self._client.profile.conditional_complete is not False:
-            replacing = self._replacing
-            condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
-        if self._client.profile.conditional_complete is not True:
+        condition = self._condition()
+        known = self._client.profile.conditional_complete is True and condition
+        if not known or self._client.look_first:
             # A store that is not known may well take the condition and not keep it.
             found = self._client.head(journal.locator)
             if self._seems_done(journal, found, parts):
@@ -313,23 +353,79 @@ class _Upload:
                     hint="it came while the file was being sent; nothing was overwritten",
                 )
         try:
-            self._call(
+            answer = self._call(
                 self._client.s3.complete_multipart_upload,
                 Bucket=journal.bucket,
                 Key=journal.locator,
                 UploadId=journal.upload_id,
-                MultipartUpload={"Parts": completed},
+                MultipartUpload={"Parts": self._entries(sent)},
                 **condition,
             )
         except StoreError as error:
             if error.retryable or error.fatal:
                 raise
-            if condition and error.code in _NOT_IMPLEMENTED:
-                learned = replace(self._client.profile, conditional_complete=False)
-                self._client.profile = learned
-                self._complete(journal, parts, completed)
-            elif not self._seems_done(journal, self._client.head(journal.locator), parts):
+            found = self._client.head(journal.locator)
+            if self._seems_done(journal, found, parts):
+                return
+            if not self._learns_to_complete(journal, error, condition, found):
                 raise
+            self._complete(journal, sent, parts)
+        else:
+            if self._bare and "IfMatch" in condition:
+                self._client.learn(bare_etags=True)
+            self._client.note_version(answer.get("VersionId"))
+
+    def _condition(self) -> dict[str, Any]:
+        if self._client.profile.conditional_complete is False or self._never_matches:
+            return {}
+        if self._replacing is None:
+            return {"IfNoneMatch": "*"}
+        etag = self._client.if_match(self._replacing)
+        return {"IfMatch": etag.strip('"') if self._bare else etag}
+
+    def _entries(self, sent: list[_Part]) -> list[CompletedPartTypeDef]:
+        """The parts as a completion names them.
+
+        AWS asks for the digests of an upload that was begun with them; Swift refuses a completion
+        that has any, though it took them with the parts.
+        """
+        entries: list[CompletedPartTypeDef] = []
+        for part in sent:
+            entries.append({"PartNumber": part.number, "ETag": part.etag})
+            if self._name_digests:
+                entries[-1]["ChecksumSHA256"] = base64.b64encode(part.digest.sha256).decode()
+        return entries
+
+    def _learns_to_complete(
+        self,
+        journal: UnfinishedUpload,
+        error: StoreError,
+        condition: dict[str, Any],
+        found: StoredObject | None,
+    ) -> bool:
+        """Whether a completion that was refused may be taken in another form.
+
+        Args:
+            found: what is stored under the key, as a look after the refusal told.
+        """
+        client = self._client
+        if condition and error.code in _NOT_IMPLEMENTED:
+            client.learn(conditional_complete=False)
+            return True
+        if isinstance(error, ConflictError):
+            # The object that may be replaced is there, though the store denies it; see `put`.
+            if found is None or found.etag != self._replacing:
+                return False
+            if not condition:
+                return False
+            # Bare next, then without: on Swift, If-Match holds for no object in parts.
+            self._never_matches, self._bare = self._bare, True
+            return True
+        if error.code == NO_SUCH_UPLOAD or not journal.checksums or self._digests_turned:
+            return False
+        self._digests_turned = True
+        self._name_digests = not self._name_digests
+        return True
 
     def _seems_done(
         self, journal: UnfinishedUpload, found: StoredObject | None, parts: list[PartDigest]

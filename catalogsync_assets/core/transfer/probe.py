@@ -36,7 +36,7 @@ from catalogsync_assets.core.transfer.probe_parts import (
     Verdict,
     is_digest_refusal,
 )
-from catalogsync_assets.core.transfer.probe_session import Session
+from catalogsync_assets.core.transfer.probe_session import Session, new_prefix
 from catalogsync_assets.core.transfer.questions import QUESTIONS, Answer, answered
 from catalogsync_assets.core.transfer.stores import Labels, StoreClient, etag_is_md5_of
 
@@ -47,10 +47,15 @@ _WRONG_CRC64NVME = base64.b64encode(b"\x01" * 8).decode()
 _SHA256 = hashlib.sha256(_BODY).hexdigest()
 _S3_SHA256 = base64.b64encode(bytes.fromhex(_SHA256)).decode()
 _OTHER = b"what must not be stored"
+_OTHER_DIGEST = b"what has another digest"
 _WRONG_ETAG = '"00000000000000000000000000000000"'
 _LABELS = Labels("audio/flac", "test/1", song_id=1, sha256=_SHA256)
 _NAMES = ("a b", "100%", "a%20b", "a+b", "a#b", "a:b", "a&b=c?", "'quoted\"", "é", "雨", "🎵")
 _URL_SECONDS = 60
+#: What is asked in a bucket with object lock, where every object stays for a time.
+_WITH_ONE_OBJECT = {
+    *("access", "put", "read", "list", "etag_is_md5", "content_type", "metadata", "presigned"),
+}
 #: What was just stored is not there yet: that says nothing of what was asked.
 _NOT_FOUND = {"NoSuchKey", "NotFound", "Http404"}
 
@@ -82,6 +87,7 @@ def probe(
     backend: ObjectBackend,
     *,
     progress: Callable[[str], None] = lambda _: None,
+    prefix: str | None = None,
 ) -> ProbeResult:
     """Ask a store what it does. Takes some ninety small requests, and one of 5 MiB.
 
@@ -90,14 +96,35 @@ def probe(
 
     Args:
         progress: called with each statement that is being tested.
+        prefix: of the keys, in place of one that nobody else knows.
 
     Raises:
         ConfigurationError: no credentials. What the store refuses is in the result.
     """
-    with Session(StoreClient(backend)) as session:
+    client = StoreClient(backend)
+    with Session(client, prefix or new_prefix(backend)) as session:
         asking = _Probe(backend, session, progress)
         failure = asking.run()
     return ProbeResult(asking.answers, asking.profile(), failure, session.left_behind)
+
+
+def ask_few(client: StoreClient, prefix: str) -> dict[str, Any]:
+    """Ask a store what most of an upload's cost depends on, in a dozen small requests.
+
+    One object of a few bytes is written, under the prefix itself, and deleted in the end. Does not
+    raise if the store refuses or is silent: what it does not answer stays unknown.
+
+    Args:
+        prefix: see `new_prefix`.
+
+    Returns:
+        Answers, as fields of the profile.
+    """
+    with Session(client, prefix, one_key=True) as session:
+        asking = _Probe(client.backend, session, lambda _: None)
+        asking.run_few()
+    found = asking.profile().known()
+    return {name: answer for name, answer in found.items() if name != "tested_at"}
 
 
 class _Probe:
@@ -113,6 +140,9 @@ class _Probe:
         self._session = session
         self._progress = progress
         self._failure: StoreError | None = None
+        self._bare_etags: bool | None = None
+        self._needs_md5: bool | None = None
+        self._locked = False
         self._arguments = session.client.creation_arguments(_LABELS)
         self.answers: list[Answer] = []
 
@@ -142,7 +172,7 @@ class _Probe:
         ):
             self._ask(name, question)
         PartsProbe(self._session, self._arguments).run(self._ask)
-        if not self._ask("upload", self._upload):
+        if not self._ask("upload", self._upload) and not self._locked:
             return self._failure
         for name, question in (
             ("names", self._names),
@@ -151,6 +181,20 @@ class _Probe:
         ):
             self._ask(name, question)
         return None
+
+    def run_few(self) -> None:
+        """Ask what a first upload should know, until the store denies or does not answer."""
+        for name, question in (
+            ("conditional_put", self._conditional_put),  # first: nothing is there yet
+            ("put_sha256", self._put_sha256),
+            ("keeps_sha256", self._keeps_sha256),
+            ("etag_is_md5", self._etag_of_a_put),
+        ):
+            self._ask(name, question)
+            if self._failure and (self._failure.retryable or self._failure.fatal):
+                return
+        if self._told("put_sha256") is False:
+            self._ask("put_crc64nvme", self._put_crc64nvme)
 
     def profile(self) -> StoreProfile:
         """What the answers come to."""
@@ -168,14 +212,20 @@ class _Probe:
             etag_is_md5=told.get("etag_is_md5"),
             conditional_put=told.get("conditional_put"),
             conditional_replace=told.get("conditional_replace"),
+            bare_etags=self._bare_etags,
             multipart=False if False in parts else (all(parts) or None),
             part_checksum=told.get("part_checksum"),
             conditional_complete=told.get("conditional_complete"),
+            needs_md5=self._needs_md5,
+            versioned=self._session.keeps_versions or None,
             tested_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
     def _ask(self, name: str, question: Callable[[], Verdict]) -> bool | None:
         self._progress(QUESTIONS[name].what)
+        if self._locked and name not in _WITH_ONE_OBJECT:
+            self.answers.append(answered(name, None, "not asked: what is put cannot be deleted"))
+            return None
         try:
             answer, detail = question()
         except StoreError as error:
@@ -188,6 +238,7 @@ class _Probe:
 
     def _access(self) -> Verdict:
         self._session.client.probe()
+        self._locked = self._session.client.locks() is True
         return True, ""
 
     def _put(self) -> Verdict:
@@ -211,14 +262,18 @@ class _Probe:
         return found, "" if found else "what was just stored is not listed"
 
     def _etag_is_md5(self) -> Verdict:
-        return etag_is_md5_of(self._session.head(self._session.key("plain"))["ETag"], _BODY), ""
+        return etag_is_md5_of(self._session.head(self._session.key("plain")).get("ETag"), _BODY), ""
+
+    def _etag_of_a_put(self) -> Verdict:
+        answer = self._session.put(self._session.key("plain"), _BODY)
+        return etag_is_md5_of(answer.get("ETag"), _BODY), ""
 
     def _content_type(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("ContentType")
         return given == _LABELS.media_type, "" if given == _LABELS.media_type else f"it is {given}"
 
     def _metadata(self) -> Verdict:
-        given = self._session.head(self._session.key("plain"))["Metadata"]
+        given = self._session.head(self._session.key("plain")).get("Metadata", {})
         kept = {name.lower(): value for name, value in given.items()}
         missing = sorted(_LABELS.metadata().items() - kept.items())
         if missing:
@@ -239,11 +294,11 @@ class _Probe:
         self._session.put(self._session.key(f"{name}-right"), _BODY, **{header: right})
         key = self._session.key(f"{name}-wrong")
         try:
-            self._session.put(key, _BODY, **{header: wrong})
+            self._session.put(key, _OTHER_DIGEST, **{header: wrong})
         except StoreError as error:
             if not is_digest_refusal(error):
                 raise
-            stored = self._is_there(key)
+            stored = self._holds(key, _OTHER_DIGEST)
             return not stored, "it is refused, and stored all the same" if stored else ""
         return False, "it is accepted"
 
@@ -264,8 +319,17 @@ class _Probe:
 
     def _conditional_replace(self) -> Verdict:
         key = self._session.key("replaced")
-        etag = self._session.put(key, b"before")["ETag"]
-        self._session.put(key, _BODY, IfMatch=etag)
+        etag = self._session.put(key, b"before").get("ETag")
+        if not etag:
+            return None, "no ETag is given"
+        try:
+            self._session.put(key, _BODY, IfMatch=etag)
+        except ConflictError:
+            # Ceph 16 compares the header, quotes and all, with the bare ETag.
+            self._session.put(key, _BODY, IfMatch=etag.strip('"'))
+            kept, detail = self._protects(key, IfMatch=_WRONG_ETAG.strip('"'))
+            self._bare_etags = True
+            return kept, detail or "where the ETag stands without its quotes"
         return self._protects(key, IfMatch=_WRONG_ETAG)
 
     def _protects(self, key: str, **condition: str) -> Verdict:
@@ -289,6 +353,7 @@ class _Probe:
         client = self._uploads()
         key = self._session.key("upload.flac")
         client.put(key, _BODY, _LABELS, replacing=None)
+        self._needs_md5 = client.profile.needs_md5
         found = client.head(key)
         if found is None or not client.holds(key, found, sha256=_SHA256, size_bytes=len(_BODY)):
             raise KeyRefusedError(
@@ -345,6 +410,14 @@ class _Probe:
 
     def _told(self, name: str) -> bool | None:
         return next((a.answer for a in self.answers if a.name == name), None)
+
+    def _holds(self, key: str, body: bytes) -> bool:
+        try:
+            return self._session.get(key) == body
+        except KeyRefusedError as error:
+            if error.code not in _NOT_FOUND:
+                raise
+            return False
 
     def _is_there(self, key: str) -> bool:
         return self._session.client.head(key) is not None

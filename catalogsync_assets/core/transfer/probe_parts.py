@@ -45,6 +45,7 @@ class PartsProbe:
         self._key = session.key("parts")
         self._upload_id = ""
         self._digests = True  # whether they can be sent at all
+        self._named = True  # whether a completion names them
         self._sent: list[dict[str, Any]] = []
         self._failure: StoreError | None = None
 
@@ -112,7 +113,8 @@ class PartsProbe:
                 self._sent.clear()
                 self._send_both()
                 return
-            self._sent.append({"PartNumber": number, "ETag": answer["ETag"], **more})
+            self._named = "ChecksumSHA256" in answer
+            self._sent.append({"PartNumber": number, "ETag": answer.get("ETag", ""), **more})
 
     def _list_parts(self) -> Verdict:
         found = self._session.parts(self._key, self._upload_id)
@@ -123,7 +125,7 @@ class PartsProbe:
     def _conditional_complete(self) -> Verdict:
         self._session.put(self._key, _THERE)
         try:
-            self._session.complete(self._key, self._upload_id, self._sent, IfNoneMatch="*")
+            self._put_together(IfNoneMatch="*")
         except ConflictError:
             untouched = self._session.get(self._key) == _THERE
             return untouched, "" if untouched else "it is refused, and done all the same"
@@ -140,7 +142,7 @@ class PartsProbe:
 
     def _complete(self) -> None:
         try:
-            self._session.complete(self._key, self._upload_id, self._sent)
+            self._put_together()
         except KeyRefusedError as error:
             if error.code != "NoSuchUpload":
                 raise
@@ -148,7 +150,22 @@ class PartsProbe:
             self._sent.clear()
             self._begin()
             self._send_both()
-            self._session.complete(self._key, self._upload_id, self._sent)
+            self._put_together()
+
+    def _put_together(self, **condition: str) -> None:
+        """Complete as an upload does: with the digests that the store has given back, or without.
+
+        Raises:
+            StoreError: the store takes neither form.
+        """
+        digestless = [{k: part[k] for k in ("PartNumber", "ETag")} for part in self._sent]
+        forms = [self._sent, digestless] if self._named else [digestless, self._sent]
+        try:
+            self._session.complete(self._key, self._upload_id, forms[0], **condition)
+        except KeyRefusedError as error:
+            if not self._digests or error.code in ("NoSuchUpload", "NotImplemented", "Http501"):
+                raise
+            self._session.complete(self._key, self._upload_id, forms[1], **condition)
 
     def _composite(self) -> Verdict:
         try:

@@ -10,12 +10,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import StoreError
-from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.transfer.stores import StoreClient, content_md5, wants_md5
 
 #: What the keys of a test begin with, after the backend's prefix.
 TEST_PREFIX = ".catalogsync-test-"
 _TRIES_TO_DELETE = 3
+
+
+def new_prefix(backend: ObjectBackend) -> str:
+    """A prefix for a test's keys that nothing else uses."""
+    return f"{backend.key_prefix}{TEST_PREFIX}{secrets.token_hex(8)}"
 
 
 class Session:
@@ -24,15 +30,27 @@ class Session:
     Every request raises a `StoreError` and nothing else if the store refuses or is silent.
 
     Attributes:
-        left_behind: keys, and uploads in parts, that could not be deleted; known after the end.
+        prefix: what every key begins with.
+        left_behind: keys, and uploads in parts, that were written and could not be deleted; known
+            after the end.
+        keeps_versions: an answer to a put named a version.
     """
 
-    def __init__(self, client: StoreClient) -> None:
+    def __init__(self, client: StoreClient, prefix: str, *, one_key: bool = False) -> None:
+        """
+        Args:
+            prefix: see `new_prefix`.
+            one_key: whatever is stored is stored under the prefix itself, so that a kill leaves
+                one object at most.
+        """
         self.client = client
-        self.prefix = f"{client.backend.key_prefix}{TEST_PREFIX}{secrets.token_hex(8)}/"
+        self.prefix = prefix
         self.left_behind: list[str] = []
+        self.keeps_versions = False
+        self._one_key = one_key
+        self._needs_md5 = False
         self._keys: set[str] = set()
-        self._keeps_versions = False
+        self._written: set[str] = set()  # as far as puts of this session go
         self._uploads: dict[str, str] = {}  # upload id -> key
 
     def __enter__(self) -> Session:
@@ -43,20 +61,32 @@ class Session:
             if not _insist(partial(self.abort, key, upload_id)):
                 self.left_behind.append(f"{key} (an upload in parts)")
         for key in sorted(self._keys):
-            if not _insist(partial(self.delete, key)):
+            if not _insist(partial(self.delete, key)) and self._was_written(key):
                 self.left_behind.append(key)
-        if self._keeps_versions and not _insist(self._delete_versions):
+        if self.keeps_versions and not _insist(self._delete_versions):
             self.left_behind.append(f"{self.prefix} (older versions)")
 
     def key(self, name: str) -> str:
         """A whole key below the prefix; whatever is stored there is deleted in the end."""
-        key = self.prefix + name
+        key = self.prefix if self._one_key else f"{self.prefix}/{name}"
         self._keys.add(key)
         return key
 
     def put(self, key: str, body: bytes, **more: Any) -> dict[str, Any]:
-        """Store an object by boto3, as plain as can be."""
-        return self._noted(self._call("put", key, "put_object", Body=body, **more))
+        """Store an object by boto3, as plain as the bucket lets us."""
+        if self._needs_md5:
+            more["ContentMD5"] = content_md5(body)
+        try:
+            answer = self._call("put", key, "put_object", Body=body, **more)
+        except StoreError as error:
+            if wants_md5(error) and not self._needs_md5:
+                self._needs_md5 = True
+                return self.put(key, body, **more)
+            if error.retryable:
+                self._written.add(key)
+            raise
+        self._written.add(key)
+        return self._noted(answer)
 
     def get(self, key: str, **more: Any) -> bytes:
         answer = self._call("read", key, "get_object", **more)
@@ -71,7 +101,7 @@ class Session:
         return answer
 
     def listed(self) -> list[str]:
-        """The keys below the prefix."""
+        """The keys that begin with the prefix."""
         answer = self._call("list", None, "list_objects_v2", Prefix=self.prefix)
         return [entry["Key"] for entry in answer.get("Contents", [])]
 
@@ -107,6 +137,27 @@ class Session:
                 raise
         self._uploads.pop(upload_id, None)
 
+    def find_leftovers(self) -> None:
+        """Have everything that begins with the prefix deleted in the end: a killed test's.
+
+        Raises:
+            StoreError: it could not be listed.
+        """
+        self._keys.add(self.prefix)
+        self._keys.update(self.listed())
+        self.keeps_versions = self.client.is_versioned() is not False
+        found = self._call("list", None, "list_multipart_uploads", Prefix=self.prefix)
+        for entry in found.get("Uploads", []):
+            if entry["Key"].startswith(self.prefix):
+                self._uploads[entry["UploadId"]] = entry["Key"]
+
+    def _was_written(self, key: str) -> bool:
+        """Whether a key that could not be deleted holds something of ours."""
+        try:
+            return self.client.head(key) is not None
+        except StoreError:
+            return key in self._written
+
     def delete(self, key: str) -> None:
         """Idempotent."""
         self._call("delete", key, "delete_object")
@@ -120,7 +171,7 @@ class Session:
                 self._call("delete", entry["Key"], "delete_object", VersionId=entry["VersionId"])
 
     def _noted(self, answer: dict[str, Any]) -> dict[str, Any]:
-        self._keeps_versions |= bool(answer.get("VersionId"))
+        self.keeps_versions |= answer.get("VersionId") not in (None, "null")
         return answer
 
     def _call(self, operation: str, key: str | None, method: str, **arguments: Any) -> Any:

@@ -183,7 +183,7 @@ class Sender:
         put that is refused has sent its bytes for nothing.
         """
         expected = bool(task.known_sha256 or task.damaged_etags) or self._met_something
-        return expected or not self._client.profile.conditional_put
+        return expected or self._client.look_first or not self._client.profile.conditional_put
 
     def _send_large(self, task: UploadTask) -> Uploaded:
         if self._client.profile.multipart is False:

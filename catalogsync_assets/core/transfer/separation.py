@@ -39,7 +39,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
 )
 from catalogsync_assets.core.transfer.pace import Pace
-from catalogsync_assets.core.transfer.probe_session import Session
+from catalogsync_assets.core.transfer.probe_session import Session, new_prefix
 from catalogsync_assets.core.transfer.retries import Retries
 from catalogsync_assets.core.transfer.stores import Labels, StoreClient
 
@@ -171,7 +171,7 @@ class _Side:
         try:
             client = connect(backend)
             retry(client.probe)  # some stores make a bucket that is missing at the first put
-            self._session = cleaning.enter_context(Session(client))
+            self._session = cleaning.enter_context(Session(client, new_prefix(backend)))
             self.key = self._session.key("separation")
             self._put(client, self._session)
         except CatalogSyncError as error:

@@ -7,6 +7,7 @@ backend's profile (`core.providers`).
 
 from __future__ import annotations
 
+import base64
 import binascii
 import hashlib
 import threading
@@ -19,9 +20,9 @@ from obstore.exceptions import InvalidPathError
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.digests import as_s3_header
-from catalogsync_assets.core.errors import KeyRefusedError, StoreError
-from catalogsync_assets.core.providers import CRC64NVME, SHA256
-from catalogsync_assets.core.transfer.classify import store_error
+from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreError
+from catalogsync_assets.core.providers import CRC64NVME, SHA256, StoreProfile
+from catalogsync_assets.core.transfer.classify import store_error, wrong_region
 from catalogsync_assets.core.transfer.clients import (
     SMALL_BYTES,
     SMALL_TIMEOUT,
@@ -32,7 +33,7 @@ from catalogsync_assets.core.transfer.clients import (
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
-    from obstore import GetOptions, GetResult, PutMode
+    from obstore import GetOptions, GetResult, PutMode, UpdateVersion
 
 #: What a put takes without copying it.
 Buffer: TypeAlias = "bytes | memoryview"
@@ -42,6 +43,9 @@ _SONG = "catalogsync-song"
 _SHA256 = "sha256"
 #: What a store answers that does not know the condition of a put.
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
+_NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
+_NO_LOCKS = _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
+_TOLD_BY_HEADERS = {"PermanentRedirect", "RequestTimeTooSkewed"}
 _HEADER_REFUSED = {400, 501}
 _PROBE_KEY = ".catalogsync-probe"
 _NO_SUCH_KEY = "NoSuchKey"
@@ -154,7 +158,10 @@ class StoreClient:
     retries.
 
     Attributes:
-        profile: what the store does; a refused condition is learned from.
+        profile: what the store does; see `learn`.
+        look_first: whether the caller must look before a put whatever the profile says: nobody
+            could tell whether the bucket keeps versions since it was tested. The answer to a put
+            tells, and ends it.
     """
 
     def __init__(self, backend: ObjectBackend, s3: Callable[[], S3Client] | None = None) -> None:
@@ -164,11 +171,87 @@ class StoreClient:
         """
         self.backend = backend
         self.profile = backend.profile
-        self._store = obstore_store(backend, timeout=SMALL_TIMEOUT)
-        self._store_of_large = obstore_store(backend)
+        self.look_first = False
+        self._learned: dict[str, Any] = {}
+        self._learned_anew = False
+        self._make_stores()
         self._make_s3 = s3 or (lambda: boto3_client(backend))
         self._s3: S3Client | None = None
         self._lock = threading.Lock()
+
+    def _make_stores(self) -> None:
+        self._store = obstore_store(self.backend, timeout=SMALL_TIMEOUT)
+        self._store_of_large = obstore_store(self.backend)
+
+    def learn(self, *, anew: bool = False, **answers: Any) -> None:
+        """Go by these answers from now on; `take_learned` hands them to whoever keeps them.
+
+        Args:
+            anew: what else was known no longer holds.
+            answers: fields of the profile.
+        """
+        with self._lock:
+            known = StoreProfile() if anew else self.backend.tested
+            checksum = self.profile.put_checksum
+            self.backend = replace(self.backend, tested=known.with_answers(answers))
+            self.profile = self.backend.profile
+            self._learned = answers if anew else self._learned | answers
+            self._learned_anew |= anew
+            if self.profile.put_checksum != checksum:
+                self._make_stores()
+
+    def take_learned(self) -> tuple[dict[str, Any], bool]:
+        """What was learned since the last call, and whether it goes in place of all else."""
+        with self._lock:
+            taken = self._learned, self._learned_anew
+            self._learned, self._learned_anew = {}, False
+            return taken
+
+    @property
+    def relies_on_no_versions(self) -> bool:
+        """Whether conditions were found to hold while the bucket kept no versions."""
+        tested = self.backend.tested
+        conditions = (
+            tested.conditional_put,
+            tested.conditional_replace,
+            tested.conditional_complete,
+        )
+        return any(conditions) and not tested.versioned
+
+    def is_versioned(self) -> bool | None:
+        """Whether the bucket keeps versions; None where we may not ask, or get no clear answer."""
+        try:
+            answer = self.s3.get_bucket_versioning(Bucket=self.backend.bucket)
+        except Exception as error:
+            found = store_error(error, self.backend, "ask about versions of", self.backend.bucket)
+            # Who does not know the question has no versions.
+            return False if found.code in _NO_VERSIONS else None
+        return answer.get("Status") == "Enabled"
+
+    def locks(self) -> bool | None:
+        """Whether nothing that is put into the bucket can be deleted for a time (object lock).
+
+        Only a bucket that keeps versions has that. None where we may not ask.
+        """
+        if self.is_versioned() is False:
+            return False
+        try:
+            answer = self.s3.get_object_lock_configuration(Bucket=self.backend.bucket)
+        except Exception as error:
+            found = store_error(error, self.backend, "ask about locks of", self.backend.bucket)
+            return False if found.code in _NO_LOCKS else None
+        return "Rule" in answer.get("ObjectLockConfiguration", {})
+
+    def note_version(self, version: str | None) -> None:
+        """Take in the version id of an answer to a put: None, where the bucket keeps no versions.
+
+        Ceph 16 ignores If-None-Match while a bucket keeps versions, so a profile that was found
+        out before that no longer holds.
+        """
+        if version in (None, "null"):
+            self.look_first = False
+        elif self.relies_on_no_versions:
+            self.learn(anew=True, versioned=True)
 
     @property
     def s3(self) -> S3Client:
@@ -206,12 +289,28 @@ class StoreClient:
                 raise found from error
         except Exception as error:
             found = store_error(error, self.backend, "read from", key)
+            if found.code in _TOLD_BY_HEADERS:
+                found = self._explained(found)
             if found.code != "AccessDenied":
                 raise found from error
+
+    def _explained(self, found: StoreError) -> StoreError:
+        """The same refusal with what only headers tell, which obstore keeps to itself."""
+        try:
+            answer = self.s3.head_bucket(Bucket=self.backend.bucket)
+        except Exception as error:
+            told = store_error(error, self.backend, "look at", self.backend.bucket)
+            return told if type(told) is type(found) and told.code != "AccessDenied" else found
+        region = answer.get("BucketRegion")  # boto3 has followed the redirection by itself
+        if found.code != "PermanentRedirect" or not region:
+            return found
+        return wrong_region(self.backend, region)
 
     @property
     def checks_digests(self) -> bool:
         """Whether the store is known to refuse a put with a wrong digest."""
+        if self.profile.needs_md5:  # boto3 then sends no CRC, see `_put_with_md5`
+            return self.profile.put_checksum == SHA256
         return self.profile.put_checksum in (SHA256, CRC64NVME)
 
     @property
@@ -239,20 +338,59 @@ class StoreClient:
         Raises:
             ConflictError: something (else) is stored there.
         """
-        try:
-            return self._put(key, content, labels, self._mode(replacing))
-        except KeyRefusedError as error:
-            if error.code not in _NO_CONDITIONS or self._mode(replacing) == "overwrite":
-                raise
-            self.profile = replace(self.profile, conditional_put=False, conditional_replace=False)
-            return self._put(key, content, labels, self._mode(replacing))
+        mode = self._mode(replacing)
+        while True:
+            try:
+                etag = self._put(key, content, labels, mode)
+            except KeyRefusedError as error:
+                # By what this put was, not by what another thread has learned meanwhile.
+                if error.code not in _NO_CONDITIONS or mode == "overwrite":
+                    raise
+                self.learn(conditional_put=False, conditional_replace=False)
+                if replacing is None and self.head(key) is not None:
+                    raise self._conflict(key) from error
+                mode = "overwrite"
+            except ConflictError:
+                if isinstance(mode, str) or not self._is_still(key, replacing):
+                    raise
+                # The very object is there: the form of the condition is not the store's.
+                mode = self._other_mode(mode)
+            else:
+                if not isinstance(mode, str) and mode["e_tag"] != replacing:
+                    self.learn(bare_etags=True)
+                return etag
 
     def _mode(self, replacing: str | None) -> PutMode:
         if replacing is None:
             return "overwrite" if self.profile.conditional_put is False else "create"
-        return "overwrite" if self.profile.conditional_replace is False else {"e_tag": replacing}
+        if self.profile.conditional_replace is False:
+            return "overwrite"
+        return {"e_tag": self.if_match(replacing)}
+
+    def if_match(self, etag: str) -> str:
+        """An ETag as the store takes it in If-Match. Ceph 16 compares it with bare ones."""
+        return etag.strip('"') if self.profile.bare_etags else etag
+
+    def _other_mode(self, mode: UpdateVersion) -> PutMode:
+        """How to replace an object that is there, though the store denies that it is."""
+        etag = mode["e_tag"] or ""
+        if etag != etag.strip('"'):
+            return {"e_tag": etag.strip('"')}
+        self.learn(conditional_replace=False)
+        return "overwrite"
+
+    def _is_still(self, key: str, etag: str | None) -> bool:
+        found = self.head(key)
+        return found is not None and bool(etag) and found.etag == etag
+
+    def _conflict(self, key: str) -> ConflictError:
+        return ConflictError(
+            f"backend {self.backend.name!r}: something is stored under {key!r}", code="Conflict"
+        )
 
     def _put(self, key: str, content: Buffer, labels: Labels, mode: PutMode) -> str | None:
+        if self.profile.needs_md5:
+            return self._put_with_md5(key, content, labels, mode)
         attributes = {"Content-Type": labels.media_type, **labels.metadata()}
         if self.backend.cache_control:
             attributes["Cache-Control"] = self.backend.cache_control
@@ -264,8 +402,38 @@ class StoreClient:
                 store, key, content, attributes=attributes, mode=mode, use_multipart=False
             )
         except Exception as error:
-            raise store_error(error, self.backend, "put", key) from error
+            found = store_error(error, self.backend, "put", key)
+            if not wants_md5(found):
+                raise found from error
+            self.learn(needs_md5=True)
+            return self._put_with_md5(key, content, labels, mode)
+        self.note_version(result["version"])
         return result["e_tag"]
+
+    def _put_with_md5(self, key: str, content: Buffer, labels: Labels, mode: PutMode) -> str | None:
+        """The same by boto3: obstore cannot send Content-MD5, which S3 asks for in a bucket with
+        object lock where no other digest is sent."""
+        condition: dict[str, Any] = {}
+        if mode == "create":
+            condition = {"IfNoneMatch": "*"}
+        elif not isinstance(mode, str):
+            condition = {"IfMatch": mode["e_tag"]}
+        if self.profile.put_checksum in (None, SHA256):
+            digest = hashlib.sha256(content).digest()
+            condition["ChecksumSHA256"] = base64.b64encode(digest).decode()
+        try:
+            answer = self.s3.put_object(
+                Bucket=self.backend.bucket,
+                Key=key,
+                Body=bytes(content),
+                ContentMD5=content_md5(content),
+                **condition,
+                **self.creation_arguments(labels),
+            )
+        except Exception as error:
+            raise store_error(error, self.backend, "put", key) from error
+        self.note_version(answer.get("VersionId"))
+        return answer.get("ETag")
 
     def creation_arguments(self, labels: Labels) -> dict[str, Any]:
         """What boto3 is to be told of a new object; the same as `put` says."""
@@ -307,8 +475,19 @@ class StoreClient:
                 if _status(error) not in _HEADER_REFUSED:
                     raise
                 # Backblaze B2, for one, has refused the header; a HEAD cannot say what it refuses.
-                self.profile = replace(self.profile, keeps_sha256=False)
+                return self._head_without_digest(key)
         return self.s3.head_object(Bucket=bucket, Key=key)
+
+    def _head_without_digest(self, key: str) -> HeadObjectOutputTypeDef:
+        """The same without the header; only if that is answered was it the header."""
+        try:
+            answer = self.s3.head_object(Bucket=self.backend.bucket, Key=key)
+        except Exception as error:
+            if _status(error) == 404:  # noqa: PLR2004
+                self.learn(keeps_sha256=False)
+            raise
+        self.learn(keeps_sha256=False)
+        return answer
 
     def list_pages(self, *, after: str | None = None) -> Iterator[list[ListedObject]]:
         """What is stored below the backend's prefix, a page at a time, in the store's own order.
@@ -494,6 +673,16 @@ def _status(error: Exception) -> int | None:
     response = getattr(error, "response", None) or {}
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return int(status) if status else None
+
+
+def wants_md5(error: StoreError) -> bool:
+    """Whether a store refused a put, or a part, for want of a digest."""
+    return isinstance(error, KeyRefusedError) and "content-md5" in error.message.lower()
+
+
+def content_md5(content: Buffer) -> str:
+    """What the header Content-MD5 says of a body."""
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
 def etag_is_md5_of(etag: str | None, content: Buffer) -> bool:

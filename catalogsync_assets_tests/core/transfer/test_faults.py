@@ -56,6 +56,7 @@ def test_a_fault_that_passes_is_retried_and_counted(
     assert remote(through_proxy).contents() == library.contents()
 
 
+@pytest.mark.usefixtures("untestable")
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_passing_fault_of_a_look_is_retried_too(
     library: Any,

@@ -44,8 +44,10 @@ def spoil(body: bytes) -> bytes:
 
 
 @pytest.fixture
-def through_proxy(proxy: Any, backend: Callable[..., ObjectBackend]) -> ObjectBackend:
-    """A backend of a service of which nothing is known; the proxy sees its requests."""
+def through_proxy(
+    proxy: Any, backend: Callable[..., ObjectBackend], untestable: None
+) -> ObjectBackend:
+    """A backend of a service of which nothing can be found out; the proxy sees its requests."""
     return backend(endpoint=proxy.endpoint, provider="other")
 
 
@@ -84,7 +86,8 @@ def test_a_store_of_which_nothing_is_known_is_asked_before_and_after_each_file(
     uploaded(through_proxy)
 
     assert rows(catalog, HOW, through_proxy.id) == ["head"] * 5
-    assert Counter(request.method for request in proxy.requests) == {"GET": 1, "PUT": 5, "HEAD": 10}
+    ours = [request.method for request in proxy.requests if request.key.endswith(".mp3")]
+    assert Counter(ours) == {"PUT": 5, "HEAD": 10}
 
 
 def test_a_store_that_keeps_no_digests_is_verified_by_a_look(
@@ -140,7 +143,8 @@ def test_a_store_that_may_not_be_asked_for_digests_is_asked_without(
     proxy.before.append(lambda request: refused(400) if asks(request) else None)
 
     assert uploaded(through_proxy, workers=1).succeeded == 5
-    assert len([request for request in proxy.requests if asks(request)]) == 1
+    asked = [request for request in proxy.requests if asks(request)]
+    assert len([request for request in asked if request.key.endswith(".mp3")]) == 1
 
 
 def test_what_is_found_in_a_store_without_digests_is_compared_by_reading(

@@ -1,0 +1,151 @@
+"""What is said when a store, or something before it, refuses: the cause, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
+from catalogsync_assets.core.transfer.probe import probe
+from catalogsync_assets_tests.proxy import Answer
+
+Upload = Callable[..., UploadReport]
+EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def answer(status: int, code: str, more: str = "", **headers: str) -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>no</Message>{more}</Error>"
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, given, body.encode())
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        pytest.param(
+            answer(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"),
+            "in region 'eu-west-1', not in 'us-east-1'",
+            "--region eu-west-1",
+            id="redirected without a place",
+        ),
+        pytest.param(
+            answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"),
+            "in region 'eu-west-1', not in 'us-east-1'",
+            "--region eu-west-1",
+            id="signed for another region",
+        ),
+        pytest.param(
+            answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
+            "clock is 3 hours ahead of the store's",
+            "clock",
+            id="wrong clock",
+        ),
+        pytest.param(
+            answer(400, "ExpiredToken"),
+            "session token has expired",
+            "CLOUD_SESSION_TOKEN",
+            id="expired token",
+        ),
+        pytest.param(
+            answer(507, "XMinioStorageFull"), "no space left", "raise the quota", id="full"
+        ),
+        pytest.param(
+            answer(500, "InternalError", "<Message>no space left on device</Message>"),
+            "InternalError",
+            "later",
+            id="an error of the server",
+        ),
+        pytest.param(
+            Answer(403, {"Content-Type": "text/html"}, b"<html><title>blocked</title></html>"),
+            "a page for browsers",
+            "firewall",
+            id="a firewall",
+        ),
+    ],
+)
+def test_a_refusal_names_its_cause(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    given: Answer,
+    message: str,
+    hint: str,
+) -> None:
+    library.fill(4)
+    scanned()
+    proxy.before.append(lambda _: given)
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(through_proxy)
+
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+def test_the_hint_for_another_region_repeats_all_settings(
+    library: Any, scanned: Any, proxy: Any, backend: Any, uploaded: Upload
+) -> None:
+    library.fill(1)
+    scanned()
+    proxy.before.append(lambda _: answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
+    cloud = backend(endpoint=proxy.endpoint, base_prefix="my music", workers=3)
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(cloud, workers=3)
+
+    assert caught.value.hint == (
+        f"catalogsync register-object-backend --name cloud --bucket {cloud.bucket}"
+        f" --endpoint {proxy.endpoint} --region r2 --base-prefix 'my music'"
+        " --credential-env-prefix CLOUD --provider seaweedfs --workers 3"
+    )
+
+
+def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
+    library: Any,
+    scanned: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    unused_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library.fill(1)
+    scanned()
+    place = unused_endpoint.removeprefix("http://")
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2@{place}")
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(through_proxy)
+
+    assert f"the proxy {place} named by HTTP_PROXY did not answer" in caught.value.message
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style(
+    library: Any, scanned: Any, backend: Any, uploaded: Upload
+) -> None:
+    library.fill(1)
+    scanned()
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(backend(endpoint="http://store.invalid", addressing_style="virtual"))
+
+    assert "--addressing-style path" in (caught.value.hint or "")
+
+
+def test_a_test_warns_only_of_what_it_wrote(
+    proxy: Any, through_proxy: ObjectBackend, refused: Any
+) -> None:
+    proxy.before.append(
+        lambda r: refused(403, "AccessDenied") if r.method in ("PUT", "DELETE", "HEAD") else None
+    )
+
+    result = probe(through_proxy)
+
+    assert not result.usable
+    assert result.left_behind == []
