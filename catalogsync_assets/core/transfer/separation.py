@@ -199,11 +199,8 @@ class _Side:
         try:
             client = connect(backend)
             retry(client.probe)  # some stores make a bucket that is missing at the first put
-            if spare_locked and client.locks() is not False:
-                raise KeyRefusedError(
-                    f"backend {backend.name!r}: its bucket may keep a test object for a time",
-                    code="ObjectLock",
-                )
+            if spare_locked:
+                self._refuse_lock(client)
             prefix = cleaning.enter_context(prefixes(client))
             self._session = cleaning.enter_context(Session(client, prefix))
             self.key = self._session.key("separation")
@@ -213,6 +210,13 @@ class _Side:
         except Exception as error:  # what a row of another program may bring, such as no bucket
             reason = str(error).partition("\n")[0] or type(error).__name__
             self.error = f"backend {backend.name!r} cannot be used: {reason}"
+
+    def _refuse_lock(self, client: StoreClient) -> None:
+        if client.locks() is not False:
+            raise KeyRefusedError(
+                f"backend {self.backend.name!r}: its bucket may keep a test object for a time",
+                code="ObjectLock",
+            )
 
     def _put(self, client: StoreClient, session: Session) -> None:
         content = secrets.token_hex(32).encode()
