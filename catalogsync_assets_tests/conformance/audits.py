@@ -1,7 +1,4 @@
-"""Audits of every store: what is missing or damaged is found and mended, and nothing else touched.
-
-Each test while nothing is known of the store, so that the careful way is taken.
-"""
+"""Audits of every store: what is missing or damaged is found and mended, nothing else changed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.providers import StoreProfile
-from catalogsync_assets.core.transfer import multipart, sender
+from catalogsync_assets.core.transfer import engine, multipart, sender
 from catalogsync_assets.core.transfer.probe import ProbeResult, probe
 from catalogsync_assets_tests.core.audit.conftest import short_backoff, verified
 from catalogsync_assets_tests.stores import Store, s3_client
@@ -75,11 +75,16 @@ def found_out(ask: Callable[[str], ProbeResult], store: Store) -> StoreProfile:
     return result.profile
 
 
-@pytest.fixture(params=["unknown", "tested"])
-def settings(request: pytest.FixtureRequest, found_out: StoreProfile) -> dict[str, Any]:
-    """Settings of a backend on the store."""
-    known = {} if request.param == "unknown" else {"tested": found_out}
-    return {"provider": "other", **known}
+@pytest.fixture(params=["unknown", "careful", "tested"])
+def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings of a backend on the store: never tested, so that the first upload asks by itself;
+    the same where it may not write a test object; tested before.
+    """
+    if request.param == "tested":
+        return {"provider": "other", "tested": request.getfixturevalue("found_out")}
+    if request.param == "careful":
+        monkeypatch.setattr(engine, "make_sure", lambda *_: None)
+    return {"provider": "other"}
 
 
 @pytest.fixture

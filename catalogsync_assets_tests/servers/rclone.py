@@ -28,7 +28,7 @@ def rclone(folder: Path, remote: str | None = None) -> Iterator[S3Server]:
     Args:
         remote: what rclone is to serve; by default a folder of its own.
     """
-    with started(folder, partial(_start, remote), seconds=60) as server:
+    with started(folder, partial(_start, remote)) as server:
         yield server
 
 
