@@ -495,8 +495,19 @@ class StoreClient:
                 if _status(error) not in _HEADER_REFUSED:
                     raise
                 # Backblaze B2, for one, has refused the header; a HEAD cannot say what it refuses.
-                self.learn(keeps_sha256=False)
+                return self._head_without_digest(key)
         return self.s3.head_object(Bucket=bucket, Key=key)
+
+    def _head_without_digest(self, key: str) -> HeadObjectOutputTypeDef:
+        """The same without the header; only if that is answered was it the header."""
+        try:
+            answer = self.s3.head_object(Bucket=self.backend.bucket, Key=key)
+        except Exception as error:
+            if _status(error) == 404:  # noqa: PLR2004
+                self.learn(keeps_sha256=False)
+            raise
+        self.learn(keeps_sha256=False)
+        return answer
 
     def list_pages(self, *, after: str | None = None) -> Iterator[list[ListedObject]]:
         """What is stored below the backend's prefix, a page at a time, in the store's own order.
