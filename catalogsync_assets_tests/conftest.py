@@ -45,6 +45,7 @@ from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.library.scan import ScanReport, scan
 from catalogsync_assets.core.transfer import separation
 from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
+from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
 from catalogsync_assets.demo.local_store import LocalStore, local_store
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets_tests.proxy import PATIENCE, Answer, Proxy, refusal
@@ -451,6 +452,12 @@ def proxy(store: Store, proxy_to: Callable[[str], Proxy]) -> Proxy:
 def refused() -> Callable[..., Answer]:
     """`refused(status, code, message)`: an S3 error as a proxy's answer; status 0 hangs up."""
     return refusal
+
+
+@pytest.fixture
+def untestable(proxy: Proxy, refused: Callable[..., Answer]) -> None:
+    """The store lets nobody write test objects: what it does stays unknown."""
+    proxy.before.append(lambda r: refused(403, "AccessDenied") if TEST_PREFIX in r.key else None)
 
 
 @pytest.fixture

@@ -24,13 +24,18 @@ _PAGE = 5_000
 
 # A file whose active local row is its source is in the library: nothing more to look up.
 _IN_LIBRARY = f"(s.library_root IS NOT NULL OR {presence.IN_LIBRARY})"
+# Whether a location `s` can be read for an upload: an object that was found damaged can, as a last
+# resort.
+_IS_A_SOURCE = """
+(s.status = 'active' OR (s.status = 'damaged' AND s.backend_id NOT IN (
+    SELECT id FROM storage_backends WHERE backend_type = 'local')))
+"""
+
 _DROP_STALE = f"""
 DELETE FROM upload_tasks WHERE id IN (
     SELECT t.id FROM upload_tasks t
     JOIN file_assets f ON f.id = t.file_asset_id
-    LEFT JOIN file_locations s ON s.id = t.source_location_id AND (s.status = 'active'
-        OR (s.status = 'damaged' AND s.backend_id NOT IN (
-            SELECT id FROM storage_backends WHERE backend_type = 'local')))
+    LEFT JOIN file_locations s ON s.id = t.source_location_id AND {_IS_A_SOURCE}
     WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'failed')
       AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {_IN_LIBRARY}
            OR t.target_container_name IS NOT :bucket
@@ -167,7 +172,7 @@ FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
-  AND s.status = 'active' AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
+  AND {_IS_A_SOURCE} AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
 """
 
 

@@ -512,6 +512,7 @@ def test_no_more_stores_are_asked_than_copies_are_kept(
     assert proxy.of("HEAD") == []
 
 
+@pytest.mark.usefixtures("untestable")
 def test_where_no_digest_is_kept_objects_are_read(
     library: Any, offloaded: Any, scanned: Any, backend: Any, uploaded: Any, proxy: Any
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.transfer import retries
-from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
 
 
 @pytest.fixture(autouse=True)
@@ -22,14 +21,3 @@ def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 def through_proxy(proxy: Any, backend: Callable[..., ObjectBackend]) -> ObjectBackend:
     """A backend whose requests the proxy sees."""
     return backend(endpoint=proxy.endpoint)
-
-
-def is_test_object(request: Any) -> bool:
-    """Whether a request is about an object of a test of the store."""
-    return TEST_PREFIX in request.key
-
-
-@pytest.fixture
-def untestable(proxy: Any, refused: Any) -> None:
-    """The store lets nobody write test objects: what it does stays unknown."""
-    proxy.before.append(lambda r: refused(403, "AccessDenied") if is_test_object(r) else None)
