@@ -146,19 +146,22 @@ class Restorer:
                 hint="check the folder's permissions, and the disk",
             ) from error
 
-    def remove_useless(self, wanted: Callable[[Collection[int]], Collection[int]]) -> None:
+    def remove_useless(self, wanted: Callable[[Collection[int]], dict[int, list[str]]]) -> None:
         """Remove what stopped runs have begun and nobody will go on with.
 
         Args:
-            wanted: tells which of these file assets are still to come below the root.
+            wanted: tells which of these file assets count, and where each was seen below the root.
         """
         begun = {
             int(number): name
             for name in self._begun
             if (number := name.removeprefix(self._prefix)).isdigit()
         }
-        for asset_id in set(begun) - set(wanted(begun) if begun else ()):
-            parts.discard_unheld(self._root, begun[asset_id])
+        seen = wanted(begun) if begun else {}
+        for asset_id, name in begun.items():
+            paths = seen.get(asset_id)
+            if paths is None or any((self._root / path).exists() for path in paths):
+                parts.discard_unheld(self._root, name)
 
     def look(self, file: WantedFile, *, compare: bool) -> Brought | None:
         """What is there already; None if nothing is.

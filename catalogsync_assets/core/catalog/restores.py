@@ -137,17 +137,23 @@ def count_wanted(catalog: Catalog, scope: Scope, *, missing: bool) -> tuple[int,
 
 
 _STILL_WANTED = sa.text(
-    f"SELECT f.id FROM file_assets f WHERE f.id IN :ids AND {_EXISTS}"
-    " AND NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.file_asset_id = f.id"
-    "  AND h.status = 'active' AND h.library_root = :root)"
+    "SELECT f.id, h.library_path FROM file_assets f LEFT JOIN file_locations h"
+    " ON h.file_asset_id = f.id AND h.status = 'active' AND h.library_root = :root"
+    f" WHERE f.id IN :ids AND {_EXISTS}"
 ).bindparams(sa.bindparam("ids", expanding=True))
 
 
-def still_wanted(catalog: Catalog, root: str, file_asset_ids: Collection[int]) -> set[int]:
-    """Which of these file assets count, and are not below the root."""
+def still_wanted(
+    catalog: Catalog, root: str, file_asset_ids: Collection[int]
+) -> dict[int, list[str]]:
+    """Those of these file assets that count, each with the paths at which a scan has seen it below
+    the root: it may be gone since."""
+    found: dict[int, list[str]] = {}
     with catalog.read() as connection:
         values = {"ids": list(file_asset_ids), "root": root}
-        return set(connection.scalars(_STILL_WANTED, values))
+        for asset_id, path in connection.execute(_STILL_WANTED, values):
+            found.setdefault(asset_id, []).extend([path] if path else [])
+    return found
 
 
 def wanted_files(

@@ -107,7 +107,7 @@ def test_other_settings_and_what_other_programs_keep_leave_a_verdict_as_it_is(
     assert [json.loads(config)["theirs"] for config in configs] == [5, 5]
 
 
-@pytest.mark.parametrize("config", ["", "[]", '{"separation": 5}', '{"separation": {"x": [1]}}'])
+@pytest.mark.parametrize("config", ["", '{"separation": 5}', '{"separation": {"x": [1]}}'])
 def test_what_another_program_has_left_there_proves_nothing(catalog, backend, change, config):
     backend("one")
     backend("other")
