@@ -55,6 +55,8 @@ _BARE = frozenset(("aac", "ac3", "eac3", "mp1", "mp2", "mp3", "tta"))
 _END = 160
 # Bounds for a file that is no more than a row of empty chunks.
 _MAX_CHUNKS, _MAX_INFO = 1_000, 1024 * 1024
+# Far more than any tag with its pictures, and than the pages of a day of Ogg.
+_MAX_READ, _MAX_READS = 128 * 1024 * 1024, 1_000_000
 # Bytes of a second at least: of MPEG audio 8 kbit/s; of others about what silence takes.
 _LEAST_RATE, _LEAST_OF_OTHERS = dict.fromkeys(("mp1", "mp2", "mp3"), 1_000), 16
 # Kinds whose header says how many bits a second has: what the file may have less of them, packed.
@@ -97,7 +99,7 @@ def read_audio(file: BinaryIO) -> Audio:
 
     content = look(read_at)
     audio = Audio(content.kind)
-    behind = _From(file, content.offset) if content.offset else file
+    behind = _From(file, content.offset)
     native = _attempt(audio, lambda: _native(behind, content.kind))
     own = getattr(native, "tags", None)
     other = [
@@ -140,7 +142,7 @@ def _attempt(audio: Audio, function: Callable[[], _T]) -> _T | None:
         return None
 
 
-def _native(file: BinaryIO | _From, kind: str | None) -> Any:
+def _native(file: _From, kind: str | None) -> Any:
     """What the content's own reader says; None if there is none."""
     if kind is None:
         import mutagen
@@ -154,7 +156,7 @@ def _native(file: BinaryIO | _From, kind: str | None) -> Any:
     return _load(reader, file) if reader else None
 
 
-def _riff_info(file: BinaryIO | _From) -> list[tuple[str, str]]:
+def _riff_info(file: _From) -> list[tuple[str, str]]:
     """The INFO list of a WAV, which many programs write instead of ID3 and mutagen leaves alone."""
     found, at = list[tuple[str, str]](), 12
     for _ in range(_MAX_CHUNKS):
@@ -180,7 +182,7 @@ def _chunk(header: bytes) -> tuple[bytes, int]:
     return header[:4], int.from_bytes(header[4:8], "little")
 
 
-def _load(name: str, file: BinaryIO | _From, **more: Any) -> Any:
+def _load(name: str, file: _From, **more: Any) -> Any:
     file.seek(0)
     return _class(name)(file, **more)
 
@@ -205,15 +207,24 @@ def _seconds(info: object, kind: str | None, file: BinaryIO) -> float | None:
 
 
 class _From:
-    """A file from some offset on, as if there were nothing before."""
+    """A file from some offset on, as if there were nothing before; no reader gets lost in it.
+
+    A spoilt header may ask for all of a large file at once, and garbage be a million empty parts.
+    """
 
     def __init__(self, file: BinaryIO, start: int) -> None:
         self._file = file
         self._start = start
+        self._reads = 0
         self.name = file.name
 
     def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
+        self._reads += 1
+        if self._reads > _MAX_READS:
+            raise ValueError("it has too many parts")
+        if size > _MAX_READ:
+            raise ValueError(f"a part of it claims {size:,} bytes")
+        return self._file.read(size if size >= 0 else _MAX_READ)
 
     def tell(self) -> int:
         return self._file.tell() - self._start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -378,6 +379,26 @@ def test_a_header_that_claims_more_than_the_file_can_hold_gives_no_length(tmp_pa
 
     for path in (flac, wav, aiff, mp3):
         assert read_tags(path)[0].duration_seconds is None
+
+
+def test_no_reader_gets_lost_in_a_spoilt_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first took as much memory as the file is large, the second minutes and memory, too."""
+    large = tagged(tmp_path / "a.mp3", "mp3 id3", title=["t"])
+    with large.open("r+b") as file:
+        file.truncate(2**30)  # sparse
+        file.seek(0, 2)
+        file.write(b"APETAGEX" + struct.pack("<III12x", 2000, 2**30 - 2**20, 2**31 - 1))
+    parts = tmp_path / "b.wav"
+    parts.write_bytes(b"RIFF\xff\xff\xff\x7fWAVE" + b"abcd\0\0\0\0" * 5_000)
+    monkeypatch.setattr("catalogsync_assets.core.library.containers._MAX_READS", 4_000)
+
+    (tags, trouble), (_, other) = read_tags(large), read_tags(parts)
+
+    assert tags.title == "t"
+    assert "a part of it claims 1,07" in (trouble or "")
+    assert "it has too many parts" in (other or "")
 
 
 def test_text_has_an_end(tmp_path: Path) -> None:
