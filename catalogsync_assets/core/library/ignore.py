@@ -13,8 +13,10 @@ import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from catalogsync_assets.core.errors import ConfigurationError
@@ -204,6 +206,35 @@ def _fits(pattern: Pattern, path: str) -> bool:
         if end == len(path):
             return True
     return False
+
+
+def leaves_out(root: Path, rules: Rules) -> Callable[[str], bool]:
+    """What tells of a path below a root, of something that need not be there, if it is left out.
+
+    Args:
+        rules: those that hold below the root; ignore files are read as they are needed.
+    """
+
+    @lru_cache(maxsize=10_000)
+    def rules_in(folder: str) -> Rules | None:  # None: it is itself left out
+        above: Rules | None = rules
+        if folder:
+            *parents, name = folder[:-1].split("/")
+            parent = "".join(f"{p}/" for p in parents)
+            above = rules_in(parent)
+            if above is None or above.leave_out(parent, name, is_folder=True):
+                return None
+        try:
+            return above.with_patterns(folder, read_ignore_file(root / folder / IGNORE_FILE))[0]
+        except (OSError, ValueError):
+            return above
+
+    def is_left_out(path: str) -> bool:
+        folder, slash, name = path.rpartition("/")
+        inside = rules_in(folder + slash)
+        return inside is None or inside.leave_out(folder + slash, name, is_folder=False)
+
+    return is_left_out
 
 
 def read_ignore_file(path: str | os.PathLike[str]) -> list[str]:
