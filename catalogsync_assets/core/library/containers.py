@@ -200,7 +200,7 @@ def _seconds(info: object, kind: str | None, file: BinaryIO) -> float | None:
     if not isinstance(length, int | float):
         return None
     size = file.seek(0, io.SEEK_END)
-    least = _LEAST_RATE.get(kind or "", _LEAST_OF_OTHERS)
+    least: float = _LEAST_RATE.get(kind or "", _LEAST_OF_OTHERS)
     if kind in _UNPACKED:
         least = max(getattr(info, "bitrate", 0) / 8 / _UNPACKED[kind], least)
     return (round(float(length), 3) or None) if 0 < length * least <= size else None

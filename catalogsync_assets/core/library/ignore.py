@@ -217,17 +217,18 @@ def leaves_out(root: Path, rules: Rules) -> Callable[[str], bool]:
 
     @lru_cache(maxsize=10_000)
     def rules_in(folder: str) -> Rules | None:  # None: it is itself left out
-        above: Rules | None = rules
+        holding = rules
         if folder:
             *parents, name = folder[:-1].split("/")
             parent = "".join(f"{p}/" for p in parents)
             above = rules_in(parent)
             if above is None or above.leave_out(parent, name, is_folder=True):
                 return None
+            holding = above
         try:
-            return above.with_patterns(folder, read_ignore_file(root / folder / IGNORE_FILE))[0]
+            return holding.with_patterns(folder, read_ignore_file(root / folder / IGNORE_FILE))[0]
         except (OSError, ValueError):
-            return above
+            return holding
 
     def is_left_out(path: str) -> bool:
         folder, slash, name = path.rpartition("/")

@@ -183,14 +183,16 @@ def _joined(names: list[str]) -> str | None:
 
 
 def clean(text: str, most: int = MAX_TEXT) -> str | None:
-    """Without the NULs, line breaks and lone surrogates that tags come with; or None.
+    """Without the NULs, line breaks and lone surrogates that tags come with; or None, if nothing is
+    left that can be seen.
 
     Args:
         most: characters that are kept.
     """
     usable = text.encode("utf-8", errors="ignore").decode().replace("\0", " ")
     # A UTF-16 text of several values may have a byte order mark before each.
-    return " ".join(usable.replace("\ufeff", "").split())[:most].rstrip() or None
+    text = " ".join(usable.replace("\ufeff", "").split())[:most].rstrip()
+    return text if any(c.isprintable() for c in text.replace(" ", "")) else None
 
 
 def _number(text: str | None) -> int | None:

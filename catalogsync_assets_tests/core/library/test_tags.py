@@ -420,7 +420,10 @@ def test_text_has_an_end(tmp_path: Path) -> None:
 
 def test_byte_order_marks_and_blanks_are_no_text(tmp_path: Path) -> None:
     path = tagged(
-        tmp_path / "name.mp3", "mp3 id3", title=["\u3000\t "], artist=["\ufeffOne", "\ufeff", "Two"]
+        tmp_path / "name.mp3",
+        "mp3 id3",
+        title=["\u3000\t \x01\u200b"],
+        artist=["\ufeffOne", "\ufeff", "Two", "\x7f"],
     )
 
     tags, _ = read_tags(path)
