@@ -254,7 +254,7 @@ def test_thousands_of_warnings_are_not_all_listed(cli: Cli, library: Any) -> Non
     lines = errors_of(cli("scan", "--library-root", library.root))
 
     assert sum("is gone; its copies" in line for line in lines) == 20
-    assert lines[-1] == "and 5 more; --json lists them"
+    assert "and 5 more; --json lists them" in lines
 
 
 # --- uploading ----------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ def test_a_run_with_upload_reports_its_cells(
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
 
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0, done.err
     (cell,) = home.cells()
     assert home.event(cell).metadata["reported by"].value == "catalogsync run"
 
