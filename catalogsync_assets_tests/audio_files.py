@@ -49,6 +49,29 @@ def with_id3_in_front(path, version=4, **tags):
     path.write_bytes(id3(version, **tags) + path.read_bytes())
 
 
+def with_ape_in_front(path, **tags):
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    with_ape(path, **tags)
+    path.write_bytes(path.read_bytes() + content)
+
+
+def with_ape_before_lyrics(path, **tags):
+    """And before a tag of ID3v1, which tells readers that there are lyrics."""
+    with_ape(path, **tags)
+    lyrics = b"LYRICSBEGIN" + b"INF00001" + b"x"
+    old = b"TAG" + bytes(125)
+    path.write_bytes(path.read_bytes() + lyrics + b"%06dLYRICS200" % len(lyrics) + old)
+
+
+def with_skeleton(reader, path, **tags):
+    """Behind the page that says which streams an Ogg file has."""
+    with_comments(reader, path, **tags)
+    page = OggPage()
+    page.packets, page.serial, page.first = [b"fishead\0\3\0\0\0".ljust(80, b"\0")], 8, True
+    path.write_bytes(page.write() + path.read_bytes())
+
+
 def with_frames(reader, path, **tags):
     audio = reader(path)
     audio.add_tags()
@@ -237,6 +260,7 @@ WAYS = {
     "ac3 ape": with_ape,
     "aiff id3": functools.partial(with_frames, AIFF),
     "ape ape": with_ape,
+    "ape ape in front": with_ape_in_front,
     "ape id3": with_id3_in_front,
     "dff id3": functools.partial(with_frames, DSDIFF),
     "dsf id3": functools.partial(with_frames, DSF),
@@ -247,14 +271,20 @@ WAYS = {
     "mp3 id3": with_id3_in_front,
     "mp3 id3v2.3": functools.partial(with_id3_in_front, version=3),
     "mp3 ape": with_ape,
+    "mp3 ape in front": with_ape_in_front,
+    "mp3 ape before lyrics": with_ape_before_lyrics,
     "mpc ape": with_ape,
     "mpc id3": with_id3_in_front,
     "oga vorbis": functools.partial(with_comments, OggFLAC),
+    "oga skeleton": functools.partial(with_skeleton, OggFLAC),
     "ofr ape": with_ape,
     "ogg vorbis": functools.partial(with_comments, OggVorbis),
+    "ogg skeleton": functools.partial(with_skeleton, OggVorbis),
     "ogg id3": with_id3_in_front,
     "opus vorbis": functools.partial(with_comments, OggOpus),
+    "opus skeleton": functools.partial(with_skeleton, OggOpus),
     "spx vorbis": functools.partial(with_comments, OggSpeex),
+    "spx skeleton": functools.partial(with_skeleton, OggSpeex),
     "tak ape": with_ape,
     "tta id3": with_id3_in_front,
     "tta ape": with_ape,

@@ -97,8 +97,8 @@ class Catalog:
         again: a catalog of this version is opened and left as it is. When it fails, the database
         is as it was.
 
-        A new catalog, and what SQLite puts beside it, is its owner's alone (0600). An existing
-        file keeps its mode, which somebody may have chosen; a backup never has a wider one.
+        A new catalog, what SQLite puts beside it, and each backup is its owner's alone (0600). An
+        existing file keeps its mode, which somebody may have chosen.
 
         Args:
             make_folder: make the folder of a new catalog where there is none.
@@ -312,7 +312,7 @@ def _require_folder(path: Path, *, make: bool) -> Path | None:
 _creating = threading.Lock()
 
 
-def _create_private(path: Path, mode: int = 0o600) -> bool:
+def _create_private(path: Path) -> bool:
     """An empty file for SQLite, whose journals take its mode. One that is there is left alone.
 
     Returns:
@@ -320,7 +320,7 @@ def _create_private(path: Path, mode: int = 0o600) -> bool:
     """
     try:
         with _creating:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return False
     except OSError as error:
@@ -356,17 +356,14 @@ def _back_up(path: Path) -> Path:
     whole = path.with_name(f"{path.name}.backup-{stamp}")
     # A kill must not leave a part of a database that looks like a backup.
     target = new_part(path, f"{path.name}.backup-")
-    original = path.stat()
-    needed = original.st_size
+    needed = path.stat().st_size
     if shutil.disk_usage(path.parent).free < needed:
         raise CatalogError(
             f"no room for a backup of {path} ({needed} bytes) beside it",
             hint="free some disk space",
         )
     try:
-        _create_private(target, original.st_mode & 0o666)
-        if target.stat().st_gid != original.st_gid:  # then it would be another group that may read
-            target.chmod(target.stat().st_mode & 0o606)
+        _create_private(target)
         with (
             _clear_errors(path),
             closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,

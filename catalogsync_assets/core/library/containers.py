@@ -14,39 +14,53 @@ from functools import cache
 from importlib import import_module
 from typing import Any, BinaryIO, TypeVar
 
-from catalogsync_assets.core.library.formats import look
+from catalogsync_assets.core.library.formats import LOOKED_AT, look
 
-# kind -> the classes that read it; of several, the one whose mark its first page has.
+# kind -> the class that reads it.
 _READERS = {
-    "aac": ("aac:AAC",),
-    "ac3": ("ac3:AC3",),
-    "aiff": ("aiff:AIFF",),
-    "ape": ("monkeysaudio:MonkeysAudio",),
-    "dff": ("dsdiff:DSDIFF",),
-    "dsf": ("dsf:DSF",),
-    "eac3": ("ac3:AC3",),
-    "flac": ("flac:FLAC",),
-    "m4a": ("mp4:MP4",),
-    "mp1": ("mp3:MP3",),
-    "mp2": ("mp3:MP3",),
-    "mp3": ("mp3:MP3",),
-    "mpc": ("musepack:Musepack",),
-    "ofr": ("optimfrog:OptimFROG",),
-    "ogg": ("oggvorbis:OggVorbis", "oggflac:OggFLAC", "oggtheora:OggTheora"),
-    "opus": ("oggopus:OggOpus",),
-    "spx": ("oggspeex:OggSpeex",),
-    "tak": ("tak:TAK",),
-    "tta": ("trueaudio:TrueAudio",),
-    "wav": ("wave:WAVE",),
-    "wma": ("asf:ASF",),
-    "wv": ("wavpack:WavPack",),
+    "aac": "aac:AAC",
+    "ac3": "ac3:AC3",
+    "aiff": "aiff:AIFF",
+    "ape": "monkeysaudio:MonkeysAudio",
+    "dff": "dsdiff:DSDIFF",
+    "dsf": "dsf:DSF",
+    "eac3": "ac3:AC3",
+    "flac": "flac:FLAC",
+    "m4a": "mp4:MP4",
+    "mp1": "mp3:MP3",
+    "mp2": "mp3:MP3",
+    "mp3": "mp3:MP3",
+    "mpc": "musepack:Musepack",
+    "ofr": "optimfrog:OptimFROG",
+    "opus": "oggopus:OggOpus",
+    "spx": "oggspeex:OggSpeex",
+    "tak": "tak:TAK",
+    "tta": "trueaudio:TrueAudio",
+    "wav": "wave:WAVE",
+    "wma": "asf:ASF",
+    "wv": "wavpack:WavPack",
+}
+# Of other kinds: mark and class. It stands in the first page, or behind that of a skeleton.
+_MARKED = {
+    "ogg": {
+        b"\x01vorbis": "oggvorbis:OggVorbis",
+        b"\x7fFLAC": "oggflac:OggFLAC",
+        b"\x80theora": "oggtheora:OggTheora",
+    }
 }
 # They have no place of their own for tags: those stand before and behind them.
 _BARE = frozenset(("aac", "ac3", "eac3", "mp1", "mp2", "mp3", "tta"))
-# Bytes at a file's end in which an APEv2 tag shows, with an ID3v1 tag behind it.
+# Bytes at a file's end in which an APEv2 tag shows, with an ID3v1 tag behind it, or one of
+# Lyrics3 that may stand between the two.
 _END = 160
 # Bounds for a file that is no more than a row of empty chunks.
 _MAX_CHUNKS, _MAX_INFO = 1_000, 1024 * 1024
+# Far more than any tag with its pictures, and than the pages of a day of Ogg.
+_MAX_READ, _MAX_READS = 128 * 1024 * 1024, 1_000_000
+# Bytes of a second at least: of MPEG audio 8 kbit/s; of others about what silence takes.
+_LEAST_RATE, _LEAST_OF_OTHERS = dict.fromkeys(("mp1", "mp2", "mp3"), 1_000), 16
+# Kinds whose header says how many bits a second has: what the file may have less of them, packed.
+_UNPACKED = {"aiff": 8, "dff": 8, "dsf": 1, "wav": 1}
 _T = TypeVar("_T")
 
 
@@ -85,18 +99,22 @@ def read_audio(file: BinaryIO) -> Audio:
 
     content = look(read_at)
     audio = Audio(content.kind)
-    behind = _From(file, content.offset) if content.offset else file
+    behind = _From(file, content.offset)
     native = _attempt(audio, lambda: _native(behind, content.kind))
     own = getattr(native, "tags", None)
     other = [
         _attempt(audio, lambda at=at: _load("id3:ID3", _From(file, at), load_v1=False))  # type: ignore[misc]
         for at in content.id3
     ]
+    other += [
+        _attempt(audio, lambda at=at: _load("apev2:APEv2", _From(file, at)))  # type: ignore[misc]
+        for at in content.ape
+    ]
     if content.kind == "wav":
         other.append(_attempt(audio, lambda: _riff_info(behind)))
     if content.kind in _BARE or not (own or any(other)):
         end = read_at(max(file.seek(0, io.SEEK_END) - _END, 0), _END)
-        if b"APETAGEX" in end:
+        if b"APETAGEX" in end or b"LYRICS200" in end:
             other.append(_attempt(audio, lambda: _load("apev2:APEv2", behind)))
         if own is None and end[-128:-125] == b"TAG":
             own = _attempt(audio, lambda: _load("id3:ID3", behind))
@@ -124,17 +142,21 @@ def _attempt(audio: Audio, function: Callable[[], _T]) -> _T | None:
         return None
 
 
-def _native(file: BinaryIO | _From, kind: str | None) -> Any:
+def _native(file: _From, kind: str | None) -> Any:
     """What the content's own reader says; None if there is none."""
-    if kind is None or len(_READERS.get(kind, ())) > 1:
+    if kind is None:
         import mutagen
 
         file.seek(0)
-        return mutagen.File(file, options=[_class(n) for n in _READERS[kind]] if kind else None)
-    return _load(_READERS[kind][0], file) if kind in _READERS else None
+        return mutagen.File(file)
+    file.seek(0)
+    head = file.read(LOOKED_AT)
+    marked = (name for mark, name in _MARKED.get(kind, {}).items() if mark in head)
+    reader = _READERS.get(kind) or next(marked, None)
+    return _load(reader, file) if reader else None
 
 
-def _riff_info(file: BinaryIO | _From) -> list[tuple[str, str]]:
+def _riff_info(file: _From) -> list[tuple[str, str]]:
     """The INFO list of a WAV, which many programs write instead of ID3 and mutagen leaves alone."""
     found, at = list[tuple[str, str]](), 12
     for _ in range(_MAX_CHUNKS):
@@ -160,7 +182,7 @@ def _chunk(header: bytes) -> tuple[bytes, int]:
     return header[:4], int.from_bytes(header[4:8], "little")
 
 
-def _load(name: str, file: BinaryIO | _From, **more: Any) -> Any:
+def _load(name: str, file: _From, **more: Any) -> Any:
     file.seek(0)
     return _class(name)(file, **more)
 
@@ -173,28 +195,36 @@ def _class(name: str) -> Any:
 
 
 def _seconds(info: object, kind: str | None, file: BinaryIO) -> float | None:
-    """The length, if the file is large enough for it: nothing takes less than a byte a second."""
+    """The length, if the file is large enough for it: headers are cut, or written too early."""
     length = getattr(info, "length", None)
     if not isinstance(length, int | float):
         return None
     size = file.seek(0, io.SEEK_END)
-    # A WAV that is cut, or was begun before its length was known, says more than it holds.
-    bit_rate = getattr(info, "bitrate", 0) if kind == "wav" else 0
-    if not 0 < length <= size or length * bit_rate > size * 8:
-        return None
-    return round(float(length), 3) or None
+    least: float = _LEAST_RATE.get(kind or "", _LEAST_OF_OTHERS)
+    if kind in _UNPACKED:
+        least = max(getattr(info, "bitrate", 0) / 8 / _UNPACKED[kind], least)
+    return (round(float(length), 3) or None) if 0 < length * least <= size else None
 
 
 class _From:
-    """A file from some offset on, as if there were nothing before."""
+    """A file from some offset on, as if there were nothing before; no reader gets lost in it.
+
+    A spoilt header may ask for all of a large file at once, and garbage be a million empty parts.
+    """
 
     def __init__(self, file: BinaryIO, start: int) -> None:
         self._file = file
         self._start = start
+        self._reads = 0
         self.name = file.name
 
     def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
+        self._reads += 1
+        if self._reads > _MAX_READS:
+            raise ValueError("it has too many parts")
+        if size > _MAX_READ:
+            raise ValueError(f"a part of it claims {size:,} bytes")
+        return self._file.read(size if size >= 0 else _MAX_READ)
 
     def tell(self) -> int:
         return self._file.tell() - self._start

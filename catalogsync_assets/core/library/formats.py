@@ -76,27 +76,31 @@ class Content(NamedTuple):
 
     Attributes:
         kind: the extension that it calls for; None if it is not known.
-        offset: where it begins, in bytes: behind the ID3v2 tags in front of it, and the zeros
-            that some programs leave there.
-        id3: where those tags begin.
+        offset: where it begins, in bytes: behind the ID3v2 and APEv2 tags in front of it, and the
+            zeros that some programs leave there.
+        id3: where tags of ID3v2 begin.
+        ape: where those of APEv2 do.
     """
 
     kind: str | None
     offset: int
-    id3: tuple[int, ...]
+    id3: tuple[int, ...] = ()
+    ape: tuple[int, ...] = ()
 
     @property
     def is_audio(self) -> bool:
         """Whether it is a kind of audio, if only by a tag that nothing else has."""
-        return self.kind is not None or bool(self.id3)
+        return self.kind is not None or bool(self.id3 or self.ape)
 
 
-#: How many bytes `look` wants to see of content without a tag, where there are as many.
-LOOKED_AT = 64
+#: How many bytes `look` wants to see of content without a tag, where there are as many. In an Ogg
+#: file the first page, of at most 108 bytes, may be that of a skeleton.
+LOOKED_AT = 256
 # More tags than anybody has put in front of a file, and more zeros behind them.
 _MAX_TAGS = 32
 _MAX_ZEROS = 1024 * 1024
 _ID3_HEADER = 10
+_APE_HEADER = 32
 # Where a format's mark lies, the mark, the extension; from the formats' specifications.
 _MARKS = (
     (0, b"fLaC", "flac"),
@@ -118,7 +122,11 @@ _MARKS = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma"),
 )
 # Behind such a mark, what tells one extension from another.
-_WITHIN = (("ogg", b"OpusHead", "opus"), ("ogg", b"Speex   ", "spx"), ("mka", b"webm", "webm"))
+_WITHIN = (
+    ("ogg", b"OpusHead", "opus"),
+    ("ogg", b"Speex   ", "spx"),
+    ("mka", b"\x42\x82\x84webm", "webm"),
+)
 _CONTAINERS = {
     (b"RIFF", b"WAVE"): "wav",
     (b"RF64", b"WAVE"): "wav",
@@ -133,13 +141,19 @@ def look(read: Callable[[int, int], bytes]) -> Content:
     Args:
         read: `read(offset, size)` gives these bytes of the file, fewer at its end.
     """
-    offset, tags = 0, list[int]()
+    offset, id3, ape = 0, list[int](), list[int]()
     head = read(0, LOOKED_AT)
-    while head.startswith(b"ID3") and len(head) >= _ID3_HEADER and len(tags) < _MAX_TAGS:
-        tags.append(offset)
-        offset += _ID3_HEADER + _id3_size(head[6:10])
-        if read(offset, 3) == b"3DI":  # a tag may have a footer, which its size does not count
-            offset += _ID3_HEADER
+    while len(id3) + len(ape) < _MAX_TAGS:
+        if head.startswith(b"ID3") and len(head) >= _ID3_HEADER:
+            id3.append(offset)
+            offset += _ID3_HEADER + _id3_size(head[6:10])
+            if read(offset, 3) == b"3DI":  # it may have a footer, which its size does not count
+                offset += _ID3_HEADER
+        elif head.startswith(b"APETAGEX") and len(head) >= _APE_HEADER:
+            ape.append(offset)
+            offset += _APE_HEADER + int.from_bytes(head[12:16], "little")
+        else:
+            break
         head = read(offset, LOOKED_AT)
     kind = _kind(head)
     if kind is None and head[:1] == b"\0":
@@ -147,8 +161,9 @@ def look(read: Callable[[int, int], bytes]) -> Content:
         # An MP4 file itself begins with the zeros of a size.
         for at in (behind, max(behind - 3, offset)):
             if kind := _kind(read(at, LOOKED_AT)):
-                return Content(kind, at, tuple(tags))
-    return Content(kind, offset, tuple(tags))
+                offset = at
+                break
+    return Content(kind, offset, tuple(id3), tuple(ape))
 
 
 def _behind_zeros(read: Callable[[int, int], bytes], offset: int) -> int:

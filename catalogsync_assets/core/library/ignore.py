@@ -9,11 +9,14 @@ below a folder that is left out can be brought back.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from catalogsync_assets.core.errors import ConfigurationError
@@ -35,7 +38,8 @@ _FOLDERS = frozenset(
     name.casefold()
     for name in (
         # Recycle bins: Synology and TerraMaster, QNAP, Samba (its default; OpenMediaVault,
-        # TrueNAS), Unraid, Windows, macOS, freedesktop.org, MEGA, Filen.
+        # TrueNAS), Unraid, Windows, macOS, freedesktop.org, MEGA, Filen, Insync, Nextcloud,
+        # GlusterFS, calibre.
         *("#recycle", "@Recycle", ".recycle", ".Recycle.Bin", "$RECYCLE.BIN", "RECYCLER"),
         *(
             "RECYCLED",
@@ -44,13 +48,19 @@ _FOLDERS = frozenset(
             ".debris",
             ".filen.trash.local",
             "Network Trash Folder",
+            ".insync-trash",
+            "files_trashbin",
+            ".trashcan",
+            ".caltrash",
         ),
-        # Snapshots: Synology, QNAP, NetApp, snapper, ZFS, CephFS and FreeBSD, GPFS, macOS.
+        # Snapshots: Synology, QNAP, NetApp, snapper, ZFS, CephFS and FreeBSD, GPFS, macOS, EMC,
+        # Nextcloud.
         *("#snapshot", "@sharesnap", "@Recently-Snapshot", ".snapshot", "~snapshot", ".snapshots"),
-        *(".zfs", ".snap", ".MobileBackups", "Backups.backupdb"),
+        *(".zfs", ".snap", ".MobileBackups", "Backups.backupdb", ".ckpt", "files_versions"),
         # What NAS systems note beside files: thumbnails, transcodes, indexes, uploads under way.
         *("@eaDir", "@tmp", "@sharebin", "@S2S", "@SynoDrive", "@synologydrive"),
         *("@SynologyCloudSync", ".SynologyWorkingDirectory", ".SynologyDrive"),
+        *("@__thumb", ".streams", ".@analytic", ".qsync", ".glusterfs"),
         *(".@__thumb", ".@__qini", ".@__desc", ".@__comments", ".@upload_cache", "@Transcode"),
         *(".wdmc", ".twonkymedia", "Plex Versions"),
         # Netatalk, macOS, Windows, Linux.
@@ -59,23 +69,31 @@ _FOLDERS = frozenset(
         *("TheVolumeSettingsFolder", "System Volume Information", "lost+found"),
         # Version control, git-annex's objects among it.
         *(".git", ".hg", ".svn", ".bzr", ".jj", ".dvc"),
-        # Sync programs: Syncthing, Resilio, Dropbox, Google Drive, rsync, Unison.
+        # Sync programs: Syncthing, Resilio, Dropbox, Google Drive, rsync, Unison, GoodSync, Allway
+        # Sync, Tresorit; what qBittorrent was not to fetch.
         *(".stfolder", ".stversions", ".sync", ".dropbox.cache", ".tmp.drivedownload"),
         *(".tmp.driveupload", ".~tmp~", ".rsync-partial", ".rsync-tmp", ".unison"),
+        *("_gsdata_", "_SYNCAPP", ".tresorit", ".unwanted"),
     )
 )
 # `.Trash-1000` of a user, CHKDSK's `FOUND.000`, Samba's `@GMT-2026.01.31-12.00.00`, what
-# Syncthing makes of a marker that was in the way.
+# Syncthing makes of a marker that was in the way, what Mutagen and FreeFileSync are at work on.
 _FOLDER_PATTERN = re.compile(
-    r"\.trash-\d+|found\.\d{3}|@gmt-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d|\.stfolder[ .-].*",
+    r"\.trash-\d+|found\.\d{3}|@gmt-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d|\.stfolder[ .-].*"
+    r"|\.mutagen-.*|.*\.ffs_tmp",
     re.IGNORECASE,
 )
 # Resource forks of macOS; Android's bin, and its files that are not there yet; locks of Emacs.
 _FILE_STARTS = ("._", ".trashed-", ".pending-", ".#")
+# Keys of git-annex, in a bare repository or what it calls a directory special remote; a key has a
+# folder of the same name.
+_ANNEX_KEY = re.compile(r"(?:BLAKE|MD5|SHA|SKEIN|WORM)\w*-s\d+(?:-\w+)*--.+")
 
 
 def is_of_other_programs(name: str, *, folder: bool) -> bool:
     """Whether a file or folder of this name is left out unless the user brings it back."""
+    if "-s" in name and _ANNEX_KEY.fullmatch(name):
+        return True
     if folder:
         return name.casefold() in _FOLDERS or _FOLDER_PATTERN.fullmatch(name) is not None
     return name.startswith(_FILE_STARTS)
@@ -190,6 +208,36 @@ def _fits(pattern: Pattern, path: str) -> bool:
     return False
 
 
+def leaves_out(root: Path, rules: Rules) -> Callable[[str], bool]:
+    """What tells of a path below a root, of something that need not be there, if it is left out.
+
+    Args:
+        rules: those that hold below the root; ignore files are read as they are needed.
+    """
+
+    @lru_cache(maxsize=10_000)
+    def rules_in(folder: str) -> Rules | None:  # None: it is itself left out
+        holding = rules
+        if folder:
+            *parents, name = folder[:-1].split("/")
+            parent = "".join(f"{p}/" for p in parents)
+            above = rules_in(parent)
+            if above is None or above.leave_out(parent, name, is_folder=True):
+                return None
+            holding = above
+        try:
+            return holding.with_patterns(folder, read_ignore_file(root / folder / IGNORE_FILE))[0]
+        except (OSError, ValueError):
+            return holding
+
+    def is_left_out(path: str) -> bool:
+        folder, slash, name = path.rpartition("/")
+        inside = rules_in(folder + slash)
+        return inside is None or inside.leave_out(folder + slash, name, is_folder=False)
+
+    return is_left_out
+
+
 def read_ignore_file(path: str | os.PathLike[str]) -> list[str]:
     """The lines of an ignore file.
 
@@ -203,8 +251,11 @@ def read_ignore_file(path: str | os.PathLike[str]) -> list[str]:
             content += piece
     if len(content) > _MAX_BYTES:
         raise ValueError(f"is larger than {_MAX_BYTES // 1024**2} MiB")
-    if b"\0" in content:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # PowerShell's `>`
+        text = content.decode("utf-16", "replace")
+    else:
+        # Names that are no UTF-8 stand in patterns as in names: as the bytes that they are.
+        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    if "\0" in text:
         raise ValueError("is not text in UTF-8")
-    # Names that are no UTF-8 stand in patterns as in names: as the bytes that they are.
-    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return [line.rstrip("\r") for line in text.split("\n")]
+    return re.split("\r\n|\r|\n", text)

@@ -128,8 +128,8 @@ def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]
     path = catalog.path.with_name(catalog.path.name + ".offload-lock")
     try:
         # Whoever may write the catalog may take the lock, and nobody else.
-        mode = catalog.path.stat().st_mode & 0o666
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        writers = catalog.path.stat().st_mode & 0o222
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, writers | writers << 1)
     except OSError as error:
         raise CatalogError(
             f"{path} cannot be opened: {error.strerror}",

@@ -25,7 +25,7 @@ from catalogsync_assets.core.catalog.file_tags import (
 from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.digests import sha256_of
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
-from catalogsync_assets.core.library.ignore import Rules
+from catalogsync_assets.core.library.ignore import Rules, leaves_out
 from catalogsync_assets.core.library.removal import settle_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_tags
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
@@ -126,7 +126,7 @@ def scan(
     for root in folders:
         unseen = _Unseen()
         walked = _readable(walk(root, rules=rules, within=within), unseen, report)
-        recorder = _Recorder(catalog, root, report, unseen, reread)
+        recorder = _Recorder(catalog, root, report, unseen, leaves_out(root, rules), reread)
         _scan_root(catalog, root, walked, recorder, report, allow_empty, progress)
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
@@ -162,7 +162,7 @@ def _scan_root(
         _note(report, Problem(path, why))
     first = next(found_files, None)
     if first is None and not allow_empty:
-        require_never_filled(catalog, root, recorder.unseen.is_left_out)
+        require_never_filled(catalog, root, recorder.is_left_out)
     on_disk = chain([first] if first else [], found_files)
     for step, (found, known) in enumerate(_merge(on_disk, rows.known_files(catalog, str(root)))):
         if found is not None:
@@ -186,7 +186,7 @@ def require_never_filled(
     """Raise a LibraryError if the catalog knows files below a root that was found empty.
 
     Args:
-        is_left_out: tells of a path below the root whether it is there, but left out.
+        is_left_out: tells of a path below the root whether it is left out.
     """
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
     if any(not is_left_out(k.path) for k in known):
@@ -275,12 +275,19 @@ class _Recorder:
     """Collects the differences of one root and writes them in chunks."""
 
     def __init__(
-        self, catalog: Catalog, root: Path, report: ScanReport, unseen: _Unseen, reread: bool
+        self,
+        catalog: Catalog,
+        root: Path,
+        report: ScanReport,
+        unseen: _Unseen,
+        leaves_out: Callable[[str], bool],
+        reread: bool,
     ) -> None:
         self._catalog = catalog
         self._root = root
         self._report = report
-        self.unseen = unseen
+        self._unseen = unseen
+        self._leaves_out = leaves_out
         self._reread = reread
         self._facts: list[FileFacts] = []
         self._again: list[ReadAgain] = []
@@ -315,16 +322,17 @@ class _Recorder:
             self._record(self._read(found, known))
 
     def gone(self, known: KnownFile) -> None:
-        """A known file was not found: it is gone, left out, or cannot be seen."""
-        if self.unseen.covers(known.path):
-            wanted = known.status in ("active", "missing")
-            if wanted and self.unseen.is_left_out(known.path):
+        """A known file was not found: it is left out, cannot be seen, or is gone."""
+        if known.status not in ("active", "missing", "excluded"):
+            return
+        if self.is_left_out(known.path):
+            if known.status != "excluded":
                 self._report.excluded += 1
                 self._excluded.append(known)
                 if len(self._excluded) >= _CHUNK:
                     self.flush()
             return
-        if not known.present and known.status != "excluded":
+        if known.status == "missing" or self._unseen.covers(known.path):
             return
         self._report.missing += 1
         if len(self._report.missing_paths) < _MAX_LISTED:
@@ -332,6 +340,10 @@ class _Recorder:
         self._gone.append(known)
         if len(self._gone) >= _CHUNK:
             self.flush()
+
+    def is_left_out(self, path: str) -> bool:
+        """Whether a path that was not found is no part of the library, there or not."""
+        return self._unseen.is_left_out(path) or self._leaves_out(path)
 
     def flush(self) -> None:
         """Write what has been collected."""

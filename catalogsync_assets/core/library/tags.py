@@ -172,7 +172,7 @@ def _values(value: Any) -> Iterator[str]:
 
 
 def _people(texts: Iterable[str]) -> list[str]:
-    names = (clean(name) for text in texts for name in text.split("\0"))
+    names = (clean(name) for text in texts for name in re.split(f"\0|{ARTIST_JOINER}", text))
     return list(dict.fromkeys(name for name in names if name))[:_MAX_ARTISTS]
 
 
@@ -183,17 +183,19 @@ def _joined(names: list[str]) -> str | None:
 
 
 def clean(text: str, most: int = MAX_TEXT) -> str | None:
-    """Without the NULs, line breaks and lone surrogates that tags come with; or None.
+    """Without the NULs, line breaks and lone surrogates that tags come with; or None, if nothing is
+    left that can be seen.
 
     Args:
         most: characters that are kept.
     """
     usable = text.encode("utf-8", errors="ignore").decode().replace("\0", " ")
     # A UTF-16 text of several values may have a byte order mark before each.
-    return " ".join(usable.replace("\ufeff", "").split())[:most].rstrip() or None
+    text = " ".join(usable.replace("\ufeff", "").split())[:most].rstrip()
+    return text if any(c.isprintable() for c in text.replace(" ", "")) else None
 
 
 def _number(text: str | None) -> int | None:
-    """The 3 of `3`, `03` and `3/12`; none of a number that no track has."""
-    match = re.match(r"0*(\d{1,4})(?!\d)", text or "", re.ASCII)
+    """The 3 of `3`, `03` and `3/12`; none of `1-03` or of a number that no track has."""
+    match = re.match(r"0*(\d{1,4})(?![-.]?\d)", text or "", re.ASCII)
     return (int(match[1]) or None) if match else None

@@ -600,18 +600,26 @@ def test_a_new_catalog_and_all_beside_it_are_its_owners_alone(path: Path) -> Non
     assert set(found.values()) == {0o600}
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_a_catalog_keeps_its_mode_and_backups_have_no_wider_one(path: Path, mode: int) -> None:
+@pytest.mark.parametrize(("mode", "lock"), [(0o600, 0o600), (0o644, 0o600), (0o664, 0o660)])
+def test_a_catalog_keeps_its_mode_and_what_is_made_beside_it_is_private(
+    path: Path, mode: int, lock: int
+) -> None:
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("CREATE TABLE songs (id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
     path.chmod(mode)
 
-    catalog, report = Catalog.initialise(path)
-    catalog.close()
+    before = os.umask(0)
+    try:
+        catalog, report = Catalog.initialise(path)
+        with removal.alone(catalog):
+            found = modes_in(path.parent)
+        catalog.close()
+    finally:
+        os.umask(before)
 
-    assert path.stat().st_mode & 0o777 == mode
     assert report.backup
-    assert report.backup.stat().st_mode & 0o777 == mode
+    assert (found[path.name], found[report.backup.name]) == (mode, 0o600)
+    assert found[path.name + ".offload-lock"] == lock
 
 
 # --- where it is to be --------------------------------------------------------------------------

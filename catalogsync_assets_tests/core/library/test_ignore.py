@@ -31,6 +31,8 @@ SERVICE = [
     *("@Transcode", ".SynologyWorkingDirectory", "@tmp", ".AppleDouble", ".Spotlight-V100"),
     *(".TemporaryItems", "System Volume Information", "lost+found", "FOUND.000"),
     *(".git", ".hg", ".svn", ".stversions", ".stfolder", ".sync", ".dropbox.cache", ".~tmp~"),
+    *("@__thumb", ".insync-trash", "files_trashbin", "files_versions", ".trashcan", ".ckpt"),
+    *("_gsdata_", ".unwanted", ".mutagen-temporary-1", "RecycleBin.ffs_tmp"),
 ]
 
 
@@ -43,6 +45,18 @@ def test_folders_of_other_programs_are_left_out_however_they_are_written(library
     assert found(library) == ["x/a.mp3"]
     assert f"x/{name}/" in left_out(library)
     assert safe_name(name) not in {name, name.rstrip(".")}  # no download is hidden by its name
+
+
+def test_contents_of_git_annex_are_left_out_wherever_it_keeps_them(library):
+    """In a bare repository, and in a special remote of folders, names are those of keys."""
+    digest = "0123456789abcdef" * 4
+    for key in (f"SHA256E-s31337--{digest}.flac", "WORM-s3-m1289672605--a b.mp3"):
+        library.add(f"music.git/annex/objects/1a2/b3c/{key}/{key}")
+        library.add(f"chunks/{key}")
+        assert safe_name(key) != key
+    library.add("SHA256 - s1/a--b.mp3")
+
+    assert found(library) == ["SHA256 - s1/a--b.mp3"]
 
 
 def test_albums_with_names_alike_are_not(library):
@@ -93,6 +107,18 @@ def test_an_ignore_file_is_understood_as_git_does(library, patterns, kept):
     assert found(library) == kept
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_ignore_file_is_read_as_editors_and_shells_write_it(library, encoding, end):
+    """`echo Björk/ > .catalogsyncignore` is UTF-16 in Windows PowerShell."""
+    for name in ("Björk/1.mp3", "B/1.wav", "B/1.mp3"):
+        library.add(name)
+    library.add(".catalogsyncignore", f"Björk/{end}*.wav{end}".encode(encoding))
+
+    assert found(library) == ["B/1.mp3"]
+    assert problems(library) == []
+
+
 def test_patterns_hold_below_their_folder_and_inner_ones_decide(library, monkeypatch):
     monkeypatch.setenv("CATALOGSYNC_IGNORE", "*.wav:Demos/\n\\#private/")
     library.add("A/.catalogsyncignore", b"/Live/\n!*.wav\n")
@@ -127,7 +153,7 @@ def test_an_ignore_file_that_cannot_be_read_is_one_warning(library, tmp_path):
     (tmp_path / "patterns").write_text("*\n")
     (library.root / ".catalogsyncignore").symlink_to(tmp_path / "patterns")
     os.mkfifo(library.root / "a" / ".catalogsyncignore")
-    library.add("b/.catalogsyncignore", "*\n".encode("utf-16"))
+    library.add("b/.catalogsyncignore", b"*\n\0\0\0\0")
     library.add("c/.catalogsyncignore", b"!\n*.flac\n[z-a]\n")
 
     assert found(library) == ["a/1.mp3", "b/1.mp3", "c/1.mp3"]

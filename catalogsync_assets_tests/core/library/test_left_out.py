@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -67,6 +68,39 @@ def test_a_file_that_went_while_it_was_left_out_is_missing_once_it_is_looked_for
 
     assert scanned().missing == 1
     assert dict(rows(catalog, PLACES))["Podcasts/1.mp3"] == "missing"
+
+
+@pytest.mark.parametrize("rule", ["", "inner", "setting"])
+def test_a_folder_that_is_emptied_and_removed_while_it_is_left_out_is_no_loss(
+    library, scanned, catalog, rows, change, monkeypatch, rule
+):
+    """As recycle bins and `.stversions` are, by their own programs."""
+    folder = "Podcasts" if rule else "x-recycle"
+    library.add(f"a/{folder}/b/1.mp3")
+    library.add(f"a/{folder}/b/2.mp3")
+    library.add("a/3.mp3")
+    library.add("4.mp3")
+    scanned()
+    if not rule:  # cataloged by a version that did not leave it out
+        change(
+            catalog,
+            "UPDATE file_locations SET library_path = REPLACE(library_path, 'x-re', '#re')",
+        )
+    elif rule == "inner":
+        library.add("a/.catalogsyncignore", b"/Podcasts/\n")
+    else:
+        monkeypatch.setenv("CATALOGSYNC_IGNORE", "Podcasts/")
+    change(catalog, "UPDATE file_locations SET status = 'missing' WHERE locator LIKE '%1.mp3'")
+    shutil.rmtree(library.root / "a" / folder)
+    (library.root / "4.mp3").unlink()
+
+    report = scanned()
+
+    assert (report.excluded, report.missing) == (2, 1)
+    found = dict(rows(catalog, PLACES))
+    assert sorted(found.values()) == ["active", "excluded", "excluded", "missing"]
+    assert (found["a/3.mp3"], found["4.mp3"]) == ("active", "missing")
+    assert (scanned().excluded, scanned().missing) == (0, 0)
 
 
 def test_a_library_that_is_left_out_as_a_whole_is_not_an_unmounted_disk(library, scanned):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +141,8 @@ def test_tags_are_cleaned_of_what_a_line_cannot_hold(sample: Path, tmp_path: Pat
         ("0", None),
         ("-3", None),
         ("1 of 12", 1),
+        ("2-07", None),
+        ("2.07", None),
     ],
 )
 def test_track_numbers_come_in_many_spellings(
@@ -290,6 +293,16 @@ def test_artists_that_are_named_singly_are_those_of_the_song(tmp_path: Path) -> 
         assert (tags.artist, tags.artists) == ("One feat. Two", ("One feat. Two", "One", "Two"))
 
 
+@pytest.mark.parametrize("way", ["mp3 id3v2.3", "flac vorbis", "m4a mp4", "wv ape"])
+def test_artists_in_one_text_as_it_is_shown_here_are_several(tmp_path: Path, way: str) -> None:
+    """As Picard and MusicBee write them where a tag has room for one."""
+    path = tagged(tmp_path / f"a.{way.split(maxsplit=1)[0]}", way, artist=["First; Second"])
+
+    tags, _ = read_tags(path)
+
+    assert (tags.artist, tags.artists) == ("First; Second", ("First", "Second"))
+
+
 def test_of_several_tags_of_a_file_the_first_that_says_something_counts(tmp_path: Path) -> None:
     path = tagged(tmp_path / "a.mp3", "mp3 ape", title=["ape"], artist=["ape"], album=["ape"])
     with_id3_in_front(path, album=["second"], title=[" "], tracknumber=["2"])
@@ -355,7 +368,37 @@ def test_a_header_that_claims_more_than_the_file_can_hold_gives_no_length(tmp_pa
     content[4:8] = content[40:44] = b"\xff" * 4
     wav.write_bytes(content)
 
-    assert [read_tags(path)[0].duration_seconds for path in (flac, wav)] == [None, None]
+    aiff = untagged(tmp_path / "a.aiff")
+    content = bytearray(aiff.read_bytes())
+    frames = content.index(b"COMM") + 10
+    content[frames : frames + 4] = b"\x7f\xff\xff\xff"
+    aiff.write_bytes(content)
+    mp3 = tmp_path / "a.mp3"  # a stream whose header has counted what came later, or nothing
+    xing = b"\xff\xfb\x90\0" + bytes(32) + b"Xing\0\0\0\1" + (2**20).to_bytes(4, "big")
+    mp3.write_bytes(xing.ljust(417, b"\0") + CONTENTS["mp3"]() * 100)
+
+    for path in (flac, wav, aiff, mp3):
+        assert read_tags(path)[0].duration_seconds is None
+
+
+def test_no_reader_gets_lost_in_a_spoilt_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first took as much memory as the file is large, the second minutes and memory, too."""
+    large = tagged(tmp_path / "a.mp3", "mp3 id3", title=["t"])
+    with large.open("r+b") as file:
+        file.truncate(2**30)  # sparse
+        file.seek(0, 2)
+        file.write(b"APETAGEX" + struct.pack("<III12x", 2000, 2**30 - 2**20, 2**31 - 1))
+    parts = tmp_path / "b.wav"
+    parts.write_bytes(b"RIFF\xff\xff\xff\x7fWAVE" + b"abcd\0\0\0\0" * 5_000)
+    monkeypatch.setattr("catalogsync_assets.core.library.containers._MAX_READS", 4_000)
+
+    (tags, trouble), (_, other) = read_tags(large), read_tags(parts)
+
+    assert tags.title == "t"
+    assert "a part of it claims 1,07" in (trouble or "")
+    assert "it has too many parts" in (other or "")
 
 
 def test_text_has_an_end(tmp_path: Path) -> None:
@@ -377,7 +420,10 @@ def test_text_has_an_end(tmp_path: Path) -> None:
 
 def test_byte_order_marks_and_blanks_are_no_text(tmp_path: Path) -> None:
     path = tagged(
-        tmp_path / "name.mp3", "mp3 id3", title=["\u3000\t "], artist=["\ufeffOne", "\ufeff", "Two"]
+        tmp_path / "name.mp3",
+        "mp3 id3",
+        title=["\u3000\t \x01\u200b"],
+        artist=["\ufeffOne", "\ufeff", "Two", "\x7f"],
     )
 
     tags, _ = read_tags(path)
