@@ -142,13 +142,13 @@ def upload(
     catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name)
     limits = Limits.of(backend, workers=workers)
-    scope, first = _scopes(catalog, **selected)
     told: dict[str, Any] = {}
     if roots:
         scanned = scan_roots(catalog, library_roots(roots))
         told["scan"] = dataclasses.asdict(scanned)
         if not output.wants_json():
             print_scan(scanned)
+    scope, first = _scopes(catalog, **selected)  # of what the scan has found, too
     enqueue(catalog, backend, scope, first=first)
     if not run:
         pending, size = count_pending(catalog, backend, scope)

@@ -74,14 +74,22 @@ def test_a_step_of_the_pipeline_names_the_row(spoilt):
         raise ValueError("not a number")
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("{", "is '{'"),
+        ("[1]", "is not a JSON object"),
+        ('{"endpoint": 5}', "has 5 as endpoint, which is not text"),
+    ],
+)
 def test_a_backend_whose_settings_cannot_be_read_does_not_pass_for_one_of_aws(
-    cli, catalog, cloud, change
+    cli, catalog, cloud, change, config, said
 ):
-    change(catalog, "UPDATE storage_backends SET config = '{' WHERE name = 'cloud'")
+    change(catalog, f"UPDATE storage_backends SET config = '{config}' WHERE name = 'cloud'")
     catalog.close()
 
     for arguments in (("backends",), ("upload", "--backend", "cloud"), ("plan",)):
         result = cli(*arguments)
 
         assert result.code == 1
-        assert "table storage_backends, row with id 1: config is '{'" in result.err
+        assert f"table storage_backends, row with id 1: config {said}" in result.err

@@ -335,6 +335,17 @@ def test_upload_scans_the_roots_that_it_is_given_first(
     assert "nowhere" in nowhere.err
 
 
+def test_a_song_that_the_first_scan_finds_can_be_named(
+    library: Any, cloud: ObjectBackend, cli: Cli, remote: Any
+) -> None:
+    library.add("a.mp3")
+    library.add("b.mp3")
+    upload = ("upload", "--backend", "cloud", "--library-root", library.root, "--song")
+
+    assert (cli(*upload, 1).code, len(list(remote(cloud).keys()))) == (0, 1)
+    assert cli(*upload, 4711).code == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -22,7 +22,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_row
 from catalogsync_assets.core.catalog.owners import is_dead, new_owner
 from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
-from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
+from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UnknownBackendError
 from catalogsync_assets.core.providers import PRESETS, StoreProfile
 
 _CATALOG_ID = "catalog_id"
@@ -31,6 +31,8 @@ _FOLLOW_LINKS = "follow_links"
 _TESTS = "tests"
 #: No test takes so long.
 _TEST_SECONDS = 3600
+#: The settings that are numbers; the others are text.
+_NUMBERS = ("workers", "max_in_flight_bytes", "bandwidth_limit")
 # As text: another program may have left something there that is not JSON, such as nothing.
 _SELECT = sa.select(
     storage_backends.c.id,
@@ -281,19 +283,30 @@ def from_row(row: Any) -> ObjectBackend:
 
     Raises:
         ValueError: its settings are no JSON: without them it would pass for a bucket of AWS.
+        CatalogError: they are JSON, but none of a backend.
     """
     if row.config and not isinstance(json.loads(row.config), dict | None):
-        raise ValueError(f"the config of backend {row.name!r} is not an object")
+        raise _impossible(row, "is not a JSON object")
     config = settings_of(row.config)
     known = {k: config[k] for k in SETTINGS if config.get(k)}
     # Another program may mean something else by these.
     if known.get("provider") not in PRESETS:
         known.pop("provider", None)
-    for name in ("workers", "max_in_flight_bytes", "bandwidth_limit"):
+    for name in _NUMBERS:
         if not isinstance(known.get(name), int):
             known.pop(name, None)
+    for name in known.keys() - set(_NUMBERS):
+        if not isinstance(known[name], str):
+            raise _impossible(row, f"has {known[name]!r} as {name}, which is not text")
     place = {"id": row.id, "name": row.name, "bucket": row.container_name}
     return ObjectBackend(**place, **known, tested=_tested(config))
+
+
+def _impossible(row: Any, why: str) -> CatalogError:
+    return CatalogError(
+        f"the catalog: table storage_backends, row with id {row.id}: config {why}",
+        hint="correct that value with `sqlite3`, or restore a backup of the catalog",
+    )
 
 
 def _tested(config: dict[str, Any]) -> StoreProfile:

@@ -10,6 +10,7 @@ refused.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -109,7 +110,8 @@ def read_manifest(
 
 def _is_known(encoding: str) -> bool:
     try:
-        return "x".encode(encoding).decode(encoding) == "x"
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")  # as `Lines` does
+        return decoder.decode("x".encode(encoding), final=True) == "x"
     except (LookupError, ValueError):
         return False
 

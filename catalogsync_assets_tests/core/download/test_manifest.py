@@ -167,8 +167,9 @@ def test_an_encoding_is_guessed_said_and_can_be_named(tmp_path: Path) -> None:
 
     assert (title(), guesses) == ("Íî÷ü", ["windows-1252"])
     assert (title(encoding="windows-1251"), len(guesses)) == ("Ночь", 1)
-    with pytest.raises(UsageError, match="no encoding"):
-        title(encoding="rot13")
+    for no_text in ("rot13", "idna"):
+        with pytest.raises(UsageError, match="no encoding"):
+            title(encoding=no_text)
 
 
 @pytest.mark.parametrize(
