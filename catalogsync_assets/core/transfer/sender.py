@@ -145,7 +145,7 @@ class Sender:
             nonlocal sent_before, given_up
             found = None
             if self._must_look(task):
-                found = self._client.head(task.locator)
+                found = self._client.look_before_put(task.locator)
                 self._met_something = found is not None
             while True:
                 replacing: str | None = None
