@@ -167,7 +167,9 @@ FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
-  AND s.status = 'active' AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
+  AND (s.status = 'active' OR (s.status = 'damaged' AND s.backend_id IN (
+      SELECT id FROM storage_backends WHERE backend_type = 'object_storage')))
+  AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
 """
 
 
