@@ -183,6 +183,10 @@ class Restorer:
             return None
         except NotADirectoryError:
             return None  # placing says it better
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise self._conflict(target, "a link that leads to itself") from None
         if not stat.S_ISREG(found.st_mode):
             raise self._conflict(target, "no regular file")
         if file.seen == (found.st_size, mtime_ns(found)):

@@ -54,6 +54,10 @@ def regular_fd(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int
             wait=tenacity.wait_fixed(0.05),
             reraise=True,
         )(os.open, path, flags, mode)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # a socket, or a device that is away
+            raise
+        raise NotRegularError(errno.EINVAL, "not a regular file", os.fspath(path)) from error
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)

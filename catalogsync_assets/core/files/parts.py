@@ -96,6 +96,7 @@ class Part:
 
         Raises:
             SourceUnavailableError: another process holds it.
+            DownloadError: something else has the name of the folder.
             OSError: as the system says it.
         """
         while True:
@@ -103,7 +104,14 @@ class Part:
                 self._folder.mkdir()
             try:
                 self._fd = regular_fd(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if os.path.lexists(self._folder) and not self._folder.is_dir():
+                    raise DownloadError(
+                        f"{self._folder} is not a folder, or a link that leads nowhere: what is on"
+                        " its way cannot be put there",
+                        code="NameTaken",
+                        hint="move it away; the folder is made anew",
+                    ) from error
                 continue  # another worker has just removed the empty folder
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -294,7 +302,7 @@ def discard_unheld(root: Path, name: str) -> None:
     part = Part(root, name)
     try:
         part.open()
-    except (SourceUnavailableError, OSError):
+    except (DownloadError, OSError):
         return
     part.discard()
     part.close()

@@ -134,6 +134,7 @@ _BAD_ANSWERS = (
     "Content-Range header not present",
     "Failed to parse value for CONTENT_RANGE",
     "Unable to parse response",
+    "contained non UTF-8 characters",
 )
 _WRONG_RANGE = re.compile(r"Requested \d+\.\.\d+, got ")
 

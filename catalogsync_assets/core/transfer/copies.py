@@ -17,6 +17,7 @@ from dataclasses import replace
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.errors import DownloadError
 from catalogsync_assets.core.files import parts
 from catalogsync_assets.core.files.parts import Part
 from catalogsync_assets.core.transfer.origins import Origin, Origins
@@ -54,6 +55,12 @@ class Copies:
                 part.open()
                 self._fetch(task, part)
                 os.utime(part.path, ns=(_MTIME_NS, _MTIME_NS))
+            except DownloadError as error:
+                raise SourceError(
+                    error.message,
+                    code="CopyRefused",
+                    hint=error.hint or "try again later",
+                ) from error
             except OSError as error:
                 raise self._cannot_keep(error) from error
             here = replace(task, path=str(part.path), mtime_ns=_MTIME_NS, within=())

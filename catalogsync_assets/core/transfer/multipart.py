@@ -174,7 +174,7 @@ class _Upload:
                 )
                 parts = [part.digest for part in sent]
                 self._retry(lambda: self._complete(journal, sent, parts))
-                etag, how = self._retry(lambda: self._verify(journal, parts, sha256))
+                etag, how = self._retry(lambda: self._verify(journal, sent, parts, sha256))
             except (StoreError, SourceError) as error:
                 if not _may_pass(error):
                     abort(self._catalog, self._client, journal)
@@ -442,7 +442,7 @@ class _Upload:
         return found.put_for == self._labels.mark or bool(proof(found, parts, trusts_sha256=trusts))
 
     def _verify(
-        self, journal: UnfinishedUpload, parts: list[PartDigest], sha256: str
+        self, journal: UnfinishedUpload, sent: list[_Part], parts: list[PartDigest], sha256: str
     ) -> tuple[str, str]:
         key, size = journal.locator, journal.size_bytes
         found = self._client.head(key)
@@ -452,7 +452,11 @@ class _Upload:
             if verify.proven_by_head(self._client, found, sha256, size):
                 return found.etag, "read"
         read = verify.read(self._client, key, {sha256}, size_bytes=size)
-        if read is not None and read.sha256 == sha256:
+        if read is None:
+            # What said that it was done was not the store. To be verified at the next try.
+            self._complete(journal, sent, parts)
+            raise verify.not_stored(self._client, key)
+        if read.sha256 == sha256:
             return read.etag or "", "read"
         raise KeyRefusedError(
             f"backend {self._client.backend.name!r}: what it holds under {key!r}"

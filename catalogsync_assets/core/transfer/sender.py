@@ -145,7 +145,7 @@ class Sender:
             nonlocal sent_before, given_up
             found = None
             if self._must_look(task):
-                found = self._client.head(task.locator)
+                found = self._client.look_before_put(task.locator)
                 self._met_something = found is not None
             while True:
                 replacing: str | None = None
@@ -321,6 +321,7 @@ class Sender:
 
         Raises:
             KeyRefusedError: it is not.
+            StoreUnavailableError: there is none: what said that it was taken was not the store.
         """
         if self._client.checks_digests and etag is not None:
             return "server-digest"
@@ -332,7 +333,9 @@ class Sender:
             if etag is None and verify.proven_by_head(self._client, found, sha256, size):
                 return "head"
         read = verify.read(self._client, task.locator, {sha256}, size_bytes=size)
-        if read is None or read.sha256 != sha256:
+        if read is None:
+            raise verify.not_stored(self._client, task.locator)
+        if read.sha256 != sha256:
             raise self._corrupted(task)
         return "read"
 

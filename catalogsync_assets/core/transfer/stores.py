@@ -365,7 +365,7 @@ class StoreClient:
                 if error.code not in _NO_CONDITIONS or mode == "overwrite":
                     raise
                 self.learn(conditional_put=False, conditional_replace=False)
-                if replacing is None and self.head(key) is not None:
+                if replacing is None and self.look_before_put(key) is not None:
                     raise self._conflict(key) from error
                 mode = "overwrite"
             except ConflictError:
@@ -486,6 +486,14 @@ class StoreClient:
             put_for={k.lower(): v for k, v in answer.get("Metadata", {}).items()}.get(MARK),
         )
 
+    def look_before_put(self, key: str) -> StoredObject | None:
+        """What a put would meet. Where no condition is known to guard what is there, it is nothing
+        only if two looks say so: what one 404 has spoilt on its way would be overwritten."""
+        found = self.head(key)
+        if found is None and (self.look_first or not self.profile.conditional_put):
+            return self.head(key)
+        return found
+
     def _head(self, key: str) -> HeadObjectOutputTypeDef:
         bucket = self.backend.bucket
         if self.profile.keeps_sha256 is not False:
@@ -574,7 +582,8 @@ class StoreClient:
                 self._store if small else self._store_of_large, key, options=options
             )
         except Exception as error:
-            # It cannot name keys such as `a//b`, and needs header fields that are optional.
+            # It cannot name keys such as `a//b`, needs header fields that are optional, and bears
+            # none with other characters than ASCII's, which Ceph and Swift give back as they came.
             if not isinstance(error, ValueError) and self._code(error, key) != BAD_ANSWER:
                 raise
             return self._open_by_boto3(key, start, etag)

@@ -17,6 +17,7 @@ from typing import Any
 
 from catalogsync_assets.core.digests import as_s3_header
 from catalogsync_assets.core.errors import StoreUnavailableError
+from catalogsync_assets.core.transfer.classify import BAD_ANSWER
 from catalogsync_assets.core.transfer.stores import ReadObject, StoreClient, StoredObject
 
 #: Calls a function, again if it failed for a passing reason; see `transfer.retries.Retries`.
@@ -125,4 +126,14 @@ def unsettled(client: StoreClient, key: str) -> StoreUnavailableError:
         f"backend {client.backend.name!r}: what is stored under {key!r} keeps changing",
         code="Unsettled",
         hint="is another program writing there, or the line bad?",
+    )
+
+
+def not_stored(client: StoreClient, key: str) -> StoreUnavailableError:
+    """The error of an object that was accepted, and is not there."""
+    return StoreUnavailableError(
+        f"backend {client.backend.name!r}: cannot put {key!r}: it was answered that it is stored,"
+        " but the store has no such object",
+        code=BAD_ANSWER,
+        hint="try again later; if it stays so, is there a proxy or a login page in between?",
     )

@@ -15,6 +15,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.transfer.engine import UploadAborted
 from catalogsync_assets_tests.proxy import Answer, Proxy, Request
 
 FILES = 4
@@ -274,8 +275,10 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
     proxy.before.append(lambda r: answer if r.method == "PUT" else None)
 
-    assert uploaded(cloud).succeeded == 0
+    with pytest.raises(UploadAborted, match="the store has no such object") as aborted:
+        uploaded(cloud)
 
+    assert "login page" in (aborted.value.hint or "")
     assert rows(catalog, STATUSES) == []
 
 

@@ -223,6 +223,15 @@ def test_what_is_no_file_is_a_conflict_and_no_link_is_written_through(
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.usefixtures("contents")
+def test_a_link_in_a_circle_is_a_conflict(restore, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.mp3").symlink_to("a.mp3")
+
+    assert codes(restore(other)) == ["Conflict"]
+
+
 def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
     catalog: Catalog,
     contents: dict[str, bytes],

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.errors import SourceUnavailableError
+from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
 from catalogsync_assets.core.files import parts
 from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 
@@ -144,3 +144,20 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_
     downloaded()
 
     assert order == ["sync .part", "name", "sync folder", "notes go"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda path: path.symlink_to("nowhere"), id="a link that leads nowhere"),
+        pytest.param(Path.touch, id="a file"),
+        pytest.param(os.mkfifo, id="a fifo"),
+    ],
+)
+def test_what_has_the_name_of_the_folder_and_is_none_is_said(tmp_path, make):
+    make(tmp_path / FOLDER)
+
+    with pytest.raises(DownloadError, match="is not a folder") as refused:
+        Part(tmp_path, "catalog-1").open()
+
+    assert refused.value.code == "NameTaken"

@@ -14,6 +14,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.stores import MARK
+from catalogsync_assets_tests.proxy import Answer
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -257,6 +258,33 @@ def test_an_object_that_a_stranger_has_replaced_is_a_conflict(
     assert [failure.code for failure in report.failures] == ["Conflict"]
     assert remote(cloud).get("a.mp3") == b"a stranger's"
     assert statuses()["failed"] == 1
+
+
+def test_one_spoilt_look_overwrites_nothing_on_a_store_without_conditions(
+    library, scanned, proxy, backend, uploaded, remote, refused
+):
+    """As on Swift, where nothing but the look guards what is there."""
+    library.add("a.mp3")
+    scanned()
+    swift = backend(endpoint=proxy.endpoint, provider="other")
+    remote(swift).put("a.mp3", b"a stranger's")
+    spoilt = []
+
+    def spoil_first_look(request):
+        if request.method == "PUT" and "if-none-match" in map(str.lower, request.headers):
+            return refused(501, "NotImplemented")
+        if request.method == "HEAD" and request.key.endswith("a.mp3") and not spoilt:
+            spoilt.append(request)
+            return Answer(404, {}, b"")
+        return None
+
+    proxy.before.append(spoil_first_look)
+
+    report = uploaded(swift)
+
+    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert spoilt
+    assert remote(swift).get("a.mp3") == b"a stranger's"
 
 
 def test_a_stranger_who_comes_between_look_and_put_is_not_overwritten(

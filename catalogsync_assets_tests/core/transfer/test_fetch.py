@@ -78,6 +78,18 @@ def spoil(proxy: Any, *, times: int) -> None:
     proxy.after.append(after)
 
 
+@pytest.mark.parametrize("name", ["x-amz-meta-artist", "Content-Disposition"])
+def test_a_header_in_other_letters_than_ascii_hinders_nothing(proxy, get, name):
+    """Ceph and Swift give back what another program has put, byte for byte."""
+
+    def add(_request, answer):
+        answer.headers[name] = "Björk".encode().decode("latin-1")
+
+    proxy.after.append(add)
+
+    assert get().size_bytes == len(CONTENT)
+
+
 def test_an_object_comes_whole(get: Get, part: Part, sha256: Any) -> None:
     pieces: list[int] = []
 

@@ -17,6 +17,7 @@ from catalogsync_assets.core.transfer.composites import (
     digest_part,
 )
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
+from catalogsync_assets_tests.proxy import Answer
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -291,6 +292,28 @@ def test_a_completion_whose_answer_was_lost_is_no_conflict(
     report = uploaded(through_proxy, attempts=4)
 
     assert (report.succeeded + report.adopted, report.failures) == (1, [])
+    assert remote(through_proxy).get("large.flac") == large
+    assert remote(through_proxy).unfinished() == []
+
+
+def test_a_completion_that_something_else_has_answered_is_made_again(
+    large, proxy, through_proxy, uploaded, remote
+):
+    """As the login page of a network does, with the status of a success."""
+    page = Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>")
+    answered: list[Any] = []
+
+    def answer_first(request: Any) -> Answer | None:
+        if not is_completion(request) or answered:
+            return None
+        answered.append(request)
+        return page
+
+    proxy.before.append(answer_first)
+
+    report = uploaded(through_proxy, attempts=3)
+
+    assert (report.succeeded, report.failures) == (1, [])
     assert remote(through_proxy).get("large.flac") == large
     assert remote(through_proxy).unfinished() == []
 

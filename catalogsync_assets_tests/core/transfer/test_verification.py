@@ -12,6 +12,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.stores import etag_is_md5_of
+from catalogsync_assets_tests.proxy import Answer
 
 Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
@@ -70,7 +71,7 @@ def test_a_store_that_is_known_to_check_digests_is_not_asked_again(
     assert Counter(request.method for request in proxy.requests) == {"GET": 1, "PUT": 20}
 
 
-def test_a_store_of_which_nothing_is_known_is_asked_before_and_after_each_file(
+def test_a_store_of_which_nothing_is_known_is_asked_twice_before_and_once_after_each_file(
     library: Any,
     catalog: Catalog,
     scanned: Any,
@@ -87,7 +88,7 @@ def test_a_store_of_which_nothing_is_known_is_asked_before_and_after_each_file(
 
     assert rows(catalog, HOW, through_proxy.id) == ["head"] * 5
     ours = [request.method for request in proxy.requests if request.key.endswith(".mp3")]
-    assert Counter(ours) == {"PUT": 5, "HEAD": 10}
+    assert Counter(ours) == {"PUT": 5, "HEAD": 15}
 
 
 def test_a_store_that_keeps_no_digests_is_verified_by_a_look(
@@ -283,6 +284,7 @@ def test_a_store_that_forgets_what_it_was_sent_records_nothing(
     remote: Any,
     rows: Rows,
 ) -> None:
+    """There is no object that a person could look at, or delete."""
     library.add("a.mp3")
     scanned()
     proxy.after.append(
@@ -293,8 +295,27 @@ def test_a_store_that_forgets_what_it_was_sent_records_nothing(
 
     report = uploaded(through_proxy)
 
-    assert [failure.code for failure in report.failures] == ["Corrupted"]
+    assert [failure.code for failure in report.failures] == ["BadAnswer"]
     assert rows(catalog, HOW, through_proxy.id) == []
+
+
+def test_a_yes_that_was_not_the_stores_is_not_believed_and_the_file_sent_again(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+) -> None:
+    """As the login page of a network gives it, with the status of a success."""
+    library.add("a.mp3")
+    scanned()
+    proxy.refuse(1, Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>"))
+
+    report = uploaded(through_proxy)
+
+    assert (report.succeeded, report.failed) == (1, 0)
+    assert remote(through_proxy).keys() == ["a.mp3"]
 
 
 @pytest.mark.parametrize(
