@@ -128,7 +128,17 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
     )
     session = boto3_session(backend)
     client: S3Client = session.client("s3", endpoint_url=backend.endpoint, config=config)
+    client.meta.events.register_last("before-parameter-build.s3", _follow_no_redirect)
     return client
+
+
+def _follow_no_redirect(context: dict[str, Any], **_: Any) -> None:
+    """Have a redirection come back as an error: it names the region, and obstore follows none.
+
+    botocore asks HEAD of the bucket for the region, and where that is redirected, too, and names
+    none, it asks once more for each answer, some 80 times.
+    """
+    context["s3_redirect"]["redirected"] = True
 
 
 def obstore_store(backend: ObjectBackend, *, timeout: float = REQUEST_TIMEOUT) -> S3Store:

@@ -24,6 +24,7 @@ from catalogsync_assets.core.providers import CRC64NVME, SHA256, StoreProfile
 from catalogsync_assets.core.transfer import object_listing
 from catalogsync_assets.core.transfer.classify import (
     BAD_ANSWER,
+    REDIRECTED,
     BadAnswerError,
     store_error,
     wrong_region,
@@ -51,7 +52,7 @@ _SHA256 = "sha256"
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
 _NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
 _NO_LOCKS = _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
-_TOLD_BY_HEADERS = {"PermanentRedirect", "RequestTimeTooSkewed"}
+_TOLD_BY_HEADERS = {"PermanentRedirect", REDIRECTED, "RequestTimeTooSkewed"}
 _HEADER_REFUSED = {400, 501}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _PROBE_KEY = ".catalogsync-probe"
@@ -306,19 +307,20 @@ class StoreClient:
                 raise found from error
         except Exception as error:
             found = store_error(error, self.backend, "read from", key)
-            if found.code in _TOLD_BY_HEADERS:
-                found = self._explained(found)
+            found = self._explained(found)
             if found.code != "AccessDenied":
                 raise found from error
 
     def _explained(self, found: StoreError) -> StoreError:
         """The same refusal with what only headers tell, which obstore keeps to itself."""
+        if found.code not in _TOLD_BY_HEADERS:
+            return found
         try:
             answer = self.s3.head_bucket(Bucket=self.backend.bucket)
         except Exception as error:
             told = store_error(error, self.backend, "look at", self.backend.bucket)
             return told if type(told) is type(found) and told.code != "AccessDenied" else found
-        region = answer.get("BucketRegion")  # boto3 has followed the redirection by itself
+        region = answer.get("BucketRegion")
         if found.code != "PermanentRedirect" or not region:
             return found
         return wrong_region(self.backend, region)
@@ -424,7 +426,7 @@ class StoreClient:
                 return None  # it has said yes, and no more
             found = store_error(error, self.backend, "put", key)
             if not wants_md5(found):
-                raise found from error
+                raise self._explained(found) from error
             self.learn(needs_md5=True)
             return self._put_with_md5(key, content, labels, mode)
         self.note_version(result["version"])

@@ -383,6 +383,39 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
     assert probe(unknown).profile.multipart is True
 
 
+@pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
+def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    s3: Any,
+    unknown: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    refused: Any,
+    known: Known,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    def refuses(request: Any) -> Answer | None:
+        if header(request, "x-amz-checksum-sha256") is not None:
+            return refused(400, code)
+        if request.method == "POST" and "uploads" in request.parameters:
+            begun = s3.create_multipart_upload(Bucket=unknown.bucket, Key=request.key)
+            return Answer(200, {}, f"<R><UploadId>{begun['UploadId']}</UploadId></R>".encode())
+        return None
+
+    monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
+    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
+    proxy.before.append(refuses)
+    content = library.add("a.mp3", size=17 * MIB).read_bytes()
+    scanned()
+
+    assert uploaded(unknown).failures == []
+    assert remote(unknown).get("a.mp3") == content
+    assert known(unknown)["part_checksum"] is False
+
+
 def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
     library: Any,
     scanned: Any,

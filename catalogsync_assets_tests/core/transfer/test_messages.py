@@ -17,8 +17,8 @@ Upload = Callable[..., UploadReport]
 EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def answer(status: int, code: str, more: str = "", **headers: str) -> Answer:
-    body = f"<Error><Code>{code}</Code><Message>no</Message>{more}</Error>"
+def answer(status: int, code: str, more: str = "", said: str = "no", **headers: str) -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>{said}</Message>{more}</Error>"
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status, given, body.encode())
 
@@ -37,6 +37,20 @@ def answer(status: int, code: str, more: str = "", **headers: str) -> Answer:
             "in region 'eu-west-1', not in 'us-east-1'",
             "--region eu-west-1",
             id="signed for another region",
+        ),
+        pytest.param(
+            answer(400, "InvalidRegionName", said="Must be one of: weur, auto"),
+            "in another region, not in 'us-east-1'",
+            "--region REGION",
+            id="a region that there is not",
+        ),
+        pytest.param(
+            answer(
+                403, "SignatureDoesNotMatch", said="Credential should be scoped to a valid region"
+            ),
+            "in another region, not in 'us-east-1'",
+            "--region REGION",
+            id="signed for no region",
         ),
         pytest.param(
             answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
@@ -86,6 +100,27 @@ def test_a_refusal_names_its_cause(
 
     assert message in caught.value.message
     assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirection_is_named_at_once(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    status: int,
+) -> None:
+    library.fill(1)
+    scanned()
+    proxy.before.append(lambda _: answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(through_proxy)
+
+    assert "a=b" not in str(caught.value)
+    assert "--region" in (caught.value.hint or "")
+    assert len(proxy.requests) < 20  # obstore follows ten
 
 
 def test_the_hint_for_another_region_repeats_all_settings(
