@@ -7,11 +7,9 @@ answers are never passed on whole: they may echo what was signed.
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from os import environ
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,6 +24,7 @@ from catalogsync_assets.core.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from catalogsync_assets.core.transfer.proxies import proxy_of
 
 # Formats of object_store's errors (crate `object_store`, client/retry.rs); S3's error body.
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -227,8 +226,8 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
             return AccessRefusedError(
                 f"{what}: refused with a page for browsers, not an answer of S3 (HTTP {status})",
                 code="AccessDenied",
-                hint="a firewall or proxy in front of the store may have refused it;"
-                f" is {backend.endpoint or 'AWS'} the endpoint for S3?",
+                hint=f"{_proxy_of(backend) or 'a firewall or proxy in front of the store'} may have"
+                f" refused it; is {backend.endpoint or 'AWS'} the endpoint for S3?",
             )
         return AccessRefusedError(
             f"{what}: access denied",
@@ -322,19 +321,10 @@ def wrong_region(
 
 def _proxy_of(backend: ObjectBackend) -> str | None:
     """The proxy through which requests to the backend go, without its credentials."""
-    target = urlsplit(backend.endpoint or "https://s3.amazonaws.com")
-    proxies = urllib.request.getproxies_environment()
-    host = target.hostname or ""
-    scheme = target.scheme if target.scheme in proxies else "all"
-    if scheme not in proxies or urllib.request.proxy_bypass(host):
+    proxy = proxy_of(backend)
+    if proxy is None or proxy.excluded:
         return None
-    try:
-        proxy = urlsplit(proxies[scheme] if "//" in proxies[scheme] else f"//{proxies[scheme]}")
-        place = f"{proxy.hostname}:{proxy.port}" if proxy.port else f"{proxy.hostname}"
-    except ValueError:
-        place = "?"
-    name = f"{scheme}_proxy"
-    return f"the proxy {place} named by {name if name in environ else name.upper()}"
+    return f"the proxy {proxy.place} named by {proxy.variable}"
 
 
 def _no_answer(backend: ObjectBackend, message: str | None) -> StoreError:

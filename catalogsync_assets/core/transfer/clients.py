@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from obstore.store import S3Store
 
@@ -17,6 +18,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.providers import CRC64NVME, NO_CHECKSUM, SHA256
 from catalogsync_assets.core.transfer.classify import no_credentials
+from catalogsync_assets.core.transfer.proxies import proxy_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -28,6 +30,8 @@ REQUEST_TIMEOUT = 900
 #: The same for an object of at most `SMALL_BYTES`.
 SMALL_TIMEOUT = 60
 SMALL_BYTES = 1024 * 1024
+#: The same for the first, which finds out whether anybody answers at all, and is tried again.
+PROBE_TIMEOUT = 15
 CONNECT_TIMEOUT = 10
 _READ_TIMEOUT = 60
 DEFAULT_WORKERS = 16
@@ -115,6 +119,10 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
 
     when: Literal["when_supported", "when_required"]
     when = "when_supported" if backend.endpoint is None else "when_required"
+    proxy = proxy_of(backend)
+    proxies = None if proxy is None else {}
+    if proxy is not None and not proxy.excluded:
+        proxies = {"http": proxy.url, "https": proxy.url}
     config = Config(
         # Of signed URLs, too: for those botocore still takes version 2, which few stores accept.
         signature_version="s3v4",
@@ -123,6 +131,7 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
         response_checksum_validation=when,
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
+        proxies=proxies,
         max_pool_connections=5 * (backend.workers or DEFAULT_WORKERS),  # five parts of each file
         retries={"mode": "standard", "total_max_attempts": 1},  # `engine` retries, and counts
     )
@@ -168,6 +177,12 @@ def obstore_store(backend: ObjectBackend, *, timeout: float = REQUEST_TIMEOUT) -
         options["server_side_encryption"] = backend.server_side_encryption
     if backend.kms_key_id:
         options["sse_kms_key_id"] = backend.kms_key_id
+    through: dict[str, Any] = {}
+    if (proxy := proxy_of(backend)) is not None:
+        through["proxy_url"] = proxy.url
+        if proxy.excluded:
+            host = urlsplit(backend.endpoint or "https://amazonaws.com").hostname
+            through["proxy_excludes"] = host or ""
     return S3Store(
         backend.bucket,
         region=backend.region,
@@ -178,6 +193,7 @@ def obstore_store(backend: ObjectBackend, *, timeout: float = REQUEST_TIMEOUT) -
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT),
             "timeout": timedelta(seconds=timeout),
             "pool_max_idle_per_host": str(backend.workers or DEFAULT_WORKERS),
+            **through,
         },
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout)},
         **endpoint,

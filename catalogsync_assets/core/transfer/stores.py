@@ -30,6 +30,7 @@ from catalogsync_assets.core.transfer.classify import (
     wrong_region,
 )
 from catalogsync_assets.core.transfer.clients import (
+    PROBE_TIMEOUT,
     SMALL_BYTES,
     SMALL_TIMEOUT,
     boto3_client,
@@ -300,7 +301,8 @@ class StoreClient:
         """
         key = self.backend.key_prefix + _PROBE_KEY
         try:
-            _refuse_page(bytes(obstore.get(self._store, key).bytes()))
+            store = obstore_store(self.backend, timeout=PROBE_TIMEOUT)
+            _refuse_anything(bytes(obstore.get(store, key).bytes()))
         except FileNotFoundError as error:
             found = store_error(error, self.backend, "read from", key)
             if found.fatal:
@@ -655,9 +657,10 @@ def read_out(found: OpenObject) -> ReadObject:
     return ReadObject(size, found.etag, digest.hexdigest(), beginning)
 
 
-def _refuse_page(content: bytes) -> None:
-    if _NO_OBJECT.match(content):
-        raise BadAnswerError("a web page comes where there should be no object")
+def _refuse_anything(content: bytes) -> None:
+    """Nothing is stored under the probe's key: what answers it all the same answers everything."""
+    what = "a web page" if _NO_OBJECT.match(content) else "something"
+    raise BadAnswerError(f"{what} comes where there should be no object")
 
 
 def _status(error: Exception) -> int | None:

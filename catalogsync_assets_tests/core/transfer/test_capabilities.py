@@ -90,6 +90,30 @@ def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
     assert len([r for r in proxy.requests if is_test(r)]) == asked
 
 
+def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    unknown: ObjectBackend,
+    uploaded: Upload,
+    refused: Any,
+    known: Known,
+) -> None:
+    proxy.before.append(
+        lambda r: (
+            refused(403, "AccessDenied")
+            if {"versioning", "object-lock"} & r.parameters.keys()
+            else None
+        )
+    )
+    library.fill(2)
+    scanned()
+
+    assert uploaded(unknown).succeeded == 2
+
+    assert known(unknown)["put_checksum"] == "SHA256"
+
+
 def test_what_an_upload_asks_weakens_no_full_test(
     catalog: Catalog,
     library: Any,
@@ -441,4 +465,5 @@ def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
     assert uploaded(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["needs_md5"] is True
-    assert probe(unknown).usable
+    result = probe(unknown)
+    assert (result.usable, result.profile.multipart) == (True, True)

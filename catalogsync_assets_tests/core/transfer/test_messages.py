@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
 from catalogsync_assets.core.transfer.probe import probe
+from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets_tests.proxy import Answer
 
 Upload = Callable[..., UploadReport]
@@ -159,6 +161,61 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
 
     assert f"the proxy {place} named by HTTP_PROXY did not answer" in caught.value.message
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "goes_without"),
+    [
+        ("*", True),
+        ("example.org, 127.0.0.1", True),
+        ("127.0.0.0/8", True),
+        ("127.0.0.1:1", False),
+        ("10.0.0.0/8,.0.0.2", False),
+    ],
+)
+def test_both_clients_read_no_proxy_alike(
+    library: Any,
+    scanned: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    unused_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    no_proxy: str,
+    goes_without: bool,
+) -> None:
+    library.fill(1)
+    scanned()
+    monkeypatch.setenv("HTTP_PROXY", unused_endpoint)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+
+    if goes_without:
+        assert uploaded(through_proxy).failures == []
+        assert StoreClient(through_proxy).is_versioned() is False  # by the other client
+    else:
+        with pytest.raises(UploadAborted, match="named by HTTP_PROXY did not answer"):
+            uploaded(through_proxy)
+
+
+def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(
+    through_proxy: ObjectBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "user:hunter2@ some where")
+
+    with pytest.raises(ConfigurationError, match="HTTP_PROXY names no proxy") as caught:
+        StoreClient(through_proxy)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_that_answers_yes_to_everything_is_no_store(
+    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> None:
+    library.fill(2)
+    scanned()
+    proxy.before.append(lambda _: Answer(200, {}, b""))
+
+    with pytest.raises(UploadAborted, match="no object store"):
+        uploaded(through_proxy)
 
 
 def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style(
