@@ -22,7 +22,7 @@ from catalogsync_assets.core.transfer.proxies import proxy_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from obstore.store import S3Credential
+    from obstore.store import ClientConfig, S3Credential
 
 #: Seconds that a request may take, as there is no other sign of a connection that hangs. An uplink
 #: of 10 Mbit/s, shared by 16 puts of 64 MiB, needs 860.
@@ -31,7 +31,7 @@ REQUEST_TIMEOUT = 900
 SMALL_TIMEOUT = 60
 SMALL_BYTES = 1024 * 1024
 #: The same for the first, which finds out whether anybody answers at all, and is tried again.
-PROBE_TIMEOUT = 15
+PROBE_TIMEOUT = 10
 CONNECT_TIMEOUT = 10
 _READ_TIMEOUT = 60
 DEFAULT_WORKERS = 16
@@ -120,13 +120,16 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
     when: Literal["when_supported", "when_required"]
     when = "when_supported" if backend.endpoint is None else "when_required"
     proxy = proxy_of(backend)
-    proxies = None if proxy is None else {}
+    proxies: dict[str, str] | None = None if proxy is None else {}
     if proxy is not None and not proxy.excluded:
         proxies = {"http": proxy.url, "https": proxy.url}
+    own: Any = {"addressing_style": "virtual" if backend.virtual_hosted else "path"}
+    if backend.profile.signed_payload:
+        own["payload_signing_enabled"] = True
     config = Config(
         # Of signed URLs, too: for those botocore still takes version 2, which few stores accept.
         signature_version="s3v4",
-        s3={"addressing_style": "virtual" if backend.virtual_hosted else "path"},
+        s3=own,
         request_checksum_calculation=when,
         response_checksum_validation=when,
         connect_timeout=CONNECT_TIMEOUT,
@@ -172,12 +175,13 @@ def obstore_store(backend: ObjectBackend, *, timeout: float = REQUEST_TIMEOUT) -
         options["checksum_algorithm"] = checksum
     # The digest is signed, and the store is known to check it: signing the payload as well would
     # have it hashed once more, which is 3% of what a put costs SeaweedFS.
-    options["unsigned_payload"] = backend.profile.put_checksum == SHA256
+    known = backend.profile.put_checksum == SHA256
+    options["unsigned_payload"] = known and not backend.profile.signed_payload
     if backend.server_side_encryption:
         options["server_side_encryption"] = backend.server_side_encryption
     if backend.kms_key_id:
         options["sse_kms_key_id"] = backend.kms_key_id
-    through: dict[str, Any] = {}
+    through: ClientConfig = {}
     if (proxy := proxy_of(backend)) is not None:
         through["proxy_url"] = proxy.url
         if proxy.excluded:

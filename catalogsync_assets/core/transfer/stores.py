@@ -210,13 +210,16 @@ class StoreClient:
         """
         with self._lock:
             known = StoreProfile() if anew else self.backend.tested
-            checksum = self.profile.put_checksum
             self.backend = replace(self.backend, tested=known.with_answers(answers))
-            self.profile = self.backend.profile
+            before, after = self.profile, self.backend.profile
+            if (before.put_checksum, before.signed_payload) != (
+                after.put_checksum,
+                after.signed_payload,
+            ):
+                self._make_stores()
+            self.profile = after  # last: who sees it sees the stores that fit
             self._learned = answers if anew else self._learned | answers
             self._learned_anew |= anew
-            if self.profile.put_checksum != checksum:
-                self._make_stores()
 
     def take_learned(self) -> tuple[dict[str, Any], bool]:
         """What was learned since the last call, and whether it goes in place of all else."""
@@ -287,7 +290,12 @@ class StoreClient:
         boto3 does so by itself over https. Over http it hashes each part once more: 1.8 instead
         of 1.0 seconds of CPU a GiB.
         """
-        if self.profile.part_checksum and "x-amz-checksum-sha256" in request.headers:
+        profile = self.profile
+        if (
+            profile.part_checksum
+            and not profile.signed_payload
+            and "x-amz-checksum-sha256" in request.headers
+        ):
             config = request.context["client_config"]
             request.context["client_config"] = config.merge(
                 type(config)(s3={**(config.s3 or {}), "payload_signing_enabled": False})
@@ -418,6 +426,7 @@ class StoreClient:
             attributes["Cache-Control"] = self.backend.cache_control
         if self.backend.storage_class:
             attributes["Storage-Class"] = self.backend.storage_class
+        signed = self.profile.signed_payload  # of this put; another thread may learn meanwhile
         store = self._store if len(content) <= SMALL_BYTES else self._store_of_large
         try:
             result = obstore.put(
@@ -427,6 +436,9 @@ class StoreClient:
             if _NO_ETAG in str(error):
                 return None  # it has said yes, and no more
             found = store_error(error, self.backend, "put", key)
+            if _wants_signature(found) and not signed:
+                self.learn(signed_payload=True)
+                return self._put(key, content, labels, mode)
             if not wants_md5(found):
                 raise self._explained(found) from error
             self.learn(needs_md5=True)
@@ -672,6 +684,10 @@ def _status(error: Exception) -> int | None:
 def wants_md5(error: StoreError) -> bool:
     """Whether a store refused a put, or a part, for want of a digest."""
     return isinstance(error, KeyRefusedError) and "content-md5" in error.message.lower()
+
+
+def _wants_signature(error: StoreError) -> bool:
+    return isinstance(error, KeyRefusedError) and "unsigned-payload" in error.message.lower()
 
 
 def content_md5(content: Buffer) -> str:

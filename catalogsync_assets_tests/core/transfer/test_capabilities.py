@@ -440,6 +440,35 @@ def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_t
     assert known(unknown)["part_checksum"] is False
 
 
+def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    unknown: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    refused: Any,
+    known: Known,
+    size: int,
+) -> None:
+    proxy.before.append(
+        lambda r: (
+            refused(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported")
+            if "UNSIGNED" in (header(r, "x-amz-content-sha256") or "")
+            else None
+        )
+    )
+    content = library.add("a.mp3", size=size).read_bytes()
+    library.add("b.mp3")
+    scanned()
+
+    assert uploaded(unknown).failures == []
+    assert remote(unknown).get("a.mp3") == content
+    assert known(unknown)["signed_payload"] is True
+    result = probe(unknown)
+    assert (result.usable, result.profile.signed_payload) == (True, True)
+
+
 def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
     library: Any,
     scanned: Any,
