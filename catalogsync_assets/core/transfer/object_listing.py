@@ -80,8 +80,8 @@ def list_pages(
 ) -> Iterator[list[ListedObject]]:
     """What is stored below the backend's prefix, a page at a time, in the store's own order.
 
-    Each key stands once in a page, and not in the next again. Keys that the prefix does not cover are left out: there are
-    stores that do not look at it.
+    Each key stands once in a page, and not in the next again. Keys that the prefix does not cover
+    are left out: there are stores that do not look at it.
 
     Args:
         s3: one that `take_over` has been given.
