@@ -33,6 +33,7 @@ class StoreProfile:
         part_checksum: a part with a wrong SHA-256 is refused.
         conditional_complete: `If-None-Match: *` protects what is there when parts are completed.
         needs_md5: a put must carry Content-MD5, as in a bucket with object lock.
+        signed_payload: a put must be signed with its bytes; `UNSIGNED-PAYLOAD` is refused.
         versioned: the bucket kept versions when this was found out; None where it did not. Ceph 16
             keeps conditions only while it does not.
         tested_at: when `backend test` found this out, ISO 8601 in UTC; None for a preset, and for
@@ -49,6 +50,7 @@ class StoreProfile:
     part_checksum: bool | None = None
     conditional_complete: bool | None = None
     needs_md5: bool | None = None
+    signed_payload: bool | None = None
     versioned: bool | None = None
     tested_at: str | None = None
 

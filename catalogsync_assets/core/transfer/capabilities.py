@@ -26,7 +26,7 @@ def make_sure(catalog: Catalog, client: StoreClient) -> None:
     _notice_versions(client)
     profile = client.profile
     unknown = profile.put_checksum is None or profile.conditional_put is None
-    if unknown and client.locks() is False:
+    if unknown and client.locks() is not True:
         with noted_test(catalog, client) as prefix:
             client.learn(**ask_few(client, prefix))
     keep_learned(catalog, client)

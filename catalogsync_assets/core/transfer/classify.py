@@ -7,11 +7,9 @@ answers are never passed on whole: they may echo what was signed.
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from os import environ
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,6 +24,7 @@ from catalogsync_assets.core.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from catalogsync_assets.core.transfer.proxies import proxy_of
 
 # Formats of object_store's errors (crate `object_store`, client/retry.rs); S3's error body.
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -35,6 +34,7 @@ _REGION = re.compile(r"<Region>([A-Za-z0-9-]{1,40})</Region>")
 _SERVER_TIME = re.compile(r"<ServerTime>([^<]{1,40})</ServerTime>")
 _EXPECTED_REGION = re.compile(r"expecting '([A-Za-z0-9-]{1,40})'")
 _BARE_REDIRECT = "redirect without LOCATION"
+_FOLLOWED = "error following redirect"
 _PAGE = re.compile(r"<!doctype html|<html", re.IGNORECASE)
 
 _CREDENTIAL_CODES = {
@@ -54,7 +54,11 @@ _REGION_CODES = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
     "IncorrectEndpoint",
+    "InvalidRegion",
+    "InvalidRegionName",
 }
+#: Of a refusal whose code says something else, such as that the signature does not match.
+_REGION_MESSAGE = re.compile(r"scoped to a valid region|region .{0,60}is (wrong|not valid)")
 #: What a store answers that has no room: MinIO, Ceph and others.
 _FULL_CODES = {
     "XMinioStorageFull",
@@ -81,12 +85,15 @@ _BUSY_CODES = {
 }
 #: The code of an answer that makes no sense.
 BAD_ANSWER = "BadAnswer"
+#: That of an answer that sends us to another place.
+REDIRECTED = "Redirected"
 #: What stores answer to a header or a feature that they do not know.
 _UNSUPPORTED_CODES = {"NotImplemented", "InvalidArgument", "Http501"}
 _RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _GATEWAY_STATUS = {502, 503, 504}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _PRECONDITION = 401, 403, 404, 412
-_MOVED, _PROXY_REFUSES, _FULL_STATUS = 301, 407, 507
+_MOVED, _FOUND, _PROXY_REFUSES, _FULL_STATUS = 301, 302, 407, 507
+_REDIRECTIONS = {301, 302, 303, 307, 308}
 #: Clocks that differ by less are taken by every store.
 _SKEW_SECONDS = 15 * 60
 
@@ -101,6 +108,7 @@ class _Said(NamedTuple):
         region: in which the bucket is.
         clock: the store's time.
         page: the answer was a page for a browser.
+        place: scheme and host to which we were redirected.
     """
 
     code: str | None
@@ -109,6 +117,7 @@ class _Said(NamedTuple):
     region: str | None = None
     clock: datetime | None = None
     page: bool = False
+    place: str | None = None
 
 
 def no_credentials(
@@ -179,6 +188,8 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
             code="ProxyRefused",
             hint="name it as http://USER:PASSWORD@HOST:PORT",
         )
+    if _is_elsewhere(said, backend):
+        return wrong_region(backend, said.region, code or "PermanentRedirect", message)
     if code in _TOKEN_CODES:
         return AccessRefusedError(
             f"{where}: {_TOKEN_CODES[code]} ({code})",
@@ -191,8 +202,14 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
         )
     if code in _CLOCK_CODES or (status == _FORBIDDEN and code is None and _is_skewed(said)):
         return _wrong_clock(backend, said)
-    if _is_elsewhere(said, backend):
-        return wrong_region(backend, said.region, code or "PermanentRedirect")
+    if status in _REDIRECTIONS:
+        to = f" to {said.place}" if said.place else ""
+        return AccessRefusedError(
+            f"{where}: {backend.endpoint or 'AWS'} sends requests elsewhere (HTTP {status}{to})",
+            code=code or REDIRECTED,
+            hint="register the backend with the --endpoint and --region of the bucket; or is there"
+            " a login page or a proxy in between?",
+        )
     if code == "NoSuchBucket":
         return BucketMissingError(
             f"{where}: there is no bucket {backend.bucket!r} at {backend.endpoint or 'AWS'}",
@@ -210,8 +227,8 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
             return AccessRefusedError(
                 f"{what}: refused with a page for browsers, not an answer of S3 (HTTP {status})",
                 code="AccessDenied",
-                hint="a firewall or proxy in front of the store may have refused it;"
-                f" is {backend.endpoint or 'AWS'} the endpoint for S3?",
+                hint=f"{_proxy_of(backend) or 'a firewall or proxy in front of the store'} may have"
+                f" refused it; is {backend.endpoint or 'AWS'} the endpoint for S3?",
             )
         return AccessRefusedError(
             f"{what}: access denied",
@@ -266,29 +283,38 @@ def _span(seconds: float) -> str:
 
 def _is_elsewhere(said: _Said, backend: ObjectBackend) -> bool:
     """Whether the store says that the bucket is in another region."""
-    if said.code in _REGION_CODES or (said.status == _MOVED and said.code is None):
+    if said.code in _REGION_CODES:
+        return True
+    if said.status == _MOVED and said.code is None:
+        return said.place is None  # S3 names the region, or nothing; other servers the place
+    if _REGION_MESSAGE.search(said.message or ""):
         return True
     # A HEAD has no body: the header alone tells, and only with a 400.
     return said.code is None and said.status == 400 and said.region not in (None, backend.region)  # noqa: PLR2004
 
 
 def wrong_region(
-    backend: ObjectBackend, region: str | None, code: str = "PermanentRedirect"
+    backend: ObjectBackend,
+    region: str | None,
+    code: str = "PermanentRedirect",
+    message: str | None = None,
 ) -> StoreError:
     """The error for a bucket that is in another region than the backend says.
 
     Args:
         region: as the store tells it, or None.
         code: the store's.
+        message: the store's; it may name the regions that there are.
     """
     region = region if region != backend.region else None
     endpoint = backend.endpoint
     if region and endpoint and "amazonaws.com" in endpoint:
         endpoint = endpoint.replace(backend.region, region)
     there = f"in region {region!r}" if region else "in another region"
+    reason = code if region or not message else f"{code}: {message}"
     return AccessRefusedError(
         f"backend {backend.name!r}: bucket {backend.bucket!r} is {there}, not in"
-        f" {backend.region!r}, or its endpoint is another one ({code})",
+        f" {backend.region!r}, or its endpoint is another one ({reason})",
         code=code,
         hint=register_command(backend, region=region or "REGION", endpoint=endpoint),
     )
@@ -296,19 +322,10 @@ def wrong_region(
 
 def _proxy_of(backend: ObjectBackend) -> str | None:
     """The proxy through which requests to the backend go, without its credentials."""
-    target = urlsplit(backend.endpoint or "https://s3.amazonaws.com")
-    proxies = urllib.request.getproxies_environment()
-    host = target.hostname or ""
-    scheme = target.scheme if target.scheme in proxies else "all"
-    if scheme not in proxies or urllib.request.proxy_bypass(host):
+    proxy = proxy_of(backend)
+    if proxy is None or proxy.excluded:
         return None
-    try:
-        proxy = urlsplit(proxies[scheme] if "//" in proxies[scheme] else f"//{proxies[scheme]}")
-        place = f"{proxy.hostname}:{proxy.port}" if proxy.port else f"{proxy.hostname}"
-    except ValueError:
-        place = "?"
-    name = f"{scheme}_proxy"
-    return f"the proxy {place} named by {name if name in environ else name.upper()}"
+    return f"the proxy {proxy.place} named by {proxy.variable}"
 
 
 def _no_answer(backend: ObjectBackend, message: str | None) -> StoreError:
@@ -346,6 +363,8 @@ def _read(error: Exception) -> _Said:
         return _Said("InvalidKey", 400, text.partition("\n")[0])
     if _BARE_REDIRECT in text:
         return _Said(None, _MOVED, None)
+    if _FOLLOWED in text:
+        return _Said(None, _FOUND, None)
     code, status, said, region, clock = (
         found[1] if (found := pattern.search(text)) else None
         for pattern in (_CODE, _STATUS, _MESSAGE, _REGION, _SERVER_TIME)
@@ -376,7 +395,18 @@ def _read_response(response: dict[str, Any]) -> _Said:
         details.get("Region") or headers.get("x-amz-bucket-region") or _expected_region(message),
         _moment(details.get("ServerTime") or headers.get("date")),
         page=headers.get("content-type", "").startswith("text/html"),
+        place=_place(headers.get("location")),
     )
+
+
+def _place(location: str | None) -> str | None:
+    """Where a Location leads, without the path and the query, which may carry secrets."""
+    try:
+        parts = urlsplit(location or "")
+        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{host}" if host else None
 
 
 def _expected_region(message: str | None) -> str | None:

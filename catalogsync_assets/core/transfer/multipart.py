@@ -232,8 +232,7 @@ class _Upload:
                 **more,
             )
         except KeyRefusedError as error:
-            known = self._client.profile.part_checksum is not None
-            if known or error.code not in _NO_CHECKSUMS:
+            if not checksums or not self._may_refuse_digests(error):
                 raise
             self._client.learn(part_checksum=False)
             return self._create()
@@ -278,7 +277,8 @@ class _Upload:
                 etag = part.etag or f'"{_md5_of(digest, content)}"'
                 return _Part(number, etag, digest, kept=part.sha256 is not None)
         self._before_part(len(content))
-        more = {"ChecksumSHA256": checksum} if journal.checksums else {}
+        named = journal.checksums and self._client.profile.part_checksum is not False
+        more = {"ChecksumSHA256": checksum} if named else {}
         answer = self._retry(lambda: self._upload_part(journal, number, content, more))
         with self._lock:
             self._sent_bytes += len(content)
@@ -304,11 +304,18 @@ class _Upload:
                 **more,
             )
         except KeyRefusedError as error:
-            if self._client.profile.needs_md5 or not wants_md5(error):
+            if wants_md5(error) and not self._client.profile.needs_md5:
+                self._client.learn(needs_md5=True)
+                return self._upload_part(journal, number, content, more)
+            if "ChecksumSHA256" not in more or not self._may_refuse_digests(error):
                 raise
-            self._client.learn(needs_md5=True)
-            return self._upload_part(journal, number, content, more)
+            # Though it took the upload that was to have them. The object is read in the end.
+            answer = self._upload_part(journal, number, content, {})
+            self._client.learn(part_checksum=False)
         return answer
+
+    def _may_refuse_digests(self, error: StoreError) -> bool:
+        return self._client.profile.part_checksum is not True and error.code in _NO_CHECKSUMS
 
     def _is_there(
         self,

@@ -10,6 +10,7 @@ would take every file behind it for missing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
@@ -31,6 +32,8 @@ _OPERATION = "ListObjectsV2"
 _ROOT = "ListBucketResult"
 _EMPTY = b"<ListBucketResult/>"
 _OK = 200
+#: What no key has that was encoded for a URL.
+_NOT_ENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
 #: Pages in a row with nothing in them, though the store says that more will come. They are legal:
 #: of a bucket with many deleted versions, for one.
 _MAX_EMPTY = 1_000
@@ -77,8 +80,8 @@ def list_pages(
 ) -> Iterator[list[ListedObject]]:
     """What is stored below the backend's prefix, a page at a time, in the store's own order.
 
-    Each key stands once in a page. Keys that the prefix does not cover are left out: there are
-    stores that do not look at it.
+    Each key stands once in a page, and not in the next again. Keys that the prefix does not cover
+    are left out: there are stores that do not look at it.
 
     Args:
         s3: one that `take_over` has been given.
@@ -91,6 +94,7 @@ def list_pages(
     more: dict[str, str] = {} if after is None else {"StartAfter": after}
     seen: set[int] = set()  # of tokens and of pages, by their hashes
     empty = 0
+    before: frozenset[str] = frozenset()
     while True:
         page = _ask(s3, backend, more)
         empty = 0 if page.objects else empty + 1
@@ -115,7 +119,8 @@ def list_pages(
                 code="ListingBreaksOff",
                 hint="compare by `verify --level head`, which needs no listing",
             )
-        found = {o.key: o for o in page.objects if o.key.startswith(prefix)}
+        found = {o.key: o for o in page.objects if o.key.startswith(prefix) and o.key not in before}
+        before = frozenset(o.key for o in page.objects)
         if found or not page.truncated:
             yield list(found.values())
         if not page.truncated:
@@ -153,12 +158,15 @@ def _parsed(body: bytes) -> _Page:
     if name != _ROOT:
         raise BadAnswerError(f"it is a <{name[:40]}>, and no listing")
     of = space + "}" if space else ""
-    decode = unquote_plus if root.findtext(f"{of}EncodingType") == "url" else str
     key, size, etag = f"{of}Key", f"{of}Size", f"{of}ETag"
+    named = [entry.findtext(key) or "" for entry in root.iterfind(f"{of}Contents")]
+    encoded = root.findtext(f"{of}EncodingType") == "url"
+    # There are stores that say so, and do not do it.
+    decode = unquote_plus if encoded and not any(map(_NOT_ENCODED.search, named)) else str
     objects = [
         ListedObject(decode(listed), _size(entry.findtext(size)), entry.findtext(etag) or None)
-        for entry in root.iterfind(f"{of}Contents")
-        if (listed := entry.findtext(key))
+        for listed, entry in zip(named, root.iterfind(f"{of}Contents"), strict=True)
+        if listed
     ]
     token = root.findtext(f"{of}NextContinuationToken") or None
     truncated = (root.findtext(f"{of}IsTruncated") or "").strip().lower()

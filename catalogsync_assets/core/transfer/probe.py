@@ -143,6 +143,7 @@ class _Probe:
         self._failure: StoreError | None = None
         self._bare_etags: bool | None = None
         self._needs_md5: bool | None = None
+        self._signed_payload: bool | None = None
         self._locked = False
         self._arguments = session.client.creation_arguments(_LABELS)
         self.answers: list[Answer] = []
@@ -218,6 +219,7 @@ class _Probe:
             part_checksum=told.get("part_checksum"),
             conditional_complete=told.get("conditional_complete"),
             needs_md5=self._needs_md5,
+            signed_payload=self._signed_payload,
             versioned=self._session.keeps_versions or None,
             tested_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
@@ -356,6 +358,7 @@ class _Probe:
         key = self._session.key("upload.flac")
         client.put(key, _BODY, _LABELS, replacing=None)
         self._needs_md5 = client.profile.needs_md5
+        self._signed_payload = client.profile.signed_payload
         found = client.head(key)
         if found is None or not verify.proven_by_head(client, found, _SHA256, len(_BODY)):
             read = verify.read(client, key, {_SHA256}, size_bytes=len(_BODY))

@@ -121,8 +121,16 @@ class Session:
         self, key: str, upload_id: str, number: int, body: bytes, **more: Any
     ) -> dict[str, Any]:
         target = {"UploadId": upload_id, "PartNumber": number}
-        answer: dict[str, Any]
-        answer = self._call("put", key, "upload_part", Body=body, **target, **more)
+        if self._needs_md5:
+            more["ContentMD5"] = content_md5(body)
+        try:
+            answer: dict[str, Any]
+            answer = self._call("put", key, "upload_part", Body=body, **target, **more)
+        except StoreError as error:
+            if not wants_md5(error) or self._needs_md5:
+                raise
+            self._needs_md5 = True
+            return self.send_part(key, upload_id, number, body, **more)
         return answer
 
     def parts(self, key: str, upload_id: str) -> list[dict[str, Any]]:

@@ -173,6 +173,7 @@ class Sender:
                 except StoreUnavailableError:
                     sent_before = given_up = True
                     raise
+                sent_before = True
                 how = self._verify(task, etag, content, sha256)
                 return Uploaded(task, sha256, etag, how, adopted=False)
 

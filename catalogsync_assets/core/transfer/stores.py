@@ -24,11 +24,13 @@ from catalogsync_assets.core.providers import CRC64NVME, SHA256, StoreProfile
 from catalogsync_assets.core.transfer import object_listing
 from catalogsync_assets.core.transfer.classify import (
     BAD_ANSWER,
+    REDIRECTED,
     BadAnswerError,
     store_error,
     wrong_region,
 )
 from catalogsync_assets.core.transfer.clients import (
+    PROBE_TIMEOUT,
     SMALL_BYTES,
     SMALL_TIMEOUT,
     boto3_client,
@@ -51,7 +53,7 @@ _SHA256 = "sha256"
 _NO_CONDITIONS = {"NotImplemented", "Http501"}
 _NO_VERSIONS = _NO_CONDITIONS | {"MethodNotAllowed", "Http405"}
 _NO_LOCKS = _NO_VERSIONS | {"ObjectLockConfigurationNotFoundError"}
-_TOLD_BY_HEADERS = {"PermanentRedirect", "RequestTimeTooSkewed"}
+_TOLD_BY_HEADERS = {"PermanentRedirect", REDIRECTED, "RequestTimeTooSkewed"}
 _HEADER_REFUSED = {400, 501}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _PROBE_KEY = ".catalogsync-probe"
@@ -208,13 +210,16 @@ class StoreClient:
         """
         with self._lock:
             known = StoreProfile() if anew else self.backend.tested
-            checksum = self.profile.put_checksum
             self.backend = replace(self.backend, tested=known.with_answers(answers))
-            self.profile = self.backend.profile
+            before, after = self.profile, self.backend.profile
+            if (before.put_checksum, before.signed_payload) != (
+                after.put_checksum,
+                after.signed_payload,
+            ):
+                self._make_stores()
+            self.profile = after  # last: who sees it sees the stores that fit
             self._learned = answers if anew else self._learned | answers
             self._learned_anew |= anew
-            if self.profile.put_checksum != checksum:
-                self._make_stores()
 
     def take_learned(self) -> tuple[dict[str, Any], bool]:
         """What was learned since the last call, and whether it goes in place of all else."""
@@ -285,7 +290,12 @@ class StoreClient:
         boto3 does so by itself over https. Over http it hashes each part once more: 1.8 instead
         of 1.0 seconds of CPU a GiB.
         """
-        if self.profile.part_checksum and "x-amz-checksum-sha256" in request.headers:
+        profile = self.profile
+        if (
+            profile.part_checksum
+            and not profile.signed_payload
+            and "x-amz-checksum-sha256" in request.headers
+        ):
             config = request.context["client_config"]
             request.context["client_config"] = config.merge(
                 type(config)(s3={**(config.s3 or {}), "payload_signing_enabled": False})
@@ -299,26 +309,28 @@ class StoreClient:
         """
         key = self.backend.key_prefix + _PROBE_KEY
         try:
-            _refuse_page(bytes(obstore.get(self._store, key).bytes()))
+            store = obstore_store(self.backend, timeout=PROBE_TIMEOUT)
+            _refuse_anything(bytes(obstore.get(store, key).bytes()))
         except FileNotFoundError as error:
             found = store_error(error, self.backend, "read from", key)
             if found.fatal:
                 raise found from error
         except Exception as error:
             found = store_error(error, self.backend, "read from", key)
-            if found.code in _TOLD_BY_HEADERS:
-                found = self._explained(found)
+            found = self._explained(found)
             if found.code != "AccessDenied":
                 raise found from error
 
     def _explained(self, found: StoreError) -> StoreError:
         """The same refusal with what only headers tell, which obstore keeps to itself."""
+        if found.code not in _TOLD_BY_HEADERS:
+            return found
         try:
             answer = self.s3.head_bucket(Bucket=self.backend.bucket)
         except Exception as error:
             told = store_error(error, self.backend, "look at", self.backend.bucket)
             return told if type(told) is type(found) and told.code != "AccessDenied" else found
-        region = answer.get("BucketRegion")  # boto3 has followed the redirection by itself
+        region = answer.get("BucketRegion")
         if found.code != "PermanentRedirect" or not region:
             return found
         return wrong_region(self.backend, region)
@@ -414,6 +426,7 @@ class StoreClient:
             attributes["Cache-Control"] = self.backend.cache_control
         if self.backend.storage_class:
             attributes["Storage-Class"] = self.backend.storage_class
+        signed = self.profile.signed_payload  # of this put; another thread may learn meanwhile
         store = self._store if len(content) <= SMALL_BYTES else self._store_of_large
         try:
             result = obstore.put(
@@ -423,8 +436,11 @@ class StoreClient:
             if _NO_ETAG in str(error):
                 return None  # it has said yes, and no more
             found = store_error(error, self.backend, "put", key)
+            if _wants_signature(found) and not signed:
+                self.learn(signed_payload=True)
+                return self._put(key, content, labels, mode)
             if not wants_md5(found):
-                raise found from error
+                raise self._explained(found) from error
             self.learn(needs_md5=True)
             return self._put_with_md5(key, content, labels, mode)
         self.note_version(result["version"])
@@ -662,9 +678,10 @@ def read_out(found: OpenObject) -> ReadObject:
     return ReadObject(size, found.etag, digest.hexdigest(), beginning)
 
 
-def _refuse_page(content: bytes) -> None:
-    if _NO_OBJECT.match(content):
-        raise BadAnswerError("a web page comes where there should be no object")
+def _refuse_anything(content: bytes) -> None:
+    """Nothing is stored under the probe's key: what answers it all the same answers everything."""
+    what = "a web page" if _NO_OBJECT.match(content) else "something"
+    raise BadAnswerError(f"{what} comes where there should be no object")
 
 
 def _status(error: Exception) -> int | None:
@@ -676,6 +693,10 @@ def _status(error: Exception) -> int | None:
 def wants_md5(error: StoreError) -> bool:
     """Whether a store refused a put, or a part, for want of a digest."""
     return isinstance(error, KeyRefusedError) and "content-md5" in error.message.lower()
+
+
+def _wants_signature(error: StoreError) -> bool:
+    return isinstance(error, KeyRefusedError) and "unsigned-payload" in error.message.lower()
 
 
 def content_md5(content: Buffer) -> str:

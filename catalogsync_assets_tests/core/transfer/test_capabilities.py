@@ -90,6 +90,30 @@ def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
     assert len([r for r in proxy.requests if is_test(r)]) == asked
 
 
+def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    unknown: ObjectBackend,
+    uploaded: Upload,
+    refused: Any,
+    known: Known,
+) -> None:
+    proxy.before.append(
+        lambda r: (
+            refused(403, "AccessDenied")
+            if {"versioning", "object-lock"} & r.parameters.keys()
+            else None
+        )
+    )
+    library.fill(2)
+    scanned()
+
+    assert uploaded(unknown).succeeded == 2
+
+    assert known(unknown)["put_checksum"] == "SHA256"
+
+
 def test_what_an_upload_asks_weakens_no_full_test(
     catalog: Catalog,
     library: Any,
@@ -383,6 +407,68 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
     assert probe(unknown).profile.multipart is True
 
 
+@pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
+def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    s3: Any,
+    unknown: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    refused: Any,
+    known: Known,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    def refuses(request: Any) -> Answer | None:
+        if header(request, "x-amz-checksum-sha256") is not None:
+            return refused(400, code)
+        if request.method == "POST" and "uploads" in request.parameters:
+            begun = s3.create_multipart_upload(Bucket=unknown.bucket, Key=request.key)
+            return Answer(200, {}, f"<R><UploadId>{begun['UploadId']}</UploadId></R>".encode())
+        return None
+
+    monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
+    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
+    proxy.before.append(refuses)
+    content = library.add("a.mp3", size=17 * MIB).read_bytes()
+    scanned()
+
+    assert uploaded(unknown).failures == []
+    assert remote(unknown).get("a.mp3") == content
+    assert known(unknown)["part_checksum"] is False
+
+
+def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    unknown: ObjectBackend,
+    uploaded: Upload,
+    remote: Any,
+    refused: Any,
+    known: Known,
+    size: int,
+) -> None:
+    proxy.before.append(
+        lambda r: (
+            refused(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported")
+            if "UNSIGNED" in (header(r, "x-amz-content-sha256") or "")
+            else None
+        )
+    )
+    content = library.add("a.mp3", size=size).read_bytes()
+    library.add("b.mp3")
+    scanned()
+
+    assert uploaded(unknown).failures == []
+    assert remote(unknown).get("a.mp3") == content
+    assert known(unknown)["signed_payload"] is True
+    result = probe(unknown)
+    assert (result.usable, result.profile.signed_payload) == (True, True)
+
+
 def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
     library: Any,
     scanned: Any,
@@ -408,4 +494,5 @@ def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
     assert uploaded(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["needs_md5"] is True
-    assert probe(unknown).usable
+    result = probe(unknown)
+    assert (result.usable, result.profile.multipart) == (True, True)

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
 from catalogsync_assets.core.transfer.probe import probe
+from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets_tests.proxy import Answer
 
 Upload = Callable[..., UploadReport]
 EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def answer(status: int, code: str, more: str = "", **headers: str) -> Answer:
-    body = f"<Error><Code>{code}</Code><Message>no</Message>{more}</Error>"
+def answer(status: int, code: str, more: str = "", said: str = "no", **headers: str) -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>{said}</Message>{more}</Error>"
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status, given, body.encode())
 
@@ -37,6 +39,20 @@ def answer(status: int, code: str, more: str = "", **headers: str) -> Answer:
             "in region 'eu-west-1', not in 'us-east-1'",
             "--region eu-west-1",
             id="signed for another region",
+        ),
+        pytest.param(
+            answer(400, "InvalidRegionName", said="Must be one of: weur, auto"),
+            "in another region, not in 'us-east-1'",
+            "--region REGION",
+            id="a region that there is not",
+        ),
+        pytest.param(
+            answer(
+                403, "SignatureDoesNotMatch", said="Credential should be scoped to a valid region"
+            ),
+            "in another region, not in 'us-east-1'",
+            "--region REGION",
+            id="signed for no region",
         ),
         pytest.param(
             answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
@@ -88,6 +104,27 @@ def test_a_refusal_names_its_cause(
     assert hint in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirection_is_named_at_once(
+    library: Any,
+    scanned: Any,
+    proxy: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    status: int,
+) -> None:
+    library.fill(1)
+    scanned()
+    proxy.before.append(lambda _: answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(through_proxy)
+
+    assert "a=b" not in str(caught.value)
+    assert "--region" in (caught.value.hint or "")
+    assert len(proxy.requests) < 20  # obstore follows ten
+
+
 def test_the_hint_for_another_region_repeats_all_settings(
     library: Any, scanned: Any, proxy: Any, backend: Any, uploaded: Upload
 ) -> None:
@@ -124,6 +161,61 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
 
     assert f"the proxy {place} named by HTTP_PROXY did not answer" in caught.value.message
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "goes_without"),
+    [
+        ("*", True),
+        ("example.org, 127.0.0.1", True),
+        ("127.0.0.0/8", True),
+        ("127.0.0.1:1", False),
+        ("10.0.0.0/8,.0.0.2", False),
+    ],
+)
+def test_both_clients_read_no_proxy_alike(
+    library: Any,
+    scanned: Any,
+    through_proxy: ObjectBackend,
+    uploaded: Upload,
+    unused_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    no_proxy: str,
+    goes_without: bool,
+) -> None:
+    library.fill(1)
+    scanned()
+    monkeypatch.setenv("HTTP_PROXY", unused_endpoint)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+
+    if goes_without:
+        assert uploaded(through_proxy).failures == []
+        assert StoreClient(through_proxy).is_versioned() is False  # by the other client
+    else:
+        with pytest.raises(UploadAborted, match="named by HTTP_PROXY did not answer"):
+            uploaded(through_proxy)
+
+
+def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(
+    through_proxy: ObjectBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "user:hunter2@ some where")
+
+    with pytest.raises(ConfigurationError, match="HTTP_PROXY names no proxy") as caught:
+        StoreClient(through_proxy)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_that_answers_yes_to_everything_is_no_store(
+    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
+) -> None:
+    library.fill(2)
+    scanned()
+    proxy.before.append(lambda _: Answer(200, {}, b""))
+
+    with pytest.raises(UploadAborted, match="no object store"):
+        uploaded(through_proxy)
 
 
 def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style(

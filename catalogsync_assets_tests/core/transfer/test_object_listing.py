@@ -173,3 +173,21 @@ def test_another_encoding_of_the_answer_is_read(pages: Pages, keys: Any) -> None
     pages(text.encode("latin-1"))
 
     assert keys() == ["é.mp3"]
+
+
+def test_keys_that_are_said_to_be_encoded_and_are_not_stay_as_they_are(
+    pages: Pages, keys: Callable[[], list[str]]
+) -> None:
+    said = page(entry("a+b c.mp3"), entry("100%.mp3"), entry("x%20y.mp3"))
+    pages(said.replace(b"<Contents>", b"<EncodingType>url</EncodingType><Contents>", 1))
+
+    assert keys() == ["a+b c.mp3", "100%.mp3", "x%20y.mp3"]
+
+
+def test_a_key_that_two_pages_have_comes_once(pages: Pages, keys: Callable[[], list[str]]) -> None:
+    pages(
+        page(entry("a.mp3"), entry("b.mp3"), more="true", token="1"),
+        page(entry("b.mp3"), entry("c.mp3")),
+    )
+
+    assert keys() == ["a.mp3", "b.mp3", "c.mp3"]

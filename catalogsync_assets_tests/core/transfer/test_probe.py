@@ -257,6 +257,20 @@ def test_a_store_that_gives_up_the_parts_with_the_condition_can_still_do_parts(
     assert result.profile.multipart is True
 
 
+def test_a_store_that_does_not_tell_lengths_can_still_do_parts(
+    proxy: Any, through_proxy: ObjectBackend
+) -> None:
+    def hide(request: Any, answer: Any) -> None:
+        if request.method == "HEAD":
+            answer.headers = {
+                n: v for n, v in answer.headers.items() if n.lower() != "content-length"
+            } | {"Transfer-Encoding": "chunked"}
+
+    proxy.after.append(hide)
+
+    assert probe(through_proxy).profile.multipart is True
+
+
 def test_a_composite_that_is_another_is_no_proof(proxy: Any, through_proxy: ObjectBackend) -> None:
     def change(request: Any, answer: Any) -> None:
         if request.method == "HEAD" and request.key.endswith("parts"):
