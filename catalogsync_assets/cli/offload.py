@@ -180,7 +180,8 @@ def _print_what_stays(report: OffloadReport) -> None:
         (report.left.get("HardLink", 0), "with other hard links, which would free nothing"),
     ):
         if count:
-            output.note(f"{output.files(count)} stay: {why}")
+            stay = "stays" if count == 1 else "stay"
+            output.note(f"{output.files(count)} {stay}: {why}")
     for names in report.same:
         output.note(f"{', '.join(names)} are the same store, and count as one")
     for pair in report.unproven:

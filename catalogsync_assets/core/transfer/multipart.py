@@ -469,7 +469,7 @@ class _Upload:
             f"backend {self._client.backend.name!r}: what it holds under {key!r}"
             " is not what was sent",
             code="Corrupted",
-            hint="look at the object; if it is of no use, delete it and upload again",
+            hint="upload again, which replaces it; or is what is sent spoilt on its way?",
         )
 
     def _trusts(self, journal: UnfinishedUpload) -> bool:

@@ -345,7 +345,7 @@ class Sender:
             f"backend {self._backend.name!r}: what it holds under {task.locator!r}"
             " is not what was sent",
             code="Corrupted",
-            hint="look at the object; if it is of no use, delete it and upload again",
+            hint="upload again, which replaces it; or is what is sent spoilt on its way?",
         )
 
     def _wait_for_bandwidth(self, size: int) -> None:
