@@ -28,6 +28,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
 from catalogsync_assets.demo.local_store import LocalStore
 from catalogsync_assets_tests.proxy import PATIENCE, Proxy, Request, refusal
 
@@ -111,10 +112,10 @@ class Deployment:
         return made
 
     def puts(self, backend: ObjectBackend) -> Counter[str]:
-        """How often each of its keys was put."""
+        """How often each of its files was put."""
         prefix = backend.key_prefix
-        found = (r.key for r in self.proxy.of("PUT") if r.key.startswith(prefix))
-        return Counter(key.removeprefix(prefix) for key in found)
+        keys = [r.key for r in self.proxy.of("PUT") if r.key.startswith(prefix)]
+        return Counter(k.removeprefix(prefix) for k in keys if TEST_PREFIX not in k)
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The answer of the one mutation or query, as the UI gets it."""

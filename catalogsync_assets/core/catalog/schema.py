@@ -173,12 +173,12 @@ file_assets = Table(
     Column("object_key", String),
     Column("object_key_fold", String),
     _ref("batch_id", "batches.id"),
-    # Why its tags could not be read; NULL if they could, or were never tried.
-    Column("tags_error", String),
     # The newer content of the same path, once there is one.
     _ref("superseded_by_id", "file_assets.id"),
     _time("created_at"),
     _time("updated_at"),
+    # Why its tags could not be read; NULL if they could, or were never tried.
+    Column("tags_error", String),
     Index("ix_file_assets_song", "song_id"),
     Index("ix_file_assets_batch", "batch_id", "id"),
     Index("ix_file_assets_key_fold", "object_key_fold"),
