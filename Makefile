@@ -40,7 +40,7 @@ test: $(INSTALLED)  ## Run all tests against a real S3 server.
 
 test-stores: $(INSTALLED)  ## Run the suite of stores against all of them (says what to install).
 	@$(BIN)/python -m catalogsync_assets_tests.servers.fixtures
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile catalogsync_assets_tests/conformance $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not ui' catalogsync_assets_tests/conformance $(ARGS)
 
 test-ui: $(INSTALLED_UI)  ## Run the tests of the web UI in a browser (needs Chromium).
 	@$(BIN)/python -m catalogsync_assets_tests.ui.browser

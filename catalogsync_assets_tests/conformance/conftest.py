@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,17 @@ ACTIVE = (
     "SELECT l.locator, f.sha256 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.backend_id = ? AND l.status = 'active'"
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes on each store is for one of them, unless all of it is asked for."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "SeaweedFS" not in item.nodeid:
+            settings = getattr(item, "callspec", None)
+            careful = settings is not None and "careful" in settings.params.values()
+            if careful or "whole_way" in item.name:
+                item.add_marker("thorough")
 
 
 @pytest.fixture(scope="module")
