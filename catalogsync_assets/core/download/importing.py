@@ -16,7 +16,7 @@ from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.playlists import Listed
 from catalogsync_assets.core.catalog.wishes import Wish
 from catalogsync_assets.core.download.lines import BadLine
-from catalogsync_assets.core.download.manifest import Entry, read_manifest
+from catalogsync_assets.core.download.manifest import Entry, Title, read_manifest
 from catalogsync_assets.core.files.names import guessed_title
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.library.tags import Tags, clean
@@ -95,6 +95,11 @@ def import_manifest(
         report.guessed_encoding = encoding
 
     for found in read_manifest(path, kind=kind, encoding=encoding, on_guess=guessed):
+        if isinstance(found, Title):
+            _write(catalog, waiting, lists, report)
+            waiting = []
+            _entitle(lists, found, playlist)
+            continue
         wanted = found if isinstance(found, BadLine) else _wanted(found, playlist, source)
         if isinstance(wanted, BadLine):
             report.bad += 1
@@ -147,6 +152,16 @@ def _write(
                 playlists.fold(wanted.playlist), Listed(wanted.playlist, wanted.is_whole)
             )
             listed.songs.append(song_id)
+
+
+def _entitle(lists: dict[str, Listed], title: Title, playlist: str | None) -> None:
+    """Have a list of this name, as it may have no entries."""
+    if name := clean(playlist or title.name):
+        # All entries that have come so far are of this playlist.
+        before = None if playlist else lists.pop(playlists.fold(title.instead or ""), None)
+        listed = lists.setdefault(playlists.fold(name), Listed(name, is_whole=not playlist))
+        if before is not None:
+            listed.songs.extend(before.songs)
 
 
 class _NotAcceptable(Exception):  # noqa: N818

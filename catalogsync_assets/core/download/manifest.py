@@ -56,7 +56,18 @@ class Entry(NamedTuple):
     is_playlist: bool = False
 
 
-Found = Iterator[Entry | BadLine]
+class Title(NamedTuple):
+    """The manifest is a playlist of this name, though it may have no entries any more.
+
+    Attributes:
+        instead: the name that entries before it were given, if they are of this playlist, too.
+    """
+
+    name: str
+    instead: str | None = None
+
+
+Found = Iterator[Entry | Title | BadLine]
 
 
 def read_manifest(
@@ -66,7 +77,7 @@ def read_manifest(
     encoding: str | None = None,
     on_guess: Callable[[str], None] = lambda _: None,
 ) -> Found:
-    """The entries of a manifest, in its order.
+    """The entries of a manifest and the titles of its playlists, in its order.
 
     Args:
         kind: the format, one of the values of `FORMATS`; by default the name's extension tells.
@@ -351,6 +362,8 @@ def _read_m3u8(path: Path, lines: Lines) -> Found:
             lines.declare(text[8:].strip())
         elif tag:
             (lasting if tag == "#PLAYLIST:" else passing)[_TAGS[tag]] = text[len(tag) :].strip()
+            if tag == "#PLAYLIST:" and lasting["playlist"]:
+                yield Title(lasting["playlist"])
         elif match := _EXTINF.match(text) or _EXTINF_ODD.match(text):
             passing |= _artist_and_title(match["text"].strip(), passing.get("artist"))
         elif text and not text.startswith("#"):
@@ -399,7 +412,11 @@ def _read_pls(path: Path, lines: Iterable[Line | BadLine]) -> Found:
 
 def _read_xspf(path: Path, file: BinaryIO) -> Found:
     try:
-        for line, values, trouble in read_xspf(file):
+        for found in read_xspf(file):
+            if isinstance(found, str):
+                yield Title(found, instead=path.stem)
+                continue
+            line, values, trouble = found
             if trouble:
                 yield BadLine(line, trouble)
             else:
