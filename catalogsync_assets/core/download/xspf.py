@@ -29,7 +29,8 @@ Track = tuple[int, Mapping[str, str], "str | None"]
 def read_xspf(file: BinaryIO) -> Iterator[Track | str]:
     """The tracks: line, values, and None or what is wrong; and where it stands, the list's title.
 
-    Tracks behind the title have it as `playlist`. XML that ends in the middle or is broken gives the tracks before that, then one with the reason.
+    Tracks behind the title have it as `playlist`. XML that ends in the middle or
+    is broken gives the tracks before that, then one with the reason.
 
     Raises:
         ValueError: it declares a document type or entities, or an encoding that cannot be read.
