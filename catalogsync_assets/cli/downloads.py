@@ -90,6 +90,10 @@ def import_manifest(
         output.message("warning", f"{manifest}, line {problem.line}: {problem.reason}")
     if report.bad > _LISTED:
         output.note(f"and {report.bad - _LISTED:,} more; --json lists them")
+    for odd in report.warnings[:_LISTED]:
+        output.message("warning", f"{manifest}, line {odd.line}: {odd.reason}")
+    if report.odd > _LISTED:
+        output.note(f"and {report.odd - _LISTED:,} more such values; --json lists them")
     if report.guessed_encoding:
         output.message(
             "warning",
@@ -100,7 +104,10 @@ def import_manifest(
         )
     if output.wants_json():
         problems = [problem._asdict() for problem in report.problems]
-        output.print_json({**dataclasses.asdict(report), "problems": problems})
+        warnings = [odd._asdict() for odd in report.warnings]
+        output.print_json(
+            {**dataclasses.asdict(report), "problems": problems, "warnings": warnings}
+        )
     else:
         output.echo(
             f"{report.entries:,} entries: {output.files(report.tasks)} queued, {report.known:,}"

@@ -159,6 +159,8 @@ class ClearErrors(click.Group):
                 from catalogsync_assets.core.catalog.invalid_rows import explain
 
                 if (explained := explain(error, catalog)) is not None:
+                    if getattr(error, "printed", False):
+                        explained.printed = True  # type: ignore[attr-defined]
                     raise explained from error
             raise
 

@@ -39,6 +39,15 @@ def test_an_import_says_what_it_did_and_which_lines_are_bad(cli: Any, manifest: 
     assert f"{manifest}, line 3: the url does not begin with http:// or https://" in done.err
 
 
+def test_an_import_warns_of_a_value_that_it_did_without(cli, manifest):
+    manifest.write_text("url,track\nhttp://a.example/1,A1\n")
+
+    done = cli("import", manifest)
+
+    assert done.code == 0
+    assert f"warning: {manifest}, line 2: track cannot be read, taken without it" in done.err
+
+
 def test_an_import_as_json(cli: Any, manifest: Path) -> None:
     done = cli("import", manifest, "--json")
 
@@ -55,6 +64,8 @@ def test_an_import_as_json(cli: Any, manifest: Path) -> None:
         "problems": [
             {"line": 3, "reason": "the url does not begin with http:// or https://"},
         ],
+        "odd": 0,
+        "warnings": [],
         "guessed_encoding": None,
     }
 

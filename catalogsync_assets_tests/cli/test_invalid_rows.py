@@ -35,6 +35,13 @@ def spoilt(library, scanned, cloud, catalog, change):
         ("file_assets.duration_seconds", "9e999", "id 3: duration_seconds is inf, which is not a"),
         ("songs.title", "x'ff'", r"id 3: title is b'\\xff', which is not text in UTF-8"),
         ("songs.title", "CAST(x'ff' AS TEXT)", r"id 3: title is '\\\\xff', which is not text in"),
+        (
+            "file_assets.size_bytes",
+            "-5",
+            "id 3: size_bytes is -5, which is not a whole number from 0 on",
+        ),
+        ("file_assets.sha256", "'xyz'", "id 3: sha256 is 'xyz', which is not 64 hexadecimal"),
+        ("file_assets.sha256", "x'ab'", r"id 3: sha256 is b'\\xab', which is not 64 hexadecimal"),
         ("storage_backends.config", "'{'", "id 2: config is '{', which is not JSON"),
     ],
 )
@@ -93,3 +100,58 @@ def test_a_backend_whose_settings_cannot_be_read_does_not_pass_for_one_of_aws(
 
         assert result.code == 1
         assert f"table storage_backends, row with id 1: config {said}" in result.err
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("file_assets", "size_bytes", "-5"),
+        ("file_assets", "sha256", "'xyz'"),
+        ("file_assets", "sha256", "x'ab'"),
+        ("file_assets", "sha256", "CAST(x'ab' AS TEXT)"),
+        ("file_locations", "size_bytes", "'abc'"),
+    ],
+)
+def test_no_command_judges_an_object_by_a_size_or_digest_that_cannot_be(
+    cli, catalog, library, scanned, cloud, backend, change, rows, tmp_path, table, column, value
+):
+    library.fill(2)
+    scanned()
+    backend("spare")
+    assert cli("upload", "--backend", "cloud").code == 0
+    change(catalog, f"UPDATE {table} SET {column} = {value}")
+    catalog.close()
+    said = f"table {table}, row with id "
+    wrong = []
+    for command in (
+        "verify --backend cloud",
+        "verify --backend cloud --level full",
+        f"restore --all --to {tmp_path}/new",
+        "offload --keep-copies 1",
+        "offload --keep-copies 1 --delete",
+        "upload --backend spare",
+        "export catalog --output all.csv",
+    ):
+        result = cli(*command.split())
+        if result.code != 1 or said not in result.err or f": {column} is " not in result.err:
+            wrong.append((command, result))
+    change(catalog, f"DELETE FROM file_locations WHERE backend_id = {cloud.id}")
+    result = cli("adopt", "--backend", "cloud")
+
+    assert wrong == []
+    assert said in result.err
+    assert set(rows(catalog, "SELECT status FROM file_locations")) == {"active"}
+    assert len(list(library.contents())) == 2
+
+
+def test_a_digest_in_capitals_is_one(cli, catalog, library, scanned, cloud, change, tmp_path):
+    library.fill(2)
+    scanned()
+    cli("upload", "--backend", "cloud")
+    change(catalog, "UPDATE file_assets SET sha256 = UPPER(sha256)")
+    catalog.close()
+
+    assert cli("verify", "--backend", "cloud", "--level", "full").code == 0
+    assert cli("restore", "--all", "--to", tmp_path / "new").code == 0
+    assert cli("offload", "--keep-copies", "1", "--delete").code == 0
+    assert list(library.contents()) == []

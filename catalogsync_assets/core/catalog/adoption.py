@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.results import Uploaded, record_uploaded
 from catalogsync_assets.core.plan.locators import as_on_disk, fold
@@ -78,6 +79,7 @@ SELECT f.object_key_fold, f.id,
                  AND t.target_locator = :prefix || f.object_key), 0),
        f.song_id, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
        s.id, COALESCE(s.absolute_path, s.locator), COALESCE(s.size_bytes, f.size_bytes), s.mtime_ns
+       {GUARDS.format(location="s")}
 FROM file_assets f
 LEFT JOIN file_locations s ON s.id = (
     SELECT MIN(x.id) FROM file_locations x
@@ -140,7 +142,8 @@ def find(
 
         def wanted(which: str, values: Iterable[Any]) -> dict[Any, Wanted]:
             statement = sa.text(_WANTED.format(which=which))
-            rows = connection.execute(statement, {**place, "wanted": json.dumps(sorted(values))})
+            found = connection.execute(statement, {**place, "wanted": json.dumps(sorted(values))})
+            rows = checked(catalog, found)
             return {row[0] if "fold" in which else row[1]: Wanted._make(row[1:]) for row in rows}
 
         by_fold = wanted("f.object_key_fold", names)

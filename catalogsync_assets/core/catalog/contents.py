@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.backends import LOCAL
 from catalogsync_assets.core.catalog import playlists
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, select
 from catalogsync_assets.core.errors import UsageError
 
@@ -70,7 +71,7 @@ SELECT f.song_id, f.id, s.artist, s.album, s.title, s.track_number, s.disc_numbe
        b.name, CASE WHEN b.backend_type <> :local THEN COALESCE(l.container_name, b.container_name)
                END,
        l.locator, COALESCE(l.absolute_path, l.library_root || '/' || l.library_path),
-       l.status, l.verified_at
+       l.status, l.verified_at {guards}
 FROM json_each(:songs) j
 CROSS JOIN songs s ON s.id = j.value
 CROSS JOIN file_assets f ON f.song_id = s.id AND f.superseded_by_id IS NULL
@@ -89,7 +90,7 @@ def songs_with_files(catalog: Catalog, where: Where, scope: Scope = EVERYTHING) 
     while True:
         with catalog.read() as connection:
             songs = connection.scalars(statement, {**values, "after": after, "page": _PAGE}).all()
-            files = _files(connection, songs, where)
+            files = _files(catalog, connection, songs, where)
         yield Page(songs, files)
         if len(songs) < _PAGE:
             return
@@ -123,7 +124,7 @@ def songs_of_playlist(catalog: Catalog, playlist_id: int, where: Where) -> Itera
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE].tolist()
         with catalog.read() as connection:
-            files = _files(connection, list(dict.fromkeys(page)), where)
+            files = _files(catalog, connection, list(dict.fromkeys(page)), where)
         yield Page(page, files)
 
 
@@ -137,7 +138,9 @@ def song_names(catalog: Catalog, song_ids: Sequence[int]) -> list[str]:
         return list(connection.scalars(sa.text(statement), {"songs": json.dumps(list(song_ids))}))
 
 
-def _files(connection: sa.Connection, songs: Sequence[int], where: Where) -> list[FileAt]:
+def _files(
+    catalog: Catalog, connection: sa.Connection, songs: Sequence[int], where: Where
+) -> list[FileAt]:
     values: dict[str, object] = {"songs": json.dumps(list(songs)), "local": LOCAL}
     if where == "anywhere":
         condition = "l.status <> 'superseded'"
@@ -146,5 +149,6 @@ def _files(connection: sa.Connection, songs: Sequence[int], where: Where) -> lis
     else:
         condition = "l.status = 'active' AND l.backend_id = :backend"
         values["backend"] = where
-    rows = connection.execute(sa.text(_FILES.format(where=condition)), values)
-    return [FileAt(*row) for row in rows]
+    statement = _FILES.format(guards=GUARDS.format(location="l"), where=condition)
+    rows = connection.execute(sa.text(statement), values)
+    return list(map(FileAt._make, checked(catalog, rows)))

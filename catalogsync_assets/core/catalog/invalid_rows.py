@@ -1,22 +1,24 @@
 """Finds the row that made a command fail: a value that cannot stand in its column.
 
 SQLite keeps whatever it is given, whatever the column's type, and other programs write into the
-catalog. Rows are not checked when they are read, which would slow down every command for the sake
-of few; when an error comes of one, it is looked for here.
+catalog. Sizes and digests, by which objects are judged, are checked when they are read. Other
+values are not, which would slow down every command for the sake of few; when an error comes of
+one, it is looked for here.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import metadata
+from catalogsync_assets.core.catalog.schema import file_assets, file_locations, metadata
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
 
 #: What code raises that was given another type than it expects. Others have causes of their own.
@@ -40,7 +42,55 @@ _WORDS = {
     "DATETIME": "a time such as 2026-11-01 12:00:00",
     "JSON": "JSON",
     "BLOB": "binary data",
+    "size_bytes": "a whole number from 0 on",
+    "sha256": "64 hexadecimal digits",
 }
+
+
+#: Columns to put last in what `checked` is to read, of a file asset `f` and its location.
+GUARDS = ", f.id, f.size_bytes, f.sha256, {location}.id, {location}.size_bytes"
+_GUARDED = (
+    file_assets.c.id,
+    file_assets.c.size_bytes,
+    file_assets.c.sha256,
+    file_locations.c.id,
+    file_locations.c.size_bytes,
+)
+_DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
+
+
+def checked(catalog: Catalog, rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """The rows without their last columns, which are `GUARDS`, and digests in small letters.
+
+    Raises:
+        CatalogError: a size or a digest cannot be one.
+    """
+    for row in rows:
+        _, size, sha256, _, here = guards = row[-5:]
+        if not (_is_size(size) and _is_size(here) and _is_digest(sha256)):
+            _refuse(catalog, guards)
+        if sha256 and sha256 != (lower := sha256.lower()):
+            yield tuple(lower if value == sha256 else value for value in row[:-5])
+        else:
+            yield row[:-5]
+
+
+def _is_size(value: Any) -> bool:
+    return value is None or (type(value) is int and value >= 0)
+
+
+def _is_digest(value: Any) -> bool:
+    return not value or (isinstance(value, str) and _DIGEST.fullmatch(value) is not None)
+
+
+def _refuse(catalog: Catalog, guards: Sequence[Any]) -> None:
+    for column, value in zip(_GUARDED, guards, strict=True):
+        row_id = guards[0] if column.table is file_assets else guards[3]
+        raw = _Text(value.encode()) if isinstance(value, str) else value
+        if value is not None and (why := _fault(column, raw, None)) is not None:
+            raise _error(
+                catalog, f"table {column.table.name}, row with id {row_id}: {column.name} is {why}"
+            )
 
 
 class _Text(bytes):
@@ -66,13 +116,17 @@ def explain(error: Exception, catalog: Catalog) -> CatalogError | None:
     Returns:
         None if the error is none of that kind, or every row is as it should be.
     """
-    undecodable = isinstance(error, CatalogError) and "Could not decode" in error.message
+    undecodable = isinstance(error, CatalogSyncError) and "Could not decode" in error.message
     if isinstance(error, CatalogSyncError) and not undecodable:
         return None
     if not (undecodable or isinstance(error, _KINDS)) or catalog.engine.dialect.name != "sqlite":
         return None
     if (found := _first_invalid(catalog)) is None:
         return None
+    return _error(catalog, found)
+
+
+def _error(catalog: Catalog, found: str) -> CatalogError:
     return CatalogError(
         f"the catalog {catalog.path}: {found}",
         hint="correct that value with `sqlite3`, or restore a backup of the catalog",
@@ -122,25 +176,28 @@ def _first_invalid_of(
 def _fault(column: sa.Column[Any], value: Any, read: Any) -> str | None:
     """What is wrong with a value, given as it lies in the database; None if nothing is."""
     kind = str(column.type).partition("(")[0]
+    word = column.name if column.name in _WORDS else kind
     if value is None:
         return None if column.nullable else f"empty (NULL), not {_WORDS.get(kind, 'text')}"
     if kind == "BLOB":
         return None  # text serves as well
     if kind in _NUMBERS:
         fits = isinstance(value, _NUMBERS[kind]) and math.isfinite(value)
-        return None if fits else _not_a(kind, value)
+        fits = fits and (column.name != "size_bytes" or value >= 0)
+        return None if fits else _not_a(word, value)
     if not isinstance(value, _Text):  # a number serves as text
-        return None if isinstance(value, int) and kind not in _WORDS else _not_a(kind, value)
+        return None if isinstance(value, int) and word not in _WORDS else _not_a(word, value)
     try:
         text = value.decode()
         if text and read is not None:
             read(text)
+        fits = column.name != "sha256" or _is_digest(text)
     except (ValueError, TypeError):
-        return _not_a(kind, value)
-    return None
+        fits = False
+    return None if fits else _not_a(word, value)
 
 
-def _not_a(kind: str, value: Any) -> str:
+def _not_a(word: str, value: Any) -> str:
     shown = repr(value.decode(errors="backslashreplace") if isinstance(value, _Text) else value)
     shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
-    return f"{shown}, which is not {_WORDS.get(kind, 'text in UTF-8')}"
+    return f"{shown}, which is not {_WORDS.get(word, 'text in UTF-8')}"

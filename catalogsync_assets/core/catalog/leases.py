@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.library import limits_of_links
 from catalogsync_assets.core.catalog.owners import new_owner
 from catalogsync_assets.core.catalog.scope import Scope
@@ -113,13 +114,15 @@ class Lease:
             " t.target_locator, f.object_key_fold,"
             f" (SELECT b.id {_ON_A_STORE}), s.status = 'damaged',"
             " s.library_root IS NOT NULL"
+            + GUARDS.format(location="s")
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )
         values |= {"backend": self._backend.id, "limit": limit}
         within = limits_of_links(self._catalog)
         with self._catalog.transaction() as connection:
-            rows = connection.execute(sa.text(statement), values).all()
+            found = connection.execute(sa.text(statement), values).all()
+            rows = list(checked(self._catalog, found))
             if not rows:
                 return []
             tasks = [
@@ -162,7 +165,7 @@ class Lease:
         for locator, sha256, damaged, etag in rows:
             at_key = known.setdefault(locator, _AtKey())
             if sha256:
-                at_key.sha256.add(sha256)
+                at_key.sha256.add(sha256.lower())
             if damaged:
                 at_key.damaged_etags.add(etag.strip('"'))
         return known

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.policy import EVERY_BACKEND, Required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.separation import Separation
@@ -83,6 +84,7 @@ class Candidates:
     below: dict[str, int] = field(default_factory=dict)
 
 
+_GUARDS = GUARDS.format(location="l")
 _LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
 # A file of several local places is held to the strictest of their policies.
 _WANTED = f"""
@@ -97,7 +99,7 @@ SELECT l.id, COALESCE(l.size_bytes, f.size_bytes, 0),
        (SELECT {held} FROM file_locations c
         WHERE c.file_asset_id = f.id AND c.status = 'active'
           AND c.backend_id IN (SELECT value FROM json_each(:backends))),
-       {wanted}, l.library_root
+       {wanted}, l.library_root {guards}
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.backend_id IN {local} AND l.status = 'active' AND l.library_root IS NOT NULL
   AND f.superseded_by_id IS NULL {scope}
@@ -137,12 +139,13 @@ def candidates(
         held=known.copies_sql("c.backend_id"),
         wanted=_WANTED if policy.by_root else ":others",
         local=_LOCAL,
+        guards=_GUARDS,
         scope=clauses,
     )
     found = Candidates()
     with catalog.read() as connection:
         rows = connection.execution_options(yield_per=5_000).execute(sa.text(statement), values)
-        for location_id, size, old_enough, held, wanted, root in rows:
+        for location_id, size, old_enough, held, wanted, root in checked(catalog, rows):
             needed = max(wanted, 1) if copies is None else copies
             if not old_enough:
                 found.younger += 1
@@ -161,9 +164,9 @@ def candidates(
     return found
 
 
-_FILES = """
+_FILES = f"""
 SELECT l.id, f.id, l.library_root, l.library_path, COALESCE(l.size_bytes, f.size_bytes, -1),
-       l.mtime_ns, NULLIF(f.sha256, '')
+       l.mtime_ns, NULLIF(f.sha256, '') {_GUARDS}
 FROM json_each(:ids) wanted
 CROSS JOIN file_locations l ON l.id = wanted.value
 JOIN file_assets f ON f.id = l.file_asset_id
@@ -185,7 +188,7 @@ def with_copies(
     """These files, in this order, each with the objects that hold it; those still there only."""
     with catalog.read() as connection:
         rows = connection.execute(sa.text(_FILES), {"ids": json.dumps(list(location_ids))})
-        files = [LocalFile._make(row) for row in rows]
+        files = list(map(LocalFile._make, checked(catalog, rows)))
         values = {
             "assets": json.dumps([file.file_asset_id for file in files]),
             "backends": json.dumps(list(backend_ids)),
@@ -197,7 +200,7 @@ def with_copies(
 
 
 _STILL_SO = """
-SELECT l.id, l.size_bytes, l.mtime_ns, f.superseded_by_id, NULLIF(f.sha256, ''), f.song_id
+SELECT l.id, l.size_bytes, l.mtime_ns, f.superseded_by_id, LOWER(NULLIF(f.sha256, '')), f.song_id
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.id IN (SELECT value FROM json_each(:ids)) AND l.status = 'active'
 """
@@ -284,9 +287,9 @@ def note_lost(catalog: Catalog, lost: Sequence[tuple[Copy, Lost, str | None]]) -
     return given
 
 
-_UNSETTLED = """
+_UNSETTLED = f"""
 SELECT l.id, f.id, l.library_root, l.library_path, COALESCE(l.size_bytes, f.size_bytes, -1),
-       l.mtime_ns, NULLIF(f.sha256, '')
+       l.mtime_ns, NULLIF(f.sha256, '') {_GUARDS}
 FROM file_locations l INDEXED BY ix_file_locations_removed
 JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.status IN ('offloading', 'offloaded') AND l.status = 'offloading'
@@ -299,4 +302,4 @@ def unsettled(catalog: Catalog, root: str | None = None) -> list[LocalFile]:
     """The files that an offload has marked and neither removed nor left, below a root or all."""
     with catalog.read() as connection:
         rows = connection.execute(sa.text(_UNSETTLED), {"root": root})
-        return [LocalFile._make(row) for row in rows]
+        return list(map(LocalFile._make, checked(catalog, rows)))

@@ -16,6 +16,7 @@ from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_sql
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.results import KEEP_DIGEST
 from catalogsync_assets.core.catalog.scope import Scope
@@ -101,6 +102,7 @@ SELECT f.id, f.song_id, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
              AND o.library_path = l.library_path AND o.status <> 'superseded'
              AND g.superseded_by_id IS NULL AND g.id <> f.id
              AND (o.library_root = :root OR g.id < f.id))
+       {GUARDS.format(location="l")}
 FROM file_assets f
 LEFT JOIN file_locations l ON l.id = (
     SELECT x.id FROM file_locations x
@@ -173,7 +175,8 @@ def wanted_files(
     while True:
         values = {"root": root, "roots": roots, "after": after, "page": _PAGE, **more}
         with catalog.read() as connection:
-            rows = connection.execute(statement, values).all()
+            found = connection.execute(statement, values).all()
+            rows = list(checked(catalog, found))
             ids = {"files": json.dumps([row[0] for row in rows]), "backend": backend_id}
             holders: dict[int, list[Holder]] = {}
             for asset, location, backend, key, damaged in connection.execute(

@@ -17,6 +17,7 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.foreign_columns import insert_sql
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.owners import is_dead
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 
@@ -122,13 +123,14 @@ def missing_candidates(
     statement = (
         "SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0),"
         " :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
+        + GUARDS.format(location="s")
         + _MISSING.format(scope=clauses)
         + "ORDER BY f.id"
     )
     values |= {"backend": backend.id, "prefix": backend.key_prefix}
     with catalog.read() as connection:
         rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
-        yield from map(MissingFile._make, rows)
+        yield from map(MissingFile._make, checked(catalog, rows))
 
 
 def enqueue(
@@ -235,14 +237,16 @@ def list_pending(
 ) -> Iterator[PendingFile]:
     """The files of the pending tasks, in order of file asset; a stream, as `missing_candidates`."""
     clauses, values = scope.sql()
-    statement = "SELECT f.id, COALESCE(f.size_bytes, 0), t.target_locator" + FROM_QUEUE.format(
-        scope=clauses
+    statement = (
+        "SELECT f.id, COALESCE(f.size_bytes, 0), t.target_locator"
+        + GUARDS.format(location="s")
+        + FROM_QUEUE.format(scope=clauses)
     )
     with catalog.read() as connection:
         rows = connection.execution_options(yield_per=_PAGE).execute(
             sa.text(statement + " ORDER BY f.id"), {"backend": backend.id, **values}
         )
-        yield from map(PendingFile._make, rows)
+        yield from map(PendingFile._make, checked(catalog, rows))
 
 
 def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:

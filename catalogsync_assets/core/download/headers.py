@@ -92,11 +92,14 @@ def file_name(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
         fields: as they came; servers write UTF-8 where only ASCII may be.
     """
     raw = next((value for name, value in fields if name.lower() == b"content-disposition"), b"")
-    message = email.message.Message()
     try:
-        message["Content-Disposition"] = raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
-        message["Content-Disposition"] = raw.decode("latin-1")
+        text = raw.decode("latin-1")
+    if re.sub(r"\\.", "", text).count('"') % 2:  # one is never closed: they quote nothing then
+        text = re.sub(r'(\\.)|"', r"\1", text)
+    message = email.message.Message()
+    message["Content-Disposition"] = text
     plain: list[str] = []
     extended: list[str] = []
     try:

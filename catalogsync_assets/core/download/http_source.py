@@ -63,7 +63,23 @@ class HttpSource:
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None),
             # How many are open at a time, the engine's workers say.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            event_hooks={"response": [self._refuse_malformed]},
         )
+
+    def _refuse_malformed(self, response: httpx.Response) -> None:
+        """Tell an address that cannot be from a connection that broke: httpx takes both for one."""
+        if not response.has_redirect_location:
+            return
+        address = response.headers["Location"]
+        try:
+            host = self._httpx.URL(address).host
+            host.encode("idna")  # as the resolver does
+        except (self._httpx.InvalidURL, ValueError) as error:
+            raise DownloadError(
+                f"{redact(str(response.request.url))} leads to {redact(address)!r}, which is no"
+                " address of the web",
+                code="BadAddress",
+            ) from error
 
     def close(self) -> None:
         """See `Source.close`."""

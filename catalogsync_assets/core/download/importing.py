@@ -16,7 +16,7 @@ from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.playlists import Listed
 from catalogsync_assets.core.catalog.wishes import Wish
 from catalogsync_assets.core.download.lines import BadLine
-from catalogsync_assets.core.download.manifest import Entry, read_manifest
+from catalogsync_assets.core.download.manifest import Entry, Title, read_manifest
 from catalogsync_assets.core.files.names import guessed_title
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.library.tags import Tags, clean
@@ -25,6 +25,11 @@ from catalogsync_assets.core.library.tags import Tags, clean
 _CHUNK = 2_000
 _MAX_LISTED = 1_000
 _MAX_NUMBER = 2**63 - 1
+_MAX_TRACK = 999_999
+# Thousands may be set apart, all in the same way.
+_SIZE = re.compile(
+    r"(\d{1,3}(?:([,' _\u2019\u00a0\u2009\u202f])\d{3}(?:\2\d{3})*)?|\d{1,19})(?:\.0+)?", re.ASCII
+)
 # Those that stand in names; a tab or a line break in an address is a mistake.
 _BLANKS = re.compile("[ \u00a0\u2000-\u200a\u202f\u205f\u3000]")
 
@@ -41,6 +46,8 @@ class ImportReport:
         known: entries whose address had a task already.
         updated: of those, the ones that got another size or digest.
         bad: lines that were left out; at most 1,000 of them are in `problems`.
+        odd: values that could not be read, and that songs can do without; at most 1,000 of them
+            are in `warnings`.
         guessed_encoding: what lines that are not UTF-8 were read as; None if there were none.
     """
 
@@ -54,6 +61,8 @@ class ImportReport:
     updated: int = 0
     bad: int = 0
     problems: list[BadLine] = field(default_factory=list)
+    odd: int = 0
+    warnings: list[BadLine] = field(default_factory=list)
     guessed_encoding: str | None = None
 
 
@@ -95,6 +104,11 @@ def import_manifest(
         report.guessed_encoding = encoding
 
     for found in read_manifest(path, kind=kind, encoding=encoding, on_guess=guessed):
+        if isinstance(found, Title):
+            _write(catalog, waiting, lists, report)
+            waiting = []
+            _entitle(lists, found, playlist)
+            continue
         wanted = found if isinstance(found, BadLine) else _wanted(found, playlist, source)
         if isinstance(wanted, BadLine):
             report.bad += 1
@@ -102,6 +116,8 @@ def import_manifest(
                 report.problems.append(wanted)
             continue
         report.entries += 1
+        report.odd += len(wanted.warnings)
+        report.warnings += wanted.warnings[: _MAX_LISTED - len(report.warnings)]
         waiting.append(wanted)
         if len(waiting) >= _CHUNK:
             _write(catalog, waiting, lists, report)
@@ -131,6 +147,7 @@ class _Wanted:
     wish: Wish
     playlist: str | None
     is_whole: bool
+    warnings: list[BadLine]
 
 
 def _write(
@@ -149,25 +166,37 @@ def _write(
             listed.songs.append(song_id)
 
 
+def _entitle(lists: dict[str, Listed], title: Title, playlist: str | None) -> None:
+    """Have a list of this name, as it may have no entries."""
+    if name := clean(playlist or title.name):
+        # All entries that have come so far are of this playlist.
+        before = None if playlist else lists.pop(playlists.fold(title.instead or ""), None)
+        listed = lists.setdefault(playlists.fold(name), Listed(name, is_whole=not playlist))
+        if before is not None:
+            listed.songs.extend(before.songs)
+
+
 class _NotAcceptable(Exception):  # noqa: N818
     """Why an entry is left out."""
 
 
 def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLine:
     values = entry.values
+    numbers = [name for name in ("track", "disc") if values.get(name, "").strip()]
+    odd = [*entry.odd, *(name for name in numbers if _number(values[name]) is None)]
+    warnings = [BadLine(entry.line, f"{name} cannot be read, taken without it") for name in odd]
     try:
         source = clean(values.get("source", "")) or source
         url = _url(values.get("url", "").strip(), source)
-        size = _number(values, "size", _MAX_NUMBER)
         wish = Wish(
             source=source,
             url=url,
             song=_song(values, url),
             sha256=_sha256(values.get("sha256", "").strip().lower()),
-            size_bytes=size,
+            size_bytes=_size(values.get("size", "").strip()),
         )
         name = clean(playlist or values.get("playlist", ""))
-        return _Wanted(wish, name, entry.is_playlist and not playlist)
+        return _Wanted(wish, name, entry.is_playlist and not playlist, warnings)
     except _NotAcceptable as error:
         return BadLine(entry.line, str(error))
 
@@ -212,15 +241,21 @@ def _sha256(text: str) -> str | None:
     return text or None
 
 
-def _number(values: Mapping[str, str], name: str, most: int = 999_999) -> int | None:
-    text = values.get(name, "").strip()
+def _size(text: str) -> int | None:
+    """Unlike the number of a track it guards the content: nothing is guessed."""
     if not text:
         return None
+    match = _SIZE.fullmatch(text)
+    size = int(re.sub(r"\D", "", match[1])) if match else None
+    if size is None or size > _MAX_NUMBER:
+        raise _NotAcceptable("size is not a whole number of bytes")
+    return size
+
+
+def _number(text: str) -> int | None:
     # 3.0: tables of numbers of which some are missing; 3/12: as tags have it.
-    match = re.fullmatch(r"(\d{1,19})(\.0+)?(\s*/\s*\d*)?", text, re.ASCII)
-    if match is None or int(match[1]) > most:
-        raise _NotAcceptable(f"{name} is not a number")
-    return int(match[1])
+    match = re.fullmatch(r"(\d{1,19})(\.0+)?(\s*/\s*\d*)?", text.strip(), re.ASCII)
+    return int(match[1]) if match and int(match[1]) <= _MAX_TRACK else None
 
 
 def _song(values: Mapping[str, str], url: str) -> dict[str, Any]:
@@ -231,7 +266,7 @@ def _song(values: Mapping[str, str], url: str) -> dict[str, Any]:
         format="",
         artist=clean(values.get("artist", "")),
         album=clean(values.get("album", "")),
-        track_number=_number(values, "track"),
-        disc_number=_number(values, "disc"),
+        track_number=_number(values.get("track", "")),
+        disc_number=_number(values.get("disc", "")),
         _has_title=title is not None,
     ).song

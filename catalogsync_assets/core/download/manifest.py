@@ -1,7 +1,8 @@
 """Reads manifests: CSV, JSON Lines, M3U8, PLS and XSPF, as a stream of entries and of bad lines.
 
 Here is only what the formats say, as programs write them; which entries are acceptable, and what
-they become, is in `importing`. Memory does not grow with the file, but for a JSON array and a PLS.
+they become, is in `importing`. Memory does not grow with the file, but for a PLS, and for JSON that
+is not an object a line.
 
 M3U is read here and not by PyPI's `m3u8`, which is made for HLS, keeps the whole list in memory and
 gives no line numbers; PLS not by configparser, for the line numbers, and as half of them would be
@@ -49,14 +50,27 @@ class Entry(NamedTuple):
     Attributes:
         values: by the names that `columns` has for them.
         is_playlist: the manifest is a playlist, with a name of its own in it, not one of the file.
+        odd: names of what is neither a text nor a number, and can be done without.
     """
 
     line: int
     values: Mapping[str, str]
     is_playlist: bool = False
+    odd: Sequence[str] = ()
 
 
-Found = Iterator[Entry | BadLine]
+class Title(NamedTuple):
+    """The manifest is a playlist of this name, though it may have no entries any more.
+
+    Attributes:
+        instead: the name that entries before it were given, if they are of this playlist, too.
+    """
+
+    name: str
+    instead: str | None = None
+
+
+Found = Iterator[Entry | Title | BadLine]
 
 
 def read_manifest(
@@ -66,7 +80,7 @@ def read_manifest(
     encoding: str | None = None,
     on_guess: Callable[[str], None] = lambda _: None,
 ) -> Found:
-    """The entries of a manifest, in its order.
+    """The entries of a manifest and the titles of its playlists, in its order.
 
     Args:
         kind: the format, one of the values of `FORMATS`; by default the name's extension tells.
@@ -233,12 +247,14 @@ def _over_more_lines(
 def _read_jsonl(path: Path, lines: Iterable[Line | BadLine]) -> Found:
     todo = iter(lines)
     for line in todo:
+        text = line.text.strip() if isinstance(line, Line) else ""
         if isinstance(line, BadLine):
             yield line
-        elif line.text.lstrip().startswith("["):
-            yield from _read_array(path, line, todo)
-        elif line.text.strip():
-            yield _object(line.number, line.text, _loads)
+        # Whoever writes an object over several lines ends the first with one of these.
+        elif text.startswith("[") or (text.startswith("{") and text.endswith(("{", "[", ","))):
+            yield from _read_whole(path, line, todo)
+        elif text:
+            yield from _read_line(line)
         else:
             continue
         break
@@ -246,7 +262,11 @@ def _read_jsonl(path: Path, lines: Iterable[Line | BadLine]) -> Found:
         if isinstance(line, BadLine):
             yield line
         elif line.text.strip():
-            yield _object(line.number, line.text, _loads)
+            yield from _read_line(line)
+
+
+def _read_line(line: Line) -> Found:
+    return _opened(_object(line.number, line.text, _loads), line.text, line.text.find("{"))
 
 
 def _no_constant(name: str) -> Any:
@@ -270,23 +290,31 @@ def _object(number: int, text: str, loads: Callable[[str], Any]) -> Entry | BadL
         return BadLine(number, "not a JSON object")
     names = tuple(found)
     values = {}
+    odd = []
     for index, field in fields(names).items():
         value = found[names[index]]
         if field == "artist" and isinstance(value, list):
             value = ", ".join(value) if all(isinstance(v, str) for v in value) else value
-        if isinstance(value, bool | dict | list):
+        if isinstance(value, bool | dict | list) and field in _OF_SONG:
+            odd.append(field)
+        elif isinstance(value, bool | dict | list):
             return BadLine(number, f"{field} is not a text or a number")
-        if value is not None:
+        elif value is not None:
             values[field] = str(value)
-    return Entry(number, values)
+    return Entry(number, values, odd=odd)
 
 
+# What a song can do without.
+_OF_SONG = frozenset(("title", "artist", "album", "track", "disc"))
 _NEXT_VALUE = re.compile(r"[\s,]*([^\s,])")
 _NEXT_OBJECT = re.compile(r"\n\s*\{")
 
 
-def _read_array(path: Path, first: Line, rest: Iterator[Line | BadLine]) -> Found:
-    """One array of objects instead of a line for each, as an export in JSON is."""
+_COLON = re.compile(r"\s*:\s*")
+
+
+def _read_whole(path: Path, first: Line, rest: Iterator[Line | BadLine]) -> Found:
+    """An array of objects, or objects over several lines, as an export in JSON is."""
     text = io.StringIO()
     text.write(first.text)
     for line in rest:
@@ -296,12 +324,22 @@ def _read_array(path: Path, first: Line, rest: Iterator[Line | BadLine]) -> Foun
             yield line
         if text.tell() > _MAX_WHOLE:
             raise UsageError(
-                f"{path} is one JSON array of more than {_MAX_WHOLE // 1024 // 1024} MiB",
+                f"{path} is JSON of more than {_MAX_WHOLE // 1024 // 1024} MiB, as a whole",
                 hint="write it as JSON Lines, an object a line",
             )
     whole = text.getvalue()
-    at, number = whole.index("[") + 1, first.number
-    counted = 0
+    is_array = first.text.lstrip().startswith("[")
+    yield from _values(whole, whole.index("[") + 1 if is_array else 0, first.number)
+
+
+def _values(whole: str, at: int, number: int, *, is_inner: bool = False) -> Found:
+    """The objects from a place on, up to the end of their array.
+
+    Args:
+        number: of the line of that place.
+        is_inner: they are in an object themselves.
+    """
+    counted = at
     while match := _NEXT_VALUE.match(whole, at):
         begin = match.start(1)
         if match[1] == "]":
@@ -315,13 +353,43 @@ def _read_array(path: Path, first: Line, rest: Iterator[Line | BadLine]) -> Foun
             found, end = _DECODER.raw_decode(whole, begin)
             return found
 
-        yield _object(number, "", loads)
+        found = _object(number, "", loads)
+        if is_inner:
+            yield found
+        else:
+            yield from _opened(found, whole, begin)
         if not end:  # it is not JSON: the next object on a line of its own may be
             following = _NEXT_OBJECT.search(whole, begin)
             if following is None:
                 return
             end = following.end() - 1
         at = end
+
+
+def _opened(found: Entry | BadLine, whole: str, begin: int) -> Found:
+    """An entry; or the entries that it holds, as of `{"tracks": [...]}`."""
+    if isinstance(found, Entry) and "url" not in found.values:
+        inner = _only_list(whole, begin)
+        if inner is not None:
+            number = found.line + whole.count("\n", begin, inner)
+            yield from _values(whole, inner + 1, number, is_inner=True)
+            return
+    yield found
+
+
+def _only_list(whole: str, begin: int) -> int | None:
+    """Where in an object its only list of objects with an address begins."""
+    lists: list[int] = []
+    at = begin + 1
+    while (match := _NEXT_VALUE.match(whole, at)) and match[1] == '"':
+        _, at = _DECODER.raw_decode(whole, match.start(1))
+        at = _COLON.match(whole, at).end()  # type: ignore[union-attr]
+        value, end = _DECODER.raw_decode(whole, at)
+        members = value if isinstance(value, list) else []
+        if any(isinstance(v, dict) and "url" in fields(tuple(v)).values() for v in members):
+            lists.append(at)
+        at = end
+    return lists[0] if len(lists) == 1 else None
 
 
 # --- playlists ----------------------------------------------------------------------------------
@@ -351,6 +419,8 @@ def _read_m3u8(path: Path, lines: Lines) -> Found:
             lines.declare(text[8:].strip())
         elif tag:
             (lasting if tag == "#PLAYLIST:" else passing)[_TAGS[tag]] = text[len(tag) :].strip()
+            if tag == "#PLAYLIST:" and lasting["playlist"]:
+                yield Title(lasting["playlist"])
         elif match := _EXTINF.match(text) or _EXTINF_ODD.match(text):
             passing |= _artist_and_title(match["text"].strip(), passing.get("artist"))
         elif text and not text.startswith("#"):
@@ -399,7 +469,11 @@ def _read_pls(path: Path, lines: Iterable[Line | BadLine]) -> Found:
 
 def _read_xspf(path: Path, file: BinaryIO) -> Found:
     try:
-        for line, values, trouble in read_xspf(file):
+        for found in read_xspf(file):
+            if isinstance(found, str):
+                yield Title(found, instead=path.stem)
+                continue
+            line, values, trouble = found
             if trouble:
                 yield BadLine(line, trouble)
             else:

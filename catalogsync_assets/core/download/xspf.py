@@ -26,10 +26,11 @@ _OF_TRACK = {
 Track = tuple[int, Mapping[str, str], "str | None"]
 
 
-def read_xspf(file: BinaryIO) -> Iterator[Track]:
-    """The tracks: line, values, and None or what is wrong. `playlist` is its title, if it has one.
+def read_xspf(file: BinaryIO) -> Iterator[Track | str]:
+    """The tracks: line, values, and None or what is wrong; and where it stands, the list's title.
 
-    XML that ends in the middle or is broken gives the tracks before that, then one with the reason.
+    Tracks behind the title have it as `playlist`. XML that ends in the middle or
+    is broken gives the tracks before that, then one with the reason.
 
     Raises:
         ValueError: it declares a document type or entities, or an encoding that cannot be read.
@@ -62,7 +63,7 @@ class _Tracks(ContentHandler):
         super().__init__()
         self._now_at = line
         self._playlist: dict[str, str] = {}
-        self._done: list[Track] = []
+        self._done: list[Track | str] = []
         self._track: dict[str, str] | None = None
         self._line = 0
         self._path: list[str] = []
@@ -70,7 +71,7 @@ class _Tracks(ContentHandler):
         self._text: list[str] = []
         self._length = 0
 
-    def take(self) -> Iterator[Track]:
+    def take(self) -> Iterator[Track | str]:
         done, self._done = self._done, []
         yield from done
 
@@ -92,6 +93,7 @@ class _Tracks(ContentHandler):
         text = "".join(self._text)[:_MAX_TEXT].strip()
         if self._path == ["playlist", "title"] and text:
             self._playlist = {"playlist": text}
+            self._done.append(text)
         elif self._track is not None and self._path[-1] == "track":
             self._done.append((self._line, {**self._playlist, **self._track}, None))
             self._track = None

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -144,12 +145,21 @@ _BAD_ANSWERS = (
     "Failed to parse value for CONTENT_RANGE",
     "Unable to parse response",
     "contained non UTF-8 characters",
+    "Content-Length contained multiple",
 )
+# Hyper's error, of an answer whose status or header fields are none of HTTP.
+_UNREADABLE = re.compile(r"hyper::Error\(\s*Parse\(")
+_BROKEN = (RemoteDisconnected, IncompleteRead)
 _WRONG_RANGE = re.compile(r"Requested \d+\.\.\d+, got ")
 
 
 def _spoilt(error: Exception) -> str | None:
     """What is wrong with an answer that makes no sense, or None if it does."""
+    given = getattr(error, "kwargs", {}).get("error")  # botocore's holds urllib3's of http.client's
+    inner = given.args[-1] if isinstance(given, Exception) and given.args else None
+    is_unreadable = isinstance(inner, HTTPException) and not isinstance(inner, _BROKEN)
+    if is_unreadable or _UNREADABLE.search(str(error)):
+        return "its header cannot be read"
     text = str(error).partition("\n")[0].removeprefix("Generic S3 error: ")
     if isinstance(error, BadAnswerError) or _WRONG_RANGE.match(text):
         return text

@@ -108,6 +108,54 @@ def test_an_edited_list_gives_order_repetitions_and_removals(
     assert shelf.order() == shelf.seen_by_others() == "b d b c"
 
 
+@pytest.mark.parametrize(("name", "write"), [("p.m3u8", m3u), ("p.xspf", xspf)])
+def test_a_list_with_a_title_that_has_no_songs_any_more_empties_its_playlist(shelf, name, write):
+    shelf.take(name, write("a", "b"))
+    shelf.sql("INSERT INTO songs (title) VALUES ('other')")
+    shelf.sql("INSERT INTO playlist_songs (playlist_id, song_id, position) SELECT 1, 3, 9")
+
+    assert shelf.take(name, write()).removed == 2
+    assert shelf.order() == "other"
+    assert shelf.take(name, write()).removed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "text"),
+    [
+        ("p.m3u8", m3u, ""),
+        ("p.m3u8", m3u, "#EXTM3U\n"),
+        ("p.m3u8", m3u, "#EXTM3U\n#PLAYLIST:\n"),
+        ("p.m3u8", m3u, m3u() + "/a/path.mp3\n"),
+        ("p.xspf", xspf, ""),
+        ("p.xspf", xspf, "<playlist><title>P</title><trackList>"),
+    ],
+    ids=["nothing", "no-title", "empty-title", "bad-line", "empty-xml", "cut-xml"],
+)
+def test_a_list_of_which_something_may_be_lost_empties_no_playlist(shelf, name, write, text):
+    shelf.take(name, write("a", "b"))
+
+    assert shelf.take(name, text).removed == 0
+    assert shelf.order() == "a b"
+
+
+def test_an_emptied_list_that_was_put_elsewhere_is_emptied_there_only(shelf):
+    shelf.take("p.m3u8", m3u("a"))
+    shelf.take("q.m3u8", m3u("b"), playlist="Q")
+    shelf.take("q.m3u8", m3u(), playlist="Q")
+
+    assert (shelf.order("P"), shelf.order("Q")) == ("a", "")
+
+
+def test_the_title_of_an_xspf_may_stand_behind_its_tracks(shelf):
+    title = "<title>P</title>"
+    late = xspf("a", "b").replace(title, "").replace("</playlist>", f"{title}</playlist>")
+    shelf.take("other.m3u8", m3u("c"))
+
+    assert shelf.take("late.xspf", late).removed == 1
+    assert shelf.order() == "a b"
+    assert shelf.sql("SELECT name FROM playlists") == [("P",)]
+
+
 def test_a_list_whose_song_went_leaves_the_song_and_its_download(shelf: Shelf) -> None:
     shelf.take("p.m3u8", m3u("a", "b"))
     shelf.take("p.m3u8", m3u("a"))

@@ -348,6 +348,23 @@ def test_a_redirect_to_anything_but_http_is_refused(
     assert downloaded().failures[0].code == "RedirectRefused"
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["[::1", "a:abc", "me:hunter2@[zz]", "a..b", f"{'a' * 70}.example", "xn--", "\u20ac\x80"],
+)
+def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloaded, fault, place):
+    wish(web.url + "/a")
+    target = f"http://{place}/x?sig=hunter2".encode().decode("latin-1")
+    web.faults.append(lambda r: fault(status=302, headers={"Location": target}))
+
+    (failure,) = downloaded().failures
+
+    assert failure.code == "BadAddress"
+    assert "/a leads to 'http://" in failure.reason
+    assert "hunter2" not in failure.reason
+    assert len(web.requests) == 1
+
+
 def test_no_secret_of_an_address_is_shown_or_logged(
     web: Any,
     wish: Any,

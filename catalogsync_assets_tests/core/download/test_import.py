@@ -245,6 +245,47 @@ def test_bad_lines_are_told_by_number_and_the_rest_goes_in(imported: Any) -> Non
     assert not any("a.example" in reason for reason in problems(report).values())
 
 
+def test_a_value_that_a_song_can_do_without_costs_a_warning_and_no_song(imported, catalog, rows):
+    report = imported(
+        "x.jsonl",
+        '{"url": "http://a.example/1", "title": "T", "track": "A1", "disc": -1}\n'
+        '{"url": "http://a.example/2", "title": {"a": 1}, "artist": [{"name": "A"}]}\n'
+        '{"url": "http://a.example/3", "track": "3/12", "disc": ""}\n',
+    )
+
+    assert (report.bad, report.tasks, report.odd) == (0, 3, 4)
+    assert [(w.line, w.reason.split()[0]) for w in report.warnings] == [
+        *((1, "track"), (1, "disc")),
+        *((2, "title"), (2, "artist")),
+    ]
+    assert rows(catalog, "SELECT title, track_number FROM songs ORDER BY id") == [
+        *(("T", None), ("2", None), ("3", 3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1,234", 1234),
+        ("1 234 567", 1234567),
+        ("1\u202f234", 1234),
+        ("12,345.0", 12345),
+        ("1,23", None),
+        ("5/6", None),
+        ("1,234 567", None),
+        ("1.234", None),
+        ("12 MB", None),
+        ("-1", None),
+    ],
+)
+def test_a_size_is_read_without_doubt_or_refused(imported, catalog, rows, text, size):
+    report = imported("x.csv", f'url,size\nhttp://a.example/1,"{text}"\n')
+
+    assert rows(catalog, "SELECT size_bytes FROM download_tasks") == ([size] if size else [])
+    refused = {} if size else {2: "size is not a whole number of bytes"}
+    assert problems(report) == refused
+
+
 def test_bad_lines_of_json_are_told_by_number(imported: Any) -> None:
     report = imported(
         "x.jsonl",

@@ -229,9 +229,10 @@ def objects(*values: Any) -> str:
         ),
         (
             objects({"url": U + "1", "title": {"a": 1}}, {"url": U + "2", "title": True}).encode(),
-            "",
-            [1, 2],
+            "12",
+            [],
         ),
+        (objects({"url": U + "1", "sha256": 7.5, "size": [1]}).encode(), "", [1]),
         (
             f'{{"url": "{U}1", "size": NaN}}\n{{"url": "{U}2", "size": {"9" * 5000}}}'.encode(),
             "",
@@ -252,6 +253,7 @@ def objects(*values: Any) -> str:
         "empty-array",
         "types",
         "wrong-types",
+        "wrong-types-of-guards",
         "not-numbers",
         "twice",
         "deep-objects",
@@ -267,6 +269,36 @@ def test_json_is_read_with_all_that_can_be_odd_in_it(
 
     assert [entry["url"] for entry in entries] == list(urls)
     assert list(problems) == bad
+
+
+THREE = [{"url": U + "1"}, {"url": U + "2"}, 7]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    ("value", "urls", "bad"),
+    [
+        (THREE[0], "1", []),
+        ({"title": "P", "tags": [], "artists": [{"name": "A"}], "tracks": THREE}, "12", [(1, 16)]),
+        ({"items": THREE[:2], "tracks": THREE[:2]}, [""], []),
+        ({"items": [{"items": THREE}]}, [], []),
+        ([{"items": THREE}], "12", [(1, 10)]),
+    ],
+    ids=["one", "list", "two-lists", "list-in-list", "list-in-array"],
+)
+def test_json_may_be_one_object_over_one_line_or_many(read, value, indent, urls, bad):
+    entries, problems = read("x.json", json.dumps(value, indent=indent))
+
+    assert [e["url"] for e in entries] == (list(urls) or [""])
+    assert list(problems) == [lines[indent is not None] for lines in bad]
+
+
+def test_objects_over_many_lines_may_follow_each_other(read):
+    text = "".join(json.dumps(value, indent=1) + "\n" for value in THREE[:2])
+
+    assert [e["url"] for e in read("x.json", text)[0]] == ["1", "2"]
+    text = f'{{"url": "{U}0", "title": "cut,\n{text}'
+    assert [e["url"] for e in read("x.json", text)[0]] == ["1", "2"]
 
 
 def test_a_value_of_json_becomes_the_text_that_a_table_would_have(read: Any) -> None:

@@ -70,6 +70,12 @@ def answer(status: int, code: str, more: str = "", said: str = "no", **headers: 
             answer(507, "XMinioStorageFull"), "no space left", "raise the quota", id="full"
         ),
         pytest.param(
+            answer(200, "None", ETag='"a\x01b"'),
+            "its header cannot be read",
+            "later",
+            id="controls",
+        ),
+        pytest.param(
             answer(500, "InternalError", "<Message>no space left on device</Message>"),
             "InternalError",
             "later",
