@@ -6,8 +6,8 @@ INSTALLED = $(VENV)/.installed
 INSTALLED_UI = $(VENV)/.installed-ui
 DEMO ?= .demo
 PORT ?= 3000
-# Processes of `make test`, each with a store of its own; 0 for none but its own. Two take half the time.
-WORKERS ?= 0
+# Processes of `make test`, each with a store of its own; 0 for none but its own.
+WORKERS ?= 2
 
 .PHONY: help demo dev stop test test-stores test-ui screenshots lint format clean
 
@@ -36,7 +36,7 @@ stop: $(INSTALLED)  ## Stop the demo's store.
 	@$(BIN)/catalogsync demo --stop --directory $(DEMO)
 
 test: $(INSTALLED)  ## Run all tests against a real S3 server.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=25 $(ARGS)
 
 test-stores: $(INSTALLED)  ## Run the suite of stores against all of them (says what to install).
 	@$(BIN)/python -m catalogsync_assets_tests.servers.fixtures
