@@ -91,8 +91,7 @@ def prove_pairs(
 
     Args:
         prefixes: see `capabilities.noted_test`.
-        spare_locked: write nothing to a bucket that would keep it for a time (object lock), or of
-            which that is not known.
+        spare_locked: write nothing to a bucket that is known to keep it for a time (object lock).
         attempts: tries of one request at most.
         connect: makes the client of a store.
     """
@@ -212,9 +211,9 @@ class _Side:
             self.error = f"backend {backend.name!r} cannot be used: {reason}"
 
     def _refuse_lock(self, client: StoreClient) -> None:
-        if client.locks() is not False:
+        if client.locks():
             raise KeyRefusedError(
-                f"backend {self.backend.name!r}: its bucket may keep a test object for a time",
+                f"backend {self.backend.name!r}: its bucket would keep a test object for a time",
                 code="ObjectLock",
             )
 
