@@ -86,13 +86,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     skipped = terminalreporter.getreports("skipped")
     if line := not_tried(r.longrepr[2] for r in skipped if isinstance(r.longrepr, tuple)):
         terminalreporter.write_line(line, yellow=True)
-    left = [
-        i for i in terminalreporter.stats.get("deselected", []) if i.get_closest_marker("thorough")
-    ]
-    if left:
-        terminalreporter.write_line(
-            f"stores tried in part: {len(left)} thorough tests are left to `make test-stores`"
-        )
 
 
 @pytest.fixture(scope="session")
