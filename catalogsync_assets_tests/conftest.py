@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -38,17 +37,16 @@ from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.download.engine import download
-from catalogsync_assets.core.download.importing import ImportReport, import_manifest
-from catalogsync_assets.core.download.report import DownloadReport
+from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.download.report import Limits as DownloadLimits
 from catalogsync_assets.core.download.rooms import Rooms
-from catalogsync_assets.core.library.scan import ScanReport, scan
+from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.transfer import separation
-from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
+from catalogsync_assets.core.transfer.engine import Limits, upload
 from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
-from catalogsync_assets.demo.local_store import LocalStore, local_store
+from catalogsync_assets.demo.local_store import local_store
 from catalogsync_assets.demo.sample_library import make_sample_library
-from catalogsync_assets_tests.proxy import PATIENCE, Answer, Proxy, refusal
+from catalogsync_assets_tests.proxy import PATIENCE, Proxy, refusal
 from catalogsync_assets_tests.servers.fixtures import (
     ceph_server,
     juicefs_server,
@@ -56,7 +54,7 @@ from catalogsync_assets_tests.servers.fixtures import (
     rclone_server,
     swift_server,
 )
-from catalogsync_assets_tests.stores import Store, s3_client
+from catalogsync_assets_tests.stores import s3_client
 from catalogsync_assets_tests.web import Fault, Web, flac_like
 
 __all__ = ["ceph_server", "juicefs_server", "rclone_server", "swift_server"]
@@ -69,14 +67,14 @@ _MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="session")
-def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
+def seaweedfs(tmp_path_factory):
     """SeaweedFS; the other servers are in `servers.fixtures`."""
     with local_store(tmp_path_factory.mktemp("store"), secret_access_key=SECRET) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def store(seaweedfs: LocalStore) -> LocalStore:
+def store(seaweedfs):
     """The server that all tests share; each test has a prefix or a bucket of its own."""
     return seaweedfs
 
@@ -89,7 +87,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def s3(store: Store) -> Iterator[Any]:
+def s3(store):
     """A boto3 client that sees what the store really holds."""
     client = s3_client(store)
     yield client
@@ -97,7 +95,7 @@ def s3(store: Store) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def buckets(store: LocalStore, s3: Any) -> list[str]:
+def buckets(store, s3):
     """Buckets of the store: what two of them hold are two copies."""
     further = ["second-bucket", "third-bucket"]
     for name in further:
@@ -108,13 +106,13 @@ def buckets(store: LocalStore, s3: Any) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def a_second_look_follows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def a_second_look_follows_at_once(monkeypatch):
     """The store of the tests knows at once what was put."""
     monkeypatch.setattr(separation, "SECOND_LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def service_descriptions_are_read_once() -> Iterator[None]:
+def service_descriptions_are_read_once():
     """botocore parses its description of S3 for each session anew: a tenth of a second a test."""
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(botocore.session.create_loader)
@@ -123,7 +121,7 @@ def service_descriptions_are_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def environment(monkeypatch, tmp_path_factory):
     """Only what the test says: no settings or credentials of the machine it runs on."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "CATALOGSYNC_", "DAGSTER_")) or name.lower().endswith("_proxy"):
@@ -183,7 +181,7 @@ class Remote:
 
 
 @pytest.fixture
-def remote(s3: Any) -> Callable[[ObjectBackend], Remote]:
+def remote(s3):
     """`remote(backend)` shows what is stored."""
     return lambda backend: Remote(s3, backend)
 
@@ -192,10 +190,10 @@ _prefixes = itertools.count()
 
 
 @pytest.fixture
-def unregistered(store: Store) -> Callable[..., ObjectBackend]:
+def unregistered(store):
     """`unregistered(name)`: settings of a backend with a prefix that nothing else uses."""
 
-    def make(name: str = "cloud", **settings: Any) -> ObjectBackend:
+    def make(name="cloud", **settings):
         defaults: dict[str, Any] = {
             "bucket": store.bucket,
             "endpoint": store.endpoint,
@@ -209,19 +207,17 @@ def unregistered(store: Store) -> Callable[..., ObjectBackend]:
 
 
 @pytest.fixture
-def backend(
-    catalog: Catalog, unregistered: Callable[..., ObjectBackend]
-) -> Callable[..., ObjectBackend]:
+def backend(catalog, unregistered):
     """`backend(name, **settings)`: the same, registered in `catalog`."""
 
-    def make(name: str = "cloud", **settings: Any) -> ObjectBackend:
+    def make(name="cloud", **settings):
         return register(catalog, unregistered(name, **settings))[0]
 
     return make
 
 
 @pytest.fixture
-def cloud(backend: Callable[..., ObjectBackend]) -> ObjectBackend:
+def cloud(backend):
     """A registered backend for tests that need just one."""
     return backend()
 
@@ -230,7 +226,7 @@ def cloud(backend: Callable[..., ObjectBackend]) -> ObjectBackend:
 
 
 @pytest.fixture(scope="session")
-def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blank(tmp_path_factory):
     """An empty catalog to copy: faster than making each anew."""
     path = tmp_path_factory.mktemp("blank") / "catalog.db"
     Catalog.initialise(path)[0].close()
@@ -238,7 +234,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, blank: Path) -> Iterator[Catalog]:
+def catalog(tmp_path, blank):
     """A fresh catalog."""
     shutil.copy(blank, tmp_path)
     opened = Catalog.open(tmp_path / blank.name)
@@ -258,16 +254,16 @@ def query(database: Catalog | Path, sql: str, *values: Any) -> list[Any]:
 
 
 @pytest.fixture
-def rows() -> Callable[..., list[Any]]:
+def rows():
     """`rows(catalog, sql, *values)`."""
     return query
 
 
 @pytest.fixture
-def change() -> Callable[..., None]:
+def change():
     """`change(catalog, sql, *values)` writes past the code under test."""
 
-    def execute(database: Catalog | Path, sql: str, *values: Any) -> None:
+    def execute(database, sql, *values):
         path = database.path if isinstance(database, Catalog) else database
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as raw, raw:
             raw.execute(sql, values)
@@ -282,17 +278,17 @@ def database_bytes(path: Path) -> bytes:
 
 
 @pytest.fixture
-def bytes_of() -> Callable[[Path], bytes]:
+def bytes_of():
     """`bytes_of(path)`: the database, its log and its backups, as they are on disk."""
     return database_bytes
 
 
 @pytest.fixture
-def unprivileged() -> Iterator[Callable[[], Any]]:
+def unprivileged():
     """`with unprivileged():` permissions of files count, as they do not for root."""
 
     @contextmanager
-    def block() -> Iterator[None]:
+    def block():
         if os.geteuid() != 0:
             yield
             return
@@ -308,7 +304,7 @@ def unprivileged() -> Iterator[Callable[[], Any]]:
 
 
 @pytest.fixture
-def public_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def public_folder(tmp_path_factory):
     """A folder that every user of the machine can reach; pytest's own are private."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
@@ -323,7 +319,7 @@ def public_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def blank_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blank_dagster_home(tmp_path_factory):
     """A DAGSTER_HOME to copy, with the settings that are shipped: its databases take a second."""
     import dagster as dg
 
@@ -337,7 +333,7 @@ def blank_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dagster_home(tmp_path: Path, blank_dagster_home: Path) -> Path:
+def dagster_home(tmp_path, blank_dagster_home):
     """The folder of an instance that knows nothing. The variable is not set."""
     return Path(shutil.copytree(blank_dagster_home, tmp_path / "dagster_home"))
 
@@ -375,19 +371,19 @@ class Library:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Library:
+def library(tmp_path):
     """An empty library root."""
     return Library(tmp_path / "music")
 
 
 @pytest.fixture
-def another_library(tmp_path: Path) -> Callable[[str], Library]:
+def another_library(tmp_path):
     """`another_library(name)`: a further root."""
     return lambda name: Library(tmp_path / name)
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample(tmp_path_factory):
     """A library of real audio files with tags. Not to be changed."""
     root = tmp_path_factory.mktemp("sample")
     make_sample_library(root, songs=24, seconds=0.2)
@@ -395,7 +391,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def scanned(catalog: Catalog, library: Library) -> Callable[..., ScanReport]:
+def scanned(catalog, library):
     """`scanned()` scans `library` into `catalog`."""
     return lambda *roots, **options: scan(catalog, list(roots) or [library.root], **options)
 
@@ -404,13 +400,13 @@ def scanned(catalog: Catalog, library: Library) -> Callable[..., ScanReport]:
 
 
 @pytest.fixture
-def uploaded(catalog: Catalog) -> Callable[..., UploadReport]:
+def uploaded(catalog):
     """`uploaded(backend)` plans and uploads what the backend lacks.
 
     Two tries of a request, unless told otherwise: enough to see a retry, and soon over.
     """
 
-    def run(backend: ObjectBackend, *, workers: int = 4, **options: Any) -> UploadReport:
+    def run(backend, *, workers=4, **options):
         names = ("attempts", "max_in_flight_bytes", "bytes_per_second")
         given = {name: options.pop(name) for name in names if name in options}
         limits = {"workers": workers, "attempts": 2, **given}
@@ -421,7 +417,7 @@ def uploaded(catalog: Catalog) -> Callable[..., UploadReport]:
 
 
 @pytest.fixture
-def statuses(catalog: Catalog) -> Callable[[], Counter[str]]:
+def statuses(catalog):
     """`statuses()`: how many upload tasks there are of each status."""
     sql = "SELECT status, COUNT(*) FROM upload_tasks GROUP BY status"
     return lambda: Counter(dict(query(catalog, sql)))
@@ -431,11 +427,11 @@ def statuses(catalog: Catalog) -> Callable[[], Counter[str]]:
 
 
 @pytest.fixture
-def proxy_to() -> Iterator[Callable[[str], Proxy]]:
+def proxy_to():
     """`proxy_to(endpoint)`: a proxy in front of another server than the shared one."""
     proxies: list[Proxy] = []
 
-    def make(target: str) -> Proxy:
+    def make(target):
         proxies.append(Proxy(target))
         return proxies[-1]
 
@@ -445,25 +441,25 @@ def proxy_to() -> Iterator[Callable[[str], Proxy]]:
 
 
 @pytest.fixture
-def proxy(store: Store, proxy_to: Callable[[str], Proxy]) -> Proxy:
+def proxy(store, proxy_to):
     """A proxy in front of the store."""
     return proxy_to(store.endpoint)
 
 
 @pytest.fixture
-def refused() -> Callable[..., Answer]:
+def refused():
     """`refused(status, code, message)`: an S3 error as a proxy's answer; status 0 hangs up."""
     return refusal
 
 
 @pytest.fixture
-def untestable(proxy: Proxy, refused: Callable[..., Answer]) -> None:
+def untestable(proxy, refused):
     """The store lets nobody write test objects: what it does stays unknown."""
     proxy.before.append(lambda r: refused(403, "AccessDenied") if TEST_PREFIX in r.key else None)
 
 
 @pytest.fixture
-def unused_endpoint() -> str:
+def unused_endpoint():
     """An endpoint at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -473,7 +469,7 @@ def unused_endpoint() -> str:
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
+def web():
     """An empty web server."""
     server = Web()
     yield server
@@ -481,22 +477,22 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture
-def fault() -> type[Fault]:
+def fault():
     """`fault(status=503)`, `fault(cut=100)`: what a rule of `web.faults` gives."""
     return Fault
 
 
 @pytest.fixture
-def music() -> Callable[..., bytes]:
+def music():
     """`music(seed, size)`: content that passes for audio."""
     return flac_like
 
 
 @pytest.fixture
-def wish(catalog: Catalog, tmp_path: Path) -> Callable[..., ImportReport]:
+def wish(catalog, tmp_path):
     """`wish(url, title="A")` or `wish({"url": …}, …)`: queue downloads by a manifest."""
 
-    def queue(*entries: str | dict[str, Any], **more: Any) -> ImportReport:
+    def queue(*entries, **more):
         manifest = tmp_path / "wishes.jsonl"
         lines = [{"url": e, **more} if isinstance(e, str) else e for e in entries]
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
@@ -506,18 +502,12 @@ def wish(catalog: Catalog, tmp_path: Path) -> Callable[..., ImportReport]:
 
 
 @pytest.fixture
-def downloaded(catalog: Catalog, library: Library) -> Callable[..., DownloadReport]:
+def downloaded(catalog, library):
     """`downloaded()` drains the queue into `library`; three tries of a file, unless told."""
 
     def run(
-        *roots: Path,
-        ask: Any = None,
-        workers: int = 4,
-        attempts: int = 3,
-        reserve: int = 0,
-        max_file_bytes: int = 1024 * _MIB,
-        **options: Any,
-    ) -> DownloadReport:
+        *roots, ask=None, workers=4, attempts=3, reserve=0, max_file_bytes=1024 * _MIB, **options
+    ):
         rooms = Rooms(catalog, list(roots) or [library.root], ask=ask, reserve_bytes=reserve)
         limits = DownloadLimits(workers, attempts, max_file_bytes)
         return download(catalog, rooms, limits=limits, **options)
@@ -526,7 +516,7 @@ def downloaded(catalog: Catalog, library: Library) -> Callable[..., DownloadRepo
 
 
 @pytest.fixture
-def remains() -> Callable[[Path], list[str]]:
+def remains():
     """`remains(root)`: what downloads have left of themselves below a root."""
     return lambda root: [p.name for p in root.rglob("*") if ".catalogsync" in p.parts]
 
@@ -554,10 +544,10 @@ class Outcome:
 
 
 @pytest.fixture
-def run_python(tmp_path: Path) -> Callable[..., Outcome]:
+def run_python(tmp_path):
     """`run_python(code, *arguments)` runs code in a process of its own."""
 
-    def run(code: str, *arguments: object, **environment: str) -> Outcome:
+    def run(code, *arguments, **environment):
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             capture_output=True,
@@ -573,11 +563,11 @@ def run_python(tmp_path: Path) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start_python(tmp_path):
     """`start_python(code, *arguments)` starts a process that the test talks to or kills."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start(code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    def start(code, *arguments, **environment):
         process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -607,24 +597,22 @@ main(prog_name='catalogsync')
 
 
 @pytest.fixture
-def command(run_python: Callable[..., Outcome]) -> Callable[..., Outcome]:
+def command(run_python):
     """`command("status", "--json")` runs `catalogsync` in a process of its own."""
     return lambda *arguments, **environment: run_python(_MAIN, *arguments, **environment)
 
 
 @pytest.fixture
-def start_command(
-    start_python: Callable[..., subprocess.Popen[str]],
-) -> Callable[..., subprocess.Popen[str]]:
+def start_command(start_python):
     """The same, without waiting for its end."""
     return lambda *arguments, **environment: start_python(_MAIN, *arguments, **environment)
 
 
 @pytest.fixture
-def until() -> Callable[[Callable[[], object]], None]:
+def until():
     """`until(condition)` asks again and again, for what another process brings about."""
 
-    def wait(condition: Callable[[], object]) -> None:
+    def wait(condition):
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, "it never came to that"
@@ -637,13 +625,13 @@ def until() -> Callable[[Callable[[], object]], None]:
 
 
 @pytest.fixture
-def sha256() -> Callable[[bytes], str]:
+def sha256():
     """The digest in hex, as the catalog has it."""
     return lambda content: hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
-def s3_sha256() -> Callable[[bytes], str]:
+def s3_sha256():
     """The digest as S3 writes it."""
     return lambda content: base64.b64encode(hashlib.sha256(content).digest()).decode()
 
@@ -657,6 +645,6 @@ def is_missing(s3: Any, bucket: str) -> bool:
 
 
 @pytest.fixture
-def bucket_is_missing(s3: Any) -> Callable[[str], bool]:
+def bucket_is_missing(s3):
     """`bucket_is_missing(name)`."""
     return lambda bucket: is_missing(s3, bucket)

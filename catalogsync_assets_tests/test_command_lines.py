@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
@@ -27,7 +26,6 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
-from catalogsync_assets.demo.local_store import LocalStore
 
 PROJECT = Path(__file__).parents[1]
 MODULE = ("-m", "catalogsync_assets.definitions")
@@ -122,7 +120,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, store: LocalStore) -> Iterator[Project]:
+def project(tmp_path_factory, store):
     """The commands have been started; asking for one waits for it."""
     folder = tmp_path_factory.mktemp("project")
     library = folder / "music"
@@ -174,7 +172,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, store: LocalStore) -> Iter
 
 
 @pytest.fixture
-def instance(project: Project) -> Iterator[dg.DagsterInstance]:
+def instance(project):
     with dg.DagsterInstance.from_config(str(project.home)) as instance:
         yield instance
 
@@ -187,18 +185,18 @@ def runs_of(instance: dg.DagsterInstance, cell: str) -> list[dg.DagsterRun]:
 
 
 @pytest.mark.parametrize("name", ["validate", "validate-workspace"])
-def test_the_definitions_validate(project: Project, name: str) -> None:
+def test_the_definitions_validate(project, name):
     assert project[name].code == 0, project[name].text
     assert "All code locations passed validation" in project[name].text
     assert "code location catalogsync." in project[name].text
 
 
-def test_dg_check_finds_nothing_wrong(project: Project) -> None:
+def test_dg_check_finds_nothing_wrong(project):
     assert project["check"].code == 0, project["check"].text
     assert "All definitions loaded successfully" in project["check"].text
 
 
-def test_dg_lists_every_asset_job_schedule_and_sensor(project: Project) -> None:
+def test_dg_lists_every_asset_job_schedule_and_sensor(project):
     assert project["list"].code == 0, project["list"].text
 
     listed = json.loads(project["list"].out)
@@ -214,12 +212,12 @@ def test_dg_lists_every_asset_job_schedule_and_sensor(project: Project) -> None:
     }
 
 
-def test_dagster_lists_the_assets(project: Project) -> None:
+def test_dagster_lists_the_assets(project):
     assert project["asset-list"].code == 0, project["asset-list"].text
     assert set(project["asset-list"].out.split()) == ASSETS
 
 
-def test_the_limit_of_the_pool_can_be_set(project: Project, instance: dg.DagsterInstance) -> None:
+def test_the_limit_of_the_pool_can_be_set(project, instance):
     assert project["set-limit"].code == 0, project["set-limit"].text
 
     limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
@@ -231,12 +229,8 @@ def test_the_limit_of_the_pool_can_be_set(project: Project, instance: dg.Dagster
 
 @pytest.mark.parametrize("name", ["upload", "launch-upload"])
 def test_a_cell_is_uploaded_by_steps_in_processes_of_their_own(
-    project: Project,
-    instance: dg.DagsterInstance,
-    rows: Callable[..., list[Any]],
-    remote: Callable[[ObjectBackend], Any],
-    name: str,
-) -> None:
+    project, instance, rows, remote, name
+):
     assert project[name].code == 0, project[name].text
     batch, count = (project.first, 3) if name == "upload" else (project.second, 2)
     files = [f"{count}{number}.mp3" for number in range(count)]
@@ -260,9 +254,7 @@ def test_a_cell_is_uploaded_by_steps_in_processes_of_their_own(
     assert len(started) == 3  # the plan, a chunk, the finish
 
 
-def test_a_cell_that_fails_ends_its_command_with_an_error_and_the_reason(
-    project: Project, instance: dg.DagsterInstance
-) -> None:
+def test_a_cell_that_fails_ends_its_command_with_an_error_and_the_reason(project, instance):
     failing = project["failing"]
 
     assert failing.code == 1
@@ -273,9 +265,7 @@ def test_a_cell_that_fails_ends_its_command_with_an_error_and_the_reason(
     assert cell not in instance.get_materialized_partitions(dg.AssetKey("remote_locations"))
 
 
-def test_a_scan_adds_a_batch_for_the_commands_that_follow(
-    project: Project, instance: dg.DagsterInstance, rows: Callable[..., list[Any]]
-) -> None:
+def test_a_scan_adds_a_batch_for_the_commands_that_follow(project, instance, rows):
     assert project["launch-scan"].code == 0, project["launch-scan"].text
 
     keys = rows(project.catalog, "SELECT key FROM batches ORDER BY key")
@@ -283,7 +273,7 @@ def test_a_scan_adds_a_batch_for_the_commands_that_follow(
     assert sorted(instance.get_dynamic_partitions("batch")) == keys
 
 
-def test_without_a_dagster_home_one_is_told_to_set_it(project: Project) -> None:
+def test_without_a_dagster_home_one_is_told_to_set_it(project):
     """Dagster keeps no partitions then, and would say no more than that it does not know this."""
     assert project["homeless"].code == 2
 
@@ -297,7 +287,7 @@ def test_without_a_dagster_home_one_is_told_to_set_it(project: Project) -> None:
 # --- all of them --------------------------------------------------------------------------------
 
 
-def test_no_command_warns_of_our_code(project: Project) -> None:
+def test_no_command_warns_of_our_code(project):
     warnings = {
         name: found
         for name in project.commands()
@@ -307,7 +297,7 @@ def test_no_command_warns_of_our_code(project: Project) -> None:
     assert warnings == {}
 
 
-def test_no_command_prints_or_stores_a_secret(project: Project, store: LocalStore) -> None:
+def test_no_command_prints_or_stores_a_secret(project, store):
     secret = store.secret_access_key
     kept = [path for path in project.home.parent.rglob("*") if path.is_file()]
 

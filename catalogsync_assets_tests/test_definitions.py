@@ -1,16 +1,10 @@
 """The code location as a whole."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.definitions import build_defs, defs
 from catalogsync_assets.resources import CatalogResource
 
@@ -55,13 +49,11 @@ print(json.dumps(seen()))
 """
 
 
-def test_every_definition_can_be_loaded() -> None:
+def test_every_definition_can_be_loaded():
     dg.Definitions.validate_loadable(defs)
 
 
-def test_importing_it_warns_of_nothing_builds_no_client_and_opens_no_database(
-    run_python: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_importing_it_warns_of_nothing_builds_no_client_and_opens_no_database(run_python, tmp_path):
     done = run_python(IMPORT, CATALOGSYNC_DB=str(tmp_path / "catalog.db"))
 
     assert (done.code, done.err) == (0, "")
@@ -71,7 +63,7 @@ def test_importing_it_warns_of_nothing_builds_no_client_and_opens_no_database(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version() -> None:
+def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version():
     specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 
     assert set(specs) == {
@@ -100,8 +92,8 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version() -> None:
     ],
 )
 def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(
-    asset: str, table: str, column: str, catalog: Catalog, rows: Callable[..., list[Any]]
-) -> None:
+    asset, table, column, catalog, rows
+):
     (spec,) = (s for s in defs.resolve_all_asset_specs() if s.key == dg.AssetKey(asset))
 
     assert spec.metadata["dagster/table_name"].value == table
@@ -114,7 +106,7 @@ def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(
     assert "](" not in docs.replace("](http", "")
 
 
-def test_every_job_schedule_and_sensor_says_what_it_is_for() -> None:
+def test_every_job_schedule_and_sensor_says_what_it_is_for():
     repository = defs.get_repository_def()
 
     for definition in (*repository.schedule_defs, *repository.sensor_defs):
@@ -129,7 +121,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for() -> None:
         assert defs.resolve_job_def(name).description, name
 
 
-def test_files_become_plans_become_locations_become_presence() -> None:
+def test_files_become_plans_become_locations_become_presence():
     graph = defs.resolve_asset_graph()
 
     edges = {
@@ -146,7 +138,7 @@ def test_files_become_plans_become_locations_become_presence() -> None:
     }
 
 
-def test_the_partitions_are_backends_batches_and_the_cells_of_both() -> None:
+def test_the_partitions_are_backends_batches_and_the_cells_of_both():
     graph = defs.resolve_asset_graph()
     backends = dg.DynamicPartitionsDefinition(name="backend")
     batches = dg.DynamicPartitionsDefinition(name="batch")
@@ -165,8 +157,8 @@ def test_the_partitions_are_backends_batches_and_the_cells_of_both() -> None:
 
 
 def test_a_code_location_may_be_built_with_resources_of_one_s_own(
-    catalog: Catalog, tmp_path: Path, monkeypatch: Any, library: Any
-) -> None:
+    catalog, tmp_path, monkeypatch, library
+):
     monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
     library.fill(1)
     ours = build_defs({"catalog": CatalogResource(location=str(catalog.path))})

@@ -43,14 +43,14 @@ def options_in(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text))
 
 
-def test_every_command_is_in_the_manual() -> None:
+def test_every_command_is_in_the_manual():
     manual = (PROJECT / "docs" / "command-line.md").read_text("utf-8")
 
     assert [name for name in COMMANDS if f"`catalogsync {name}" not in manual] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
-def test_every_command_named_exists(document: Path) -> None:
+def test_every_command_named_exists(document):
     text = document.read_text("utf-8")
 
     # At the start of a line of code, after a prompt's sign, or in code.
@@ -60,14 +60,14 @@ def test_every_command_named_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
-def test_every_option_named_exists(document: Path) -> None:
+def test_every_option_named_exists(document):
     text = document.read_text("utf-8")
 
     assert options_in(text) - OPTIONS - OF_OTHERS == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
-def test_every_option_in_a_command_line_is_one_of_that_command(document: Path) -> None:
+def test_every_option_in_a_command_line_is_one_of_that_command(document):
     text = document.read_text("utf-8").replace("\\\n", " ")
     for name, rest in re.findall(r"(?:^|`|&& )catalogsync ([a-z-]+)([^`\n&#]*)", text, re.M):
         words = f"{name} {rest.split()[0]}" if rest.split() else name
@@ -76,21 +76,21 @@ def test_every_option_in_a_command_line_is_one_of_that_command(document: Path) -
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, PROJECT / "CHANGELOG.md"], ids=lambda p: p.name)
-def test_every_relative_link_leads_to_a_file(document: Path) -> None:
+def test_every_relative_link_leads_to_a_file(document):
     targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
     relative = [t.partition("#")[0] for t in targets if "://" not in t and not t.startswith("#")]
 
     assert [t for t in relative if not (document.parent / t).exists()] == []
 
 
-def test_every_table_is_in_the_catalogs_document() -> None:
+def test_every_table_is_in_the_catalogs_document():
     text = (PROJECT / "docs" / "catalog.md").read_text("utf-8")
 
     assert [name for name in metadata.tables if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("table", sorted(metadata.tables))
-def test_every_column_named_in_the_catalogs_document_exists(table: str) -> None:
+def test_every_column_named_in_the_catalogs_document_exists(table):
     """Of tables that have a row of their own there; words that are no columns are listed."""
     text = (PROJECT / "docs" / "catalog.md").read_text("utf-8")
     rows = re.findall(rf"^\| `{table}` \| (.*) \|$", text, re.M)
@@ -103,7 +103,7 @@ def test_every_column_named_in_the_catalogs_document_exists(table: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
-def test_no_path_of_one_machine_is_in_a_document(name: str) -> None:
+def test_no_path_of_one_machine_is_in_a_document(name):
     text = (PROJECT / name).read_text("utf-8")
 
     assert re.findall(r"(?:/home/|/root/|/Users/|/tmp/|/var/|[A-Z]:\\)\S*", text) == []

@@ -17,7 +17,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +150,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environment(tmp_path_factory):
     """Of the commands: a library of one file, and an empty catalog."""
     folder = tmp_path_factory.mktemp("state")
     (folder / "music").mkdir()
@@ -184,7 +183,7 @@ class Started:
 
 
 @pytest.fixture(scope="module")
-def started(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def started(environment, tmp_path_factory):
     homes = tmp_path_factory.mktemp("homes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")  # which is set by what follows
@@ -193,7 +192,7 @@ def started(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     with ExitStack() as stack:
         servers = {}
 
-        def start(name: str) -> None:
+        def start(name):
             servers[name] = Server(name, homes / name, environment)
             stack.callback(servers[name].close)
 
@@ -216,7 +215,7 @@ def started(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def stopped(started: Started) -> dict[str, list[psutil.Process]]:
+def stopped(started):
     """What is left of each after a signal."""
     started.servers["dagster"].stop(signal.SIGINT)
     started.servers["dg"].stop(signal.SIGTERM)
@@ -241,7 +240,7 @@ def test_the_web_ui_answers_and_knows_every_asset(started: Started, name: str) -
     assert names == ["catalogsync"]
 
 
-def test_a_job_that_was_launched_waits_for_the_daemon_and_is_then_run(started: Started) -> None:
+def test_a_job_that_was_launched_waits_for_the_daemon_and_is_then_run(started):
     assert started.launch.returncode == 0, started.launch.stderr
     assert started.status_before == [dg.DagsterRunStatus.QUEUED]
     server = started.servers["dagster"]
@@ -261,7 +260,7 @@ def test_it_ends_when_it_is_told_to_and_leaves_no_process(
     assert stopped[name] == []
 
 
-def test_neither_they_nor_the_launch_warn_of_our_code(started: Started) -> None:
+def test_neither_they_nor_the_launch_warn_of_our_code(started):
     said = [server.text for server in started.servers.values()]
     said += [started.launch.stdout, started.launch.stderr]
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.definitions import build_defs
 from catalogsync_assets.resources import ObjectStoreResource
 
@@ -35,7 +32,7 @@ def plain_metadata(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def plainly() -> Callable[[Mapping[str, dg.MetadataValue]], dict[str, Any]]:
+def plainly():
     """`plainly(metadata)`: figures and texts as they are, tables as lists of rows."""
     return plain_metadata
 
@@ -168,15 +165,13 @@ class Pipeline:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def at_once(monkeypatch):
     """Steps are retried without a wait."""
     monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0.0)
 
 
 @pytest.fixture
-def pipeline(
-    catalog: Catalog, library: Any, monkeypatch: pytest.MonkeyPatch, at_once: None
-) -> Iterator[Pipeline]:
+def pipeline(catalog, library, monkeypatch, at_once):
     """The asset graph for `catalog` and `library`."""
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
     monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(library.root))
@@ -185,14 +180,12 @@ def pipeline(
 
 
 @pytest.fixture
-def in_place(
-    library: Any, remote: Callable[[ObjectBackend], Any]
-) -> Callable[[ObjectBackend], bool]:
+def in_place(library, remote):
     """`in_place(backend)`: the store holds the library's files, byte for byte, nothing else."""
     return lambda backend: remote(backend).contents() == library.contents()
 
 
 @pytest.fixture
-def use_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+def use_library(monkeypatch):
     """`use_library(root)`: the environment names this root instead."""
     return lambda root: monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(root))

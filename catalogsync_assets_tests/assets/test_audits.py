@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,8 +10,6 @@ import pytest
 
 from catalogsync_assets.automation.audits import weekly_audit
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.definitions import build_defs
 from catalogsync_assets.resources import CatalogResource
 
@@ -25,7 +21,7 @@ EVERYTHING = {"level": "full", "sample_percent": 100.0}
 
 
 @pytest.fixture
-def uploaded(pipeline: Any, cloud: ObjectBackend, library: Any) -> Any:
+def uploaded(pipeline, cloud, library):
     """Five files on `cloud`."""
     library.fill(5)
     pipeline.scan()
@@ -48,7 +44,7 @@ def offenders(run: Any, check: str) -> list[tuple[str, str]]:
     return sorted((row["found"], row["key"].rpartition("/")[2]) for row in rows)
 
 
-def test_a_backend_that_holds_what_it_should_passes(uploaded: Any) -> None:
+def test_a_backend_that_holds_what_it_should_passes(uploaded):
     run = uploaded.audit(**EVERYTHING)
 
     assert run.success
@@ -61,9 +57,7 @@ def test_a_backend_that_holds_what_it_should_passes(uploaded: Any) -> None:
     ]
 
 
-def test_what_the_store_lost_fails_the_check_and_lowers_presence(
-    uploaded: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any]
-) -> None:
+def test_what_the_store_lost_fails_the_check_and_lowers_presence(uploaded, cloud, remote):
     remote(cloud).delete("album/0001.mp3")
     remote(cloud).put("album/0002.mp3", b"short")
 
@@ -76,9 +70,7 @@ def test_what_the_store_lost_fails_the_check_and_lowers_presence(
     assert uploaded.presence().metadata["songs complete"] == 3
 
 
-def test_foreign_objects_alone_are_a_warning_and_stay(
-    uploaded: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any]
-) -> None:
+def test_foreign_objects_alone_are_a_warning_and_stay(uploaded, cloud, remote):
     remote(cloud).put("notes.txt", b"foreign")
 
     run = uploaded.audit(repair=True)
@@ -89,9 +81,7 @@ def test_foreign_objects_alone_are_a_warning_and_stay(
     assert remote(cloud).get("notes.txt") == b"foreign"
 
 
-def test_other_bytes_of_the_same_size_are_found_by_reading(
-    uploaded: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any], library: Any
-) -> None:
+def test_other_bytes_of_the_same_size_are_found_by_reading(uploaded, cloud, remote, library):
     size = len(library.contents()["album/0003.mp3"])
     remote(cloud).put("album/0003.mp3", bytes(size))
 
@@ -103,13 +93,7 @@ def test_other_bytes_of_the_same_size_are_found_by_reading(
         assert offenders(run, check) == [("content", "0003.mp3")]
 
 
-def test_a_repair_brings_back_what_was_lost(
-    uploaded: Any,
-    cloud: ObjectBackend,
-    remote: Callable[[ObjectBackend], Any],
-    library: Any,
-    in_place: Callable[[ObjectBackend], bool],
-) -> None:
+def test_a_repair_brings_back_what_was_lost(uploaded, cloud, remote, library, in_place):
     size = len(library.contents()["album/0003.mp3"])
     remote(cloud).delete("album/0001.mp3")
     remote(cloud).put("album/0003.mp3", bytes(size))
@@ -122,9 +106,7 @@ def test_a_repair_brings_back_what_was_lost(
     assert in_place(cloud)
 
 
-def test_audits_of_the_command_line_are_in_the_history(
-    uploaded: Any, catalog: Catalog, cloud: ObjectBackend
-) -> None:
+def test_audits_of_the_command_line_are_in_the_history(uploaded, catalog, cloud):
     audit(catalog, cloud, AuditRequest(level="head"))
 
     history = uploaded.audit().metadata["history"]
@@ -133,9 +115,7 @@ def test_audits_of_the_command_line_are_in_the_history(
     assert [row["sample (%)"] for row in history] == ["all", "100", "all"]
 
 
-def test_of_a_large_backend_a_sample_is_looked_at(
-    pipeline: Any, cloud: ObjectBackend, library: Any
-) -> None:
+def test_of_a_large_backend_a_sample_is_looked_at(pipeline, cloud, library):
     library.fill(300, size=10)
     pipeline.scan()
     assert pipeline.upload().success
@@ -145,9 +125,7 @@ def test_of_a_large_backend_a_sample_is_looked_at(
     assert 50 < looked_at < 150  # a hundred, as chance has it
 
 
-def test_a_store_that_refuses_us_fails_the_run_and_marks_nothing(
-    uploaded: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_refuses_us_fails_the_run_and_marks_nothing(uploaded, monkeypatch):
     monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
 
     run = uploaded.audit()
@@ -162,13 +140,8 @@ def test_a_store_that_refuses_us_fails_the_run_and_marks_nothing(
 
 @pytest.mark.parametrize(("level", "found"), [("none", False), ("head", True), ("full", True)])
 def test_a_cell_is_looked_at_once_more_if_asked_for(
-    uploaded: Any,
-    cloud: ObjectBackend,
-    remote: Callable[[ObjectBackend], Any],
-    in_place: Callable[[ObjectBackend], bool],
-    level: str,
-    found: bool,
-) -> None:
+    uploaded, cloud, remote, in_place, level, found
+):
     remote(cloud).delete("album/0001.mp3")
 
     run = uploaded.upload(config={"audit_level": level})
@@ -185,12 +158,10 @@ def test_a_cell_is_looked_at_once_more_if_asked_for(
 # --- each week ----------------------------------------------------------------------------------
 
 
-def test_each_week_every_backend_is_audited(
-    tmp_path: Path, catalog: Catalog, backend: Callable[..., ObjectBackend]
-) -> None:
+def test_each_week_every_backend_is_audited(tmp_path, catalog, backend):
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
 
-        def tick() -> Any:
+        def tick():
             with dg.build_schedule_context(
                 instance=instance,
                 scheduled_execution_time=datetime(2026, 11, 22, 4, tzinfo=timezone.utc),

@@ -1,38 +1,27 @@
 """What the catalog alone says of a cell."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.assets.cells import cell_metadata
 from catalogsync_assets.assets.links import bucket_link, object_link
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import batch_keys
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def metadata(
-    catalog: Catalog, plainly: Callable[..., dict[str, Any]]
-) -> Callable[[ObjectBackend], dict[str, Any]]:
+def metadata(catalog, plainly):
     """`metadata(backend)` of the first batch."""
     return lambda backend: plainly(cell_metadata(catalog, backend, batch_keys(catalog)[0]))
 
 
 def test_a_cell_that_the_command_line_has_filled_says_what_one_of_the_pipeline_does(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    uploaded: Callable[..., Any],
-    metadata: Callable[[ObjectBackend], dict[str, Any]],
-) -> None:
+    pipeline, backend, library, uploaded, metadata
+):
     one, two = backend("one"), backend("two")
     library.fill(3)
     pipeline.scan()
@@ -52,14 +41,8 @@ def test_a_cell_that_the_command_line_has_filled_says_what_one_of_the_pipeline_d
 
 
 def test_a_cell_says_when_it_was_verified_and_by_what(
-    cloud: ObjectBackend,
-    catalog: Catalog,
-    library: Any,
-    scanned: Callable[..., Any],
-    uploaded: Callable[..., Any],
-    change: Callable[..., None],
-    metadata: Callable[[ObjectBackend], dict[str, Any]],
-) -> None:
+    cloud, catalog, library, scanned, uploaded, change, metadata
+):
     library.fill(3)
     scanned()
     uploaded(cloud)
@@ -81,12 +64,7 @@ def test_a_cell_says_when_it_was_verified_and_by_what(
     ]
 
 
-def test_a_cell_that_is_not_there_yet_says_how_much_is_missing(
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Callable[..., Any],
-    metadata: Callable[[ObjectBackend], dict[str, Any]],
-) -> None:
+def test_a_cell_that_is_not_there_yet_says_how_much_is_missing(cloud, library, scanned, metadata):
     library.fill(3)
     scanned()
 
@@ -133,15 +111,13 @@ def test_a_cell_that_is_not_there_yet_says_how_much_is_missing(
     ],
     ids=["aws", "aws-china", "r2", "r2-eu", "b2", "gcs", "own", "own-public"],
 )
-def test_a_bucket_is_linked_to_where_its_service_shows_it(
-    settings: dict[str, Any], link: str
-) -> None:
+def test_a_bucket_is_linked_to_where_its_service_shows_it(settings, link):
     backend = ObjectBackend("cloud", "music", base_prefix="my songs", **settings)
 
     assert bucket_link(backend) == link
 
 
-def test_an_object_is_linked_to_where_it_is_served_or_else_shown() -> None:
+def test_an_object_is_linked_to_where_it_is_served_or_else_shown():
     aws = ObjectBackend("cloud", "music", region="eu-central-1")
     own = replace(aws, endpoint="http://127.0.0.1:8333")
 

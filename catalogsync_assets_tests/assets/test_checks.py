@@ -1,21 +1,14 @@
 """Asset checks: what must be true of the catalog, and who offends."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.policy import set_policy
 
 from .conftest import plain
 
 
 @pytest.fixture
-def uploaded(pipeline: Any, cloud: ObjectBackend, library: Any) -> Any:
+def uploaded(pipeline, cloud, library):
     """Four files on `cloud`."""
     library.fill(4)
     pipeline.scan()
@@ -23,7 +16,7 @@ def uploaded(pipeline: Any, cloud: ObjectBackend, library: Any) -> Any:
     return pipeline
 
 
-def test_all_checks_pass_where_all_is_well(uploaded: Any) -> None:
+def test_all_checks_pass_where_all_is_well(uploaded):
     verdicts = {**uploaded.scan().checks, **uploaded.presence().checks}
 
     assert {name: found.passed for name, found in verdicts.items()} == {
@@ -34,9 +27,7 @@ def test_all_checks_pass_where_all_is_well(uploaded: Any) -> None:
     }
 
 
-def test_songs_with_too_few_copies_are_a_warning_and_named(
-    uploaded: Any, backend: Callable[..., ObjectBackend], catalog: Catalog
-) -> None:
+def test_songs_with_too_few_copies_are_a_warning_and_named(uploaded, backend, catalog):
     backend("attic")
 
     found = uploaded.presence().checks["songs_have_the_copies_they_need"]
@@ -51,9 +42,7 @@ def test_songs_with_too_few_copies_are_a_warning_and_named(
     assert uploaded.presence().checks["songs_have_the_copies_they_need"].passed
 
 
-def test_backends_that_count_as_one_are_named(
-    uploaded: Any, backend: Callable[..., ObjectBackend], catalog: Catalog, cloud: ObjectBackend
-) -> None:
+def test_backends_that_count_as_one_are_named(uploaded, backend, catalog, cloud):
     """Found out by the upload to the second: it is the bucket of the first."""
     alias = backend("alias")
     set_policy(catalog, "", 2)
@@ -68,9 +57,7 @@ def test_backends_that_count_as_one_are_named(
     ]
 
 
-def test_failed_uploads_are_grouped_and_named(
-    pipeline: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any], library: Any
-) -> None:
+def test_failed_uploads_are_grouped_and_named(pipeline, cloud, remote, library):
     library.fill(3)
     remote(cloud).put("album/0001.mp3", b"foreign")
     pipeline.scan()
@@ -86,12 +73,7 @@ def test_failed_uploads_are_grouped_and_named(
     assert failure["key"].endswith("album/0001.mp3")
 
 
-def test_a_backend_is_not_blamed_for_the_failures_of_another(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    remote: Callable[[ObjectBackend], Any],
-    library: Any,
-) -> None:
+def test_a_backend_is_not_blamed_for_the_failures_of_another(pipeline, backend, remote, library):
     cloud = backend("cloud")
     backend("attic")
     library.fill(2)
@@ -104,9 +86,7 @@ def test_a_backend_is_not_blamed_for_the_failures_of_another(
     assert pipeline.presence("attic").checks["no_failed_uploads"].passed
 
 
-def test_presence_that_somebody_has_changed_is_found(
-    uploaded: Any, change: Callable[..., Any], catalog: Catalog
-) -> None:
+def test_presence_that_somebody_has_changed_is_found(uploaded, change, catalog):
     uploaded.presence()
     change(catalog, "UPDATE song_backend_presence SET files_present = 0 WHERE song_id = 1")
 
@@ -117,7 +97,7 @@ def test_presence_that_somebody_has_changed_is_found(
     assert (offender["recorded"], offender["as the locations say"]) == ("0 of 1", "1 of 1")
 
 
-def test_local_files_that_are_gone_are_a_warning(uploaded: Any, library: Any) -> None:
+def test_local_files_that_are_gone_are_a_warning(uploaded, library):
     (library.root / "album" / "0002.mp3").unlink()
 
     found = uploaded.check("downloaded_files", "local_files_are_there")

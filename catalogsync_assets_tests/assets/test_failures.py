@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -20,11 +19,8 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.uploads import enqueue
-from catalogsync_assets.demo.local_store import LocalStore
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
-Statuses = Callable[[], Counter[str]]
-Remote = Callable[[ObjectBackend], Any]
 WRONG_SECRET = "another-secret-that-nobody-may-see"
 
 
@@ -44,9 +40,7 @@ def upload_job_in_this_process() -> dg.JobDefinition:
 # --- nothing can be done at all -----------------------------------------------------------------
 
 
-def test_a_missing_library_root_is_named(
-    pipeline: Any, tmp_path: Path, use_library: Callable[[Path], None]
-) -> None:
+def test_a_missing_library_root_is_named(pipeline, tmp_path, use_library):
     use_library(tmp_path / "absent")
 
     run = pipeline.scan()
@@ -59,9 +53,7 @@ def test_a_missing_library_root_is_named(
     assert run.retries == 0
 
 
-def test_no_library_root_at_all_is_a_setting_to_make(
-    pipeline: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_library_root_at_all_is_a_setting_to_make(pipeline, monkeypatch):
     monkeypatch.delenv("CATALOGSYNC_LIBRARY_ROOTS")
 
     description, metadata = pipeline.scan().failure
@@ -71,9 +63,7 @@ def test_no_library_root_at_all_is_a_setting_to_make(
 
 
 @pytest.mark.parametrize("asset", ["downloaded_files", "pending_uploads", "backend_presence"])
-def test_a_missing_catalog_is_named_and_not_made(
-    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: str
-) -> None:
+def test_a_missing_catalog_is_named_and_not_made(pipeline, tmp_path, monkeypatch, asset):
     monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
     pipeline.instance.add_dynamic_partitions("backend", ["cloud"])
 
@@ -86,9 +76,7 @@ def test_a_missing_catalog_is_named_and_not_made(
     assert run.retries == 0
 
 
-def test_a_catalog_that_is_no_database_is_named_and_left_as_it_is(
-    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_catalog_that_is_no_database_is_named_and_left_as_it_is(pipeline, tmp_path, monkeypatch):
     other = tmp_path / "notes.txt"
     other.write_text("not a database")
     monkeypatch.setenv("CATALOGSYNC_DB", str(other))
@@ -148,20 +136,20 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_store_that_refuses_everything_fails_the_cell_and_keeps_the_queue(
-    pipeline: Any,
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    library: Any,
-    statuses: Statuses,
-    store: LocalStore,
-    unused_endpoint: str,
-    remote: Remote,
-    in_place: Callable[[ObjectBackend], bool],
-    bucket_is_missing: Callable[[str], bool],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    name: str,
-) -> None:
+    pipeline,
+    catalog,
+    cloud,
+    library,
+    statuses,
+    store,
+    unused_endpoint,
+    remote,
+    in_place,
+    bucket_is_missing,
+    monkeypatch,
+    capfd,
+    name,
+):
     case = CASES[name]
     library.fill(3)
     pipeline.scan()
@@ -194,19 +182,14 @@ def test_a_store_that_refuses_everything_fails_the_cell_and_keeps_the_queue(
 
 
 def test_a_step_whose_store_comes_back_goes_on_where_it_stopped(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    refused: Callable[..., Any],
-    library: Any,
-    in_place: Callable[[ObjectBackend], bool],
-) -> None:
+    pipeline, backend, proxy, refused, library, in_place
+):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     library.fill(5)
     pipeline.scan()
     stored: Counter[str] = Counter()
 
-    def break_down_after_two(request: Any) -> Any:
+    def break_down_after_two(request):
         if request.method != "PUT":
             return None
         if stored.total() == 2 and not broken:
@@ -230,14 +213,8 @@ def test_a_step_whose_store_comes_back_goes_on_where_it_stopped(
 
 
 def test_a_cell_with_a_failed_file_is_not_materialized_but_all_others_are_uploaded(
-    pipeline: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    remote: Remote,
-    catalog: Catalog,
-    rows: Callable[..., list[Any]],
-    statuses: Statuses,
-) -> None:
+    pipeline, cloud, library, remote, catalog, rows, statuses
+):
     library.fill(5)
     remote(cloud).put("album/0002.mp3", b"foreign")
     pipeline.scan()
@@ -257,9 +234,7 @@ def test_a_cell_with_a_failed_file_is_not_materialized_but_all_others_are_upload
     assert remote(cloud).contents() == {**library.contents(), "album/0002.mp3": b"foreign"}
 
 
-def test_the_failure_of_a_cell_counts_all_files_of_the_step(
-    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
-) -> None:
+def test_the_failure_of_a_cell_counts_all_files_of_the_step(pipeline, cloud, library, remote):
     library.fill(5)
     remote(cloud).put("album/0002.mp3", b"foreign")
     pipeline.scan()
@@ -271,8 +246,8 @@ def test_the_failure_of_a_cell_counts_all_files_of_the_step(
 
 
 def test_the_failure_of_a_cell_groups_its_reasons_the_most_frequent_first(
-    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
-) -> None:
+    pipeline, cloud, library, remote
+):
     _, gone, *_ = library.fill(5)
     for name in ("0002", "0003"):
         remote(cloud).put(f"album/{name}.mp3", b"foreign")
@@ -289,9 +264,7 @@ def test_the_failure_of_a_cell_groups_its_reasons_the_most_frequent_first(
     assert f"(2 Conflict, 1 {source['code']})" in description
 
 
-def test_a_conflict_is_for_a_person_and_not_tried_again(
-    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
-) -> None:
+def test_a_conflict_is_for_a_person_and_not_tried_again(pipeline, cloud, library, remote):
     library.fill(2)
     remote(cloud).put("album/0001.mp3", b"foreign")
     pipeline.scan()
@@ -303,13 +276,8 @@ def test_a_conflict_is_for_a_person_and_not_tried_again(
 
 
 def test_a_file_that_failed_for_a_passing_reason_is_tried_again_by_the_step(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    refused: Callable[..., Any],
-    library: Any,
-    in_place: Callable[[ObjectBackend], bool],
-) -> None:
+    pipeline, backend, proxy, refused, library, in_place
+):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     library.fill(5)
     pipeline.scan()
@@ -323,12 +291,8 @@ def test_a_file_that_failed_for_a_passing_reason_is_tried_again_by_the_step(
 
 
 def test_the_table_of_failures_is_short_however_many_there_are(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    refused: Callable[..., Any],
-    library: Any,
-) -> None:
+    pipeline, backend, proxy, refused, library
+):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(55)
     pipeline.scan()
@@ -341,9 +305,7 @@ def test_the_table_of_failures_is_short_however_many_there_are(
     assert len(metadata["failures"]) == 50
 
 
-def test_a_source_that_is_gone_fails_its_cell_and_no_other_file(
-    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Remote
-) -> None:
+def test_a_source_that_is_gone_fails_its_cell_and_no_other_file(pipeline, cloud, library, remote):
     gone, *_ = library.fill(3)
     pipeline.scan()
     gone.unlink()
@@ -356,13 +318,8 @@ def test_a_source_that_is_gone_fails_its_cell_and_no_other_file(
 
 
 def test_a_run_executed_again_from_its_failure_uploads_just_the_rest(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    library: Any,
-    remote: Remote,
-    in_place: Callable[[ObjectBackend], bool],
-) -> None:
+    pipeline, backend, proxy, library, remote, in_place
+):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     library.fill(6)
     remote(cloud).put("album/0003.mp3", b"foreign")
@@ -391,8 +348,8 @@ def test_a_run_executed_again_from_its_failure_uploads_just_the_rest(
 
 
 def test_a_cell_is_not_materialized_while_another_program_holds_one_of_its_files(
-    pipeline: Any, cloud: ObjectBackend, catalog: Catalog, library: Any, remote: Remote
-) -> None:
+    pipeline, cloud, catalog, library, remote
+):
     library.fill(3)
     pipeline.scan()
     enqueue(catalog, cloud)
@@ -411,11 +368,8 @@ def test_a_cell_is_not_materialized_while_another_program_holds_one_of_its_files
 
 
 def test_a_cell_is_not_materialized_while_one_of_its_files_is_lost(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    remote: Callable[[ObjectBackend], Any],
-    library: Any,
-) -> None:
+    pipeline, backend, remote, library
+):
     """It was on a backend, and is nowhere any more."""
     one = backend("one")
     library.fill(3)
@@ -437,11 +391,8 @@ def test_a_cell_is_not_materialized_while_one_of_its_files_is_lost(
 
 
 def test_what_the_library_has_no_more_comes_from_another_backend(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    remote: Callable[[ObjectBackend], Any],
-    library: Any,
-) -> None:
+    pipeline, backend, remote, library
+):
     backend("one")
     library.fill(3)
     content = library.contents()["album/0001.mp3"]
@@ -455,9 +406,7 @@ def test_what_the_library_has_no_more_comes_from_another_backend(
     assert remote(two).get("album/0001.mp3") == content
 
 
-def test_a_file_that_is_nowhere_any_more_keeps_no_cell_from_being_whole(
-    pipeline: Any, cloud: ObjectBackend, library: Any
-) -> None:
+def test_a_file_that_is_nowhere_any_more_keeps_no_cell_from_being_whole(pipeline, cloud, library):
     gone, *_ = library.fill(3)
     pipeline.scan()
     gone.unlink()
@@ -468,9 +417,7 @@ def test_a_file_that_is_nowhere_any_more_keeps_no_cell_from_being_whole(
     assert (metadata["uploaded"], metadata["files missing"]) == (2, 0)
 
 
-def test_a_batch_that_the_catalog_does_not_know_is_not_materialized(
-    pipeline: Any, cloud: ObjectBackend, library: Any
-) -> None:
+def test_a_batch_that_the_catalog_does_not_know_is_not_materialized(pipeline, cloud, library):
     """As when the catalog was made anew, and Dagster's history was not."""
     library.fill(1)
     pipeline.scan()
@@ -482,9 +429,7 @@ def test_a_batch_that_the_catalog_does_not_know_is_not_materialized(
     assert pipeline.cells() == set()
 
 
-def test_a_backend_that_the_catalog_does_not_know_fails_its_cell(
-    pipeline: Any, cloud: ObjectBackend, library: Any
-) -> None:
+def test_a_backend_that_the_catalog_does_not_know_fails_its_cell(pipeline, cloud, library):
     library.fill(1)
     pipeline.scan()
     pipeline.instance.add_dynamic_partitions("backend", ["clowd"])

@@ -1,16 +1,9 @@
 """`downloaded_files`: the scan as an asset."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download import rooms
 from catalogsync_assets.core.download.rooms import DEFAULT_RESERVE
 
@@ -18,8 +11,8 @@ MIB = 1024 * 1024
 
 
 def test_a_scan_says_how_many_files_and_songs_there_are_and_how_large(
-    pipeline: Any, sample: Path, use_library: Callable[[Path], None]
-) -> None:
+    pipeline, sample, use_library
+):
     use_library(sample)
     files = [path for path in sample.rglob("*") if path.is_file()]
 
@@ -34,7 +27,7 @@ def test_a_scan_says_how_many_files_and_songs_there_are_and_how_large(
     assert metadata["library roots"] == str(sample)
 
 
-def test_a_scan_says_how_much_there_is_of_each_format(pipeline: Any, library: Any) -> None:
+def test_a_scan_says_how_much_there_is_of_each_format(pipeline, library):
     library.fill(2, size=400_000)
     gone = library.add("gone.ogg")
     library.add("one.flac", size=900_000)
@@ -50,9 +43,7 @@ def test_a_scan_says_how_much_there_is_of_each_format(pipeline: Any, library: An
     assert metadata["bytes by format"].startswith("![MiB by format](data:image/svg+xml;base64,")
 
 
-def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(
-    pipeline: Any, library: Any
-) -> None:
+def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(pipeline, library):
     gone, changed, *_ = library.fill(5)
     assert pipeline.scan().success
     gone.unlink()
@@ -66,7 +57,7 @@ def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(
     assert {"file": str(gone), "reason": "gone from the disk"} in metadata["left out or gone"]
 
 
-def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline: Any, library: Any) -> None:
+def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline, library):
     library.fill(3)
     pipeline.scan()
     before = pipeline.keys("batch")
@@ -78,7 +69,7 @@ def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline: Any, library: An
     assert pipeline.keys("batch") == before
 
 
-def test_problems_are_all_counted_but_only_some_are_shown(pipeline: Any, library: Any) -> None:
+def test_problems_are_all_counted_but_only_some_are_shown(pipeline, library):
     library.fill(60)  # none of them has tags that could be read
 
     metadata = pipeline.scan().metadata
@@ -91,12 +82,8 @@ def test_problems_are_all_counted_but_only_some_are_shown(pipeline: Any, library
 
 
 def test_the_backends_and_batches_of_the_catalog_become_partitions(
-    pipeline: Any,
-    library: Any,
-    backend: Callable[..., ObjectBackend],
-    catalog: Catalog,
-    rows: Callable[..., list[Any]],
-) -> None:
+    pipeline, library, backend, catalog, rows
+):
     backend("one")
     library.fill(2)
     pipeline.scan()
@@ -117,9 +104,7 @@ def test_the_backends_and_batches_of_the_catalog_become_partitions(
     [({"batch_max_files": 2}, 3), ({"batch_max_bytes": 300}, 5), ({}, 1)],
     ids=["by-files", "by-bytes", "by-default"],
 )
-def test_the_size_of_batches_is_configured(
-    pipeline: Any, library: Any, config: dict[str, int], batches: int
-) -> None:
+def test_the_size_of_batches_is_configured(pipeline, library, config, batches):
     library.fill(5, size=300)
 
     metadata = pipeline.scan(**config).metadata
@@ -127,9 +112,7 @@ def test_the_size_of_batches_is_configured(
     assert len(metadata["new batches"].split(", ")) == batches == len(pipeline.keys("batch"))
 
 
-def test_roots_of_the_run_come_before_those_of_the_environment(
-    pipeline: Any, library: Any, another_library: Callable[[str], Any]
-) -> None:
+def test_roots_of_the_run_come_before_those_of_the_environment(pipeline, library, another_library):
     library.fill(2)
     other = another_library("other")
     other.add("song.mp3")
@@ -141,8 +124,8 @@ def test_roots_of_the_run_come_before_those_of_the_environment(
 
 
 def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(
-    pipeline: Any, library: Any, catalog: Catalog, rows: Callable[..., list[Any]]
-) -> None:
+    pipeline, library, catalog, rows
+):
     (file,) = library.fill(1)
     pipeline.scan()
     file.unlink()
@@ -159,8 +142,8 @@ def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(
 
 
 def test_what_is_queued_is_downloaded_before_the_scan(
-    pipeline: Any, library: Any, web: Any, wish: Any, remote: Any, backend: Any
-) -> None:
+    pipeline, library, web, wish, remote, backend
+):
     cloud = backend()
     wish(web.add("/1.flac"), web.add("/2.flac"), web.url + "/404")
 
@@ -179,21 +162,15 @@ def test_what_is_queued_is_downloaded_before_the_scan(
     assert remote(cloud).contents() == library.contents()
 
 
-def test_a_queue_that_is_empty_is_not_spoken_of(pipeline: Any, library: Any) -> None:
+def test_a_queue_that_is_empty_is_not_spoken_of(pipeline, library):
     library.fill(1)
 
     assert not [name for name in pipeline.scan().metadata if name.startswith("download")]
 
 
 def test_full_disks_fail_the_run_after_what_came_was_cataloged(
-    pipeline: Any,
-    library: Any,
-    web: Any,
-    wish: Any,
-    catalog: Catalog,
-    rows: Callable[..., list[Any]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    pipeline, library, web, wish, catalog, rows, monkeypatch
+):
     """A disk that has room for no more than the reserve and one of two files."""
     found = os.statvfs(library.root)
     free = (DEFAULT_RESERVE + 4_000) // found.f_frsize + 1

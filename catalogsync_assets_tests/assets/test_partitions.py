@@ -1,31 +1,22 @@
 """Partition keys, as the catalog and a Dagster instance know them."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import dagster as dg
 import pytest
 
 from catalogsync_assets.assets.partitions import backends, batches, missing_keys, register_keys
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
+def instance():
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
-def test_an_empty_catalog_has_no_keys(catalog: Catalog, instance: dg.DagsterInstance) -> None:
+def test_an_empty_catalog_has_no_keys(catalog, instance):
     assert missing_keys(catalog, instance) == {backends: [], batches: []}
 
 
-def test_the_local_library_is_no_partition(
-    catalog: Catalog, library: Any, scanned: Callable[..., Any], instance: dg.DagsterInstance
-) -> None:
+def test_the_local_library_is_no_partition(catalog, library, scanned, instance):
     library.fill(1)
     scanned()
 
@@ -36,12 +27,8 @@ def test_the_local_library_is_no_partition(
 
 
 def test_only_what_is_not_registered_is_missing_and_registering_may_be_repeated(
-    catalog: Catalog,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    scanned: Callable[..., Any],
-    instance: dg.DagsterInstance,
-) -> None:
+    catalog, backend, library, scanned, instance
+):
     backend("one")
     register_keys(catalog, instance)
     backend("two")
@@ -56,9 +43,7 @@ def test_only_what_is_not_registered_is_missing_and_registering_may_be_repeated(
     assert sorted(instance.get_dynamic_partitions("backend")) == ["one", "two"]
 
 
-def test_keys_that_the_catalog_no_longer_has_are_left_alone(
-    catalog: Catalog, instance: dg.DagsterInstance
-) -> None:
+def test_keys_that_the_catalog_no_longer_has_are_left_alone(catalog, instance):
     instance.add_dynamic_partitions("backend", ["former"])
 
     register_keys(catalog, instance)

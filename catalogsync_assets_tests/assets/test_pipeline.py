@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 
 Rows = Callable[..., list[Any]]
@@ -42,17 +41,8 @@ def contents(rows: Rows, catalog: Catalog | Path, prefix: str) -> dict[str, Coun
 
 
 def test_the_pipeline_leaves_the_same_rows_as_the_command_line(
-    pipeline: Any,
-    command: Callable[..., Any],
-    catalog: Catalog,
-    unregistered: Callable[..., ObjectBackend],
-    backend: Callable[..., ObjectBackend],
-    remote: Callable[[ObjectBackend], Any],
-    sample: Path,
-    use_library: Callable[[Path], None],
-    rows: Rows,
-    tmp_path: Path,
-) -> None:
+    pipeline, command, catalog, unregistered, backend, remote, sample, use_library, rows, tmp_path
+):
     use_library(sample)
     ours = backend("cloud", public_base_url="https://music.example")
     for run in (pipeline.scan, pipeline.plan, pipeline.upload, pipeline.presence):
@@ -78,9 +68,7 @@ def test_the_pipeline_leaves_the_same_rows_as_the_command_line(
     assert sorted(remote(ours).contents().values()) == sorted(f.read_bytes() for f in files)
 
 
-def test_a_second_round_uploads_nothing(
-    pipeline: Any, cloud: ObjectBackend, library: Any, in_place: Callable[[ObjectBackend], bool]
-) -> None:
+def test_a_second_round_uploads_nothing(pipeline, cloud, library, in_place):
     library.fill(3)
     for _ in range(2):
         figures = [
@@ -95,9 +83,7 @@ def test_a_second_round_uploads_nothing(
     assert in_place(cloud)
 
 
-def test_a_changed_song_goes_up_with_a_batch_of_its_own(
-    pipeline: Any, cloud: ObjectBackend, library: Any, in_place: Callable[[ObjectBackend], bool]
-) -> None:
+def test_a_changed_song_goes_up_with_a_batch_of_its_own(pipeline, cloud, library, in_place):
     library.fill(3)
     pipeline.scan()
     pipeline.upload()

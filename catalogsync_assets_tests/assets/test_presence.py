@@ -1,17 +1,10 @@
 """`backend_presence`: the picture of what is where."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.assets.metadata import percent
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 
 PRESENCE = (
     "SELECT s.title, b.name, p.files_total, p.files_present FROM song_backend_presence p"
@@ -21,11 +14,8 @@ PRESENCE = (
 
 
 def test_presence_counts_songs_files_bytes_and_what_is_still_to_do(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    remote: Callable[[ObjectBackend], Any],
-    library: Any,
-) -> None:
+    pipeline, backend, remote, library
+):
     cloud = backend("cloud")
     backend("empty")
     library.fill(4, size=400_000)
@@ -61,9 +51,7 @@ def test_presence_counts_songs_files_bytes_and_what_is_still_to_do(
     ]
 
 
-def test_presence_lists_the_uploads_that_failed(
-    pipeline: Any, cloud: ObjectBackend, remote: Callable[[ObjectBackend], Any], library: Any
-) -> None:
+def test_presence_lists_the_uploads_that_failed(pipeline, cloud, remote, library):
     library.fill(2)
     remote(cloud).put("album/0001.mp3", b"foreign")
     pipeline.scan()
@@ -80,12 +68,8 @@ def test_presence_lists_the_uploads_that_failed(
 
 
 def test_presence_says_when_the_backend_was_verified_and_by_what(
-    pipeline: Any,
-    cloud: ObjectBackend,
-    catalog: Catalog,
-    library: Any,
-    change: Callable[..., None],
-) -> None:
+    pipeline, cloud, catalog, library, change
+):
     library.fill(3)
     pipeline.scan()
     pipeline.upload()
@@ -106,20 +90,14 @@ def test_presence_says_when_the_backend_was_verified_and_by_what(
     ]
 
 
-def test_almost_all_is_not_a_hundred_percent() -> None:
+def test_almost_all_is_not_a_hundred_percent():
     assert percent(999_999_999, 1_000_000_000) == 99.999
     assert (percent(7, 7), percent(0, 0)) == (100.0, 0.0)
 
 
 def test_presence_repairs_rows_that_are_not_as_the_locations_say(
-    pipeline: Any,
-    cloud: ObjectBackend,
-    catalog: Catalog,
-    sample: Path,
-    use_library: Callable[[Path], None],
-    rows: Callable[..., list[Any]],
-    change: Callable[..., None],
-) -> None:
+    pipeline, cloud, catalog, sample, use_library, rows, change
+):
     use_library(sample)
     pipeline.scan()
     pipeline.upload()
@@ -139,9 +117,7 @@ def test_presence_repairs_rows_that_are_not_as_the_locations_say(
     assert pipeline.presence().metadata["rows corrected"] == 0
 
 
-def test_presence_in_an_empty_catalog_is_nought_of_nought(
-    pipeline: Any, cloud: ObjectBackend
-) -> None:
+def test_presence_in_an_empty_catalog_is_nought_of_nought(pipeline, cloud):
     pipeline.scan(allow_empty=True)
 
     metadata = pipeline.presence().metadata
@@ -151,8 +127,8 @@ def test_presence_in_an_empty_catalog_is_nought_of_nought(
 
 @pytest.mark.parametrize("asset", ["pending_uploads", "backend_presence"])
 def test_a_backend_that_the_catalog_does_not_know_is_named_with_those_that_it_does(
-    pipeline: Any, cloud: ObjectBackend, asset: str
-) -> None:
+    pipeline, cloud, asset
+):
     pipeline.instance.add_dynamic_partitions("backend", ["clowd"])
 
     description, metadata = pipeline.run(asset, "clowd").failure

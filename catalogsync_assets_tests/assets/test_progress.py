@@ -45,20 +45,20 @@ class Upload:
         return self
 
 
-def test_the_lines_of_an_upload_do_not_grow_with_its_files() -> None:
+def test_the_lines_of_an_upload_do_not_grow_with_its_files():
     few, many = Upload(100, 60).run(), Upload(1_000_000, 60).run()
 
     assert len(many.lines) == len(few.lines) == 12
 
 
 @pytest.mark.parametrize(("hours", "most"), [(1, 250), (24, 1_700)])
-def test_the_longer_an_upload_takes_the_rarer_are_its_lines(hours: int, most: int) -> None:
+def test_the_longer_an_upload_takes_the_rarer_are_its_lines(hours, most):
     lines = Upload(1_000_000, hours * HOUR).run().lines
 
     assert hours * 60 <= len(lines) <= most
 
 
-def test_a_line_says_how_far_how_fast_and_how_long_still() -> None:
+def test_a_line_says_how_far_how_fast_and_how_long_still():
     upload = Upload(6_000, 600).run(0.5)
     upload.report.failed, upload.report.retries = 2, 7
     upload.run(0)
@@ -69,7 +69,7 @@ def test_a_line_says_how_far_how_fast_and_how_long_still() -> None:
     )
 
 
-def test_a_line_says_what_failed_and_was_repeated() -> None:
+def test_a_line_says_what_failed_and_was_repeated():
     upload = Upload(6_000, 600)
     upload.report.failed, upload.report.retries = 1_234, 7
 
@@ -78,7 +78,7 @@ def test_a_line_says_what_failed_and_was_repeated() -> None:
     assert upload.lines[-1].endswith("16 on their way, 1,234 failed, 7 retries")
 
 
-def test_parts_of_a_large_file_count_while_they_come() -> None:
+def test_parts_of_a_large_file_count_while_they_come():
     upload = Upload(1, 60)
     upload.report.bytes_in_parts = MIB // 2
 
@@ -87,7 +87,7 @@ def test_parts_of_a_large_file_count_while_they_come() -> None:
     assert "0.5 of 1.0 MiB (50%)" in upload.lines[-1]
 
 
-def test_the_samples_of_an_upload_are_few_however_long_it_takes() -> None:
+def test_the_samples_of_an_upload_are_few_however_long_it_takes():
     upload = Upload(1_000_000, HOUR).run()
 
     samples = upload.progress.finish(upload.report)
@@ -100,20 +100,20 @@ def test_the_samples_of_an_upload_are_few_however_long_it_takes() -> None:
 # --- rates --------------------------------------------------------------------------------------
 
 
-def test_rates_are_what_was_sent_in_each_second() -> None:
+def test_rates_are_what_was_sent_in_each_second():
     chunk = [Sample(100, 0, 0), Sample(101, 10, 1), Sample(102, 40, 2)]
 
     assert rates([chunk]) == [Rate(0.5, 10, 1), Rate(1.5, 30, 1)]
 
 
-def test_rates_of_chunks_at_the_same_time_are_added() -> None:
+def test_rates_of_chunks_at_the_same_time_are_added():
     first = [Sample(100, 0, 0), Sample(102, 20, 2)]
     second = [Sample(101, 0, 0), Sample(103, 60, 4)]
 
     assert rates([first, second]) == [Rate(0.5, 10, 1), Rate(1.5, 40, 3), Rate(2.5, 30, 2)]
 
 
-def test_nothing_is_lost_between_the_points_of_a_plot() -> None:
+def test_nothing_is_lost_between_the_points_of_a_plot():
     chunks = []
     for start in (0, 7, 500):
         upload = Upload(5_000, 777).run()
@@ -133,11 +133,11 @@ def test_nothing_is_lost_between_the_points_of_a_plot() -> None:
 
 
 @pytest.mark.parametrize("chunks", [[], [()], [[Sample(100, 0, 0)]]])
-def test_what_sent_nothing_has_no_rate(chunks: list[list[Sample]]) -> None:
+def test_what_sent_nothing_has_no_rate(chunks):
     assert rates(chunks) == []
 
 
-def test_an_upload_that_took_no_time_has_one() -> None:
+def test_an_upload_that_took_no_time_has_one():
     assert len(rates([[Sample(100, 0, 0), Sample(100, 10, 1)]])) == 1
 
 
@@ -174,7 +174,7 @@ PLOTS: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("name", PLOTS)
-def test_a_plot_is_a_small_picture_that_needs_nothing_from_elsewhere(name: str) -> None:
+def test_a_plot_is_a_small_picture_that_needs_nothing_from_elsewhere(name):
     found = PLOTS[name]()
 
     head, picture = found.removesuffix(")").split("base64,")
@@ -189,14 +189,14 @@ def test_a_plot_is_a_small_picture_that_needs_nothing_from_elsewhere(name: str) 
     assert b"xml-stylesheet" not in svg
 
 
-def test_there_is_no_plot_of_nothing() -> None:
+def test_there_is_no_plot_of_nothing():
     empty = [plots.throughput([]), plots.songs_by_backend([]), plots.bytes_by_format([])]
     empty.append(plots.songs_by_backend([status("cloud", 0, 0, 0)]))
 
     assert {plot.value for plot in empty} == {"Nothing to show."}
 
 
-def test_drawing_leaves_python_s_imports_as_they_were() -> None:
+def test_drawing_leaves_python_s_imports_as_they_were():
     before = list(map(type, sys.meta_path))
 
     PLOTS["throughput"]()

@@ -1,25 +1,13 @@
 """What may be set for a single run, and what that run then leaves and says."""
 
-from __future__ import annotations
-
-from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import dagster as dg
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
-
-Remote = Callable[[ObjectBackend], Any]
-Statuses = Callable[[], Counter[str]]
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def playlists(catalog: Catalog, change: Callable[..., None]) -> None:
+def playlists(catalog, change):
     """After a scan of five files: `Evening` has the songs 1 and 2; the artist `Nina` song 2; the
     pool `Day` holds `Evening`."""
     for statement in (
@@ -34,7 +22,7 @@ def playlists(catalog: Catalog, change: Callable[..., None]) -> None:
 
 
 @pytest.fixture
-def five(pipeline: Any, library: Any, cloud: ObjectBackend, playlists: None) -> Any:
+def five(pipeline, library, cloud, playlists):
     """A scanned library of five files, each a song."""
     library.fill(5, size=200_000)
     assert pipeline.scan().success
@@ -46,14 +34,8 @@ def five(pipeline: Any, library: Any, cloud: ObjectBackend, playlists: None) -> 
 
 @pytest.mark.parametrize("asset", ["pending_uploads", "remote_locations"])
 def test_a_dry_run_shows_what_would_go_and_changes_nothing(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    library: Any,
-    catalog: Catalog,
-    bytes_of: Callable[[Path], bytes],
-    asset: str,
-) -> None:
+    pipeline, backend, proxy, library, catalog, bytes_of, asset
+):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     first, *_ = library.fill(3, size=500_000)
     pipeline.scan()
@@ -76,14 +58,14 @@ def test_a_dry_run_shows_what_would_go_and_changes_nothing(
     assert pipeline.instance.get_materialized_partitions(dg.AssetKey(asset)) == set()
 
 
-def test_a_dry_run_counts_only_what_the_filter_and_the_limit_leave(five: Any) -> None:
+def test_a_dry_run_counts_only_what_the_filter_and_the_limit_leave(five):
     assert five.upload(config={"dry_run": True, "limit": 4}).observation["would upload"] == 4
     seen = five.upload(config={"dry_run": True, "playlists": ["evening"]}).observation
     assert seen["would upload"] == 2
     assert seen["restricted to"] == "playlists: evening"
 
 
-def test_a_dry_run_of_a_cell_that_is_whole_materializes_nothing_either(five: Any) -> None:
+def test_a_dry_run_of_a_cell_that_is_whole_materializes_nothing_either(five):
     five.upload()
     before = len(five.instance.fetch_materializations(dg.AssetKey("remote_locations"), 9).records)
 
@@ -98,8 +80,8 @@ def test_a_dry_run_of_a_cell_that_is_whole_materializes_nothing_either(five: Any
 
 @pytest.mark.parametrize("chunk_max_files", [5_000, 2])
 def test_a_limited_run_uploads_so_many_files_and_does_not_count_as_the_cell(
-    five: Any, cloud: ObjectBackend, remote: Remote, chunk_max_files: int
-) -> None:
+    five, cloud, remote, chunk_max_files
+):
     chunks = {"chunk_max_files": chunk_max_files}
 
     seen = five.upload(config={"limit": 3}, chunks=chunks).observation
@@ -126,13 +108,8 @@ def test_a_limited_run_uploads_so_many_files_and_does_not_count_as_the_cell(
     ids=["songs", "playlist", "both", "artist", "pool"],
 )
 def test_a_run_for_some_songs_leaves_the_others_alone(
-    five: Any,
-    cloud: ObjectBackend,
-    remote: Remote,
-    statuses: Statuses,
-    selected: dict[str, Any],
-    files: list[int],
-) -> None:
+    five, cloud, remote, statuses, selected, files
+):
     seen = five.upload(config=selected).observation
 
     assert remote(cloud).keys() == [f"album/{i:04d}.mp3" for i in files]
@@ -141,7 +118,7 @@ def test_a_run_for_some_songs_leaves_the_others_alone(
     assert five.cells() == set()
 
 
-def test_a_plan_for_some_songs_queues_only_those(five: Any, statuses: Statuses) -> None:
+def test_a_plan_for_some_songs_queues_only_those(five, statuses):
     seen = five.plan(playlists=["Evening"]).observation
 
     assert (seen["newly queued"], seen["left out"]) == (2, 3)
@@ -150,15 +127,13 @@ def test_a_plan_for_some_songs_queues_only_those(five: Any, statuses: Statuses) 
     assert five.plan().metadata["dagster/row_count"] == 5
 
 
-def test_a_plan_for_some_songs_that_leaves_out_none_counts(five: Any) -> None:
+def test_a_plan_for_some_songs_that_leaves_out_none_counts(five):
     five.upload(config={"songs": [3, 4, 5]})
 
     assert five.plan(playlists=["Evening"]).metadata["newly queued"] == 2
 
 
-def test_workers_of_a_run_go_before_those_of_the_resource(
-    pipeline: Any, backend: Callable[..., ObjectBackend], proxy: Any, library: Any
-) -> None:
+def test_workers_of_a_run_go_before_those_of_the_resource(pipeline, backend, proxy, library):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(8)
     pipeline.scan()
@@ -182,8 +157,8 @@ def test_workers_of_a_run_go_before_those_of_the_resource(
 )
 @pytest.mark.parametrize("asset", ["pending_uploads", "remote_locations"])
 def test_what_the_catalog_does_not_know_is_named_before_anything_is_done(
-    five: Any, statuses: Statuses, asset: str, config: dict[str, Any], said: str, hint: str
-) -> None:
+    five, statuses, asset, config, said, hint
+):
     run = five.plan(**config) if asset == "pending_uploads" else five.upload(config=config)
 
     description, metadata = run.failure
@@ -205,9 +180,7 @@ def test_what_the_catalog_does_not_know_is_named_before_anything_is_done(
     ],
     ids=["none", "too-many", "limit", "chunk", "no-number", "unknown"],
 )
-def test_a_setting_that_makes_no_sense_is_refused_before_the_run_starts(
-    five: Any, config: dict[str, Any], said: str
-) -> None:
+def test_a_setting_that_makes_no_sense_is_refused_before_the_run_starts(five, config, said):
     runs = five.instance.get_runs_count()
 
     with pytest.raises(dg.DagsterInvalidConfigError, match=said):
@@ -216,9 +189,7 @@ def test_a_setting_that_makes_no_sense_is_refused_before_the_run_starts(
     assert five.instance.get_runs_count() == runs
 
 
-def test_a_setting_may_come_from_the_environment(
-    five: Any, cloud: ObjectBackend, remote: Remote, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_setting_may_come_from_the_environment(five, cloud, remote, monkeypatch):
     monkeypatch.setenv("HOW_MANY", "2")
 
     assert five.upload(config={"limit": {"env": "HOW_MANY"}}).success

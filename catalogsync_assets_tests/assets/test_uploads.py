@@ -1,28 +1,17 @@
 """`pending_uploads` and `remote_locations` when the store does what it should."""
 
-from __future__ import annotations
-
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.demo.local_store import LocalStore
-
 MIB = 1024 * 1024
-Statuses = Callable[[], Counter[str]]
 
 
 # --- pending_uploads ----------------------------------------------------------------------------
 
 
-def test_a_plan_says_how_much_is_to_be_sent_and_where(
-    pipeline: Any, cloud: ObjectBackend, library: Any, statuses: Statuses
-) -> None:
+def test_a_plan_says_how_much_is_to_be_sent_and_where(pipeline, cloud, library, statuses):
     library.fill(3, size=500_000)
     pipeline.scan()
 
@@ -39,9 +28,7 @@ def test_a_plan_says_how_much_is_to_be_sent_and_where(
     assert statuses() == {"pending": 3}
 
 
-def test_a_second_plan_queues_nothing_twice(
-    pipeline: Any, cloud: ObjectBackend, library: Any, statuses: Statuses
-) -> None:
+def test_a_second_plan_queues_nothing_twice(pipeline, cloud, library, statuses):
     library.fill(3)
     pipeline.scan()
     pipeline.plan()
@@ -52,13 +39,7 @@ def test_a_second_plan_queues_nothing_twice(
     assert statuses() == {"pending": 3}
 
 
-def test_a_plan_queues_again_what_failed(
-    pipeline: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    remote: Callable[[ObjectBackend], Any],
-    statuses: Statuses,
-) -> None:
+def test_a_plan_queues_again_what_failed(pipeline, cloud, library, remote, statuses):
     library.fill(2)
     remote(cloud).put("album/0001.mp3", b"foreign")
     pipeline.scan()
@@ -71,13 +52,7 @@ def test_a_plan_queues_again_what_failed(
     assert statuses() == {"succeeded": 1, "pending": 1}
 
 
-def test_a_plan_is_about_one_backend(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    catalog: Catalog,
-    rows: Callable[..., list[Any]],
-) -> None:
+def test_a_plan_is_about_one_backend(pipeline, backend, library, catalog, rows):
     backend("one")
     two = backend("two")
     library.fill(2)
@@ -92,8 +67,8 @@ def test_a_plan_is_about_one_backend(
 
 
 def test_a_cell_says_how_many_files_bytes_and_formats_it_holds_and_how_fast_they_came(
-    pipeline: Any, cloud: ObjectBackend, library: Any, in_place: Callable[[ObjectBackend], bool]
-) -> None:
+    pipeline, cloud, library, in_place
+):
     library.fill(3, size=700_000)
     library.add("b.flac", size=900_000)
     pipeline.scan()
@@ -122,9 +97,7 @@ def test_a_cell_says_how_many_files_bytes_and_formats_it_holds_and_how_fast_they
     assert in_place(cloud)
 
 
-def test_a_cell_needs_no_plan_before_it(
-    pipeline: Any, cloud: ObjectBackend, library: Any, statuses: Statuses
-) -> None:
+def test_a_cell_needs_no_plan_before_it(pipeline, cloud, library, statuses):
     library.fill(2)
     pipeline.scan()
 
@@ -133,9 +106,7 @@ def test_a_cell_needs_no_plan_before_it(
     assert statuses() == {"succeeded": 2}
 
 
-def test_a_second_materialization_of_a_cell_speaks_to_no_store(
-    pipeline: Any, backend: Callable[..., ObjectBackend], proxy: Any, library: Any
-) -> None:
+def test_a_second_materialization_of_a_cell_speaks_to_no_store(pipeline, backend, proxy, library):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(3)
     pipeline.scan()
@@ -149,9 +120,7 @@ def test_a_second_materialization_of_a_cell_speaks_to_no_store(
     assert proxy.requests == []
 
 
-def test_figures_keep_their_type_when_there_is_nothing_to_do(
-    pipeline: Any, cloud: ObjectBackend, library: Any
-) -> None:
+def test_figures_keep_their_type_when_there_is_nothing_to_do(pipeline, cloud, library):
     """Dagster plots a figure over the materializations."""
     library.fill(1)
     pipeline.scan()
@@ -162,9 +131,7 @@ def test_figures_keep_their_type_when_there_is_nothing_to_do(
     assert {n: type(v) for n, v in nothing.items()} == {n: type(v) for n, v in something.items()}
 
 
-def test_files_found_in_place_are_adopted_and_said_to_be(
-    pipeline: Any, cloud: ObjectBackend, library: Any, remote: Callable[[ObjectBackend], Any]
-) -> None:
+def test_files_found_in_place_are_adopted_and_said_to_be(pipeline, cloud, library, remote):
     first, *_ = library.fill(3)
     remote(cloud).put("album/0000.mp3", first.read_bytes())
     pipeline.scan()
@@ -174,12 +141,7 @@ def test_files_found_in_place_are_adopted_and_said_to_be(
     assert (metadata["uploaded"], metadata["adopted"]) == (2, 1)
 
 
-def test_a_cell_shows_an_object_that_can_be_listened_to(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    store: LocalStore,
-    library: Any,
-) -> None:
+def test_a_cell_shows_an_object_that_can_be_listened_to(pipeline, backend, store, library):
     backend("cloud", public_base_url=store.public_base_url)
     file = library.add("Hvít Nótt/01 50% & more.mp3")
     pipeline.scan()
@@ -190,12 +152,7 @@ def test_a_cell_shows_an_object_that_can_be_listened_to(
         assert answer.read() == file.read_bytes()
 
 
-def test_a_cell_is_one_batch_on_one_backend(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    remote: Callable[[ObjectBackend], Any],
-) -> None:
+def test_a_cell_is_one_batch_on_one_backend(pipeline, backend, library, remote):
     one, two = backend("one"), backend("two")
     library.fill(4)
     pipeline.scan(batch_max_files=2)
@@ -219,14 +176,8 @@ def test_a_cell_is_one_batch_on_one_backend(
     ids=["by-files", "by-bytes", "by-default"],
 )
 def test_a_cell_is_cut_into_chunks_and_each_file_is_sent_once(
-    pipeline: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    library: Any,
-    in_place: Callable[[ObjectBackend], bool],
-    chunks: dict[str, int],
-    steps: int,
-) -> None:
+    pipeline, backend, proxy, library, in_place, chunks, steps
+):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     library.fill(5, size=300)
     pipeline.scan()
@@ -240,9 +191,7 @@ def test_a_cell_is_cut_into_chunks_and_each_file_is_sent_once(
     assert in_place(cloud)
 
 
-def test_the_events_of_a_run_do_not_grow_with_its_files(
-    pipeline: Any, backend: Callable[..., ObjectBackend], library: Any
-) -> None:
+def test_the_events_of_a_run_do_not_grow_with_its_files(pipeline, backend, library):
     backend("one")
     library.fill(2)
     pipeline.scan()
@@ -256,8 +205,8 @@ def test_the_events_of_a_run_do_not_grow_with_its_files(
 
 
 def test_the_store_sees_no_more_requests_at_a_time_than_workers_are_configured(
-    pipeline: Any, backend: Callable[..., ObjectBackend], proxy: Any, library: Any
-) -> None:
+    pipeline, backend, proxy, library
+):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(8)
     pipeline.scan()
@@ -267,9 +216,7 @@ def test_the_store_sees_no_more_requests_at_a_time_than_workers_are_configured(
     assert proxy.most_at_once == 1
 
 
-def test_no_secret_is_in_the_events_of_a_cell(
-    pipeline: Any, cloud: ObjectBackend, library: Any, store: LocalStore
-) -> None:
+def test_no_secret_is_in_the_events_of_a_cell(pipeline, cloud, library, store):
     library.fill(2)
     runs = [pipeline.scan(), pipeline.plan(), pipeline.upload(), pipeline.presence()]
 

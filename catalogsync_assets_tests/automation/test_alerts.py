@@ -3,9 +3,7 @@
 The assets are toys; the runs, their events and the sensors are Dagster's own.
 """
 
-from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -112,7 +110,7 @@ class Watched:
 
 
 @pytest.fixture
-def posts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Posts]:
+def posts(monkeypatch):
     with Posts().serving() as posts:
         monkeypatch.setenv(VARIABLE, "webhook")
         monkeypatch.setenv(webhook.URL_VARIABLE, posts.url)
@@ -120,20 +118,20 @@ def posts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Posts]:
 
 
 @pytest.fixture
-def watched(posts: Posts) -> Iterator[Watched]:
+def watched(posts):
     with dg.DagsterInstance.ephemeral() as instance:
         yield Watched(instance, posts)
 
 
 @pytest.fixture
-def never_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def never_quiet(monkeypatch):
     monkeypatch.setattr(alerts, "QUIET_SECONDS", 0)
 
 
 # --- runs ---------------------------------------------------------------------------------------
 
 
-def test_a_run_that_fails_is_told_with_what_why_where_and_what_to_do(watched: Watched) -> None:
+def test_a_run_that_fails_is_told_with_what_why_where_and_what_to_do(watched):
     run_id = watched.run("cloud|b7", fails="store")
 
     assert watched.tick(RUNS) == "catalogsync: cell cloud|b7 failed: sent by webhook"
@@ -147,7 +145,7 @@ def test_a_run_that_fails_is_told_with_what_why_where_and_what_to_do(watched: Wa
     assert alert["fields"] == {"run": run_id, "job": "toys", "partition": "cloud|b7"}
 
 
-def test_the_first_files_that_failed_are_told(watched: Watched) -> None:
+def test_the_first_files_that_failed_are_told(watched):
     watched.run(fails="files")
     watched.tick(RUNS)
 
@@ -158,9 +156,7 @@ def test_the_first_files_that_failed_are_told(watched: Watched) -> None:
     assert lines[6] == "  - and 3 more"
 
 
-def test_an_error_that_nobody_foresaw_is_told_without_what_an_address_hides(
-    watched: Watched,
-) -> None:
+def test_an_error_that_nobody_foresaw_is_told_without_what_an_address_hides(watched):
     watched.run(fails="bug")
     watched.tick(RUNS)
 
@@ -169,7 +165,7 @@ def test_an_error_that_nobody_foresaw_is_told_without_what_an_address_hides(
     assert "hunter2" not in str(alert)
 
 
-def test_a_run_is_told_once(watched: Watched, never_quiet: None) -> None:
+def test_a_run_is_told_once(watched, never_quiet):
     watched.run(fails="store")
     watched.tick(RUNS)
     watched.heard()
@@ -178,7 +174,7 @@ def test_a_run_is_told_once(watched: Watched, never_quiet: None) -> None:
     assert watched.heard() == []
 
 
-def test_the_cells_of_a_night_that_fail_together_are_one_alert(watched: Watched) -> None:
+def test_the_cells_of_a_night_that_fail_together_are_one_alert(watched):
     for i in range(8):
         watched.run(f"cloud|b{i}", fails="store")
     watched.run("locked|b0", fails="backend 'locked' has no credentials")
@@ -194,9 +190,7 @@ def test_the_cells_of_a_night_that_fail_together_are_one_alert(watched: Watched)
     assert alert["link"] == "http://127.0.0.1:3000/runs?q[0]=status:FAILURE"
 
 
-def test_of_very_many_runs_all_are_counted_and_some_looked_into(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_very_many_runs_all_are_counted_and_some_looked_into(watched, monkeypatch):
     monkeypatch.setattr(alerts, "_MAX_READ", 2)
     for i in range(5):
         watched.run(f"cloud|b{i}", fails="store")
@@ -211,8 +205,8 @@ def test_of_very_many_runs_all_are_counted_and_some_looked_into(
 
 
 def test_after_an_alert_it_is_quiet_for_a_while_and_then_tells_the_rest_together(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    watched, monkeypatch
+):
     watched.run("cloud|b0", fails="store")
     watched.tick(RUNS)
     watched.heard()
@@ -229,14 +223,14 @@ def test_after_an_alert_it_is_quiet_for_a_while_and_then_tells_the_rest_together
     assert alert["subject"] == "catalogsync: 2 runs failed"
 
 
-def test_what_failed_before_the_sensor_was_first_started_is_not_told(watched: Watched) -> None:
+def test_what_failed_before_the_sensor_was_first_started_is_not_told(watched):
     watched.run(fails="store")
     started_today = Watched(watched.instance, watched.posts)
 
     assert started_today.tick(RUNS) == "nothing has failed"
 
 
-def test_a_canceled_run_is_no_alert(watched: Watched) -> None:
+def test_a_canceled_run_is_no_alert(watched):
     run = watched.instance.create_run_for_job(
         TOYS.resolve_job_def("toys"), status=dg.DagsterRunStatus.STARTED
     )
@@ -247,15 +241,15 @@ def test_a_canceled_run_is_no_alert(watched: Watched) -> None:
 
 
 def test_a_run_whose_process_died_is_told_when_it_is_not_retried_any_more(
-    tmp_path: Path, posts: Posts, never_quiet: None
-) -> None:
+    tmp_path, posts, never_quiet
+):
     """On an instance with the settings of the project, in its files."""
     shipped = resources.files("catalogsync_assets.automation") / "dagster.yaml"
     (tmp_path / "dagster.yaml").write_text(shipped.read_text())
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         watched = Watched(instance, posts)
 
-        def died(**tags: str) -> None:
+        def died(**tags):
             run = instance.create_run_for_job(
                 TOYS.resolve_job_def("toys"), status=dg.DagsterRunStatus.STARTED, tags=tags
             )
@@ -269,9 +263,7 @@ def test_a_run_whose_process_died_is_told_when_it_is_not_retried_any_more(
         assert "Run process ended unexpectedly." in watched.heard()[0]["text"]
 
 
-def test_a_link_leads_to_where_the_web_ui_is(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_leads_to_where_the_web_ui_is(watched, monkeypatch):
     monkeypatch.setenv(alerts.UI_VARIABLE, "https://me:hunter2@music.example/dagster/")
     run_id = watched.run(fails="store")
     watched.tick(RUNS)
@@ -282,7 +274,7 @@ def test_a_link_leads_to_where_the_web_ui_is(
 # --- checks -------------------------------------------------------------------------------------
 
 
-def test_a_check_that_does_not_pass_is_told_although_its_run_succeeds(watched: Watched) -> None:
+def test_a_check_that_does_not_pass_is_told_although_its_run_succeeds(watched):
     run_id = watched.run("cloud|b3", check="error")
 
     assert watched.tick(RUNS) == "nothing has failed"
@@ -296,15 +288,13 @@ def test_a_check_that_does_not_pass_is_told_although_its_run_succeeds(watched: W
     assert alert["fields"] == {"asset": "cell", "check": "nothing_is_missing", "run": run_id}
 
 
-def test_checks_that_pass_are_no_alert(watched: Watched) -> None:
+def test_checks_that_pass_are_no_alert(watched):
     watched.run()
 
     assert watched.tick(CHECKS) == "nothing has failed"
 
 
-def test_a_check_that_only_warns_is_told_where_one_asks_for_it(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_only_warns_is_told_where_one_asks_for_it(watched, monkeypatch):
     watched.run(check="warn")
     assert watched.tick(CHECKS) == "nothing has failed"
 
@@ -316,9 +306,7 @@ def test_a_check_that_only_warns_is_told_where_one_asks_for_it(
     assert alert["severity"] == "warning"
 
 
-def test_a_check_is_told_once_a_run_and_those_of_a_tick_together(
-    watched: Watched, never_quiet: None
-) -> None:
+def test_a_check_is_told_once_a_run_and_those_of_a_tick_together(watched, never_quiet):
     for i in range(3):
         watched.run(f"cloud|b{i}", check="error")
 
@@ -333,8 +321,8 @@ def test_a_check_is_told_once_a_run_and_those_of_a_tick_together(
 
 
 def test_a_notifier_that_fails_neither_fails_the_sensor_nor_hides_the_others(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    watched, monkeypatch, caplog
+):
     monkeypatch.setenv(VARIABLE, "webhook,log")
     watched.posts.answers = [404]
     watched.run(fails="store")
@@ -347,9 +335,7 @@ def test_a_notifier_that_fails_neither_fails_the_sensor_nor_hides_the_others(
     assert "with all since" in watched.tick(RUNS)
 
 
-def test_an_alert_that_nobody_takes_is_in_the_log_of_the_tick(
-    watched: Watched, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_alert_that_nobody_takes_is_in_the_log_of_the_tick(watched, capsys):
     watched.posts.answers = [404]
     watched.run(fails="store")
     capsys.readouterr()
@@ -359,9 +345,7 @@ def test_an_alert_that_nobody_takes_is_in_the_log_of_the_tick(
     assert "cloud: timed out (hint: try again later)" in capsys.readouterr().err
 
 
-def test_a_name_that_is_none_is_said_at_each_tick_with_those_there_are(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_is_none_is_said_at_each_tick_with_those_there_are(watched, monkeypatch):
     monkeypatch.setenv(VARIABLE, "webhook,pigeon")
 
     said = watched.tick(RUNS)
@@ -370,9 +354,7 @@ def test_a_name_that_is_none_is_said_at_each_tick_with_those_there_are(
     assert "email, log, slack, webhook" in said
 
 
-def test_where_no_notifier_can_be_used_the_tick_fails_and_nothing_is_lost(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_notifier_can_be_used_the_tick_fails_and_nothing_is_lost(watched, monkeypatch):
     watched.run(fails="store")
     monkeypatch.setenv(VARIABLE, "pigeon")
     with pytest.raises(Exception, match="no notifier 'pigeon' is installed"):
@@ -384,12 +366,12 @@ def test_where_no_notifier_can_be_used_the_tick_fails_and_nothing_is_lost(
     assert len(watched.heard()) == 1
 
 
-def test_a_cursor_that_cannot_be_read_begins_anew(watched: Watched) -> None:
+def test_a_cursor_that_cannot_be_read_begins_anew(watched):
     watched._cursors[RUNS] = "{}"
 
     assert watched.tick(RUNS) == "what fails from now on is told"
 
 
-def test_both_sensors_run_without_anyone_starting_them() -> None:
+def test_both_sensors_run_without_anyone_starting_them():
     for name in (RUNS, CHECKS):
         assert defs.resolve_sensor_def(name).default_status == dg.DefaultSensorStatus.RUNNING

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,7 +12,6 @@ import pytest
 from catalogsync_assets.assets import partitions
 from catalogsync_assets.automation import comparison
 from catalogsync_assets.automation.comparison import Cursor, compare, stamp
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.library import batch_keys
 from catalogsync_assets.core.catalog.locations import mark
@@ -29,8 +26,6 @@ DEFS = build_defs({"object_stores": ObjectStoreResource(workers=2, attempts=1)})
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
 SWEEP = datetime(2026, 1, 6, 5, 0, 30, tzinfo=timezone.utc)
-
-Lose = Callable[..., None]
 
 
 @dataclass
@@ -119,23 +114,21 @@ class Watch:
 
 
 @pytest.fixture(scope="module")
-def ref(blank_dagster_home: Path) -> Any:
+def ref(blank_dagster_home):
     """Without the name of a lasting instance, Dagster does not ask any for partitions."""
     with dg.DagsterInstance.from_config(str(blank_dagster_home)) as instance:
         return instance.get_ref()
 
 
 @pytest.fixture
-def watch(catalog: Catalog, ref: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+def watch(catalog, ref, monkeypatch):
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
     with dg.DagsterInstance.ephemeral() as instance:
         yield Watch(instance, ref)
 
 
 @pytest.fixture
-def filled(
-    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
-) -> tuple[Watch, str]:
+def filled(watch, cloud, library, scanned, uploaded):
     """A cell of three files that is whole and green, and a sensor that rests."""
     library.fill(3)
     (batch,) = scanned().batches
@@ -146,10 +139,10 @@ def filled(
 
 
 @pytest.fixture
-def lose(catalog: Catalog, remote: Any, rows: Callable[..., list[Any]]) -> Lose:
+def lose(catalog, remote, rows):
     """`lose(backend, count)`: so many objects go, and a verification finds it."""
 
-    def run(backend: ObjectBackend, count: int = 1) -> None:
+    def run(backend, count=1):
         gone = rows(
             catalog,
             "SELECT id, locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
@@ -168,12 +161,8 @@ def lose(catalog: Catalog, remote: Any, rows: Callable[..., list[Any]]) -> Lose:
 
 
 def test_cells_that_nobody_has_reported_are_reported_once_their_keys_are_known(
-    watch: Watch,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    scanned: Any,
-    uploaded: Any,
-) -> None:
+    watch, backend, library, scanned, uploaded
+):
     """As after uploads without DAGSTER_HOME, or when it was deleted."""
     one, _ = backend("one"), backend("two")
     batches = []
@@ -200,8 +189,8 @@ def test_cells_that_nobody_has_reported_are_reported_once_their_keys_are_known(
 
 
 def test_a_cell_that_failed_and_is_whole_by_now_is_reported(
-    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
-) -> None:
+    watch, cloud, library, scanned, uploaded
+):
     library.fill(1)
     (batch,) = scanned().batches
     watch.settle()
@@ -215,8 +204,8 @@ def test_a_cell_that_failed_and_is_whole_by_now_is_reported(
 
 
 def test_a_cell_on_its_way_is_left_alone_and_looked_at_again(
-    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
-) -> None:
+    watch, cloud, library, scanned, uploaded
+):
     library.fill(1)
     (batch,) = scanned().batches
     watch.settle()
@@ -231,9 +220,7 @@ def test_a_cell_on_its_way_is_left_alone_and_looked_at_again(
     assert watch.tick().reported == [f"cloud|{batch}"]
 
 
-def test_cells_with_work_to_do_are_left_to_the_automation_condition(
-    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any
-) -> None:
+def test_cells_with_work_to_do_are_left_to_the_automation_condition(watch, cloud, library, scanned):
     library.fill(1)
     scanned()
     watch.tick()
@@ -248,12 +235,8 @@ def test_cells_with_work_to_do_are_left_to_the_automation_condition(
 
 
 def test_a_green_cell_that_lost_files_gets_a_run_that_brings_them_back(
-    filled: tuple[Watch, str],
-    cloud: ObjectBackend,
-    lose: Lose,
-    remote: Any,
-    library: Any,
-) -> None:
+    filled, cloud, lose, remote, library
+):
     watch, cell = filled
     lose(cloud, 2)
 
@@ -271,9 +254,7 @@ def test_a_green_cell_that_lost_files_gets_a_run_that_brings_them_back(
         assert (done.reported, done.requested) == ([], [])
 
 
-def test_a_damaged_file_counts_as_lost(
-    filled: tuple[Watch, str], catalog: Catalog, rows: Callable[..., list[Any]]
-) -> None:
+def test_a_damaged_file_counts_as_lost(filled, catalog, rows):
     watch, cell = filled
     (location, *_) = rows(catalog, "SELECT id FROM file_locations WHERE absolute_path IS NULL")
     mark(catalog, [location], "damaged")
@@ -282,12 +263,8 @@ def test_a_damaged_file_counts_as_lost(
 
 
 def test_a_cell_that_cannot_be_filled_gets_one_run_and_is_red(
-    filled: tuple[Watch, str],
-    cloud: ObjectBackend,
-    lose: Lose,
-    library: Any,
-    scanned: Any,
-) -> None:
+    filled, cloud, lose, library, scanned
+):
     """Its file is gone from the library, too."""
     watch, cell = filled
     lose(cloud)
@@ -318,13 +295,13 @@ def test_a_cell_that_cannot_be_filled_gets_one_run_and_is_red(
 
 
 def test_a_run_that_was_cancelled_is_not_requested_again_on_the_same_day(
-    filled: tuple[Watch, str], catalog: Catalog, cloud: ObjectBackend, lose: Lose
-) -> None:
+    filled, catalog, cloud, lose
+):
     """Dagster starts no second run for a key."""
     watch, cell = filled
     lose(cloud)
 
-    def request(now: datetime) -> dg.RunRequest:
+    def request(now):
         found = compare(catalog, watch.instance, Cursor(), now_stamp=stamp(catalog.path), now=now)
         (request,) = found.requests
         return request
@@ -341,9 +318,7 @@ def test_a_run_that_was_cancelled_is_not_requested_again_on_the_same_day(
     assert request(NOW + timedelta(hours=11)).run_key != first.run_key
 
 
-def test_a_cell_that_is_being_filled_is_not_requested_again(
-    filled: tuple[Watch, str], cloud: ObjectBackend, lose: Lose
-) -> None:
+def test_a_cell_that_is_being_filled_is_not_requested_again(filled, cloud, lose):
     watch, cell = filled
     lose(cloud)
     assert watch.tick().runs_for == [cell]
@@ -356,9 +331,7 @@ def test_a_cell_that_is_being_filled_is_not_requested_again(
 
 
 @pytest.fixture
-def five(
-    watch: Watch, cloud: ObjectBackend, library: Any, scanned: Any, uploaded: Any
-) -> list[str]:
+def five(watch, cloud, library, scanned, uploaded):
     """Five cells that are whole, of which Dagster knows the keys alone; the newest first."""
     for folder in "abcde":
         library.fill(1, folder=folder)
@@ -368,9 +341,7 @@ def five(
     return [f"cloud|{batch}" for batch in reversed(batch_keys(Catalog.open()))]
 
 
-def test_a_tick_reports_a_bounded_number_and_the_next_goes_on_from_there(
-    watch: Watch, five: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_reports_a_bounded_number_and_the_next_goes_on_from_there(watch, five, monkeypatch):
     monkeypatch.setattr(comparison, "_MAX_EVENTS", 2)
 
     ticks = [watch.tick().reported for _ in range(4)]
@@ -378,9 +349,7 @@ def test_a_tick_reports_a_bounded_number_and_the_next_goes_on_from_there(
     assert ticks == [five[:2], five[2:4], five[4:], []]
 
 
-def test_a_tick_that_has_worked_long_enough_leaves_the_rest_to_the_next(
-    watch: Watch, five: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_that_has_worked_long_enough_leaves_the_rest_to_the_next(watch, five, monkeypatch):
     monkeypatch.setattr(comparison, "_SECONDS", 0.0)
     monkeypatch.setattr(comparison, "_PAGE", 2)
 
@@ -389,9 +358,7 @@ def test_a_tick_that_has_worked_long_enough_leaves_the_rest_to_the_next(
     assert ticks == [*([cell] for cell in five), []]
 
 
-def test_a_tick_requests_a_bounded_number_of_runs(
-    watch: Watch, five: list[str], cloud: ObjectBackend, lose: Lose, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_requests_a_bounded_number_of_runs(watch, five, cloud, lose, monkeypatch):
     monkeypatch.setattr(comparison, "_MAX_RUNS", 2)
     watch.settle()
     lose(cloud, 5)
@@ -401,9 +368,7 @@ def test_a_tick_requests_a_bounded_number_of_runs(
     assert ticks == [five[:2], five[2:4], five[4:]]
 
 
-def test_nothing_is_compared_while_the_catalog_is_not_written_to(
-    filled: tuple[Watch, str], cloud: ObjectBackend, lose: Lose, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_compared_while_the_catalog_is_not_written_to(filled, cloud, lose, monkeypatch):
     watch, cell = filled
     looked: list[object] = []
     read = comparison.cells
@@ -419,9 +384,7 @@ def test_nothing_is_compared_while_the_catalog_is_not_written_to(
     assert watch.tick().runs_for == [cell]
 
 
-def test_after_an_hour_all_is_compared_though_the_catalog_has_not_changed(
-    filled: tuple[Watch, str],
-) -> None:
+def test_after_an_hour_all_is_compared_though_the_catalog_has_not_changed(filled):
     """Somebody may have wiped materializations in the UI."""
     watch, cell = filled
     watch.instance.wipe_assets([KEY])
@@ -437,17 +400,13 @@ def test_after_an_hour_all_is_compared_though_the_catalog_has_not_changed(
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"unknown": 1}', '{"after": "gone"}'])
-def test_a_cursor_that_tells_nothing_begins_anew(
-    watch: Watch, five: list[str], text: str | None
-) -> None:
+def test_a_cursor_that_tells_nothing_begins_anew(watch, five, text):
     watch.cursor = text
 
     assert watch.tick().reported == five
 
 
-def test_reading_the_catalog_leaves_its_stamp_and_writing_changes_it(
-    catalog: Catalog, library: Any, scanned: Any
-) -> None:
+def test_reading_the_catalog_leaves_its_stamp_and_writing_changes_it(catalog, library, scanned):
     library.fill(1)
     scanned()
     catalog.close()

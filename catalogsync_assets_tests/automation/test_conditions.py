@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -82,14 +80,14 @@ def as_key(cell: str) -> dg.MultiPartitionKey:
 
 
 @pytest.fixture
-def night(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Night]:
+def night(monkeypatch, tmp_path):
     monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
     with dg.DagsterInstance.ephemeral() as instance:
         yield Night(instance)
 
 
 @pytest.fixture
-def filled(night: Night) -> Night:
+def filled(night):
     """One backend with two batches: one cell is materialized, the other was requested once."""
     night.register("backend", "cloud")
     night.register("batch", "b1", "b2")
@@ -107,7 +105,7 @@ def filled(night: Night) -> Night:
 # --- pending_uploads ----------------------------------------------------------------------------
 
 
-def test_a_backend_is_not_planned_for_before_the_first_scan(night: Night) -> None:
+def test_a_backend_is_not_planned_for_before_the_first_scan(night):
     night.register("backend", "cloud")
 
     assert night.tick() == {}
@@ -116,14 +114,14 @@ def test_a_backend_is_not_planned_for_before_the_first_scan(night: Night) -> Non
     assert night.tick() == {"pending_uploads": {"cloud"}}
 
 
-def test_a_new_backend_is_planned_for_once(filled: Night) -> None:
+def test_a_new_backend_is_planned_for_once(filled):
     filled.register("backend", "second")
 
     assert filled.tick() == {"pending_uploads": {"second"}}
     assert filled.tick() == {}
 
 
-def test_a_scan_is_followed_by_a_plan_for_every_backend(filled: Night) -> None:
+def test_a_scan_is_followed_by_a_plan_for_every_backend(filled):
     filled.register("backend", "second")
     filled.tick()
     filled.materialized("pending_uploads", "second")
@@ -135,7 +133,7 @@ def test_a_scan_is_followed_by_a_plan_for_every_backend(filled: Night) -> None:
     assert filled.tick() == {}
 
 
-def test_a_scan_that_ends_while_a_plan_runs_is_planned_for_afterwards(filled: Night) -> None:
+def test_a_scan_that_ends_while_a_plan_runs_is_planned_for_afterwards(filled):
     running = filled.started("plan_uploads", "pending_uploads", "cloud")
     filled.materialized("downloaded_files")
     assert filled.tick() == {}
@@ -148,7 +146,7 @@ def test_a_scan_that_ends_while_a_plan_runs_is_planned_for_afterwards(filled: Ni
 # --- remote_locations ---------------------------------------------------------------------------
 
 
-def test_no_cell_is_requested_before_its_backend_is_planned_for(night: Night) -> None:
+def test_no_cell_is_requested_before_its_backend_is_planned_for(night):
     night.register("backend", "cloud")
     night.register("batch", "b1")
     night.materialized("downloaded_files")
@@ -157,7 +155,7 @@ def test_no_cell_is_requested_before_its_backend_is_planned_for(night: Night) ->
     assert "remote_locations" not in night.tick(SWEEP)
 
 
-def test_every_missing_cell_of_a_planned_backend_is_requested_once(night: Night) -> None:
+def test_every_missing_cell_of_a_planned_backend_is_requested_once(night):
     night.register("backend", "cloud", "second")
     night.register("batch", "b1", "b2")
     night.materialized("downloaded_files")
@@ -172,7 +170,7 @@ def test_every_missing_cell_of_a_planned_backend_is_requested_once(night: Night)
     assert night.tick() == {}
 
 
-def test_a_new_batch_is_requested_for_every_backend(filled: Night) -> None:
+def test_a_new_batch_is_requested_for_every_backend(filled):
     filled.register("backend", "second")
     filled.tick()
     filled.materialized("pending_uploads", "second")
@@ -184,7 +182,7 @@ def test_a_new_batch_is_requested_for_every_backend(filled: Night) -> None:
     assert filled.tick() == {}
 
 
-def test_a_new_backend_gets_every_batch_there_is(filled: Night) -> None:
+def test_a_new_backend_gets_every_batch_there_is(filled):
     filled.register("backend", "second")
     filled.tick()
 
@@ -196,9 +194,7 @@ def test_a_new_backend_gets_every_batch_there_is(filled: Night) -> None:
     }
 
 
-def test_materialized_cells_are_not_requested_again_when_the_library_was_scanned(
-    filled: Night,
-) -> None:
+def test_materialized_cells_are_not_requested_again_when_the_library_was_scanned(filled):
     filled.materialized("downloaded_files")
     filled.tick()
     filled.materialized("pending_uploads", "cloud")
@@ -207,9 +203,7 @@ def test_materialized_cells_are_not_requested_again_when_the_library_was_scanned
     assert filled.tick(SWEEP) == {"remote_locations": {"cloud|b2"}}  # which was missing before
 
 
-def test_a_failed_cell_is_requested_again_by_the_morning_s_sweep_and_not_before(
-    filled: Night,
-) -> None:
+def test_a_failed_cell_is_requested_again_by_the_morning_s_sweep_and_not_before(filled):
     run = DEFS.resolve_job_def("upload_batch").execute_in_process(
         instance=filled.instance, partition_key="cloud|b2", raise_on_error=False
     )
@@ -222,7 +216,7 @@ def test_a_failed_cell_is_requested_again_by_the_morning_s_sweep_and_not_before(
     assert filled.tick(NEXT_SWEEP) == {"remote_locations": {"cloud|b2"}}
 
 
-def test_a_cell_that_was_whole_once_and_failed_since_is_swept_too(filled: Night) -> None:
+def test_a_cell_that_was_whole_once_and_failed_since_is_swept_too(filled):
     """It has lost files, and the run that should have brought them back failed."""
     filled.materialized("remote_locations", "cloud|b2")
     filled.instance.report_run_failed(filled.uploading("cloud|b1"))
@@ -234,7 +228,7 @@ def test_a_cell_that_was_whole_once_and_failed_since_is_swept_too(filled: Night)
     assert "remote_locations" not in filled.tick(NEXT_SWEEP)
 
 
-def test_a_cell_that_is_reported_without_a_run_is_not_requested(filled: Night) -> None:
+def test_a_cell_that_is_reported_without_a_run_is_not_requested(filled):
     """As the command line does it, before anything was requested."""
     filled.register("batch", "b3")
     filled.materialized("remote_locations", "cloud|b3")
@@ -243,7 +237,7 @@ def test_a_cell_that_is_reported_without_a_run_is_not_requested(filled: Night) -
     assert filled.tick(SWEEP)["remote_locations"] == {"cloud|b2"}
 
 
-def test_a_requested_cell_is_not_requested_again_while_it_waits_or_runs(filled: Night) -> None:
+def test_a_requested_cell_is_not_requested_again_while_it_waits_or_runs(filled):
     filled.register("batch", "b3")
     assert filled.tick() == {"remote_locations": {"cloud|b3"}}
     run = filled.uploading("cloud|b3")
@@ -256,7 +250,7 @@ def test_a_requested_cell_is_not_requested_again_while_it_waits_or_runs(filled: 
     assert filled.tick(NEXT_SWEEP) == {"remote_locations": {"cloud|b2", "cloud|b3"}}
 
 
-def test_the_sweep_leaves_cells_alone_that_are_on_their_way(filled: Night) -> None:
+def test_the_sweep_leaves_cells_alone_that_are_on_their_way(filled):
     running = filled.uploading("cloud|b2")
 
     assert filled.tick(SWEEP) == {}
@@ -265,7 +259,7 @@ def test_the_sweep_leaves_cells_alone_that_are_on_their_way(filled: Night) -> No
     assert filled.tick(NEXT_SWEEP) == {"remote_locations": {"cloud|b2"}}
 
 
-def test_the_sweep_finds_cells_that_are_older_than_the_sensor(filled: Night) -> None:
+def test_the_sweep_finds_cells_that_are_older_than_the_sensor(filled):
     started_today = Night(filled.instance)
 
     assert started_today.tick() == {}
@@ -275,7 +269,7 @@ def test_the_sweep_finds_cells_that_are_older_than_the_sensor(filled: Night) -> 
 # --- backend_presence ---------------------------------------------------------------------------
 
 
-def test_presence_follows_a_cell_on_its_backend(filled: Night) -> None:
+def test_presence_follows_a_cell_on_its_backend(filled):
     filled.register("backend", "second")
     filled.tick()
 
@@ -285,7 +279,7 @@ def test_presence_follows_a_cell_on_its_backend(filled: Night) -> None:
     assert filled.tick() == {}
 
 
-def test_presence_waits_for_the_cells_of_its_backend_that_are_on_their_way(filled: Night) -> None:
+def test_presence_waits_for_the_cells_of_its_backend_that_are_on_their_way(filled):
     running = filled.uploading("cloud|b2")
     filled.materialized("remote_locations", "cloud|b1")
     assert filled.tick() == {}
@@ -296,7 +290,7 @@ def test_presence_waits_for_the_cells_of_its_backend_that_are_on_their_way(fille
     assert filled.tick() == {"backend_presence": {"cloud"}}
 
 
-def test_presence_follows_although_the_last_cell_of_its_backend_failed(filled: Night) -> None:
+def test_presence_follows_although_the_last_cell_of_its_backend_failed(filled):
     running = filled.uploading("cloud|b2")
     filled.materialized("remote_locations", "cloud|b1")
     assert filled.tick() == {}

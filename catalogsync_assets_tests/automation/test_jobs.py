@@ -1,25 +1,18 @@
 """The jobs, the nightly schedule and the executor."""
 
-from __future__ import annotations
-
 import importlib.util
-from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from catalogsync_assets.automation.jobs import JOBS, executor
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.definitions import defs
 
 NIGHT = datetime(2026, 1, 6, 3, 0, tzinfo=timezone.utc)
 
 
-def test_each_night_at_three_the_library_is_scanned(
-    catalog: Catalog, library: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_night_at_three_the_library_is_scanned(catalog, library, monkeypatch):
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
     monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(library.root))
     library.fill(2)
@@ -41,9 +34,7 @@ def test_each_night_at_three_the_library_is_scanned(
         assert len(instance.get_dynamic_partitions("batch")) == 1
 
 
-def test_the_schedule_and_the_sweep_go_by_the_clock_on_the_wall(
-    run_python: Callable[..., Any],
-) -> None:
+def test_the_schedule_and_the_sweep_go_by_the_clock_on_the_wall(run_python):
     """Dagster asks for the zone when the definitions are loaded, so it takes a process."""
     done = run_python(
         "from catalogsync_assets.definitions import defs\n"
@@ -60,7 +51,7 @@ def test_the_schedule_and_the_sweep_go_by_the_clock_on_the_wall(
     assert "cron_timezone='Asia/Tokyo'" in condition
 
 
-def test_every_asset_has_a_job_that_materializes_it_alone() -> None:
+def test_every_asset_has_a_job_that_materializes_it_alone():
     graph = defs.resolve_asset_graph()
     selected = [job.selection.resolve(graph) for job in JOBS]
 
@@ -78,8 +69,8 @@ def test_every_asset_has_a_job_that_materializes_it_alone() -> None:
     ],
 )
 def test_the_launchpad_says_how_many_steps_run_at_a_time_else_the_environment(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], variable: str | None, steps: int
-) -> None:
+    monkeypatch, given, variable, steps
+):
     if variable is not None:
         monkeypatch.setenv("DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT", variable)
 
@@ -93,7 +84,7 @@ def test_the_launchpad_says_how_many_steps_run_at_a_time_else_the_environment(
 
 
 @pytest.mark.parametrize("given", [0, -1])
-def test_a_run_of_no_steps_at_a_time_is_refused_with_what_to_say_instead(given: int) -> None:
+def test_a_run_of_no_steps_at_a_time_is_refused_with_what_to_say_instead(given):
     with pytest.raises(dg.DagsterError) as refused:
         dg.validate_run_config(
             defs.resolve_job_def("upload_batch"),
@@ -104,7 +95,7 @@ def test_a_run_of_no_steps_at_a_time_is_refused_with_what_to_say_instead(given: 
     assert "1 or more" in str(refused.value.__cause__)
 
 
-def test_every_module_that_is_loaded_before_the_first_step_exists() -> None:
+def test_every_module_that_is_loaded_before_the_first_step_exists():
     """One that does not is passed over in silence, and each step pays for it."""
     config = executor.apply_config_mapping({"config": {}}).value["config"]
     modules = config["start_method"]["forkserver"]["preload_modules"]

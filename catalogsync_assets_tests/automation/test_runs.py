@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
-from catalogsync_assets.demo.local_store import LocalStore
 from catalogsync_assets_tests.proxy import PATIENCE, Proxy, Request, refusal
 
 PROJECT = Path(__file__).parents[2]
@@ -200,9 +199,7 @@ SIZES = {"few": 5, "many": MANY}
 
 
 @pytest.fixture(scope="module")
-def deployment(
-    tmp_path_factory: pytest.TempPathFactory, store: LocalStore, blank_dagster_home: Path
-) -> Iterator[Deployment]:
+def deployment(tmp_path_factory, store, blank_dagster_home):
     folder = tmp_path_factory.mktemp("deployment")
     home = Path(shutil.copytree(blank_dagster_home, folder / "home"))
     settings = yaml.safe_load((home / "dagster.yaml").read_text())
@@ -259,8 +256,8 @@ def statuses(deployment: Deployment, backend: ObjectBackend, rows: Rows) -> Coun
 
 
 def test_a_run_that_is_cancelled_ends_though_its_store_hangs_and_leaves_nothing_stuck(
-    deployment: Deployment, rows: Rows, remote: Callable[[ObjectBackend], Any]
-) -> None:
+    deployment, rows, remote
+):
     hanging = deployment.backend("hanging")
     gate = Gate(deployment.proxy, hanging)
     run_id = deployment.launch(hanging, deployment.few)
@@ -281,9 +278,7 @@ def test_a_run_that_is_cancelled_ends_though_its_store_hangs_and_leaves_nothing_
     assert f"hanging|{deployment.few}" in deployment.whole()
 
 
-def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(
-    deployment: Deployment, rows: Rows, remote: Callable[[ObjectBackend], Any]
-) -> None:
+def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(deployment, rows, remote):
     picky = deployment.backend("picky")
     refused = {f"{picky.key_prefix}few/{number:04d}.mp3" for number in (1, 3)}
     rule = lambda r: refusal(400, "InvalidArgument") if r.key in refused else None  # noqa: E731
@@ -303,12 +298,7 @@ def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(
     assert f"picky|{deployment.few}" in deployment.whole()
 
 
-def test_two_runs_and_a_command_at_once_send_no_file_twice(
-    deployment: Deployment,
-    rows: Rows,
-    remote: Callable[[ObjectBackend], Any],
-    start_command: Callable[..., subprocess.Popen[str]],
-) -> None:
+def test_two_runs_and_a_command_at_once_send_no_file_twice(deployment, rows, remote, start_command):
     shared = deployment.backend("shared")
     gate = Gate(deployment.proxy, shared)
     runs = [deployment.launch(shared, deployment.many) for _ in range(2)]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.definitions import defs
 from catalogsync_assets.resources import CatalogResource
 
 
 @pytest.fixture
-def instance(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def instance(catalog, monkeypatch):
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
@@ -41,11 +37,8 @@ def requested(answer: Any) -> list[dg.AddDynamicPartitionsRequest]:
 
 
 def test_backends_and_batches_of_the_command_line_become_partitions(
-    instance: dg.DagsterInstance,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    scanned: Callable[..., Any],
-) -> None:
+    instance, backend, library, scanned
+):
     backend("one")
     assert tick(instance) == {"backend": ["one"]}
 
@@ -59,15 +52,15 @@ def test_backends_and_batches_of_the_command_line_become_partitions(
     assert tick(instance) == {"batch": [batch]}
 
 
-def test_nothing_new_is_a_reason_to_skip(instance: dg.DagsterInstance, cloud: Any) -> None:
+def test_nothing_new_is_a_reason_to_skip(instance, cloud):
     tick(instance)
 
     assert tick(instance) == "every cell that was compared is as the catalog says"
 
 
 def test_a_missing_catalog_is_a_reason_to_skip_that_says_what_to_do(
-    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    instance, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
 
     reason = tick(instance)
@@ -78,12 +71,8 @@ def test_a_missing_catalog_is_a_reason_to_skip_that_says_what_to_do(
 
 
 def test_a_catalog_that_was_made_meanwhile_is_found_by_the_next_tick(
-    instance: dg.DagsterInstance,
-    catalog: Catalog,
-    cloud: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    instance, catalog, cloud, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "absent.db"))
     tick(instance)
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
@@ -91,7 +80,7 @@ def test_a_catalog_that_was_made_meanwhile_is_found_by_the_next_tick(
     assert tick(instance) == {"backend": ["cloud"]}
 
 
-def test_every_automated_asset_has_one_sensor_of_its_own() -> None:
+def test_every_automated_asset_has_one_sensor_of_its_own():
     graph = defs.resolve_asset_graph()
     automated = {k for k in graph.get_all_asset_keys() if graph.get(k).automation_condition}
 
@@ -110,7 +99,7 @@ def test_every_automated_asset_has_one_sensor_of_its_own() -> None:
     }
 
 
-def test_the_sensors_run_without_anyone_starting_them() -> None:
+def test_the_sensors_run_without_anyone_starting_them():
     assert {sensor.default_status for sensor in defs.sensors or []} == {
         dg.DefaultSensorStatus.RUNNING
     }

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,14 +29,14 @@ class Result:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+def cli(tmp_path, monkeypatch):
     """`cli("status", "--json")`, in an empty folder, with `catalog.db` there as the catalog."""
     monkeypatch.setenv("CATALOGSYNC_DB", str(tmp_path / "catalog.db"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
 
-    def run(*arguments: object) -> Result:
+    def run(*arguments):
         done = CliRunner().invoke(main, [*map(str, arguments)], prog_name="catalogsync")
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception

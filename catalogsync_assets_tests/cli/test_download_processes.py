@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ import pytest
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 
-Rows = Callable[..., list[Any]]
 #: What httpx reads at a time, at most.
 READ_BUFFER = 64 * 1024
 KIB = 1024
 
 
 @pytest.fixture
-def states(catalog: Catalog, rows: Rows) -> Callable[[], Counter[str]]:
+def states(catalog, rows):
     """`states()`: how many download tasks there are of each status."""
     sql = "SELECT status, COUNT(*) FROM download_tasks GROUP BY status"
     return lambda: Counter(dict(rows(catalog, sql)))
@@ -67,17 +65,8 @@ class Pace:
 
 
 def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
-    web: Any,
-    wish: Any,
-    music: Any,
-    library: Any,
-    remains: Any,
-    catalog: Catalog,
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    states: Any,
-) -> None:
+    web, wish, music, library, remains, catalog, start_command, command, rows, states
+):
     workers, kills = 4, 6
     contents = {f"{i}.flac": music(i, (100 + i * 37 % 400) * KIB) for i in range(1, 25)}
     wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
@@ -134,17 +123,8 @@ main(sys.argv[1:], prog_name="catalogsync")
 @pytest.mark.parametrize("moment", ["link", "folder", "unlink", "record", "remove"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_around_the_moment_of_placing_costs_no_byte_and_leaves_no_second_file(
-    web: Any,
-    wish: Any,
-    library: Any,
-    remains: Any,
-    catalog: Catalog,
-    start_python: Any,
-    command: Any,
-    rows: Rows,
-    moment: str,
-    when: str,
-) -> None:
+    web, wish, library, remains, catalog, start_python, command, rows, moment, when
+):
     wish(web.add("/x.flac"), title="Wanted", playlist="Mine")
     arguments = ("run", "--db", catalog.path, "--library-root", library.root)
     process = start_python(MOMENTS, moment, when, *arguments)
@@ -167,14 +147,8 @@ def test_a_kill_around_the_moment_of_placing_costs_no_byte_and_leaves_no_second_
 
 
 def test_two_runs_at_once_fetch_no_file_twice(
-    web: Any,
-    wish: Any,
-    music: Any,
-    library: Any,
-    catalog: Catalog,
-    start_command: Any,
-    states: Any,
-) -> None:
+    web, wish, music, library, catalog, start_command, states
+):
     """More files than one process claims at a time, held until both have begun."""
     contents = {f"{i}.flac": music(i, 1_000) for i in range(200)}
     wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
@@ -192,15 +166,8 @@ def test_two_runs_at_once_fetch_no_file_twice(
 
 
 def test_a_run_that_is_stopped_keeps_what_it_has_and_can_be_gone_on_with(
-    web: Any,
-    wish: Any,
-    music: Any,
-    library: Any,
-    catalog: Catalog,
-    start_command: Any,
-    command: Any,
-    states: Any,
-) -> None:
+    web, wish, music, library, catalog, start_command, command, states
+):
     contents = {f"{i}.flac": music(i, 200 * KIB) for i in range(1, 9)}
     wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
     pace = Pace(web, library.root, catalog)
@@ -223,7 +190,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has_and_can_be_gone_on_with(
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
+def full(tmp_path):
     """A disk with 256 KiB of room."""
     place = tmp_path / "full"
     place.mkdir()
@@ -285,11 +252,11 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal() -> Iterator[Callable[..., Terminal]]:
+def terminal():
     """`terminal("run", …)`."""
     made: list[Terminal] = []
 
-    def start(*arguments: object) -> Terminal:
+    def start(*arguments):
         made.append(Terminal([*map(str, arguments)]))
         return made[-1]
 
@@ -299,15 +266,8 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 
 
 def test_a_person_at_a_terminal_is_asked_once_for_another_folder(
-    web: Any,
-    wish: Any,
-    music: Any,
-    full: Path,
-    tmp_path: Path,
-    catalog: Catalog,
-    terminal: Any,
-    states: Any,
-) -> None:
+    web, wish, music, full, tmp_path, catalog, terminal, states
+):
     wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(8)))
     base = ("run", "--db", catalog.path, "--library-root", full, "--keep-free-mib", 0)
 
@@ -330,15 +290,8 @@ def test_a_person_at_a_terminal_is_asked_once_for_another_folder(
 
 @pytest.mark.parametrize("answer", ["", None], ids=["empty", "ctrl-c"])
 def test_a_person_who_names_none_stops_the_run(
-    web: Any,
-    wish: Any,
-    music: Any,
-    full: Path,
-    catalog: Catalog,
-    terminal: Any,
-    states: Any,
-    answer: str | None,
-) -> None:
+    web, wish, music, full, catalog, terminal, states, answer
+):
     wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(4)))
     session = terminal("run", "--db", catalog.path, "--library-root", full, "--keep-free-mib", 0)
     session.read_until("Folder to go on in")
@@ -356,8 +309,8 @@ def test_a_person_who_names_none_stops_the_run(
 
 
 def test_without_a_terminal_the_run_stops_and_says_what_is_needed(
-    web: Any, wish: Any, music: Any, full: Path, catalog: Catalog, command: Any, states: Any
-) -> None:
+    web, wish, music, full, catalog, command, states
+):
     wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(4)))
 
     outcome = command(

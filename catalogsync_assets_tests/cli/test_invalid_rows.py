@@ -1,7 +1,5 @@
 """A value that cannot stand in its column is told with its row."""
 
-from __future__ import annotations
-
 import pytest
 
 from catalogsync_assets.core.catalog.invalid_rows import explain, explained

@@ -1,21 +1,14 @@
 """The commands `offload` and `adopt`: what a person or a program sees of them."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.audit import offload as offload_module
-from catalogsync_assets.core.catalog.database import Catalog
-
-Cli = Callable[..., Any]
 
 
 @pytest.fixture
-def stored(library: Any, scanned: Any, uploaded: Any, cloud: Any) -> Any:
+def stored(library, scanned, uploaded, cloud):
     """Three files on one backend; `catalog.db` of `cli` is the catalog of the other fixtures."""
     library.fill(3)
     scanned()
@@ -26,7 +19,7 @@ def stored(library: Any, scanned: Any, uploaded: Any, cloud: Any) -> Any:
 # --- offload ------------------------------------------------------------------------------------
 
 
-def test_without_delete_it_says_what_would_go(cli: Cli, stored: Any) -> None:
+def test_without_delete_it_says_what_would_go(cli, stored):
     done = cli("offload", "--keep-copies", 1)
 
     assert done.code == 0
@@ -37,7 +30,7 @@ def test_without_delete_it_says_what_would_go(cli: Cli, stored: Any) -> None:
     assert len(stored.contents()) == 3
 
 
-def test_with_delete_it_removes(cli: Cli, stored: Any) -> None:
+def test_with_delete_it_removes(cli, stored):
     done = cli("offload", "--keep-copies", 1, "--delete")
 
     assert (done.code, done.out) == (0, "3 files, 900 bytes removed\n")
@@ -46,9 +39,7 @@ def test_with_delete_it_removes(cli: Cli, stored: Any) -> None:
     assert cli("scan").out.startswith("0 files, 0 bytes: 0 new, 0 changed, 0 unchanged, 0 gone")
 
 
-def test_files_that_may_not_go_are_listed_with_reasons(
-    cli: Cli, stored: Any, remote: Any, cloud: Any
-) -> None:
+def test_files_that_may_not_go_are_listed_with_reasons(cli, stored, remote, cloud):
     stored.add("album/0000.mp3", b"changed")
     remote(cloud).delete("album/0001.mp3")
 
@@ -62,7 +53,7 @@ def test_files_that_may_not_go_are_listed_with_reasons(
     assert "Traceback" not in done.err
 
 
-def test_json_tells_the_same(cli: Cli, stored: Any) -> None:
+def test_json_tells_the_same(cli, stored):
     found = cli("offload", "--keep-copies", 1, "--check", "--json").json
 
     assert (found["dry_run"], found["checked"], found["removed"]) == (True, True, 3)
@@ -70,9 +61,7 @@ def test_json_tells_the_same(cli: Cli, stored: Any) -> None:
     assert (found["failed"], found["too_few"], found["goal_reached"]) == (0, 0, True)
 
 
-def test_a_goal_that_cannot_be_reached_is_said(
-    cli: Cli, stored: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_goal_that_cannot_be_reached_is_said(cli, stored, monkeypatch):
     usage = type("Usage", (), {"free": 10_000_000})
     monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
 
@@ -95,9 +84,7 @@ def test_a_goal_that_cannot_be_reached_is_said(
         (["--keep-copies", 1, "--playlist", "none"], "there is no playlist"),
     ],
 )
-def test_wrong_use_is_said_and_nothing_goes(
-    cli: Cli, stored: Any, arguments: list[Any], said: str
-) -> None:
+def test_wrong_use_is_said_and_nothing_goes(cli, stored, arguments, said):
     done = cli("offload", *arguments, "--delete")
 
     assert done.code == 2
@@ -105,9 +92,7 @@ def test_wrong_use_is_said_and_nothing_goes(
     assert len(stored.contents()) == 3
 
 
-def test_the_policy_is_the_number_that_is_not_given(
-    cli: Cli, stored: Any, backend: Any, buckets: Any, uploaded: Any
-) -> None:
+def test_the_policy_is_the_number_that_is_not_given(cli, stored, backend, buckets, uploaded):
     cli("policy", "--required-copies", 2)
 
     done = cli("offload", "--delete")
@@ -126,8 +111,8 @@ def test_the_policy_is_the_number_that_is_not_given(
 
 
 def test_one_bucket_under_two_names_is_said_wherever_copies_are_counted(
-    cli: Cli, stored: Any, cloud: Any, backend: Any, uploaded: Any, unregistered: Any
-) -> None:
+    cli, stored, cloud, backend, uploaded, unregistered
+):
     alias = {"endpoint": cloud.endpoint.replace("127.0.0.1", "localhost")}
     uploaded(backend("again", **alias))
     cli("policy", "--required-copies", 2)
@@ -161,7 +146,7 @@ def test_one_bucket_under_two_names_is_said_wherever_copies_are_counted(
     assert "again, cloud are the same store" in cli("status").err
 
 
-def test_ages_are_lengths_of_time(cli: Cli, stored: Any) -> None:
+def test_ages_are_lengths_of_time(cli, stored):
     (stored.root / "album/0000.mp3").touch()
     cli("scan")
 
@@ -174,7 +159,7 @@ def test_ages_are_lengths_of_time(cli: Cli, stored: Any) -> None:
 
 
 @pytest.fixture
-def filled(library: Any, scanned: Any, cloud: Any, remote: Any, catalog: Catalog) -> Any:
+def filled(library, scanned, cloud, remote, catalog):
     """A bucket with two of three files, and something else."""
     for path in library.fill(3)[:2]:
         remote(cloud).put(f"album/{Path(path).name}", path.read_bytes())
@@ -183,7 +168,7 @@ def filled(library: Any, scanned: Any, cloud: Any, remote: Any, catalog: Catalog
     return library
 
 
-def test_adopt_says_what_it_found(cli: Cli, filled: Any, cloud: Any) -> None:
+def test_adopt_says_what_it_found(cli, filled, cloud):
     done = cli("adopt", "--backend", "cloud")
 
     assert done.code == 0
@@ -195,7 +180,7 @@ def test_adopt_says_what_it_found(cli: Cli, filled: Any, cloud: Any) -> None:
     assert "1 file queued" in cli("upload", "--backend", "cloud").out
 
 
-def test_what_differs_is_an_exit_code_of_1(cli: Cli, filled: Any, cloud: Any, remote: Any) -> None:
+def test_what_differs_is_an_exit_code_of_1(cli, filled, cloud, remote):
     remote(cloud).put("album/0002.mp3", b"x")
 
     done = cli("adopt", "--backend", "cloud", "--dry-run", "--json")
@@ -208,13 +193,8 @@ def test_what_differs_is_an_exit_code_of_1(cli: Cli, filled: Any, cloud: Any, re
 
 
 def test_a_store_that_is_not_there_is_one_clear_error(
-    cli: Cli,
-    scanned: Any,
-    library: Any,
-    backend: Any,
-    unused_endpoint: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    cli, scanned, library, backend, unused_endpoint, monkeypatch
+):
     from catalogsync_assets.core.audit import adopt as adopt_module
 
     library.fill(1)

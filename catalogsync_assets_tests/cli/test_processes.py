@@ -14,11 +14,10 @@ from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 
 Rows = Callable[..., list[Any]]
-Statuses = Callable[[], Counter[str]]
 
 
 @pytest.fixture
-def through_proxy(proxy: Any, backend: Any) -> ObjectBackend:
+def through_proxy(proxy, backend):
     found: ObjectBackend = backend(endpoint=proxy.endpoint)
     return found
 
@@ -62,18 +61,18 @@ class Gate:
 
 
 def test_an_upload_that_was_killed_is_completed_by_the_next(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    start_command: Any,
-    command: Any,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-    until: Any,
-) -> None:
+    library,
+    catalog,
+    scanned,
+    proxy,
+    through_proxy,
+    start_command,
+    command,
+    remote,
+    rows,
+    statuses,
+    until,
+):
     """Killed when some files are recorded, some are on their way, and some have not been begun."""
     library.fill(60)
     scanned()
@@ -98,16 +97,8 @@ def test_an_upload_that_was_killed_is_completed_by_the_next(
 
 
 def test_two_uploads_at_once_send_no_file_twice(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    start_command: Any,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, start_command, remote, rows, statuses
+):
     """More files than one process claims at a time, so that both have some."""
     library.fill(600, size=20)
     scanned()
@@ -132,17 +123,8 @@ def test_two_uploads_at_once_send_no_file_twice(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_upload_soon_and_leaves_nothing_running(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    start_command: Any,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-    number: signal.Signals,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, start_command, remote, rows, statuses, number
+):
     library.fill(60)
     scanned()
     gate = Gate(proxy, passing=10)
@@ -166,15 +148,8 @@ def test_a_signal_ends_an_upload_soon_and_leaves_nothing_running(
 
 
 def test_a_signal_ends_an_upload_whose_store_does_not_answer(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    start_command: Any,
-    statuses: Statuses,
-    until: Any,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, start_command, statuses, until
+):
     """A network that hangs is when people press Ctrl-C."""
     library.fill(8)
     scanned()
@@ -192,9 +167,7 @@ def test_a_signal_ends_an_upload_whose_store_does_not_answer(
         gate.open()
 
 
-def test_a_signal_ends_a_scan(
-    library: Any, catalog: Catalog, start_python: Any, scanned: Any
-) -> None:
+def test_a_signal_ends_a_scan(library, catalog, start_python, scanned):
     library.fill(20)
     process = start_python(
         "import os, signal, sys\n"
@@ -215,9 +188,7 @@ def test_a_signal_ends_a_scan(
     assert scanned().files == 20
 
 
-def test_output_that_nobody_reads_is_no_crash(
-    library: Any, catalog: Catalog, start_command: Any
-) -> None:
+def test_output_that_nobody_reads_is_no_crash(library, catalog, start_command):
     """As in `catalogsync status | head -0`."""
     process = start_command("status", "--db", catalog.path)
     process.stdout.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,7 @@ import dagster as dg
 import pytest
 
 from catalogsync_assets.assets.partitions import cells as cells_partitions
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 
-Cli = Callable[..., Any]
 KEY = dg.AssetKey("remote_locations")
 
 
@@ -37,14 +33,14 @@ class Home:
 
 
 @pytest.fixture
-def home(dagster_home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(dagster_home, monkeypatch):
     """DAGSTER_HOME is set, to an instance that knows nothing."""
     monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
     return Home(dagster_home)
 
 
 @pytest.fixture
-def upload(cli: Cli, catalog: Catalog) -> Callable[..., Any]:
+def upload(cli, catalog):
     """`upload(…)` to `cloud`."""
     return lambda *arguments: cli("upload", "--backend", "cloud", *arguments)
 
@@ -53,13 +49,8 @@ def upload(cli: Cli, catalog: Catalog) -> Callable[..., Any]:
 
 
 def test_an_upload_materializes_its_cells_without_a_run(
-    home: Home,
-    upload: Any,
-    cloud: ObjectBackend,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    scanned: Any,
-) -> None:
+    home, upload, cloud, backend, library, scanned
+):
     backend("other")
     batches = []
     for folder in ("a", "b"):
@@ -81,9 +72,7 @@ def test_an_upload_materializes_its_cells_without_a_run(
     assert event.metadata["files missing"].value == 0
 
 
-def test_what_is_found_in_place_is_reported_too(
-    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any, remote: Any
-) -> None:
+def test_what_is_found_in_place_is_reported_too(home, upload, cloud, library, scanned, remote):
     (file,) = library.fill(1)
     (batch,) = scanned().batches
     remote(cloud).put("album/0000.mp3", file.read_bytes())
@@ -94,13 +83,8 @@ def test_what_is_found_in_place_is_reported_too(
 
 
 def test_only_cells_that_this_upload_made_whole_are_reported(
-    home: Home,
-    upload: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    uploaded: Callable[..., Any],
-) -> None:
+    home, upload, cloud, library, scanned, uploaded
+):
     library.fill(1, folder="before")
     scanned()
     uploaded(cloud)
@@ -118,8 +102,8 @@ def test_only_cells_that_this_upload_made_whole_are_reported(
 
 
 def test_a_cell_that_failed_in_dagster_is_green_once_the_command_line_has_filled_it(
-    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any
-) -> None:
+    home, upload, cloud, library, scanned
+):
     from catalogsync_assets.definitions import defs
 
     library.fill(1)
@@ -152,8 +136,8 @@ def status_of(instance: dg.DagsterInstance, cell: str) -> Any:
 
 
 def test_an_upload_that_fails_for_a_file_reports_the_cells_that_are_whole(
-    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any, remote: Any
-) -> None:
+    home, upload, cloud, library, scanned, remote
+):
     library.fill(1, folder="good")
     (good,) = scanned().batches
     library.fill(1, folder="bad")
@@ -166,14 +150,8 @@ def test_an_upload_that_fails_for_a_file_reports_the_cells_that_are_whole(
 
 
 def test_an_upload_that_breaks_off_reports_what_it_had_done(
-    home: Home,
-    upload: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    refused: Any,
-    library: Any,
-    scanned: Any,
-) -> None:
+    home, upload, backend, proxy, refused, library, scanned
+):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(2, folder="a")
     (first,) = scanned().batches
@@ -192,15 +170,7 @@ def test_an_upload_that_breaks_off_reports_what_it_had_done(
     assert home.cells() == {f"cloud|{first}"}
 
 
-def test_a_run_with_upload_reports_its_cells(
-    home: Home,
-    cli: Cli,
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    library: Any,
-    wish: Any,
-    web: Any,
-) -> None:
+def test_a_run_with_upload_reports_its_cells(home, cli, catalog, cloud, library, wish, web):
     wish(web.add("/one.flac"))
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
@@ -213,9 +183,7 @@ def test_a_run_with_upload_reports_its_cells(
 # --- what is not --------------------------------------------------------------------------------
 
 
-def test_dagster_is_not_loaded_where_nothing_was_uploaded(
-    home: Home, run_python: Any, catalog: Catalog, cloud: ObjectBackend
-) -> None:
+def test_dagster_is_not_loaded_where_nothing_was_uploaded(home, run_python, catalog, cloud):
     done = run_python(
         "import sys\n"
         "from catalogsync_assets.cli import main\n"
@@ -228,13 +196,8 @@ def test_dagster_is_not_loaded_where_nothing_was_uploaded(
 
 
 def test_nothing_that_dagster_has_to_say_is_printed(
-    dagster_home: Path,
-    command: Any,
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-) -> None:
+    dagster_home, command, catalog, cloud, library, scanned
+):
     """In a process of its own. Without a `dagster.yaml`, of which Dagster warns."""
     library.fill(1)
     (batch,) = scanned().batches
@@ -289,14 +252,8 @@ def _unusable_storage(folder: Path) -> Path:
     "make", [_absent, _file, _relative, _bad_settings, _unknown_settings, _unusable_storage]
 )
 def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
-    upload: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make: Callable[[Path], Path],
-) -> None:
+    upload, cloud, library, scanned, tmp_path, monkeypatch, make
+):
     library.fill(1)
     scanned()
     home = make(tmp_path)
@@ -312,12 +269,8 @@ def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
 
 
 def test_a_dagster_home_that_may_not_be_written_is_one_warning(
-    upload: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    upload, cloud, library, scanned, monkeypatch
+):
     library.fill(1)
     scanned()
     monkeypatch.setenv("DAGSTER_HOME", "/proc")  # where root may not write either

@@ -15,22 +15,19 @@ import pytest
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 
-Cli = Callable[..., Any]
 Rows = Callable[..., list[Any]]
 MIB = 1024 * 1024
 FILES = 24
 
 
 @pytest.fixture
-def through_proxy(proxy: Any, backend: Any) -> ObjectBackend:
+def through_proxy(proxy, backend):
     found: ObjectBackend = backend(endpoint=proxy.endpoint)
     return found
 
 
 @pytest.fixture
-def original(
-    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Any, tmp_path: Path
-) -> Path:
+def original(library, scanned, through_proxy, uploaded, tmp_path):
     """A copy of the library, which is uploaded and gone from its place."""
     library.fill(FILES)
     library.add("a large one.flac", size=5 * MIB)
@@ -42,7 +39,7 @@ def original(
 
 
 @pytest.fixture
-def restoring(library: Any, catalog: Catalog) -> list[object]:
+def restoring(library, catalog):
     """The command's arguments."""
     arguments = ("--all", "--to", library.root, "--db", catalog.path)
     return ["restore", *arguments, "--allow-empty", "--workers", 4]
@@ -89,8 +86,8 @@ class Gate:
 
 
 def test_a_library_comes_back_identical_and_a_scan_finds_nothing_to_do(
-    cli: Cli, catalog: Catalog, library: Any, original: Path, restoring: list[object]
-) -> None:
+    cli, catalog, library, original, restoring
+):
     refused = cli(*[a for a in restoring if a != "--allow-empty"])
     rehearsal = cli(*restoring, "--dry-run")
     assert library.contents() == {}
@@ -109,9 +106,7 @@ def test_a_library_comes_back_identical_and_a_scan_finds_nothing_to_do(
     assert (again["present"], again["restored"], again["received"]) == (25, 0, 0)
 
 
-def test_a_conflict_is_listed_and_ends_with_1(
-    cli: Cli, library: Any, original: Path, restoring: list[object]
-) -> None:
+def test_a_conflict_is_listed_and_ends_with_1(cli, library, original, restoring):
     theirs = library.add("album/0003.mp3", b"another")
 
     outcome = cli(*restoring)
@@ -124,9 +119,7 @@ def test_a_conflict_is_listed_and_ends_with_1(
     assert theirs.read_bytes() == b"another"
 
 
-def test_a_damaged_copy_is_named(
-    cli: Cli, original: Path, restoring: list[object], remote: Any, through_proxy: ObjectBackend
-) -> None:
+def test_a_damaged_copy_is_named(cli, original, restoring, remote, through_proxy):
     remote(through_proxy).put("album/0001.mp3", b"x" * 300)
 
     outcome = cli(*restoring)
@@ -145,9 +138,7 @@ def test_a_damaged_copy_is_named(
         (("--playlist", "unknown"), "there is no playlist 'unknown'"),
     ],
 )
-def test_wrong_use_ends_with_2(
-    cli: Cli, catalog: Catalog, tmp_path: Path, arguments: tuple[str, ...], expected: str
-) -> None:
+def test_wrong_use_ends_with_2(cli, catalog, tmp_path, arguments, expected):
     outcome = cli("restore", "--to", tmp_path / "to", "--db", catalog.path, *arguments)
 
     assert outcome.code == 2
@@ -155,9 +146,7 @@ def test_wrong_use_ends_with_2(
     assert not (tmp_path / "to").exists()
 
 
-def test_only_the_songs_of_a_playlist_come(
-    cli: Cli, catalog: Catalog, library: Any, original: Path, change: Any
-) -> None:
+def test_only_the_songs_of_a_playlist_come(cli, catalog, library, original, change):
     change(catalog, "INSERT INTO playlists (id, name) VALUES (1, 'Favourites')")
     change(
         catalog,
@@ -175,21 +164,12 @@ def test_only_the_songs_of_a_playlist_come(
 
 
 def test_a_restore_that_was_killed_fetches_only_what_is_missing(
-    catalog: Catalog,
-    library: Any,
-    original: Path,
-    proxy: Any,
-    restoring: list[object],
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    until: Any,
-    remains: Any,
-) -> None:
+    catalog, library, original, proxy, restoring, start_command, command, rows, until, remains
+):
     """Killed with a large file half here, others recorded, others not begun."""
     cuts = [1]
 
-    def cut(request: Any, answer: Any) -> None:
+    def cut(request, answer):
         if request.method == "GET" and len(answer.body) > MIB and cuts[0]:
             cuts[0] -= 1
             answer.body = answer.body[: 3 * MIB]
@@ -224,16 +204,8 @@ def test_a_restore_that_was_killed_fetches_only_what_is_missing(
 
 
 def test_a_restore_that_is_stopped_records_what_is_there(
-    catalog: Catalog,
-    library: Any,
-    original: Path,
-    proxy: Any,
-    restoring: list[object],
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    until: Any,
-) -> None:
+    catalog, library, original, proxy, restoring, start_command, command, rows, until
+):
     gate = Gate(proxy, passing=10)
     process = start_command(*restoring)
     until(lambda: recorded(catalog, rows, library.root) >= 10)
@@ -250,9 +222,7 @@ def test_a_restore_that_is_stopped_records_what_is_there(
     assert identical(original, library.root)
 
 
-def test_a_full_disk_is_one_clear_error(
-    cli: Cli, restoring: list[object], original: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_one_clear_error(cli, restoring, original, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
 
     outcome = cli(*restoring)

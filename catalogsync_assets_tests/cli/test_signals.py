@@ -1,7 +1,5 @@
 """A signal ends a command with its exit code, whatever the command is at."""
 
-from __future__ import annotations
-
 import pytest
 
 # Sends a signal to this very process when a module is about to be imported.

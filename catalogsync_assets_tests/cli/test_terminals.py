@@ -1,7 +1,5 @@
 """What comes from outside does not act on a terminal, and passes through every stream."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import click
 import pytest
 
 from catalogsync_assets.cli.audit import Moment, Percent
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 
-Rows = Callable[..., list[Any]]
 #: In the order of the table.
 COLUMNS = [
     *("checked", "ok", "missing", "size", "content"),
@@ -23,7 +18,7 @@ COLUMNS = [
 
 
 @pytest.fixture
-def ten(library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Any) -> ObjectBackend:
+def ten(library, scanned, cloud, uploaded):
     """A backend with ten files."""
     library.fill(10)
     scanned()
@@ -32,7 +27,7 @@ def ten(library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Any) -> Obje
 
 
 @pytest.fixture
-def verify(cli: Any, catalog: Catalog) -> Callable[..., Any]:
+def verify(cli, catalog):
     """`verify("--level", "full")`, of the backend `cloud`."""
     return lambda *more: cli("verify", "--backend", "cloud", "--db", catalog.path, *more)
 
@@ -43,7 +38,7 @@ def figures(out: str) -> dict[str, int]:
     return dict(zip(COLUMNS, map(int, row), strict=True))
 
 
-def test_a_sound_store_is_said_to_be_so(ten: ObjectBackend, verify: Any) -> None:
+def test_a_sound_store_is_said_to_be_so(ten, verify):
     for level in ("listing", "head", "full"):
         done = verify("--level", level)
 
@@ -51,9 +46,7 @@ def test_a_sound_store_is_said_to_be_so(ten: ObjectBackend, verify: Any) -> None
         assert figures(done.out) == {**dict.fromkeys(COLUMNS, 0), "checked": 10, "ok": 10}
 
 
-def test_findings_are_listed_with_what_to_do_and_the_exit_code_is_1(
-    ten: ObjectBackend, verify: Any, remote: Any
-) -> None:
+def test_findings_are_listed_with_what_to_do_and_the_exit_code_is_1(ten, verify, remote):
     remote(ten).delete("album/0003.mp3")
     remote(ten).put("album/0004.mp3", b"short")
 
@@ -69,9 +62,7 @@ def test_findings_are_listed_with_what_to_do_and_the_exit_code_is_1(
     assert "hint: `catalogsync upload --backend cloud` brings back" in done.err
 
 
-def test_what_is_repaired_is_no_failure(
-    ten: ObjectBackend, verify: Any, remote: Any, library: Any
-) -> None:
+def test_what_is_repaired_is_no_failure(ten, verify, remote, library):
     remote(ten).delete("album/0003.mp3")
 
     done = verify("--repair")
@@ -82,9 +73,7 @@ def test_what_is_repaired_is_no_failure(
     assert remote(ten).contents() == library.contents()
 
 
-def test_foreign_objects_are_listed_and_are_no_failure(
-    ten: ObjectBackend, verify: Any, remote: Any
-) -> None:
+def test_foreign_objects_are_listed_and_are_no_failure(ten, verify, remote):
     for i in range(7):
         remote(ten).put(f"foreign/{i}", b"x")
 
@@ -97,7 +86,7 @@ def test_foreign_objects_are_listed_and_are_no_failure(
     assert "and 2 more; --json lists them" in done.err
 
 
-def test_json_has_everything(ten: ObjectBackend, verify: Any, remote: Any) -> None:
+def test_json_has_everything(ten, verify, remote):
     remote(ten).delete("album/0003.mp3")
 
     report = verify("--json", "--repair", "--level", "full").json
@@ -111,9 +100,7 @@ def test_json_has_everything(ten: ObjectBackend, verify: Any, remote: Any) -> No
     assert report["upload"]["succeeded"] == 1
 
 
-def test_a_store_that_cannot_be_reached_is_one_error(
-    ten: ObjectBackend, verify: Any, backend: Any, unused_endpoint: str
-) -> None:
+def test_a_store_that_cannot_be_reached_is_one_error(ten, verify, backend, unused_endpoint):
     backend(endpoint=unused_endpoint, base_prefix=ten.base_prefix, workers=1)
 
     done = verify("--json", "--workers", 1)
@@ -124,9 +111,7 @@ def test_a_store_that_cannot_be_reached_is_one_error(
     assert done.err.count("error:") == 1
 
 
-def test_what_only_its_size_speaks_for_is_said_so(
-    ten: ObjectBackend, verify: Any, catalog: Catalog, change: Any
-) -> None:
+def test_what_only_its_size_speaks_for_is_said_so(ten, verify, catalog, change):
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
     change(catalog, "UPDATE file_locations SET etag = NULL")
 
@@ -136,9 +121,7 @@ def test_what_only_its_size_speaks_for_is_said_so(
     assert "of 10 files only the size is known to be right" in done.err
 
 
-def test_past_verifications_are_listed(
-    ten: ObjectBackend, verify: Any, cli: Any, catalog: Catalog, remote: Any
-) -> None:
+def test_past_verifications_are_listed(ten, verify, cli, catalog, remote):
     assert "nothing has been verified yet" in verify("--history").out
     remote(ten).delete("album/0003.mp3")
     verify()
@@ -167,9 +150,7 @@ def test_past_verifications_are_listed(
         (("--backend", "cloud", "--playlist", "none"), "there is no playlist 'none'"),
     ],
 )
-def test_wrong_use_is_told_apart_from_findings(
-    cloud: ObjectBackend, cli: Any, catalog: Catalog, arguments: tuple[str, ...], reason: str
-) -> None:
+def test_wrong_use_is_told_apart_from_findings(cloud, cli, catalog, arguments, reason):
     done = cli("verify", "--db", catalog.path, *arguments)
 
     assert done.code == 2
@@ -177,7 +158,7 @@ def test_wrong_use_is_told_apart_from_findings(
     assert "Traceback" not in done.err
 
 
-def test_moments_and_shares_are_read() -> None:
+def test_moments_and_shares_are_read():
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     context = click.Context(click.Command("verify"))
 
@@ -195,17 +176,8 @@ def test_moments_and_shares_are_read() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_verification_that_goes_on_later(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    uploaded: Any,
-    proxy: Any,
-    backend: Any,
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    number: int,
-) -> None:
+    library, catalog, scanned, uploaded, proxy, backend, start_command, command, rows, number
+):
     cloud = backend(endpoint=proxy.endpoint)
     library.fill(20)
     scanned()
@@ -213,7 +185,7 @@ def test_a_signal_ends_a_verification_that_goes_on_later(
     held: list[str] = []
     done = [False]
 
-    def hold(request: Any) -> None:
+    def hold(request):
         if request.key.endswith("0009.mp3") and not done[0]:
             held.append(request.key)
             proxy.wait_until(lambda: done[0])
@@ -237,7 +209,7 @@ def test_a_signal_ends_a_verification_that_goes_on_later(
     assert (report["resumed"], report["checked"], report["ok"]) == (True, 20, 20)
 
 
-def test_going_on_is_said(ten: ObjectBackend, verify: Any, catalog: Catalog, change: Any) -> None:
+def test_going_on_is_said(ten, verify, catalog, change):
     verify("--level", "head")
     change(catalog, "UPDATE audits SET status = 'interrupted', position = NULL, counts = '{}'")
 

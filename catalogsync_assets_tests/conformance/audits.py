@@ -1,39 +1,25 @@
 """Audits of every store: what is missing or damaged is found and mended, nothing else changed."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.audit.adopt import adopt
-from catalogsync_assets.core.audit.audit import AuditReport
 from catalogsync_assets.core.audit.restore import restore
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
-from catalogsync_assets.core.providers import StoreProfile
-from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
 from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
 from catalogsync_assets_tests.stores import rclone_copy
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
-Verify = Callable[..., AuditReport]
 
 
 class Audits:
     """What an audit does, on every store."""
 
     @pytest.fixture
-    def forty(
-        self, library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload
-    ) -> ObjectBackend:
+    def forty(self, library, scanned, cloud, uploaded):
         """A backend that holds the forty files of the library."""
         library.fill(40, size=30)
         scanned()
@@ -41,8 +27,8 @@ class Audits:
         return cloud
 
     def test_every_fault_is_found_and_mended_and_nothing_else_is_touched(
-        self, forty: ObjectBackend, library: Any, verified: Verify, remote: Any
-    ) -> None:
+        self, forty, library, verified, remote
+    ):
         faults = Faults(remote(forty), 3)
 
         listing = verified(forty)
@@ -63,9 +49,7 @@ class Audits:
         for level in ("listing", "head", "full"):
             assert (verified(forty, level).ok, verified(forty, level).lost) == (40, 0)
 
-    def test_a_head_reads_what_it_leaves_in_doubt(
-        self, forty: ObjectBackend, verified: Verify, remote: Any, rows: Rows, catalog: Catalog
-    ) -> None:
+    def test_a_head_reads_what_it_leaves_in_doubt(self, forty, verified, remote, rows, catalog):
         """A digest that nobody has checked proves nothing; another ETag is a reason to read."""
         remote(forty).put("album/0004.mp3", flipped(remote(forty).get("album/0004.mp3")))
 
@@ -76,14 +60,8 @@ class Audits:
         assert rows(catalog, active, forty.id) == [39]
 
     def test_a_missing_bucket_is_an_error_and_marks_nothing(
-        self,
-        forty: ObjectBackend,
-        backend: Any,
-        catalog: Catalog,
-        verified: Verify,
-        change: Any,
-        rows: Rows,
-    ) -> None:
+        self, forty, backend, catalog, verified, change, rows
+    ):
         change(catalog, "UPDATE storage_backends SET container_name = 'nobody-has-it' WHERE id = ?",
                forty.id)  # fmt: skip
         change(catalog, "UPDATE file_locations SET container_name = 'nobody-has-it' WHERE"
@@ -97,9 +75,7 @@ class Audits:
         statuses = "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?"
         assert rows(catalog, statuses, forty.id) == ["active"]
 
-    def test_odd_keys_of_others_do_not_stop_an_audit(
-        self, forty: ObjectBackend, verified: Verify, remote: Any
-    ) -> None:
+    def test_odd_keys_of_others_do_not_stop_an_audit(self, forty, verified, remote):
         for key in ("a//b", "c/", "d/../e", "./f", "/g", "h\\i", " ", "j\u2028k", "\ufffe"):
             with suppress(ClientError):  # some stores take no such key
                 remote(forty).put(key, b"theirs")
@@ -115,15 +91,8 @@ class Audits:
 
     @pytest.mark.usefixtures("in_parts")
     def test_everything_comes_back_byte_for_byte_under_its_own_name(
-        self,
-        library: Any,
-        catalog: Catalog,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        verified: Verify,
-        another_library: Any,
-    ) -> None:
+        self, library, catalog, scanned, cloud, uploaded, verified, another_library
+    ):
         for name in ODD_NAMES:
             library.add(f"{name}/{name}.mp3", name.encode())
         library.add("empty.mp3", b"")
@@ -141,9 +110,8 @@ class Audits:
         assert elsewhere.contents() == library.contents()
 
     def test_a_listing_of_more_than_a_page_is_read_to_its_end(
-        self, library: Any, scanned: Any, backend: Any, uploaded: Upload, verified: Verify,
-        found_out: StoreProfile, remote: Any,
-    ) -> None:  # fmt: skip
+        self, library, scanned, backend, uploaded, verified, found_out, remote
+    ):
         cloud = backend(provider="other", tested=found_out)
         library.fill(1_005, size=20)
         scanned()
@@ -155,16 +123,8 @@ class Audits:
         assert (report.ok, found(report, "missing")) == (1_004, {"album/1004.mp3"})
 
     def test_what_rclone_put_there_is_adopted_and_nothing_is_left_to_send(
-        self,
-        library: Any,
-        catalog: Catalog,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        store: Any,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, catalog, scanned, cloud, uploaded, store, remote, claims
+    ):
         library.fill(5)
         for name in ODD_NAMES:
             library.add(f"{name}/{name}.mp3", name.encode())

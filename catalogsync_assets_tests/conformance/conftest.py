@@ -6,17 +6,13 @@ Each store has a module of its own, so that tests in several processes start no 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.providers import StoreProfile
 from catalogsync_assets.core.transfer import engine, multipart, sender
-from catalogsync_assets.core.transfer.probe import ProbeResult, probe
+from catalogsync_assets.core.transfer.probe import probe
 from catalogsync_assets_tests.core.audit.conftest import short_backoff, verified
 from catalogsync_assets_tests.stores import Store, s3_client
 
@@ -43,31 +39,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(request: pytest.FixtureRequest) -> Store:
+def store(request):
     """The server of the module's store; a test of one that is not installed is skipped."""
     found: Store = request.getfixturevalue(request.module.STORE)
     return found
 
 
 @pytest.fixture(scope="module")
-def s3(store: Store) -> Iterator[Any]:
+def s3(store):
     client = s3_client(store)
     yield client
     client.close()
 
 
 @pytest.fixture(autouse=True)
-def credentials(environment: None, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+def credentials(environment, monkeypatch, store):
     """Those of the store, in place of SeaweedFS's."""
     monkeypatch.setenv("CLOUD_ACCESS_KEY_ID", store.access_key_id)
     monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", store.secret_access_key)
 
 
 @pytest.fixture(scope="module")
-def ask(store: Store) -> Callable[[str], ProbeResult]:
+def ask(store):
     """`ask(bucket)`: what `backend test` finds out."""
 
-    def run(bucket: str) -> ProbeResult:
+    def run(bucket):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TEST_ACCESS_KEY_ID", store.access_key_id)
             patch.setenv("TEST_SECRET_ACCESS_KEY", store.secret_access_key)
@@ -80,7 +76,7 @@ def ask(store: Store) -> Callable[[str], ProbeResult]:
 
 
 @pytest.fixture(scope="module")
-def found_out(ask: Callable[[str], ProbeResult], store: Store) -> StoreProfile:
+def found_out(ask, store):
     """What a test of the store says."""
     result = ask(store.bucket)
     assert result.failure is None
@@ -88,7 +84,7 @@ def found_out(ask: Callable[[str], ProbeResult], store: Store) -> StoreProfile:
 
 
 @pytest.fixture(params=["unknown", "careful", "tested"])
-def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def settings(request, monkeypatch):
     """Settings of a backend on the store: never tested, so that the first upload asks by itself;
     the same where it may not write a test object; tested before.
     """
@@ -100,22 +96,20 @@ def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def cloud(backend: Callable[..., ObjectBackend], settings: dict[str, Any]) -> ObjectBackend:
+def cloud(backend, settings):
     return backend(**settings)
 
 
 @pytest.fixture
-def through_proxy(
-    proxy: Any, backend: Callable[..., ObjectBackend], settings: dict[str, Any]
-) -> ObjectBackend:
+def through_proxy(proxy, backend, settings):
     return backend(endpoint=proxy.endpoint, **settings)
 
 
 @pytest.fixture
-def held(catalog: Catalog, rows: Any, remote: Any) -> Callable[[ObjectBackend], dict[str, str]]:
+def held(catalog, rows, remote):
     """`held(backend)`: the digests that active rows tell of, each checked against the store."""
 
-    def check(backend: ObjectBackend) -> dict[str, str]:
+    def check(backend):
         found = {key.removeprefix(backend.key_prefix): digest
                  for key, digest in rows(catalog, ACTIVE, backend.id)}  # fmt: skip
         for key, digest in found.items():
@@ -126,15 +120,13 @@ def held(catalog: Catalog, rows: Any, remote: Any) -> Callable[[ObjectBackend], 
 
 
 @pytest.fixture
-def claims(
-    held: Callable[[ObjectBackend], dict[str, str]],
-) -> Callable[[ObjectBackend], set[str]]:
+def claims(held):
     """`claims(backend)`: the keys of the same."""
     return lambda backend: set(held(backend))
 
 
 @pytest.fixture
-def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_parts(monkeypatch):
     """What is large elsewhere begins at 1 MiB here."""
     monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)

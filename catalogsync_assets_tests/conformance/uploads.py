@@ -17,16 +17,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
-from catalogsync_assets.core.providers import StoreProfile
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
 from catalogsync_assets.core.transfer.stores import Labels, StoreClient
 from catalogsync_assets_tests.proxy import PATIENCE, Answer
 
-Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
 #: Of a file or a folder; each is legal on a disk, and each has broken some program.
@@ -60,14 +56,8 @@ class Uploads:
     """What an upload does, on every store."""
 
     def test_new_files_arrive_and_are_verified(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, cloud, uploaded, remote, claims
+    ):
         library.fill(20)
         library.add("empty.mp3", b"")
         scanned()
@@ -78,9 +68,7 @@ class Uploads:
         assert remote(cloud).contents() == library.contents()
         assert claims(cloud) == set(library.contents())
 
-    def test_a_second_run_sends_nothing(
-        self, library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
-    ) -> None:
+    def test_a_second_run_sends_nothing(self, library, scanned, proxy, through_proxy, uploaded):
         library.fill(3)
         scanned()
         uploaded(through_proxy)
@@ -90,15 +78,8 @@ class Uploads:
         assert proxy.requests == []
 
     def test_an_identical_object_is_adopted(
-        self,
-        library: Any,
-        scanned: Any,
-        proxy: Any,
-        through_proxy: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, proxy, through_proxy, uploaded, remote, claims
+    ):
         content = library.add("a.mp3").read_bytes()
         library.add("b.mp3")
         scanned()
@@ -111,15 +92,8 @@ class Uploads:
 
     @pytest.mark.parametrize("theirs", [b"them", b"somebody else's"])
     def test_another_object_is_a_conflict_and_stays(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-        theirs: bytes,
-    ) -> None:
+        self, library, scanned, cloud, uploaded, remote, claims, theirs
+    ):
         library.add("a.mp3", b"ours")
         library.add("b.mp3")
         scanned()
@@ -132,15 +106,8 @@ class Uploads:
         assert claims(cloud) == {"b.mp3"}
 
     def test_a_digest_that_nobody_has_checked_is_no_proof(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-        s3_sha256: Any,
-    ) -> None:
+        self, library, scanned, cloud, uploaded, remote, claims, s3_sha256
+    ):
         """Another object, put with the digest of our file; rclone takes it, and gives it back."""
         library.add("a.mp3", b"ours")
         scanned()
@@ -153,14 +120,8 @@ class Uploads:
         assert claims(cloud) == ({"a.mp3"} if there == b"ours" else set())
 
     def test_a_changed_file_replaces_our_earlier_version(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, cloud, uploaded, remote, claims
+    ):
         for content in (b"first", b"second", b"third"):
             library.add("a.mp3", content)
             scanned()
@@ -169,16 +130,8 @@ class Uploads:
             assert claims(cloud) == {"a.mp3"}
 
     def test_our_earlier_version_is_known_though_its_record_was_lost(
-        self,
-        library: Any,
-        catalog: Catalog,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        change: Any,
-        claims: Any,
-    ) -> None:
+        self, library, catalog, scanned, cloud, uploaded, remote, change, claims
+    ):
         """By its metadata, whose names some stores give back in another case."""
         library.add("a.mp3", b"first")
         scanned()
@@ -197,15 +150,7 @@ class Uploads:
         assert remote(cloud).get("a.mp3") == b"second"
         assert claims(cloud) == {"a.mp3"}
 
-    def test_odd_names_arrive(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+    def test_odd_names_arrive(self, library, scanned, cloud, uploaded, remote, claims):
         for name in ODD_NAMES:
             library.add(f"{name}/{name}.mp3", name.encode())
         scanned()
@@ -220,14 +165,8 @@ class Uploads:
 
     @pytest.mark.usefixtures("in_parts")
     def test_a_large_file_arrives_in_parts_and_is_verified(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, cloud, uploaded, remote, claims
+    ):
         content = library.add("large.flac", size=12 * MIB + 345).read_bytes()
         scanned()
 
@@ -240,14 +179,8 @@ class Uploads:
 
     @pytest.mark.usefixtures("in_parts")
     def test_a_changed_large_file_replaces_our_earlier_version(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, cloud, uploaded, remote, claims
+    ):
         for size in (6 * MIB, 300, 7 * MIB):
             content = library.add("large.flac", size=size).read_bytes()
             scanned()
@@ -258,20 +191,13 @@ class Uploads:
     @pytest.mark.usefixtures("in_parts")
     @pytest.mark.parametrize("size", [300, 6 * MIB])
     def test_what_a_network_damages_is_not_claimed(
-        self,
-        library: Any,
-        scanned: Any,
-        proxy: Any,
-        through_proxy: ObjectBackend,
-        uploaded: Upload,
-        claims: Any,
-        size: int,
-    ) -> None:
+        self, library, scanned, proxy, through_proxy, uploaded, claims, size
+    ):
         library.add("bad.flac", size=size)
         library.add("good.flac")
         scanned()
 
-        def damage(request: Any) -> None:
+        def damage(request):
             if request.method == "PUT" and "bad" in request.key:
                 request.body = spoil(request.body)
 
@@ -283,14 +209,8 @@ class Uploads:
         assert claims(through_proxy) == {"good.flac"}
 
     def test_wrong_credentials_are_refused(
-        self,
-        library: Any,
-        scanned: Any,
-        cloud: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
+        self, library, scanned, cloud, uploaded, remote, monkeypatch
+    ):
         library.fill(1)
         scanned()
         monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
@@ -302,8 +222,8 @@ class Uploads:
         assert remote(cloud).keys() == []
 
     def test_a_missing_bucket_is_named_and_not_made(
-        self, library: Any, scanned: Any, backend: Any, settings: Any, uploaded: Upload, s3: Any
-    ) -> None:
+        self, library, scanned, backend, settings, uploaded, s3
+    ):
         library.fill(1)
         scanned()
 
@@ -315,16 +235,16 @@ class Uploads:
 
     def test_a_run_that_was_killed_is_repeated_to_the_right_end(
         self,
-        library: Any,
-        catalog: Catalog,
-        scanned: Any,
-        proxy: Any,
-        through_proxy: ObjectBackend,
-        uploaded: Upload,
-        start_command: Any,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        library,
+        catalog,
+        scanned,
+        proxy,
+        through_proxy,
+        uploaded,
+        start_command,
+        remote,
+        claims,
+    ):
         """Killed while some objects are there, some under way, and most of the rows not written."""
         library.fill(30)
         scanned()
@@ -352,16 +272,8 @@ class Uploads:
         assert claims(through_proxy) == set(library.contents())
 
     def test_a_foreign_object_stays_though_versioning_was_switched_on_after_the_test(
-        self,
-        library: Any,
-        scanned: Any,
-        backend: Callable[..., ObjectBackend],
-        uploaded: Upload,
-        ask: Any,
-        s3: Any,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, backend, uploaded, ask, s3, remote, claims
+    ):
         """Ceph 16, for one, ignores If-None-Match from then on."""
         bucket = "versioned"
         s3.create_bucket(Bucket=bucket)
@@ -387,22 +299,14 @@ class Uploads:
         assert claims(cloud) == {"b.mp3"}
 
     def test_an_object_that_comes_between_look_and_put_stays(
-        self,
-        library: Any,
-        scanned: Any,
-        proxy: Any,
-        through_proxy: ObjectBackend,
-        uploaded: Upload,
-        found_out: StoreProfile,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, proxy, through_proxy, uploaded, found_out, remote, claims
+    ):
         if not found_out.conditional_put:
             pytest.skip("the store keeps no conditions: there the look is all there is")
         library.add("a.mp3", b"ours")
         scanned()
 
-        def come_first(request: Any) -> None:
+        def come_first(request):
             if request.method == "PUT" and request.key.endswith("/a.mp3"):
                 remote(through_proxy).put("a.mp3", b"them")
 
@@ -415,12 +319,12 @@ class Uploads:
         assert claims(through_proxy) == set()
 
     def test_many_files_at_once_all_arrive_while_the_store_is_being_learned(
-        self, proxy: Any, through_proxy: ObjectBackend, remote: Any
-    ) -> None:
+        self, proxy, through_proxy, remote
+    ):
         """All are on their way before the first refusal tells that there are no conditions."""
         client = StoreClient(replace(through_proxy, workers=61))
 
-        def wait_for_all(request: Any) -> None:
+        def wait_for_all(request):
             if request.method == "PUT":
                 proxy.wait_until(lambda: len(proxy.of("PUT")) >= 61)
 
@@ -428,7 +332,7 @@ class Uploads:
         labels = Labels("audio/mpeg", "a/1")
         keys = [f"{i}.mp3" for i in range(61)]
 
-        def put(key: str) -> None:
+        def put(key):
             client.put(through_proxy.key_prefix + key, key.encode(), labels, replacing=None)
 
         with ThreadPoolExecutor(61) as pool:
@@ -438,23 +342,23 @@ class Uploads:
 
     def test_a_killed_upload_in_parts_goes_on_with_exactly_the_missing_parts(
         self,
-        library: Any,
-        catalog: Catalog,
-        scanned: Any,
-        proxy: Any,
-        through_proxy: ObjectBackend,
-        uploaded: Upload,
-        start_command: Any,
-        remote: Any,
-        rows: Rows,
-        claims: Any,
-    ) -> None:
+        library,
+        catalog,
+        scanned,
+        proxy,
+        through_proxy,
+        uploaded,
+        start_command,
+        remote,
+        rows,
+        claims,
+    ):
         """In its real sizes: nine parts of 8 MiB and a rest."""
         content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
         scanned()
         dead = threading.Event()
 
-        def hold(request: Any) -> Any:
+        def hold(request):
             if (part_number(request) or 0) <= 3:
                 return None
             dead.wait(PATIENCE)
@@ -485,18 +389,18 @@ class Uploads:
     @pytest.mark.usefixtures("in_parts")
     def test_of_unfinished_uploads_only_ours_are_aborted(
         self,
-        library: Any,
-        catalog: Catalog,
-        scanned: Any,
-        proxy: Any,
-        through_proxy: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        refused: Any,
-        rows: Rows,
-        s3: Any,
-        claims: Any,
-    ) -> None:
+        library,
+        catalog,
+        scanned,
+        proxy,
+        through_proxy,
+        uploaded,
+        remote,
+        refused,
+        rows,
+        s3,
+        claims,
+    ):
         library.add("large.flac", size=12 * MIB)
         scanned()
         proxy.before.append(lambda r: refused(503) if part_number(r) == 2 else None)
@@ -521,21 +425,14 @@ class Uploads:
 
     @pytest.mark.usefixtures("in_parts")
     def test_a_completion_whose_answer_was_lost_is_no_failure(
-        self,
-        library: Any,
-        scanned: Any,
-        proxy: Any,
-        through_proxy: ObjectBackend,
-        uploaded: Upload,
-        remote: Any,
-        claims: Any,
-    ) -> None:
+        self, library, scanned, proxy, through_proxy, uploaded, remote, claims
+    ):
         """Of the second try, Ceph says that the first is still in progress."""
         content = library.add("large.flac", size=11 * MIB).read_bytes()
         scanned()
         lost: list[Any] = []
 
-        def lose(request: Any, answer: Answer) -> None:
+        def lose(request, answer):
             if request.method == "POST" and "uploadId" in request.parameters and not lost:
                 lost.append(request)
                 answer.status = 0

@@ -9,14 +9,12 @@ import os
 import random
 import subprocess
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.catalog.backends import backend_by_name
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts, part_number
 from catalogsync_assets_tests.core.audit.faults import flipped
 from catalogsync_assets_tests.programs import find_program
@@ -37,13 +35,11 @@ class WholeWay:
     """What a person does, on every store."""
 
     @pytest.fixture
-    def catalogsync(
-        self, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-    ) -> Callable[..., dict[str, Any]]:
+    def catalogsync(self, catalog, monkeypatch):
         """`catalogsync("status")`: the JSON that the program prints; it must end well."""
         monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
 
-        def run(*arguments: object) -> dict[str, Any]:
+        def run(*arguments):
             command = [find_program("catalogsync") or "catalogsync", *map(str, arguments), "--json"]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=SECONDS, check=False
@@ -55,15 +51,8 @@ class WholeWay:
         return run
 
     def test_the_whole_way_on_a_real_store(
-        self,
-        library: Any,
-        catalog: Catalog,
-        catalogsync: Callable[..., dict[str, Any]],
-        store: Any,
-        proxy: Any,
-        remote: Any,
-        held: Any,
-    ) -> None:
+        self, library, catalog, catalogsync, store, proxy, remote, held
+    ):
         """The store is never tested; what it does is learned on the way."""
         content = random.Random(1)  # noqa: S311
         folders = itertools.cycle(ODD_NAMES)

@@ -1,7 +1,5 @@
 """What is known of services, and what goes before it."""
 
-from __future__ import annotations
-
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend
@@ -29,17 +27,17 @@ from catalogsync_assets.core.providers import (
         ("https://notamazonaws.com", "other"),
     ],
 )
-def test_a_service_is_told_by_its_endpoint(endpoint: str | None, provider: str) -> None:
+def test_a_service_is_told_by_its_endpoint(endpoint, provider):
     assert provider_of(endpoint) == provider
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_claims_no_test_and_only_digests_that_can_be_sent(name: str) -> None:
+def test_a_preset_claims_no_test_and_only_digests_that_can_be_sent(name):
     assert PRESETS[name].tested_at is None
     assert PRESETS[name].put_checksum in (None, SHA256, CRC64NVME, NO_CHECKSUM)
 
 
-def test_what_a_test_found_out_goes_before_the_preset_and_the_rest_stays() -> None:
+def test_what_a_test_found_out_goes_before_the_preset_and_the_rest_stays():
     found = StoreProfile(put_checksum=NO_CHECKSUM, conditional_put=False, tested_at="now")
 
     profile = ObjectBackend("cloud", "my-music", tested=found).profile
@@ -49,5 +47,5 @@ def test_what_a_test_found_out_goes_before_the_preset_and_the_rest_stays() -> No
     assert profile.tested_at == "now"
 
 
-def test_nothing_is_known_of_another_service() -> None:
+def test_nothing_is_known_of_another_service():
     assert ObjectBackend("cloud", "b", endpoint="https://s3.example").profile.known() == {}

@@ -1,9 +1,5 @@
 """By which clock schedules go."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,16 +10,14 @@ from catalogsync_assets.core.settings import TIMEZONE_VARIABLE, timezone
 SHOW = "from catalogsync_assets.core.settings import timezone; print(timezone())"
 
 
-def test_the_environment_says_which_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_says_which_clock(monkeypatch):
     monkeypatch.setenv(TIMEZONE_VARIABLE, "Europe/Vienna")
 
     assert timezone() == "Europe/Vienna"
 
 
 @pytest.mark.parametrize("name", ["Mars/Base", "../etc/passwd", "Europe", "/etc/localtime"])
-def test_a_zone_that_is_none_is_refused_with_what_one_looks_like(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_zone_that_is_none_is_refused_with_what_one_looks_like(monkeypatch, name):
     monkeypatch.setenv(TIMEZONE_VARIABLE, name)
 
     with pytest.raises(ConfigurationError, match="which is no time zone") as refused:
@@ -33,15 +27,13 @@ def test_a_zone_that_is_none_is_refused_with_what_one_looks_like(
 
 
 @pytest.mark.parametrize("machine", ["Europe/Vienna", ":Europe/Vienna"])
-def test_without_it_the_machine_does(run_python: Callable[..., Any], machine: str) -> None:
+def test_without_it_the_machine_does(run_python, machine):
     done = run_python(SHOW, TZ=machine)
 
     assert (done.code, done.out.strip(), done.err) == (0, "Europe/Vienna", "")
 
 
-def test_a_machine_whose_rules_have_no_name_gets_one_that_exists(
-    run_python: Callable[..., Any],
-) -> None:
+def test_a_machine_whose_rules_have_no_name_gets_one_that_exists(run_python):
     done = run_python(SHOW, TZ="CET-1CEST,M3.5.0,M10.5.0/3")
 
     assert (done.code, done.err) == (0, "")

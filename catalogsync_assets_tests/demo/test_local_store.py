@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.errors import ConfigurationError, StoreError
 from catalogsync_assets.demo.local_store import (
-    LocalStore,
     local_store,
     start_local_store,
     stop_local_store,
@@ -89,25 +88,25 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory):
     directory = tmp_path_factory.mktemp("store")
     yield directory
     stop_local_store(directory)
 
 
 @pytest.fixture
-def store(home: Path) -> LocalStore:
+def store(home):
     """One store for all tests; it is started again when a test has stopped it."""
     return start_local_store(home)
 
 
-def test_an_object_is_returned_as_it_was_put(store: LocalStore) -> None:
+def test_an_object_is_returned_as_it_was_put(store):
     s3(store).put_object(Bucket=store.bucket, Key="put", Body=b"song")
 
     assert s3(store).get_object(Bucket=store.bucket, Key="put")["Body"].read() == b"song"
 
 
-def test_the_public_url_serves_an_object_without_a_signature(store: LocalStore) -> None:
+def test_the_public_url_serves_an_object_without_a_signature(store):
     s3(store).put_object(Bucket=store.bucket, Key=KEY, Body=b"song", ContentType="audio/flac")
 
     with urllib.request.urlopen(f"{store.public_base_url}/{quote(KEY)}") as answer:
@@ -115,7 +114,7 @@ def test_the_public_url_serves_an_object_without_a_signature(store: LocalStore) 
         assert answer.headers["Content-Type"] == "audio/flac"
 
 
-def test_a_wrong_digest_is_refused(store: LocalStore) -> None:
+def test_a_wrong_digest_is_refused(store):
     digest = base64.b64encode(hashlib.sha256(b"another song").digest()).decode()
     wanted = {"Bucket": store.bucket, "Key": "digest"}
 
@@ -125,7 +124,7 @@ def test_a_wrong_digest_is_refused(store: LocalStore) -> None:
     assert refusal(s3(store).head_object, **wanted) == "404"
 
 
-def test_if_none_match_protects_what_is_there(store: LocalStore) -> None:
+def test_if_none_match_protects_what_is_there(store):
     wanted = {"Bucket": store.bucket, "Key": "once", "IfNoneMatch": "*"}
     s3(store).put_object(**wanted, Body=b"first")
 
@@ -133,11 +132,11 @@ def test_if_none_match_protects_what_is_there(store: LocalStore) -> None:
     assert s3(store).get_object(Bucket=store.bucket, Key="once")["Body"].read() == b"first"
 
 
-def test_a_missing_bucket_is_not_made_up(store: LocalStore) -> None:
+def test_a_missing_bucket_is_not_made_up(store):
     assert refusal(s3(store).put_object, Bucket="absent", Key="k", Body=b"") == "NoSuchBucket"
 
 
-def test_wrong_credentials_are_refused(store: LocalStore) -> None:
+def test_wrong_credentials_are_refused(store):
     stranger = s3(replace(store, secret_access_key="wrong"))
 
     assert refusal(stranger.put_object, Bucket=store.bucket, Key="k", Body=b"") == (
@@ -145,7 +144,7 @@ def test_wrong_credentials_are_refused(store: LocalStore) -> None:
     )
 
 
-def test_nothing_listens_beyond_this_machine(store: LocalStore) -> None:
+def test_nothing_listens_beyond_this_machine(store):
     listening = [
         connection.laddr.ip
         for connection in psutil.Process(store.pid).net_connections("inet")
@@ -155,30 +154,30 @@ def test_nothing_listens_beyond_this_machine(store: LocalStore) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-def test_a_second_start_finds_the_server_that_runs(store: LocalStore) -> None:
+def test_a_second_start_finds_the_server_that_runs(store):
     assert start_local_store(store.directory) == store
 
 
-def test_a_with_block_leaves_a_server_running_that_it_did_not_start(store: LocalStore) -> None:
+def test_a_with_block_leaves_a_server_running_that_it_did_not_start(store):
     with local_store(store.directory) as found:
         assert found == store
 
     assert accepts_connections(store.endpoint)
 
 
-def test_a_second_start_makes_the_bucket_that_it_asks_for(store: LocalStore) -> None:
+def test_a_second_start_makes_the_bucket_that_it_asks_for(store):
     other = start_local_store(store.directory, bucket="other")
 
     assert other.pid == store.pid
     s3(other).put_object(Bucket="other", Key="k", Body=b"")
 
 
-def test_a_second_start_with_other_credentials_is_refused(store: LocalStore) -> None:
+def test_a_second_start_with_other_credentials_is_refused(store):
     with pytest.raises(ConfigurationError, match="other credentials"):
         start_local_store(store.directory, secret_access_key="another")
 
 
-def test_the_secret_is_not_written_down(store: LocalStore) -> None:
+def test_the_secret_is_not_written_down(store):
     texts = [
         path.read_bytes()
         for path in store.directory.rglob("*")
@@ -189,7 +188,7 @@ def test_the_secret_is_not_written_down(store: LocalStore) -> None:
     assert not any(store.secret_access_key.encode() in text for text in texts)
 
 
-def test_stop_closes_the_ports_and_can_be_repeated(tmp_path: Path) -> None:
+def test_stop_closes_the_ports_and_can_be_repeated(tmp_path):
     with local_store(tmp_path) as started:
         assert accepts_connections(started.endpoint)
         assert accepts_connections(started.public_base_url)
@@ -201,7 +200,7 @@ def test_stop_closes_the_ports_and_can_be_repeated(tmp_path: Path) -> None:
     stop_local_store(tmp_path)
 
 
-def test_a_stopped_server_comes_back_at_other_ports_if_it_must(store: LocalStore) -> None:
+def test_a_stopped_server_comes_back_at_other_ports_if_it_must(store):
     s3(store).put_object(Bucket=store.bucket, Key="kept", Body=b"song")
     stop_local_store(store)
 
@@ -213,7 +212,7 @@ def test_a_stopped_server_comes_back_at_other_ports_if_it_must(store: LocalStore
     assert s3(again).get_object(Bucket=again.bucket, Key="kept")["Body"].read() == b"song"
 
 
-def test_a_killed_server_comes_back_with_its_objects(store: LocalStore) -> None:
+def test_a_killed_server_comes_back_with_its_objects(store):
     s3(store).put_object(Bucket=store.bucket, Key="kept", Body=b"song")
     os.kill(store.pid, signal.SIGKILL)
 
@@ -224,9 +223,7 @@ def test_a_killed_server_comes_back_with_its_objects(store: LocalStore) -> None:
     assert s3(again).get_object(Bucket=again.bucket, Key="kept")["Body"].read() == b"song"
 
 
-def test_a_server_whose_command_line_cannot_be_read_yet_runs_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_whose_command_line_cannot_be_read_yet_runs_all_the_same(tmp_path, monkeypatch):
     # As it is for a moment between the start of a process and its program's.
     with monkeypatch.context() as patch:
         patch.setattr(psutil.Process, "cmdline", lambda _: [])
@@ -237,14 +234,14 @@ def test_a_server_whose_command_line_cannot_be_read_yet_runs_all_the_same(
     assert not psutil.pid_exists(pid)
 
 
-def test_stop_of_a_directory_without_a_store_does_nothing(tmp_path: Path) -> None:
+def test_stop_of_a_directory_without_a_store_does_nothing(tmp_path):
     stop_local_store(tmp_path)
     stop_local_store(tmp_path / "absent")
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+def test_the_server_ends_with_the_process_that_started_it(tmp_path):
     process, started = start_elsewhere(tmp_path, "attached")
     with connection_to(started["endpoint"]) as connection:
         kill(process)
@@ -253,9 +250,7 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
     assert not accepts_connections(started["endpoint"])
 
 
-def test_a_detached_server_outlives_its_process_beside_another_store(
-    tmp_path: Path, store: LocalStore
-) -> None:
+def test_a_detached_server_outlives_its_process_beside_another_store(tmp_path, store):
     process, started = start_elsewhere(tmp_path, "detach")
     try:
         kill(process)
@@ -273,7 +268,7 @@ def test_a_detached_server_outlives_its_process_beside_another_store(
     assert not accepts_connections(found.endpoint)
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_why(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "filerldb2").write_text("not a database", encoding="utf-8")
 
@@ -281,7 +276,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         start_local_store(tmp_path)
 
 
-def test_a_server_that_is_too_slow_is_not_left_behind(tmp_path: Path) -> None:
+def test_a_server_that_is_too_slow_is_not_left_behind(tmp_path):
     with pytest.raises(StoreError, match="did not answer in time"):
         start_local_store(tmp_path, timeout=0)
 
@@ -289,9 +284,7 @@ def test_a_server_that_is_too_slow_is_not_left_behind(tmp_path: Path) -> None:
     assert f"-dir={tmp_path / 'data'}" not in [word for command in commands for word in command]
 
 
-def test_a_machine_without_the_program_is_told_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_the_program_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
 

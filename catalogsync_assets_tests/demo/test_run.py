@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -39,7 +38,7 @@ def value(said: list[str], word: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def own_environment() -> Iterator[None]:
+def own_environment():
     """What the machine has set does not matter, and what the demo sets is gone afterwards."""
     before = dict(os.environ)
     for name in before:
@@ -51,7 +50,7 @@ def own_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, own_environment: None) -> Iterator[Demo]:
+def demo(tmp_path_factory, own_environment):
     folder = tmp_path_factory.mktemp("demo")
     library = folder / "Müsic of mine"
     make_sample_library(library, songs=SONGS, seconds=0.2)
@@ -64,7 +63,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, own_environment: None) -> Ite
         stop_demo(demo.directory, say=lambda _: None)
 
 
-def test_the_first_run_uploads_the_whole_library(demo: Demo) -> None:
+def test_the_first_run_uploads_the_whole_library(demo):
     files = [path for path in demo.library.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
 
@@ -80,7 +79,7 @@ def test_the_first_run_uploads_the_whole_library(demo: Demo) -> None:
     assert (cloud.pending, cloud.failed) == (0, 0)
 
 
-def test_it_goes_through_every_asset(demo: Demo) -> None:
+def test_it_goes_through_every_asset(demo):
     steps = [line.split()[1] for line in demo.said[0] if line.startswith("dagster")]
 
     assert steps == [
@@ -96,7 +95,7 @@ def test_it_goes_through_every_asset(demo: Demo) -> None:
         assert cells == {f"demo|{batch}"}
 
 
-def test_the_second_run_finds_everything_in_place(demo: Demo) -> None:
+def test_the_second_run_finds_everything_in_place(demo):
     assert "nothing to upload: everything is in place" in demo.said[1]
     assert not any(line.startswith("uploaded") for line in demo.said[1])
     first, second = (
@@ -105,13 +104,13 @@ def test_the_second_run_finds_everything_in_place(demo: Demo) -> None:
     assert second == first
 
 
-def test_both_runs_use_one_store(demo: Demo) -> None:
+def test_both_runs_use_one_store(demo):
     first, second = (value(said, "store") for said in demo.said)
 
     assert first == second
 
 
-def test_the_link_that_is_shown_serves_a_file_byte_for_byte(demo: Demo) -> None:
+def test_the_link_that_is_shown_serves_a_file_byte_for_byte(demo):
     url, _, rest = value(demo.said[0], "listen").partition(" ")
     (file,) = [
         path
@@ -126,7 +125,7 @@ def test_the_link_that_is_shown_serves_a_file_byte_for_byte(demo: Demo) -> None:
     assert f"{len(content):,} bytes served" in rest
 
 
-def test_it_says_what_is_where_and_how_to_go_on(demo: Demo) -> None:
+def test_it_says_what_is_where_and_how_to_go_on(demo):
     status = [line for line in demo.said[0] if line.startswith("  ")]
 
     assert [line.split()[0] for line in status] == ["local", "demo"]
@@ -135,17 +134,17 @@ def test_it_says_what_is_where_and_how_to_go_on(demo: Demo) -> None:
     assert value(demo.said[0], "web UI").startswith("make dev")
 
 
-def test_the_library_is_only_read(demo: Demo, tmp_path: Path) -> None:
+def test_the_library_is_only_read(demo, tmp_path):
     make_sample_library(tmp_path, songs=SONGS, seconds=0.2)
 
-    def contents(root: Path) -> dict[str, bytes]:
+    def contents(root):
         files = [path for path in root.rglob("*") if path.is_file()]
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
     assert contents(demo.library) == contents(tmp_path)
 
 
-def test_its_dagster_home_has_the_settings_that_are_shipped(demo: Demo) -> None:
+def test_its_dagster_home_has_the_settings_that_are_shipped(demo):
     home = demo.directory / "dagster_home"
 
     assert yaml.safe_load((home / "dagster.yaml").read_text())["telemetry"] == {"enabled": False}
@@ -154,9 +153,7 @@ def test_its_dagster_home_has_the_settings_that_are_shipped(demo: Demo) -> None:
     assert entry["python_module"]["module_name"] == "catalogsync_assets.definitions"
 
 
-def test_a_missing_library_folder_is_refused_before_anything_is_made(
-    tmp_path: Path, own_environment: None
-) -> None:
+def test_a_missing_library_folder_is_refused_before_anything_is_made(tmp_path, own_environment):
     said: list[str] = []
 
     try:
@@ -171,7 +168,7 @@ def test_a_missing_library_folder_is_refused_before_anything_is_made(
     assert said == []
 
 
-def test_a_step_that_fails_ends_the_demo_with_its_reason(demo: Demo, tmp_path: Path) -> None:
+def test_a_step_that_fails_ends_the_demo_with_its_reason(demo, tmp_path):
     """A library without a file looks like a disk that is not mounted."""
     albums = {folder: tmp_path / folder.name for folder in demo.library.iterdir()}
     for folder, elsewhere in albums.items():
@@ -187,7 +184,7 @@ def test_a_step_that_fails_ends_the_demo_with_its_reason(demo: Demo, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-def test_stopping_it_stops_its_store_and_may_be_repeated(tmp_path: Path) -> None:
+def test_stopping_it_stops_its_store_and_may_be_repeated(tmp_path):
     said: list[str] = []
     store = start_local_store(tmp_path / "store")
 
@@ -199,7 +196,7 @@ def test_stopping_it_stops_its_store_and_may_be_repeated(tmp_path: Path) -> None
         urllib.request.urlopen(store.endpoint, timeout=5)
 
 
-def test_a_dagster_home_keeps_what_its_owner_changed(tmp_path: Path, own_environment: None) -> None:
+def test_a_dagster_home_keeps_what_its_owner_changed(tmp_path, own_environment):
     home = tmp_path / "home"
     prepare_dagster_home(home)
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
@@ -213,9 +210,7 @@ def test_a_dagster_home_keeps_what_its_owner_changed(tmp_path: Path, own_environ
         assert instance.get_dynamic_partitions("backend") == ["cloud"]
 
 
-def test_a_dagster_home_that_is_made_is_its_owners_alone(
-    tmp_path: Path, own_environment: None
-) -> None:
+def test_a_dagster_home_that_is_made_is_its_owners_alone(tmp_path, own_environment):
     (tmp_path / "theirs").mkdir(mode=0o755)
 
     for name, mode in (("ours", 0o700), ("theirs", 0o755)):

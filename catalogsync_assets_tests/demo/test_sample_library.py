@@ -17,12 +17,12 @@ VORBIS = ("title", "artist", "album", "albumartist", "tracknumber", "tracktotal"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory):
     return tmp_path_factory.mktemp("library")
 
 
 @pytest.fixture(scope="module")
-def library(root: Path) -> list[Path]:
+def library(root):
     return make_sample_library(root)
 
 
@@ -41,18 +41,16 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_folder_holds_the_files_returned_and_nothing_else(
-    root: Path, library: list[Path]
-) -> None:
+def test_the_folder_holds_the_files_returned_and_nothing_else(root, library):
     assert len(library) == 48
     assert sorted(library) == sorted(path for path in root.rglob("*") if path.is_file())
 
 
-def test_it_is_small(library: list[Path]) -> None:
+def test_it_is_small(library):
     assert sum(path.stat().st_size for path in library) < 10_000_000
 
 
-def test_paths_follow_the_tags(root: Path, library: list[Path]) -> None:
+def test_paths_follow_the_tags(root, library):
     for path in library:
         song = tags(path)
         name = f"{int(song['tracknumber']):02d} {song['title']}{path.suffix}"
@@ -60,7 +58,7 @@ def test_paths_follow_the_tags(root: Path, library: list[Path]) -> None:
         assert 1 <= int(song["tracknumber"]) <= int(song["tracktotal"])
 
 
-def test_files_are_what_their_names_say_and_audible(library: list[Path]) -> None:
+def test_files_are_what_their_names_say_and_audible(library):
     for path in library:
         sound, rate = soundfile.read(path)
         assert soundfile.info(path).format == path.suffix[1:].upper()
@@ -70,7 +68,7 @@ def test_files_are_what_their_names_say_and_audible(library: list[Path]) -> None
     assert {path.suffix for path in library} == {".flac", ".ogg", ".wav"}
 
 
-def test_names_are_composed_and_cover_several_scripts(library: list[Path]) -> None:
+def test_names_are_composed_and_cover_several_scripts(library):
     names = "".join(str(path) for path in library)
     words = {unicodedata.name(char, "").split()[0] for char in names if char.isalpha()}
 
@@ -81,7 +79,7 @@ def test_names_are_composed_and_cover_several_scripts(library: list[Path]) -> No
     assert set("\"'&#%+?=@;") <= set(names)
 
 
-def test_one_song_is_there_in_two_formats(library: list[Path]) -> None:
+def test_one_song_is_there_in_two_formats(library):
     pairs = [
         [path, path.with_suffix(".ogg")] for path in library if path.with_suffix(".ogg") != path
     ]
@@ -91,18 +89,18 @@ def test_one_song_is_there_in_two_formats(library: list[Path]) -> None:
     assert tags(twins[0]) == tags(twins[1])
 
 
-def test_every_file_is_different(library: list[Path]) -> None:
+def test_every_file_is_different(library):
     assert len({digest(path) for path in library}) == len(library)
 
 
-def test_a_second_call_leaves_the_files_alone(root: Path, library: list[Path]) -> None:
+def test_a_second_call_leaves_the_files_alone(root, library):
     before = [path.stat().st_mtime_ns for path in library]
 
     assert make_sample_library(root) == library
     assert [path.stat().st_mtime_ns for path in library] == before
 
 
-def test_a_file_that_is_gone_comes_back_the_same_and_edited_tags_stay(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_comes_back_the_same_and_edited_tags_stay(tmp_path):
     gone, edited, *_ = make_sample_library(tmp_path, songs=3, seconds=0.2)
     before = digest(gone)
     gone.unlink()
@@ -116,8 +114,8 @@ def test_a_file_that_is_gone_comes_back_the_same_and_edited_tags_stay(tmp_path: 
     assert tags(edited)["title"] == "Another Title"
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    def digests(folder: str, seed: int) -> list[str]:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
+    def digests(folder, seed):
         # As many as it takes to have each format.
         return [
             digest(path)
@@ -130,7 +128,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert not set(digests("one", 2)) & set(first)
 
 
-def test_more_songs_than_the_albums_have_are_further_volumes(tmp_path: Path) -> None:
+def test_more_songs_than_the_albums_have_are_further_volumes(tmp_path):
     library = make_sample_library(tmp_path, songs=60, seconds=0.05)
 
     assert len(set(library)) == len(library) == 60

@@ -6,10 +6,7 @@ import logging
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import pytest
 import tenacity
@@ -76,7 +73,7 @@ PLUG_INS = {
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory):
     """A folder into which pip has installed a package with notifiers."""
     folder = tmp_path_factory.mktemp("bells")
     plug_ins = {name: f"catalogsync_bells:{kind}" for name, kind in PLUG_INS.items()}
@@ -85,25 +82,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bells(site: Path) -> Iterator[Any]:
+def bells(site):
     """The package, as if its folder were the interpreter's own."""
     with importable(site, "catalogsync_bells") as module:
         yield module
 
 
 @pytest.fixture
-def posts() -> Iterator[Posts]:
+def posts():
     with Posts().serving() as posts:
         yield posts
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
+def authority():
     return trustme.CA()
 
 
 @pytest.fixture
-def certificate(authority: trustme.CA) -> ssl.SSLContext:
+def certificate(authority):
     """Of a server on this machine."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -111,17 +108,17 @@ def certificate(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def trusted(authority, tmp_path, monkeypatch):
     """The authority is one that this machine trusts."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
 
 @pytest.fixture
-def by_mail(monkeypatch: pytest.MonkeyPatch) -> Any:
+def by_mail(monkeypatch):
     """`by_mail(port, user="…")`: the environment says so."""
 
-    def use(port: int, user: str = "", scheme: str = "smtp", host: str = "127.0.0.1") -> None:
+    def use(port, user="", scheme="smtp", host="127.0.0.1"):
         monkeypatch.setenv(mail.URL_VARIABLE, f"{scheme}://{user}{host}:{port}")
         monkeypatch.setenv(mail.FROM_VARIABLE, "catalogsync@home.example")
         monkeypatch.setenv(mail.TO_VARIABLE, "me@home.example, you@home.example")
@@ -130,7 +127,7 @@ def by_mail(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def closed_port() -> int:
+def closed_port():
     with closing(socket.socket()) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -146,7 +143,7 @@ def send(*names: str) -> dict[str, str]:
 # --- log ----------------------------------------------------------------------------------------
 
 
-def test_without_a_word_alerts_go_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_word_alerts_go_to_the_log(caplog):
     assert chosen() == ["log"]
 
     assert Notifiers().send(ALERT) == {}
@@ -159,9 +156,7 @@ def test_without_a_word_alerts_go_to_the_log(caplog: pytest.LogCaptureFixture) -
 # --- webhook ------------------------------------------------------------------------------------
 
 
-def test_a_webhook_gets_a_document_with_all_there_is(
-    posts: Posts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_webhook_gets_a_document_with_all_there_is(posts, monkeypatch):
     monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/{TOKEN}")
 
     assert send("webhook") == {}
@@ -179,9 +174,7 @@ def test_a_webhook_gets_a_document_with_all_there_is(
 
 
 @pytest.mark.parametrize("name", ["webhook", "slack"])
-def test_a_server_that_is_busy_is_asked_again(
-    posts: Posts, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_server_that_is_busy_is_asked_again(posts, monkeypatch, name):
     monkeypatch.setenv(webhook.URL_VARIABLE, posts.url)
     monkeypatch.setenv(slack.URL_VARIABLE, posts.url)
     posts.answers = [503, 429]
@@ -194,13 +187,8 @@ def test_a_server_that_is_busy_is_asked_again(
 @pytest.mark.parametrize("name", ["webhook", "slack"])
 @pytest.mark.parametrize(("status", "tries"), [(404, 1), (302, 1), (500, ATTEMPTS)])
 def test_an_alert_that_is_refused_says_where_and_shows_no_token(
-    posts: Posts,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    name: str,
-    status: int,
-    tries: int,
-) -> None:
+    posts, monkeypatch, caplog, name, status, tries
+):
     monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/{TOKEN}?key={TOKEN}")
     monkeypatch.setenv(slack.URL_VARIABLE, f"{posts.url}/{TOKEN}?key={TOKEN}")
     posts.answers = [status] * 9
@@ -213,9 +201,7 @@ def test_an_alert_that_is_refused_says_where_and_shows_no_token(
     assert TOKEN not in failed[name] + caplog.text
 
 
-def test_a_webhook_that_redirects_is_not_followed(
-    posts: Posts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_webhook_that_redirects_is_not_followed(posts, monkeypatch):
     monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/first")
     posts.answers, posts.location = [307], f"{posts.url}/elsewhere"
 
@@ -225,13 +211,7 @@ def test_a_webhook_that_redirects_is_not_followed(
 
 
 @pytest.mark.parametrize("name", ["webhook", "slack", "email"])
-def test_where_nobody_answers_no_token_is_shown(
-    closed_port: int,
-    by_mail: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    name: str,
-) -> None:
+def test_where_nobody_answers_no_token_is_shown(closed_port, by_mail, monkeypatch, caplog, name):
     address = f"http://user:{TOKEN}@127.0.0.1:{closed_port}/{TOKEN}?key={TOKEN}"
     monkeypatch.setenv(webhook.URL_VARIABLE, address)
     monkeypatch.setenv(slack.URL_VARIABLE, address)
@@ -247,7 +227,7 @@ def test_where_nobody_answers_no_token_is_shown(
 # --- Slack --------------------------------------------------------------------------------------
 
 
-def test_slack_gets_a_message_in_its_mark_up(posts: Posts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_gets_a_message_in_its_mark_up(posts, monkeypatch):
     monkeypatch.setenv(slack.URL_VARIABLE, f"{posts.url}/services/T/B/{TOKEN}")
 
     assert send("slack") == {}
@@ -260,7 +240,7 @@ def test_slack_gets_a_message_in_its_mark_up(posts: Posts, monkeypatch: pytest.M
     )
 
 
-def test_a_long_message_to_slack_is_cut_at_a_line(posts: Posts) -> None:
+def test_a_long_message_to_slack_is_cut_at_a_line(posts):
     text = slack.message(Alert("s", "line\n" * 5_000, severity="warning"))
 
     assert len(text) < 3_100
@@ -268,9 +248,7 @@ def test_a_long_message_to_slack_is_cut_at_a_line(posts: Posts) -> None:
     assert text.startswith(":warning: ")
 
 
-def test_slack_without_its_library_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_slack_without_its_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "slack_sdk.webhook", None)
 
     problem = Notifiers(["slack"]).problems["slack"]
@@ -281,7 +259,7 @@ def test_slack_without_its_library_says_what_to_install(
 # --- e-mail -------------------------------------------------------------------------------------
 
 
-def test_an_alert_comes_as_an_e_mail(by_mail: Any) -> None:
+def test_an_alert_comes_as_an_e_mail(by_mail):
     mails = Mails()
     with mail_server(mails) as port:
         by_mail(port)
@@ -297,9 +275,7 @@ def test_an_alert_comes_as_an_e_mail(by_mail: Any) -> None:
     ]
 
 
-def test_a_password_goes_to_the_mail_server_by_tls(
-    by_mail: Any, certificate: ssl.SSLContext, trusted: None
-) -> None:
+def test_a_password_goes_to_the_mail_server_by_tls(by_mail, certificate, trusted):
     mails = Mails()
     with mail_server(mails, starttls=certificate, auth=True) as port:
         by_mail(port, "me:p%40ss%2Fword-of-the-post@")
@@ -310,9 +286,7 @@ def test_a_password_goes_to_the_mail_server_by_tls(
     assert len(mails.came) == 1
 
 
-def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(
-    by_mail: Any, certificate: ssl.SSLContext
-) -> None:
+def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(by_mail, certificate):
     mails = Mails()
     with mail_server(mails, starttls=certificate, auth=True) as port:
         by_mail(port, f"me:{TOKEN}@")
@@ -323,9 +297,7 @@ def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(
     assert (mails.users, mails.came) == ([], [])
 
 
-def test_a_password_does_not_leave_this_machine_without_tls(
-    by_mail: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password_does_not_leave_this_machine_without_tls(by_mail, monkeypatch):
     mails = Mails()
     with mail_server(mails, auth=True) as port:
         by_mail(port, f"me:{TOKEN}@", host="mail.example")
@@ -345,7 +317,7 @@ def test_a_password_does_not_leave_this_machine_without_tls(
 @pytest.mark.parametrize(
     ("refusal", "said"), [("554 no such hunter2", "SMTP 554"), ("451 later", "SMTP 451")]
 )
-def test_a_mail_that_is_refused_says_by_what_code(by_mail: Any, refusal: str, said: str) -> None:
+def test_a_mail_that_is_refused_says_by_what_code(by_mail, refusal, said):
     mails = Mails()
     mails.refusal = refusal
     with mail_server(mails) as port:
@@ -357,9 +329,7 @@ def test_a_mail_that_is_refused_says_by_what_code(by_mail: Any, refusal: str, sa
     assert "hunter2" not in failed["email"]
 
 
-def test_a_wrong_password_is_not_shown(
-    by_mail: Any, certificate: ssl.SSLContext, trusted: None
-) -> None:
+def test_a_wrong_password_is_not_shown(by_mail, certificate, trusted):
     mails = Mails()
     with mail_server(mails, starttls=certificate, auth=True) as port:
         by_mail(port, f"me:{TOKEN}@")
@@ -370,7 +340,7 @@ def test_a_wrong_password_is_not_shown(
     assert TOKEN not in failed["email"]
 
 
-def test_a_subject_of_several_lines_adds_no_header(by_mail: Any) -> None:
+def test_a_subject_of_several_lines_adds_no_header(by_mail):
     mails = Mails()
     with mail_server(mails) as port:
         by_mail(port)
@@ -384,9 +354,7 @@ def test_a_subject_of_several_lines_adds_no_header(by_mail: Any) -> None:
 # --- choosing -----------------------------------------------------------------------------------
 
 
-def test_a_notifier_of_another_package_is_chosen_by_its_name(
-    bells: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notifier_of_another_package_is_chosen_by_its_name(bells, monkeypatch):
     monkeypatch.setenv(VARIABLE, " bell, log,bell")
 
     assert chosen() == ["bell", "log"]
@@ -395,7 +363,7 @@ def test_a_notifier_of_another_package_is_chosen_by_its_name(
     assert installed() == sorted([*PLUG_INS, "gone", "email", "log", "slack", "webhook"])
 
 
-def test_one_that_fails_keeps_the_alert_from_no_other(bells: Any) -> None:
+def test_one_that_fails_keeps_the_alert_from_no_other(bells):
     failed = send("tired", "careless", "exits", "bell")
 
     assert bells.KEPT == [ALERT]
@@ -407,9 +375,7 @@ def test_one_that_fails_keeps_the_alert_from_no_other(bells: Any) -> None:
     }
 
 
-def test_one_that_cannot_be_made_keeps_no_other_away(
-    bells: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_cannot_be_made_keeps_no_other_away(bells, monkeypatch):
     monkeypatch.setenv(VARIABLE, "unplugged,gone,webhook,pigeon,bell")
 
     notifiers = Notifiers()
@@ -435,9 +401,7 @@ def test_one_that_cannot_be_made_keeps_no_other_away(
         ("email", mail.URL_VARIABLE, f"imap://me:{TOKEN}@mail.example"),
     ],
 )
-def test_an_address_that_is_none_is_named_but_not_shown(
-    monkeypatch: pytest.MonkeyPatch, name: str, variable: str, value: str
-) -> None:
+def test_an_address_that_is_none_is_named_but_not_shown(monkeypatch, name, variable, value):
     monkeypatch.setenv(variable, value)
 
     problem = Notifiers([name]).problems[name]
@@ -449,7 +413,7 @@ def test_an_address_that_is_none_is_named_but_not_shown(
 # --- what came from outside ---------------------------------------------------------------------
 
 
-def test_names_of_files_do_not_act_in_an_alert(by_mail: Any, caplog: Any) -> None:
+def test_names_of_files_do_not_act_in_an_alert(by_mail, caplog):
     """Nor keep it from being sent: no mail and no JSON takes a name that is not UTF-8."""
     alert = Alert(
         "a\x1b]0;owned\x07\nBcc: all@home.example", "caf\udce9.mp3\n\u202ex", fields={"k": "\udce9"}

@@ -1,9 +1,5 @@
 """The catalog as a Dagster resource."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import psutil
 import pytest
 
@@ -13,15 +9,15 @@ from catalogsync_assets.resources import CatalogResource
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
+def other(tmp_path):
     path = tmp_path / "other.db"
     Catalog.initialise(path)[0].close()
     return path
 
 
 def test_it_opens_the_catalog_that_the_environment_names_when_it_is_opened(
-    catalog: Catalog, other: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    catalog, other, monkeypatch
+):
     resource = CatalogResource()
     for path in (catalog.path, other):
         monkeypatch.setenv("CATALOGSYNC_DB", str(path))
@@ -29,9 +25,7 @@ def test_it_opens_the_catalog_that_the_environment_names_when_it_is_opened(
             assert opened.path == path
 
 
-def test_a_location_of_its_own_comes_before_the_environment(
-    catalog: Catalog, other: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_location_of_its_own_comes_before_the_environment(catalog, other, monkeypatch):
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
 
     for location in (str(other), f"sqlite:///{other}"):
@@ -39,8 +33,8 @@ def test_a_location_of_its_own_comes_before_the_environment(
             assert opened.path == other
 
 
-def test_nothing_of_it_is_open_after_the_block_even_if_that_fails(other: Path) -> None:
-    def open_files() -> list[str]:
+def test_nothing_of_it_is_open_after_the_block_even_if_that_fails(other):
+    def open_files():
         return [f.path for f in psutil.Process().open_files() if f.path.startswith(str(other))]
 
     with (
@@ -55,7 +49,7 @@ def test_nothing_of_it_is_open_after_the_block_even_if_that_fails(other: Path) -
     assert open_files() == []
 
 
-def test_a_missing_catalog_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_catalog_is_not_made(tmp_path):
     with (
         pytest.raises(CatalogError, match="there is no catalog"),
         CatalogResource(location=str(tmp_path / "absent.db")).open(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pydantic
@@ -10,23 +9,19 @@ import pytest
 from botocore.exceptions import ClientError
 from dagster_aws.s3 import S3Resource
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.transfer.clients import boto3_client
 from catalogsync_assets.core.transfer.engine import Limits, upload
-from catalogsync_assets.demo.local_store import LocalStore
 from catalogsync_assets.resources import BackendS3Resource, ObjectStoreResource
 
-Unregistered = Callable[..., ObjectBackend]
 MIB = 1024 * 1024
 
 
 # --- one backend's S3 resource ------------------------------------------------------------------
 
 
-def test_a_backend_s_resource_is_an_s3_resource_of_dagster_aws(unregistered: Unregistered) -> None:
+def test_a_backend_s_resource_is_an_s3_resource_of_dagster_aws(unregistered):
     backend = unregistered("cloud", region="eu-central-1")
 
     resource = BackendS3Resource.of(backend)
@@ -37,9 +32,7 @@ def test_a_backend_s_resource_is_an_s3_resource_of_dagster_aws(unregistered: Unr
     assert (resource.bucket, resource.base_prefix) == (backend.bucket, backend.base_prefix)
 
 
-def test_its_client_reads_and_writes_the_store(
-    unregistered: Unregistered, remote: Callable[[ObjectBackend], Any]
-) -> None:
+def test_its_client_reads_and_writes_the_store(unregistered, remote):
     backend = unregistered()
     client = BackendS3Resource.of(backend).get_client()
 
@@ -48,9 +41,7 @@ def test_its_client_reads_and_writes_the_store(
     assert remote(backend).contents() == {"a": b"song"}
 
 
-def test_its_client_has_the_bucket_in_the_path_for_a_service_with_an_endpoint(
-    unregistered: Unregistered, proxy: Any
-) -> None:
+def test_its_client_has_the_bucket_in_the_path_for_a_service_with_an_endpoint(unregistered, proxy):
     backend = unregistered(endpoint=proxy.endpoint)
 
     BackendS3Resource.of(backend).get_client().list_objects_v2(
@@ -71,9 +62,7 @@ def test_its_client_has_the_bucket_in_the_path_for_a_service_with_an_endpoint(
     ],
     ids=["aws", "virtual", "path"],
 )
-def test_its_client_addresses_buckets_as_the_backend_says(
-    unregistered: Unregistered, settings: dict[str, Any], address: str
-) -> None:
+def test_its_client_addresses_buckets_as_the_backend_says(unregistered, settings, address):
     client = BackendS3Resource.of(unregistered(bucket="music", **settings)).get_client()
 
     url = client.generate_presigned_url("get_object", Params={"Bucket": "music", "Key": "a"})
@@ -81,14 +70,12 @@ def test_its_client_addresses_buckets_as_the_backend_says(
     assert url.startswith(address)
 
 
-def test_its_credentials_are_those_of_the_backend_s_own_variables(
-    unregistered: Unregistered, store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_credentials_are_those_of_the_backend_s_own_variables(unregistered, store, monkeypatch):
     for prefix, secret in (("MINE", store.secret_access_key), ("AWS", "wrong"), ("CLOUD", "wrong")):
         monkeypatch.setenv(f"{prefix}_ACCESS_KEY_ID", store.access_key_id)
         monkeypatch.setenv(f"{prefix}_SECRET_ACCESS_KEY", secret)
 
-    def ask(prefix: str) -> int:
+    def ask(prefix):
         backend = unregistered(credential_env_prefix=prefix)
         answer = BackendS3Resource.of(backend).get_client().list_objects_v2(Bucket=backend.bucket)
         return int(answer["ResponseMetadata"]["HTTPStatusCode"])
@@ -99,9 +86,7 @@ def test_its_credentials_are_those_of_the_backend_s_own_variables(
             ask(other)
 
 
-def test_missing_credentials_are_named(
-    unregistered: Unregistered, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_credentials_are_named(unregistered, monkeypatch):
     monkeypatch.delenv("CLOUD_ACCESS_KEY_ID")
     monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
     resource = BackendS3Resource.of(unregistered())
@@ -112,7 +97,7 @@ def test_missing_credentials_are_named(
     assert "CLOUD_ACCESS_KEY_ID and CLOUD_SECRET_ACCESS_KEY" in (caught.value.hint or "")
 
 
-def test_its_client_is_configured_as_that_of_the_command_line(unregistered: Unregistered) -> None:
+def test_its_client_is_configured_as_that_of_the_command_line(unregistered):
     for backend in (unregistered(), unregistered(endpoint=None, region="eu-central-1")):
         ours = BackendS3Resource.of(backend).get_client().meta
         theirs = boto3_client(backend).meta
@@ -130,7 +115,7 @@ def test_its_client_is_configured_as_that_of_the_command_line(unregistered: Unre
             assert getattr(ours.config, setting) == getattr(theirs.config, setting)
 
 
-def test_it_holds_no_secret(unregistered: Unregistered, store: LocalStore) -> None:
+def test_it_holds_no_secret(unregistered, store):
     resource = BackendS3Resource.of(unregistered())
     resource.get_client()
 
@@ -141,7 +126,7 @@ def test_it_holds_no_secret(unregistered: Unregistered, store: LocalStore) -> No
 # --- all of them --------------------------------------------------------------------------------
 
 
-def test_limits_are_the_backends_own_unless_configured(unregistered: Unregistered) -> None:
+def test_limits_are_the_backends_own_unless_configured(unregistered):
     own = unregistered(workers=5, max_in_flight_bytes=4 * MIB, bandwidth_limit=MIB)
 
     assert ObjectStoreResource().limits(unregistered()) == Limits()
@@ -154,20 +139,14 @@ def test_limits_are_the_backends_own_unless_configured(unregistered: Unregistere
 @pytest.mark.parametrize(
     "setting", [{"workers": 0}, {"workers": 257}, {"max_in_flight_mib": 0}, {"attempts": 0}]
 )
-def test_limits_that_make_no_sense_are_refused(setting: dict[str, int]) -> None:
+def test_limits_that_make_no_sense_are_refused(setting):
     with pytest.raises(pydantic.ValidationError, match=next(iter(setting))):
         ObjectStoreResource(**setting)
 
 
 def test_uploads_through_the_resource_keep_its_limits(
-    catalog: Catalog,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    library: Any,
-    scanned: Callable[..., Any],
-    remote: Callable[[ObjectBackend], Any],
-    refused: Callable[..., Any],
-) -> None:
+    catalog, backend, proxy, library, scanned, remote, refused
+):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     library.fill(6)
     scanned()
@@ -182,13 +161,11 @@ def test_uploads_through_the_resource_keep_its_limits(
     assert remote(cloud).contents() == library.contents()
 
 
-def test_the_control_plane_of_an_upload_is_the_s3_resource_s_client(
-    cloud: ObjectBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_control_plane_of_an_upload_is_the_s3_resource_s_client(cloud, monkeypatch):
     made: list[Any] = []
     original = BackendS3Resource.get_client
 
-    def recording(self: BackendS3Resource) -> Any:
+    def recording(self):
         made.append(original(self))
         return made[-1]
 

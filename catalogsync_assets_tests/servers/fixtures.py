@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def _requirement(name: str) -> Requirement:
 
 def _fixture(name: str) -> Any:
     @pytest.fixture(scope="session", name=name)
-    def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    def server(tmp_path_factory):
         requirement = _requirement(name)
         if requirement.missing():
             pytest.skip(f"store not tried: {name} (not installed: {requirement.install})")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from catalogsync_assets_tests.servers.processes import S3Server, ServerFailed, Servers, started
+from catalogsync_assets_tests.servers.processes import ServerFailed, Servers, started
 
 _START = """
 import sys
@@ -23,7 +21,7 @@ with rclone(Path(sys.argv[1])):
 """
 
 
-def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path: Path) -> None:
+def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path):
     suite = Path(__file__).parent.parent / "conformance" / "test_ceph.py"
     done = subprocess.run(
         [
@@ -43,13 +41,11 @@ def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path: Path) -
     assert "radosgw" in line
 
 
-def test_a_server_ends_with_the_process_that_started_it(
-    tmp_path: Path, start_python: Any, until: Callable[[Callable[[], object]], None]
-) -> None:
-    def servers() -> list[psutil.Process]:
+def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python, until):
+    def servers():
         return [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in command_of(p)]
 
-    def command_of(process: psutil.Process) -> str:
+    def command_of(process):
         words = process.info["cmdline"] or []
         return " ".join(words) if words and words[0].endswith("rclone") else ""
 
@@ -62,12 +58,10 @@ def test_a_server_ends_with_the_process_that_started_it(
     until(lambda: servers() == [])
 
 
-def test_a_server_that_ends_by_itself_is_tried_anew_and_its_last_words_are_told(
-    tmp_path: Path,
-) -> None:
+def test_a_server_that_ends_by_itself_is_tried_anew_and_its_last_words_are_told(tmp_path):
     tries: list[Path] = []
 
-    def start(servers: Servers, folder: Path) -> S3Server:
+    def start(servers, folder):
         tries.append(folder)
         servers.start("broken", "/bin/sh", "-c", "echo out of luck; exit 3")
         servers.until(lambda: False, "anything")
@@ -78,7 +72,7 @@ def test_a_server_that_ends_by_itself_is_tried_anew_and_its_last_words_are_told(
     assert len(set(tries)) == 3
 
 
-def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_given_up(tmp_path):
     with Servers(tmp_path, seconds=0) as servers:
         servers.start("silent", "/bin/sh", "-c", "sleep 1000")
         with pytest.raises(ServerFailed, match="an answer did not happen within 0 s"):

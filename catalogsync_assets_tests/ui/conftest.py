@@ -6,7 +6,6 @@ here imports Playwright before a test wants it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ import pytest
 from catalogsync_assets_tests.ui import browser, server, states
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext
-
     from catalogsync_assets_tests.ui.pages import WebUI
 
 
@@ -28,47 +25,47 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[BrowserContext]:
+def chromium():
     """The browser."""
     with browser.chromium() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[states.Demo]:
+def demo(tmp_path_factory):
     """What `catalogsync demo` leaves, with two backends that are in trouble."""
     with states.demo(tmp_path_factory.mktemp("demo")) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def demo_url(demo: states.Demo) -> Iterator[str]:
+def demo_url(demo):
     """The web UI on the demo, as `make dev` opens it."""
     with server.web_ui("--directory", demo.directory, folder=demo.directory.parent) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def matrix(tmp_path_factory: pytest.TempPathFactory) -> states.Matrix:
+def matrix(tmp_path_factory):
     """Three backends × 1,000 batches."""
     return states.matrix(tmp_path_factory.mktemp("matrix"))
 
 
 @pytest.fixture(scope="session")
-def matrix_url(matrix: states.Matrix) -> Iterator[str]:
+def matrix_url(matrix):
     """The web UI on them, as one opens it on one's own catalog."""
     with server.web_ui(folder=matrix.folder, **matrix.variables) as url:
         yield url
 
 
 @pytest.fixture
-def open_ui(chromium: BrowserContext) -> Iterator[Callable[[str], WebUI]]:
+def open_ui(chromium):
     """`open_ui(url)`: a page of the browser, closed in the end."""
     from catalogsync_assets_tests.ui.pages import WebUI
 
     opened: list[WebUI] = []
 
-    def make(url: str) -> WebUI:
+    def make(url):
         opened.append(WebUI(chromium.new_page(), url))
         return opened[-1]
 
@@ -78,7 +75,7 @@ def open_ui(chromium: BrowserContext) -> Iterator[Callable[[str], WebUI]]:
 
 
 @pytest.fixture(scope="session")
-def failed_runs(chromium: BrowserContext, demo: states.Demo, demo_url: str) -> dict[str, str]:
+def failed_runs(chromium, demo, demo_url):
     """By backend in trouble, the run that was to bring it the first batch."""
     from catalogsync_assets_tests.ui.pages import CELLS, WebUI
 
@@ -92,6 +89,6 @@ def failed_runs(chromium: BrowserContext, demo: states.Demo, demo_url: str) -> d
 
 
 @pytest.fixture
-def ui(open_ui: Callable[[str], WebUI], demo_url: str, failed_runs: dict[str, str]) -> WebUI:
+def ui(open_ui, demo_url, failed_runs):
     """A page on the demo. The runs that fail are at work by then, beside the first tests."""
     return open_ui(demo_url)

@@ -1,7 +1,5 @@
 """From the asset graph to a batch that is on a backend, by clicks."""
 
-from __future__ import annotations
-
 import urllib.request
 
 import pytest
@@ -9,12 +7,11 @@ from playwright.sync_api import expect
 
 from catalogsync_assets.definitions import defs
 from catalogsync_assets_tests.ui import pages, states
-from catalogsync_assets_tests.ui.pages import WebUI
 
 pytestmark = pytest.mark.ui
 
 
-def test_the_asset_graph_shows_every_asset_in_its_group(ui: WebUI) -> None:
+def test_the_asset_graph_shows_every_asset_in_its_group(ui):
     specs = list(defs.resolve_all_asset_specs())
 
     ui.open_graph()
@@ -26,7 +23,7 @@ def test_the_asset_graph_shows_every_asset_in_its_group(ui: WebUI) -> None:
     expect(ui.node(pages.CELLS)).to_contain_text("filled")
 
 
-def test_a_batch_is_materialized_from_the_launchpad(ui: WebUI, demo: states.Demo) -> None:
+def test_a_batch_is_materialized_from_the_launchpad(ui, demo):
     ui.open_asset(pages.CELLS, "Partitions")
     ui.choose(states.HEALTHY, demo.second)
     ui.expect_dots(demo.second, "missing")
@@ -46,7 +43,7 @@ def test_a_batch_is_materialized_from_the_launchpad(ui: WebUI, demo: states.Demo
         assert answer.headers["Content-Type"].startswith("audio/")
 
 
-def test_figures_of_the_materializations_are_plotted(ui: WebUI) -> None:
+def test_figures_of_the_materializations_are_plotted(ui):
     ui.open_asset(pages.CELLS)
 
     ui.open_plots()
@@ -55,7 +52,7 @@ def test_figures_of_the_materializations_are_plotted(ui: WebUI) -> None:
         expect(ui.chart(name)).to_be_visible()
 
 
-def test_the_throughput_of_a_cell_is_a_picture(ui: WebUI, demo: states.Demo) -> None:
+def test_the_throughput_of_a_cell_is_a_picture(ui, demo):
     ui.open_partition(pages.CELLS, f"{states.HEALTHY}|{demo.first}")
     expect(ui.metadata(pages.SIZE)).to_be_visible()
     assert ui.metadata(pages.THROUGHPUT).count() == 1

@@ -1,24 +1,19 @@
 """Three backends × 1,000 batches. How long they take to show: `benchmarks/ui.py`."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import expect
 
 from catalogsync_assets_tests.ui import pages, states
-from catalogsync_assets_tests.ui.pages import WebUI
 
 pytestmark = pytest.mark.ui
 
 
 @pytest.fixture
-def ui(open_ui: Callable[[str], WebUI], matrix_url: str) -> WebUI:
+def ui(open_ui, matrix_url):
     return open_ui(matrix_url)
 
 
-def test_the_matrix_says_how_many_cells_are_there_failed_or_missing(ui: WebUI) -> None:
+def test_the_matrix_says_how_many_cells_are_there_failed_or_missing(ui):
     there = sum(len(cells) for cells, _ in states.MATRIX.values())
     failed = sum(len(cells) for _, cells in states.MATRIX.values())
     missing = states.BATCHES * len(states.MATRIX) - there - failed
@@ -30,7 +25,7 @@ def test_the_matrix_says_how_many_cells_are_there_failed_or_missing(ui: WebUI) -
     expect(ui.status("Missing")).to_have_text(f"Missing ({missing})")
 
 
-def test_each_backend_shows_what_its_cells_are(ui: WebUI) -> None:
+def test_each_backend_shows_what_its_cells_are(ui):
     ui.open_asset(pages.CELLS, "Partitions")
 
     for backend, (there, failed) in states.MATRIX.items():
@@ -39,7 +34,7 @@ def test_each_backend_shows_what_its_cells_are(ui: WebUI) -> None:
         ui.expect_dots(backend, *(status for status, some in statuses.items() if some))
 
 
-def test_a_cell_is_found_among_thousands(ui: WebUI, matrix: states.Matrix) -> None:
+def test_a_cell_is_found_among_thousands(ui, matrix):
     ((backend, failed),) = ((b, cells) for b, (_, cells) in states.MATRIX.items() if cells)
     batch = matrix.batches[failed[0]]
     ui.open_asset(pages.CELLS, "Partitions")

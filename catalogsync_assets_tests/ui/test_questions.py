@@ -1,19 +1,16 @@
 """What a person asks who has never seen the code, answered from the web UI alone."""
 
-from __future__ import annotations
-
 import pytest
 from playwright.sync_api import expect
 
 from catalogsync_assets_tests.ui import pages, states
-from catalogsync_assets_tests.ui.pages import WebUI
 
 pytestmark = pytest.mark.ui
 
 OFFSITE, VAULT = states.IN_TROUBLE
 
 
-def test_whether_everything_is_on_a_backend(ui: WebUI, demo: states.Demo) -> None:
+def test_whether_everything_is_on_a_backend(ui, demo):
     ui.open_asset(pages.PRESENCE, "Partitions")
     ui.choose(states.HEALTHY)
 
@@ -22,9 +19,7 @@ def test_whether_everything_is_on_a_backend(ui: WebUI, demo: states.Demo) -> Non
     assert ui.number(pages.FAILED) == 0
 
 
-def test_that_not_everything_is_on_a_backend(
-    ui: WebUI, demo: states.Demo, failed_runs: dict[str, str]
-) -> None:
+def test_that_not_everything_is_on_a_backend(ui, demo, failed_runs):
     ui.open_run(failed_runs[OFFSITE])
     expect(ui.run_status("Failure")).to_be_visible()
     ui.open_asset(pages.PRESENCE, "Partitions")
@@ -41,7 +36,7 @@ def test_that_not_everything_is_on_a_backend(
     expect(ui.metadata(pages.FAILURES)).to_contain_text("another object is stored")
 
 
-def test_how_full_a_backend_is(ui: WebUI) -> None:
+def test_how_full_a_backend_is(ui):
     ui.open_partition(pages.PRESENCE, states.HEALTHY)
 
     assert ui.number(pages.FILES) >= states.SONGS
@@ -49,21 +44,21 @@ def test_how_full_a_backend_is(ui: WebUI) -> None:
     expect(ui.metadata(pages.EVERYWHERE)).to_contain_text(states.HEALTHY)
 
 
-def test_when_a_batch_was_last_verified_on_a_backend(ui: WebUI, demo: states.Demo) -> None:
+def test_when_a_batch_was_last_verified_on_a_backend(ui, demo):
     ui.open_partition(pages.CELLS, f"{states.HEALTHY}|{demo.first}")
     expect(ui.metadata(pages.SIZE)).to_be_visible()
 
     assert ui.metadata(pages.VERIFIED).count() == 1
 
 
-def test_when_a_backend_was_last_verified(ui: WebUI) -> None:
+def test_when_a_backend_was_last_verified(ui):
     ui.open_partition(pages.PRESENCE, states.HEALTHY)
     expect(ui.metadata(pages.FILES)).to_be_visible()
 
     assert ui.metadata(pages.OLDEST).count() == 1
 
 
-def test_whether_a_backend_still_holds_what_it_should(ui: WebUI) -> None:
+def test_whether_a_backend_still_holds_what_it_should(ui):
     ui.open_partition(pages.AUDIT, states.HEALTHY)
 
     assert ui.number(pages.LISTED) >= states.SONGS
@@ -71,7 +66,7 @@ def test_whether_a_backend_still_holds_what_it_should(ui: WebUI) -> None:
     expect(ui.metadata(pages.HISTORY)).to_contain_text("listing")
 
 
-def test_what_has_failed_and_why(ui: WebUI, demo: states.Demo, failed_runs: dict[str, str]) -> None:
+def test_what_has_failed_and_why(ui, demo, failed_runs):
     run = failed_runs[OFFSITE]
     ui.open_run(run)
     expect(ui.run_status("Failure")).to_be_visible()
@@ -88,9 +83,7 @@ def test_what_has_failed_and_why(ui: WebUI, demo: states.Demo, failed_runs: dict
     expect(message).to_contain_text("nothing was overwritten; move it away")
 
 
-def test_a_red_cell_leads_to_the_run_that_has_failed(
-    ui: WebUI, demo: states.Demo, failed_runs: dict[str, str]
-) -> None:
+def test_a_red_cell_leads_to_the_run_that_has_failed(ui, demo, failed_runs):
     run = failed_runs[OFFSITE]
     ui.open_run(run)
     expect(ui.run_status("Failure")).to_be_visible()
@@ -102,9 +95,7 @@ def test_a_red_cell_leads_to_the_run_that_has_failed(
     expect(ui.run_link(run)).to_be_visible()
 
 
-def test_what_has_failed_is_retried_and_only_that(
-    ui: WebUI, demo: states.Demo, failed_runs: dict[str, str]
-) -> None:
+def test_what_has_failed_is_retried_and_only_that(ui, demo, failed_runs):
     ui.open_run(failed_runs[VAULT])
     expect(ui.run_status("Failure")).to_be_visible()
     demo.remove_the_stranger(VAULT)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,12 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 
 from catalogsync_assets.core.audit import adopt as adopt_module
-from catalogsync_assets.core.audit.adopt import AdoptionAborted, AdoptReport, adopt
+from catalogsync_assets.core.audit.adopt import AdoptionAborted, adopt
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
 from catalogsync_assets.core.plan.locators import MAX_KEY_BYTES
 from catalogsync_assets_tests.proxy import Answer
 
-Rows = Callable[..., list[Any]]
 MIB = 1024 * 1024
 PLACES = (
     "SELECT l.locator, l.status, l.verified_by FROM file_locations l JOIN storage_backends b"
@@ -32,16 +29,16 @@ SECRET = "a-secret-that-nobody-may-see"
 
 
 @pytest.fixture
-def cloud(backend: Callable[..., ObjectBackend], proxy: Any) -> ObjectBackend:
+def cloud(backend, proxy):
     """A backend whose requests are seen."""
     return backend(endpoint=proxy.endpoint)
 
 
 @pytest.fixture
-def adopted(catalog: Catalog, cloud: ObjectBackend, proxy: Any) -> Callable[..., AdoptReport]:
+def adopted(catalog, cloud, proxy):
     """`adopted()` adopts what is in `cloud`, and makes sure that nothing was sent."""
 
-    def run(backend: ObjectBackend = cloud, **options: Any) -> AdoptReport:
+    def run(backend=cloud, **options):
         report = adopt(catalog, backend, **{"workers": 4, "attempts": 2, **options})
         assert {r.method for r in proxy.requests} <= {"GET", "HEAD"}
         return report
@@ -78,17 +75,8 @@ def send_in_parts(s3: Any, path: Path, backend: ObjectBackend, key: str, part: i
 
 
 def test_what_rclone_stored_is_adopted_and_nothing_is_left_to_upload(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    store: Any,
-    catalog: Catalog,
-    rows: Rows,
-    uploaded: Any,
-    proxy: Any,
-    sha256: Any,
-) -> None:
+    library, scanned, adopted, cloud, store, catalog, rows, uploaded, proxy, sha256
+):
     library.fill(20)
     library.add("Björk/Jóga.flac", b"j" * 5_000)
     library.add("big.flac", size=11 * MIB)
@@ -111,9 +99,7 @@ def test_what_rclone_stored_is_adopted_and_nothing_is_left_to_upload(
 
 
 @pytest.mark.parametrize("part", [5 * MIB, 9 * MIB])
-def test_what_was_sent_in_parts_is_known_by_its_etag(
-    library: Any, scanned: Any, adopted: Any, cloud: ObjectBackend, s3: Any, part: int
-) -> None:
+def test_what_was_sent_in_parts_is_known_by_its_etag(library, scanned, adopted, cloud, s3, part):
     path = library.add("big.flac", size=11 * MIB + 5)
     send_in_parts(s3, path, cloud, "big.flac", part)
     scanned()
@@ -122,14 +108,8 @@ def test_what_was_sent_in_parts_is_known_by_its_etag(
 
 
 def test_the_size_of_parts_is_guessed_where_the_store_does_not_tell_it(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    s3: Any,
-    proxy: Any,
-    refused: Any,
-) -> None:
+    library, scanned, adopted, cloud, s3, proxy, refused
+):
     path = library.add("big.flac", size=11 * MIB + 5)
     send_in_parts(s3, path, cloud, "big.flac", 8 * MIB)
     scanned()
@@ -141,16 +121,8 @@ def test_the_size_of_parts_is_guessed_where_the_store_does_not_tell_it(
 
 
 def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    remote: Any,
-    catalog: Catalog,
-    uploaded: Any,
-    backend: Any,
-    s3_sha256: Any,
-) -> None:
+    library, scanned, adopted, cloud, remote, catalog, uploaded, backend, s3_sha256
+):
     path = library.add("a.flac")
     content = path.read_bytes()
     scanned()
@@ -163,16 +135,8 @@ def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
 
 
 def test_without_a_local_file_and_without_a_digest_it_is_read_only_on_request(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    remote: Any,
-    uploaded: Any,
-    backend: Any,
-    rows: Rows,
-    catalog: Catalog,
-) -> None:
+    library, scanned, adopted, cloud, remote, uploaded, backend, rows, catalog
+):
     path = library.add("a.flac")
     content = path.read_bytes()
     scanned()
@@ -189,9 +153,7 @@ def test_without_a_local_file_and_without_a_digest_it_is_read_only_on_request(
     assert adopted(may_read=True).by == {"read": 1}
 
 
-def test_an_etag_that_is_no_md5_proves_nothing(
-    library: Any, scanned: Any, backend: Any, adopted: Any, proxy: Any, remote: Any
-) -> None:
+def test_an_etag_that_is_no_md5_proves_nothing(library, scanned, backend, adopted, proxy, remote):
     """As on AWS with keys of KMS: it looks like an MD5, but is none."""
     path = library.add("a.flac")
     aws = backend("aws", endpoint=proxy.endpoint, provider="other")
@@ -199,7 +161,7 @@ def test_an_etag_that_is_no_md5_proves_nothing(
     scanned()
     right = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest().encode()
 
-    def disguise(_: Any, answer: Any) -> None:
+    def disguise(_, answer):
         answer.body = answer.body.replace(right, b"0" * 32)
 
     proxy.after.append(disguise)
@@ -208,9 +170,7 @@ def test_an_etag_that_is_no_md5_proves_nothing(
     assert adopted(aws, may_read=True).by == {"read": 1}
 
 
-def test_what_rclone_notes_of_a_file_is_no_proof(
-    library: Any, scanned: Any, backend: Any, adopted: Any, proxy: Any, remote: Any
-) -> None:
+def test_what_rclone_notes_of_a_file_is_no_proof(library, scanned, backend, adopted, proxy, remote):
     path = library.add("a.flac")
     unknown = backend("unknown", endpoint=proxy.endpoint, provider="other")
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).digest()
@@ -221,14 +181,8 @@ def test_what_rclone_notes_of_a_file_is_no_proof(
 
 
 def test_names_in_another_normal_form_are_the_same_names(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    remote: Any,
-    rows: Rows,
-    catalog: Catalog,
-) -> None:
+    library, scanned, adopted, cloud, remote, rows, catalog
+):
     path = library.add("Jóga.flac")
     decomposed = unicodedata.normalize("NFD", "Jóga.flac")
     remote(cloud).put(decomposed, path.read_bytes())
@@ -243,14 +197,8 @@ def test_names_in_another_normal_form_are_the_same_names(
 
 
 def test_what_does_not_match_is_listed_and_left_alone(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    remote: Any,
-    rows: Rows,
-    catalog: Catalog,
-) -> None:
+    library, scanned, adopted, cloud, remote, rows, catalog
+):
     paths = library.fill(5)
     store = remote(cloud)
     store.put("album/0000.mp3", paths[0].read_bytes())
@@ -275,15 +223,7 @@ def test_what_does_not_match_is_listed_and_left_alone(
     assert store.contents() == before
 
 
-def test_a_dry_run_records_nothing(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    store: Any,
-    catalog: Catalog,
-    bytes_of: Any,
-) -> None:
+def test_a_dry_run_records_nothing(library, scanned, adopted, cloud, store, catalog, bytes_of):
     library.fill(3)
     rclone(store, library.root, cloud)
     library.add("more.mp3")
@@ -298,9 +238,7 @@ def test_a_dry_run_records_nothing(
     assert bytes_of(catalog.path) == before
 
 
-def test_a_file_that_changed_since_the_scan_is_not_adopted(
-    library: Any, scanned: Any, adopted: Any, cloud: ObjectBackend, store: Any
-) -> None:
+def test_a_file_that_changed_since_the_scan_is_not_adopted(library, scanned, adopted, cloud, store):
     library.fill(2)
     scanned()
     library.add("album/0000.mp3", b"n" * 300)
@@ -313,14 +251,8 @@ def test_a_file_that_changed_since_the_scan_is_not_adopted(
 
 
 def test_a_damaged_file_does_not_become_the_truth(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    store: Any,
-    catalog: Catalog,
-    change: Any,
-) -> None:
+    library, scanned, adopted, cloud, store, catalog, change
+):
     """The catalog knows another digest, though size and time are the same."""
     library.fill(1)
     scanned()
@@ -333,23 +265,15 @@ def test_a_damaged_file_does_not_become_the_truth(
 
 
 def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    store: Any,
-    catalog: Catalog,
-    rows: Rows,
-    uploaded: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, scanned, adopted, cloud, store, catalog, rows, uploaded, monkeypatch
+):
     """The file is edited, scanned and uploaded between the comparison and its record."""
     library.fill(1)
     rclone(store, library.root, cloud)
     scanned()
     record = adopt_module.adoption.record
 
-    def edit_then_record(*arguments: Any) -> Any:
+    def edit_then_record(*arguments):
         uploaded_before = adopt(catalog, cloud, dry_run=True).adopted
         assert uploaded_before == 1
         record(*arguments)
@@ -372,15 +296,8 @@ def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
 
 
 def test_an_object_that_was_found_damaged_and_replaced_by_hand_is_adopted_again(
-    library: Any,
-    scanned: Any,
-    adopted: Any,
-    cloud: ObjectBackend,
-    store: Any,
-    catalog: Catalog,
-    change: Any,
-    rows: Rows,
-) -> None:
+    library, scanned, adopted, cloud, store, catalog, change, rows
+):
     library.fill(1)
     rclone(store, library.root, cloud)
     scanned()
@@ -395,8 +312,8 @@ def test_an_object_that_was_found_damaged_and_replaced_by_hand_is_adopted_again(
 
 
 def test_one_object_that_cannot_be_looked_at_does_not_stop_the_others(
-    library: Any, scanned: Any, backend: Any, adopted: Any, proxy: Any, store: Any, refused: Any
-) -> None:
+    library, scanned, backend, adopted, proxy, store, refused
+):
     library.fill(5)
     unknown = backend("unknown", endpoint=proxy.endpoint, provider="other")
     rclone(store, library.root, unknown)
@@ -410,8 +327,8 @@ def test_one_object_that_cannot_be_looked_at_does_not_stop_the_others(
 
 
 def test_a_store_that_does_not_answer_is_an_error_with_what_was_done(
-    library: Any, scanned: Any, adopted: Any, catalog: Catalog, backend: Any, unused_endpoint: str
-) -> None:
+    library, scanned, adopted, catalog, backend, unused_endpoint
+):
     library.fill(1)
     scanned()
 
@@ -421,9 +338,7 @@ def test_a_store_that_does_not_answer_is_an_error_with_what_was_done(
     assert caught.value.hint
 
 
-def test_few_requests_for_many_objects(
-    library: Any, scanned: Any, adopted: Any, cloud: ObjectBackend, store: Any, proxy: Any
-) -> None:
+def test_few_requests_for_many_objects(library, scanned, adopted, cloud, store, proxy):
     library.fill(50)
     rclone(store, library.root, cloud)
     scanned()
@@ -439,9 +354,8 @@ ODD = ["AC\\DC/Back.mp3", "what: is it?.mp3", "Ｆull.mp3", LONG]
 
 
 def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
-    library: Any, scanned: Any, adopted: Any, cloud: ObjectBackend, store: Any, catalog: Catalog,
-    rows: Rows,
-) -> None:  # fmt: skip
+    library, scanned, adopted, cloud, store, catalog, rows
+):
     for name in ODD:
         library.add(name)
     rclone(store, library.root, cloud)
@@ -458,9 +372,8 @@ def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
 
 @pytest.mark.parametrize("encoded", [False, True], ids=["raw", "encoded"])
 def test_a_backslash_is_known_raw_and_as_rclone_encodes_it(
-    library: Any, scanned: Any, adopted: Any, cloud: ObjectBackend, proxy: Any, rows: Rows,
-    catalog: Catalog, encoded: bool,
-) -> None:  # fmt: skip
+    library, scanned, adopted, cloud, proxy, rows, catalog, encoded
+):
     """The store of the tests would keep a backslash as a slash, so the proxy lists it."""
     content = library.add("AC\\DC/a.mp3").read_bytes()
     library.add("AC_DC/a.mp3")

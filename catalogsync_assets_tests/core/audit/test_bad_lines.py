@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.audit.adopt import adopt
 from catalogsync_assets.core.audit.offload import offload
-from catalogsync_assets.core.audit.restore import RestoreReport, restore
-from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.audit.restore import restore
 from catalogsync_assets.core.catalog import locations
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.core.transfer.engine import UploadAborted
-from catalogsync_assets_tests.proxy import Answer, Proxy, Request
+from catalogsync_assets_tests.proxy import Answer, Request
 
 FILES = 4
 STATUSES = (
@@ -141,7 +138,7 @@ LASTING = {
 
 
 @pytest.fixture
-def full(library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Any) -> ObjectBackend:
+def full(library, scanned, through_proxy, uploaded):
     """A backend with the library's files."""
     library.fill(FILES)
     scanned()
@@ -150,43 +147,33 @@ def full(library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Any
 
 
 @pytest.fixture
-def commands(
-    catalog: Catalog,
-    full: ObjectBackend,
-    verified: Any,
-    tmp_path: Any,
-    backend: Any,
-    uploaded: Any,
-    change: Any,
-    scanned: Any,
-    library: Any,
-) -> dict[str, Callable[[], int]]:
+def commands(catalog, full, verified, tmp_path, backend, uploaded, change, scanned, library):
     """Each reads all objects of `full`, and says of how many it was satisfied."""
     here = "DELETE FROM file_locations WHERE backend_id = ?"
 
-    def restored() -> int:
+    def restored():
         report = restore(catalog, tmp_path / "other", attempts=3, workers=1, reserve_bytes=0)
         return report.restored
 
-    def adopted() -> int:
+    def adopted():
         change(catalog, here, full.id)
         report = adopt(catalog, full, may_read=True, attempts=3, workers=1)
         assert (report.differ, report.foreign, report.lacking) == (0, 0, FILES - report.adopted)
         return report.adopted
 
-    def offloaded() -> int:
+    def offloaded():
         report = offload(catalog, 1, dry_run=False, workers=1, attempts=3)
         assert (report.missing, report.damaged) == (0, 0)
         return report.removed
 
-    def copied() -> int:
+    def copied():
         for path in library.root.rglob("*.mp3"):
             path.unlink()
         scanned(allow_empty=True)
         report = uploaded(backend("second"), workers=1, attempts=3)
         return int(report.succeeded)
 
-    def uploaded_again() -> int:
+    def uploaded_again():
         change(catalog, here, full.id)
         report = uploaded(full, workers=1, attempts=3)
         assert not [f for f in report.failures if f.code in ("Conflict", "Corrupted")]
@@ -213,8 +200,8 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fault", OVERCOME)
 def test_a_spoilt_answer_is_overcome_and_marks_nothing(
-    catalog: Catalog, commands: Any, proxy: Proxy, rows: Any, command: str, fault: str
-) -> None:
+    catalog, commands, proxy, rows, command, fault
+):
     proxy.after.append(OVERCOME[fault])
 
     assert commands[command]() == FILES
@@ -225,8 +212,8 @@ def test_a_spoilt_answer_is_overcome_and_marks_nothing(
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fault", LASTING)
 def test_a_line_that_always_spoils_says_nothing_of_an_object(
-    catalog: Catalog, commands: Any, proxy: Proxy, rows: Any, command: str, fault: str
-) -> None:
+    catalog, commands, proxy, rows, command, fault
+):
     proxy.after.append(LASTING[fault])
 
     try:
@@ -238,9 +225,7 @@ def test_a_line_that_always_spoils_says_nothing_of_an_object(
 
 
 @pytest.mark.parametrize("command", ["verify full", "restore"])
-def test_what_two_reads_agree_on_is_damage(
-    catalog: Catalog, commands: Any, proxy: Proxy, rows: Any, command: str
-) -> None:
+def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, rows, command):
     proxy.after.append(of_music(flipped))
 
     commands[command]()
@@ -250,8 +235,8 @@ def test_what_two_reads_agree_on_is_damage(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_login_page_in_place_of_the_store_is_one_clear_error(
-    catalog: Catalog, commands: Any, proxy: Proxy, rows: Any, command: str
-) -> None:
+    catalog, commands, proxy, rows, command
+):
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
     proxy.before.append(lambda _: answer)
 
@@ -266,9 +251,8 @@ def test_a_login_page_in_place_of_the_store_is_one_clear_error(
 
 @pytest.mark.parametrize("provider", ["seaweedfs", "other"])
 def test_a_put_that_a_login_page_answers_is_not_recorded(
-    catalog: Catalog, library: Any, scanned: Any, backend: Any, uploaded: Any, proxy: Proxy,
-    rows: Any, provider: str,
-) -> None:  # fmt: skip
+    catalog, library, scanned, backend, uploaded, proxy, rows, provider
+):
     library.fill(FILES)
     scanned()
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
@@ -284,9 +268,8 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
 
 @pytest.mark.parametrize("there", ["ours", "nothing"])
 def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
-    catalog: Catalog, library: Any, scanned: Any, backend: Any, uploaded: Any, proxy: Proxy,
-    remote: Any, there: str,
-) -> None:  # fmt: skip
+    catalog, library, scanned, backend, uploaded, proxy, remote, there
+):
     """Of a store of which nothing is known: neither a conflict, nor a damaged upload."""
     library.fill(FILES)
     scanned()
@@ -306,7 +289,7 @@ def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
 
 
 @pytest.fixture
-def marked(catalog: Catalog, full: ObjectBackend, rows: Any) -> ObjectBackend:
+def marked(catalog, full, rows):
     """All objects are marked damaged, and are whole."""
     ids = rows(catalog, "SELECT id FROM file_locations WHERE backend_id = ?", full.id)
     for each in ids:
@@ -315,10 +298,9 @@ def marked(catalog: Catalog, full: ObjectBackend, rows: Any) -> ObjectBackend:
 
 
 def test_a_copy_that_was_found_damaged_is_the_last_resort_of_a_restore(
-    catalog: Catalog, marked: ObjectBackend, rows: Any, tmp_path: Any, library: Any, backend: Any,
-    uploaded: Any, change: Any,
-) -> None:  # fmt: skip
-    def run(name: str) -> RestoreReport:
+    catalog, marked, rows, tmp_path, library, backend, uploaded, change
+):
+    def run(name):
         return restore(catalog, tmp_path / name, attempts=2, reserve_bytes=0)
 
     uploaded(backend("second"))
@@ -339,9 +321,8 @@ def test_a_copy_that_was_found_damaged_is_the_last_resort_of_a_restore(
 
 
 def test_a_copy_that_was_found_damaged_is_the_last_source_of_an_upload(
-    catalog: Catalog, marked: ObjectBackend, rows: Any, library: Any, backend: Any, uploaded: Any,
-    scanned: Any, remote: Any,
-) -> None:  # fmt: skip
+    catalog, marked, rows, library, backend, uploaded, scanned, remote
+):
     contents = library.contents()
     for path in library.root.rglob("*.mp3"):
         path.unlink()

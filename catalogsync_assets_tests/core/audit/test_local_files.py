@@ -1,15 +1,10 @@
 """The local files that the catalog knows are looked for, one by one."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from catalogsync_assets.core.audit.local_files import check_local_files
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
 
 
-def test_files_that_are_gone_or_of_another_size_are_named(catalog: Catalog, tmp_path: Path) -> None:
+def test_files_that_are_gone_or_of_another_size_are_named(catalog, tmp_path):
     music = tmp_path / "music"
     music.mkdir()
     for number in range(5):
@@ -28,7 +23,7 @@ def test_files_that_are_gone_or_of_another_size_are_named(catalog: Catalog, tmp_
     ]
 
 
-def test_all_are_counted_and_some_are_named(catalog: Catalog, tmp_path: Path) -> None:
+def test_all_are_counted_and_some_are_named(catalog, tmp_path):
     music = tmp_path / "music"
     music.mkdir()
     for number in range(5):
@@ -41,9 +36,7 @@ def test_all_are_counted_and_some_are_named(catalog: Catalog, tmp_path: Path) ->
     assert (found.checked, found.absent, len(found.examples)) == (5, 5, 2)
 
 
-def test_a_file_that_a_scan_has_missed_already_is_not_looked_for(
-    catalog: Catalog, tmp_path: Path
-) -> None:
+def test_a_file_that_a_scan_has_missed_already_is_not_looked_for(catalog, tmp_path):
     music = tmp_path / "music"
     music.mkdir()
     for number in range(2):

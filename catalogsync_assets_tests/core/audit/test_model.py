@@ -14,7 +14,7 @@ import itertools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -285,11 +285,11 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[[ObjectBackend], StoreClient]]:
+def connect():
     """Clients that are made once: each example has the same backends."""
     made: dict[ObjectBackend, StoreClient] = {}
 
-    def get(backend: ObjectBackend) -> StoreClient:
+    def get(backend):
         backend = replace(backend, workers=2)
         return made.setdefault(backend, made.get(backend) or StoreClient(backend))
 
@@ -299,14 +299,8 @@ def connect() -> Iterator[Callable[[ObjectBackend], StoreClient]]:
 
 
 def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
-    s3: Any,
-    unregistered: Callable[..., ObjectBackend],
-    buckets: list[str],
-    tmp_path: Path,
-    blank: Path,
-    rows: Callable[..., list[Any]],
-    connect: Callable[[ObjectBackend], StoreClient],
-) -> None:
+    s3, unregistered, buckets, tmp_path, blank, rows, connect
+):
     backends = [
         unregistered(f"store-{provider}", provider=provider, bucket=bucket)
         for provider, bucket in zip(PROVIDERS, buckets, strict=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 
 from catalogsync_assets.core.audit import offload as offload_module
 from catalogsync_assets.core.audit.adopt import adopt
-from catalogsync_assets.core.audit.offload import OffloadAborted, OffloadReport, offload
-from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.audit.offload import OffloadAborted, offload
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.policy import ALL_OTHERS, EVERY_BACKEND, set_policy
@@ -26,7 +24,6 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets_tests.core.audit.kills import STEPS, Killed, die_at
 
-Rows = Callable[..., list[Any]]
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL"
     " AND status <> 'superseded' ORDER BY library_path"
@@ -34,17 +31,11 @@ PLACES = (
 
 
 @pytest.fixture
-def stored(
-    library: Any,
-    scanned: Callable[..., Any],
-    uploaded: Callable[..., Any],
-    backend: Callable[..., ObjectBackend],
-    buckets: list[str],
-) -> Callable[..., list[ObjectBackend]]:
+def stored(library, scanned, uploaded, backend, buckets):
     """`stored("cloud", "vault")`: scans the library and uploads it to these new backends, each with
     a bucket of its own."""
 
-    def run(*names: str, **settings: Any) -> list[ObjectBackend]:
+    def run(*names, **settings):
         scanned()
         backends = [
             backend(name, **{"bucket": bucket, **settings})
@@ -58,10 +49,10 @@ def stored(
 
 
 @pytest.fixture
-def offloaded(catalog: Catalog) -> Callable[..., OffloadReport]:
+def offloaded(catalog):
     """`offloaded(2)` removes what two backends hold."""
 
-    def run(copies: int = 1, **options: Any) -> OffloadReport:
+    def run(copies=1, **options):
         return offload(
             catalog, copies, **{"dry_run": False, "workers": 4, "attempts": 2, **options}
         )
@@ -77,8 +68,8 @@ def leftovers(library: Any) -> list[str]:
 
 
 def test_files_that_enough_backends_hold_go_and_their_rows_say_so(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows, remote: Any
-) -> None:
+    library, stored, offloaded, catalog, rows, remote
+):
     library.fill(5)
     before = library.contents()
     cloud, vault = stored("cloud", "vault")
@@ -93,9 +84,7 @@ def test_files_that_enough_backends_hold_go_and_their_rows_say_so(
     assert remote(cloud).contents() == remote(vault).contents() == before
 
 
-def test_a_dry_run_is_the_default_and_changes_nothing(
-    library: Any, stored: Any, catalog: Catalog, bytes_of: Any
-) -> None:
+def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog, bytes_of):
     library.fill(3)
     stored("cloud")
     before = library.contents()
@@ -112,21 +101,17 @@ def test_a_dry_run_is_the_default_and_changes_nothing(
     assert library.contents() == before
 
 
-def test_a_dry_run_by_the_catalog_asks_no_store(
-    library: Any, stored: Any, catalog: Catalog
-) -> None:
+def test_a_dry_run_by_the_catalog_asks_no_store(library, stored, catalog):
     library.fill(2)
     stored("cloud")
 
-    def never(_: ObjectBackend) -> Any:
+    def never(_):
         raise AssertionError("a store was asked")
 
     assert offload(catalog, 1, check=False, connect=never).removed == 2
 
 
-def test_files_on_too_few_backends_stay(
-    library: Any, stored: Any, offloaded: Any, scanned: Any, backend: Any
-) -> None:
+def test_files_on_too_few_backends_stay(library, stored, offloaded, scanned, backend):
     library.fill(3)
     stored("cloud")
     backend("vault")
@@ -137,13 +122,13 @@ def test_files_on_too_few_backends_stay(
     assert len(library.contents()) == 3
 
 
-def test_more_copies_than_backends_is_wrong_use(catalog: Catalog, cloud: ObjectBackend) -> None:
+def test_more_copies_than_backends_is_wrong_use(catalog, cloud):
     for copies in (0, 2):
         with pytest.raises(UsageError, match=f"{copies} copies cannot be kept by 1 backends"):
             offload(catalog, copies, dry_run=False)
 
 
-def test_only_named_backends_count(library: Any, stored: Any, offloaded: Any, backend: Any) -> None:
+def test_only_named_backends_count(library, stored, offloaded, backend):
     library.fill(2)
     stored("cloud")
     empty = backend("vault")
@@ -157,8 +142,8 @@ def test_only_named_backends_count(library: Any, stored: Any, offloaded: Any, ba
 
 @pytest.mark.parametrize("how", ["another host name", "a proxy", "a prefix below", "the same"])
 def test_one_bucket_under_two_names_counts_once(
-    library: Any, stored: Any, offloaded: Any, uploaded: Any, backend: Any, proxy: Any, how: str
-) -> None:
+    library, stored, offloaded, uploaded, backend, proxy, how
+):
     library.fill(2)
     (cloud,) = stored("cloud")
     settings = {
@@ -176,8 +161,8 @@ def test_one_bucket_under_two_names_counts_once(
 
 
 def test_of_three_backends_of_which_two_are_one_store_two_copies_remain(
-    library: Any, stored: Any, offloaded: Any, uploaded: Any, backend: Any, buckets: Any
-) -> None:
+    library, stored, offloaded, uploaded, backend, buckets
+):
     library.fill(2)
     (cloud,) = stored("cloud")
     uploaded(backend("again", endpoint=cloud.endpoint.replace("127.0.0.1", "localhost")))
@@ -194,8 +179,8 @@ def test_of_three_backends_of_which_two_are_one_store_two_copies_remain(
 
 
 def test_a_verdict_that_is_no_longer_true_removes_nothing(
-    library: Any, stored: Any, offloaded: Any, uploaded: Any, backend: Any, catalog: Catalog
-) -> None:
+    library, stored, offloaded, uploaded, backend, catalog
+):
     library.fill(2)
     (cloud,) = stored("cloud")
     again = backend("again")
@@ -212,8 +197,8 @@ def test_a_verdict_that_is_no_longer_true_removes_nothing(
 
 
 def test_a_backend_that_was_pointed_elsewhere_is_proven_anew(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, unregistered: Any
-) -> None:
+    library, stored, offloaded, catalog, unregistered
+):
     library.fill(2)
     vault = stored("cloud", "vault")[1]
     alias = vault.endpoint.replace("127.0.0.1", "localhost")
@@ -228,8 +213,8 @@ def test_a_backend_that_was_pointed_elsewhere_is_proven_anew(
 
 
 def test_stores_that_cannot_be_told_apart_now_count_as_one(
-    library: Any, stored: Any, offloaded: Any, backend: Any, uploaded: Any, proxy: Any, refused: Any
-) -> None:
+    library, stored, offloaded, backend, uploaded, proxy, refused
+):
     """Read-only credentials: what is known of earlier is not enough for a deletion."""
     library.fill(2)
     stored("cloud")
@@ -246,8 +231,8 @@ def test_stores_that_cannot_be_told_apart_now_count_as_one(
 
 
 def test_for_a_single_copy_no_store_is_asked_which_it_is(
-    library: Any, stored: Any, offloaded: Any, backend: Any, uploaded: Any, proxy: Any
-) -> None:
+    library, stored, offloaded, backend, uploaded, proxy
+):
     library.fill(1)
     stored("cloud")
     uploaded(backend("vault", bucket="second-bucket", endpoint=proxy.endpoint))
@@ -258,21 +243,17 @@ def test_for_a_single_copy_no_store_is_asked_which_it_is(
     assert proxy.of("PUT") == []
 
 
-def test_no_store_is_asked_where_nothing_needs_to_go(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog
-) -> None:
+def test_no_store_is_asked_where_nothing_needs_to_go(library, stored, offloaded, catalog):
     library.fill(1)
     stored("cloud", "vault")
 
-    def never(_: ObjectBackend) -> Any:
+    def never(_):
         raise AssertionError("a store was asked")
 
     assert offloaded(2, until_free=1, connect=never).removed == 0
 
 
-def test_a_new_backend_without_files_is_not_spoken_of(
-    library: Any, stored: Any, catalog: Catalog, backend: Any
-) -> None:
+def test_a_new_backend_without_files_is_not_spoken_of(library, stored, catalog, backend):
     library.fill(1)
     stored("cloud")
     backend("vault", bucket="second-bucket")
@@ -286,15 +267,8 @@ def test_a_new_backend_without_files_is_not_spoken_of(
 
 
 def test_without_a_number_the_policy_of_each_library_says_how_many_copies_stay(
-    library: Any,
-    another_library: Any,
-    scanned: Any,
-    backend: Any,
-    buckets: Any,
-    uploaded: Any,
-    offloaded: Any,
-    catalog: Catalog,
-) -> None:
+    library, another_library, scanned, backend, buckets, uploaded, offloaded, catalog
+):
     library.fill(2)
     archive = another_library("archive")
     archive.fill(3, folder="old")
@@ -315,8 +289,8 @@ def test_without_a_number_the_policy_of_each_library_says_how_many_copies_stay(
 
 
 def test_without_any_policy_every_backend_must_hold_a_file(
-    library: Any, stored: Any, offloaded: Any, backend: Any, uploaded: Any
-) -> None:
+    library, stored, offloaded, backend, uploaded
+):
     library.fill(2)
     stored("cloud")
     vault = backend("vault", bucket="second-bucket")
@@ -327,8 +301,8 @@ def test_without_any_policy_every_backend_must_hold_a_file(
 
 
 def test_a_policy_of_no_copies_still_leaves_one(
-    library: Any, scanned: Any, cloud: Any, uploaded: Any, offloaded: Any, catalog: Catalog
-) -> None:
+    library, scanned, cloud, uploaded, offloaded, catalog
+):
     library.fill(2)
     scanned()
     uploaded(cloud, limit=1)
@@ -341,8 +315,8 @@ def test_a_policy_of_no_copies_still_leaves_one(
 
 @pytest.mark.parametrize("of_root", [False, True])
 def test_fewer_copies_than_the_policy_are_refused_unless_it_is_said(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, of_root: bool
-) -> None:
+    library, stored, offloaded, catalog, of_root
+):
     library.fill(2)
     stored("cloud", "vault")
     set_policy(catalog, library.root if of_root else ALL_OTHERS, 2)
@@ -358,14 +332,8 @@ def test_fewer_copies_than_the_policy_are_refused_unless_it_is_said(
 
 
 def test_another_librarys_policy_does_not_stand_in_the_way(
-    library: Any,
-    another_library: Any,
-    scanned: Any,
-    stored: Any,
-    offloaded: Any,
-    catalog: Catalog,
-    rows: Rows,
-) -> None:
+    library, another_library, scanned, stored, offloaded, catalog, rows
+):
     library.fill(1)
     archive = another_library("archive")
     archive.fill(1, folder="old")
@@ -386,9 +354,7 @@ def test_another_librarys_policy_does_not_stand_in_the_way(
         offloaded(1)
 
 
-def test_a_scope_and_an_age_limit_what_goes(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_scope_and_an_age_limit_what_goes(library, stored, offloaded, catalog, rows):
     paths = library.fill(4)
     os.utime(paths[0])  # just now
     stored("cloud")
@@ -406,8 +372,8 @@ def test_a_scope_and_an_age_limit_what_goes(
 
 
 def test_the_oldest_go_first_and_only_until_enough_is_free(
-    library: Any, stored: Any, catalog: Catalog, offloaded: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    library, stored, catalog, offloaded, monkeypatch
+):
     library.fill(6)
     stored("cloud")
     usage = type("Usage", (), {"free": 10_000})
@@ -424,8 +390,8 @@ def test_the_oldest_go_first_and_only_until_enough_is_free(
 
 
 def test_what_may_not_go_is_made_up_for_by_the_next_until_enough_is_free(
-    library: Any, stored: Any, offloaded: Any, remote: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    library, stored, offloaded, remote, monkeypatch
+):
     library.fill(6)
     (cloud,) = stored("cloud")
     usage = type("Usage", (), {"free": 10_000})
@@ -444,8 +410,8 @@ def test_what_may_not_go_is_made_up_for_by_the_next_until_enough_is_free(
 
 @pytest.mark.parametrize("fault", ["gone", "truncated", "other bytes"])
 def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tells(
-    library: Any, stored: Any, offloaded: Any, remote: Any, catalog: Catalog, rows: Rows, fault: str
-) -> None:
+    library, stored, offloaded, remote, catalog, rows, fault
+):
     library.fill(3)
     (cloud,) = stored("cloud")
     store = remote(cloud)
@@ -473,8 +439,8 @@ def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tell
 
 
 def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
-    library: Any, stored: Any, offloaded: Any, remote: Any, catalog: Catalog, rows: Rows
-) -> None:
+    library, stored, offloaded, remote, catalog, rows
+):
     library.fill(3)
     (cloud,) = stored("cloud")
     for key in remote(cloud).contents():
@@ -486,9 +452,7 @@ def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
     assert rows(catalog, "SELECT COUNT(*) FROM file_locations WHERE status = 'missing'") == [0]
 
 
-def test_another_backend_makes_up_for_one_that_has_lost_a_file(
-    library: Any, stored: Any, offloaded: Any, remote: Any
-) -> None:
+def test_another_backend_makes_up_for_one_that_has_lost_a_file(library, stored, offloaded, remote):
     library.fill(2)
     first, *_ = stored("a", "b", "c")
     remote(first).delete("album/0000.mp3")
@@ -499,8 +463,8 @@ def test_another_backend_makes_up_for_one_that_has_lost_a_file(
 
 
 def test_no_more_stores_are_asked_than_copies_are_kept(
-    library: Any, stored: Any, offloaded: Any, proxy: Any, backend: Any, uploaded: Any
-) -> None:
+    library, stored, offloaded, proxy, backend, uploaded
+):
     library.fill(3)
     stored("a")
     second = backend("b", endpoint=proxy.endpoint)
@@ -514,8 +478,8 @@ def test_no_more_stores_are_asked_than_copies_are_kept(
 
 @pytest.mark.usefixtures("untestable")
 def test_where_no_digest_is_kept_objects_are_read(
-    library: Any, offloaded: Any, scanned: Any, backend: Any, uploaded: Any, proxy: Any
-) -> None:
+    library, offloaded, scanned, backend, uploaded, proxy
+):
     library.fill(2)
     scanned()
     unknown = backend(endpoint=proxy.endpoint, provider="other")
@@ -529,8 +493,8 @@ def test_where_no_digest_is_kept_objects_are_read(
 
 
 def test_an_object_whose_digest_the_store_does_not_have_is_read(
-    library: Any, offloaded: Any, scanned: Any, backend: Any, remote: Any, proxy: Any, catalog: Any
-) -> None:
+    library, offloaded, scanned, backend, remote, proxy, catalog
+):
     """As one that another tool has stored: the ETag is the same as ever, and no proof."""
     path = library.fill(1)[0]
     scanned()
@@ -547,8 +511,8 @@ def test_an_object_whose_digest_the_store_does_not_have_is_read(
 
 
 def test_a_store_that_is_down_is_made_up_for_by_the_others(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any, unused_endpoint: str
-) -> None:
+    library, stored, offloaded, catalog, change, unused_endpoint
+):
     library.fill(3)
     down, _ = stored("cloud", "vault")
     change(
@@ -564,8 +528,8 @@ def test_a_store_that_is_down_is_made_up_for_by_the_others(
 
 
 def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any, unused_endpoint: str
-) -> None:
+    library, stored, offloaded, catalog, change, unused_endpoint
+):
     library.fill(3)
     down, _ = stored("cloud", "vault")
     change(
@@ -582,14 +546,8 @@ def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
 
 
 def test_a_store_that_falls_silent_is_soon_given_up(
-    library: Any,
-    offloaded: Any,
-    scanned: Any,
-    backend: Any,
-    uploaded: Any,
-    proxy: Any,
-    refused: Any,
-) -> None:
+    library, offloaded, scanned, backend, uploaded, proxy, refused
+):
     library.fill(100)
     scanned()
     uploaded(backend(endpoint=proxy.endpoint))
@@ -605,9 +563,7 @@ def test_a_store_that_falls_silent_is_soon_given_up(
 # --- files that are not what the catalog says ---------------------------------------------------
 
 
-def test_a_file_that_changed_since_the_scan_stays(
-    library: Any, stored: Any, offloaded: Any
-) -> None:
+def test_a_file_that_changed_since_the_scan_stays(library, stored, offloaded):
     library.fill(3)
     stored("cloud")
     library.add("album/0001.mp3", b"new content")
@@ -618,9 +574,7 @@ def test_a_file_that_changed_since_the_scan_stays(
     assert library.contents() == {"album/0001.mp3": b"new content"}
 
 
-def test_a_file_that_was_changed_behind_its_size_and_time_stays(
-    library: Any, stored: Any, offloaded: Any
-) -> None:
+def test_a_file_that_was_changed_behind_its_size_and_time_stays(library, stored, offloaded):
     path = library.fill(1)[0]
     stored("cloud")
     before = path.stat()
@@ -635,19 +589,13 @@ def test_a_file_that_was_changed_behind_its_size_and_time_stays(
 
 @pytest.mark.parametrize("when", ["after hashing", "after renaming"])
 def test_a_file_that_changes_between_its_proof_and_its_deletion_stays(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    catalog: Catalog,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-    when: str,
-) -> None:
+    library, stored, offloaded, catalog, rows, monkeypatch, when
+):
     path = library.fill(1)[0]
     stored("cloud")
     move = removal.move_to_free_name
 
-    def change_then_move(source: Path, target: Path) -> None:
+    def change_then_move(source, target):
         if when == "after renaming" and source == path:
             move(source, target)
             target.write_bytes(b"z" * 300)
@@ -657,7 +605,7 @@ def test_a_file_that_changes_between_its_proof_and_its_deletion_stays(
     if when == "after hashing":
         begin = offload_module.offloads.begin
 
-        def change_then_begin(*arguments: Any) -> Any:
+        def change_then_begin(*arguments):
             marked = begin(*arguments)
             path.write_bytes(b"z" * 300)
             return marked
@@ -674,16 +622,14 @@ def test_a_file_that_changes_between_its_proof_and_its_deletion_stays(
     assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
 
 
-def test_a_file_that_was_replaced_by_name_stays(
-    library: Any, stored: Any, offloaded: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_was_replaced_by_name_stays(library, stored, offloaded, monkeypatch):
     """Another program saves as many do: it writes a new file and renames it over the old one."""
     path = library.fill(1)[0]
     stored("cloud")
     before = path.stat()
     begin = offload_module.offloads.begin
 
-    def replace_then_begin(*arguments: Any) -> Any:
+    def replace_then_begin(*arguments):
         new = path.with_suffix(".new")
         new.write_bytes(b"n" * 300)
         os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -697,20 +643,14 @@ def test_a_file_that_was_replaced_by_name_stays(
 
 
 def test_what_was_recorded_meanwhile_keeps_its_file(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    catalog: Catalog,
-    change: Any,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, stored, offloaded, catalog, change, rows, monkeypatch
+):
     """An audit finds an object missing after offload has looked at it."""
     library.fill(2)
     (cloud,) = stored("cloud")
     begin = offload_module.offloads.begin
 
-    def audit_then_begin(*arguments: Any) -> Any:
+    def audit_then_begin(*arguments):
         change(
             catalog,
             "UPDATE file_locations SET status = 'missing' WHERE backend_id = ? AND locator LIKE ?",
@@ -728,9 +668,7 @@ def test_what_was_recorded_meanwhile_keeps_its_file(
     assert rows(catalog, PLACES)[0] == ("album/0000.mp3", "active")
 
 
-def test_links_and_files_with_other_links_stay_and_are_no_failure(
-    library: Any, stored: Any, offloaded: Any
-) -> None:
+def test_links_and_files_with_other_links_stay_and_are_no_failure(library, stored, offloaded):
     target = library.add("target.bin", b"o" * 10)
     library.fill(1)
     (library.root / "link.mp3").symlink_to(target)
@@ -745,9 +683,7 @@ def test_links_and_files_with_other_links_stay_and_are_no_failure(
     assert target.read_bytes() == b"o" * 10
 
 
-def test_a_folder_that_became_a_link_is_not_followed(
-    library: Any, stored: Any, offloaded: Any, tmp_path: Path
-) -> None:
+def test_a_folder_that_became_a_link_is_not_followed(library, stored, offloaded, tmp_path):
     library.fill(1)
     stored("cloud")
     (library.root / "album").rename(tmp_path / "elsewhere")
@@ -758,8 +694,8 @@ def test_a_folder_that_became_a_link_is_not_followed(
 
 
 def test_a_row_that_leads_out_of_its_root_is_not_followed(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any, tmp_path: Path
-) -> None:
+    library, stored, offloaded, catalog, change, tmp_path
+):
     path = library.fill(1)[0]
     stored("cloud")
     outside = tmp_path / "0000.mp3"
@@ -771,8 +707,8 @@ def test_a_row_that_leads_out_of_its_root_is_not_followed(
 
 
 def test_a_root_that_is_not_there_is_reported_and_its_files_keep_their_rows(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows, tmp_path: Path
-) -> None:
+    library, stored, offloaded, catalog, rows, tmp_path
+):
     library.fill(2)
     stored("cloud")
     library.root.rename(tmp_path / "unmounted")
@@ -785,16 +721,16 @@ def test_a_root_that_is_not_there_is_reported_and_its_files_keep_their_rows(
 
 
 def test_a_folder_without_permission_keeps_its_files_and_their_rows(
-    backend: Any,
-    catalog: Catalog,
-    another_library: Any,
-    public_folder: Path,
-    scanned: Any,
-    uploaded: Any,
-    unprivileged: Any,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    backend,
+    catalog,
+    another_library,
+    public_folder,
+    scanned,
+    uploaded,
+    unprivileged,
+    rows,
+    monkeypatch,
+):
     library = another_library(str(public_folder / "music"))
     path = library.fill(1)[0]
     path.chmod(0o666)
@@ -804,7 +740,7 @@ def test_a_folder_without_permission_keeps_its_files_and_their_rows(
     monkeypatch.setattr(os, "access", lambda *_: True)  # which is not told of every refusal
     remove = removal.remove
 
-    def as_somebody(*arguments: Any) -> None:
+    def as_somebody(*arguments):
         with unprivileged():
             remove(*arguments)
 
@@ -818,8 +754,8 @@ def test_a_folder_without_permission_keeps_its_files_and_their_rows(
 
 
 def test_rows_of_other_programs_that_no_scan_has_met_are_no_candidates(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any
-) -> None:
+    library, stored, offloaded, catalog, change
+):
     library.fill(1)
     stored("cloud")
     change(catalog, "UPDATE file_locations SET library_root = NULL WHERE backend_id = 1")
@@ -828,8 +764,8 @@ def test_rows_of_other_programs_that_no_scan_has_met_are_no_candidates(
 
 
 def test_a_file_whose_digest_the_catalog_does_not_know_stays(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, change: Any
-) -> None:
+    library, stored, offloaded, catalog, change
+):
     library.fill(1)
     stored("cloud")
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
@@ -841,14 +777,8 @@ def test_a_file_whose_digest_the_catalog_does_not_know_stays(
 
 
 def test_an_offloaded_file_is_neither_missing_nor_uploaded_again(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    scanned: Any,
-    catalog: Catalog,
-    backend: Any,
-    rows: Rows,
-) -> None:
+    library, stored, offloaded, scanned, catalog, backend, rows
+):
     library.fill(2)
     (cloud,) = stored("cloud")
     offloaded(1)
@@ -869,8 +799,8 @@ def test_an_offloaded_file_is_neither_missing_nor_uploaded_again(
 
 
 def test_an_offloaded_file_still_counts_as_a_file_of_its_song(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, rows: Rows
-) -> None:
+    library, stored, offloaded, catalog, rows
+):
     library.fill(1)
     stored("cloud")
     offloaded(1)
@@ -884,14 +814,8 @@ def test_an_offloaded_file_still_counts_as_a_file_of_its_song(
 
 @pytest.mark.parametrize("same_time", [True, False])
 def test_a_file_that_is_put_back_is_there_again(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    scanned: Any,
-    catalog: Catalog,
-    rows: Rows,
-    same_time: bool,
-) -> None:
+    library, stored, offloaded, scanned, catalog, rows, same_time
+):
     path = library.fill(1)[0]
     before, content = path.stat(), path.read_bytes()
     stored("cloud")
@@ -909,15 +833,8 @@ def test_a_file_that_is_put_back_is_there_again(
 
 
 def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    scanned: Any,
-    uploaded: Any,
-    catalog: Catalog,
-    rows: Rows,
-    remote: Any,
-) -> None:
+    library, stored, offloaded, scanned, uploaded, catalog, rows, remote
+):
     library.fill(1)
     (cloud,) = stored("cloud")
     offloaded(1)
@@ -932,20 +849,14 @@ def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
 
 
 def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    scanned: Any,
-    catalog: Catalog,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, stored, offloaded, scanned, catalog, rows, monkeypatch
+):
     """The walk finds the file, then it is removed, then the scan reads its row."""
     library.fill(2)
     stored("cloud")
     known_files = scan_module.rows.known_files
 
-    def offload_then_know(*arguments: Any) -> Any:
+    def offload_then_know(*arguments):
         monkeypatch.setattr(scan_module.rows, "known_files", known_files)
         assert offloaded(1).removed == 2
         return known_files(*arguments)
@@ -965,16 +876,8 @@ def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("by", ["scan", "offload"])
 def test_a_kill_at_any_step_loses_nothing_and_is_set_right(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    scanned: Any,
-    catalog: Catalog,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-    step: str,
-    by: str,
-) -> None:
+    library, stored, offloaded, scanned, catalog, rows, monkeypatch, step, by
+):
     library.fill(3)
     before = library.contents()
     stored("cloud")
@@ -999,14 +902,8 @@ def test_a_kill_at_any_step_loses_nothing_and_is_set_right(
 
 
 def test_what_a_kill_left_is_not_judged_while_the_disk_is_not_there(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    catalog: Catalog,
-    rows: Rows,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, stored, offloaded, catalog, rows, tmp_path, monkeypatch
+):
     library.fill(1)
     stored("cloud")
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -1022,8 +919,8 @@ def test_what_a_kill_left_is_not_judged_while_the_disk_is_not_there(
 
 
 def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
-    library: Any, stored: Any, offloaded: Any, scanned: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    library, stored, offloaded, scanned, monkeypatch
+):
     path = library.fill(1)[0]
     content = path.read_bytes()
     stored("cloud")
@@ -1038,20 +935,13 @@ def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
     assert leftovers(library) == []
 
 
-def test_ctrl_c_leaves_rows_that_are_true(
-    library: Any,
-    stored: Any,
-    offloaded: Any,
-    catalog: Catalog,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ctrl_c_leaves_rows_that_are_true(library, stored, offloaded, catalog, rows, monkeypatch):
     library.fill(4)
     stored("cloud")
     count = 0
     unlink = Path.unlink
 
-    def interrupted(self: Path, *arguments: Any, **more: Any) -> None:
+    def interrupted(self, *arguments, **more):
         nonlocal count
         count += 1
         if count == 3:
@@ -1071,9 +961,7 @@ def test_ctrl_c_leaves_rows_that_are_true(
     assert leftovers(library) == []
 
 
-def test_two_offloads_at_once_are_one_after_the_other(
-    library: Any, stored: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_offloads_at_once_are_one_after_the_other(library, stored, catalog, monkeypatch):
     library.fill(1)
     stored("cloud")
     monkeypatch.setattr(removal, "PATIENCE", 0)
@@ -1089,13 +977,8 @@ def test_two_offloads_at_once_are_one_after_the_other(
 
 @pytest.mark.parametrize("name", ["link.db", "folder/catalog.db", "elsewhere/link.db"])
 def test_a_catalog_of_another_name_is_the_same_catalog(
-    library: Any,
-    stored: Any,
-    catalog: Catalog,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
+    library, stored, catalog, tmp_path, monkeypatch, name
+):
     library.fill(1)
     stored("cloud")
     monkeypatch.setattr(removal, "PATIENCE", 0)
@@ -1118,9 +1001,7 @@ def test_a_catalog_of_another_name_is_the_same_catalog(
     assert len(library.contents()) == 1
 
 
-def test_a_catalog_with_a_hard_link_removes_nothing(
-    library: Any, stored: Any, offloaded: Any, catalog: Catalog, tmp_path: Path
-) -> None:
+def test_a_catalog_with_a_hard_link_removes_nothing(library, stored, offloaded, catalog, tmp_path):
     """There is no place beside both names where a lock would be found by both."""
     library.fill(1)
     stored("cloud")

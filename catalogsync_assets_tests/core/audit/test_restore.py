@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.audit.restore import RestoreAborted, RestoreReport
 from catalogsync_assets.core.audit.restore import restore as run_restore
 from catalogsync_assets.core.audit.restorer import safe_path
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import catalog_id
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.owners import new_owner
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError, StoreError
 from catalogsync_assets.core.export.target import replacing
 from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 from catalogsync_assets.core.transfer import retries
-from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets_tests.proxy import refusal
 
-Rows = Callable[..., list[Any]]
-Restore = Callable[..., RestoreReport]
-Upload = Callable[..., UploadReport]
 NAMES = ["a.mp3", "Ä/雨 (1).flac", "x/y/z.ogg", 'quo"te?.mp3', "empty.mp3"]
 
 
 @pytest.fixture(autouse=True)
-def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_backoff(monkeypatch):
     monkeypatch.setattr(retries, "MAX_BACKOFF", 0.02)
 
 
 @pytest.fixture
-def restore(catalog: Catalog) -> Restore:
+def restore(catalog):
     """`restore(root)` restores everything there; two tries of each object."""
 
-    def run(root: Path, **options: Any) -> RestoreReport:
+    def run(root, **options):
         options = {"workers": 4, "attempts": 2, "reserve_bytes": 0, **options}
         return run_restore(catalog, root, **options)
 
@@ -48,9 +39,7 @@ def restore(catalog: Catalog) -> Restore:
 
 
 @pytest.fixture
-def contents(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload
-) -> dict[str, bytes]:
+def contents(library, scanned, cloud, uploaded):
     """The library's files, by path; they are on `cloud`, too."""
     for name in NAMES:
         library.add(name, size=0 if name.startswith("empty") else 3000)
@@ -61,8 +50,8 @@ def contents(
 
 
 @pytest.fixture
-def files_below() -> Callable[[Path], dict[str, bytes]]:
-    def read(root: Path) -> dict[str, bytes]:
+def files_below():
+    def read(root):
         found = (p for p in root.rglob("*") if p.is_file())
         return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
 
@@ -78,14 +67,8 @@ def spoiled(content: bytes) -> bytes:
 
 
 def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    contents: dict[str, bytes],
-    restore: Restore,
-    rows: Rows,
-    remains: Any,
-) -> None:
+    library, catalog, scanned, contents, restore, rows, remains
+):
     times = {p: p.stat().st_mtime_ns for p in library.root.rglob("*") if p.is_file()}
     shutil.rmtree(library.root)
 
@@ -103,9 +86,8 @@ def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
 
 
 def test_files_that_a_scan_has_missed_are_restored_and_active_again(
-    library: Any, catalog: Catalog, scanned: Any, contents: dict[str, bytes], restore: Restore,
-    rows: Rows,
-) -> None:  # fmt: skip
+    library, catalog, scanned, contents, restore, rows
+):
     (library.root / "a.mp3").unlink()
     (library.root / "x/y/z.ogg").unlink()
     assert scanned().missing == 2
@@ -124,10 +106,7 @@ def test_files_that_a_scan_has_missed_are_restored_and_active_again(
     assert scanned().unchanged == 5
 
 
-def test_offloaded_files_are_missing_files(
-    library: Any, catalog: Catalog, scanned: Any, contents: dict[str, bytes], restore: Restore,
-    change: Any,
-) -> None:  # fmt: skip
+def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, restore, change):
     (library.root / "a.mp3").unlink()
     change(catalog, "UPDATE file_locations SET status = 'offloaded' WHERE library_path = 'a.mp3'")
 
@@ -137,15 +116,8 @@ def test_offloaded_files_are_missing_files(
 
 
 def test_another_root_gets_the_files_and_rows_of_its_own(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    contents: dict[str, bytes],
-    restore: Restore,
-    files_below: Any,
-    tmp_path: Path,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, contents, restore, files_below, tmp_path, rows
+):
     other = tmp_path / "another" / "disk"
 
     report = restore(other)
@@ -160,8 +132,8 @@ def test_another_root_gets_the_files_and_rows_of_its_own(
 
 
 def test_what_is_there_with_the_very_content_is_adopted_and_not_fetched(
-    contents: dict[str, bytes], restore: Restore, scanned: Any, library: Any, tmp_path: Path
-) -> None:
+    contents, restore, scanned, library, tmp_path
+):
     other = tmp_path / "other"
     shutil.copytree(library.root, other)
 
@@ -172,9 +144,7 @@ def test_what_is_there_with_the_very_content_is_adopted_and_not_fetched(
 
 
 @pytest.mark.parametrize("theirs", [b"another", bytes(3000)])
-def test_a_different_file_stays_and_is_a_conflict(
-    contents: dict[str, bytes], restore: Restore, tmp_path: Path, theirs: bytes
-) -> None:
+def test_a_different_file_stays_and_is_a_conflict(contents, restore, tmp_path, theirs):
     other = tmp_path / "other"
     other.mkdir()
     (other / "a.mp3").write_bytes(theirs)
@@ -187,13 +157,12 @@ def test_a_different_file_stays_and_is_a_conflict(
 
 
 def test_a_file_that_comes_while_its_copy_is_fetched_stays(
-    contents: dict[str, bytes], restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    remains: Any,
-) -> None:  # fmt: skip
+    contents, restore, tmp_path, monkeypatch, remains
+):
     other = tmp_path / "other"
     sync = Part.sync
 
-    def then_come(part: Part) -> str:
+    def then_come(part):
         (other / "a.mp3").write_bytes(b"came meanwhile")
         return sync(part)
 
@@ -206,8 +175,8 @@ def test_a_file_that_comes_while_its_copy_is_fetched_stays(
 
 
 def test_what_is_no_file_is_a_conflict_and_no_link_is_written_through(
-    contents: dict[str, bytes], restore: Restore, tmp_path: Path, files_below: Any
-) -> None:
+    contents, restore, tmp_path, files_below
+):
     other, outside = tmp_path / "other", tmp_path / "outside"
     (other / "a.mp3").mkdir(parents=True)
     outside.mkdir()
@@ -233,17 +202,8 @@ def test_a_link_in_a_circle_is_a_conflict(restore, tmp_path):
 
 
 def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
-    catalog: Catalog,
-    contents: dict[str, bytes],
-    backend: Any,
-    uploaded: Upload,
-    restore: Restore,
-    remote: Any,
-    files_below: Any,
-    rows: Rows,
-    change: Any,
-    tmp_path: Path,
-) -> None:
+    catalog, contents, backend, uploaded, restore, remote, files_below, rows, change, tmp_path
+):
     second = backend("second")
     uploaded(second)
     change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01' WHERE backend_id = ?", 1)
@@ -263,9 +223,8 @@ def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
 
 
 def test_the_object_that_was_read_counts_as_verified(
-    catalog: Catalog, cloud: ObjectBackend, contents: dict[str, bytes], restore: Restore,
-    rows: Rows, change: Any, tmp_path: Path,
-) -> None:  # fmt: skip
+    catalog, cloud, contents, restore, rows, change, tmp_path
+):
     change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01', verified_by = 'head'")
 
     restore(tmp_path / "other")
@@ -275,9 +234,8 @@ def test_the_object_that_was_read_counts_as_verified(
 
 
 def test_without_a_good_copy_a_file_fails_alone(
-    contents: dict[str, bytes], cloud: ObjectBackend, restore: Restore, remote: Any, tmp_path: Path,
-    remains: Any,
-) -> None:  # fmt: skip
+    contents, cloud, restore, remote, tmp_path, remains
+):
     remote(cloud).put("a.mp3", spoiled(contents["a.mp3"]))
     other = tmp_path / "other"
 
@@ -291,9 +249,8 @@ def test_without_a_good_copy_a_file_fails_alone(
 
 
 def test_from_one_backend_only_that_one_is_read(
-    catalog: Catalog, contents: dict[str, bytes], backend: Any, uploaded: Upload, restore: Restore,
-    library: Any, scanned: Any, tmp_path: Path,
-) -> None:  # fmt: skip
+    catalog, contents, backend, uploaded, restore, library, scanned, tmp_path
+):
     second = backend("second")
     uploaded(second)
     library.add("later.mp3")
@@ -307,9 +264,8 @@ def test_from_one_backend_only_that_one_is_read(
 
 
 def test_a_backend_that_refuses_ends_the_run_before_it_begins(
-    contents: dict[str, bytes], cloud: ObjectBackend, restore: Restore, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    contents, cloud, restore, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
 
     with pytest.raises(StoreError, match="CLOUD_ACCESS_KEY_ID"):
@@ -317,9 +273,8 @@ def test_a_backend_that_refuses_ends_the_run_before_it_begins(
 
 
 def test_a_dry_run_writes_nothing_and_speaks_to_no_store(
-    contents: dict[str, bytes], catalog: Catalog, restore: Restore, tmp_path: Path, bytes_of: Any,
-    monkeypatch: pytest.MonkeyPatch, library: Any,
-) -> None:  # fmt: skip
+    contents, catalog, restore, tmp_path, bytes_of, monkeypatch, library
+):
     for name in ("CLOUD_ACCESS_KEY_ID", "CLOUD_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     (library.root / "a.mp3").unlink()
@@ -334,9 +289,7 @@ def test_a_dry_run_writes_nothing_and_speaks_to_no_store(
     assert bytes_of(catalog.path) == before
 
 
-def test_a_root_that_looks_unmounted_is_refused(
-    contents: dict[str, bytes], library: Any, restore: Restore
-) -> None:
+def test_a_root_that_looks_unmounted_is_refused(contents, library, restore):
     shutil.rmtree(library.root)
 
     with pytest.raises(LibraryError, match="the catalog knows some"):
@@ -345,21 +298,18 @@ def test_a_root_that_looks_unmounted_is_refused(
     assert library.contents() == {}
 
 
-def test_a_root_within_another_is_refused(
-    contents: dict[str, bytes], library: Any, restore: Restore
-) -> None:
+def test_a_root_within_another_is_refused(contents, library, restore):
     with pytest.raises(ConfigurationError, match="overlaps"):
         restore(library.root / "inner")
 
 
 def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
-    contents: dict[str, bytes], restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    files_below: Any, remains: Any,
-) -> None:  # fmt: skip
+    contents, restore, tmp_path, monkeypatch, files_below, remains
+):
     append = Part.append
     left = [2]
 
-    def full(part: Part, piece: bytes) -> None:
+    def full(part, piece):
         if not left[0]:
             raise OSError(28, "No space left on device")
         left[0] -= 1
@@ -378,24 +328,14 @@ def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
     assert files_below(other) == contents
 
 
-def test_too_little_room_is_seen_before_a_byte_comes(
-    contents: dict[str, bytes], restore: Restore, tmp_path: Path
-) -> None:
+def test_too_little_room_is_seen_before_a_byte_comes(contents, restore, tmp_path):
     with pytest.raises(RestoreAborted, match="no room"):
         restore(tmp_path / "other", reserve_bytes=1024**6)
 
 
 def test_files_of_two_roots_with_one_path_both_come(
-    catalog: Catalog,
-    library: Any,
-    another_library: Any,
-    cloud: ObjectBackend,
-    scanned: Any,
-    uploaded: Upload,
-    restore: Restore,
-    files_below: Any,
-    tmp_path: Path,
-) -> None:
+    catalog, library, another_library, cloud, scanned, uploaded, restore, files_below, tmp_path
+):
     second = another_library("second")
     one = library.add("a.mp3").read_bytes()
     two = second.add("a.mp3").read_bytes()
@@ -419,7 +359,7 @@ def test_files_of_two_roots_with_one_path_both_come(
         *(".catalogsync/x.mp3", "\udcff.mp3"),
     ],
 )
-def test_a_path_of_the_catalog_never_leads_out_of_the_root(path: str) -> None:
+def test_a_path_of_the_catalog_never_leads_out_of_the_root(path):
     names = safe_path(path).split("/")
 
     assert names
@@ -429,13 +369,8 @@ def test_a_path_of_the_catalog_never_leads_out_of_the_root(path: str) -> None:
 
 
 def test_a_hostile_row_is_restored_within_the_root(
-    catalog: Catalog,
-    contents: dict[str, bytes],
-    restore: Restore,
-    change: Any,
-    tmp_path: Path,
-    files_below: Any,
-) -> None:
+    catalog, contents, restore, change, tmp_path, files_below
+):
     change(
         catalog,
         "UPDATE file_locations SET library_path = '../../out.mp3' WHERE library_path = 'a.mp3'",
@@ -450,9 +385,8 @@ def test_a_hostile_row_is_restored_within_the_root(
 
 
 def test_a_file_that_the_library_never_held_is_named_by_its_key(
-    catalog: Catalog, contents: dict[str, bytes], restore: Restore, change: Any, tmp_path: Path,
-    files_below: Any,
-) -> None:  # fmt: skip
+    catalog, contents, restore, change, tmp_path, files_below
+):
     change(catalog, "DELETE FROM upload_tasks")
     change(catalog, "DELETE FROM file_locations WHERE library_path IS NOT NULL")
 
@@ -462,16 +396,8 @@ def test_a_file_that_the_library_never_held_is_named_by_its_key(
 
 @pytest.mark.parametrize("vouched", [True, False])
 def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
-    catalog: Catalog,
-    contents: dict[str, bytes],
-    proxy: Any,
-    restore: Restore,
-    change: Any,
-    rows: Rows,
-    sha256: Any,
-    tmp_path: Path,
-    vouched: bool,
-) -> None:
+    catalog, contents, proxy, restore, change, rows, sha256, tmp_path, vouched
+):
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
     change(
         catalog,
@@ -480,7 +406,7 @@ def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
         proxy.endpoint,
     )
 
-    def without_digests(request: Any, answer: Any) -> None:
+    def without_digests(request, answer):
         if request.method == "HEAD" and not vouched:
             for name in list(answer.headers):
                 if name.lower() in ("etag", "x-amz-checksum-sha256"):
@@ -500,14 +426,8 @@ def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
 
 
 def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
-    catalog: Catalog,
-    contents: dict[str, bytes],
-    proxy: Any,
-    restore: Restore,
-    change: Any,
-    files_below: Any,
-    tmp_path: Path,
-) -> None:
+    catalog, contents, proxy, restore, change, files_below, tmp_path
+):
     """Nothing is believed of that one; the next run asks again."""
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
     change(
@@ -518,7 +438,7 @@ def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
     )
     silent = True
 
-    def refuse_one(request: Any) -> Any:
+    def refuse_one(request):
         if silent and request.method == "HEAD" and request.key.endswith("z.ogg"):
             return refusal(503)
         return None
@@ -534,16 +454,8 @@ def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
 
 
 def test_a_broken_line_is_gone_on_from(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    proxy: Any,
-    restore: Restore,
-    change: Any,
-    tmp_path: Path,
-) -> None:
+    catalog, library, scanned, cloud, uploaded, proxy, restore, change, tmp_path
+):
     content = library.add("large.mp3", size=6 * 1024 * 1024).read_bytes()
     scanned()
     uploaded(cloud)
@@ -554,7 +466,7 @@ def test_a_broken_line_is_gone_on_from(
         proxy.endpoint,
     )
 
-    def cut(request: Any, answer: Any) -> None:
+    def cut(request, answer):
         if request.method == "GET" and len(answer.body) > 2_100_000:
             answer.body = answer.body[:2_100_000]
             answer.headers["Connection"] = "close"
@@ -570,11 +482,11 @@ def test_a_broken_line_is_gone_on_from(
 
 
 def test_a_folder_that_cannot_be_written_to_fails_its_files_and_no_others(
-    contents: dict[str, bytes], restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    contents, restore, tmp_path, monkeypatch
+):
     place = Part.place
 
-    def refuse(part: Part, names: Any, sha256: str) -> Path:
+    def refuse(part, names, sha256):
         (name,) = names
         if name == "x/y/z.ogg":
             raise PermissionError(13, "Permission denied")

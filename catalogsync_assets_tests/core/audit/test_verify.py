@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.audit.audit import AuditReport, AuditRequest, draw, findings, history
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.audit.audit import AuditRequest, draw, findings, history
 from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
@@ -20,22 +16,12 @@ from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Verify = Callable[..., AuditReport]
 STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GROUP BY status"
 
 
 def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_touched(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, verified, remote, rows
+):
     library.fill(2_000, size=20)
     scanned()
     assert uploaded(cloud, workers=16).succeeded == 2_000
@@ -70,7 +56,7 @@ def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_
 
 
 @pytest.fixture
-def ten(library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload) -> ObjectBackend:
+def ten(library, scanned, cloud, uploaded):
     """A backend with ten files."""
     library.fill(10)
     scanned()
@@ -79,8 +65,8 @@ def ten(library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload) -> O
 
 
 def test_presence_falls_with_what_is_lost_and_rises_with_what_is_mended(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows
-) -> None:
+    ten, catalog, verified, remote, rows
+):
     present = (
         "SELECT SUM(files_present), SUM(files_total) FROM song_backend_presence"
         " WHERE backend_id = ?"
@@ -95,9 +81,7 @@ def test_presence_falls_with_what_is_lost_and_rises_with_what_is_mended(
     assert rows(catalog, present, ten.id) == [(10, 10)]
 
 
-def test_without_repair_the_next_upload_mends(
-    ten: ObjectBackend, uploaded: Upload, verified: Verify, remote: Any, library: Any
-) -> None:
+def test_without_repair_the_next_upload_mends(ten, uploaded, verified, remote, library):
     remote(ten).delete("album/0003.mp3")
     remote(ten).put("album/0004.mp3", b"x" * 300)
 
@@ -107,9 +91,7 @@ def test_without_repair_the_next_upload_mends(
     assert remote(ten).contents() == library.contents()
 
 
-def test_a_head_tells_other_bytes_of_the_same_length_by_the_digest(
-    ten: ObjectBackend, verified: Verify, remote: Any
-) -> None:
+def test_a_head_tells_other_bytes_of_the_same_length_by_the_digest(ten, verified, remote):
     remote(ten).put("album/0004.mp3", flipped(remote(ten).get("album/0004.mp3")))
 
     assert verified(ten).lost == 0
@@ -119,9 +101,7 @@ def test_a_head_tells_other_bytes_of_the_same_length_by_the_digest(
     assert (report.checked, report.ok, report.unproven) == (10, 9, 0)
 
 
-def test_what_has_come_back_is_active_again(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows
-) -> None:
+def test_what_has_come_back_is_active_again(ten, catalog, verified, remote, rows):
     content = remote(ten).get("album/0003.mp3")
     remote(ten).delete("album/0003.mp3")
     other = remote(ten).get("album/0004.mp3")
@@ -136,9 +116,7 @@ def test_what_has_come_back_is_active_again(
     assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 10}
 
 
-def test_what_was_lost_stays_lost_until_it_is_whole(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows
-) -> None:
+def test_what_was_lost_stays_lost_until_it_is_whole(ten, catalog, verified, remote, rows):
     """Another object of the right size at the key of a missing one is no return."""
     remote(ten).delete("album/0003.mp3")
     verified(ten)
@@ -150,9 +128,7 @@ def test_what_was_lost_stays_lost_until_it_is_whole(
     assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 9, "damaged": 1}
 
 
-def test_confirmed_locations_say_when_and_how(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, change: Any, rows: Rows
-) -> None:
+def test_confirmed_locations_say_when_and_how(ten, catalog, verified, change, rows):
     change(catalog, "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'")
     how = (
         "SELECT verified_by, verified_at > '2020-01-02', COUNT(*) FROM file_locations"
@@ -168,8 +144,8 @@ def test_confirmed_locations_say_when_and_how(
 
 
 def test_a_file_without_a_good_copy_is_named_with_the_reason(
-    ten: ObjectBackend, library: Any, scanned: Any, verified: Verify, remote: Any
-) -> None:
+    ten, library, scanned, verified, remote
+):
     for name in ("0003.mp3", "0004.mp3"):
         remote(ten).delete(f"album/{name}")
     (library.root / "album" / "0003.mp3").unlink()
@@ -184,9 +160,7 @@ def test_a_file_without_a_good_copy_is_named_with_the_reason(
     }
 
 
-def test_a_local_file_that_has_rotted_repairs_nothing(
-    ten: ObjectBackend, library: Any, verified: Verify, remote: Any
-) -> None:
+def test_a_local_file_that_has_rotted_repairs_nothing(ten, library, verified, remote):
     remote(ten).delete("album/0003.mp3")
     path = library.root / "album" / "0003.mp3"
     before = path.stat()
@@ -201,9 +175,7 @@ def test_a_local_file_that_has_rotted_repairs_nothing(
     assert "album/0003.mp3" not in keys
 
 
-def test_a_repair_uploads_nothing_but_what_was_found(
-    ten: ObjectBackend, library: Any, scanned: Any, verified: Verify, remote: Any
-) -> None:
+def test_a_repair_uploads_nothing_but_what_was_found(ten, library, scanned, verified, remote):
     library.add("album/new.mp3")
     scanned()
     remote(ten).delete("album/0003.mp3")
@@ -220,8 +192,8 @@ def test_a_repair_uploads_nothing_but_what_was_found(
 
 
 def test_keys_of_tests_and_of_earlier_contents_are_not_foreign(
-    ten: ObjectBackend, library: Any, scanned: Any, verified: Verify, remote: Any
-) -> None:
+    ten, library, scanned, verified, remote
+):
     remote(ten).put(".catalogsync-test-1/plain", b"left behind")
     library.add("album/0003.mp3", b"newer content")
     scanned()  # the older is still stored, and the newer not yet
@@ -229,9 +201,7 @@ def test_keys_of_tests_and_of_earlier_contents_are_not_foreign(
     assert verified(ten).foreign == 0
 
 
-def test_an_object_whose_row_was_lost_is_foreign_and_stays(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, change: Any
-) -> None:
+def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verified, remote, change):
     change(catalog, "DELETE FROM upload_tasks")
     change(catalog, "DELETE FROM file_locations WHERE locator LIKE '%/0003.mp3' AND backend_id = ?",
            ten.id)  # fmt: skip
@@ -245,13 +215,8 @@ def test_an_object_whose_row_was_lost_is_foreign_and_stays(
 
 
 def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, verified
+):
     """Its row is there, and the listing has passed its key."""
     library.fill(3)
     scanned()
@@ -260,7 +225,7 @@ def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
     scanned()
     done: list[UploadReport] = []
 
-    def upload_after(request: Any, _: Any) -> None:
+    def upload_after(request, _):
         if "list-type" in request.parameters and not done:
             done.append(uploaded(through_proxy))
 
@@ -273,16 +238,8 @@ def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
 
 
 def test_what_is_recorded_after_it_was_listed_is_not_foreign(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-    remote: Any,
-    change: Any,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, verified, remote, change
+):
     """An upload writes its row a moment after its object."""
     library.fill(4)
     scanned()
@@ -294,7 +251,7 @@ def test_what_is_recorded_after_it_was_listed_is_not_foreign(
     )
     change(catalog, late, "not yet", through_proxy.id)
 
-    def record(request: Any, _: Any) -> None:
+    def record(request, _):
         if request.method == "HEAD" and request.key.endswith("0001.mp3"):
             change(catalog, late, through_proxy.bucket, through_proxy.id)
 
@@ -308,17 +265,12 @@ def test_what_is_recorded_after_it_was_listed_is_not_foreign(
 
 @pytest.mark.parametrize("key", ["a//b", "c/", "./x", "\x7f", "d\\e"])
 def test_a_foreign_key_of_any_shape_does_not_end_the_listing(
-    ten: ObjectBackend,
-    catalog: Catalog,
-    backend: Any,
-    proxy: Any,
-    verified: Verify,
-    key: str,
-) -> None:
+    ten, catalog, backend, proxy, verified, key
+):
     """obstore refuses to name some; they come from other programs, and other stores than this."""
     seen = backend("cloud", endpoint=proxy.endpoint, base_prefix=ten.base_prefix)
 
-    def rename(request: Any, answer: Any) -> None:
+    def rename(request, answer):
         if "list-type" in request.parameters:
             encoded = key.replace("\x7f", "%7F") if "encoding-type" in request.parameters else key
             answer.body = answer.body.replace(b"album/0003.mp3", encoded.encode())
@@ -341,15 +293,8 @@ TANGLED = ["a/1.mp3", "a!/1.mp3", "a-b.mp3", "a.mp3", "a/b/2.mp3", "a0.mp3", "é
 
 @pytest.mark.parametrize("order", ["as the store has it", "by bytes", "backwards"])
 def test_the_order_of_a_listing_does_not_matter(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-    remote: Any,
-    order: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, scanned, cloud, uploaded, verified, remote, order, monkeypatch
+):
     for name in TANGLED:
         library.add(name)
     scanned()
@@ -375,9 +320,7 @@ def test_the_order_of_a_listing_does_not_matter(
 
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
-def test_a_selection_limits_what_is_compared(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any, rows: Rows, level: str
-) -> None:
+def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, rows, level):
     (song,) = rows(
         catalog,
         "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'",
@@ -394,18 +337,14 @@ def test_a_selection_limits_what_is_compared(
 
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
-def test_a_batch_can_be_verified(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, rows: Rows, level: str
-) -> None:
+def test_a_batch_can_be_verified(ten, catalog, verified, rows, level):
     (key,) = rows(catalog, "SELECT key FROM batches")
 
     assert verified(ten, level, scope=Scope(batch_key=key)).ok == 10
     assert verified(ten, level, scope=Scope(batch_key="another")).checked == 0
 
 
-def test_since_leaves_out_what_was_verified_later(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, change: Any
-) -> None:
+def test_since_leaves_out_what_was_verified_later(ten, catalog, verified, change):
     change(
         catalog,
         "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'"
@@ -425,15 +364,8 @@ def test_since_leaves_out_what_was_verified_later(
 
 
 def test_a_sample_is_about_its_share_and_differs_from_one_to_the_next(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-    change: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, verified, change, rows
+):
     library.fill(200, size=10)
     scanned()
     uploaded(cloud)
@@ -452,7 +384,7 @@ def test_a_sample_is_about_its_share_and_differs_from_one_to_the_next(
 @pytest.mark.parametrize(
     ("level", "percent"), [("listing", 5.0), ("head", 0.0), ("full", 101.0), ("deep", None)]
 )
-def test_a_request_that_makes_no_sense_is_refused(level: Any, percent: float | None) -> None:
+def test_a_request_that_makes_no_sense_is_refused(level, percent):
     with pytest.raises(UsageError):
         AuditRequest(level, sample_percent=percent)
 
@@ -460,9 +392,7 @@ def test_a_request_that_makes_no_sense_is_refused(level: Any, percent: float | N
 # --- the record -----------------------------------------------------------------------------------
 
 
-def test_audits_are_kept_with_what_they_found(
-    ten: ObjectBackend, catalog: Catalog, verified: Verify, remote: Any
-) -> None:
+def test_audits_are_kept_with_what_they_found(ten, catalog, verified, remote):
     remote(ten).delete("album/0003.mp3")
     first = verified(ten)
     second = verified(ten, "full", repair=True)
@@ -477,24 +407,15 @@ def test_audits_are_kept_with_what_they_found(
 
 
 def test_a_row_that_was_written_after_the_look_stays_as_it_is(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-    change: Any,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, verified, change, remote, rows
+):
     """Another run uploads the object anew, between the look that misses it and the mark."""
     library.fill(3)
     scanned()
     uploaded(through_proxy)
     remote(through_proxy).delete("album/0001.mp3")
 
-    def uploaded_meanwhile(request: Any, answer: Any) -> None:
+    def uploaded_meanwhile(request, answer):
         if answer.status == 404 and request.key.endswith("0001.mp3"):
             change(
                 catalog,
@@ -515,21 +436,14 @@ def test_a_row_that_was_written_after_the_look_stays_as_it_is(
 
 
 def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_nothing_else(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, verified, rows
+):
     """The store goes on giving back the digest of what was sent once."""
     library.fill(5)
     scanned()
     uploaded(through_proxy)
 
-    def rot(request: Any, answer: Any) -> None:
+    def rot(request, answer):
         if request.method == "GET" and request.key.endswith("0003.mp3"):
             answer.body = flipped(answer.body)
 
@@ -542,21 +456,14 @@ def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_no
     assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 4, "damaged": 1}
 
 
-def test_one_bad_read_is_no_damage(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-) -> None:
+def test_one_bad_read_is_no_damage(library, scanned, proxy, through_proxy, uploaded, verified):
     """A bit that tips on the way is not the store's."""
     library.fill(5)
     scanned()
     uploaded(through_proxy)
     left = [1]
 
-    def tip(request: Any, answer: Any) -> None:
+    def tip(request, answer):
         if request.method == "GET" and request.key.endswith("0003.mp3") and left[0]:
             left[0] = 0
             answer.body = flipped(answer.body)
@@ -571,14 +478,8 @@ def test_one_bad_read_is_no_damage(
 
 
 def test_what_is_no_longer_here_is_repaired_from_another_backend(
-    ten: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    backend: Any,
-    uploaded: Upload,
-    verified: Verify,
-    remote: Any,
-) -> None:
+    ten, library, scanned, backend, uploaded, verified, remote
+):
     other = backend("other")
     uploaded(other)
     content = library.contents()
@@ -604,7 +505,7 @@ def test_what_is_no_longer_here_is_repaired_from_another_backend(
     assert verified(other, "full").content == 1
 
 
-def test_samples_of_two_audits_are_independent() -> None:
+def test_samples_of_two_audits_are_independent():
     """Of a quarter each, a quarter is in common: over the years, every object has its turn."""
     keys = [f"music/Artist {i // 12}/Album/{i % 12:02d} Title.flac" for i in range(4000)]
 
@@ -615,14 +516,9 @@ def test_samples_of_two_audits_are_independent() -> None:
 
 
 def test_status_tells_an_audit_of_everything_from_one_of_some(
-    verified: Verify,
-    cloud: ObjectBackend,
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    uploaded: Upload,
-) -> None:
-    def limited() -> bool:
+    verified, cloud, catalog, library, scanned, uploaded
+):
+    def limited():
         (here,) = (b for b in backend_status(catalog) if b.name == "cloud")
         assert here.last_audit is not None
         return here.last_audit.limited

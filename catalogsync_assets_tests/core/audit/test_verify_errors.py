@@ -1,28 +1,15 @@
 """A store that refuses, is silent, or is another one: nothing is marked, the audit can go on."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from catalogsync_assets.core.audit import audit_record
-from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.audit.audit import AuditAborted, history
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Verify = Callable[..., AuditReport]
 LEVELS = ("listing", "head", "full")
 
 
 @pytest.fixture
-def twenty(
-    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> ObjectBackend:
+def twenty(library, scanned, through_proxy, uploaded):
     """A backend with twenty files."""
     library.fill(20)
     scanned()
@@ -31,20 +18,15 @@ def twenty(
 
 
 @pytest.fixture
-def nothing_is_marked(catalog: Catalog, rows: Rows) -> Callable[[ObjectBackend], bool]:
+def nothing_is_marked(catalog, rows):
     sql = "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?"
     return lambda backend: rows(catalog, sql, backend.id) == ["active"]
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_wrong_secret_marks_nothing(
-    twenty: ObjectBackend,
-    catalog: Catalog,
-    verified: Verify,
-    nothing_is_marked: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    level: str,
-) -> None:
+    twenty, catalog, verified, nothing_is_marked, monkeypatch, level
+):
     monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
 
     with pytest.raises(AuditAborted, match="the secret does not fit"):
@@ -56,13 +38,8 @@ def test_a_wrong_secret_marks_nothing(
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_store_that_is_not_there_marks_nothing(
-    twenty: ObjectBackend,
-    backend: Any,
-    verified: Verify,
-    nothing_is_marked: Any,
-    unused_endpoint: str,
-    level: str,
-) -> None:
+    twenty, backend, verified, nothing_is_marked, unused_endpoint, level
+):
     away = backend(endpoint=unused_endpoint, base_prefix=twenty.base_prefix)
 
     with pytest.raises(AuditAborted, match="no answer"):
@@ -73,13 +50,8 @@ def test_a_store_that_is_not_there_marks_nothing(
 
 @pytest.mark.parametrize("level", ["head", "full"])
 def test_a_refusal_of_everything_is_one_error_and_never_missing(
-    twenty: ObjectBackend,
-    proxy: Any,
-    refused: Any,
-    verified: Verify,
-    nothing_is_marked: Any,
-    level: str,
-) -> None:
+    twenty, proxy, refused, verified, nothing_is_marked, level
+):
     """As from credentials that may list, but not read."""
     proxy.before.append(lambda _: refused(403, "AccessDenied"))
 
@@ -91,13 +63,8 @@ def test_a_refusal_of_everything_is_one_error_and_never_missing(
 
 @pytest.mark.parametrize("level", ["head", "full"])
 def test_a_refusal_of_one_key_is_a_finding_that_marks_nothing(
-    twenty: ObjectBackend,
-    proxy: Any,
-    refused: Any,
-    verified: Verify,
-    nothing_is_marked: Any,
-    level: str,
-) -> None:
+    twenty, proxy, refused, verified, nothing_is_marked, level
+):
     proxy.before.append(
         lambda r: refused(403, "AccessDenied") if r.key.endswith("0000.mp3") else None
     )
@@ -110,16 +77,10 @@ def test_a_refusal_of_one_key_is_a_finding_that_marks_nothing(
 
 
 @pytest.mark.parametrize("level", ["head", "full"])
-def test_a_bare_404_is_not_missing(
-    twenty: ObjectBackend,
-    proxy: Any,
-    verified: Verify,
-    nothing_is_marked: Any,
-    level: str,
-) -> None:
+def test_a_bare_404_is_not_missing(twenty, proxy, verified, nothing_is_marked, level):
     """As from a server that is no object store."""
 
-    def not_found(request: Any, answer: Any) -> None:
+    def not_found(request, answer):
         answer.status, answer.body = 404, b"<html>not here</html>"
         answer.headers = {"Content-Length": str(len(answer.body))}
 
@@ -133,14 +94,8 @@ def test_a_bare_404_is_not_missing(
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
-    twenty: ObjectBackend,
-    proxy: Any,
-    remote: Any,
-    refused: Any,
-    verified: Verify,
-    nothing_is_marked: Any,
-    level: str,
-) -> None:
+    twenty, proxy, remote, refused, verified, nothing_is_marked, level
+):
     """A HEAD answers 404 for a missing bucket as for a missing object."""
     remote(twenty).delete("album/0000.mp3")
     proxy.before.append(lambda r: refused(404, "NoSuchBucket") if r.key.endswith(".mp3") else None)
@@ -153,18 +108,18 @@ def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_store_without_any_of_many_files_looks_like_another_one(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    verified: Verify,
-    remote: Any,
-    rows: Rows,
-    nothing_is_marked: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    level: str,
-) -> None:
+    library,
+    catalog,
+    scanned,
+    cloud,
+    uploaded,
+    verified,
+    remote,
+    rows,
+    nothing_is_marked,
+    monkeypatch,
+    level,
+):
     monkeypatch.setattr(audit_record, "_IMPLAUSIBLE", 10)
     library.fill(15, size=5)
     scanned()
@@ -187,13 +142,11 @@ def test_a_store_without_any_of_many_files_looks_like_another_one(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_complaint_that_passes_is_tried_again(
-    twenty: ObjectBackend, proxy: Any, refused: Any, verified: Verify, level: str
-) -> None:
+def test_a_complaint_that_passes_is_tried_again(twenty, proxy, refused, verified, level):
     key = "" if level == "listing" else "0003.mp3"
     left = [1]
 
-    def once(request: Any) -> Any:
+    def once(request):
         with proxy.lock:
             hit = request.key.endswith(key) if key else "list-type" in request.parameters
             if not hit or not left[0]:
@@ -209,11 +162,11 @@ def test_a_complaint_that_passes_is_tried_again(
 
 
 def test_another_object_that_cannot_be_read_to_its_end_is_unreadable_and_not_damaged(
-    twenty: ObjectBackend, proxy: Any, verified: Verify, nothing_is_marked: Any
-) -> None:
+    twenty, proxy, verified, nothing_is_marked
+):
     """A connection that ends in the middle of a body, each time."""
 
-    def cut(request: Any, answer: Any) -> None:
+    def cut(request, answer):
         if request.key.endswith("0003.mp3") and request.method == "GET":
             answer.body = answer.body[:-10]
             answer.headers["Content-Length"] = str(len(answer.body) + 10)

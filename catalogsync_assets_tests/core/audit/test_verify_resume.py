@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -12,23 +12,17 @@ import pytest
 from catalogsync_assets.core.audit import audit_record
 from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import StoreUnavailableError
-from catalogsync_assets.core.transfer.engine import UploadReport
-from catalogsync_assets.core.transfer.stores import ListedObject, StoreClient
+from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets_tests.core.audit.faults import Faults
 from catalogsync_assets_tests.proxy import Answer
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
 Verify = Callable[..., AuditReport]
 LEVELS = ("listing", "head", "full")
 
 
 @pytest.fixture
-def forty(
-    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> ObjectBackend:
+def forty(library, scanned, through_proxy, uploaded):
     """A backend with forty files."""
     library.fill(40, size=30)
     scanned()
@@ -37,7 +31,7 @@ def forty(
 
 
 @pytest.fixture
-def faults(forty: ObjectBackend, remote: Any) -> Faults:
+def faults(forty, remote):
     return Faults(remote(forty), 4)
 
 
@@ -73,14 +67,8 @@ def asked(proxy: Any, since: int) -> list[str]:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_an_audit_whose_store_fell_silent_goes_on_and_finds_the_same(
-    forty: ObjectBackend,
-    faults: Faults,
-    catalog: Catalog,
-    proxy: Any,
-    verified: Verify,
-    level: str,
-    rows: Rows,
-) -> None:
+    forty, faults, catalog, proxy, verified, level, rows
+):
     silence = Silence(proxy, passing=4 if level == "listing" else 20)
     with pytest.raises(AuditAborted, match="no answer") as stopped:
         verified(forty, level)
@@ -111,18 +99,14 @@ def test_an_audit_whose_store_fell_silent_goes_on_and_finds_the_same(
 
 
 def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
-    forty: ObjectBackend,
-    faults: Faults,
-    verified: Verify,
-    monkeypatch: pytest.MonkeyPatch,
-    catalog: Catalog,
-) -> None:
+    forty, faults, verified, monkeypatch, catalog
+):
     """With pages of five, as 40 objects are one page."""
     whole = StoreClient.list_pages
     asked_after: list[str | None] = []
     left = [4]
 
-    def pages(client: StoreClient, *, after: str | None = None) -> Iterator[list[ListedObject]]:
+    def pages(client, *, after=None):
         asked_after.append(after)
         found = [o for page in whole(client, after=after) for o in page]
         for start in range(0, len(found), 5):
@@ -150,20 +134,12 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_an_audit_that_was_killed_goes_on_and_finds_the_same(
-    forty: ObjectBackend,
-    faults: Faults,
-    catalog: Catalog,
-    proxy: Any,
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    until: Any,
-    level: str,
-) -> None:
+    forty, faults, catalog, proxy, start_command, command, rows, until, level
+):
     held: list[str] = []
     gate = [6 if level == "listing" else 24]
 
-    def hold(request: Any) -> None:
+    def hold(request):
         with proxy.lock:
             if not request.key.endswith(".mp3") or gate[0] > 10_000:
                 return
@@ -208,9 +184,7 @@ def test_an_audit_that_was_killed_goes_on_and_finds_the_same(
     assert rows(catalog, "SELECT status FROM audits") == ["complete"]
 
 
-def test_a_sample_is_the_same_after_an_interruption(
-    forty: ObjectBackend, proxy: Any, verified: Verify
-) -> None:
+def test_a_sample_is_the_same_after_an_interruption(forty, proxy, verified):
     """Else some would be left out, and others looked at for nothing."""
     silence = Silence(proxy, passing=8)
     with pytest.raises(AuditAborted):
@@ -241,9 +215,7 @@ def interrupted(backend: ObjectBackend, proxy: Any, verified: Verify, **options:
     "other",
     [{"anew": True}, {"sample_percent": 50.0}, {"since": datetime(2030, 1, 1)}],  # noqa: DTZ001
 )
-def test_other_terms_begin_anew(
-    forty: ObjectBackend, proxy: Any, verified: Verify, other: dict[str, Any]
-) -> None:
+def test_other_terms_begin_anew(forty, proxy, verified, other):
     first = interrupted(forty, proxy, verified)
 
     report = verified(forty, "head", **other)
@@ -252,9 +224,7 @@ def test_other_terms_begin_anew(
     assert report.audit_id != first
 
 
-def test_an_age_that_is_counted_from_now_goes_on(
-    forty: ObjectBackend, proxy: Any, verified: Verify, catalog: Catalog, change: Any
-) -> None:
+def test_an_age_that_is_counted_from_now_goes_on(forty, proxy, verified, catalog, change):
     """`--since 30d`, an hour later, is another moment and the same request."""
     change(catalog, "UPDATE file_locations SET verified_at = NULL")
     now = datetime.now(timezone.utc).replace(tzinfo=None)
@@ -268,18 +238,14 @@ def test_an_age_that_is_counted_from_now_goes_on(
     assert (report.resumed, report.audit_id, report.checked) == (True, first, 40)
 
 
-def test_one_that_was_interrupted_long_ago_is_begun_anew(
-    forty: ObjectBackend, proxy: Any, verified: Verify, catalog: Catalog, change: Any
-) -> None:
+def test_one_that_was_interrupted_long_ago_is_begun_anew(forty, proxy, verified, catalog, change):
     interrupted(forty, proxy, verified)
     change(catalog, "UPDATE audits SET started_at = '2020-01-01 00:00:00'")
 
     assert not verified(forty, "head").resumed
 
 
-def test_one_that_another_process_works_on_is_left_alone(
-    forty: ObjectBackend, proxy: Any, verified: Verify, catalog: Catalog, change: Any
-) -> None:
+def test_one_that_another_process_works_on_is_left_alone(forty, proxy, verified, catalog, change):
     from catalogsync_assets.core.catalog.owners import new_owner
 
     first = interrupted(forty, proxy, verified)
@@ -291,12 +257,10 @@ def test_one_that_another_process_works_on_is_left_alone(
     assert report.audit_id != first
 
 
-def test_a_repair_that_was_cut_short_goes_on(
-    forty: ObjectBackend, faults: Faults, proxy: Any, refused: Any, verified: Verify
-) -> None:
+def test_a_repair_that_was_cut_short_goes_on(forty, faults, proxy, refused, verified):
     left = [3]
 
-    def rule(request: Any) -> Any:
+    def rule(request):
         with proxy.lock:
             if request.method != "PUT":
                 return None

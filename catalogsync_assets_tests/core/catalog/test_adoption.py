@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.catalog.whereis import whereis
 from catalogsync_assets.core.errors import CatalogError
-from catalogsync_assets.core.library.scan import ScanReport, scan
-from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
+from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.transfer.engine import Limits, upload
 
-Rows = Callable[..., list[Any]]
 FILES = ("a/01.flac", "b/02.flac", "c/03.flac")
 
 # The tool's tables, each with columns that it always fills, and gives no default.
@@ -135,16 +133,16 @@ class Older:
 
 
 @pytest.fixture
-def older(tmp_path: Path, library: Any) -> Older:
+def older(tmp_path, library):
     return Older(tmp_path / "tool.db", library)
 
 
 @pytest.fixture
-def sent(library: Any, unregistered: Any) -> Callable[..., tuple[ScanReport, UploadReport]]:
+def sent(library, unregistered):
     """`sent(catalog)`: scan, register the backend `cloud`, plan, upload."""
     settings: list[ObjectBackend] = []
 
-    def run(catalog: Catalog) -> tuple[ScanReport, UploadReport]:
+    def run(catalog):
         report = scan(catalog, [library.root])
         if not settings:
             settings.append(unregistered())
@@ -159,8 +157,8 @@ def sent(library: Any, unregistered: Any) -> Callable[..., tuple[ScanReport, Upl
 
 
 def test_scan_plan_and_upload_work_where_every_table_has_columns_that_must_be_filled(
-    older: Older, sent: Any, rows: Rows, remote: Any
-) -> None:
+    older, sent, rows, remote
+):
     catalog = older.adopt()
     older.library.add("d/04.flac")
 
@@ -175,8 +173,8 @@ def test_scan_plan_and_upload_work_where_every_table_has_columns_that_must_be_fi
 
 
 def test_tagged_files_get_their_artists_where_artists_have_columns_that_must_be_filled(
-    older: Older, sample: Path, rows: Rows
-) -> None:
+    older, sample, rows
+):
     catalog = older.adopt()
 
     scan(catalog, [sample])
@@ -200,8 +198,8 @@ def test_tagged_files_get_their_artists_where_artists_have_columns_that_must_be_
     ],
 )
 def test_a_column_of_ours_that_this_database_wants_filled_does_not_stop_a_scan_or_an_upload(
-    older: Older, sent: Any, table: str, column: str
-) -> None:
+    older, sent, table, column
+):
     name, _, rest = column.partition(" ")
     older.shapes[table] = older.shapes[table].replace(
         " PRIMARY KEY,", f" PRIMARY KEY, {name} {rest},", 1
@@ -214,9 +212,7 @@ def test_a_column_of_ours_that_this_database_wants_filled_does_not_stop_a_scan_o
     assert (uploaded.succeeded, uploaded.failed) == (4, 0)
 
 
-def test_a_column_of_the_key_that_must_be_filled_does_not_stop_a_scan(
-    older: Older, sample: Path, rows: Rows
-) -> None:
+def test_a_column_of_the_key_that_must_be_filled_does_not_stop_a_scan(older, sample, rows):
     older.shapes["artist_songs"] = (
         "artist_id INTEGER NOT NULL, song_id INTEGER NOT NULL, role TEXT NOT NULL,"
         " PRIMARY KEY (artist_id, song_id, role)"
@@ -229,9 +225,7 @@ def test_a_column_of_the_key_that_must_be_filled_does_not_stop_a_scan(
 
 
 @pytest.mark.parametrize("moment", ["1580702706", "'2020-02-03T04:05:06Z'", "'3 Feb 2020'", "''"])
-def test_moments_that_the_tool_wrote_in_its_own_way_do_not_stop_anything(
-    older: Older, sent: Any, moment: str
-) -> None:
+def test_moments_that_the_tool_wrote_in_its_own_way_do_not_stop_anything(older, sent, moment):
     older.more = [
         f"UPDATE {table} SET created_at = {moment}"
         for table in ("storage_backends", "songs", "file_assets", "file_locations")
@@ -250,7 +244,7 @@ def test_moments_that_the_tool_wrote_in_its_own_way_do_not_stop_anything(
 
 
 @pytest.mark.parametrize("config", ["NULL", "'{}'", "''"])
-def test_a_backend_without_settings_is_read(older: Older, config: str) -> None:
+def test_a_backend_without_settings_is_read(older, config):
     older.more = [
         "INSERT INTO storage_backends (name, backend_type, container_name, config, quota,"
         f" created_at) VALUES ('old', 'object_storage', 'b', {config}, 0, 'x')",
@@ -264,7 +258,7 @@ def test_a_backend_without_settings_is_read(older: Older, config: str) -> None:
 # --- names --------------------------------------------------------------------------------------
 
 
-def test_what_the_tool_calls_name_or_title_is_borrowed(older: Older, rows: Rows) -> None:
+def test_what_the_tool_calls_name_or_title_is_borrowed(older, rows):
     catalog = older.adopt()
 
     assert rows(catalog, "SELECT title FROM songs ORDER BY id") == ["Song 0", "Song 1", "Song 2"]
@@ -272,9 +266,7 @@ def test_what_the_tool_calls_name_or_title_is_borrowed(older: Older, rows: Rows)
     assert [place.song_id for place in whereis(catalog, "song 1")] == [11]
 
 
-def test_a_borrowed_playlist_can_be_planned(
-    older: Older, unregistered: Any, library: Any, rows: Rows
-) -> None:
+def test_a_borrowed_playlist_can_be_planned(older, unregistered, library, rows):
     catalog = older.adopt()
     scan(catalog, [library.root])
     cloud, _ = register(catalog, unregistered())
@@ -285,7 +277,7 @@ def test_a_borrowed_playlist_can_be_planned(
     assert rows(catalog, "SELECT file_asset_id FROM upload_tasks") == [101]
 
 
-def test_the_tools_own_statements_work_before_and_after_an_upload(older: Older, sent: Any) -> None:
+def test_the_tools_own_statements_work_before_and_after_an_upload(older, sent):
     catalog = older.adopt()
     for ready in (lambda: None, lambda: sent(catalog)):
         ready()
@@ -298,8 +290,8 @@ def test_the_tools_own_statements_work_before_and_after_an_upload(older: Older, 
 
 
 def test_a_song_that_the_tool_adds_after_the_adoption_is_met_uploaded_and_found(
-    older: Older, sent: Any, change: Any, rows: Rows
-) -> None:
+    older, sent, change, rows
+):
     catalog = older.adopt()
     sent(catalog)
     path = older.library.add("e/Later On.flac")
@@ -330,9 +322,7 @@ def test_a_song_that_the_tool_adds_after_the_adoption_is_met_uploaded_and_found(
 # --- local files --------------------------------------------------------------------------------
 
 
-def test_local_rows_are_met_by_their_path_and_keep_song_and_file(
-    older: Older, library: Any, rows: Rows
-) -> None:
+def test_local_rows_are_met_by_their_path_and_keep_song_and_file(older, library, rows):
     catalog = older.adopt()
     tools = "SELECT id, file_asset_id, container_name, locator, absolute_path FROM file_locations"
     before = rows(catalog, tools)
@@ -347,7 +337,7 @@ def test_local_rows_are_met_by_their_path_and_keep_song_and_file(
 
 
 @pytest.fixture
-def doubled(older: Older) -> Older:
+def doubled(older):
     """The tool has two rows for the first path, of two file assets."""
     older.more = [
         "INSERT INTO file_assets VALUES (200, 10, 96, 'x', 'x')",
@@ -357,9 +347,7 @@ def doubled(older: Older) -> Older:
     return older
 
 
-def test_two_rows_for_one_path_are_harmless_however_often_it_is_scanned(
-    doubled: Older, library: Any, rows: Rows
-) -> None:
+def test_two_rows_for_one_path_are_harmless_however_often_it_is_scanned(doubled, library, rows):
     catalog = doubled.adopt()
     for _ in range(4):
         report = scan(catalog, [library.root])
@@ -368,9 +356,7 @@ def test_two_rows_for_one_path_are_harmless_however_often_it_is_scanned(
         assert rows(catalog, "SELECT DISTINCT status FROM file_locations") == ["active"]
 
 
-def test_a_path_that_the_tool_has_twice_is_uploaded_without_a_failure(
-    doubled: Older, sent: Any, remote: Any
-) -> None:
+def test_a_path_that_the_tool_has_twice_is_uploaded_without_a_failure(doubled, sent, remote):
     catalog = doubled.adopt()
     for _ in range(2):
         _, uploaded = sent(catalog)
@@ -381,9 +367,7 @@ def test_a_path_that_the_tool_has_twice_is_uploaded_without_a_failure(
     assert doubled.library.contents().items() <= stored.items()
 
 
-def test_a_file_that_the_tool_knew_and_that_is_gone_is_missing(
-    older: Older, library: Any, rows: Rows
-) -> None:
+def test_a_file_that_the_tool_knew_and_that_is_gone_is_missing(older, library, rows):
     catalog = older.adopt()
     (library.root / FILES[0]).unlink()
 
@@ -397,8 +381,8 @@ def test_a_file_that_the_tool_knew_and_that_is_gone_is_missing(
 
 
 def test_a_remote_row_counts_as_present_and_is_not_uploaded_again(
-    older: Older, sent: Any, unregistered: Any, remote: Any
-) -> None:
+    older, sent, unregistered, remote
+):
     settings = unregistered()
     older.more = [
         "INSERT INTO storage_backends VALUES (2, 'cloud', 'object_storage',"
@@ -416,9 +400,7 @@ def test_a_remote_row_counts_as_present_and_is_not_uploaded_again(
     assert (cloud.songs, cloud.songs_absent, cloud.files, cloud.pending) == (3, 0, 3, 0)
 
 
-def test_presence_has_its_figures_after_the_first_scan(
-    older: Older, library: Any, rows: Rows
-) -> None:
+def test_presence_has_its_figures_after_the_first_scan(older, library, rows):
     older.more = [
         "INSERT INTO storage_backends VALUES (2, 'cloud', 'object_storage', 'b', '{}', 0,"
         " '2020-01-01 00:00:00')",
@@ -457,9 +439,7 @@ def test_presence_has_its_figures_after_the_first_scan(
         ("artist_songs", "upload_tasks"),
     ],
 )
-def test_a_table_that_the_tool_does_not_have_is_made(
-    older: Older, sent: Any, absent: tuple[str, ...]
-) -> None:
+def test_a_table_that_the_tool_does_not_have_is_made(older, sent, absent):
     older.make()
     with closing(sqlite3.connect(older.path)) as raw, raw:
         for table in absent:
@@ -471,8 +451,8 @@ def test_a_table_that_the_tool_does_not_have_is_made(
 
 
 def test_tasks_that_the_tool_left_pending_without_a_source_are_planned_anew(
-    older: Older, sent: Any, unregistered: Any, rows: Rows, remote: Any
-) -> None:
+    older, sent, unregistered, rows, remote
+):
     bucket = unregistered().bucket
     older.more = [
         f"INSERT INTO storage_backends VALUES (2, 'cloud', 'object_storage', '{bucket}', '{{}}',"
@@ -490,9 +470,7 @@ def test_tasks_that_the_tool_left_pending_without_a_source_are_planned_anew(
     assert rows(catalog, "SELECT COUNT(*) FROM upload_tasks") == [3]
 
 
-def test_presence_without_a_unique_rule_gets_one_row_for_a_song_and_backend(
-    older: Older, sent: Any, rows: Rows
-) -> None:
+def test_presence_without_a_unique_rule_gets_one_row_for_a_song_and_backend(older, sent, rows):
     catalog = older.adopt()
     for _ in range(2):
         sent(catalog)
@@ -501,9 +479,7 @@ def test_presence_without_a_unique_rule_gets_one_row_for_a_song_and_backend(
     assert rows(catalog, "SELECT DISTINCT present FROM song_backend_presence") == [0]
 
 
-def test_presence_that_the_tool_has_twice_does_not_stop_the_adoption(
-    older: Older, sent: Any, rows: Rows
-) -> None:
+def test_presence_that_the_tool_has_twice_does_not_stop_the_adoption(older, sent, rows):
     older.more = [f"INSERT INTO song_backend_presence VALUES ({n}, 10, 1, 1, 'x')" for n in (1, 2)]
 
     catalog = older.adopt()
@@ -525,20 +501,20 @@ def refused(path: Path, *, match: str) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.9])
-def test_a_truncated_file_is_refused_and_left_as_it_is(older: Older, keep: float) -> None:
+def test_a_truncated_file_is_refused_and_left_as_it_is(older, keep):
     content = older.make().read_bytes()
     older.path.write_bytes(content[: int(len(content) * keep)])
 
     refused(older.path, match=r"malformed|damaged")
 
 
-def test_a_file_of_which_only_the_beginning_is_left_is_refused(older: Older) -> None:
+def test_a_file_of_which_only_the_beginning_is_left_is_refused(older):
     older.path.write_bytes(older.make().read_bytes()[:60])
 
     refused(older.path, match=r"malformed|not a database")
 
 
-def test_a_damaged_table_is_refused_and_left_as_it_is(older: Older, rows: Rows) -> None:
+def test_a_damaged_table_is_refused_and_left_as_it_is(older, rows):
     older.make()
     page = rows(older.path, "SELECT rootpage FROM sqlite_master WHERE name = 'songs'")[0]
     size = rows(older.path, "PRAGMA page_size")[0]
@@ -551,8 +527,8 @@ def test_a_damaged_table_is_refused_and_left_as_it_is(older: Older, rows: Rows) 
 
 @pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
 def test_a_database_that_another_program_holds_is_refused_and_left_as_it_is(
-    older: Older, lock: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    older, lock, monkeypatch
+):
     monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.05)
     before = older.make().read_bytes()
     with closing(sqlite3.connect(older.path, isolation_level=None)) as other:
@@ -568,9 +544,7 @@ def test_a_database_that_another_program_holds_is_refused_and_left_as_it_is(
     assert Catalog.initialise(older.path)[1].action == "migrated"
 
 
-def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(
-    older: Older, change: Any
-) -> None:
+def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(older, change):
     older.make()
     change(older.path, f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
     change(older.path, f"INSERT INTO {VERSION_TABLE} VALUES ('9999')")

@@ -1,24 +1,18 @@
 """Backends: what may be registered, and what an update keeps."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.backends import ObjectBackend, validated
 from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends, register
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
 
-Rows = Callable[..., list[Any]]
 PLAIN = ObjectBackend(name="cloud", bucket="my-music")
 
 
-def test_a_backend_comes_back_as_it_was_registered(catalog: Catalog) -> None:
+def test_a_backend_comes_back_as_it_was_registered(catalog):
     given = ObjectBackend(
         name="my-store_2",
         bucket="my-music",
@@ -37,7 +31,7 @@ def test_a_backend_comes_back_as_it_was_registered(catalog: Catalog) -> None:
     assert backend_by_name(catalog, "my-store_2") == registered
 
 
-def test_the_same_name_again_is_an_update(catalog: Catalog) -> None:
+def test_the_same_name_again_is_an_update(catalog):
     first, _ = register(catalog, PLAIN)
 
     second, is_new = register(catalog, replace(PLAIN, region="eu", base_prefix="m"))
@@ -47,7 +41,7 @@ def test_the_same_name_again_is_an_update(catalog: Catalog) -> None:
     assert object_backends(catalog) == [second]
 
 
-def test_an_update_can_take_a_setting_back(catalog: Catalog) -> None:
+def test_an_update_can_take_a_setting_back(catalog):
     register(catalog, replace(PLAIN, endpoint="https://s3.example", base_prefix="m"))
     register(catalog, PLAIN)
 
@@ -55,11 +49,11 @@ def test_an_update_can_take_a_setting_back(catalog: Catalog) -> None:
     assert (found.endpoint, found.base_prefix) == (None, "")
 
 
-def test_registering_the_same_again_is_harmless(catalog: Catalog) -> None:
+def test_registering_the_same_again_is_harmless(catalog):
     assert register(catalog, PLAIN)[0] == register(catalog, PLAIN)[0]
 
 
-def test_an_unknown_name_lists_the_known_ones(catalog: Catalog) -> None:
+def test_an_unknown_name_lists_the_known_ones(catalog):
     with pytest.raises(UnknownBackendError) as caught:
         backend_by_name(catalog, "cloud")
     assert "register-object-backend" in (caught.value.hint or "")
@@ -74,7 +68,7 @@ def test_an_unknown_name_lists_the_known_ones(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     "name", ["a|b", "A", "a,b", "...", "local", "", "a b", "ä", "a.b", "a/b", "x" * 64, "a\n"]
 )
-def test_a_name_that_cannot_be_a_partition_key_is_refused(catalog: Catalog, name: str) -> None:
+def test_a_name_that_cannot_be_a_partition_key_is_refused(catalog, name):
     with pytest.raises(ConfigurationError, match="cannot be a backend's name"):
         register(catalog, replace(PLAIN, name=name))
 
@@ -91,9 +85,7 @@ def test_a_name_that_cannot_be_a_partition_key_is_refused(catalog: Catalog, name
         "https://s3.example/#hunter2",
     ],
 )
-def test_a_secret_in_a_url_is_refused_and_not_repeated(
-    catalog: Catalog, field: str, url: str, bytes_of: Any
-) -> None:
+def test_a_secret_in_a_url_is_refused_and_not_repeated(catalog, field, url, bytes_of):
     with pytest.raises(ConfigurationError) as caught:
         register(catalog, replace(PLAIN, **{field: url}))
 
@@ -125,20 +117,18 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(
     ],
     ids=str,
 )
-def test_a_setting_that_cannot_work_is_refused(catalog: Catalog, changes: dict[str, str]) -> None:
+def test_a_setting_that_cannot_work_is_refused(catalog, changes):
     with pytest.raises(ConfigurationError):
         register(catalog, replace(PLAIN, **changes))  # type: ignore[arg-type]
 
     assert object_backends(catalog) == []
 
 
-def test_a_prefix_is_kept_without_slashes_and_composed() -> None:
+def test_a_prefix_is_kept_without_slashes_and_composed():
     assert validated(replace(PLAIN, base_prefix="/Mu\u0308sik/")).base_prefix == "Müsik"
 
 
-def test_a_backend_with_files_cannot_be_pointed_at_another_bucket(
-    catalog: Catalog, change: Any
-) -> None:
+def test_a_backend_with_files_cannot_be_pointed_at_another_bucket(catalog, change):
     backend, _ = register(catalog, PLAIN)
     change(catalog, "INSERT INTO file_assets (id) VALUES (1)")
     change(
@@ -155,16 +145,14 @@ def test_a_backend_with_files_cannot_be_pointed_at_another_bucket(
     assert backend_by_name(catalog, "cloud").bucket == "my-music"
 
 
-def test_a_backend_without_files_may_change_its_bucket(catalog: Catalog) -> None:
+def test_a_backend_without_files_may_change_its_bucket(catalog):
     register(catalog, PLAIN)
     register(catalog, replace(PLAIN, bucket="another"))
 
     assert backend_by_name(catalog, "cloud").bucket == "another"
 
 
-def test_settings_of_other_programs_survive_an_update(
-    catalog: Catalog, rows: Rows, change: Any
-) -> None:
+def test_settings_of_other_programs_survive_an_update(catalog, rows, change):
     register(catalog, PLAIN)
     change(
         catalog,
@@ -177,13 +165,13 @@ def test_settings_of_other_programs_survive_an_update(
     assert (config["theirs"], config["region"]) == ([1, 2], "eu")
 
 
-def test_auto_addressing_is_path_with_an_endpoint_and_virtual_without() -> None:
+def test_auto_addressing_is_path_with_an_endpoint_and_virtual_without():
     assert PLAIN.virtual_hosted
     assert not replace(PLAIN, endpoint="https://s3.example").virtual_hosted
     assert replace(PLAIN, endpoint="https://s3.example", addressing_style="virtual").virtual_hosted
 
 
-def test_a_public_url_is_percent_encoded() -> None:
+def test_a_public_url_is_percent_encoded():
     backend = replace(PLAIN, public_base_url="https://cdn.example/music/")
 
     assert backend.public_url("Ä b/1#?.flac") == (

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.cells import Cell, cells, waiting_batches
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
@@ -23,9 +22,7 @@ Rows = Callable[..., list[Any]]
 
 
 @pytest.fixture
-def tangled(
-    catalog: Catalog, backend: Callable[..., ObjectBackend], scanned: Any, library: Any
-) -> Catalog:
+def tangled(catalog, backend, scanned, library):
     """Three batches of files on two backends, in every state that a location can have."""
     dice = random.Random(7)  # noqa: S311
     stores = [backend("one"), backend("two")]
@@ -74,16 +71,14 @@ def truth(catalog: Catalog, rows: Rows) -> list[Cell]:
     return found
 
 
-def test_a_cell_counts_files_as_presence_does(tangled: Catalog, rows: Rows) -> None:
+def test_a_cell_counts_files_as_presence_does(tangled, rows):
     found = cells(tangled)
 
     assert found == truth(tangled, rows)
     assert {cell.present < cell.files for cell in found} == {True, False}
 
 
-def test_cells_of_some_batches_and_of_one_backend_are_the_same(
-    tangled: Catalog, backend: Callable[..., ObjectBackend]
-) -> None:
+def test_cells_of_some_batches_and_of_one_backend_are_the_same(tangled, backend):
     two = backend("two")
     every = cells(tangled)
     first, _, third = dict.fromkeys(cell.batch for cell in every)
@@ -97,15 +92,13 @@ def test_cells_of_some_batches_and_of_one_backend_are_the_same(
     assert cells(tangled, batches=[]) == []
 
 
-def test_a_batch_of_which_nothing_is_left_is_whole(tangled: Catalog) -> None:
+def test_a_batch_of_which_nothing_is_left_is_whole(tangled):
     *_, last = cells(tangled)
 
     assert (last.files, last.present, last.whole) == (0, 0, True)
 
 
-def test_only_batches_with_work_waiting_can_become_whole(
-    catalog: Catalog, cloud: ObjectBackend, library: Any, scanned: Any
-) -> None:
+def test_only_batches_with_work_waiting_can_become_whole(catalog, cloud, library, scanned):
     batches = []
     for folder in ("a", "b", "c"):
         library.fill(2, folder=folder)

@@ -8,10 +8,8 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -40,7 +38,6 @@ OLD_NAMES = [
     "upload_tasks",
 ]
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-Rows = Callable[..., list[Any]]
 
 
 def files_in(folder: Path) -> list[str]:
@@ -48,12 +45,12 @@ def files_in(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     return tmp_path / "catalog.db"
 
 
 @pytest.fixture
-def existing(path: Path, blank: Path) -> Path:
+def existing(path, blank):
     """A finished catalog, closed: all in one file."""
     shutil.copy(blank, path)
     return path
@@ -62,7 +59,7 @@ def existing(path: Path, blank: Path) -> Path:
 # --- init ---------------------------------------------------------------------------------------
 
 
-def test_init_makes_the_fifteen_tables_and_ours(path: Path, rows: Rows) -> None:
+def test_init_makes_the_fifteen_tables_and_ours(path, rows):
     _, report = Catalog.initialise(path)
 
     assert len(OLD_NAMES) == 15
@@ -73,16 +70,16 @@ def test_init_makes_the_fifteen_tables_and_ours(path: Path, rows: Rows) -> None:
     assert (report.action, report.backup) == ("created", None)
 
 
-def test_a_catalog_is_kept_in_wal_mode(existing: Path, rows: Rows) -> None:
+def test_a_catalog_is_kept_in_wal_mode(existing, rows):
     assert rows(existing, "PRAGMA journal_mode") == ["wal"]
 
 
-def test_foreign_keys_hold(catalog: Catalog) -> None:
+def test_foreign_keys_hold(catalog):
     with pytest.raises(CatalogError), catalog.transaction() as connection:
         connection.execute(sa.text("INSERT INTO file_assets (song_id) VALUES (4711)"))
 
 
-def test_a_second_init_changes_nothing_and_makes_no_backup(existing: Path) -> None:
+def test_a_second_init_changes_nothing_and_makes_no_backup(existing):
     before = existing.read_bytes()
 
     catalog, report = Catalog.initialise(existing)
@@ -93,7 +90,7 @@ def test_a_second_init_changes_nothing_and_makes_no_backup(existing: Path) -> No
     assert files_in(existing.parent) == [existing.name]
 
 
-def test_init_takes_an_empty_file_for_no_catalog_yet(path: Path) -> None:
+def test_init_takes_an_empty_file_for_no_catalog_yet(path):
     path.touch()
 
     _, report = Catalog.initialise(path)
@@ -101,7 +98,7 @@ def test_init_takes_an_empty_file_for_no_catalog_yet(path: Path) -> None:
     assert (report.action, report.backup) == ("created", None)
 
 
-def test_processes_that_init_at_once_agree(path: Path, start_python: Any) -> None:
+def test_processes_that_init_at_once_agree(path, start_python):
     code = (
         "import sys, alembic.command, catalogsync_assets.core.catalog.database as database\n"
         "print('ready', flush=True)\n"
@@ -120,11 +117,11 @@ def test_processes_that_init_at_once_agree(path: Path, start_python: Any) -> Non
     Catalog.open(path).close()
 
 
-def test_init_waits_for_another_program_that_writes(existing: Path) -> None:
+def test_init_waits_for_another_program_that_writes(existing):
     """SQLite does not wait by itself when it is to change to WAL mode."""
     problems: list[BaseException] = []
 
-    def initialise() -> None:
+    def initialise():
         try:
             Catalog.initialise(existing)[0].close()
         except BaseException as error:
@@ -142,10 +139,8 @@ def test_init_waits_for_another_program_that_writes(existing: Path) -> None:
     assert problems == []
 
 
-def test_an_init_that_fails_does_not_take_away_what_another_has_made_meanwhile(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def be_too_late(_catalog: Catalog) -> None:
+def test_an_init_that_fails_does_not_take_away_what_another_has_made_meanwhile(path, monkeypatch):
+    def be_too_late(_catalog):
         monkeypatch.undo()
         Catalog.initialise(path)[0].close()
         raise CatalogError("database is locked")
@@ -158,7 +153,7 @@ def test_an_init_that_fails_does_not_take_away_what_another_has_made_meanwhile(
     Catalog.open(path).close()
 
 
-def test_open_or_create_makes_a_catalog_once(path: Path) -> None:
+def test_open_or_create_makes_a_catalog_once(path):
     Catalog.open_or_create(path).close()
     before = path.read_bytes()
 
@@ -167,7 +162,7 @@ def test_open_or_create_makes_a_catalog_once(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_open_or_create_does_not_migrate(path: Path, change: Any) -> None:
+def test_open_or_create_does_not_migrate(path, change):
     change(path, "CREATE TABLE songs (id INTEGER PRIMARY KEY)")
     before = path.read_bytes()
 
@@ -208,9 +203,7 @@ def newer(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [no_database, truncated, header_only, scribbled, newer])
 @pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise, Catalog.open_or_create])
-def test_a_file_that_is_no_catalog_of_ours_is_refused_and_left_alone(
-    existing: Path, spoil: Callable[[Path], None], how: Callable[[Path], object]
-) -> None:
+def test_a_file_that_is_no_catalog_of_ours_is_refused_and_left_alone(existing, spoil, how):
     spoil(existing)
     before = existing.read_bytes()
 
@@ -221,7 +214,7 @@ def test_a_file_that_is_no_catalog_of_ours_is_refused_and_left_alone(
     assert existing.read_bytes() == before
 
 
-def test_a_newer_catalog_asks_for_an_upgrade(existing: Path) -> None:
+def test_a_newer_catalog_asks_for_an_upgrade(existing):
     newer(existing)
 
     with pytest.raises(CatalogError, match="newer catalogsync") as caught:
@@ -232,7 +225,7 @@ def test_a_newer_catalog_asks_for_an_upgrade(existing: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise, Catalog.open_or_create])
-def test_a_folder_is_no_catalog(path: Path, how: Callable[[Path], object]) -> None:
+def test_a_folder_is_no_catalog(path, how):
     path.mkdir()
 
     with pytest.raises(CatalogError):
@@ -241,7 +234,7 @@ def test_a_folder_is_no_catalog(path: Path, how: Callable[[Path], object]) -> No
     assert files_in(path) == []
 
 
-def test_open_says_how_to_make_the_catalog_that_is_missing(path: Path) -> None:
+def test_open_says_how_to_make_the_catalog_that_is_missing(path):
     with pytest.raises(CatalogError, match="there is no catalog") as caught:
         Catalog.open(path)
 
@@ -249,7 +242,7 @@ def test_open_says_how_to_make_the_catalog_that_is_missing(path: Path) -> None:
     assert files_in(path.parent) == []
 
 
-def test_init_does_not_make_folders_up(tmp_path: Path) -> None:
+def test_init_does_not_make_folders_up(tmp_path):
     with pytest.raises(CatalogError, match=r"no-such-folder.* does not exist"):
         Catalog.initialise(tmp_path / "no-such-folder" / "catalog.db")
 
@@ -257,9 +250,7 @@ def test_init_does_not_make_folders_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])
-def test_a_file_for_a_folder_is_one_clear_error(
-    tmp_path: Path, how: Callable[[Path], object]
-) -> None:
+def test_a_file_for_a_folder_is_one_clear_error(tmp_path, how):
     (tmp_path / "file").touch()
 
     with pytest.raises(CatalogError):
@@ -267,9 +258,7 @@ def test_a_file_for_a_folder_is_one_clear_error(
 
 
 @pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])
-def test_a_name_that_is_too_long_is_one_clear_error(
-    tmp_path: Path, how: Callable[[Path], object]
-) -> None:
+def test_a_name_that_is_too_long_is_one_clear_error(tmp_path, how):
     with pytest.raises(CatalogError):
         how(tmp_path / ("x" * 300))
 
@@ -278,7 +267,7 @@ def test_a_name_that_is_too_long_is_one_clear_error(
 
 
 @pytest.fixture
-def guarded(public_folder: Path) -> Path:
+def guarded(public_folder):
     """A catalog that belongs to somebody else."""
     path = public_folder / "catalog.db"
     Catalog.initialise(path)[0].close()
@@ -291,7 +280,7 @@ def attempt_to_write(path: Path) -> None:
         connection.execute(sa.text("INSERT INTO artists (name) VALUES ('x')"))
 
 
-def test_a_read_only_catalog_is_one_clear_error(guarded: Path, unprivileged: Any) -> None:
+def test_a_read_only_catalog_is_one_clear_error(guarded, unprivileged):
     guarded.chmod(0o444)
     before = guarded.read_bytes()
 
@@ -302,7 +291,7 @@ def test_a_read_only_catalog_is_one_clear_error(guarded: Path, unprivileged: Any
     assert guarded.read_bytes() == before
 
 
-def test_a_read_only_folder_is_one_clear_error(guarded: Path, unprivileged: Any) -> None:
+def test_a_read_only_folder_is_one_clear_error(guarded, unprivileged):
     guarded.chmod(0o666)
     guarded.parent.chmod(0o555)
     before = guarded.read_bytes()
@@ -315,9 +304,7 @@ def test_a_read_only_folder_is_one_clear_error(guarded: Path, unprivileged: Any)
     assert files_in(guarded.parent) == [guarded.name]
 
 
-def test_a_catalog_that_may_not_be_read_is_one_clear_error(
-    guarded: Path, unprivileged: Any
-) -> None:
+def test_a_catalog_that_may_not_be_read_is_one_clear_error(guarded, unprivileged):
     guarded.chmod(0o000)
 
     for how in (Catalog.open, Catalog.initialise):
@@ -326,9 +313,7 @@ def test_a_catalog_that_may_not_be_read_is_one_clear_error(
         assert "permissions" in (caught.value.hint or "")
 
 
-def test_a_folder_that_may_not_be_entered_is_one_clear_error(
-    guarded: Path, unprivileged: Any
-) -> None:
+def test_a_folder_that_may_not_be_entered_is_one_clear_error(guarded, unprivileged):
     guarded.parent.chmod(0o700)
 
     for how in (Catalog.open, Catalog.initialise, Catalog.open_or_create):
@@ -336,7 +321,7 @@ def test_a_folder_that_may_not_be_entered_is_one_clear_error(
             how(guarded)
 
 
-def test_init_in_a_read_only_folder_leaves_nothing(public_folder: Path, unprivileged: Any) -> None:
+def test_init_in_a_read_only_folder_leaves_nothing(public_folder, unprivileged):
     public_folder.chmod(0o555)
 
     with unprivileged(), pytest.raises(CatalogError) as caught:
@@ -353,9 +338,7 @@ def insert(connection: sa.Connection, name: str) -> None:
     connection.execute(sa.text("INSERT INTO artists (name) VALUES (:name)"), {"name": name})
 
 
-def test_a_transaction_is_rolled_back_and_its_error_comes_through(
-    catalog: Catalog, rows: Rows
-) -> None:
+def test_a_transaction_is_rolled_back_and_its_error_comes_through(catalog, rows):
     problem = RuntimeError("the very one")
 
     with pytest.raises(RuntimeError) as caught, catalog.transaction() as connection:
@@ -366,26 +349,24 @@ def test_a_transaction_is_rolled_back_and_its_error_comes_through(
     assert rows(catalog, "SELECT name FROM artists") == []
 
 
-def test_a_rollback_that_fails_does_not_hide_the_error(catalog: Catalog) -> None:
+def test_a_rollback_that_fails_does_not_hide_the_error(catalog):
     with pytest.raises(ZeroDivisionError), catalog.transaction() as connection:
         insert(connection, "gone")
         connection.connection.driver_connection.execute("ROLLBACK")  # type: ignore[union-attr]
         _ = 1 / 0
 
 
-def test_what_a_transaction_wrote_is_there_for_others(catalog: Catalog, rows: Rows) -> None:
+def test_what_a_transaction_wrote_is_there_for_others(catalog, rows):
     with catalog.transaction() as connection:
         insert(connection, "kept")
 
     assert rows(catalog, "SELECT name FROM artists") == ["kept"]
 
 
-def test_what_is_read_in_a_transaction_is_true_until_it_commits(
-    catalog: Catalog, rows: Rows
-) -> None:
+def test_what_is_read_in_a_transaction_is_true_until_it_commits(catalog, rows):
     """Threads that read, then write what follows from it, lose nothing and are never refused."""
 
-    def count_up(times: int) -> None:
+    def count_up(times):
         try:
             for _ in range(times):
                 with catalog.transaction() as connection:
@@ -406,7 +387,7 @@ def test_what_is_read_in_a_transaction_is_true_until_it_commits(
     assert names == [str(i) for i in range(80)]
 
 
-def test_a_reader_does_not_stop_a_writer_and_sees_one_moment(catalog: Catalog) -> None:
+def test_a_reader_does_not_stop_a_writer_and_sees_one_moment(catalog):
     counting = sa.text("SELECT COUNT(*) FROM artists")
     with catalog.read() as reader:
         assert reader.scalar(counting) == 0
@@ -417,7 +398,7 @@ def test_a_reader_does_not_stop_a_writer_and_sees_one_moment(catalog: Catalog) -
         assert reader.scalar(counting) == 1
 
 
-def test_a_writer_waits_for_another_process(catalog: Catalog, start_python: Any) -> None:
+def test_a_writer_waits_for_another_process(catalog, start_python):
     holder = start_python(
         "import sqlite3, sys\n"
         "raw = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -428,7 +409,7 @@ def test_a_writer_waits_for_another_process(catalog: Catalog, start_python: Any)
     assert holder.stdout.readline() == "held\n"
     written = threading.Event()
 
-    def write() -> None:
+    def write():
         with catalog.transaction() as connection:
             insert(connection, "patient")
         written.set()
@@ -447,9 +428,7 @@ def test_a_writer_waits_for_another_process(catalog: Catalog, start_python: Any)
 
 
 @pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "sqlite+pysqlite:///{}"])
-def test_the_variable_names_the_catalog_as_path_or_url(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
+def test_the_variable_names_the_catalog_as_path_or_url(tmp_path, monkeypatch, form):
     path = tmp_path / "a folder" / "my catalog.db"
     path.parent.mkdir()
     monkeypatch.setenv("CATALOGSYNC_DB", form.format(path))
@@ -462,16 +441,14 @@ def test_the_variable_names_the_catalog_as_path_or_url(
     assert path.is_file()
 
 
-def test_what_is_given_goes_before_the_variable(
-    existing: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_given_goes_before_the_variable(existing, monkeypatch):
     monkeypatch.setenv("CATALOGSYNC_DB", "/elsewhere.db")
 
     assert catalog_location(existing) == str(existing)
 
 
 @pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
-def test_a_link_to_a_catalog_names_the_file_itself(tmp_path: Path, form: str) -> None:
+def test_a_link_to_a_catalog_names_the_file_itself(tmp_path, form):
     """Or its log, its locks and its backups would be sought beside the link."""
     (tmp_path / "there").mkdir()
     (tmp_path / "link.db").symlink_to("there/catalog.db")
@@ -485,7 +462,7 @@ def test_a_link_to_a_catalog_names_the_file_itself(tmp_path: Path, form: str) ->
     assert (tmp_path / "link.db").is_symlink()
 
 
-def test_names_with_special_characters_are_paths_and_not_urls(tmp_path: Path) -> None:
+def test_names_with_special_characters_are_paths_and_not_urls(tmp_path):
     path = tmp_path / "100% música #1?mode=ro.db"
 
     Catalog.initialise(path)[0].close()
@@ -494,7 +471,7 @@ def test_names_with_special_characters_are_paths_and_not_urls(tmp_path: Path) ->
     assert path.is_file()
 
 
-def test_a_database_of_such_a_name_is_backed_up(tmp_path: Path, change: Any) -> None:
+def test_a_database_of_such_a_name_is_backed_up(tmp_path, change):
     path = tmp_path / "100% música #1?mode=ro.db"
     change(path, "CREATE TABLE songs (id INTEGER PRIMARY KEY)")
 
@@ -517,9 +494,7 @@ def test_a_database_of_such_a_name_is_backed_up(tmp_path: Path, change: Any) -> 
     ],
 )
 @pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])
-def test_a_url_of_another_database_is_refused_without_its_password(
-    url: str, how: Callable[[str], object]
-) -> None:
+def test_a_url_of_another_database_is_refused_without_its_password(url, how):
     with pytest.raises(ConfigurationError) as caught:
         how(url)
 
@@ -530,34 +505,32 @@ def test_a_url_of_another_database_is_refused_without_its_password(
 # --- where the music is -------------------------------------------------------------------------
 
 
-def test_roots_come_from_the_variable_in_order_and_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_roots_come_from_the_variable_in_order_and_once(tmp_path, monkeypatch):
     names = [str(tmp_path / name) for name in ("b", "a", "b", "a/", "")]
     monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", os.pathsep.join(names[:-1]))
 
     assert library_roots() == [tmp_path / "b", tmp_path / "a"]
 
 
-def test_no_root_at_all_is_a_configuration_error() -> None:
+def test_no_root_at_all_is_a_configuration_error():
     with pytest.raises(ConfigurationError) as caught:
         library_roots()
 
     assert "CATALOGSYNC_LIBRARY_ROOTS" in (caught.value.hint or "")
 
 
-def test_a_root_inside_another_is_refused(tmp_path: Path) -> None:
+def test_a_root_inside_another_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="lies inside"):
         library_roots([tmp_path / "music", tmp_path / "music" / "jazz"])
 
 
-def test_a_root_with_the_beginning_of_anothers_name_is_not_inside_it(tmp_path: Path) -> None:
+def test_a_root_with_the_beginning_of_anothers_name_is_not_inside_it(tmp_path):
     roots = [tmp_path / "music", tmp_path / "music2"]
 
     assert library_roots(roots) == roots
 
 
-def test_a_root_that_is_inside_another_by_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_root_that_is_inside_another_by_a_link_is_refused(tmp_path):
     (tmp_path / "music" / "jazz").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "music" / "jazz")
 
@@ -566,9 +539,7 @@ def test_a_root_that_is_inside_another_by_a_link_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("root", ["again", "again/jazz"])
-def test_a_root_that_is_inside_another_by_a_second_mount_is_refused(
-    tmp_path: Path, root: str
-) -> None:
+def test_a_root_that_is_inside_another_by_a_second_mount_is_refused(tmp_path, root):
     (tmp_path / "music/jazz").mkdir(parents=True)
     (tmp_path / "again").mkdir()
     mount = ["mount", "--bind", str(tmp_path / "music"), str(tmp_path / "again")]
@@ -589,7 +560,7 @@ def modes_in(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
 
 
-def test_a_new_catalog_and_all_beside_it_are_its_owners_alone(path: Path) -> None:
+def test_a_new_catalog_and_all_beside_it_are_its_owners_alone(path):
     catalog, _ = Catalog.initialise(path)
     with catalog.transaction() as connection, removal.alone(catalog):
         connection.execute(sa.text("INSERT INTO songs (title) VALUES ('x')"))
@@ -601,9 +572,7 @@ def test_a_new_catalog_and_all_beside_it_are_its_owners_alone(path: Path) -> Non
 
 
 @pytest.mark.parametrize(("mode", "lock"), [(0o600, 0o600), (0o644, 0o600), (0o664, 0o660)])
-def test_a_catalog_keeps_its_mode_and_what_is_made_beside_it_is_private(
-    path: Path, mode: int, lock: int
-) -> None:
+def test_a_catalog_keeps_its_mode_and_what_is_made_beside_it_is_private(path, mode, lock):
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("CREATE TABLE songs (id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
     path.chmod(mode)
@@ -625,7 +594,7 @@ def test_a_catalog_keeps_its_mode_and_what_is_made_beside_it_is_private(
 # --- where it is to be --------------------------------------------------------------------------
 
 
-def test_init_makes_the_folder_and_nothing_else_does(tmp_path: Path) -> None:
+def test_init_makes_the_folder_and_nothing_else_does(tmp_path):
     path = tmp_path / "new" / "folder" / "catalog.db"
     with pytest.raises(CatalogError, match="does not exist") as caught:
         Catalog.open_or_create(path)
@@ -638,19 +607,19 @@ def test_init_makes_the_folder_and_nothing_else_does(tmp_path: Path) -> None:
     assert (report.action, report.folder) == ("created", path.parent)
 
 
-def test_a_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(CatalogError, match="cannot be made"):
         Catalog.initialise(tmp_path / "file" / "catalog.db", make_folder=True)
 
 
-def test_a_value_that_is_no_text_is_wrong_use(catalog: Catalog) -> None:
+def test_a_value_that_is_no_text_is_wrong_use(catalog):
     with pytest.raises(UsageError, match="not valid UTF-8"), catalog.read() as connection:
         connection.execute(sa.text("SELECT :name"), {"name": "caf\udce9"})
 
 
-def test_what_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
+def test_what_is_no_file_is_refused_and_stays(tmp_path):
     """A failed init removes the empty file that it has made, and was seen to remove devices."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -27,11 +24,9 @@ from catalogsync_assets.core.download.engine import download
 from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.download.rooms import Rooms
 
-Rows = Callable[..., list[Any]]
-
 
 @pytest.fixture
-def queued(catalog: Catalog, wish: Any) -> Catalog:
+def queued(catalog, wish):
     """A catalog with ten tasks."""
     wish(*(f"http://a.example/{i}" for i in range(10)))
     return catalog
@@ -41,7 +36,7 @@ def ids(tasks: list[downloads.DownloadTask]) -> list[int]:
     return [task.id for task in tasks]
 
 
-def test_no_two_leases_hold_the_same_task(queued: Catalog) -> None:
+def test_no_two_leases_hold_the_same_task(queued):
     first, second = DownloadLease(queued), DownloadLease(queued)
 
     claimed = ids(first.claim(EVERY_DOWNLOAD, 4)) + ids(second.claim(EVERY_DOWNLOAD, 9))
@@ -50,7 +45,7 @@ def test_no_two_leases_hold_the_same_task(queued: Catalog) -> None:
     assert first.claim(EVERY_DOWNLOAD, 1) == []
 
 
-def test_what_is_released_can_be_claimed_again_and_was_no_try(queued: Catalog, rows: Rows) -> None:
+def test_what_is_released_can_be_claimed_again_and_was_no_try(queued, rows):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
 
@@ -62,15 +57,13 @@ def test_what_is_released_can_be_claimed_again_and_was_no_try(queued: Catalog, r
     ]
 
 
-def test_what_has_been_tried_least_goes_first(queued: Catalog, change: Any) -> None:
+def test_what_has_been_tried_least_goes_first(queued, change):
     change(queued, "UPDATE download_tasks SET attempts = 3 WHERE id < 8")
 
     assert ids(DownloadLease(queued).claim(EVERY_DOWNLOAD, 4)) == [8, 9, 10, 1]
 
 
-def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(
-    queued: Catalog, change: Any
-) -> None:
+def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(queued, change):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
     host, _, _, token = lease.owner.split("|")
@@ -81,9 +74,7 @@ def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(
     assert count_waiting(queued)[0] == 10
 
 
-def test_claims_of_a_process_that_lives_are_its_own_until_they_expire(
-    queued: Catalog, change: Any
-) -> None:
+def test_claims_of_a_process_that_lives_are_its_own_until_they_expire(queued, change):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
     assert DownloadLease(queued).take_over_abandoned() == 0
@@ -93,9 +84,7 @@ def test_claims_of_a_process_that_lives_are_its_own_until_they_expire(
     assert DownloadLease(queued).take_over_abandoned() == 4
 
 
-def test_renewing_puts_off_the_expiry(
-    queued: Catalog, rows: Rows, change: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_renewing_puts_off_the_expiry(queued, rows, change, monkeypatch):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
     change(queued, "UPDATE download_tasks SET lease_expires_at = 1 WHERE lease_owner IS NOT NULL")
@@ -110,9 +99,7 @@ def test_renewing_puts_off_the_expiry(
     assert DownloadLease(queued).take_over_abandoned() == 0
 
 
-def test_a_failure_of_a_task_that_was_taken_over_is_not_written(
-    queued: Catalog, rows: Rows, change: Any
-) -> None:
+def test_a_failure_of_a_task_that_was_taken_over_is_not_written(queued, rows, change):
     late, now = DownloadLease(queued), DownloadLease(queued)
     (task,) = late.claim(EVERY_DOWNLOAD, 1)
     change(queued, "UPDATE download_tasks SET lease_owner = ? WHERE id = ?", now.owner, task.id)
@@ -124,7 +111,7 @@ def test_a_failure_of_a_task_that_was_taken_over_is_not_written(
     ]
 
 
-def test_only_failures_of_ours_are_queued_again(queued: Catalog, change: Any, rows: Rows) -> None:
+def test_only_failures_of_ours_are_queued_again(queued, change, rows):
     change(queued, "UPDATE download_tasks SET status = 'failed' WHERE id < 4")
     change(queued, "UPDATE download_tasks SET error_code = 'Http503' WHERE id = 1")
 
@@ -133,7 +120,7 @@ def test_only_failures_of_ours_are_queued_again(queued: Catalog, change: Any, ro
     assert rows(queued, "SELECT id FROM download_tasks WHERE status = 'failed'") == [2, 3]
 
 
-def test_this_process_lives(queued: Catalog) -> None:
+def test_this_process_lives(queued):
     owner = DownloadLease(queued).owner
 
     assert str(os.getpid()) in owner
@@ -162,14 +149,14 @@ INSERT INTO download_tasks VALUES
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
+def old(tmp_path):
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as raw:
         raw.executescript(OLD)
     return path
 
 
-def test_a_queue_with_columns_of_the_same_names_is_adopted_and_kept(old: Path, rows: Rows) -> None:
+def test_a_queue_with_columns_of_the_same_names_is_adopted_and_kept(old, rows):
     before = rows(old, "SELECT * FROM download_tasks")
 
     Catalog.initialise(old)[0].close()
@@ -178,9 +165,7 @@ def test_a_queue_with_columns_of_the_same_names_is_adopted_and_kept(old: Path, r
     assert [row[:width] for row in rows(old, "SELECT * FROM download_tasks")] == before
 
 
-def test_an_adopted_queue_takes_manifests_and_drains(
-    old: Path, tmp_path: Path, web: Any, library: Any, rows: Rows
-) -> None:
+def test_an_adopted_queue_takes_manifests_and_drains(old, tmp_path, web, library, rows):
     """Also failures, take-overs and releases, where other columns may not be empty."""
     catalog, _ = Catalog.initialise(old)
     others = "SELECT id, source, url, status, last_error, attempts FROM download_tasks WHERE id < 6"

@@ -25,9 +25,7 @@ Change = Callable[..., None]
 
 
 @pytest.fixture
-def batches(
-    catalog: Catalog, library: Any, scanned: Callable[..., Any], change: Change
-) -> tuple[str, str]:
+def batches(catalog, library, scanned, change):
     """Two batches of two files, 1 to 4, in the library alone."""
     library.fill(4)
     scanned(batch_max_files=2)
@@ -52,9 +50,7 @@ def put(catalog: Catalog, change: Change, backend: ObjectBackend, asset: int, **
     )
 
 
-def test_a_batch_is_absent_until_every_file_of_it_is_there(
-    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
-) -> None:
+def test_a_batch_is_absent_until_every_file_of_it_is_there(catalog, cloud, batches, change):
     first, second = batches
     assert absence(catalog, cloud, first) == Absence(2, 0)
 
@@ -68,11 +64,8 @@ def test_a_batch_is_absent_until_every_file_of_it_is_there(
 
 
 def test_what_another_backend_has_is_absent_and_what_is_lost_is_nowhere(
-    catalog: Catalog,
-    backend: Callable[..., ObjectBackend],
-    batches: tuple[str, str],
-    change: Change,
-) -> None:
+    catalog, backend, batches, change
+):
     one, two = backend("one"), backend("two")
     put(catalog, change, one, 1)
     change(catalog, "UPDATE file_locations SET status = 'missing' WHERE absolute_path IS NOT NULL")
@@ -84,9 +77,7 @@ def test_what_another_backend_has_is_absent_and_what_is_lost_is_nowhere(
     assert absence(catalog, two, batches[0]) == Absence(files=1, nowhere=1)
 
 
-def test_newer_content_takes_the_place_of_the_old(
-    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
-) -> None:
+def test_newer_content_takes_the_place_of_the_old(catalog, cloud, batches, change):
     for asset in (1, 2):
         put(catalog, change, cloud, asset, at="2026-01-01 00:00:00", by="head")
     change(catalog, "UPDATE file_assets SET superseded_by_id = 4 WHERE id = 1")
@@ -99,9 +90,7 @@ def test_newer_content_takes_the_place_of_the_old(
     assert [f.files for f in formats(catalog)] == [3]
 
 
-def test_verification_is_of_one_batch_or_of_the_whole_backend(
-    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
-) -> None:
+def test_verification_is_of_one_batch_or_of_the_whole_backend(catalog, cloud, batches, change):
     put(catalog, change, cloud, 1, at="2026-01-01 00:00:00", by="head")
     put(catalog, change, cloud, 2, at="2026-03-03 00:00:00", by="read")
     put(catalog, change, cloud, 3)
@@ -116,9 +105,7 @@ def test_verification_is_of_one_batch_or_of_the_whole_backend(
     assert verification(catalog, cloud, "unknown") == Verification()
 
 
-def test_formats_are_of_what_exists_anywhere_or_in_the_library(
-    catalog: Catalog, cloud: ObjectBackend, batches: tuple[str, str], change: Change
-) -> None:
+def test_formats_are_of_what_exists_anywhere_or_in_the_library(catalog, cloud, batches, change):
     put(catalog, change, cloud, 1)
     change(catalog, "UPDATE file_assets SET format = 'flac', size_bytes = 5000 WHERE id = 1")
     change(
@@ -135,11 +122,8 @@ def test_formats_are_of_what_exists_anywhere_or_in_the_library(
 
 
 def test_a_cell_is_looked_up_from_its_batch_and_not_from_all_that_a_backend_holds(
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    batches: tuple[str, str],
-    rows: Callable[..., list[Any]],
-) -> None:
+    catalog, cloud, batches, rows
+):
     seen: list[tuple[str, Any]] = []
     sa.event.listen(
         catalog.engine, "before_cursor_execute", lambda *event: seen.append((event[2], event[3]))

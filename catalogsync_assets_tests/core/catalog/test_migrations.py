@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.library.scan import scan
-
-Rows = Callable[..., list[Any]]
 
 # As existing databases have it: fewer columns, and some that this program does not know.
 OLD_SHAPE = """
@@ -114,7 +111,7 @@ def content_of(path: Path, columns: dict[str, list[str]]) -> dict[str, list[Any]
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
+def old(tmp_path):
     """A database in the old shape, with rows in every table."""
     path = tmp_path / "music.db"
     with closing(sqlite3.connect(path)) as raw:
@@ -125,7 +122,7 @@ def old(tmp_path: Path) -> Path:
 # --- the history itself -------------------------------------------------------------------------
 
 
-def test_the_migrations_make_what_the_schema_says(catalog: Catalog) -> None:
+def test_the_migrations_make_what_the_schema_says(catalog):
     options = {
         "version_table": VERSION_TABLE,
         "compare_type": True,
@@ -137,7 +134,7 @@ def test_the_migrations_make_what_the_schema_says(catalog: Catalog) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_the_schema_version_is_the_newest_migration() -> None:
+def test_the_schema_version_is_the_newest_migration():
     config = Config()
     folder = Path(database.__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder))
@@ -145,14 +142,14 @@ def test_the_schema_version_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
 
 
-def test_a_fresh_catalog_carries_the_version(catalog: Catalog, rows: Rows) -> None:
+def test_a_fresh_catalog_carries_the_version(catalog, rows):
     assert rows(catalog, f"SELECT version_num FROM {VERSION_TABLE}") == [SCHEMA_VERSION]
 
 
 # --- a database in the old shape ----------------------------------------------------------------
 
 
-def test_every_old_row_and_unknown_column_is_kept(old: Path) -> None:
+def test_every_old_row_and_unknown_column_is_kept(old):
     columns = shape_of(old)
     before = content_of(old, columns)
 
@@ -162,7 +159,7 @@ def test_every_old_row_and_unknown_column_is_kept(old: Path) -> None:
     assert content_of(old, columns) == before
 
 
-def test_unknown_tables_indexes_and_views_are_kept(old: Path, rows: Rows) -> None:
+def test_unknown_tables_indexes_and_views_are_kept(old, rows):
     Catalog.initialise(old)[0].close()
 
     assert rows(old, "SELECT name FROM sqlite_master WHERE name LIKE 'my_%' ORDER BY 1") == [
@@ -172,7 +169,7 @@ def test_unknown_tables_indexes_and_views_are_kept(old: Path, rows: Rows) -> Non
     assert rows(old, "SELECT COUNT(*) FROM my_view") == [3]
 
 
-def test_every_column_of_ours_is_added(old: Path) -> None:
+def test_every_column_of_ours_is_added(old):
     Catalog.initialise(old)[0].close()
 
     shape = shape_of(old)
@@ -185,7 +182,7 @@ def test_every_column_of_ours_is_added(old: Path) -> None:
     assert missing == set()
 
 
-def test_the_database_as_it_was_lies_beside_it(old: Path) -> None:
+def test_the_database_as_it_was_lies_beside_it(old):
     columns = shape_of(old)
     before = content_of(old, columns)
 
@@ -198,7 +195,7 @@ def test_the_database_as_it_was_lies_beside_it(old: Path) -> None:
     assert content_of(report.backup, columns) == before
 
 
-def test_what_the_old_tool_has_not_yet_checkpointed_is_in_the_backup(old: Path, rows: Rows) -> None:
+def test_what_the_old_tool_has_not_yet_checkpointed_is_in_the_backup(old, rows):
     with closing(sqlite3.connect(old, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode=WAL")
         other.execute("INSERT INTO songs (id, title) VALUES (99, 'last minute')")
@@ -210,7 +207,7 @@ def test_what_the_old_tool_has_not_yet_checkpointed_is_in_the_backup(old: Path, 
         assert rows(path, "SELECT title FROM songs WHERE id = 99") == ["last minute"]
 
 
-def test_migrating_twice_is_the_same_as_once(old: Path, bytes_of: Any) -> None:
+def test_migrating_twice_is_the_same_as_once(old, bytes_of):
     Catalog.initialise(old)[0].close()
     before = bytes_of(old)
 
@@ -221,7 +218,7 @@ def test_migrating_twice_is_the_same_as_once(old: Path, bytes_of: Any) -> None:
     assert bytes_of(old) == before
 
 
-def test_the_old_tool_can_still_write(old: Path) -> None:
+def test_the_old_tool_can_still_write(old):
     Catalog.initialise(old)[0].close()
 
     with closing(sqlite3.connect(old)) as raw, raw:
@@ -240,7 +237,7 @@ def test_the_old_tool_can_still_write(old: Path) -> None:
         )
 
 
-def test_an_old_backend_is_read_and_its_other_settings_are_kept(old: Path, rows: Rows) -> None:
+def test_an_old_backend_is_read_and_its_other_settings_are_kept(old, rows):
     catalog, _ = Catalog.initialise(old)
 
     found = backend_by_name(catalog, "old-cloud")
@@ -256,9 +253,7 @@ def test_an_old_backend_is_read_and_its_other_settings_are_kept(old: Path, rows:
     assert quota == 9
 
 
-def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(
-    old: Path, rows: Rows
-) -> None:
+def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(old, rows):
     catalog, _ = Catalog.initialise(old)
 
     queued = enqueue(catalog, backend_by_name(catalog, "old-cloud"))
@@ -270,9 +265,7 @@ def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(
     assert [status.name for status in backend_status(catalog)] == ["disk", "old-cloud"]
 
 
-def test_a_scan_of_an_old_library_knows_its_paths(
-    old: Path, library: Any, rows: Rows, change: Any
-) -> None:
+def test_a_scan_of_an_old_library_knows_its_paths(old, library, rows, change):
     root = str(library.root)
     change(old, "UPDATE file_locations SET container_name = ? WHERE backend_id = 1", root)
     for path in ("a/01.flac", "b/02.flac", "c/03.flac"):
@@ -286,9 +279,7 @@ def test_a_scan_of_an_old_library_knows_its_paths(
     assert sorted(rows(catalog, paths)) == ["a/01.flac", "b/02.flac", "c/03.flac"]
 
 
-def test_old_locations_without_a_root_are_known_by_their_absolute_path(
-    old: Path, library: Any, rows: Rows, change: Any
-) -> None:
+def test_old_locations_without_a_root_are_known_by_their_absolute_path(old, library, rows, change):
     change(
         old,
         "UPDATE file_locations SET container_name = NULL, absolute_path = ? || '/' || locator"
@@ -308,7 +299,7 @@ def test_old_locations_without_a_root_are_known_by_their_absolute_path(
     assert len(rows(catalog, paths)) == 3
 
 
-def test_presence_of_old_songs_can_be_refreshed(old: Path, rows: Rows) -> None:
+def test_presence_of_old_songs_can_be_refreshed(old, rows):
     catalog, _ = Catalog.initialise(old)
 
     with catalog.transaction() as connection:
@@ -321,7 +312,7 @@ def test_presence_of_old_songs_can_be_refreshed(old: Path, rows: Rows) -> None:
     ) == [(10, 1, 1, 1), (10, 2, 1, 1), (11, 1, 1, 1), (11, 2, 0, 1), (12, 1, 1, 1), (12, 2, 0, 1)]
 
 
-def test_a_table_that_has_only_an_id_is_completed(tmp_path: Path, change: Any) -> None:
+def test_a_table_that_has_only_an_id_is_completed(tmp_path, change):
     path = tmp_path / "bare.db"
     for table in ("songs", "upload_tasks"):
         change(path, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
@@ -334,9 +325,7 @@ def test_a_table_that_has_only_an_id_is_completed(tmp_path: Path, change: Any) -
         assert {c.name for c in metadata.tables[table].columns} <= set(shape[table])
 
 
-def test_a_migration_that_fails_leaves_the_database_as_it_was(
-    old: Path, change: Any, rows: Rows
-) -> None:
+def test_a_migration_that_fails_leaves_the_database_as_it_was(old, change, rows):
     change(old, "DROP TABLE playlist_songs")
     change(old, "CREATE VIEW playlist_songs AS SELECT 1 AS one")
     before, shape = content_of(old, shape_of(old)), shape_of(old)
@@ -348,9 +337,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     assert content_of(old, shape) == before
 
 
-def test_a_disk_without_room_for_the_backup_is_said_before_anything_is_done(
-    old: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_without_room_for_the_backup_is_said_before_anything_is_done(old, monkeypatch):
     usage = database.shutil.disk_usage(old.parent)
     monkeypatch.setattr(database.shutil, "disk_usage", lambda _: usage._replace(free=0))
     before = old.read_bytes()
@@ -363,7 +350,7 @@ def test_a_disk_without_room_for_the_backup_is_said_before_anything_is_done(
     assert [path.name for path in old.parent.iterdir()] == [old.name]
 
 
-def test_foreign_keys_of_old_rows_stay_valid(old: Path, rows: Rows) -> None:
+def test_foreign_keys_of_old_rows_stay_valid(old, rows):
     Catalog.initialise(old)[0].close()
 
     assert rows(old, "PRAGMA foreign_key_check") == []

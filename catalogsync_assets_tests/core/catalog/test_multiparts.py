@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import sqlalchemy as sa
 
@@ -16,11 +13,9 @@ from catalogsync_assets.core.catalog.multiparts import SentPart, UnfinishedUploa
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.uploads import enqueue
 
-Rows = Callable[..., list[Any]]
-
 
 @pytest.fixture
-def task(library: Any, catalog: Catalog, scanned: Any, cloud: ObjectBackend) -> UploadTask:
+def task(library, catalog, scanned, cloud):
     """The running task of the one file of the library."""
     library.add("a.flac")
     scanned()
@@ -36,9 +31,7 @@ def begun(
     )
 
 
-def test_what_was_begun_is_found_with_its_parts(
-    catalog: Catalog, cloud: ObjectBackend, task: UploadTask
-) -> None:
+def test_what_was_begun_is_found_with_its_parts(catalog, cloud, task):
     upload = begun(catalog, cloud, task)
     multiparts.note_part(catalog, upload, 2, SentPart("e2", "d2"))
     multiparts.note_part(catalog, upload, 1, SentPart("e1", "d1"))
@@ -52,9 +45,7 @@ def test_what_was_begun_is_found_with_its_parts(
     assert multiparts.unfinished(catalog, cloud, "another.flac") == []
 
 
-def test_a_part_that_is_sent_again_takes_its_row(
-    catalog: Catalog, cloud: ObjectBackend, task: UploadTask
-) -> None:
+def test_a_part_that_is_sent_again_takes_its_row(catalog, cloud, task):
     upload = begun(catalog, cloud, task)
     for etag in ("first", "second"):
         multiparts.note_part(catalog, upload, 1, SentPart(etag, "d"))
@@ -63,9 +54,7 @@ def test_a_part_that_is_sent_again_takes_its_row(
     assert found.parts == {1: SentPart("second", "d")}
 
 
-def test_forgetting_an_upload_forgets_its_parts_and_may_be_repeated(
-    catalog: Catalog, cloud: ObjectBackend, task: UploadTask, rows: Rows
-) -> None:
+def test_forgetting_an_upload_forgets_its_parts_and_may_be_repeated(catalog, cloud, task, rows):
     upload, other = begun(catalog, cloud, task), begun(catalog, cloud, task, "other")
     multiparts.note_part(catalog, upload, 1, SentPart("e", "d"))
     for _ in range(2):
@@ -76,8 +65,8 @@ def test_forgetting_an_upload_forgets_its_parts_and_may_be_repeated(
 
 
 def test_a_part_that_arrives_after_its_upload_was_forgotten_leaves_no_row(
-    catalog: Catalog, cloud: ObjectBackend, task: UploadTask, rows: Rows
-) -> None:
+    catalog, cloud, task, rows
+):
     upload = begun(catalog, cloud, task)
     multiparts.forget(catalog, upload)
 
@@ -108,14 +97,8 @@ _ELSEWHERE = (
     ],
 )
 def test_an_upload_is_abandoned_once_no_task_will_complete_it(
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    backend: Any,
-    task: UploadTask,
-    change: Any,
-    statement: str,
-    is_abandoned: bool,
-) -> None:
+    catalog, cloud, backend, task, change, statement, is_abandoned
+):
     upload = begun(catalog, cloud, task)
     change(catalog, "UPDATE upload_tasks SET status = 'pending'")
     if statement.startswith("SELECT"):
@@ -131,16 +114,14 @@ def test_an_upload_is_abandoned_once_no_task_will_complete_it(
     "statement",
     ["UPDATE file_assets SET superseded_by_id = id", "UPDATE file_locations SET status='missing'"],
 )
-def test_what_a_run_is_about_is_never_abandoned(
-    catalog: Catalog, cloud: ObjectBackend, task: UploadTask, change: Any, statement: str
-) -> None:
+def test_what_a_run_is_about_is_never_abandoned(catalog, cloud, task, change, statement):
     begun(catalog, cloud, task)
     change(catalog, statement)
 
     assert multiparts.abandoned(catalog, cloud) == []
 
 
-def test_abandoned_uploads_are_found_by_an_index(catalog: Catalog, cloud: ObjectBackend) -> None:
+def test_abandoned_uploads_are_found_by_an_index(catalog, cloud):
     statements: list[str] = []
     sa.event.listen(
         catalog.engine, "before_cursor_execute", lambda *given: statements.append(given[2])

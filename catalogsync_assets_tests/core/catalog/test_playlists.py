@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from catalogsync_assets.core.download import importing
 from catalogsync_assets.core.download.importing import ImportReport, import_manifest
 from catalogsync_assets.core.errors import CatalogError
 
-Rows = Callable[..., list[Any]]
 U = "http://a.example/"
 
 
@@ -74,12 +72,12 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(catalog: Catalog, tmp_path: Path) -> Shelf:
+def shelf(catalog, tmp_path):
     return Shelf(catalog, tmp_path)
 
 
 @pytest.fixture(params=[", PRIMARY KEY (playlist_id, song_id)", ""], ids=["key", "no-key"])
-def adopted(tmp_path: Path, change: Any, request: Any) -> Shelf:
+def adopted(tmp_path, change, request):
     """A catalog whose `playlist_songs` another program has made, with a column of its own."""
     path = tmp_path / "old.db"
     change(
@@ -93,9 +91,7 @@ def adopted(tmp_path: Path, change: Any, request: Any) -> Shelf:
 @pytest.mark.parametrize(
     ("name", "write"), [("p.m3u8", m3u), ("p.csv", table), ("p.jsonl", jsonl), ("p.xspf", xspf)]
 )
-def test_an_edited_list_gives_order_repetitions_and_removals(
-    shelf: Shelf, name: str, write: Any
-) -> None:
+def test_an_edited_list_gives_order_repetitions_and_removals(shelf, name, write):
     first = shelf.take(name, write("a", "b", "c", "a"))
     assert shelf.order() == shelf.seen_by_others() == "a b c a"
     again = shelf.take(name, write("a", "b", "c", "a"))
@@ -156,7 +152,7 @@ def test_the_title_of_an_xspf_may_stand_behind_its_tracks(shelf):
     assert shelf.sql("SELECT name FROM playlists") == [("P",)]
 
 
-def test_a_list_whose_song_went_leaves_the_song_and_its_download(shelf: Shelf) -> None:
+def test_a_list_whose_song_went_leaves_the_song_and_its_download(shelf):
     shelf.take("p.m3u8", m3u("a", "b"))
     shelf.take("p.m3u8", m3u("a"))
 
@@ -164,7 +160,7 @@ def test_a_list_whose_song_went_leaves_the_song_and_its_download(shelf: Shelf) -
     assert shelf.sql("SELECT DISTINCT status FROM download_tasks") == [("pending",)]
 
 
-def test_an_adopted_set_stays_a_set_and_the_entries_have_the_order(adopted: Shelf) -> None:
+def test_an_adopted_set_stays_a_set_and_the_entries_have_the_order(adopted):
     adopted.take("p.m3u8", m3u("a", "b", "c", "a"))
     assert (adopted.order(), adopted.seen_by_others()) == ("a b c a", "a b c")
     adopted.sql("UPDATE playlist_songs SET added_by = 'me'")
@@ -179,7 +175,7 @@ def test_an_adopted_set_stays_a_set_and_the_entries_have_the_order(adopted: Shel
     ]
 
 
-def test_rows_that_another_program_has_twice_are_kept(adopted: Shelf) -> None:
+def test_rows_that_another_program_has_twice_are_kept(adopted):
     adopted.take("p.m3u8", m3u("a", "b"))
     try:
         adopted.sql("INSERT INTO playlist_songs VALUES (1, 1, 'me', 9)")
@@ -192,9 +188,7 @@ def test_rows_that_another_program_has_twice_are_kept(adopted: Shelf) -> None:
     assert adopted.sql("SELECT COUNT(*), MIN(added_by) FROM playlist_songs") == [(3, "")]
 
 
-def test_what_another_program_adds_stays_and_what_it_takes_out_does_not_count(
-    adopted: Shelf,
-) -> None:
+def test_what_another_program_adds_stays_and_what_it_takes_out_does_not_count(adopted):
     adopted.take("p.m3u8", m3u("a", "b", "a"))
     adopted.sql("INSERT INTO songs (id, title) VALUES (90, 'x')")
     adopted.sql("INSERT INTO playlist_songs VALUES (1, 90, 'me', NULL)")
@@ -208,7 +202,7 @@ def test_what_another_program_adds_stays_and_what_it_takes_out_does_not_count(
     assert adopted.order() == "c x"
 
 
-def test_a_playlist_of_another_program_is_not_emptied_by_a_list_of_its_name(adopted: Shelf) -> None:
+def test_a_playlist_of_another_program_is_not_emptied_by_a_list_of_its_name(adopted):
     """Nor one that was imported before there was a table of entries: nobody knows whose it was."""
     adopted.sql("INSERT INTO playlists (id, name) VALUES (1, 'p')")
     for number, title in enumerate("xyz", 1):
@@ -221,7 +215,7 @@ def test_a_playlist_of_another_program_is_not_emptied_by_a_list_of_its_name(adop
     assert adopted.order("p") == "b x y z"
 
 
-def test_two_tables_may_fill_one_playlist_and_each_removes_what_it_listed(shelf: Shelf) -> None:
+def test_two_tables_may_fill_one_playlist_and_each_removes_what_it_listed(shelf):
     shelf.take("one.csv", table("a", "b"))
     shelf.take("two.csv", table("c", "b"))
     assert shelf.order() == "a b c"
@@ -235,7 +229,7 @@ def test_two_tables_may_fill_one_playlist_and_each_removes_what_it_listed(shelf:
     assert shelf.order() == "b d b c f"
 
 
-def test_a_list_that_bears_the_playlists_name_is_the_truth_for_it(shelf: Shelf) -> None:
+def test_a_list_that_bears_the_playlists_name_is_the_truth_for_it(shelf):
     shelf.take("one.csv", table("a", "b"))
 
     assert shelf.take("other name.m3u8", m3u("c", "a")).removed == 1
@@ -245,7 +239,7 @@ def test_a_list_that_bears_the_playlists_name_is_the_truth_for_it(shelf: Shelf) 
     assert shelf.order() == "a"
 
 
-def test_lists_in_files_of_one_name_do_not_undo_each_other(shelf: Shelf, tmp_path: Path) -> None:
+def test_lists_in_files_of_one_name_do_not_undo_each_other(shelf, tmp_path):
     """`playlist.m3u8` is what many programs call it."""
     (tmp_path / "x").mkdir()
     shelf.take("list.m3u8", m3u("a", title=None))
@@ -254,7 +248,7 @@ def test_lists_in_files_of_one_name_do_not_undo_each_other(shelf: Shelf, tmp_pat
     assert shelf.order("list") == "a b"
 
 
-def test_a_bad_line_takes_no_song_out(shelf: Shelf) -> None:
+def test_a_bad_line_takes_no_song_out(shelf):
     shelf.take("p.m3u8", m3u("a", "b", "c"))
 
     report = shelf.take("p.m3u8", m3u("c", "a").replace(f"{U}a", "http://[::1/a"))
@@ -263,7 +257,7 @@ def test_a_bad_line_takes_no_song_out(shelf: Shelf) -> None:
     assert shelf.order() == "c a b"
 
 
-def test_what_comes_from_a_pipe_is_another_manifest_each_time(shelf: Shelf) -> None:
+def test_what_comes_from_a_pipe_is_another_manifest_each_time(shelf):
     for songs in ("ab", "ca"):
         reading, writing = os.pipe()
         os.write(writing, table(*songs).encode())
@@ -274,13 +268,11 @@ def test_what_comes_from_a_pipe_is_another_manifest_each_time(shelf: Shelf) -> N
     assert shelf.order() == "a b c"
 
 
-def test_a_playlist_is_written_whole_or_not_at_all(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_playlist_is_written_whole_or_not_at_all(shelf, monkeypatch):
     shelf.take("p.csv", table(*"abcdef"))
     monkeypatch.setattr(importing, "_CHUNK", 2)
 
-    def stop(report: ImportReport) -> None:
+    def stop(report):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -291,9 +283,7 @@ def test_a_playlist_is_written_whole_or_not_at_all(
     assert shelf.order() == "f e d x y z"
 
 
-def test_one_manifest_may_fill_many_playlists(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_manifest_may_fill_many_playlists(shelf, monkeypatch):
     monkeypatch.setattr(playlists, "_CHUNK", 5)
     lines = [f"{U}{i},{i},L{i % 7}" for i in range(40)]
 
@@ -304,7 +294,7 @@ def test_one_manifest_may_fill_many_playlists(
         assert shelf.order(f"L{number}") == " ".join(map(str, range(number, 40, 7)))
 
 
-def test_a_song_that_stands_twice_counts_once_where_sets_are_meant(shelf: Shelf) -> None:
+def test_a_song_that_stands_twice_counts_once_where_sets_are_meant(shelf):
     shelf.take("p.m3u8", m3u("a", "b", "a"))
     shelf.sql("INSERT INTO file_assets (song_id, size_bytes) SELECT id, 1 FROM songs")
     clauses, values = Scope(selections=select(shelf.catalog, playlists=["P"])).sql()
@@ -314,7 +304,7 @@ def test_a_song_that_stands_twice_counts_once_where_sets_are_meant(shelf: Shelf)
         assert len(connection.exec_driver_sql(statement, values).all()) == 2
 
 
-def test_deleting_a_song_or_a_playlist_takes_the_entries_along(shelf: Shelf) -> None:
+def test_deleting_a_song_or_a_playlist_takes_the_entries_along(shelf):
     """As another program does, which does not know their table."""
     shelf.take("p.m3u8", m3u("a", "b"))
     shelf.sql("DELETE FROM playlist_songs")

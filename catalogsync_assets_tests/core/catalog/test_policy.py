@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import object_backends
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.policy import (
     ALL_OTHERS,
     EVERY_BACKEND,
@@ -31,11 +29,11 @@ ROOTS = ("/music", "/archive", None)
 
 
 @pytest.fixture
-def library_of(catalog: Catalog) -> Callable[..., None]:
+def library_of(catalog):
     """`library_of(song, song, ...)`: each song a list of files, each a root (None: no local
     place), and the status of its location on each store that it is on."""
 
-    def fill(*songs: list[tuple[str | None, dict[int, str]]]) -> None:
+    def fill(*songs):
         numbers = itertools.count(1)
         with catalog.transaction() as connection:
             sql = connection.exec_driver_sql
@@ -81,9 +79,7 @@ def on(*stores: int, **others: str) -> dict[int, str]:
     return dict.fromkeys(stores, "active") | {int(k[1:]): v for k, v in others.items()}
 
 
-def test_without_a_policy_every_backend_must_hold_every_file(
-    catalog: Catalog, library_of: Any
-) -> None:
+def test_without_a_policy_every_backend_must_hold_every_file(catalog, library_of):
     library_of(
         [("/music", on(2, 3, 4))],
         [("/music", on(2, 4))],
@@ -105,7 +101,7 @@ def test_without_a_policy_every_backend_must_hold_every_file(
     assert [s.song_id for s in songs_under_policy(catalog, 2)] == [2, 3]
 
 
-def test_copies_are_counted_file_by_file(catalog: Catalog, library_of: Any) -> None:
+def test_copies_are_counted_file_by_file(catalog, library_of):
     """Two files that are whole on one backend only, yet each of them on two."""
     library_of([("/music", on(2, 3)), ("/music", on(2, 4))])
     set_policy(catalog, ALL_OTHERS, 2)
@@ -114,7 +110,7 @@ def test_copies_are_counted_file_by_file(catalog: Catalog, library_of: Any) -> N
     assert songs_under_policy(catalog) == []
 
 
-def test_a_song_is_short_if_any_of_its_files_is(catalog: Catalog, library_of: Any) -> None:
+def test_a_song_is_short_if_any_of_its_files_is(catalog, library_of):
     library_of([("/music", on(2)), ("/music", on(3, 4))])
     set_policy(catalog, ALL_OTHERS, 2)
 
@@ -122,9 +118,7 @@ def test_a_song_is_short_if_any_of_its_files_is(catalog: Catalog, library_of: An
     assert [(s.files, s.copies) for s in songs_under_policy(catalog)] == [(1, 1)]
 
 
-def test_a_file_in_two_libraries_is_held_to_the_stricter_policy(
-    catalog: Catalog, library_of: Any, change: Any
-) -> None:
+def test_a_file_in_two_libraries_is_held_to_the_stricter_policy(catalog, library_of, change):
     library_of([("/music", on(2))])
     change(
         catalog,
@@ -136,7 +130,7 @@ def test_a_file_in_two_libraries_is_held_to_the_stricter_policy(
     assert [s.required for s in songs_under_policy(catalog)] == [3]
 
 
-def test_each_library_has_its_own_policy(catalog: Catalog, library_of: Any) -> None:
+def test_each_library_has_its_own_policy(catalog, library_of):
     library_of(
         [("/music", on(2))],
         [("/archive", on(2))],
@@ -162,9 +156,7 @@ def test_each_library_has_its_own_policy(catalog: Catalog, library_of: Any) -> N
     ]
 
 
-def test_a_library_that_is_offloaded_or_gone_keeps_its_policy(
-    catalog: Catalog, library_of: Any, change: Any
-) -> None:
+def test_a_library_that_is_offloaded_or_gone_keeps_its_policy(catalog, library_of, change):
     library_of([("/music", on(2))])
     set_policy(catalog, "/music", 1)
 
@@ -173,9 +165,7 @@ def test_a_library_that_is_offloaded_or_gone_keeps_its_policy(
         assert songs_under_policy(catalog) == []
 
 
-def test_what_exists_nowhere_needs_no_copies(
-    catalog: Catalog, library_of: Any, change: Any
-) -> None:
+def test_what_exists_nowhere_needs_no_copies(catalog, library_of, change):
     library_of([("/music", on())], [("/music", on(2, 3)), ("/music", on(3, 4)), ("/music", on())])
     change(catalog, "UPDATE file_locations SET status = 'missing' WHERE file_asset_id IN (1, 4)")
     with catalog.transaction() as connection:
@@ -186,9 +176,7 @@ def test_what_exists_nowhere_needs_no_copies(
     assert songs_under_policy(catalog) == []
 
 
-def test_more_copies_than_backends_leave_every_song_short(
-    catalog: Catalog, library_of: Any
-) -> None:
+def test_more_copies_than_backends_leave_every_song_short(catalog, library_of):
     library_of([("/music", on(2, 3, 4))], [("/music", on())])
     set_policy(catalog, ALL_OTHERS, 4)
 
@@ -196,7 +184,7 @@ def test_more_copies_than_backends_leave_every_song_short(
     assert [s.song_id for s in songs_under_policy(catalog)] == [1, 2]
 
 
-def test_backends_that_are_one_store_count_as_one_copy(catalog: Catalog, library_of: Any) -> None:
+def test_backends_that_are_one_store_count_as_one_copy(catalog, library_of):
     library_of([("/music", on(2, 3))], [("/music", on(2, 4))], [("/music", on(3))])
     judged(catalog, {**ALL_APART, (2, 3): "same"})
 
@@ -209,9 +197,7 @@ def test_backends_that_are_one_store_count_as_one_copy(catalog: Catalog, library
     assert policy_status(catalog).songs_under_policy == 3
 
 
-def test_backends_that_are_not_proven_to_be_two_stores_count_as_one_copy(
-    catalog: Catalog, library_of: Any
-) -> None:
+def test_backends_that_are_not_proven_to_be_two_stores_count_as_one_copy(catalog, library_of):
     """Though each must hold everything: what is not proven lowers no requirement either."""
     library_of([("/music", on(2, 3, 4))], [("/music", on(2, 3))])
     judged(catalog, {(2, 3): "apart", (2, 4): "apart"})
@@ -223,9 +209,7 @@ def test_backends_that_are_not_proven_to_be_two_stores_count_as_one_copy(
     assert policy_status(catalog).songs_under_policy == 0
 
 
-def test_a_backend_of_which_nothing_is_proven_takes_no_copies_from_the_others(
-    catalog: Catalog, library_of: Any
-) -> None:
+def test_a_backend_of_which_nothing_is_proven_takes_no_copies_from_the_others(catalog, library_of):
     library_of([("/music", on(2, 3))], [("/music", on(2, 4))], [("/music", on(4))])
     judged(catalog, {(2, 3): "apart"})
     set_policy(catalog, ALL_OTHERS, 2)
@@ -233,7 +217,7 @@ def test_a_backend_of_which_nothing_is_proven_takes_no_copies_from_the_others(
     assert [(s.song_id, s.copies) for s in songs_under_policy(catalog)] == [(2, 1), (3, 1)]
 
 
-def test_no_copies_may_be_required(catalog: Catalog, library_of: Any) -> None:
+def test_no_copies_may_be_required(catalog, library_of):
     library_of([("/music", on())])
     set_policy(catalog, "/music", 0)
     assert policy_status(catalog).songs_under_policy == 0
@@ -242,7 +226,7 @@ def test_no_copies_may_be_required(catalog: Catalog, library_of: Any) -> None:
     assert policy_status(catalog).songs_under_policy == 1
 
 
-def test_a_policy_for_an_unknown_root_is_refused(catalog: Catalog, library_of: Any) -> None:
+def test_a_policy_for_an_unknown_root_is_refused(catalog, library_of):
     library_of([("/music", on())])
 
     with pytest.raises(UsageError, match="knows no library root /musik") as raised:
@@ -287,8 +271,8 @@ files_of = st.tuples(
     ),
 )
 def test_every_shortcut_gives_what_the_definition_says(
-    catalog: Catalog, library_of: Any, songs: Any, required: dict[str, int], verdicts
-) -> None:
+    catalog, library_of, songs, required, verdicts
+):
     library_of(*songs)
     judged(catalog, verdicts)
     known = separation(catalog)

@@ -175,9 +175,7 @@ EVENTS = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(events=st.lists(EVENTS, min_size=4, max_size=12))
-def test_presence_is_true_after_any_sequence_of_events(
-    catalog: Catalog, rows: Rows, events: list[tuple[str, Any]]
-) -> None:
+def test_presence_is_true_after_any_sequence_of_events(catalog, rows, events):
     with catalog.transaction() as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
@@ -189,9 +187,7 @@ def test_presence_is_true_after_any_sequence_of_events(
     assert rows(catalog, PRESENCE) == truth(catalog, rows)
 
 
-def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(
-    catalog: Catalog, rows: Rows
-) -> None:
+def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(catalog, rows):
     world = World(catalog)
     world.write(0)
     world.claim(0)
@@ -202,7 +198,7 @@ def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(
     assert len(rows(catalog, PRESENCE)) == 3
 
 
-def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog: Catalog, rows: Rows) -> None:
+def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog, rows):
     world = World(catalog)
     for event, what in (("write", 0), ("claim", 0), ("finish", True), ("lose", 0)):
         getattr(world, event)(what)
@@ -214,9 +210,7 @@ def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog: Catalog, ro
 
 
 @pytest.mark.parametrize("found", ["missing", "damaged"])
-def test_a_file_whose_last_copy_is_lost_does_not_drop_out_of_the_sums(
-    catalog: Catalog, rows: Rows, found: str
-) -> None:
+def test_a_file_whose_last_copy_is_lost_does_not_drop_out_of_the_sums(catalog, rows, found):
     world = World(catalog)
     for event, what in (("write", 0), ("claim", 0), ("finish", True), ("lose", 0)):
         getattr(world, event)(what)
@@ -240,7 +234,7 @@ def busy_world(catalog: Catalog) -> World:
     return world
 
 
-def test_presence_can_be_made_from_nothing(catalog: Catalog, rows: Rows, change: Any) -> None:
+def test_presence_can_be_made_from_nothing(catalog, rows, change):
     busy_world(catalog)
     before = rows(catalog, PRESENCE)
     change(catalog, "DELETE FROM song_backend_presence")
@@ -251,7 +245,7 @@ def test_presence_can_be_made_from_nothing(catalog: Catalog, rows: Rows, change:
     assert rows(catalog, PRESENCE) == before == truth(catalog, rows)
 
 
-def test_a_second_refresh_writes_nothing(catalog: Catalog, bytes_of: Any) -> None:
+def test_a_second_refresh_writes_nothing(catalog, bytes_of):
     busy_world(catalog)
     with catalog.transaction() as connection:
         presence.refresh(connection)
@@ -263,7 +257,7 @@ def test_a_second_refresh_writes_nothing(catalog: Catalog, bytes_of: Any) -> Non
     assert bytes_of(catalog.path) == before
 
 
-def test_untrue_rows_are_put_right(catalog: Catalog, rows: Rows) -> None:
+def test_untrue_rows_are_put_right(catalog, rows):
     busy_world(catalog)
     with catalog.transaction() as connection:
         connection.execute(sa.text("UPDATE song_backend_presence SET files_present = 7"))
@@ -276,14 +270,12 @@ def test_untrue_rows_are_put_right(catalog: Catalog, rows: Rows) -> None:
     assert rows(catalog, PRESENCE) == truth(catalog, rows)
 
 
-def test_no_songs_asked_for_is_nothing_to_do(catalog: Catalog) -> None:
+def test_no_songs_asked_for_is_nothing_to_do(catalog):
     with catalog.transaction() as connection:
         assert presence.refresh(connection, song_ids=[]) == 0
 
 
-def test_where_presence_is_untrue_it_is_told_and_left_as_it_is(
-    catalog: Catalog, rows: Rows, change: Any
-) -> None:
+def test_where_presence_is_untrue_it_is_told_and_left_as_it_is(catalog, rows, change):
     world = busy_world(catalog)
     one = world.backends[0].id
     with catalog.read() as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,6 @@ from catalogsync_assets.core.catalog.uploads import (
 from catalogsync_assets.core.errors import UsageError
 
 Rows = Callable[..., list[Any]]
-Statuses = Callable[[], Counter[str]]
 
 # Six files 1 to 6 of songs 1 to 6. Rows of groupings: 11.. playlists, 21.. artists, 31.. pools.
 GROUPINGS = (
@@ -39,7 +37,7 @@ GROUPINGS = (
 
 
 @pytest.fixture
-def music(catalog: Catalog, library: Any, scanned: Any, change: Any, rows: Rows) -> Catalog:
+def music(catalog, library, scanned, change, rows):
     """Six songs and their groupings."""
     library.fill(6)
     scanned(batch_max_files=4)
@@ -60,7 +58,7 @@ def claimed(catalog: Catalog, backend: ObjectBackend) -> list[int]:
 # --- finding ------------------------------------------------------------------------------------
 
 
-def test_songs_are_selected_by_id_and_must_exist(music: Catalog) -> None:
+def test_songs_are_selected_by_id_and_must_exist(music):
     assert select(music, songs=[4, 2]) == (Selection("song", (4, 2)),)
 
     with pytest.raises(UsageError, match="there is no song 7 or 8 ") as caught:
@@ -83,28 +81,24 @@ def test_songs_are_selected_by_id_and_must_exist(music: Catalog) -> None:
         ({"pools": ["41"]}, "artist pool", 41),
     ],
 )
-def test_a_selection_is_found_by_name_in_any_case_and_by_id(
-    music: Catalog, asked: dict[str, list[str]], kind: str, row: int
-) -> None:
+def test_a_selection_is_found_by_name_in_any_case_and_by_id(music, asked, kind, row):
     assert select(music, **asked) == (Selection(kind, (row,)),)
 
 
-def test_a_name_that_is_a_number_goes_before_an_id(music: Catalog, change: Any) -> None:
+def test_a_name_that_is_a_number_goes_before_an_id(music, change):
     change(music, "INSERT INTO playlists (id, name) VALUES (14, '11')")
 
     assert select(music, playlists=["11"]) == (Selection("playlist", (14,)),)
 
 
-def test_a_name_in_another_alphabet_is_found_in_any_case(music: Catalog, change: Any) -> None:
+def test_a_name_in_another_alphabet_is_found_in_any_case(music, change):
     change(music, "INSERT INTO playlists (id, name) VALUES (14, 'Ночь')")
 
     assert select(music, playlists=["Ночь"]) == (Selection("playlist", (14,)),)
     assert select(music, playlists=["НОЧЬ"]) == (Selection("playlist", (14,)),)
 
 
-def test_two_playlists_of_one_name_are_both_selected(
-    music: Catalog, change: Any, cloud: ObjectBackend
-) -> None:
+def test_two_playlists_of_one_name_are_both_selected(music, change, cloud):
     change(music, "INSERT INTO playlists (id, name) VALUES (14, 'evening')")
     change(music, "INSERT INTO playlist_songs (playlist_id, song_id) VALUES (14, 6)")
 
@@ -122,9 +116,7 @@ def test_two_playlists_of_one_name_are_both_selected(
         ({"playlists": ["Evening", "99"]}, ["Empty", "Evening", "Morning"]),
     ],
 )
-def test_what_does_not_exist_is_wrong_use_and_what_does_is_listed(
-    music: Catalog, asked: dict[str, list[str]], known: list[str]
-) -> None:
+def test_what_does_not_exist_is_wrong_use_and_what_does_is_listed(music, asked, known):
     with pytest.raises(UsageError) as caught:
         select(music, **asked)
 
@@ -135,14 +127,14 @@ def test_what_does_not_exist_is_wrong_use_and_what_does_is_listed(
 
 
 @pytest.mark.parametrize("kind", ["playlists", "artists", "pools"])
-def test_a_catalog_without_groupings_says_so(catalog: Catalog, kind: str) -> None:
+def test_a_catalog_without_groupings_says_so(catalog, kind):
     with pytest.raises(UsageError) as caught:
         select(catalog, **{kind: ["x"]})
 
     assert "has no" in str(caught.value.hint)
 
 
-def test_a_pool_of_both_kinds_is_wrong_use(music: Catalog) -> None:
+def test_a_pool_of_both_kinds_is_wrong_use(music):
     with pytest.raises(UsageError, match=r"playlist pool 32 and artist pool 42"):
         select(music, pools=["Both"])
 
@@ -162,9 +154,7 @@ def test_a_pool_of_both_kinds_is_wrong_use(music: Catalog) -> None:
         ({"playlists": ["Evening", "Morning"], "pools": ["Friends"]}, [1, 2, 3, 4, 5]),
     ],
 )
-def test_a_plan_is_limited_to_the_union_of_the_selections(
-    music: Catalog, cloud: ObjectBackend, asked: dict[str, list[str]], files: list[int]
-) -> None:
+def test_a_plan_is_limited_to_the_union_of_the_selections(music, cloud, asked, files):
     scope = Scope(selections=select(music, **asked))
 
     foreseen = [file.file_asset_id for file in missing_candidates(music, cloud, scope)]
@@ -174,9 +164,7 @@ def test_a_plan_is_limited_to_the_union_of_the_selections(
     assert count_pending(music, cloud, scope) == (len(files), 300 * len(files))
 
 
-def test_selections_and_other_limits_must_all_hold(
-    music: Catalog, cloud: ObjectBackend, rows: Rows
-) -> None:
+def test_selections_and_other_limits_must_all_hold(music, cloud, rows):
     first, _ = rows(music, "SELECT key FROM batches ORDER BY id")
 
     enqueue(music, cloud, Scope(batch_key=first, selections=select(music, pools=["Friends"])))
@@ -184,20 +172,20 @@ def test_selections_and_other_limits_must_all_hold(
     assert queued(music, cloud) == [2, 4]
 
 
-def test_a_song_can_be_selected(music: Catalog, cloud: ObjectBackend) -> None:
+def test_a_song_can_be_selected(music, cloud):
     enqueue(music, cloud, Scope(selections=(Selection("song", (6, 1)),)))
 
     assert queued(music, cloud) == [1, 6]
 
 
-def test_what_goes_first_is_claimed_first(music: Catalog, cloud: ObjectBackend) -> None:
+def test_what_goes_first_is_claimed_first(music, cloud):
     first = Scope(selections=select(music, artists=["Bill"], playlists=["Morning"]))
 
     assert enqueue(music, cloud, first=first) == 6
     assert claimed(music, cloud) == [3, 5, 1, 2, 4, 6]
 
 
-def test_what_was_queued_before_can_be_put_first(music: Catalog, cloud: ObjectBackend) -> None:
+def test_what_was_queued_before_can_be_put_first(music, cloud):
     enqueue(music, cloud)
     first = Scope(selections=select(music, artists=["Nina"]))
 
@@ -206,18 +194,14 @@ def test_what_was_queued_before_can_be_put_first(music: Catalog, cloud: ObjectBa
     assert claimed(music, cloud) == [2, 4, 1, 3, 5, 6]
 
 
-def test_a_later_plan_without_wishes_keeps_what_is_first(
-    music: Catalog, cloud: ObjectBackend
-) -> None:
+def test_a_later_plan_without_wishes_keeps_what_is_first(music, cloud):
     enqueue(music, cloud, first=Scope(selections=select(music, artists=["Bill"])))
 
     assert enqueue(music, cloud) == 0
     assert claimed(music, cloud)[0] == 5
 
 
-def test_candidates_are_what_a_plan_then_queues_and_change_nothing(
-    music: Catalog, cloud: ObjectBackend, library: Any, bytes_of: Any
-) -> None:
+def test_candidates_are_what_a_plan_then_queues_and_change_nothing(music, cloud, library, bytes_of):
     before = bytes_of(music.path)
 
     found = list(missing_candidates(music, cloud))
@@ -230,7 +214,7 @@ def test_candidates_are_what_a_plan_then_queues_and_change_nothing(
     assert [f.path for f in found] == sorted(str(p) for p in library.root.rglob("*.mp3"))
 
 
-def test_what_is_there_is_no_candidate(music: Catalog, cloud: ObjectBackend) -> None:
+def test_what_is_there_is_no_candidate(music, cloud):
     enqueue(music, cloud, Scope(selections=(Selection("song", (1, 2)),)))
     lease = Lease(music, cloud)
     done = [
@@ -245,9 +229,7 @@ def test_what_is_there_is_no_candidate(music: Catalog, cloud: ObjectBackend) -> 
 # --- what is unfinished -------------------------------------------------------------------------
 
 
-def test_unfinished_are_the_pending_the_running_and_the_failed_of_a_scope(
-    music: Catalog, cloud: ObjectBackend, statuses: Statuses
-) -> None:
+def test_unfinished_are_the_pending_the_running_and_the_failed_of_a_scope(music, cloud, statuses):
     enqueue(music, cloud)
     lease = Lease(music, cloud)
     one, two, _three = lease.claim(EVERYTHING, 3)
@@ -259,9 +241,7 @@ def test_unfinished_are_the_pending_the_running_and_the_failed_of_a_scope(
     assert queued(music, cloud) == [4, 5, 6]
 
 
-def test_failed_tasks_are_queued_again_for_their_backend_alone(
-    music: Catalog, backend: Any, statuses: Statuses
-) -> None:
+def test_failed_tasks_are_queued_again_for_their_backend_alone(music, backend, statuses):
     one, other = backend("one"), backend("other")
     for cloud in (one, other):
         enqueue(music, cloud)

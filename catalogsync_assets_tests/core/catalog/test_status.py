@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import astuple
-from typing import Any
 
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING
@@ -19,13 +16,11 @@ from catalogsync_assets.core.catalog.status import (
 from catalogsync_assets.core.catalog.uploads import enqueue
 
 
-def test_an_empty_catalog_has_no_figures(catalog: Catalog) -> None:
+def test_an_empty_catalog_has_no_figures(catalog):
     assert backend_status(catalog) == []
 
 
-def test_each_backend_counts_what_is_there_and_what_is_to_do(
-    catalog: Catalog, library: Any, scanned: Any, backend: Callable[..., Any]
-) -> None:
+def test_each_backend_counts_what_is_there_and_what_is_to_do(catalog, library, scanned, backend):
     files = library.fill(5, size=100)
     scanned()
     cloud, _ = backend("cloud"), backend("attic")
@@ -49,9 +44,7 @@ def test_each_backend_counts_what_is_there_and_what_is_to_do(
     assert found[1].last_success is None
 
 
-def test_failed_uploads_say_why(
-    catalog: Catalog, library: Any, scanned: Any, backend: Callable[..., Any]
-) -> None:
+def test_failed_uploads_say_why(catalog, library, scanned, backend):
     library.fill(4)
     scanned()
     cloud = backend("cloud", public_base_url="https://cdn.example")

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import leases
 from catalogsync_assets.core.catalog.backends import register
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.uploads import count_pending, enqueue, list_pending
 
-Rows = Callable[..., list[Any]]
-Statuses = Callable[[], Counter[str]]
 DIGEST = "ab" * 32
 
 
 @pytest.fixture
-def lease(catalog: Catalog, cloud: ObjectBackend) -> Lease:
+def lease(catalog, cloud):
     return Lease(catalog, cloud)
 
 
@@ -38,9 +32,7 @@ def done(task: UploadTask, sha256: str = DIGEST) -> Uploaded:
 # --- planning -----------------------------------------------------------------------------------
 
 
-def test_every_file_is_queued_once(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, rows: Rows
-) -> None:
+def test_every_file_is_queued_once(catalog, library, scanned, cloud, rows):
     library.fill(3, size=100)
     scanned()
 
@@ -53,9 +45,7 @@ def test_every_file_is_queued_once(
     ) == [(cloud.bucket, f"{prefix}/album/000{i}.mp3", "pending") for i in range(3)]
 
 
-def test_a_second_plan_writes_nothing(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, bytes_of: Any
-) -> None:
+def test_a_second_plan_writes_nothing(catalog, library, scanned, cloud, bytes_of):
     library.fill(3)
     scanned()
     enqueue(catalog, cloud)
@@ -67,13 +57,8 @@ def test_a_second_plan_writes_nothing(
 
 
 def test_a_plan_leaves_what_is_running_to_its_owner(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    lease: Lease,
-    statuses: Statuses,
-) -> None:
+    catalog, library, scanned, cloud, lease, statuses
+):
     library.fill(3)
     scanned()
     enqueue(catalog, cloud)
@@ -83,9 +68,7 @@ def test_a_plan_leaves_what_is_running_to_its_owner(
     assert statuses() == {"running": 2, "pending": 1}
 
 
-def test_only_the_songs_asked_for_are_queued(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, rows: Rows
-) -> None:
+def test_only_the_songs_asked_for_are_queued(catalog, library, scanned, cloud, rows):
     library.fill(4)
     scanned()
     songs = rows(catalog, "SELECT id FROM songs ORDER BY id")[1:3]
@@ -101,9 +84,7 @@ def test_only_the_songs_asked_for_are_queued(
     )
 
 
-def test_only_the_batch_and_the_range_asked_for_are_queued(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend
-) -> None:
+def test_only_the_batch_and_the_range_asked_for_are_queued(catalog, library, scanned, cloud):
     library.fill(6)
     _, second, _ = scanned(batch_max_files=2).batches
 
@@ -115,14 +96,7 @@ def test_only_the_batch_and_the_range_asked_for_are_queued(
     assert count_pending(catalog, cloud, Scope(file_asset_ids=(1, 2)))[0] == 2
 
 
-def test_a_failed_task_becomes_pending_again(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    lease: Lease,
-    statuses: Statuses,
-) -> None:
+def test_a_failed_task_becomes_pending_again(catalog, library, scanned, cloud, lease, statuses):
     library.fill(2)
     scanned()
     enqueue(catalog, cloud)
@@ -135,8 +109,8 @@ def test_a_failed_task_becomes_pending_again(
 
 
 def test_waiting_tasks_of_files_that_are_gone_or_changed_are_dropped(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, rows: Rows
-) -> None:
+    catalog, library, scanned, cloud, rows
+):
     stays, gone, changed = library.fill(3)
     scanned()
     enqueue(catalog, cloud)
@@ -154,9 +128,7 @@ def test_waiting_tasks_of_files_that_are_gone_or_changed_are_dropped(
     assert changed.exists()
 
 
-def test_a_file_that_comes_back_is_queued_again(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, statuses: Statuses
-) -> None:
+def test_a_file_that_comes_back_is_queued_again(catalog, library, scanned, cloud, statuses):
     stays, gone = library.fill(2)
     scanned()
     enqueue(catalog, cloud)
@@ -172,9 +144,7 @@ def test_a_file_that_comes_back_is_queued_again(
     assert stays.exists()
 
 
-def test_a_file_that_is_there_already_is_not_queued(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, lease: Lease
-) -> None:
+def test_a_file_that_is_there_already_is_not_queued(catalog, library, scanned, cloud, lease):
     library.fill(2)
     scanned()
     enqueue(catalog, cloud)
@@ -184,9 +154,7 @@ def test_a_file_that_is_there_already_is_not_queued(
     assert count_pending(catalog, cloud)[0] == 1
 
 
-def test_backends_do_not_share_a_queue(
-    catalog: Catalog, library: Any, scanned: Any, backend: Any
-) -> None:
+def test_backends_do_not_share_a_queue(catalog, library, scanned, backend):
     library.fill(3)
     scanned()
     one, other = backend("one"), backend("other")
@@ -200,8 +168,8 @@ def test_backends_do_not_share_a_queue(
 
 
 def test_another_base_prefix_plans_what_is_pending_anew(
-    catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend, lease: Lease, rows: Rows
-) -> None:
+    catalog, library, scanned, cloud, lease, rows
+):
     library.fill(2)
     scanned()
     enqueue(catalog, cloud)
@@ -222,7 +190,7 @@ def test_another_base_prefix_plans_what_is_pending_anew(
 
 
 @pytest.fixture
-def queued(catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend) -> list[Path]:
+def queued(catalog, library, scanned, cloud):
     """Forty files that wait to be uploaded."""
     files: list[Path] = library.fill(40)
     scanned()
@@ -230,9 +198,7 @@ def queued(catalog: Catalog, library: Any, scanned: Any, cloud: ObjectBackend) -
     return files
 
 
-def test_a_claimed_task_has_all_that_is_needed(
-    lease: Lease, queued: list[Path], cloud: ObjectBackend
-) -> None:
+def test_a_claimed_task_has_all_that_is_needed(lease, queued, cloud):
     (task,) = lease.claim(EVERYTHING, 1)
 
     stat = queued[0].stat()
@@ -247,10 +213,10 @@ def test_a_claimed_task_has_all_that_is_needed(
 
 
 @pytest.mark.usefixtures("queued")
-def test_threads_never_claim_the_same_task(catalog: Catalog, cloud: ObjectBackend) -> None:
+def test_threads_never_claim_the_same_task(catalog, cloud):
     claimed: list[int] = []
 
-    def claim_all() -> None:
+    def claim_all():
         lease = Lease(catalog, cloud)
         while len(claimed) <= 40 and (tasks := lease.claim(EVERYTHING, 3)):
             claimed.extend(task.id for task in tasks)
@@ -295,7 +261,7 @@ def let_go(process: Any) -> None:
 
 
 @pytest.mark.usefixtures("queued")
-def test_processes_never_claim_the_same_task(catalog: Catalog, start_python: Any) -> None:
+def test_processes_never_claim_the_same_task(catalog, start_python):
     processes = [start_python(CLAIM, catalog.path, 1000, "go") for _ in range(2)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -309,8 +275,8 @@ def test_processes_never_claim_the_same_task(catalog: Catalog, start_python: Any
 
 @pytest.mark.usefixtures("queued")
 def test_what_a_dead_process_held_is_free_at_once_and_what_a_living_one_holds_is_not(
-    catalog: Catalog, lease: Lease, start_python: Any
-) -> None:
+    catalog, lease, start_python
+):
     living, dying = (start_python(CLAIM, catalog.path, 4, word) for word in ("stay", "go"))
     held: list[list[int]] = []
     for process in (living, dying):
@@ -327,9 +293,7 @@ def test_what_a_dead_process_held_is_free_at_once_and_what_a_living_one_holds_is
 
 
 @pytest.mark.usefixtures("queued")
-def test_an_expired_lease_is_taken_over_even_of_another_machine(
-    catalog: Catalog, lease: Lease, change: Any, rows: Rows
-) -> None:
+def test_an_expired_lease_is_taken_over_even_of_another_machine(catalog, lease, change, rows):
     first, second, *_ = (task.id for task in lease.claim(EVERYTHING, 3))
     sql = "UPDATE upload_tasks SET lease_owner = ?, lease_expires_at = ? WHERE id = ?"
     change(catalog, sql, "elsewhere|1|2.00|ab", time.time() - 1, first)
@@ -344,27 +308,21 @@ def test_an_expired_lease_is_taken_over_even_of_another_machine(
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_task_that_runs_without_any_lease_is_taken_over(
-    catalog: Catalog, lease: Lease, change: Any
-) -> None:
+def test_a_task_that_runs_without_any_lease_is_taken_over(catalog, lease, change):
     change(catalog, "UPDATE upload_tasks SET status = 'running' WHERE id = 7")
 
     assert lease.take_over_abandoned() == 1
 
 
 @pytest.mark.usefixtures("queued")
-def test_another_run_of_this_very_process_is_not_robbed(
-    catalog: Catalog, cloud: ObjectBackend, lease: Lease
-) -> None:
+def test_another_run_of_this_very_process_is_not_robbed(catalog, cloud, lease):
     lease.claim(EVERYTHING, 5)
 
     assert Lease(catalog, cloud).take_over_abandoned() == 0
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_lease_is_renewed_before_it_expires(
-    catalog: Catalog, lease: Lease, monkeypatch: pytest.MonkeyPatch, rows: Rows
-) -> None:
+def test_a_lease_is_renewed_before_it_expires(catalog, lease, monkeypatch, rows):
     lease.claim(EVERYTHING, 2)
     expiry = "SELECT DISTINCT lease_expires_at FROM upload_tasks WHERE status = 'running'"
     before = rows(catalog, expiry)
@@ -380,9 +338,7 @@ def test_a_lease_is_renewed_before_it_expires(
 
 
 @pytest.mark.usefixtures("queued")
-def test_release_frees_what_this_lease_holds_and_nothing_else(
-    catalog: Catalog, cloud: ObjectBackend, lease: Lease, statuses: Statuses
-) -> None:
+def test_release_frees_what_this_lease_holds_and_nothing_else(catalog, cloud, lease, statuses):
     lease.claim(EVERYTHING, 5)
     Lease(catalog, cloud).claim(EVERYTHING, 3)
 
@@ -394,8 +350,8 @@ def test_release_frees_what_this_lease_holds_and_nothing_else(
 
 @pytest.mark.usefixtures("queued")
 def test_a_failure_reported_too_late_does_not_undo_the_work_of_the_next_lease(
-    catalog: Catalog, cloud: ObjectBackend, lease: Lease, change: Any, rows: Rows
-) -> None:
+    catalog, cloud, lease, change, rows
+):
     (task,) = lease.claim(EVERYTHING, 1)
     change(catalog, "UPDATE upload_tasks SET lease_expires_at = 1 WHERE id = ?", task.id)
     successor = Lease(catalog, cloud)
@@ -441,9 +397,7 @@ def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_result_is_recorded_in_location_file_task_and_presence(
-    catalog: Catalog, cloud: ObjectBackend, lease: Lease, rows: Rows
-) -> None:
+def test_a_result_is_recorded_in_location_file_task_and_presence(catalog, cloud, lease, rows):
     (task,) = lease.claim(EVERYTHING, 1)
 
     record(catalog, cloud, lease.owner, [done(task)])
@@ -470,9 +424,7 @@ def test_a_result_is_recorded_in_location_file_task_and_presence(
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_result_recorded_twice_is_one_location(
-    catalog: Catalog, cloud: ObjectBackend, lease: Lease, rows: Rows
-) -> None:
+def test_a_result_recorded_twice_is_one_location(catalog, cloud, lease, rows):
     tasks = lease.claim(EVERYTHING, 2)
     for _ in range(2):
         record(catalog, cloud, lease.owner, [done(task) for task in tasks])
@@ -482,9 +434,7 @@ def test_a_result_recorded_twice_is_one_location(
 
 
 @pytest.mark.usefixtures("queued")
-def test_results_are_recorded_all_or_none(
-    catalog: Catalog, cloud: ObjectBackend, lease: Lease, rows: Rows, statuses: Statuses
-) -> None:
+def test_results_are_recorded_all_or_none(catalog, cloud, lease, rows, statuses):
     good, bad = lease.claim(EVERYTHING, 2)
     untrue = replace(bad, file_asset_id=4711)
 
@@ -498,9 +448,7 @@ def test_results_are_recorded_all_or_none(
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_public_url_is_recorded_with_the_location(
-    catalog: Catalog, cloud: ObjectBackend, lease: Lease, rows: Rows
-) -> None:
+def test_a_public_url_is_recorded_with_the_location(catalog, cloud, lease, rows):
     public = replace(cloud, public_base_url="https://cdn.example/m")
     record(catalog, public, lease.owner, [done(t) for t in lease.claim(EVERYTHING, 1)])
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.whereis import song_has_active_backend_file, whereis
 
@@ -22,7 +19,7 @@ DAVIS = [IDS["davis/02.mp3"], IDS["davis/05.mp3"]]
 
 
 @pytest.fixture
-def music(catalog: Catalog, library: Any, scanned: Any, change: Any, rows: Any) -> Catalog:
+def music(catalog, library, scanned, change, rows):
     """The songs above, one file each."""
     for path in SONGS:
         library.add(path)
@@ -53,33 +50,29 @@ def songs(catalog: Catalog, query: str, **more: int) -> list[int]:
         ("blue crystal", []),
     ],
 )
-def test_words_in_any_order_must_all_occur_in_title_artist_or_album(
-    music: Catalog, query: str, found: list[str]
-) -> None:
+def test_words_in_any_order_must_all_occur_in_title_artist_or_album(music, query, found):
     assert songs(music, query) == [IDS[path] for path in sorted(found)]
 
 
 @pytest.mark.parametrize("number", IDS.values())
-def test_a_number_is_the_id_of_a_song(music: Catalog, number: int) -> None:
+def test_a_number_is_the_id_of_a_song(music, number):
     assert songs(music, str(number)) == [number]
 
 
-def test_a_number_that_is_a_title_finds_that_song(music: Catalog) -> None:
+def test_a_number_that_is_a_title_finds_that_song(music):
     assert songs(music, "1999") == [IDS["numbers/1999.mp3"]]
 
 
-def test_a_number_larger_than_any_id_finds_nothing(music: Catalog) -> None:
+def test_a_number_larger_than_any_id_finds_nothing(music):
     assert whereis(music, "9" * 40) == []
 
 
 @pytest.mark.parametrize("query", ["davis/05", "AVIS/05.MP", "/davis/05.mp3"])
-def test_a_part_of_the_path_finds_a_song(music: Catalog, query: str) -> None:
+def test_a_part_of_the_path_finds_a_song(music, query):
     assert songs(music, query) == [IDS["davis/05.mp3"]]
 
 
-def test_a_part_of_a_key_finds_a_song(
-    music: Catalog, library: Any, uploaded: Any, backend: Any
-) -> None:
+def test_a_part_of_a_key_finds_a_song(music, library, uploaded, backend):
     cloud = backend(base_prefix="far/away")
     uploaded(cloud)
 
@@ -101,18 +94,16 @@ def test_a_part_of_a_key_finds_a_song(
         (":word0", []),
     ],
 )
-def test_special_characters_stand_for_themselves(
-    music: Catalog, query: str, found: list[str]
-) -> None:
+def test_special_characters_stand_for_themselves(music, query, found):
     assert songs(music, query) == [IDS[path] for path in found]
 
 
 @pytest.mark.parametrize("query", ["", "   ", "nothing like that", "777", "4711"])
-def test_nothing_found_is_an_empty_list(music: Catalog, query: str) -> None:
+def test_nothing_found_is_an_empty_list(music, query):
     assert whereis(music, query) == []
 
 
-def test_the_limit_counts_songs(music: Catalog, backend: Any) -> None:
+def test_the_limit_counts_songs(music, backend):
     backend("one")
     backend("two")
 
@@ -123,8 +114,8 @@ def test_the_limit_counts_songs(music: Catalog, backend: Any) -> None:
 
 
 def test_a_backend_without_the_file_is_absent_and_active_once_it_is_there(
-    music: Catalog, cloud: ObjectBackend, uploaded: Any, library: Any, sha256: Any
-) -> None:
+    music, cloud, uploaded, library, sha256
+):
     song = IDS["davis/05.mp3"]
     before = whereis(music, "blue in green")
     had = song_has_active_backend_file(music, song, "cloud")
@@ -146,8 +137,8 @@ def test_a_backend_without_the_file_is_absent_and_active_once_it_is_there(
 
 
 def test_a_file_that_is_gone_from_the_disk_is_missing_there(
-    music: Catalog, cloud: ObjectBackend, uploaded: Any, scanned: Any, library: Any
-) -> None:
+    music, cloud, uploaded, scanned, library
+):
     uploaded(cloud)
     (library.root / "davis/05.mp3").unlink()
     scanned()
@@ -160,8 +151,8 @@ def test_a_file_that_is_gone_from_the_disk_is_missing_there(
 
 
 def test_of_a_file_that_changed_only_the_new_content_is_told(
-    music: Catalog, cloud: ObjectBackend, uploaded: Any, scanned: Any, library: Any
-) -> None:
+    music, cloud, uploaded, scanned, library
+):
     uploaded(cloud)
     library.add("davis/05.mp3", b"another content")
     scanned()
@@ -175,9 +166,7 @@ def test_of_a_file_that_changed_only_the_new_content_is_told(
     assert not song_has_active_backend_file(music, IDS["davis/05.mp3"], "cloud")
 
 
-def test_a_song_or_backend_that_does_not_exist_has_no_file(
-    music: Catalog, cloud: ObjectBackend, uploaded: Any
-) -> None:
+def test_a_song_or_backend_that_does_not_exist_has_no_file(music, cloud, uploaded):
     uploaded(cloud)
 
     assert not song_has_active_backend_file(music, 4711, "cloud")

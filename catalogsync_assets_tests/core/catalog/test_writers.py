@@ -1,19 +1,13 @@
 """Four processes write to one catalog at once."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.uploads import enqueue
 
-Rows = Callable[..., list[Any]]
 #: Files before the processes begin; scans of one of them while they work, files new in each.
 KNOWN, ROUNDS, NEW = 400, 10, 10
 TOTAL = KNOWN + ROUNDS * NEW
@@ -73,13 +67,8 @@ print(json.dumps({"done": done, "failed": failed}))
 
 
 def test_four_writers_do_everything_once_and_the_figures_add_up(
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    start_python: Any,
-    rows: Rows,
-) -> None:
+    catalog, cloud, library, scanned, start_python, rows
+):
     library.fill(KNOWN)
     scanned()
     enqueue(catalog, cloud)
@@ -134,9 +123,7 @@ visitor.close()
 """
 
 
-def test_a_catalog_that_is_opened_twice_keeps_its_locks(
-    catalog: Catalog, run_python: Callable[..., Any], rows: Rows
-) -> None:
+def test_a_catalog_that_is_opened_twice_keeps_its_locks(catalog, run_python, rows):
     """Or another process takes itself for the last one, and removes the write-ahead log."""
     with catalog.transaction() as connection:
         connection.exec_driver_sql("INSERT INTO songs (title) VALUES ('one')")

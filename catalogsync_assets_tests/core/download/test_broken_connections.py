@@ -6,15 +6,11 @@ import email.utils
 import hashlib
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download import engine, fetcher
 
-Rows = Callable[..., list[Any]]
 BIG = 300_000
 MODIFIED = "Mon, 01 Jan 2024 00:00:00 GMT"
 
@@ -24,8 +20,8 @@ MODIFIED = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
 def test_an_answer_that_asks_for_patience_is_retried_and_counted(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, status: int
-) -> None:
+    web, wish, downloaded, library, fault, status
+):
     wish(web.add("/x.flac"))
     web.fail_once("/x.flac", fault(status=status), fault(status=status))
 
@@ -35,9 +31,7 @@ def test_an_answer_that_asks_for_patience_is_retried_and_counted(
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_the_server_says_how_long_to_wait(
-    web: Any, wish: Any, downloaded: Any, fault: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_says_how_long_to_wait(web, wish, downloaded, fault, monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr(fetcher.tenacity, "sleep_using_event", lambda _: waits.append)
     wish(web.add("/x.flac"))
@@ -54,9 +48,7 @@ def test_the_server_says_how_long_to_wait(
     assert 40 < waits[1] <= 50
 
 
-def test_who_asks_to_wait_for_long_is_left_to_the_next_run(
-    web: Any, wish: Any, downloaded: Any, fault: Any
-) -> None:
+def test_who_asks_to_wait_for_long_is_left_to_the_next_run(web, wish, downloaded, fault):
     wish(web.add("/x.flac"))
     web.fail_once("/x.flac", fault(status=503, headers={"Retry-After": "86400"}))
 
@@ -67,8 +59,8 @@ def test_who_asks_to_wait_for_long_is_left_to_the_next_run(
 
 
 def test_tries_are_limited_and_the_next_run_tries_again(
-    web: Any, wish: Any, downloaded: Any, fault: Any, catalog: Catalog, rows: Rows
-) -> None:
+    web, wish, downloaded, fault, catalog, rows
+):
     wish(web.add("/x.flac"), web.add("/y.flac"))
     web.faults.append(lambda r: fault(status=503) if r.path == "/x.flac" else None)
 
@@ -87,8 +79,8 @@ def test_tries_are_limited_and_the_next_run_tries_again(
 
 @pytest.mark.parametrize("length", ["true", "chunked"])
 def test_a_connection_that_breaks_is_gone_on_from_where_it_broke(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, music: Any, length: str
-) -> None:
+    web, wish, downloaded, library, fault, music, length
+):
     wish(web.add("/x.flac", music("x", BIG), length=length))
     web.fail_once("/x.flac", fault(cut=100_000), fault(cut=100_000))
 
@@ -101,9 +93,7 @@ def test_a_connection_that_breaks_is_gone_on_from_where_it_broke(
     assert report.received == BIG
 
 
-def test_a_date_serves_where_there_is_no_etag(
-    web: Any, wish: Any, downloaded: Any, fault: Any, music: Any
-) -> None:
+def test_a_date_serves_where_there_is_no_etag(web, wish, downloaded, fault, music):
     headers = {"Last-Modified": MODIFIED}
     wish(web.add("/x.flac", music("x", BIG), etag=None, headers=headers))
     web.fail_once("/x.flac", fault(cut=100_000))
@@ -114,8 +104,8 @@ def test_a_date_serves_where_there_is_no_etag(
 
 @pytest.mark.parametrize("how", [{"etag": None}, {"etag": 'W/"weak"'}, {"ranges": False}], ids=str)
 def test_without_a_way_to_tell_the_content_it_is_begun_anew(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, music: Any, how: Any
-) -> None:
+    web, wish, downloaded, library, fault, music, how
+):
     wish(web.add("/x.flac", music("x", BIG), **how))
     web.fail_once("/x.flac", fault(cut=100_000))
 
@@ -126,8 +116,8 @@ def test_without_a_way_to_tell_the_content_it_is_begun_anew(
 
 
 def test_a_digest_allows_to_go_on_without_a_validator(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, music: Any, sha256: Any
-) -> None:
+    web, wish, downloaded, library, fault, music, sha256
+):
     content = music("x", BIG)
     wish(web.add("/x.flac", content, etag=None), sha256=sha256(content))
     web.fail_once("/x.flac", fault(cut=100_000))
@@ -139,8 +129,8 @@ def test_a_digest_allows_to_go_on_without_a_validator(
 
 
 def test_two_halves_of_different_contents_are_found_out_and_fetched_anew(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, music: Any, sha256: Any
-) -> None:
+    web, wish, downloaded, library, fault, music, sha256
+):
     new = music("new", BIG)
     wish(web.add("/x.flac", music("old", BIG), etag=None), sha256=sha256(new))
     web.fail_once("/x.flac", fault(cut=100_000))
@@ -154,13 +144,13 @@ def test_two_halves_of_different_contents_are_found_out_and_fetched_anew(
 
 @pytest.mark.parametrize("if_range", [True, False])
 def test_content_that_has_changed_meanwhile_is_fetched_anew(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, music: Any, if_range: bool
-) -> None:
+    web, wish, downloaded, library, fault, music, if_range
+):
     """Also from a server that knows ranges but not If-Range."""
     wish(web.add("/x.flac", music("old", BIG)))
     new = music("new", BIG)
 
-    def change(request: Any) -> Any:
+    def change(request):
         if len(web.requests) == 1:
             return fault(cut=100_000)
         web.add("/x.flac", new, etag='"two"', if_range=if_range)
@@ -173,15 +163,15 @@ def test_content_that_has_changed_meanwhile_is_fetched_anew(
 
 
 def test_a_part_longer_than_the_content_is_begun_anew(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, music: Any, sha256: Any
-) -> None:
+    web, wish, downloaded, library, fault, music, sha256
+):
     """The server answers 416."""
     new = music("new", 50_000)
     wish(web.add("/x.flac", music("old", BIG), etag=None), sha256=sha256(new))
     web.fail_once("/x.flac", fault(cut=100_000))
     web.pace = lambda _: None
 
-    def shrink(request: Any) -> None:
+    def shrink(request):
         if len(web.requests) == 2:
             web.add("/x.flac", new, etag=None)
 
@@ -192,8 +182,8 @@ def test_a_part_longer_than_the_content_is_begun_anew(
 
 
 def test_a_large_file_over_a_bad_line_comes_in_the_end(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any, music: Any
-) -> None:
+    web, wish, downloaded, library, fault, music
+):
     """A try that brings something counts as none."""
     wish(web.add("/x.flac", music("x", BIG)))
     web.faults.append(lambda _: fault(cut=30_000))
@@ -204,9 +194,7 @@ def test_a_large_file_over_a_bad_line_comes_in_the_end(
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_a_length_that_is_a_lie_never_becomes_a_file(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any
-) -> None:
+def test_a_length_that_is_a_lie_never_becomes_a_file(web, wish, downloaded, library, fault):
     url = web.add("/x.flac")
     content = web.files["/x.flac"].content
     lie = fault(status=200, headers={"Content-Length": str(len(content) + 10)}, body=content)
@@ -220,8 +208,8 @@ def test_a_length_that_is_a_lie_never_becomes_a_file(
 
 
 def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
-    web: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+    web, wish, downloaded, library
+):
     wish(web.add("/x.flac", length="none"))
     report = downloaded()
     assert report.failures[0].code == "LengthUnknown"
@@ -233,8 +221,8 @@ def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
 
 
 def test_a_file_whose_end_only_the_connection_tells_must_have_its_size(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any
-) -> None:
+    web, wish, downloaded, library, fault
+):
     wish(web.add("/x.flac", length="none"), size=3_000)
     web.fail_once("/x.flac", fault(cut=1_000))
 
@@ -249,9 +237,7 @@ def test_a_file_whose_end_only_the_connection_tells_must_have_its_size(
     ("status", "code"),
     [(404, "NotFound"), (410, "NotFound"), (401, "AccessRefused"), (403, "AccessRefused")],
 )
-def test_what_is_not_there_fails_at_once_and_alone(
-    web: Any, wish: Any, downloaded: Any, fault: Any, status: int, code: str
-) -> None:
+def test_what_is_not_there_fails_at_once_and_alone(web, wish, downloaded, fault, status, code):
     wish(web.add("/x.flac"), web.add("/y.flac"))
     web.faults.append(lambda r: fault(status=status) if r.path == "/x.flac" else None)
 
@@ -265,8 +251,8 @@ def test_what_is_not_there_fails_at_once_and_alone(
     "body", [b"<!DOCTYPE html><title>Log in</title>", b"", b"PK\x03\x04" + b"x" * 200]
 )
 def test_an_answer_that_is_no_music_is_refused_and_leaves_nothing(
-    web: Any, wish: Any, downloaded: Any, library: Any, body: bytes
-) -> None:
+    web, wish, downloaded, library, body
+):
     wish(web.add("/x.mp3", body))
 
     report = downloaded()
@@ -275,7 +261,7 @@ def test_an_answer_that_is_no_music_is_refused_and_leaves_nothing(
     assert list(library.root.iterdir()) == []
 
 
-def test_an_endless_page_is_given_up_after_a_look(web: Any, wish: Any, downloaded: Any) -> None:
+def test_an_endless_page_is_given_up_after_a_look(web, wish, downloaded):
     """Not read to its end first: the server waits for the client to hang up."""
     wish(web.add("/x.mp3", b"<html>" + b"x" * 50_000_000, length="chunked"))
 
@@ -285,8 +271,8 @@ def test_an_endless_page_is_given_up_after_a_look(web: Any, wish: Any, downloade
 
 @pytest.mark.parametrize("known", [{"size": 2_999}, {"size": 3_001}, {"sha256": "0" * 64}])
 def test_content_that_is_not_what_the_manifest_says_is_refused(
-    web: Any, wish: Any, downloaded: Any, library: Any, known: dict[str, Any]
-) -> None:
+    web, wish, downloaded, library, known
+):
     wish(web.add("/x.flac"), **known)
 
     report = downloaded()
@@ -295,7 +281,7 @@ def test_content_that_is_not_what_the_manifest_says_is_refused(
     assert list(library.root.iterdir()) == []
 
 
-def test_a_manifest_that_is_corrected_is_believed(web: Any, wish: Any, downloaded: Any) -> None:
+def test_a_manifest_that_is_corrected_is_believed(web, wish, downloaded):
     wish(web.add("/x.flac"), sha256="0" * 64)
     assert downloaded().failed == 1
 
@@ -306,9 +292,7 @@ def test_a_manifest_that_is_corrected_is_believed(web: Any, wish: Any, downloade
 
 
 @pytest.mark.parametrize("length", ["true", "chunked"])
-def test_a_file_larger_than_allowed_is_refused(
-    web: Any, wish: Any, downloaded: Any, library: Any, length: str
-) -> None:
+def test_a_file_larger_than_allowed_is_refused(web, wish, downloaded, library, length):
     wish(web.add("/x.flac", length=length))
 
     report = downloaded(max_file_bytes=2_000)
@@ -317,9 +301,7 @@ def test_a_file_larger_than_allowed_is_refused(
     assert list(library.root.iterdir()) == []
 
 
-def test_a_redirect_is_followed_to_another_name(
-    web: Any, wish: Any, downloaded: Any, library: Any, fault: Any
-) -> None:
+def test_a_redirect_is_followed_to_another_name(web, wish, downloaded, library, fault):
     target = web.add("/deep/x.flac")
     web.fail_once("/get", fault(status=302, headers={"Location": target}))
     wish(web.url + "/get")
@@ -328,7 +310,7 @@ def test_a_redirect_is_followed_to_another_name(
     assert list(library.contents()) == ["x.flac"]
 
 
-def test_a_circle_of_redirects_is_left(web: Any, wish: Any, downloaded: Any, fault: Any) -> None:
+def test_a_circle_of_redirects_is_left(web, wish, downloaded, fault):
     wish(web.url + "/a")
     web.faults.append(lambda r: fault(status=302, headers={"Location": "/a"}))
 
@@ -339,9 +321,7 @@ def test_a_circle_of_redirects_is_left(web: Any, wish: Any, downloaded: Any, fau
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/y"])
-def test_a_redirect_to_anything_but_http_is_refused(
-    web: Any, wish: Any, downloaded: Any, fault: Any, target: str
-) -> None:
+def test_a_redirect_to_anything_but_http_is_refused(web, wish, downloaded, fault, target):
     wish(web.url + "/a")
     web.faults.append(lambda r: fault(status=302, headers={"Location": target}))
 
@@ -366,15 +346,8 @@ def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloade
 
 
 def test_no_secret_of_an_address_is_shown_or_logged(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    fault: Any,
-    catalog: Catalog,
-    rows: Rows,
-    unused_endpoint: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    web, wish, downloaded, fault, catalog, rows, unused_endpoint, caplog
+):
     caplog.set_level(logging.DEBUG)
     place = web.url.removeprefix("http://")
     secret = "hunter2"
@@ -404,8 +377,8 @@ def test_no_secret_of_an_address_is_shown_or_logged(
 
 
 def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(
-    web: Any, wish: Any, downloaded: Any, fault: Any
-) -> None:
+    web, wish, downloaded, fault
+):
     place = web.url.removeprefix("http://")
     web.add("/x.flac")
     other = web.url.replace("127.0.0.1", "localhost") + "/x.flac"
@@ -420,17 +393,8 @@ def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(
 
 
 def test_five_hundred_files_over_a_bad_line_all_come_once_and_whole(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    library: Any,
-    remains: Any,
-    fault: Any,
-    music: Any,
-    catalog: Catalog,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    web, wish, downloaded, library, remains, fault, music, catalog, rows, monkeypatch
+):
     """Every fifth file meets a fault, each kind as often, some of them two in a row."""
     monkeypatch.setattr(engine, "_FLUSH_ROWS", 50)
     kinds = [

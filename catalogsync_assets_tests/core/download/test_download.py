@@ -16,9 +16,7 @@ from catalogsync_assets_tests.audio_files import CONTENTS, id3, tagged
 Rows = Callable[..., list[Any]]
 
 
-def test_a_file_comes_whole_under_the_name_of_its_song(
-    web: Any, wish: Any, downloaded: Any, library: Any, remains: Any
-) -> None:
+def test_a_file_comes_whole_under_the_name_of_its_song(web, wish, downloaded, library, remains):
     url = web.add("/x/y.flac")
     wish(url, title="So What", artist="Miles Davis", album="Kind of Blue", track=1)
 
@@ -32,8 +30,8 @@ def test_a_file_comes_whole_under_the_name_of_its_song(
 
 
 def test_a_file_of_which_nothing_is_known_keeps_the_name_of_its_address(
-    web: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+    web, wish, downloaded, library
+):
     wish(web.add("/a/Blue%20in%20Green.flac") + "?key=1")
 
     downloaded()
@@ -41,9 +39,7 @@ def test_a_file_of_which_nothing_is_known_keeps_the_name_of_its_address(
     assert list(library.contents()) == ["Blue in Green.flac"]
 
 
-def test_the_name_that_the_server_gives_comes_first(
-    web: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+def test_the_name_that_the_server_gives_comes_first(web, wish, downloaded, library):
     headers = {"Content-Disposition": "attachment; filename*=UTF-8''na%C3%AFve.flac"}
     wish(web.add("/get", headers=headers))
 
@@ -55,9 +51,7 @@ def test_the_name_that_the_server_gives_comes_first(
 @pytest.mark.parametrize(
     "name", ["../../evil.flac", "/etc/evil.flac", "..\\\\..\\\\evil.flac", "..%2Fevil.flac"]
 )
-def test_no_name_of_a_server_leads_out_of_the_library(
-    web: Any, wish: Any, downloaded: Any, library: Any, name: str
-) -> None:
+def test_no_name_of_a_server_leads_out_of_the_library(web, wish, downloaded, library, name):
     wish(web.add("/get", headers={"Content-Disposition": f'attachment; filename="{name}"'}))
 
     downloaded()
@@ -69,8 +63,8 @@ def test_no_name_of_a_server_leads_out_of_the_library(
 
 
 def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
-    web: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+    web, wish, downloaded, library
+):
     mine = library.add("x.flac", b"my own").read_bytes()
     for folder in "abc":
         wish(web.add(f"/{folder}/x.flac"))
@@ -85,15 +79,8 @@ def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
 
 
 def test_the_rows_are_those_that_a_scan_would_have_made(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    library: Any,
-    scanned: Any,
-    catalog: Catalog,
-    rows: Rows,
-    sha256: Any,
-) -> None:
+    web, wish, downloaded, library, scanned, catalog, rows, sha256
+):
     wish(web.add("/x.flac"))
     downloaded()
 
@@ -112,15 +99,8 @@ def test_the_rows_are_those_that_a_scan_would_have_made(
 
 
 def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    library: Any,
-    scanned: Any,
-    sample: Path,
-    catalog: Catalog,
-    rows: Rows,
-) -> None:
+    web, wish, downloaded, library, scanned, sample, catalog, rows
+):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     wish(web.add("/any.flac", file.read_bytes()), title="As I call it", playlist="Mine")
 
@@ -138,8 +118,8 @@ def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
 
 
 def test_a_title_that_was_only_guessed_gives_way_to_that_of_the_file(
-    web: Any, wish: Any, downloaded: Any, sample: Path, catalog: Catalog, rows: Rows
-) -> None:
+    web, wish, downloaded, sample, catalog, rows
+):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     wish(web.add("/17.flac", file.read_bytes()))
     assert rows(catalog, "SELECT title FROM songs") == ["17"]
@@ -151,15 +131,8 @@ def test_a_title_that_was_only_guessed_gives_way_to_that_of_the_file(
 
 
 def test_a_file_is_another_file_of_the_song_that_the_library_has(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    library: Any,
-    scanned: Any,
-    sample: Path,
-    catalog: Catalog,
-    rows: Rows,
-) -> None:
+    web, wish, downloaded, library, scanned, sample, catalog, rows
+):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     library.add("mine.flac", file.read_bytes())
     scanned()
@@ -176,8 +149,8 @@ def test_a_file_is_another_file_of_the_song_that_the_library_has(
 
 
 def test_a_scan_that_came_first_does_not_keep_the_file_from_its_song(
-    web: Any, wish: Any, downloaded: Any, scanned: Any, catalog: Catalog, rows: Rows, change: Any
-) -> None:
+    web, wish, downloaded, scanned, catalog, rows, change
+):
     """As after a kill between the file's name and its row."""
     wish(web.add("/x.flac"), title="Wanted", playlist="Mine")
     downloaded()
@@ -211,8 +184,8 @@ def _place_again(catalog: Catalog, rows: Rows) -> None:
 
 
 def test_downloads_can_be_limited_to_a_playlist_a_source_and_a_number(
-    web: Any, wish: Any, downloaded: Any, catalog: Catalog
-) -> None:
+    web, wish, downloaded, catalog
+):
     wish(*({"url": web.add(f"/{i}.flac"), "playlist": "A" if i < 3 else "B"} for i in range(6)))
 
     one = DownloadScope(selections=select(catalog, playlists=["a"]))
@@ -224,8 +197,8 @@ def test_downloads_can_be_limited_to_a_playlist_a_source_and_a_number(
 
 
 def test_a_queue_that_is_empty_makes_no_request_and_no_client(
-    downloaded: Any, run_python: Any, catalog: Catalog, library: Any
-) -> None:
+    downloaded, run_python, catalog, library
+):
     assert downloaded().queued == 0
 
     outcome = run_python(
@@ -242,15 +215,13 @@ def test_a_queue_that_is_empty_makes_no_request_and_no_client(
     assert outcome.out == "False\n", outcome.err
 
 
-def test_no_more_requests_are_under_way_than_there_are_workers(
-    web: Any, wish: Any, downloaded: Any
-) -> None:
+def test_no_more_requests_are_under_way_than_there_are_workers(web, wish, downloaded):
     """The first three are held while the run takes three more turns: a fourth would come."""
     wish(*(web.add(f"/{i}.flac") for i in range(40)))
     turns: list[int] = []
     web.pace = lambda _: web.wait_until(lambda: len(turns) >= 3)
 
-    def take_a_turn(_report: Any) -> None:
+    def take_a_turn(_report):
         with web.lock:
             if web.most_at_once >= 3:
                 turns.append(web.most_at_once)
@@ -263,8 +234,8 @@ def test_no_more_requests_are_under_way_than_there_are_workers(
 
 
 def test_what_other_programs_have_in_the_queue_is_left_as_it_is(
-    web: Any, wish: Any, downloaded: Any, catalog: Catalog, rows: Rows, change: Any
-) -> None:
+    web, wish, downloaded, catalog, rows, change
+):
     wish(web.add("/x.flac"))
     table = "SELECT id, song_id, source, url, status, last_error FROM download_tasks WHERE id > 9"
     for number, values in enumerate(
@@ -305,8 +276,8 @@ def test_what_other_programs_have_in_the_queue_is_left_as_it_is(
     ],
 )
 def test_a_name_keeps_its_extension_where_that_is_what_stands_behind_a_tag(
-    web: Any, wish: Any, downloaded: Any, library: Any, name: str, kind: str, kept: str
-) -> None:
+    web, wish, downloaded, library, name, kind, kept
+):
     content = CONTENTS[kind]() if kind else b"something that nobody knows"
     wish(web.add(f"/{name}", id3(title=["t"]) + content))
 
@@ -316,8 +287,8 @@ def test_a_name_keeps_its_extension_where_that_is_what_stands_behind_a_tag(
 
 
 def test_tags_of_a_download_tell_its_artists_and_that_they_could_not_be_read(
-    web: Any, wish: Any, downloaded: Any, catalog: Catalog, rows: Rows, tmp_path: Path
-) -> None:
+    web, wish, downloaded, catalog, rows, tmp_path
+):
     duet = tagged(tmp_path / "d.flac", "flac vorbis", title=["Duet"], artist=["One", "Two"])
     wish(web.add("/d.flac", duet.read_bytes()))
     wish(web.add("/broken.mp3", id3(title=["t"]) + b"something that nobody knows"))

@@ -6,29 +6,25 @@ import errno
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_roots import remembered_roots
 from catalogsync_assets.core.download.report import DownloadAborted
 from catalogsync_assets.core.download.rooms import Question, Rooms
 from catalogsync_assets.core.errors import LibraryError, NoRoomError
 
-Rows = Callable[..., list[Any]]
 KIB = 1024
 MIB = 1024 * KIB
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[str, int], Path]]:
+def disk(tmp_path):
     """`disk(name, size)`: a file system of its own with so many bytes of room."""
     mounted: list[Path] = []
 
-    def make(name: str, size: int) -> Path:
+    def make(name, size):
         place = tmp_path / name
         place.mkdir()
         done = subprocess.run(
@@ -75,9 +71,7 @@ class Person:
 # --- before a file ------------------------------------------------------------------------------
 
 
-def test_a_file_that_does_not_fit_goes_to_the_next_root(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
-) -> None:
+def test_a_file_that_does_not_fit_goes_to_the_next_root(web, wish, downloaded, disk, music):
     small, large = disk("small", 256 * KIB), disk("large", 8 * MIB)
     wish(web.add("/big.flac", music("b", MIB)), web.add("/little.flac", music("l", 64 * KIB)))
 
@@ -89,9 +83,7 @@ def test_a_file_that_does_not_fit_goes_to_the_next_root(
     assert web.of("/big.flac")[0].sent < MIB or len(web.of("/big.flac")) == 2
 
 
-def test_a_size_that_the_manifest_knows_costs_no_request(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
-) -> None:
+def test_a_size_that_the_manifest_knows_costs_no_request(web, wish, downloaded, disk, music):
     small, large = disk("small", 256 * KIB), disk("large", 8 * MIB)
     wish(web.add("/big.flac", music("b", MIB)), size=MIB)
 
@@ -99,9 +91,7 @@ def test_a_size_that_the_manifest_knows_costs_no_request(
     assert len(web.requests) == 1
 
 
-def test_a_reserve_is_left_free(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
-) -> None:
+def test_a_reserve_is_left_free(web, wish, downloaded, disk, music):
     one, two = disk("one", MIB), disk("two", 8 * MIB)
     wish(*(web.add(f"/{i}.flac", music(i, 100 * KIB)) for i in range(6)))
 
@@ -111,9 +101,7 @@ def test_a_reserve_is_left_free(
     assert os.statvfs(one).f_bavail * os.statvfs(one).f_frsize >= 600 * KIB
 
 
-def test_what_is_promised_to_others_counts_as_taken(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
-) -> None:
+def test_what_is_promised_to_others_counts_as_taken(web, wish, downloaded, disk, music):
     """Four that would each fit alone, begun at once: none is begun in vain."""
     one, two = disk("one", 1200 * KIB), disk("two", 8 * MIB)
     wish(*(web.add(f"/{i}.flac", music(i, 500 * KIB)) for i in range(4)))
@@ -130,16 +118,8 @@ def test_what_is_promised_to_others_counts_as_taken(
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_disk_that_fills_up_in_the_middle_hands_over_to_the_next(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    disk: Any,
-    music: Any,
-    remains: Any,
-    catalog: Catalog,
-    rows: Rows,
-    workers: int,
-) -> None:
+    web, wish, downloaded, disk, music, remains, catalog, rows, workers
+):
     """No sizes are known beforehand; only writing tells."""
     one, two = disk("one", MIB), disk("two", 16 * MIB)
     for number in range(8):
@@ -161,16 +141,14 @@ def test_a_disk_that_fills_up_in_the_middle_hands_over_to_the_next(
     ) == [(str(one), len(files_below(one))), (str(two), len(files_below(two)))]
 
 
-def test_a_quota_counts_as_a_full_disk(
-    web: Any, wish: Any, downloaded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_quota_counts_as_a_full_disk(web, wish, downloaded, tmp_path, monkeypatch):
     """statvfs knows nothing of quotas. Without one at hand, the system's answer is given here."""
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     write = os.write
 
-    def refuse(fd: int, data: Any) -> int:
+    def refuse(fd, data):
         if str(Path(f"/proc/self/fd/{fd}").readlink()).startswith(str(one)):
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
         return write(fd, data)
@@ -187,8 +165,8 @@ def test_a_quota_counts_as_a_full_disk(
 
 
 def test_a_person_is_asked_once_and_all_workers_go_on_in_that_folder(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any, tmp_path: Path, catalog: Catalog
-) -> None:
+    web, wish, downloaded, disk, music, tmp_path, catalog
+):
     full = disk("full", 256 * KIB)
     wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(12)))
     more = tmp_path / "a" / "new" / "folder"
@@ -206,8 +184,8 @@ def test_a_person_is_asked_once_and_all_workers_go_on_in_that_folder(
 
 
 def test_a_later_run_goes_on_in_the_folder_without_asking(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any, tmp_path: Path
-) -> None:
+    web, wish, downloaded, disk, music, tmp_path
+):
     full = disk("full", 256 * KIB)
     wish(web.add("/a.flac", music("a", 300 * KIB)))
     downloaded(full, ask=Person(tmp_path / "more"))
@@ -218,8 +196,8 @@ def test_a_later_run_goes_on_in_the_folder_without_asking(
 
 
 def test_a_folder_that_will_not_do_is_asked_about_again_with_the_reason(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any, tmp_path: Path
-) -> None:
+    web, wish, downloaded, disk, music, tmp_path
+):
     full, tiny = disk("full", 256 * KIB), disk("tiny", 256 * KIB)
     (tmp_path / "file").write_text("not a folder")
     wish(web.add("/a.flac", music("a", 300 * KIB)))
@@ -238,16 +216,8 @@ def test_a_folder_that_will_not_do_is_asked_about_again_with_the_reason(
 
 @pytest.mark.parametrize("ask", [None, "declines"])
 def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    disk: Any,
-    music: Any,
-    remains: Any,
-    catalog: Catalog,
-    rows: Rows,
-    ask: str | None,
-) -> None:
+    web, wish, downloaded, disk, music, remains, catalog, rows, ask
+):
     full = disk("full", 256 * KIB)
     wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(6)))
     person = Person(None)
@@ -268,8 +238,8 @@ def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
 
 
 def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
-) -> None:
+    web, wish, downloaded, disk, music
+):
     """It is held until the run has heard that nobody names another folder."""
     full = disk("full", 256 * KIB)
     wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(4)))
@@ -283,9 +253,7 @@ def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
     assert caught.value.report.succeeded == len(files_below(full)) == 1
 
 
-def test_room_that_has_been_made_is_used_by_the_next_run(
-    web: Any, wish: Any, downloaded: Any, disk: Any, music: Any
-) -> None:
+def test_room_that_has_been_made_is_used_by_the_next_run(web, wish, downloaded, disk, music):
     full = disk("full", 512 * KIB)
     (full / "ballast").write_bytes(bytes(400 * KIB))
     wish(web.add("/a.flac", music("a", 300 * KIB), length="chunked"))
@@ -296,9 +264,7 @@ def test_room_that_has_been_made_is_used_by_the_next_run(
     assert downloaded(full).succeeded == 1
 
 
-def test_a_root_that_looks_unmounted_gets_nothing(
-    web: Any, wish: Any, downloaded: Any, library: Any, scanned: Any, catalog: Catalog
-) -> None:
+def test_a_root_that_looks_unmounted_gets_nothing(web, wish, downloaded, library, scanned, catalog):
     """Else the next scan would take all that was there for deleted."""
     file = library.add("old.flac")
     scanned()
@@ -313,8 +279,8 @@ def test_a_root_that_looks_unmounted_gets_nothing(
 
 
 def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
-    web: Any, wish: Any, downloaded: Any, disk: Any, catalog: Catalog, rows: Rows
-) -> None:
+    web, wish, downloaded, disk, catalog, rows
+):
     root = disk("read-only", MIB)
     subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
     wish(web.add("/x.flac"))
@@ -330,17 +296,11 @@ def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
 def test_without_hard_links_no_file_is_overwritten_either(
-    web: Any,
-    wish: Any,
-    downloaded: Any,
-    library: Any,
-    remains: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    code: int,
-) -> None:
+    web, wish, downloaded, library, remains, monkeypatch, code
+):
     """As on exFAT, which answers so."""
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", refuse)
@@ -355,18 +315,14 @@ def test_without_hard_links_no_file_is_overwritten_either(
     assert remains(library.root) == []
 
 
-def test_a_folder_on_another_disk_is_said(
-    web: Any, wish: Any, downloaded: Any, disk: Any, library: Any, tmp_path: Path
-) -> None:
+def test_a_folder_on_another_disk_is_said(web, wish, downloaded, disk, library, tmp_path):
     (library.root / "A").symlink_to(disk("other", MIB))
     wish(web.add("/x.flac"), title="T", artist="A", album="B")
 
     assert downloaded().failures[0].code == "AnotherDisk"
 
 
-def test_a_file_where_a_folder_should_be_is_said_and_kept(
-    web: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+def test_a_file_where_a_folder_should_be_is_said_and_kept(web, wish, downloaded, library):
     (library.root / "A").write_text("mine")
     wish(web.add("/x.flac"), title="T", artist="A", album="B")
 

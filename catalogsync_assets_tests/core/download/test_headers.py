@@ -1,9 +1,6 @@
 """Header fields as servers write them, and what a download makes of them."""
 
-from __future__ import annotations
-
 import gzip
-from typing import Any
 
 import httpx
 import pytest
@@ -41,13 +38,13 @@ LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
         ("", None),
     ],
 )
-def test_the_name_that_content_disposition_gives(field: str, name: str | None) -> None:
+def test_the_name_that_content_disposition_gives(field, name):
     fields = [(b"Content-Type", b"audio/flac"), (b"CONTENT-disposition", field.encode())]
 
     assert headers.file_name(fields) == name
 
 
-def test_a_name_in_latin_1_is_read_as_such() -> None:
+def test_a_name_in_latin_1_is_read_as_such():
     assert headers.file_name([(b"content-disposition", b'x; filename="\xe9.mp3"')]) == "é.mp3"
 
 
@@ -66,7 +63,7 @@ def test_a_name_in_latin_1_is_read_as_such() -> None:
         ("", None),
     ],
 )
-def test_which_part_comes(field: str, found: object) -> None:
+def test_which_part_comes(field, found):
     assert headers.content_range({"Content-Range": field}) == found
 
 
@@ -82,9 +79,7 @@ def test_which_part_comes(field: str, found: object) -> None:
         ({"Last-Modified": "yesterday", "Date": LATER}, None),
     ],
 )
-def test_only_what_is_strong_may_ask_for_the_rest(
-    fields: dict[str, str], found: str | None
-) -> None:
+def test_only_what_is_strong_may_ask_for_the_rest(fields, found):
     assert headers.validator(httpx.Headers(fields)) == found
 
 
@@ -92,9 +87,7 @@ def test_only_what_is_strong_may_ask_for_the_rest(
 @pytest.mark.parametrize(
     "text", [DATE, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
 )
-def test_a_date_is_in_utc_wherever_we_are(
-    text: str, zone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_date_is_in_utc_wherever_we_are(text, zone, monkeypatch):
     import time
 
     monkeypatch.setenv("TZ", zone)
@@ -110,7 +103,7 @@ def test_a_date_is_in_utc_wherever_we_are(
 @pytest.mark.parametrize(
     ("text", "seconds"), [(" 7 ", 7), ("-7", None), ("soon", None), ("9" * 400, float("inf"))]
 )
-def test_how_long_a_server_asks_to_wait(text: str, seconds: float | None) -> None:
+def test_how_long_a_server_asks_to_wait(text, seconds):
     assert headers.retry_after({"Retry-After": text}, 0) == seconds
 
 
@@ -118,8 +111,8 @@ def test_how_long_a_server_asks_to_wait(text: str, seconds: float | None) -> Non
 
 
 def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(
-    web: Any, wish: Any, downloaded: Any, library: Any, music: Any, fault: Any
-) -> None:
+    web, wish, downloaded, library, music, fault
+):
     content = music("x", 3_000)
     wish(web.url + "/all.flac", web.url + "/half.flac", web.url + "/unsaid.flac")
     for name, given in (("all", "0-2999/3000"), ("half", "0-2999/6000"), ("unsaid", "")):
@@ -133,8 +126,8 @@ def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(
 
 
 def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(
-    web: Any, wish: Any, downloaded: Any, library: Any, music: Any, fault: Any
-) -> None:
+    web, wish, downloaded, library, music, fault
+):
     """A server that gives ranges of at most so many bytes, and does not say how many there are."""
     content = music("x", 60_000)
     wish(web.add("/x.flac", content, length="chunked"))
@@ -149,12 +142,12 @@ def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(
 
 
 def test_a_rest_comes_in_as_many_parts_as_the_server_likes(
-    web: Any, wish: Any, downloaded: Any, library: Any, music: Any, fault: Any
-) -> None:
+    web, wish, downloaded, library, music, fault
+):
     content = music("x", 60_000)
     wish(web.add("/x.flac", content))
 
-    def at_most_ten_thousand(request: Any) -> Any:
+    def at_most_ten_thousand(request):
         if "Range" not in request.headers:
             return fault(cut=20_000)
         end = min(request.start + 10_000, len(content))
@@ -170,9 +163,7 @@ def test_a_rest_comes_in_as_many_parts_as_the_server_likes(
 
 
 @pytest.mark.parametrize("coding", ["aws-chunked", "identity", "binary", "UTF-8", "none", ""])
-def test_what_is_no_coding_is_taken_as_it_comes(
-    web: Any, wish: Any, downloaded: Any, library: Any, coding: str
-) -> None:
+def test_what_is_no_coding_is_taken_as_it_comes(web, wish, downloaded, library, coding):
     wish(web.add("/x.flac", headers={"Content-Encoding": coding}))
 
     assert downloaded().succeeded == 1
@@ -180,9 +171,7 @@ def test_what_is_no_coding_is_taken_as_it_comes(
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", "identity, gzip", "br"])
-def test_what_comes_compressed_is_refused_and_said(
-    web: Any, wish: Any, downloaded: Any, music: Any, coding: str
-) -> None:
+def test_what_comes_compressed_is_refused_and_said(web, wish, downloaded, music, coding):
     content = gzip.compress(music("x", 3_000))
     wish(web.add("/x.flac", content, headers={"Content-Encoding": coding}))
 
@@ -191,9 +180,7 @@ def test_what_comes_compressed_is_refused_and_said(
     assert [failure.code for failure in report.failures] == ["Compressed"]
 
 
-def test_addresses_as_people_write_them_are_fetched(
-    web: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+def test_addresses_as_people_write_them_are_fetched(web, wish, downloaded, library):
     for path in ("/My%20Song.flac", "/%E9t%E9.flac", "/%E9%9B%A8.flac", "/up.flac"):
         web.add(path)
     base = web.url

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +25,10 @@ DIGEST = "ab" * 32
 
 
 @pytest.fixture
-def imported(catalog: Catalog, tmp_path: Path) -> Callable[..., ImportReport]:
+def imported(catalog, tmp_path):
     """`imported("name.csv", text)`."""
 
-    def run(name: str, text: str | bytes, **options: Any) -> ImportReport:
+    def run(name, text, **options):
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return import_manifest(catalog, path, **options)
@@ -83,9 +82,7 @@ JSONL = "\n".join(
     ],
     ids=["csv", "csv-of-windows", "tsv", "jsonl", "jsonl-with-blank-lines"],
 )
-def test_a_table_says_all_that_can_be_said(
-    imported: Any, catalog: Catalog, rows: Rows, name: str, text: str
-) -> None:
+def test_a_table_says_all_that_can_be_said(imported, catalog, rows, name, text):
     report = imported(name, text)
 
     assert (report.entries, report.tasks, report.songs, report.bad) == (3, 3, 3, 0)
@@ -102,7 +99,7 @@ def test_a_table_says_all_that_can_be_said(
     assert rows(catalog, "SELECT name FROM artists") == ["Miles Davis"]
 
 
-def test_an_m3u_says_what_its_comments_say(imported: Any, catalog: Catalog, rows: Rows) -> None:
+def test_an_m3u_says_what_its_comments_say(imported, catalog, rows):
     imported(
         "late night.m3u8",
         "#EXTM3U\n#EXTINF:123,Miles Davis - So What\n#EXTALB:Kind of Blue\nhttp://a.example/1.mp3\n"
@@ -118,13 +115,13 @@ def test_an_m3u_says_what_its_comments_say(imported: Any, catalog: Catalog, rows
     assert rows(catalog, "SELECT position FROM playlist_songs ORDER BY song_id") == [1, 2, 3]
 
 
-def test_an_m3u_may_name_its_playlist(imported: Any, catalog: Catalog, rows: Rows) -> None:
+def test_an_m3u_may_name_its_playlist(imported, catalog, rows):
     imported("x.m3u", "#EXTM3U\n#PLAYLIST:Ночь\nhttp://a.example/1.mp3\n")
 
     assert rows(catalog, "SELECT name FROM playlists") == ["Ночь"]
 
 
-def test_the_pieces_of_a_stream_are_no_manifest(imported: Any) -> None:
+def test_the_pieces_of_a_stream_are_no_manifest(imported):
     with pytest.raises(UsageError, match="HLS"):
         imported("x.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:10\nhttp://a.example/1.ts\n")
 
@@ -143,7 +140,7 @@ XSPF = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-def test_an_xspf_says_what_its_elements_say(imported: Any, catalog: Catalog, rows: Rows) -> None:
+def test_an_xspf_says_what_its_elements_say(imported, catalog, rows):
     report = imported("x.xspf", XSPF)
 
     assert problems(report) == {8: "no url"}
@@ -176,9 +173,7 @@ BOMB = (
     ],
     ids=["bomb", "file", "dtd", "parameter"],
 )
-def test_xml_with_entities_of_its_own_is_refused_as_a_whole(
-    imported: Any, catalog: Catalog, rows: Rows, head: str
-) -> None:
+def test_xml_with_entities_of_its_own_is_refused_as_a_whole(imported, catalog, rows, head):
     text = XSPF.replace("<playlist v", f"{head}\n<playlist v").replace("So What", "&x;")
 
     with pytest.raises(UsageError, match="document type or entities"):
@@ -187,9 +182,7 @@ def test_xml_with_entities_of_its_own_is_refused_as_a_whole(
     assert rows(catalog, "SELECT COUNT(*) FROM download_tasks") == [0]
 
 
-def test_xml_that_breaks_off_gives_what_came_before(
-    imported: Any, catalog: Catalog, rows: Rows
-) -> None:
+def test_xml_that_breaks_off_gives_what_came_before(imported, catalog, rows):
     report = imported("x.xspf", XSPF[: XSPF.index("<track><title>without")] + "<oops")
 
     assert report.tasks == 1
@@ -197,19 +190,19 @@ def test_xml_that_breaks_off_gives_what_came_before(
     assert "not XML" in report.problems[0].reason
 
 
-def test_the_format_can_be_named(imported: Any) -> None:
+def test_the_format_can_be_named(imported):
     assert imported("manifest", JSONL, kind="jsonl").tasks == 3
     with pytest.raises(UsageError, match="format"):
         imported("manifest", JSONL)
 
 
 @pytest.mark.parametrize("text", ["", "title,artist\na,b\n"])
-def test_a_table_without_a_column_of_addresses_is_refused(imported: Any, text: str) -> None:
+def test_a_table_without_a_column_of_addresses_is_refused(imported, text):
     with pytest.raises(UsageError, match="no column url"):
         imported("x.csv", text)
 
 
-def test_a_manifest_that_is_not_there_is_said(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_manifest_that_is_not_there_is_said(catalog, tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         import_manifest(catalog, tmp_path / "none.csv")
 
@@ -217,7 +210,7 @@ def test_a_manifest_that_is_not_there_is_said(catalog: Catalog, tmp_path: Path) 
 # --- bad lines ----------------------------------------------------------------------------------
 
 
-def test_bad_lines_are_told_by_number_and_the_rest_goes_in(imported: Any) -> None:
+def test_bad_lines_are_told_by_number_and_the_rest_goes_in(imported):
     lines = {
         1: b"url,title,sha256,size",
         2: b"http://a.example/2,good",
@@ -286,7 +279,7 @@ def test_a_size_is_read_without_doubt_or_refused(imported, catalog, rows, text, 
     assert problems(report) == refused
 
 
-def test_bad_lines_of_json_are_told_by_number(imported: Any) -> None:
+def test_bad_lines_of_json_are_told_by_number(imported):
     report = imported(
         "x.jsonl",
         '{"url": "http://a.example/1"}\n{"url": \n[1]\n{"url": {"a": 1}}\n17\n'
@@ -302,9 +295,7 @@ def test_bad_lines_of_json_are_told_by_number(imported: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), [("m.csv", CSV), ("m.jsonl", JSONL), ("m.xspf", XSPF)])
-def test_importing_twice_adds_nothing(
-    imported: Any, catalog: Catalog, rows: Rows, name: str, text: str
-) -> None:
+def test_importing_twice_adds_nothing(imported, catalog, rows, name, text):
     first = imported(name, text)
     tables = ("songs", "artists", "artist_songs", "playlists", "playlist_songs", "download_tasks")
     before = [rows(catalog, f"SELECT * FROM {table}") for table in tables]
@@ -316,9 +307,7 @@ def test_importing_twice_adds_nothing(
     assert again.known == first.tasks
 
 
-def test_an_address_that_is_listed_twice_is_one_task(
-    imported: Any, catalog: Catalog, rows: Rows
-) -> None:
+def test_an_address_that_is_listed_twice_is_one_task(imported, catalog, rows):
     report = imported(
         "x.csv", "url,title,playlist\nhttp://a.example/1,A,P\nhttp://a.example/1,B,Q\n"
     )
@@ -328,9 +317,7 @@ def test_an_address_that_is_listed_twice_is_one_task(
     assert rows(catalog, "SELECT COUNT(*) FROM playlist_songs") == [2]
 
 
-def test_two_addresses_of_one_recording_are_one_song(
-    imported: Any, catalog: Catalog, rows: Rows
-) -> None:
+def test_two_addresses_of_one_recording_are_one_song(imported, catalog, rows):
     report = imported(
         "x.csv",
         "url,title,artist,album,track\nhttp://a.example/1.mp3,T,A,B,1\n"
@@ -340,9 +327,7 @@ def test_two_addresses_of_one_recording_are_one_song(
     assert (report.tasks, report.songs) == (3, 2)
 
 
-def test_the_song_that_a_scan_has_made_is_met(
-    imported: Any, scanned: Any, sample: Path, catalog: Catalog, rows: Rows
-) -> None:
+def test_the_song_that_a_scan_has_made_is_met(imported, scanned, sample, catalog, rows):
     scanned(sample)
     songs = rows(catalog, "SELECT id, title, artist, album, track_number, disc_number FROM songs")
     lines = [
@@ -355,9 +340,7 @@ def test_the_song_that_a_scan_has_made_is_met(
     assert (report.tasks, report.songs) == (len(songs), 0)
 
 
-def test_a_playlist_is_told_by_its_name_in_any_case(
-    imported: Any, catalog: Catalog, rows: Rows, change: Any
-) -> None:
+def test_a_playlist_is_told_by_its_name_in_any_case(imported, catalog, rows, change):
     change(catalog, "INSERT INTO playlists (id, name) VALUES (7, 'НОЧЬ')")
 
     imported("x.csv", "url,playlist\nhttp://a.example/1,ночь\n")
@@ -369,9 +352,7 @@ def test_a_playlist_is_told_by_its_name_in_any_case(
     ]
 
 
-def test_an_entry_may_name_its_source_and_then_any_address(
-    imported: Any, catalog: Catalog, rows: Rows
-) -> None:
+def test_an_entry_may_name_its_source_and_then_any_address(imported, catalog, rows):
     imported("x.csv", "url,source\ntape:17,tape\nhttp://a.example/1,\n")
     imported("y.csv", "url\nreel-9\n", source="tape")
 
@@ -385,12 +366,10 @@ def test_an_entry_may_name_its_source_and_then_any_address(
 # --- size ---------------------------------------------------------------------------------------
 
 
-def test_memory_does_not_grow_with_the_manifest(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_does_not_grow_with_the_manifest(catalog, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "_CHUNK", 200)
 
-    def peak(count: int, name: str = "") -> int:
+    def peak(count, name=""):
         path = tmp_path / f"{name}{count}.csv"
         with path.open("w") as file:
             file.write("url,title,artist\n")
@@ -408,13 +387,13 @@ def test_memory_does_not_grow_with_the_manifest(
 
 
 def test_what_is_stopped_in_the_middle_is_completed_by_another_import(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Rows
-) -> None:
+    catalog, tmp_path, monkeypatch, rows
+):
     monkeypatch.setattr(importing, "_CHUNK", 10)
     path = tmp_path / "x.csv"
     path.write_text("url\n" + "".join(f"http://a.example/{i}\n" for i in range(25)))
 
-    def stop(report: ImportReport) -> None:
+    def stop(report):
         if report.tasks >= 20:
             raise KeyboardInterrupt
 

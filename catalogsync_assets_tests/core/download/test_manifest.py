@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +16,10 @@ U = "http://a.example/"
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Any:
+def read(tmp_path):
     """`read("x.csv", content)`: the entries' values without their URL's start, and bad lines."""
 
-    def run(name: str, content: str | bytes, **options: Any) -> tuple[list[Any], dict[int, str]]:
+    def run(name, content, **options):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         found = list(read_manifest(path, **options))
@@ -89,13 +88,11 @@ ROWS = [{"url": "1", "title": "Sóley"}, {"url": "2", "title": "Ö"}]
         "empty-cells-behind",
     ],
 )
-def test_a_table_is_read_whatever_program_wrote_it(read: Any, content: bytes) -> None:
+def test_a_table_is_read_whatever_program_wrote_it(read, content):
     assert read("x.csv", content) == (ROWS, {})
 
 
-def test_a_large_file_is_cut_into_lines_like_a_small_one(
-    read: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_is_cut_into_lines_like_a_small_one(read, monkeypatch):
     """At any place: in the middle of CRLF, of a character, of a mark."""
     for encoding in ("utf-8-sig", "utf-16", "utf-16-le"):
         for size in (10, 11, 17, 64):
@@ -120,16 +117,14 @@ def test_a_large_file_is_cut_into_lines_like_a_small_one(
         ("url,title\n{0}1,a,b\n{0}2,c\n{0}3,a\0b\n", ["c"], [2, 4]),
     ],
 )
-def test_quotes_and_line_breaks_in_cells(
-    read: Any, text: str, titles: list[str], bad: list[int]
-) -> None:
+def test_quotes_and_line_breaks_in_cells(read, text, titles, bad):
     entries, problems = read("x.csv", text.format(U))
 
     assert [entry["title"] for entry in entries] == titles
     assert list(problems) == bad
 
 
-def test_many_quotes_that_are_never_closed_cost_their_own_lines_only(read: Any) -> None:
+def test_many_quotes_that_are_never_closed_cost_their_own_lines_only(read):
     odd = f'{U}x,"never\n' * 2_000
 
     entries, problems = read("x.csv", f"url,title\n{odd}{U}1,a\n")
@@ -137,7 +132,7 @@ def test_many_quotes_that_are_never_closed_cost_their_own_lines_only(read: Any) 
     assert (len(entries), len(problems)) == (1, 2_000)
 
 
-def test_columns_have_the_names_that_other_programs_give_them(read: Any) -> None:
+def test_columns_have_the_names_that_other_programs_give_them(read):
     head = "Track URI,Track Name,Artist Name(s),Album Name,Disc Number,Track Number,Link,size_bytes"
 
     entries, _ = read("x.csv", f"{head}\nspotify:1,T,A,B,1,2,{U}1,17\n")
@@ -155,12 +150,12 @@ def test_columns_have_the_names_that_other_programs_give_them(read: Any) -> None
     ]
 
 
-def test_an_encoding_is_guessed_said_and_can_be_named(tmp_path: Path) -> None:
+def test_an_encoding_is_guessed_said_and_can_be_named(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(f"url,title\n{U}1,Ночь\n".encode("windows-1251"))
     guesses: list[str] = []
 
-    def title(**options: Any) -> str:
+    def title(**options):
         (entry,) = read_manifest(path, on_guess=guesses.append, **options)
         assert isinstance(entry, Entry)
         return entry.values["title"]
@@ -181,7 +176,7 @@ def test_an_encoding_is_guessed_said_and_can_be_named(tmp_path: Path) -> None:
         (f"url,title\n{U}1,x".encode("utf-16") + b"\n\0\0\xd8\n\0", [3]),
     ],
 )
-def test_what_is_in_no_encoding_is_a_bad_line(read: Any, content: bytes, bad: list[int]) -> None:
+def test_what_is_in_no_encoding_is_a_bad_line(read, content, bad):
     assert list(read("x.csv", content)[1]) == bad
 
 
@@ -197,7 +192,7 @@ def test_what_is_in_no_encoding_is_a_bad_line(read: Any, content: bytes, bad: li
         ("url,title\n".encode("utf-16")[:9], "names no column url"),
     ],
 )
-def test_what_is_no_table_is_refused_in_a_sentence(read: Any, content: bytes, said: str) -> None:
+def test_what_is_no_table_is_refused_in_a_sentence(read, content, said):
     with pytest.raises(UsageError, match=said):
         read("x.csv", content)
 
@@ -262,9 +257,7 @@ def objects(*values: Any) -> str:
         "not-utf8",
     ],
 )
-def test_json_is_read_with_all_that_can_be_odd_in_it(
-    read: Any, content: bytes, urls: str, bad: list[int]
-) -> None:
+def test_json_is_read_with_all_that_can_be_odd_in_it(read, content, urls, bad):
     entries, problems = read("x.json", content)
 
     assert [entry["url"] for entry in entries] == list(urls)
@@ -301,7 +294,7 @@ def test_objects_over_many_lines_may_follow_each_other(read):
     assert [e["url"] for e in read("x.json", text)[0]] == ["1", "2"]
 
 
-def test_a_value_of_json_becomes_the_text_that_a_table_would_have(read: Any) -> None:
+def test_a_value_of_json_becomes_the_text_that_a_table_would_have(read):
     line = {"url": U + "1", "title": 1999, "artists": ["A", "B"], "track": 3, "album": None}
 
     assert read("x.jsonl", json.dumps(line))[0] == [
@@ -323,7 +316,7 @@ def test_a_value_of_json_becomes_the_text_that_a_table_would_have(read: Any) -> 
         ("#extalb:Al\n#EXTVLCOPT:x\n#KODIPROP:y=z\n#EXTGRP:g\n#EXTIMG:front", {"album": "Al"}),
     ],
 )
-def test_the_comments_of_an_m3u(read: Any, text: str, expected: dict[str, str]) -> None:
+def test_the_comments_of_an_m3u(read, text, expected):
     entries, problems = read("x.m3u", f"#EXTM3U\r{text}\r  {U}1  \r{U}2")
 
     assert entries == [{**expected, "url": "1"}, {"url": "2"}]
@@ -342,7 +335,7 @@ def test_the_comments_of_an_m3u(read: Any, text: str, expected: dict[str, str]) 
         ("", "utf-16"),
     ],
 )
-def test_the_encoding_of_an_m3u(read: Any, declared: str, encoding: str) -> None:
+def test_the_encoding_of_an_m3u(read, declared, encoding):
     text = f"#EXTM3U\n{declared}#EXTINF:1,Björk - Jóga\n{U}1\n"
 
     assert read("x.m3u", text.encode(encoding)) == (
@@ -351,7 +344,7 @@ def test_the_encoding_of_an_m3u(read: Any, declared: str, encoding: str) -> None
     )
 
 
-def test_an_m3u_in_a_multi_byte_encoding_that_it_names(read: Any) -> None:
+def test_an_m3u_in_a_multi_byte_encoding_that_it_names(read):
     """The second bytes of Shift-JIS may be those of ASCII letters and of a backslash."""
     text = f"#EXTENC:Shift_JIS\n#EXTINF:1,ソ - 表\n{U}1\n".encode("shift_jis")
 
@@ -359,12 +352,12 @@ def test_an_m3u_in_a_multi_byte_encoding_that_it_names(read: Any) -> None:
 
 
 @pytest.mark.parametrize("tag", ["#EXT-X-TARGETDURATION:10", "#ext-x-stream-inf:BANDWIDTH=1"])
-def test_a_stream_in_any_case_is_no_list(read: Any, tag: str) -> None:
+def test_a_stream_in_any_case_is_no_list(read, tag):
     with pytest.raises(UsageError, match="HLS"):
         read("x.m3u", f"#EXTM3U\n{tag}\n{U}1.ts")
 
 
-def test_a_pls_is_read_in_the_order_of_its_numbers(read: Any) -> None:
+def test_a_pls_is_read_in_the_order_of_its_numbers(read):
     text = (
         f"[playlist]\nfile2={U}2\nTITLE1=A - T\nLength1=-1\nFile1={U}1\nTitle3=no file\n"
         "NumberOfEntries=2\nVersion=2\n"
@@ -405,12 +398,12 @@ def xspf(tracks: str, head: str = "", attributes: str = "") -> str:
     ],
     ids=["blanks", "prefix", "several", "base", "cdata"],
 )
-def test_the_elements_of_an_xspf(read: Any, content: str, expected: dict[str, str]) -> None:
+def test_the_elements_of_an_xspf(read, content, expected):
     assert read("x.xspf", content) == ([expected], {})
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "windows-1252", "latin-1"])
-def test_an_xspf_says_its_encoding(read: Any, encoding: str) -> None:
+def test_an_xspf_says_its_encoding(read, encoding):
     name = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
     track = f"<track><location>{U}1</location><title>Jóga</title></track>"
     text = xspf(track, f'<?xml version="1.0" encoding="{name}"?>')
@@ -419,6 +412,6 @@ def test_an_xspf_says_its_encoding(read: Any, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["shift_jis", "no-such-thing"])
-def test_an_encoding_that_the_xml_parser_does_not_know_is_said(read: Any, name: str) -> None:
+def test_an_encoding_that_the_xml_parser_does_not_know_is_said(read, name):
     with pytest.raises(UsageError, match="encoding"):
         read("x.xspf", xspf("", f'<?xml version="1.0" encoding="{name}"?>'))

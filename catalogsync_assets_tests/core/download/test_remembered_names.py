@@ -1,32 +1,16 @@
 """Downloads to names that the catalog remembers, though no file has them just now."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from catalogsync_assets.core.audit.offload import offload
 
-Rows = Callable[..., list[Any]]
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL ORDER BY id"
 )
 
 
 @pytest.fixture(params=["missing", "offloaded"])
-def remembered(
-    request: Any,
-    wish: Any,
-    downloaded: Any,
-    web: Any,
-    library: Any,
-    catalog: Any,
-    cloud: Any,
-    uploaded: Any,
-    scanned: Any,
-) -> str:
+def remembered(request, wish, downloaded, web, library, catalog, cloud, uploaded, scanned):
     """A file that was downloaded and uploaded, and is no longer here; its status."""
     wish(web.add("/1/x.flac"), title="X", artist="Y")
     downloaded()
@@ -40,16 +24,8 @@ def remembered(
 
 
 def test_another_content_takes_another_name_and_replaces_no_copy(
-    remembered: str,
-    wish: Any,
-    downloaded: Any,
-    web: Any,
-    catalog: Any,
-    cloud: Any,
-    uploaded: Any,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    remembered, wish, downloaded, web, catalog, cloud, uploaded, remote, rows
+):
     wish(web.add("/2/x.flac"), title="X", artist="Y")
 
     assert downloaded().succeeded == 1
@@ -60,9 +36,7 @@ def test_another_content_takes_another_name_and_replaces_no_copy(
     assert set(remote(cloud).contents().values()) == contents
 
 
-def test_the_same_content_is_there_again(
-    remembered: str, wish: Any, downloaded: Any, web: Any, catalog: Any, rows: Rows
-) -> None:
+def test_the_same_content_is_there_again(remembered, wish, downloaded, web, catalog, rows):
     wish(web.add("/2/x.flac", web.files["/1/x.flac"].content), title="X", artist="Y")
 
     assert downloaded().succeeded == 1

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download import sources
 from catalogsync_assets.core.download.http_source import HttpSource
 from catalogsync_assets.core.download.sources import Source, Sources, installed
 from catalogsync_assets_tests.packages import importable, install
-
-Rows = Callable[..., list[Any]]
 
 MODULE = '''
 """A source of tapes: `tape:17` is the 17th, and some are damaged."""
@@ -89,22 +84,20 @@ PLUG_INS = {
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory):
     """A folder into which pip has installed a package with three sources."""
     folder = tmp_path_factory.mktemp("tapes")
     return install(folder, "catalogsync_tapes", MODULE, "catalogsync.sources", PLUG_INS)
 
 
 @pytest.fixture
-def tapes(site: Path) -> Iterator[Any]:
+def tapes(site):
     """The package, as if its folder were the interpreter's own."""
     with importable(site, "catalogsync_tapes") as module:
         yield module
 
 
-def test_a_source_of_another_package_is_chosen_by_the_task(
-    tapes: Any, web: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+def test_a_source_of_another_package_is_chosen_by_the_task(tapes, web, wish, downloaded, library):
     url = web.add("/x.flac")
     wish({"url": "tape:17", "source": "tape"}, {"url": url})
 
@@ -123,9 +116,7 @@ def test_a_source_of_another_package_is_chosen_by_the_task(
     assert tapes.Tapes.closed == 1
 
 
-def test_a_source_is_asked_for_the_rest_after_it_broke_off(
-    tapes: Any, wish: Any, downloaded: Any, library: Any
-) -> None:
+def test_a_source_is_asked_for_the_rest_after_it_broke_off(tapes, wish, downloaded, library):
     wish({"url": "tape:worn", "source": "tape"})
 
     report = downloaded()
@@ -148,15 +139,8 @@ def test_a_source_is_asked_for_the_rest_after_it_broke_off(
     ],
 )
 def test_whatever_a_source_raises_is_the_failure_of_one_file(
-    tapes: Any,
-    wish: Any,
-    downloaded: Any,
-    catalog: Catalog,
-    rows: Rows,
-    number: str,
-    code: str,
-    said: str,
-) -> None:
+    tapes, wish, downloaded, catalog, rows, number, code, said
+):
     wish(
         {"url": f"tape:{number}", "source": "tape"},
         *({"url": f"tape:{i}", "source": "tape"} for i in range(5)),
@@ -172,8 +156,8 @@ def test_whatever_a_source_raises_is_the_failure_of_one_file(
 
 
 def test_an_unknown_source_is_said_with_what_to_install_and_stays_queued(
-    web: Any, wish: Any, downloaded: Any, catalog: Catalog, rows: Rows
-) -> None:
+    web, wish, downloaded, catalog, rows
+):
     """Another program that shares the catalog may know it."""
     wish({"url": "disc:1", "source": "disc"}, {"url": web.add("/x.flac")})
 
@@ -192,8 +176,8 @@ def test_an_unknown_source_is_said_with_what_to_install_and_stays_queued(
 
 
 def test_a_queue_of_an_unknown_source_costs_no_more_than_a_statement(
-    web: Any, wish: Any, downloaded: Any, catalog: Catalog, rows: Rows
-) -> None:
+    web, wish, downloaded, catalog, rows
+):
     """As another program may have left it. Neither claimed nor counted as tried."""
     wish(*({"url": f"disc:{i}", "source": "disc"} for i in range(1_500)), web.add("/x.flac"))
 
@@ -210,9 +194,7 @@ def test_a_queue_of_an_unknown_source_costs_no_more_than_a_statement(
 @pytest.mark.parametrize(
     ("name", "said"), [("unplugged", "no tape deck"), ("gone", "catalogsync_no_such_module")]
 )
-def test_a_source_that_cannot_be_loaded_is_said(
-    tapes: Any, wish: Any, downloaded: Any, name: str, said: str
-) -> None:
+def test_a_source_that_cannot_be_loaded_is_said(tapes, wish, downloaded, name, said):
     wish({"url": "x", "source": name})
 
     report = downloaded()
@@ -221,7 +203,7 @@ def test_a_source_that_cannot_be_loaded_is_said(
     assert said in report.failures[0].reason
 
 
-def test_the_built_in_source_needs_no_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_built_in_source_needs_no_metadata(monkeypatch):
     """That of an editable install may be older than the code."""
     monkeypatch.setattr(sources, "entry_points", lambda **_: metadata.EntryPoints())
 
@@ -229,7 +211,7 @@ def test_the_built_in_source_needs_no_metadata(monkeypatch: pytest.MonkeyPatch) 
     assert installed() == ["http"]
 
 
-def test_the_packages_metadata_name_the_built_in_source() -> None:
+def test_the_packages_metadata_name_the_built_in_source():
     from configparser import ConfigParser
 
     setup = ConfigParser()
@@ -242,7 +224,7 @@ def test_the_packages_metadata_name_the_built_in_source() -> None:
     assert point.load() is HttpSource
 
 
-def test_the_built_in_source_keeps_to_the_interface() -> None:
+def test_the_built_in_source_keeps_to_the_interface():
     """mypy holds it to that; here it is made as a plug-in is."""
     made: Source = HttpSource()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -69,16 +68,16 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(catalog: Catalog) -> Shelf:
+def shelf(catalog):
     return Shelf(catalog)
 
 
 @pytest.fixture
-def exported(catalog: Catalog) -> Callable[..., bytes]:
+def exported(catalog):
     """`exported(export_playlist, "Evening", kind="csv", places=local())`: what is written."""
     import io
 
-    def run(export: Callable[..., Any], *arguments: Any, **options: Any) -> bytes:
+    def run(export, *arguments, **options):
         stream = io.BytesIO()
         export(catalog, *arguments, stream, **options)
         return stream.getvalue()

@@ -1,9 +1,6 @@
 """Playlists for players."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,9 +12,7 @@ from catalogsync_assets.core.export.export import export_playlist
 from catalogsync_assets.core.export.places import local, public
 
 
-def test_songs_are_in_the_playlists_order_with_artist_title_and_duration(
-    shelf: Any, exported: Any
-) -> None:
+def test_songs_are_in_the_playlists_order_with_artist_title_and_duration(shelf, exported):
     one = shelf.song("Lilac Wine", artist="Nina", album="Wild", duration_seconds=257.6)
     two = shelf.song("雨", duration_seconds=None)
     shelf.file(one, "Nina/01.mp3")
@@ -33,7 +28,7 @@ def test_songs_are_in_the_playlists_order_with_artist_title_and_duration(
     )
 
 
-def test_the_duration_of_the_file_goes_before_that_of_the_song(shelf: Any, exported: Any) -> None:
+def test_the_duration_of_the_file_goes_before_that_of_the_song(shelf, exported):
     song = shelf.song("A", duration_seconds=10)
     shelf.file(song, "a.mp3", duration_seconds=12)
     shelf.playlist("P", song)
@@ -52,9 +47,7 @@ def test_the_duration_of_the_file_goes_before_that_of_the_song(shelf: Any, expor
         ("space .mp3 ", "file:///music/space%20.mp3%20"),
     ],
 )
-def test_a_path_cannot_be_taken_for_anything_else(
-    shelf: Any, exported: Any, path: str, line: str
-) -> None:
+def test_a_path_cannot_be_taken_for_anything_else(shelf, exported, path, line):
     song = shelf.song("A\nB", artist="C\r\nD")
     shelf.file(song, path)
     shelf.playlist("P\nQ", song)
@@ -65,7 +58,7 @@ def test_a_path_cannot_be_taken_for_anything_else(
     assert lines == ["#EXTM3U", "#PLAYLIST:P Q", "#EXTINF:-1,C D - A B", line, ""]
 
 
-def test_paths_are_as_seen_from_a_folder(shelf: Any, exported: Any) -> None:
+def test_paths_are_as_seen_from_a_folder(shelf, exported):
     song = shelf.song("A")
     shelf.file(song, "x/a.mp3")
     shelf.playlist("P", song)
@@ -75,9 +68,7 @@ def test_paths_are_as_seen_from_a_folder(shelf: Any, exported: Any) -> None:
     assert exported(export_playlist, "P", kind="m3u8", places=places).endswith(b"\n../x/a.mp3\n")
 
 
-def test_of_a_songs_files_the_best_is_taken_that_is_there(
-    shelf: Any, exported: Any, backend: Any
-) -> None:
+def test_of_a_songs_files_the_best_is_taken_that_is_there(shelf, exported, backend):
     cloud = backend("cloud", public_base_url="https://cdn.example/m")
     songs = [shelf.song(f"S{n}") for n in range(3)]
     shelf.file(songs[0], "large.mp3", size=900, on={cloud.id: "large.mp3"})
@@ -90,7 +81,7 @@ def test_of_a_songs_files_the_best_is_taken_that_is_there(
     shelf.sql("UPDATE file_assets SET superseded_by_id = ? WHERE id = ?", newer, old)
     shelf.playlist("P", *songs)
 
-    def lines(places: Any) -> list[str]:
+    def lines(places):
         text = exported(export_playlist, "P", kind="m3u8", places=places).decode()
         return [line for line in text.splitlines() if not line.startswith("#")]
 
@@ -98,9 +89,7 @@ def test_of_a_songs_files_the_best_is_taken_that_is_there(
 
 
 @pytest.mark.parametrize("page", [1, 2, 1_000])
-def test_a_song_may_stand_twice_on_one_page_or_on_two(
-    shelf: Any, exported: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, page: int
-) -> None:
+def test_a_song_may_stand_twice_on_one_page_or_on_two(shelf, exported, catalog, monkeypatch, page):
     monkeypatch.setattr(contents, "_PAGE", page)
     a, b = shelf.song("a"), shelf.song("b")
     shelf.file(a, "a.mp3")
@@ -118,9 +107,7 @@ def test_a_song_may_stand_twice_on_one_page_or_on_two(
     assert [line.split(",")[1] for line in table.splitlines()[1:]] == ["1", "2", "3", "4"]
 
 
-def test_what_is_nowhere_is_left_out_and_counted(
-    shelf: Any, catalog: Catalog, tmp_path: Path
-) -> None:
+def test_what_is_nowhere_is_left_out_and_counted(shelf, catalog, tmp_path):
     there, gone, wanted = shelf.song("There"), shelf.song("Gone", artist="X"), shelf.song("Wanted")
     shelf.file(there, "a.mp3")
     shelf.file(gone, "b.mp3", status="missing")
@@ -138,7 +125,7 @@ def test_what_is_nowhere_is_left_out_and_counted(
     assert [p.name for p in tmp_path.iterdir() if "catalogsync-" in p.name] == []
 
 
-def test_two_playlists_of_one_name_are_told_apart_by_their_ids(shelf: Any, exported: Any) -> None:
+def test_two_playlists_of_one_name_are_told_apart_by_their_ids(shelf, exported):
     shelf.playlist("P")
     shelf.playlist("p")
 
@@ -148,9 +135,7 @@ def test_two_playlists_of_one_name_are_told_apart_by_their_ids(shelf: Any, expor
 
 
 @pytest.mark.parametrize("kind", ["m3u8", "csv", "jsonl"])
-def test_an_exported_playlist_can_be_imported(
-    shelf: Any, backend: Any, catalog: Catalog, tmp_path: Path, blank: Path, rows: Any, kind: str
-) -> None:
+def test_an_exported_playlist_can_be_imported(shelf, backend, catalog, tmp_path, blank, rows, kind):
     """Into another catalog: the same songs in the same order, from the public addresses."""
     cloud = backend("cloud", public_base_url="https://cdn.example/m")
     songs = [

@@ -10,13 +10,11 @@ import sys
 import urllib.error
 import urllib.request
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.catalog import contents
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError, UsageError
 from catalogsync_assets.core.export import parquet
@@ -28,7 +26,7 @@ TITLE = 'A "quoted", title\nof two lines; =1+1'
 
 
 @pytest.fixture
-def filled(shelf: Any, backend: Any) -> Any:
+def filled(shelf, backend):
     """Two songs; one of them on a store that serves it."""
     cloud = backend("cloud", public_base_url="https://cdn.example")
     one = shelf.song(
@@ -81,7 +79,7 @@ EXPECTED += [
 ]
 
 
-def test_json_is_one_array_of_all_places(filled: Any, exported: Any, catalog: Catalog) -> None:
+def test_json_is_one_array_of_all_places(filled, exported, catalog):
     written = exported(export_catalog, kind="json", places=everywhere(catalog))
 
     assert json.loads(written) == EXPECTED
@@ -89,13 +87,13 @@ def test_json_is_one_array_of_all_places(filled: Any, exported: Any, catalog: Ca
     assert "雨" in written.decode()
 
 
-def test_json_lines_are_an_object_each(filled: Any, exported: Any, catalog: Catalog) -> None:
+def test_json_lines_are_an_object_each(filled, exported, catalog):
     written = exported(export_catalog, kind="jsonl", places=everywhere(catalog))
 
     assert [json.loads(line) for line in written.decode().split("\n")[:-1]] == EXPECTED
 
 
-def test_csv_is_as_rfc_4180_has_it(filled: Any, exported: Any, catalog: Catalog) -> None:
+def test_csv_is_as_rfc_4180_has_it(filled, exported, catalog):
     written = exported(export_catalog, kind="csv", places=everywhere(catalog)).decode()
 
     found = list(csv.DictReader(io.StringIO(written, newline=""), strict=True))
@@ -107,9 +105,7 @@ def test_csv_is_as_rfc_4180_has_it(filled: Any, exported: Any, catalog: Catalog)
     assert written.count("\r\n") == 4
 
 
-def test_parquet_keeps_types_and_goes_by_row_groups(
-    filled: Any, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parquet_keeps_types_and_goes_by_row_groups(filled, catalog, tmp_path, monkeypatch):
     from pyarrow import parquet as pq
 
     monkeypatch.setattr(parquet, "_GROUP", 2)
@@ -124,9 +120,7 @@ def test_parquet_keeps_types_and_goes_by_row_groups(
     assert (report.songs, report.rows, report.left_out) == (2, 3, 0)
 
 
-def test_an_empty_catalog_gives_empty_tables(
-    catalog: Catalog, exported: Any, tmp_path: Path
-) -> None:
+def test_an_empty_catalog_gives_empty_tables(catalog, exported, tmp_path):
     from pyarrow import parquet as pq
 
     places = everywhere(catalog)
@@ -140,9 +134,7 @@ def test_an_empty_catalog_gives_empty_tables(
     assert pq.read_table(tmp_path / "c.parquet").num_rows == 0
 
 
-def test_a_playlist_as_a_table_has_name_and_position(
-    filled: Any, shelf: Any, exported: Any
-) -> None:
+def test_a_playlist_as_a_table_has_name_and_position(filled, shelf, exported):
     shelf.playlist("P", 2, 1)
 
     (row,) = json.loads(exported(export_playlist, "P", kind="json", places=local()))
@@ -150,9 +142,7 @@ def test_a_playlist_as_a_table_has_name_and_position(
     assert row == {"playlist": "P", "position": 2} | EXPECTED[0]
 
 
-def test_without_pyarrow_nothing_is_written(
-    filled: Any, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_pyarrow_nothing_is_written(filled, catalog, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     target = tmp_path / "out" / "c.parquet"
     target.parent.mkdir()
@@ -164,9 +154,7 @@ def test_without_pyarrow_nothing_is_written(
     assert list(target.parent.iterdir()) == []
 
 
-def test_pages_join_without_a_gap(
-    shelf: Any, exported: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pages_join_without_a_gap(shelf, exported, catalog, monkeypatch):
     monkeypatch.setattr(contents, "_PAGE", 3)
     songs = [shelf.song(f"S{n}") for n in range(9)]
     for song in songs[1:]:
@@ -174,7 +162,7 @@ def test_pages_join_without_a_gap(
         shelf.file(song, f"{song}.flac")
     shelf.playlist("P", *reversed(songs))
 
-    def ids(written: bytes) -> list[int]:
+    def ids(written):
         return [json.loads(line)["song_id"] for line in written.splitlines()]
 
     everything = ids(exported(export_catalog, kind="jsonl", places=local()))
@@ -183,9 +171,7 @@ def test_pages_join_without_a_gap(
     assert ids(of_playlist) == songs[:0:-1]
 
 
-def test_only_selected_songs_and_one_backend(
-    filled: Any, exported: Any, catalog: Catalog, shelf: Any
-) -> None:
+def test_only_selected_songs_and_one_backend(filled, exported, catalog, shelf):
     scope = Scope(selections=(Selection("song", (2,)),))
 
     written = exported(export_catalog, kind="json", places=everywhere(catalog), scope=scope)
@@ -198,15 +184,13 @@ def test_only_selected_songs_and_one_backend(
 # --- where the files are ------------------------------------------------------------------------
 
 
-def test_public_urls_are_those_of_the_backend_as_it_is_now(
-    filled: Any, exported: Any, catalog: Catalog
-) -> None:
+def test_public_urls_are_those_of_the_backend_as_it_is_now(filled, exported, catalog):
     rows = json.loads(exported(export_catalog, kind="json", places=public(catalog)))
 
     assert [row["url"] for row in rows] == ["https://cdn.example/p/a%20b.mp3"]
 
 
-def test_a_backend_that_serves_nothing_publicly_is_refused(catalog: Catalog, backend: Any) -> None:
+def test_a_backend_that_serves_nothing_publicly_is_refused(catalog, backend):
     backend("private")
     with pytest.raises(ConfigurationError, match="no backend serves"):
         public(catalog)
@@ -217,7 +201,7 @@ def test_a_backend_that_serves_nothing_publicly_is_refused(catalog: Catalog, bac
     assert "--public-base-url" in str(raised.value.hint)
 
 
-def test_which_of_several_backends_must_be_said(catalog: Catalog, backend: Any) -> None:
+def test_which_of_several_backends_must_be_said(catalog, backend):
     with pytest.raises(UsageError, match="no backend is registered"):
         presigned(catalog)
     backend("one")
@@ -229,15 +213,8 @@ def test_which_of_several_backends_must_be_said(catalog: Catalog, backend: Any) 
 
 
 def test_a_presigned_url_gives_the_very_bytes_for_a_while_and_is_kept_nowhere(
-    catalog: Catalog,
-    cloud: Any,
-    library: Any,
-    scanned: Any,
-    uploaded: Any,
-    tmp_path: Path,
-    bytes_of: Any,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    catalog, cloud, library, scanned, uploaded, tmp_path, bytes_of, caplog
+):
     library.add("ä b/#1 + 2?.mp3", b"the music")
     scanned()
     uploaded(cloud)
@@ -259,9 +236,7 @@ def test_a_presigned_url_gives_the_very_bytes_for_a_while_and_is_kept_nowhere(
     assert "X-Amz-Signature" not in caplog.text
 
 
-def test_presigning_without_credentials_is_one_clear_error(
-    filled: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_presigning_without_credentials_is_one_clear_error(filled, catalog, monkeypatch):
     monkeypatch.delenv("CLOUD_ACCESS_KEY_ID")
     monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
 
@@ -272,15 +247,13 @@ def test_presigning_without_credentials_is_one_clear_error(
 # --- where the export goes ----------------------------------------------------------------------
 
 
-def test_a_file_that_cannot_be_completed_leaves_the_one_before(
-    filled: Any, catalog: Catalog, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_completed_leaves_the_one_before(filled, catalog, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     target = folder / "c.csv"
     target.write_text("before")
 
-    def stopped(_: object) -> None:
+    def stopped(_):
         assert len(list(folder.iterdir())) == 2
         raise KeyboardInterrupt
 
@@ -291,9 +264,7 @@ def test_a_file_that_cannot_be_completed_leaves_the_one_before(
     assert target.read_text() == "before"
 
 
-def test_a_link_stays_one_and_a_new_file_is_as_the_umask_says(
-    filled: Any, catalog: Catalog, tmp_path: Path
-) -> None:
+def test_a_link_stays_one_and_a_new_file_is_as_the_umask_says(filled, catalog, tmp_path):
     link = tmp_path / "link.csv"
     link.symlink_to("real.csv")
 
@@ -307,8 +278,6 @@ def test_a_link_stays_one_and_a_new_file_is_as_the_umask_says(
 
 
 @pytest.mark.parametrize("target", ["no-such-folder/c.csv", ".", "/dev/null"])
-def test_a_place_where_no_file_can_be_is_refused(
-    catalog: Catalog, tmp_path: Path, target: str
-) -> None:
+def test_a_place_where_no_file_can_be_is_refused(catalog, tmp_path, target):
     with pytest.raises(UsageError):
         export_catalog(catalog, tmp_path / target, kind="csv", places=local())

@@ -1,10 +1,7 @@
 """Names from songs, servers and addresses become safe paths."""
 
-from __future__ import annotations
-
 import itertools
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,7 +20,7 @@ from catalogsync_assets.core.plan.locators import unusable
 
 
 @given(st.text(max_size=400))
-def test_any_text_becomes_one_name_that_every_file_system_takes(text: str) -> None:
+def test_any_text_becomes_one_name_that_every_file_system_takes(text):
     name = safe_name(text + ".flac")
 
     assert 0 < len(name.encode()) <= MAX_NAME_BYTES
@@ -36,7 +33,7 @@ def test_any_text_becomes_one_name_that_every_file_system_takes(text: str) -> No
 
 
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
-def test_any_song_becomes_a_path_of_three_safe_names(title: str, artist: str, album: str) -> None:
+def test_any_song_becomes_a_path_of_three_safe_names(title, artist, album):
     path = target_path(
         title=title or "t",
         artist=artist or "a",
@@ -72,18 +69,18 @@ def test_any_song_becomes_a_path_of_three_safe_names(title: str, artist: str, al
         ("", "untitled"),
     ],
 )
-def test_names_that_would_do_harm_are_changed(text: str, name: str) -> None:
+def test_names_that_would_do_harm_are_changed(text, name):
     assert safe_name(text) == name
 
 
-def test_a_name_that_is_too_long_is_cut_before_its_extension_and_within_no_character() -> None:
+def test_a_name_that_is_too_long_is_cut_before_its_extension_and_within_no_character():
     name = safe_name("é" * 200 + ".flac")
 
     assert name == "é" * 125 + ".flac"
     assert len(name.encode()) == MAX_NAME_BYTES
 
 
-def test_a_suffix_finds_room_in_a_long_name() -> None:
+def test_a_suffix_finds_room_in_a_long_name():
     names = list(itertools.islice(alternatives("A/" + "x" * 250 + ".flac", "ab" * 32), 12))
 
     assert len(set(names)) == 12
@@ -104,13 +101,13 @@ def test_a_suffix_finds_room_in_a_long_name() -> None:
         ("", "wav", "untitled.wav"),
     ],
 )
-def test_the_content_decides_about_the_extension(offered: str, kind: str, path: str) -> None:
+def test_the_content_decides_about_the_extension(offered, kind, path):
     song = dict.fromkeys(("title", "artist", "album"))
 
     assert target_path(**song, track_number=1, offered=offered, kind=kind) == path
 
 
-def test_a_scan_sees_what_has_been_given_a_name(tmp_path: Path) -> None:
+def test_a_scan_sees_what_has_been_given_a_name(tmp_path):
     for text in (
         "@eaDir",
         ".Trash-1000",
@@ -128,7 +125,7 @@ def test_a_scan_sees_what_has_been_given_a_name(tmp_path: Path) -> None:
     assert len([found for found in walk(tmp_path) if isinstance(found, FoundFile)]) == 6
 
 
-def test_a_title_is_guessed_from_an_address() -> None:
+def test_a_title_is_guessed_from_an_address():
     assert guessed_title("http://a.example/Blue%20in%20Green.mp3?x=1") == "Blue in Green"
     assert guessed_title("http://a.example/") == "untitled"
 
@@ -143,6 +140,6 @@ def test_a_title_is_guessed_from_an_address() -> None:
         ("http://u:p%40@h", "http://h"),
     ],
 )
-def test_no_secret_of_an_address_is_shown(text: str, shown: str) -> None:
+def test_no_secret_of_an_address_is_shown(text, shown):
     assert redact(text) == shown
     assert redact(f"{redact(text)}: x") == f"{shown}: x"

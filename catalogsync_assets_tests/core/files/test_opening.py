@@ -1,7 +1,5 @@
 """Opening files: never waiting, regular ones only, and not what a link outside leads to."""
 
-from __future__ import annotations
-
 import os
 import socket
 from types import SimpleNamespace

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
 from catalogsync_assets.core.files import parts
 from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
@@ -19,10 +16,10 @@ BEGINNING = b"fLaC" + bytes(100)
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Callable[..., Part]:
+def begun(tmp_path):
     """`begun(**notes)`: a part that was left in the middle, opened again."""
 
-    def make(**notes: Any) -> Part:
+    def make(**notes):
         first = Part(tmp_path, "catalog-1")
         first.open()
         first.begin(Notes(**notes))
@@ -40,7 +37,7 @@ def machine_was_started_anew(root: Path) -> None:
     notes.write_text(json.dumps({**json.loads(notes.read_text()), "boot": "another"}))
 
 
-def test_a_part_is_gone_on_from_with_what_is_known_of_it(begun: Any) -> None:
+def test_a_part_is_gone_on_from_with_what_is_known_of_it(begun):
     part = begun(validator='"one"', total=200, name="x.flac")
 
     resume = part.resume(checked=False)
@@ -51,7 +48,7 @@ def test_a_part_is_gone_on_from_with_what_is_known_of_it(begun: Any) -> None:
     assert not part.is_whole(checked=False)
 
 
-def test_without_a_validator_only_a_digest_allows_to_go_on(begun: Any) -> None:
+def test_without_a_validator_only_a_digest_allows_to_go_on(begun):
     part = begun(total=200)
 
     assert part.resume(checked=False) is None
@@ -59,8 +56,8 @@ def test_without_a_validator_only_a_digest_allows_to_go_on(begun: Any) -> None:
 
 
 def test_what_was_written_before_the_machine_went_down_is_not_trusted_without_a_digest(
-    begun: Any, tmp_path: Path
-) -> None:
+    begun, tmp_path
+):
     """It may have a hole where the system had not yet written."""
     begun(validator='"one"', total=len(BEGINNING)).close()
     machine_was_started_anew(tmp_path)
@@ -74,7 +71,7 @@ def test_what_was_written_before_the_machine_went_down_is_not_trusted_without_a_
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"unknown": 1}', '"x"'])
-def test_notes_that_cannot_be_read_are_none(begun: Any, tmp_path: Path, text: str) -> None:
+def test_notes_that_cannot_be_read_are_none(begun, tmp_path, text):
     begun(validator='"one"').close()
     (notes,) = (tmp_path / FOLDER).glob("*.json")
     notes.write_text(text)
@@ -85,7 +82,7 @@ def test_notes_that_cannot_be_read_are_none(begun: Any, tmp_path: Path, text: st
     assert part.resume(checked=False) is None
 
 
-def test_a_part_is_held_by_one(begun: Any, tmp_path: Path) -> None:
+def test_a_part_is_held_by_one(begun, tmp_path):
     part = begun()
 
     with pytest.raises(SourceUnavailableError, match="another process"):
@@ -96,7 +93,7 @@ def test_a_part_is_held_by_one(begun: Any, tmp_path: Path) -> None:
     Part(tmp_path, "catalog-1").open()
 
 
-def test_an_empty_part_leaves_nothing(tmp_path: Path) -> None:
+def test_an_empty_part_leaves_nothing(tmp_path):
     part = Part(tmp_path, "catalog-1")
     part.open()
     part.begin(Notes(validator='"one"'))
@@ -106,7 +103,7 @@ def test_an_empty_part_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / FOLDER).mkdir()
@@ -119,20 +116,20 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_row(
-    web: Any, wish: Any, downloaded: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    web, wish, downloaded, catalog, monkeypatch
+):
     order: list[str] = []
     fsync, link, record = os.fsync, os.link, parts.remove
 
-    def note_fsync(fd: int) -> None:
+    def note_fsync(fd):
         order.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink().suffix or 'folder'}")
         fsync(fd)
 
-    def note_link(source: Path, target: Path) -> None:
+    def note_link(source, target):
         order.append("name")
         link(source, target)
 
-    def note_removal(root: Path, name: str) -> None:
+    def note_removal(root, name):
         order.append("notes go")
         record(root, name)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from catalogsync_assets.core.library.formats import MEDIA_TYPES, Content, format_of, look
@@ -37,13 +35,13 @@ def looked_at(content: bytes) -> Content:
         (b"\xff\xff\xff\xff", None),
     ],
 )
-def test_audio_is_told_by_how_it_begins(head: bytes, kind: str | None) -> None:
+def test_audio_is_told_by_how_it_begins(head, kind):
     found = looked_at(head)
 
     assert (found.kind, found.is_audio) == (kind, kind is not None)
 
 
-def test_every_file_of_a_real_library_is_told_as_what_it_is(sample: Path) -> None:
+def test_every_file_of_a_real_library_is_told_as_what_it_is(sample):
     files = [p for p in sample.rglob("*") if p.is_file()]
 
     assert {p.suffix for p in files} >= {".flac", ".wav", ".ogg"}
@@ -68,7 +66,7 @@ FRONTS = {
 
 @pytest.mark.parametrize("front", FRONTS.values(), ids=list(FRONTS))
 @pytest.mark.parametrize("kind", sorted(CONTENTS))
-def test_what_stands_behind_an_id3_tag_is_what_it_is(kind: str, front: bytes) -> None:
+def test_what_stands_behind_an_id3_tag_is_what_it_is(kind, front):
     content = CONTENTS[kind]()
 
     found = looked_at(front + content)
@@ -77,13 +75,13 @@ def test_what_stands_behind_an_id3_tag_is_what_it_is(kind: str, front: bytes) ->
     assert (front + content)[found.offset :] == content
 
 
-def test_a_tag_alone_is_audio_of_no_known_kind() -> None:
+def test_a_tag_alone_is_audio_of_no_known_kind():
     found = looked_at(_TAG + b"something")
 
     assert (found.kind, found.is_audio) == (None, True)
 
 
-def test_tags_without_end_are_given_up() -> None:
+def test_tags_without_end_are_given_up():
     found = looked_at(b"ID3\x04\0\0\0\0\0\0" * 100_000)
 
     assert found.kind is None
@@ -102,7 +100,5 @@ def test_tags_without_end_are_given_up() -> None:
         ("a.mp3", None, "mp3"),
     ],
 )
-def test_a_format_is_called_as_the_name_says_unless_the_content_is_another(
-    name: str, kind: str | None, format_: str
-) -> None:
+def test_a_format_is_called_as_the_name_says_unless_the_content_is_another(name, kind, format_):
     assert format_of(name, kind) == format_

@@ -1,7 +1,5 @@
 """What is left out of a library: the folders of other programs, and what patterns name."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 

@@ -1,7 +1,5 @@
 """Files that were cataloged and are left out from now on: excluded, never missing, never wanted."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

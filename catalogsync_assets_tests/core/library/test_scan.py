@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import library as library_rows
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
@@ -23,8 +21,6 @@ from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
 from catalogsync_assets.core.library.scan import ScanReport, scan
 
-Rows = Callable[..., list[Any]]
-Scan = Callable[..., ScanReport]
 PATHS = "SELECT locator, status FROM file_locations ORDER BY id"
 KEYS = "SELECT object_key FROM file_assets WHERE superseded_by_id IS NULL ORDER BY object_key_fold"
 
@@ -38,7 +34,7 @@ def counts(report: ScanReport) -> dict[str, int]:
 # --- what a scan sees ---------------------------------------------------------------------------
 
 
-def test_new_files_are_recorded(library: Any, scanned: Scan, catalog: Catalog, rows: Rows) -> None:
+def test_new_files_are_recorded(library, scanned, catalog, rows):
     library.add("b/two.mp3", b"22")
     path = library.add("a/one.mp3", b"1")
 
@@ -57,7 +53,7 @@ def test_new_files_are_recorded(library: Any, scanned: Scan, catalog: Catalog, r
     ) == [("a/one.mp3", str(library.root), str(path), "active", 1, 1, path.stat().st_mtime_ns)]
 
 
-def test_a_second_scan_finds_all_unchanged(library: Any, scanned: Scan) -> None:
+def test_a_second_scan_finds_all_unchanged(library, scanned):
     library.fill(3)
     scanned()
 
@@ -66,8 +62,8 @@ def test_a_second_scan_finds_all_unchanged(library: Any, scanned: Scan) -> None:
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_a_changed_file_is_a_new_content_of_the_same_song_and_key(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows, same_size: bool
-) -> None:
+    library, scanned, catalog, rows, same_size
+):
     library.add("a.mp3", b"before")
     scanned()
     library.add("a.mp3", b"behind" if same_size else b"after")
@@ -82,9 +78,7 @@ def test_a_changed_file_is_a_new_content_of_the_same_song_and_key(
     assert rows(catalog, "SELECT COUNT(*) FROM songs") == [1]
 
 
-def test_a_file_that_is_gone_is_marked_and_keeps_its_rows(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_file_that_is_gone_is_marked_and_keeps_its_rows(library, scanned, catalog, rows):
     gone, _ = library.fill(2)
     scanned()
     gone.unlink()
@@ -97,9 +91,7 @@ def test_a_file_that_is_gone_is_marked_and_keeps_its_rows(
     assert counts(scanned()) == {"unchanged": 1}
 
 
-def test_a_file_that_returns_is_the_same_file(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows, tmp_path: Path
-) -> None:
+def test_a_file_that_returns_is_the_same_file(library, scanned, catalog, rows, tmp_path):
     gone, _ = library.fill(2)
     scanned()
     gone.rename(tmp_path / "aside")
@@ -111,9 +103,7 @@ def test_a_file_that_returns_is_the_same_file(
     assert rows(catalog, "SELECT COUNT(*) FROM file_assets") == [2]
 
 
-def test_a_file_that_returns_with_another_content_is_changed(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_file_that_returns_with_another_content_is_changed(library, scanned, catalog, rows):
     gone, _ = library.fill(2)
     scanned()
     gone.unlink()
@@ -125,8 +115,8 @@ def test_a_file_that_returns_with_another_content_is_changed(
 
 
 def test_a_touched_file_of_known_digest_is_read_and_found_unchanged(
-    library: Any, scanned: Scan, catalog: Catalog, cloud: ObjectBackend, rows: Rows, sha256: Any
-) -> None:
+    library, scanned, catalog, cloud, rows, sha256
+):
     path = library.add("a.mp3", b"same")
     scanned()
     enqueue(catalog, cloud)
@@ -143,9 +133,7 @@ def test_a_touched_file_of_known_digest_is_read_and_found_unchanged(
     assert rows(catalog, "SELECT COUNT(*) FROM file_assets") == [1]
 
 
-def test_a_file_that_takes_the_place_of_a_folder_is_seen(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_file_that_takes_the_place_of_a_folder_is_seen(library, scanned, catalog, rows):
     library.add("a.mp3/inner.mp3")
     scanned()
     shutil.rmtree(library.root / "a.mp3")
@@ -157,7 +145,7 @@ def test_a_file_that_takes_the_place_of_a_folder_is_seen(
     assert rows(catalog, PATHS) == [("a.mp3/inner.mp3", "missing"), ("a.mp3", "active")]
 
 
-def test_progress_is_told(library: Any, scanned: Scan) -> None:
+def test_progress_is_told(library, scanned):
     library.fill(3)
     seen: list[int] = []
 
@@ -183,7 +171,7 @@ for _ in range(2):
 """
 
 
-def test_a_second_scan_opens_no_file(library: Any, catalog: Catalog, run_python: Any) -> None:
+def test_a_second_scan_opens_no_file(library, catalog, run_python):
     library.fill(5)
 
     outcome = run_python(SECOND_SCAN, catalog.path, library.root)
@@ -191,9 +179,7 @@ def test_a_second_scan_opens_no_file(library: Any, catalog: Catalog, run_python:
     assert outcome.out.split() == ["5", "0"], outcome.err
 
 
-def test_a_second_scan_writes_nothing(
-    library: Any, scanned: Scan, catalog: Catalog, bytes_of: Any
-) -> None:
+def test_a_second_scan_writes_nothing(library, scanned, catalog, bytes_of):
     gone, *_ = library.fill(5)
     scanned()
     gone.unlink()
@@ -205,7 +191,7 @@ def test_a_second_scan_writes_nothing(
     assert bytes_of(catalog.path) == before
 
 
-def test_many_files_are_known_again(library: Any, scanned: Scan) -> None:
+def test_many_files_are_known_again(library, scanned):
     """More than what is recorded in one transaction, with names around the page's end."""
     library.fill(520, size=1)
     assert scanned().new == 520
@@ -213,9 +199,7 @@ def test_many_files_are_known_again(library: Any, scanned: Scan) -> None:
     assert counts(scanned()) == {"unchanged": 520}
 
 
-def test_known_files_are_read_in_pages_without_gaps(
-    library: Any, scanned: Scan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_files_are_read_in_pages_without_gaps(library, scanned, monkeypatch):
     monkeypatch.setattr(library_rows, "_PAGE", 3)
     library.fill(10)
     scanned()
@@ -226,9 +210,7 @@ def test_known_files_are_read_in_pages_without_gaps(
 # --- names --------------------------------------------------------------------------------------
 
 
-def test_hostile_names_are_cataloged_or_reported_and_never_fatal(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_hostile_names_are_cataloged_or_reported_and_never_fatal(library, scanned, catalog, rows):
     usable = [
         " lead.mp3",
         "back\\slash.mp3",
@@ -256,9 +238,7 @@ def test_hostile_names_are_cataloged_or_reported_and_never_fatal(
     assert counts(scanned()) == {"unchanged": len(usable), "problem_count": 4}
 
 
-def test_a_root_whose_own_name_is_no_utf8_is_one_clear_error(
-    catalog: Catalog, tmp_path: Path
-) -> None:
+def test_a_root_whose_own_name_is_no_utf8_is_one_clear_error(catalog, tmp_path):
     root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xff"))
     root.mkdir()
     (root / "a.mp3").touch()
@@ -267,9 +247,7 @@ def test_a_root_whose_own_name_is_no_utf8_is_one_clear_error(
         scan(catalog, [root])
 
 
-def test_names_that_are_one_on_other_systems_get_keys_of_their_own(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_names_that_are_one_on_other_systems_get_keys_of_their_own(library, scanned, catalog, rows):
     pairs = [
         "Ä.mp3",
         unicodedata.normalize("NFD", "Ä.mp3"),
@@ -288,9 +266,7 @@ def test_names_that_are_one_on_other_systems_get_keys_of_their_own(
     assert all(unicodedata.is_normalized("NFC", key) for key in keys)
 
 
-def test_a_key_that_later_scans_would_share_is_told_apart_too(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_key_that_later_scans_would_share_is_told_apart_too(library, scanned, catalog, rows):
     for name in ("Song.mp3", "SONG.mp3", "song.mp3"):
         library.add(name)
         scanned()
@@ -301,8 +277,8 @@ def test_a_key_that_later_scans_would_share_is_told_apart_too(
 
 
 def test_the_same_path_under_two_roots_has_two_keys(
-    library: Any, another_library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+    library, another_library, scanned, catalog, rows
+):
     other = another_library("other")
     for root in (library, other):
         root.add("album/01.mp3")
@@ -317,9 +293,7 @@ def test_the_same_path_under_two_roots_has_two_keys(
     assert second.startswith("album/01~")
 
 
-def test_a_file_named_like_anothers_key_gets_a_key_of_its_own(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_file_named_like_anothers_key_gets_a_key_of_its_own(library, scanned, catalog, rows):
     """As happens when the contents of a bucket are copied back into the library."""
     first, second = library.add("Song.mp3"), library.add("song.mp3")
     scanned()
@@ -338,9 +312,7 @@ def test_a_file_named_like_anothers_key_gets_a_key_of_its_own(
     assert len(set(keys)) == len(keys) == 3
 
 
-def test_a_key_is_kept_when_the_file_changes(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_key_is_kept_when_the_file_changes(library, scanned, catalog, rows):
     for name in ("Song.mp3", "song.mp3"):
         library.add(name)
     scanned()
@@ -356,8 +328,8 @@ def test_a_key_is_kept_when_the_file_changes(
 
 
 def test_what_lies_in_a_folder_that_cannot_be_read_is_not_taken_for_deleted(
-    blank: Path, public_folder: Path, unprivileged: Any, rows: Rows
-) -> None:
+    blank, public_folder, unprivileged, rows
+):
     root = public_folder / "music"
     for name in ("a", "b", "b/inner", "b!", "c"):
         (root / name).mkdir(parents=True)
@@ -385,9 +357,7 @@ def test_what_lies_in_a_folder_that_cannot_be_read_is_not_taken_for_deleted(
     }
 
 
-def test_a_file_that_cannot_be_looked_at_is_not_taken_for_deleted(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_deleted(library, scanned, catalog, rows):
     path, _ = library.fill(2)
     scanned()
     path.unlink()
@@ -400,8 +370,8 @@ def test_a_file_that_cannot_be_looked_at_is_not_taken_for_deleted(
 
 
 def test_a_root_that_has_become_empty_is_refused_unless_that_is_said(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+    library, scanned, catalog, rows
+):
     files = library.fill(2)
     scanned()
     for path in files:
@@ -416,13 +386,13 @@ def test_a_root_that_has_become_empty_is_refused_unless_that_is_said(
     assert counts(scanned()) == {}
 
 
-def test_an_empty_root_that_never_held_anything_is_fine(library: Any, scanned: Scan) -> None:
+def test_an_empty_root_that_never_held_anything_is_fine(library, scanned):
     assert counts(scanned()) == {}
 
 
 def test_a_root_that_is_not_there_does_not_make_its_files_missing(
-    library: Any, another_library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+    library, another_library, scanned, catalog, rows
+):
     other = another_library("other")
     library.add("a.mp3")
     other.add("b.mp3")
@@ -436,9 +406,7 @@ def test_a_root_that_is_not_there_does_not_make_its_files_missing(
     assert dict(rows(catalog, PATHS))["a.mp3"] == "active"
 
 
-def test_a_root_inside_one_that_the_catalog_knows_is_refused(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_root_inside_one_that_the_catalog_knows_is_refused(library, scanned, catalog, rows):
     """Its files would be cataloged, and uploaded, a second time."""
     library.add("jazz/a.mp3")
     scanned()
@@ -452,9 +420,7 @@ def test_a_root_inside_one_that_the_catalog_knows_is_refused(
 # --- songs --------------------------------------------------------------------------------------
 
 
-def test_tags_make_songs_and_artists_in_any_script(
-    sample: Path, catalog: Catalog, rows: Rows
-) -> None:
+def test_tags_make_songs_and_artists_in_any_script(sample, catalog, rows):
     report = scan(catalog, [sample])
 
     assert counts(report) == {"new": 24}
@@ -469,9 +435,7 @@ def test_tags_make_songs_and_artists_in_any_script(
     assert linked == [(name, artists.count(name)) for name in sorted(set(artists))]
 
 
-def test_one_recording_in_two_formats_is_one_song_with_two_files(
-    sample: Path, catalog: Catalog, rows: Rows
-) -> None:
+def test_one_recording_in_two_formats_is_one_song_with_two_files(sample, catalog, rows):
     scan(catalog, [sample])
 
     twins = rows(
@@ -482,9 +446,7 @@ def test_one_recording_in_two_formats_is_one_song_with_two_files(
     assert [(set(formats.split(",")), keys) for formats, keys in twins] == [({"flac", "ogg"}, 2)]
 
 
-def test_a_file_with_a_garbage_content_is_kept_and_reported(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_file_with_a_garbage_content_is_kept_and_reported(library, scanned, catalog, rows):
     library.add("01 Garbage.ogg", b"no music at all" * 100)
 
     report = scanned()
@@ -493,9 +455,7 @@ def test_a_file_with_a_garbage_content_is_kept_and_reported(
     assert [problem.path for problem in report.problems] == ["01 Garbage.ogg"]
 
 
-def test_files_without_tags_are_songs_of_their_own(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_files_without_tags_are_songs_of_their_own(library, scanned, catalog, rows):
     library.add("a/01 Same.mp3")
     library.add("b/01 Same.mp3")
     scanned()
@@ -503,9 +463,7 @@ def test_files_without_tags_are_songs_of_their_own(
     assert rows(catalog, "SELECT title FROM songs") == ["Same", "Same"]
 
 
-def test_a_tag_that_is_edited_changes_the_song(
-    sample: Path, library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_tag_that_is_edited_changes_the_song(sample, library, scanned, catalog, rows):
     import mutagen
 
     path = library.root / "a.flac"
@@ -521,8 +479,8 @@ def test_a_tag_that_is_edited_changes_the_song(
 
 
 def test_a_file_that_is_given_the_tags_of_another_song_leaves_its_twin_alone(
-    sample: Path, library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+    sample, library, scanned, catalog, rows
+):
     import mutagen
 
     flac = next(
@@ -553,9 +511,7 @@ BATCHES = "SELECT key, file_count, size_bytes FROM batches ORDER BY id"
 MEMBERS = "SELECT batch_id, id FROM file_assets ORDER BY id"
 
 
-def test_new_files_make_batches_within_both_limits(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_new_files_make_batches_within_both_limits(library, scanned, catalog, rows):
     library.fill(5, size=10)
     library.fill(1, size=1_000, folder="large")
     library.fill(2, size=40, folder="middle")
@@ -573,7 +529,7 @@ def test_new_files_make_batches_within_both_limits(
     assert [batch for batch, _ in rows(catalog, MEMBERS)] == [1, 1, 1, 2, 2, 3, 4, 5]
 
 
-def test_the_keys_of_batches_are_partition_keys(library: Any, scanned: Scan) -> None:
+def test_the_keys_of_batches_are_partition_keys(library, scanned):
     library.fill(3)
     keys = scanned(batch_max_files=1).batches
 
@@ -581,9 +537,7 @@ def test_the_keys_of_batches_are_partition_keys(library: Any, scanned: Scan) -> 
     assert all(set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") for key in keys)
 
 
-def test_a_batch_never_changes_and_new_files_make_new_ones(
-    library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_batch_never_changes_and_new_files_make_new_ones(library, scanned, catalog, rows):
     library.fill(3)
     scanned(batch_max_files=10)
     batches, members = rows(catalog, BATCHES), rows(catalog, MEMBERS)
@@ -599,8 +553,8 @@ def test_a_batch_never_changes_and_new_files_make_new_ones(
 
 
 def test_a_content_that_was_superseded_before_it_was_batched_is_in_no_batch(
-    library: Any, another_library: Any, scanned: Scan, catalog: Catalog, rows: Rows
-) -> None:
+    library, another_library, scanned, catalog, rows
+):
     """A scan that ends early leaves files that are in no batch yet; some change before the next."""
     library.fill(3)
     gone = another_library("gone")
@@ -615,7 +569,7 @@ def test_a_content_that_was_superseded_before_it_was_batched_is_in_no_batch(
     assert rows(catalog, "SELECT file_count FROM batches") == [3]
 
 
-def test_a_scan_without_new_files_makes_no_batch(library: Any, scanned: Scan) -> None:
+def test_a_scan_without_new_files_makes_no_batch(library, scanned):
     library.fill(2)
     scanned()
 
@@ -640,9 +594,7 @@ scan(catalog, [Path(sys.argv[2])], progress=stop_at_last)
 """
 
 
-def test_two_scans_at_once_record_each_path_once(
-    library: Any, catalog: Catalog, start_python: Any, rows: Rows
-) -> None:
+def test_two_scans_at_once_record_each_path_once(library, catalog, start_python, rows):
     library.fill(700, size=1)
     processes = [start_python(SCAN, catalog.path, library.root, 0) for _ in range(2)]
     for process in processes:
@@ -663,8 +615,8 @@ def test_two_scans_at_once_record_each_path_once(
 
 
 def test_a_scan_that_was_killed_is_completed_by_the_next(
-    library: Any, catalog: Catalog, scanned: Scan, start_python: Any, rows: Rows
-) -> None:
+    library, catalog, scanned, start_python, rows
+):
     library.fill(700, size=1)
     process = start_python(SCAN, catalog.path, library.root, 400)
     process.communicate("go\n")
@@ -684,14 +636,12 @@ def test_a_scan_that_was_killed_is_completed_by_the_next(
     assert rows(catalog, "SELECT SUM(file_count) FROM batches") == [700]
 
 
-def test_a_path_that_another_scan_has_recorded_meanwhile_is_left_as_it_is(
-    library: Any, catalog: Catalog, rows: Rows
-) -> None:
+def test_a_path_that_another_scan_has_recorded_meanwhile_is_left_as_it_is(library, catalog, rows):
     """The other scan comes in between this one's look at the disk and its record."""
     library.fill(2)
     came_between: list[ScanReport] = []
 
-    def other(report: ScanReport) -> None:
+    def other(report):
         if not came_between:
             came_between.append(report)
             scan(catalog, [library.root])

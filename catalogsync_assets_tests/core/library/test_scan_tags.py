@@ -26,9 +26,7 @@ DUET = {"title": ["Duet"], "artist": ["First", "Second"], "album": ["L"], "track
 
 
 @pytest.mark.parametrize("way", ["flac vorbis", "mp3 id3", "m4a mp4", "wv ape", "wma asf"])
-def test_each_artist_of_a_song_is_linked_to_it_and_finds_it(
-    library: Any, scanned: Any, catalog: Any, rows: Any, way: str
-) -> None:
+def test_each_artist_of_a_song_is_linked_to_it_and_finds_it(library, scanned, catalog, rows, way):
     tagged(library.root / f"a.{way.split(maxsplit=1)[0]}", way, **DUET)
 
     scanned()
@@ -39,9 +37,7 @@ def test_each_artist_of_a_song_is_linked_to_it_and_finds_it(
     assert whereis(catalog, "second duet")
 
 
-def test_an_artist_that_is_linked_but_not_shown_is_found(
-    library: Any, scanned: Any, catalog: Any
-) -> None:
+def test_an_artist_that_is_linked_but_not_shown_is_found(library, scanned, catalog):
     path = tagged(library.root / "a.flac", "flac vorbis", title=["t"], artist=["One feat. 2nd"])
     audio: Any = FLAC(path)
     audio["artists"] = ["One", "Second Singer"]
@@ -52,8 +48,8 @@ def test_an_artist_that_is_linked_but_not_shown_is_found(
 
 
 def test_one_song_in_a_container_of_one_artist_and_in_one_of_several(
-    library: Any, scanned: Any, catalog: Any, rows: Any
-) -> None:
+    library, scanned, catalog, rows
+):
     tagged(library.root / "a.mp3", "mp3 id3", **{**DUET, "artist": ["First"]})
     tagged(library.root / "b.flac", "flac vorbis", **DUET)
 
@@ -67,8 +63,8 @@ def test_one_song_in_a_container_of_one_artist_and_in_one_of_several(
 
 
 def test_a_file_without_readable_tags_is_told_of_by_every_scan_until_it_is_mended(
-    library: Any, scanned: Any, catalog: Any
-) -> None:
+    library, scanned, catalog
+):
     path = library.add("a.mp3", b"no audio" * 50)
 
     first, again = scanned(), scanned()
@@ -87,8 +83,8 @@ def test_a_file_without_readable_tags_is_told_of_by_every_scan_until_it_is_mende
 
 
 def test_a_file_that_could_not_be_opened_is_tried_again_by_the_next_scan(
-    public_folder: Any, rows: Any, unprivileged: Any
-) -> None:
+    public_folder, rows, unprivileged
+):
     path = tagged(public_folder / "music" / "a.flac", "flac vorbis", title=["Real Title"])
     path.chmod(0)
     with unprivileged():
@@ -104,7 +100,7 @@ def test_a_file_that_could_not_be_opened_is_tried_again_by_the_next_scan(
     assert rows(catalog, "SELECT title FROM songs") == ["Real Title"]
 
 
-def test_a_gone_file_is_no_longer_told_of(library: Any, scanned: Any) -> None:
+def test_a_gone_file_is_no_longer_told_of(library, scanned):
     library.add("keep.mp3", b"no audio")
     gone = library.add("gone.mp3", b"no audio")
     scanned()
@@ -116,9 +112,7 @@ def test_a_gone_file_is_no_longer_told_of(library: Any, scanned: Any) -> None:
 # --- reading tags again -------------------------------------------------------------------------
 
 
-def test_reading_again_mends_what_an_older_version_read(
-    library: Any, scanned: Any, catalog: Any, rows: Any, change: Any
-) -> None:
+def test_reading_again_mends_what_an_older_version_read(library, scanned, catalog, rows, change):
     """It knew one artist of several, no APEv2 in an MP3, and took FLAC behind ID3v2 for MP3."""
     tagged(library.root / "1 duet.flac", "flac vorbis", **DUET)
     tagged(library.root / "02 gain.mp3", "mp3 ape", title=["Gain"], artist=["A"], album=["L"])
@@ -143,8 +137,8 @@ def test_reading_again_mends_what_an_older_version_read(
 
 
 def test_reading_again_leaves_what_a_song_is_called_and_whose_file_it_is(
-    library: Any, scanned: Any, catalog: Any, rows: Any, change: Any
-) -> None:
+    library, scanned, catalog, rows, change
+):
     tagged(library.root / "a.flac", "flac vorbis", **DUET)
     tagged(library.root / "b.flac", "flac vorbis", title=["b"], artist=["First"], album=["M"])
     scanned()
@@ -162,9 +156,7 @@ def test_reading_again_leaves_what_a_song_is_called_and_whose_file_it_is(
     assert rows(catalog, "SELECT * FROM songs") == settled
 
 
-def test_a_second_reading_of_the_same_tags_writes_nothing(
-    library: Any, scanned: Any, catalog: Any, bytes_of: Any
-) -> None:
+def test_a_second_reading_of_the_same_tags_writes_nothing(library, scanned, catalog, bytes_of):
     tagged(library.root / "a.flac", "flac vorbis", **DUET)
     untagged(library.root / "b.mp3")
     library.add("c.mp3", b"no audio")

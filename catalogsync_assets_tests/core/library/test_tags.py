@@ -40,11 +40,11 @@ def retagged(source: Path, target: Path, **tags: str) -> Path:
 
 
 @pytest.fixture(params=["flac", "ogg", "wav"])
-def song(request: pytest.FixtureRequest, sample: Path) -> Path:
+def song(request, sample):
     return sorted(sample.rglob(f"*.{request.param}"))[0]
 
 
-def test_the_tags_of_every_sample_are_those_its_path_tells(sample: Path) -> None:
+def test_the_tags_of_every_sample_are_those_its_path_tells(sample):
     files = [path for path in sample.rglob("*") if path.is_file()]
 
     assert len(files) == 24
@@ -57,7 +57,7 @@ def test_the_tags_of_every_sample_are_those_its_path_tells(sample: Path) -> None
         assert tags.duration_seconds == pytest.approx(0.2, abs=0.05)
 
 
-def test_a_file_that_is_no_audio_gets_its_name_for_a_title(tmp_path: Path) -> None:
+def test_a_file_that_is_no_audio_gets_its_name_for_a_title(tmp_path):
     path = tmp_path / "03 - Große Fuge.ogg"
     path.write_bytes(b"this is not audio" * 50)
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_audio_gets_its_name_for_a_title(tmp_path: Path) -> No
         ("Title.mp3", "Title"),
     ],
 )
-def test_a_name_for_a_title_goes_without_its_number(tmp_path: Path, name: str, title: str) -> None:
+def test_a_name_for_a_title_goes_without_its_number(tmp_path, name, title):
     (tmp_path / name).write_bytes(b"")
 
     assert read_tags(tmp_path / name)[0].title == title
@@ -92,9 +92,7 @@ def test_a_name_for_a_title_goes_without_its_number(tmp_path: Path, name: str, t
 
 @pytest.mark.parametrize("kind", sorted(MEDIA_TYPES))
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"\xff" * 4096], ids=["empty", "0", "ff"])
-def test_no_content_under_any_audio_name_is_fatal(
-    tmp_path: Path, kind: str, content: bytes
-) -> None:
+def test_no_content_under_any_audio_name_is_fatal(tmp_path, kind, content):
     path = tmp_path / f"name.{kind}"
     path.write_bytes(content)
 
@@ -103,7 +101,7 @@ def test_no_content_under_any_audio_name_is_fatal(
     assert (tags.title, tags.format) == ("name", kind)
 
 
-def test_a_song_that_is_cut_short_is_not_fatal(song: Path, tmp_path: Path) -> None:
+def test_a_song_that_is_cut_short_is_not_fatal(song, tmp_path):
     whole = song.read_bytes()
     for length in (10, 60, len(whole) // 3):
         path = tmp_path / f"{length}{song.suffix}"
@@ -112,14 +110,14 @@ def test_a_song_that_is_cut_short_is_not_fatal(song: Path, tmp_path: Path) -> No
         assert tags.title
 
 
-def test_a_file_that_is_gone_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_says_so(tmp_path):
     tags, trouble = read_tags(tmp_path / "gone.mp3")
 
     assert tags.title == "gone"
     assert "No such file" in (trouble or "")
 
 
-def test_tags_are_cleaned_of_what_a_line_cannot_hold(sample: Path, tmp_path: Path) -> None:
+def test_tags_are_cleaned_of_what_a_line_cannot_hold(sample, tmp_path):
     source = next(sample.rglob("*.flac"))
     path = retagged(source, tmp_path / "x.flac", title="  two\nlines\0end ", artist="\n", album="a")
 
@@ -145,16 +143,14 @@ def test_tags_are_cleaned_of_what_a_line_cannot_hold(sample: Path, tmp_path: Pat
         ("2.07", None),
     ],
 )
-def test_track_numbers_come_in_many_spellings(
-    sample: Path, tmp_path: Path, text: str, number: int | None
-) -> None:
+def test_track_numbers_come_in_many_spellings(sample, tmp_path, text, number):
     source = next(sample.rglob("*.flac"))
     path = retagged(source, tmp_path / "x.flac", title="t", tracknumber=text)
 
     assert read_tags(path)[0].track_number == number
 
 
-def test_one_recording_in_two_formats_has_one_match_key(sample: Path, tmp_path: Path) -> None:
+def test_one_recording_in_two_formats_has_one_match_key(sample, tmp_path):
     tags = {"title": "Öldur", "artist": "Ægir", "album": "Nótt", "tracknumber": "2"}
     flac = retagged(next(sample.rglob("*.flac")), tmp_path / "a.flac", **tags)
     louder = {name: value.upper() for name, value in tags.items()}
@@ -166,7 +162,7 @@ def test_one_recording_in_two_formats_has_one_match_key(sample: Path, tmp_path: 
     assert one == other
 
 
-def test_composed_and_decomposed_tags_are_one_recording(sample: Path, tmp_path: Path) -> None:
+def test_composed_and_decomposed_tags_are_one_recording(sample, tmp_path):
     tags = {"title": "Öldur", "artist": "Ægir", "album": "Nótt", "tracknumber": "2"}
     source = next(sample.rglob("*.flac"))
     other = {name: unicodedata.normalize("NFD", value) for name, value in tags.items()}
@@ -179,7 +175,7 @@ def test_composed_and_decomposed_tags_are_one_recording(sample: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("lacking", ["title", "artist", "album", "tracknumber"])
-def test_tags_that_say_too_little_match_nothing(sample: Path, tmp_path: Path, lacking: str) -> None:
+def test_tags_that_say_too_little_match_nothing(sample, tmp_path, lacking):
     tags = {"title": "t", "artist": "a", "album": "b", "tracknumber": "2"}
     del tags[lacking]
     path = retagged(next(sample.rglob("*.flac")), tmp_path / "x.flac", **tags)
@@ -187,8 +183,8 @@ def test_tags_that_say_too_little_match_nothing(sample: Path, tmp_path: Path, la
     assert read_tags(path)[0].match_key is None
 
 
-def test_another_disc_is_another_recording() -> None:
-    def key(disc: int | None) -> str | None:
+def test_another_disc_is_another_recording():
+    def key(disc):
         return Tags("t", "mp3", "a", "b", 1, disc, _has_title=True).match_key
 
     assert key(None) == key(1)
@@ -208,11 +204,11 @@ def test_another_disc_is_another_recording() -> None:
         ("a.xyz", "application/octet-stream"),
     ],
 )
-def test_media_types_do_not_depend_on_the_machine(name: str, kind: str) -> None:
+def test_media_types_do_not_depend_on_the_machine(name, kind):
     assert media_type(name) == kind
 
 
-def test_an_extension_is_what_follows_the_last_dot() -> None:
+def test_an_extension_is_what_follows_the_last_dot():
     assert [extension(name) for name in ("a.MP3", "a.b.c", "a", ".mp3")] == ["mp3", "c", "", "mp3"]
 
 
@@ -230,7 +226,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("way", WAYS)
-def test_every_field_arrives_from_every_container(tmp_path: Path, way: str, field: str) -> None:
+def test_every_field_arrives_from_every_container(tmp_path, way, field):
     values, attribute, expected = FIELDS[field]
     path = tagged(tmp_path / f"name.{way.split(maxsplit=1)[0]}", way, **{field: values})
 
@@ -244,7 +240,7 @@ def test_every_field_arrives_from_every_container(tmp_path: Path, way: str, fiel
 
 
 @pytest.mark.parametrize("kind", sorted(CONTENTS))
-def test_a_length_is_read_from_every_container(tmp_path: Path, kind: str) -> None:
+def test_a_length_is_read_from_every_container(tmp_path, kind):
     tags, trouble = read_tags(untagged(tmp_path / f"a.{kind}"))
 
     assert (tags.format, trouble) == (kind, None)
@@ -252,7 +248,7 @@ def test_a_length_is_read_from_every_container(tmp_path: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_name_that_lies_about_the_kind_changes_nothing(tmp_path: Path, way: str) -> None:
+def test_a_name_that_lies_about_the_kind_changes_nothing(tmp_path, way):
     kind = way.split(maxsplit=1)[0]
     path = tagged(tmp_path / f"a.{'flac' if kind == 'mp3' else 'MP3'}", way, title=["t"])
 
@@ -263,7 +259,7 @@ def test_a_name_that_lies_about_the_kind_changes_nothing(tmp_path: Path, way: st
 
 
 @pytest.mark.parametrize("way", ["mp3 id3", "mp3 id3v2.3", "flac vorbis", "m4a mp4", "wv ape"])
-def test_a_slash_in_a_name_parts_no_artists(tmp_path: Path, way: str) -> None:
+def test_a_slash_in_a_name_parts_no_artists(tmp_path, way):
     names = ["AC/DC", "Earth, Wind & Fire"]
     path = tagged(tmp_path / f"a.{way.split(maxsplit=1)[0]}", way, artist=names)
 
@@ -273,7 +269,7 @@ def test_a_slash_in_a_name_parts_no_artists(tmp_path: Path, way: str) -> None:
     assert tags.artist == "AC/DC; Earth, Wind & Fire"
 
 
-def test_artists_that_are_named_singly_are_those_of_the_song(tmp_path: Path) -> None:
+def test_artists_that_are_named_singly_are_those_of_the_song(tmp_path):
     """Picard's ARTISTS beside an ARTIST as it is credited, as a freely named tag of each kind."""
     flac = tagged(tmp_path / "a.flac", "flac vorbis", artist=["One feat. Two"])
     audio: Any = FLAC(flac)
@@ -294,7 +290,7 @@ def test_artists_that_are_named_singly_are_those_of_the_song(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("way", ["mp3 id3v2.3", "flac vorbis", "m4a mp4", "wv ape"])
-def test_artists_in_one_text_as_it_is_shown_here_are_several(tmp_path: Path, way: str) -> None:
+def test_artists_in_one_text_as_it_is_shown_here_are_several(tmp_path, way):
     """As Picard and MusicBee write them where a tag has room for one."""
     path = tagged(tmp_path / f"a.{way.split(maxsplit=1)[0]}", way, artist=["First; Second"])
 
@@ -303,7 +299,7 @@ def test_artists_in_one_text_as_it_is_shown_here_are_several(tmp_path: Path, way
     assert (tags.artist, tags.artists) == ("First; Second", ("First", "Second"))
 
 
-def test_of_several_tags_of_a_file_the_first_that_says_something_counts(tmp_path: Path) -> None:
+def test_of_several_tags_of_a_file_the_first_that_says_something_counts(tmp_path):
     path = tagged(tmp_path / "a.mp3", "mp3 ape", title=["ape"], artist=["ape"], album=["ape"])
     with_id3_in_front(path, album=["second"], title=[" "], tracknumber=["2"])
     with_id3_in_front(path, title=["first"], tracknumber=["0"])
@@ -315,7 +311,7 @@ def test_of_several_tags_of_a_file_the_first_that_says_something_counts(tmp_path
     assert (tags.title, tags.artist, tags.album) == ("first", "ape", "second")
 
 
-def test_a_tag_of_id3v1_is_read_where_there_is_no_other(tmp_path: Path) -> None:
+def test_a_tag_of_id3v1_is_read_where_there_is_no_other(tmp_path):
     old = b"TAG" + b"title".ljust(30) + b"artist".ljust(30) + b"album".ljust(60) + b"\0\7\0"
     for name in ("a.mp3", "a.aac", "a.mpc"):
         path = untagged(tmp_path / name)
@@ -326,7 +322,7 @@ def test_a_tag_of_id3v1_is_read_where_there_is_no_other(tmp_path: Path) -> None:
         assert (tags.title, tags.artist, tags.album) == ("title", "artist", "album")
 
 
-def test_the_info_list_of_a_wav_is_read_where_there_is_no_id3(tmp_path: Path) -> None:
+def test_the_info_list_of_a_wav_is_read_where_there_is_no_id3(tmp_path):
     path = tmp_path / "a.wav"
     with soundfile.SoundFile(path, "w", 48_000, 1) as file:
         file.title, file.artist, file.album, file.tracknumber = "Öldur", "A", "L", "7"
@@ -348,9 +344,7 @@ def test_the_info_list_of_a_wav_is_read_where_there_is_no_id3(tmp_path: Path) ->
     [float("nan"), float("inf"), -1.0, 0, 1e9, 10**400, None, "3"],
     ids=lambda v: str(v)[:9],
 )
-def test_a_length_that_cannot_be_true_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: Any
-) -> None:
+def test_a_length_that_cannot_be_true_is_none(tmp_path, monkeypatch, length):
     monkeypatch.setattr("mutagen.mp3.MP3._Info", lambda *_: SimpleNamespace(length=length))
 
     tags, trouble = read_tags(tagged(tmp_path / "a.mp3", "mp3 id3", title=["t"]))
@@ -358,7 +352,7 @@ def test_a_length_that_cannot_be_true_is_none(
     assert (tags.title, tags.duration_seconds, trouble) == ("t", None, None)
 
 
-def test_a_header_that_claims_more_than_the_file_can_hold_gives_no_length(tmp_path: Path) -> None:
+def test_a_header_that_claims_more_than_the_file_can_hold_gives_no_length(tmp_path):
     flac = untagged(tmp_path / "a.flac")
     content = bytearray(flac.read_bytes())
     content[21:26] = b"\xff" * 5  # 2 ** 36 - 1 samples
@@ -381,9 +375,7 @@ def test_a_header_that_claims_more_than_the_file_can_hold_gives_no_length(tmp_pa
         assert read_tags(path)[0].duration_seconds is None
 
 
-def test_no_reader_gets_lost_in_a_spoilt_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_reader_gets_lost_in_a_spoilt_file(tmp_path, monkeypatch):
     """The first took as much memory as the file is large, the second minutes and memory, too."""
     large = tagged(tmp_path / "a.mp3", "mp3 id3", title=["t"])
     with large.open("r+b") as file:
@@ -401,7 +393,7 @@ def test_no_reader_gets_lost_in_a_spoilt_file(
     assert "it has too many parts" in (other or "")
 
 
-def test_text_has_an_end(tmp_path: Path) -> None:
+def test_text_has_an_end(tmp_path):
     path = tagged(
         tmp_path / "a.flac",
         "flac vorbis",
@@ -418,7 +410,7 @@ def test_text_has_an_end(tmp_path: Path) -> None:
     assert len(tags.artist) <= 1_000
 
 
-def test_byte_order_marks_and_blanks_are_no_text(tmp_path: Path) -> None:
+def test_byte_order_marks_and_blanks_are_no_text(tmp_path):
     path = tagged(
         tmp_path / "name.mp3",
         "mp3 id3",
@@ -434,10 +426,8 @@ def test_byte_order_marks_and_blanks_are_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [MemoryError(), RecursionError("deep"), ZeroDivisionError(), OSError(5, "broken")]
 )
-def test_whatever_the_reader_raises_leaves_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
+def test_whatever_the_reader_raises_leaves_the_rest(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
         raise error
 
     path = tagged(tmp_path / "a.flac", "flac id3", title=["t"])
@@ -456,9 +446,7 @@ def test_whatever_the_reader_raises_leaves_the_rest(
     spoilt=st.lists(st.tuples(st.integers(0, 600), st.sampled_from(b"\0\x7f\x80\xff"))),
     cut=st.none() | st.integers(0, 5_000),
 )
-def test_spoilt_bytes_leave_nothing_that_a_catalog_cannot_hold(
-    tmp_path_factory: pytest.TempPathFactory, way: str, spoilt: list[Any], cut: int | None
-) -> None:
+def test_spoilt_bytes_leave_nothing_that_a_catalog_cannot_hold(tmp_path_factory, way, spoilt, cut):
     path = tmp_path_factory.getbasetemp() / f"spoilt.{way.split(maxsplit=1)[0]}"
     fields = {name: values for name, (values, _, _) in FIELDS.items()}
     content = bytearray(tagged(path, way, **fields).read_bytes())

@@ -7,7 +7,6 @@ import os
 import unicodedata
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ def problems(root: Path) -> list[Problem]:
     return [item for item in walk(root) if isinstance(item, Problem)]
 
 
-def test_files_come_sorted_by_their_bytes(library: Any) -> None:
+def test_files_come_sorted_by_their_bytes(library):
     names = [
         "b.mp3",
         "a.mp3",
@@ -41,7 +40,7 @@ def test_files_come_sorted_by_their_bytes(library: Any) -> None:
     assert found(library.root) == sorted(names, key=str.encode)
 
 
-def test_only_audio_files_are_found(library: Any) -> None:
+def test_only_audio_files_are_found(library):
     for name in ("a.mp3", "b.FLAC", "cover.jpg", "notes.txt", "ogg", "c.opus.part", "._a.mp3"):
         library.add(name)
 
@@ -49,14 +48,14 @@ def test_only_audio_files_are_found(library: Any) -> None:
     assert problems(library.root) == []
 
 
-def test_folders_of_other_programs_are_passed_by(library: Any) -> None:
+def test_folders_of_other_programs_are_passed_by(library):
     for name in ("@eaDir/a.mp3", ".Trash-1000/a.mp3", "x/$RECYCLE.BIN/a.mp3", "x/a.mp3"):
         library.add(name)
 
     assert found(library.root) == ["x/a.mp3"]
 
 
-def test_sizes_and_times_are_those_of_the_disk(library: Any) -> None:
+def test_sizes_and_times_are_those_of_the_disk(library):
     path = library.add("a.mp3", b"x" * 123)
 
     (file,) = walk(library.root)
@@ -76,7 +75,7 @@ def test_sizes_and_times_are_those_of_the_disk(library: Any) -> None:
         "…mp3.mp3",
     ],
 )
-def test_an_unusual_name_is_still_a_file(library: Any, name: str) -> None:
+def test_an_unusual_name_is_still_a_file(library, name):
     library.add(name)
 
     assert found(library.root) == [name]
@@ -93,8 +92,8 @@ def test_an_unusual_name_is_still_a_file(library: Any, name: str) -> None:
 )
 @pytest.mark.parametrize("of_a_folder", [False, True])
 def test_a_name_that_no_store_would_take_is_reported_and_the_rest_found(
-    library: Any, name: bytes, shown: str, of_a_folder: bool
-) -> None:
+    library, name, shown, of_a_folder
+):
     library.add("a.mp3")
     library.add("zz.mp3")
     path = os.fsencode(library.root) + b"/" + name
@@ -111,7 +110,7 @@ def test_a_name_that_no_store_would_take_is_reported_and_the_rest_found(
     assert problem.path.encode().decode().isprintable()
 
 
-def test_the_longest_names_are_found(library: Any) -> None:
+def test_the_longest_names_are_found(library):
     names = ["x" * 251 + ".mp3", "ü" * 125 + ".mp3"]
     for name in names:
         library.add(name)
@@ -136,7 +135,7 @@ def remove(folders: list[Path]) -> None:
         folder.rmdir()
 
 
-def test_a_very_deep_folder_is_walked_to_its_end(library: Any) -> None:
+def test_a_very_deep_folder_is_walked_to_its_end(library):
     library.add("zz.mp3")
     folders = deep_folder(library.root, 700, "d")
     try:
@@ -147,7 +146,7 @@ def test_a_very_deep_folder_is_walked_to_its_end(library: Any) -> None:
         remove(folders)
 
 
-def test_a_path_that_is_too_long_for_the_system_is_reported(library: Any) -> None:
+def test_a_path_that_is_too_long_for_the_system_is_reported(library):
     library.add("zz.mp3")
     at_first = os.open(library.root, os.O_RDONLY)
     opened = [at_first]
@@ -168,7 +167,7 @@ def test_a_path_that_is_too_long_for_the_system_is_reported(library: Any) -> Non
             os.close(descriptor)
 
 
-def test_a_link_to_a_folder_is_reported_and_not_entered(library: Any, another_library: Any) -> None:
+def test_a_link_to_a_folder_is_reported_and_not_entered(library, another_library):
     elsewhere = another_library("elsewhere")
     elsewhere.add("a.mp3")
     library.add("b.mp3")
@@ -179,7 +178,7 @@ def test_a_link_to_a_folder_is_reported_and_not_entered(library: Any, another_li
     assert problem.path == "link"
 
 
-def test_links_in_a_circle_are_harmless(library: Any) -> None:
+def test_links_in_a_circle_are_harmless(library):
     library.add("x/a.mp3")
     (library.root / "x" / "up").symlink_to(library.root)
     (library.root / "self").symlink_to("self")
@@ -188,7 +187,7 @@ def test_links_in_a_circle_are_harmless(library: Any) -> None:
     assert found(library.root) == ["x/a.mp3"]
 
 
-def test_a_link_to_a_file_is_that_file(library: Any, tmp_path: Path) -> None:
+def test_a_link_to_a_file_is_that_file(library, tmp_path):
     (tmp_path / "real.mp3").write_bytes(b"x" * 77)
     (library.root / "link.mp3").symlink_to(tmp_path / "real.mp3")
     (library.root / "broken.mp3").symlink_to(tmp_path / "no such file")
@@ -198,7 +197,7 @@ def test_a_link_to_a_file_is_that_file(library: Any, tmp_path: Path) -> None:
     assert [problem.hides for problem in problems(library.root)] == ["broken.mp3"]
 
 
-def test_what_only_looks_like_a_file_is_reported(library: Any) -> None:
+def test_what_only_looks_like_a_file_is_reported(library):
     os.mkfifo(library.root / "pipe.mp3")
     library.add("folder.mp3/a.mp3")
 
@@ -206,7 +205,7 @@ def test_what_only_looks_like_a_file_is_reported(library: Any) -> None:
     assert [problem.path for problem in problems(library.root)] == ["pipe.mp3"]
 
 
-def test_a_folder_that_may_not_be_read_is_reported(public_folder: Path, unprivileged: Any) -> None:
+def test_a_folder_that_may_not_be_read_is_reported(public_folder, unprivileged):
     for name in ("a", "closed", "z"):
         (public_folder / name).mkdir()
         (public_folder / name / "song.mp3").touch()
@@ -220,7 +219,7 @@ def test_a_folder_that_may_not_be_read_is_reported(public_folder: Path, unprivil
 
 
 @pytest.mark.parametrize("what", ["missing", "file"])
-def test_a_root_that_is_no_folder_is_one_clear_error(tmp_path: Path, what: str) -> None:
+def test_a_root_that_is_no_folder_is_one_clear_error(tmp_path, what):
     (tmp_path / "file").touch()
 
     with pytest.raises(LibraryError, match="cannot be read") as caught:
@@ -229,7 +228,7 @@ def test_a_root_that_is_no_folder_is_one_clear_error(tmp_path: Path, what: str) 
     assert "mounted" in (caught.value.hint or "")
 
 
-def test_decomposed_and_composed_names_are_two_files(library: Any) -> None:
+def test_decomposed_and_composed_names_are_two_files(library):
     names = ["Ä.mp3", unicodedata.normalize("NFD", "Ä.mp3")]
     for name in names:
         library.add(name)
@@ -237,28 +236,26 @@ def test_decomposed_and_composed_names_are_two_files(library: Any) -> None:
     assert found(library.root) == sorted(names)
 
 
-def test_an_entry_that_cannot_be_looked_at_hides_itself_alone(
-    library: Any, monkeypatch: Any
-) -> None:
+def test_an_entry_that_cannot_be_looked_at_hides_itself_alone(library, monkeypatch):
     """As on a file system whose listings do not say what is a folder, with a bad block."""
 
     class Bad:
-        def __init__(self, entry: Any) -> None:
+        def __init__(self, entry):
             self.name, self.path, self._entry = entry.name, entry.path, entry
 
-        def is_dir(self, **options: Any) -> bool:
+        def is_dir(self, **options):
             if self.name.startswith("bad"):
                 raise OSError(errno.EIO, "Input/output error")
             return bool(self._entry.is_dir(**options))
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name):
             return getattr(self._entry, name)
 
-        def __fspath__(self) -> str:
+        def __fspath__(self):
             return str(self.path)
 
     @contextmanager
-    def scandir(folder: Any) -> Any:
+    def scandir(folder):
         with real(folder) as found:
             yield [Bad(entry) for entry in found]
 

@@ -1,7 +1,5 @@
 """Batches: every file in exactly one, in order, within limits."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from hypothesis import given
@@ -14,9 +12,7 @@ GAPS = st.integers(1, 5)
 
 
 @given(SIZES, st.integers(1, 10), st.integers(1, 400), GAPS)
-def test_groups_cover_all_files_in_order_within_the_limits(
-    sizes: list[int], max_files: int, max_bytes: int, gap: int
-) -> None:
+def test_groups_cover_all_files_in_order_within_the_limits(sizes, max_files, max_bytes, gap):
     files = [(1 + i * gap, size) for i, size in enumerate(sizes)]
 
     groups = list(group(files, max_files=max_files, max_bytes=max_bytes))
@@ -36,9 +32,7 @@ def test_groups_cover_all_files_in_order_within_the_limits(
 
 
 @given(SIZES, st.integers(1, 10), st.integers(1, 400))
-def test_a_group_ends_only_where_the_next_file_would_break_a_limit(
-    sizes: list[int], max_files: int, max_bytes: int
-) -> None:
+def test_a_group_ends_only_where_the_next_file_would_break_a_limit(sizes, max_files, max_bytes):
     groups = list(group(enumerate(sizes), max_files=max_files, max_bytes=max_bytes))
 
     for one, following in pairwise(groups):
@@ -46,11 +40,11 @@ def test_a_group_ends_only_where_the_next_file_would_break_a_limit(
         assert one.files == max_files or one.size_bytes + next_size > max_bytes
 
 
-def test_no_files_make_no_group() -> None:
+def test_no_files_make_no_group():
     assert list(group([], max_files=1, max_bytes=1)) == []
 
 
-def test_files_are_taken_as_they_come() -> None:
+def test_files_are_taken_as_they_come():
     """A library of any size is grouped without holding it."""
     endless = ((i, 1) for i in iter(int, 1))
 

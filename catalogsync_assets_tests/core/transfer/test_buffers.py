@@ -1,7 +1,5 @@
 """Memory for the content of files."""
 
-from __future__ import annotations
-
 import pytest
 
 from catalogsync_assets.core.transfer.buffers import Buffers
@@ -9,7 +7,7 @@ from catalogsync_assets.core.transfer.buffers import Buffers
 MIB = 1024 * 1024
 
 
-def test_a_buffer_is_used_again() -> None:
+def test_a_buffer_is_used_again():
     buffers = Buffers(100 * MIB)
     first = buffers.take(8 * MIB)
     buffers.give_back(first)
@@ -18,7 +16,7 @@ def test_a_buffer_is_used_again() -> None:
 
 
 @pytest.mark.parametrize("size", [4 * MIB, 8 * MIB + 1])
-def test_a_buffer_that_is_far_too_large_or_too_small_is_not(size: int) -> None:
+def test_a_buffer_that_is_far_too_large_or_too_small_is_not(size):
     buffers = Buffers(100 * MIB)
     first = buffers.take(8 * MIB)
     buffers.give_back(first)
@@ -29,13 +27,13 @@ def test_a_buffer_that_is_far_too_large_or_too_small_is_not(size: int) -> None:
     assert size <= len(other) <= size + MIB
 
 
-def test_two_files_never_share_a_buffer() -> None:
+def test_two_files_never_share_a_buffer():
     buffers = Buffers(100 * MIB)
 
     assert buffers.take(MIB) is not buffers.take(MIB)
 
 
-def test_unused_buffers_make_room_for_others() -> None:
+def test_unused_buffers_make_room_for_others():
     buffers = Buffers(10 * MIB)
     kept = [buffers.take(4 * MIB), buffers.take(5 * MIB)]
     for buffer in kept:
@@ -47,7 +45,7 @@ def test_unused_buffers_make_room_for_others() -> None:
     assert buffers.take(5 * MIB) is kept[1]
 
 
-def test_a_buffer_that_somebody_may_still_read_is_not_used_again() -> None:
+def test_a_buffer_that_somebody_may_still_read_is_not_used_again():
     buffers = Buffers(100 * MIB)
     first = buffers.take(8 * MIB)
     buffers.forget(first)

@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import keep_profile
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.providers import PRESETS
 from catalogsync_assets.core.transfer import multipart, sender
-from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.probe import probe
 from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
 from catalogsync_assets_tests.proxy import PATIENCE, Answer
 
-Upload = Callable[..., UploadReport]
-Rows = Callable[..., list[Any]]
-Known = Callable[[ObjectBackend], dict[str, Any]]
 MIB = 1024 * 1024
 VERSIONS_ON = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
 
 @pytest.fixture
-def unknown(proxy: Any, backend: Callable[..., ObjectBackend]) -> ObjectBackend:
+def unknown(proxy, backend):
     """A backend of a service of which nothing is known; the proxy sees its requests."""
     return backend(endpoint=proxy.endpoint, provider="other")
 
 
 @pytest.fixture
-def known(catalog: Catalog, rows: Rows) -> Known:
+def known(catalog, rows):
     """`known(backend)`: what its row says of the store."""
 
-    def read(backend: ObjectBackend) -> dict[str, Any]:
+    def read(backend):
         sql = "SELECT config FROM storage_backends WHERE id = ?"
         return dict(json.loads(rows(catalog, sql, backend.id)[0]).get("tested", {}))
 
@@ -46,7 +39,7 @@ def known(catalog: Catalog, rows: Rows) -> Known:
 
 
 @pytest.fixture(params=["in one put", "in parts"])
-def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def size(request, monkeypatch):
     monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     return 300 if request.param == "in one put" else 5 * MIB + 17
@@ -64,14 +57,8 @@ def is_test(request: Any) -> bool:
 
 
 def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    known: Known,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, remote, known
+):
     library.fill(20)
     scanned()
 
@@ -91,14 +78,8 @@ def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
 
 
 def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    known: Known,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, refused, known
+):
     proxy.before.append(
         lambda r: (
             refused(403, "AccessDenied")
@@ -115,13 +96,8 @@ def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
 
 
 def test_what_an_upload_asks_weakens_no_full_test(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    known: Known,
-) -> None:
+    catalog, library, scanned, unknown, uploaded, known
+):
     full = replace(PRESETS["seaweedfs"], tested_at="2026-11-01T00:00:00+00:00")
     keep_profile(catalog, unknown, replace(full, conditional_put=None))
     library.fill(1)
@@ -133,15 +109,8 @@ def test_what_an_upload_asks_weakens_no_full_test(
 
 
 def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    start_command: Any,
-    remote: Any,
-) -> None:
+    catalog, library, scanned, proxy, unknown, uploaded, start_command, remote
+):
     library.fill(2)
     scanned()
     enqueue(catalog, unknown)
@@ -162,8 +131,8 @@ def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
 
 
 def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one(
-    library: Any, scanned: Any, proxy: Any, s3: Any, backend: Any, uploaded: Upload
-) -> None:
+    library, scanned, proxy, s3, backend, uploaded
+):
     """None could be deleted for a day."""
     s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     retention = {"Mode": "GOVERNANCE", "Days": 1}
@@ -193,15 +162,8 @@ def knows_bare_etags_only(request: Any) -> Answer | None:
 
 
 def test_a_changed_file_replaces_its_earlier_version_where_only_bare_etags_match(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    known: Known,
-    size: int,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, remote, known, size
+):
     proxy.before.append(knows_bare_etags_only)
     contents = [library.add("a.mp3", size=size).read_bytes() for _ in range(3)]
     refused = []
@@ -217,19 +179,13 @@ def test_a_changed_file_replaces_its_earlier_version_where_only_bare_etags_match
 
 
 def test_a_store_that_denies_every_etag_overwrites_no_stranger(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    size: int,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, remote, size
+):
     library.add("a.mp3", size=size)
     scanned()
     uploaded(unknown)
 
-    def stranger(request: Any) -> Answer | None:
+    def stranger(request):
         if header(request, "if-match") is None or request.method not in ("PUT", "POST"):
             return None
         remote(unknown).put("a.mp3", b"a stranger's")
@@ -244,14 +200,8 @@ def test_a_store_that_denies_every_etag_overwrites_no_stranger(
 
 
 def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    size: int,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, remote, size
+):
     """As Swift has it for objects in parts. A look has found the very version."""
     refusal = Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
     proxy.before.append(
@@ -270,19 +220,13 @@ def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
 
 @pytest.mark.usefixtures("untestable")
 def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    known: Known,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, refused, known
+):
     library.fill(8)
     scanned()
     together = threading.Barrier(4)
 
-    def unsupported(request: Any) -> Answer | None:
+    def unsupported(request):
         if request.method != "PUT" or header(request, "if-none-match") is None:
             return None
         together.wait(PATIENCE)
@@ -298,14 +242,8 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
 
 
 def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote, refused
+):
     """No look came before the put."""
     library.add("a.mp3", b"ours")
     scanned()
@@ -323,23 +261,15 @@ def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
 
 @pytest.mark.parametrize("may_ask", [True, False])
 def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites_nothing(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    known: Known,
-    may_ask: bool,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, remote, refused, known, may_ask
+):
     """As Ceph 16, which keeps conditions while it keeps no versions."""
     library.fill(1)
     scanned()
     uploaded(unknown)
     assert known(unknown)["conditional_put"] is True
 
-    def with_versions(request: Any) -> Answer | None:
+    def with_versions(request):
         if "versioning" in request.parameters:
             return Answer(200, {}, VERSIONS_ON) if may_ask else refused(403, "AccessDenied")
         if request.method == "PUT" and header(request, "if-none-match"):
@@ -378,16 +308,9 @@ def gives_no_digest_back(_request: Any, answer: Answer) -> None:
 
 
 def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    s3: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    size: int,
-) -> None:
-    def begins_without_digests(request: Any) -> Answer | None:
+    library, scanned, proxy, s3, unknown, uploaded, remote, size
+):
+    def begins_without_digests(request):
         if request.method != "POST" or "uploads" not in request.parameters:
             return None
         marks = {
@@ -409,19 +332,9 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
 
 @pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
 def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    s3: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    known: Known,
-    monkeypatch: pytest.MonkeyPatch,
-    code: str,
-) -> None:
-    def refuses(request: Any) -> Answer | None:
+    library, scanned, proxy, s3, unknown, uploaded, remote, refused, known, monkeypatch, code
+):
+    def refuses(request):
         if header(request, "x-amz-checksum-sha256") is not None:
             return refused(400, code)
         if request.method == "POST" and "uploads" in request.parameters:
@@ -441,16 +354,8 @@ def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_t
 
 
 def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    known: Known,
-    size: int,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, remote, refused, known, size
+):
     proxy.before.append(
         lambda r: (
             refused(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported")
@@ -470,16 +375,8 @@ def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
 
 
 def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    unknown: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    known: Known,
-    size: int,
-) -> None:
+    library, scanned, proxy, unknown, uploaded, remote, refused, known, size
+):
     text = "Content-MD5 HTTP header is required for Put Part requests with Object Lock parameters"
     proxy.before.append(
         lambda r: (

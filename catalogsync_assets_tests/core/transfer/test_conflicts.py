@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import catalog_id
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogError
-from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.stores import MARK
 from catalogsync_assets_tests.proxy import Answer
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
 PLACES = (
     "SELECT f.id, l.status FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.backend_id = ? ORDER BY f.id"
@@ -36,13 +28,8 @@ def puts(proxy: Any) -> list[str]:
 
 
 def test_a_bucket_that_is_filled_already_is_adopted_without_sending_all_of_it(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote
+):
     """The first put is refused; from then on it looks first, until a key is free."""
     library.fill(9)
     scanned()
@@ -57,16 +44,8 @@ def test_a_bucket_that_is_filled_already_is_adopted_without_sending_all_of_it(
 
 
 def test_an_identical_object_is_adopted(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    sha256: Any,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows, sha256
+):
     content = library.add("a.mp3").read_bytes()
     library.add("b.mp3")
     scanned()
@@ -81,14 +60,8 @@ def test_an_identical_object_is_adopted(
 
 
 def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, rows
+):
     """It carries our mark for this very file, as nothing else does."""
     content = library.add("a.mp3").read_bytes()
     scanned()
@@ -104,16 +77,8 @@ def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_another_object_is_a_conflict_and_stays(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-    same_size: bool,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, rows, statuses, same_size
+):
     library.add("a.mp3", b"ours")
     library.add("b.mp3")
     scanned()
@@ -134,13 +99,8 @@ def test_another_object_is_a_conflict_and_stays(
 
 @pytest.mark.parametrize("path", ["0 first.mp3", "zz last.mp3"])
 def test_a_conflict_reads_the_same_whenever_it_comes(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    path: str,
-) -> None:
+    library, scanned, cloud, uploaded, remote, path
+):
     """Also once the store is known to honour conditions, and no look comes before the put."""
     library.fill(5)
     library.add(path)
@@ -155,8 +115,8 @@ def test_a_conflict_reads_the_same_whenever_it_comes(
 
 
 def test_a_conflict_that_was_cleared_away_is_uploaded_by_the_next_run(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+    library, scanned, cloud, uploaded, remote
+):
     library.add("a.mp3", b"ours")
     scanned()
     remote(cloud).put("a.mp3", b"theirs")
@@ -168,14 +128,8 @@ def test_a_conflict_that_was_cleared_away_is_uploaded_by_the_next_run(
 
 
 def test_a_changed_file_replaces_our_earlier_version(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, rows
+):
     for content in (b"first", b"second", b"third"):
         library.add("a.mp3", content)
         scanned()
@@ -191,14 +145,8 @@ def test_a_changed_file_replaces_our_earlier_version(
 
 
 def test_a_version_whose_object_has_vanished_is_superseded_too(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, rows
+):
     """Somebody has deleted it: there is nothing to replace, and the old claim is untrue."""
     library.add("a.mp3", b"first")
     scanned()
@@ -211,9 +159,7 @@ def test_a_version_whose_object_has_vanished_is_superseded_too(
     assert rows(catalog, PLACES, cloud.id) == [(1, "superseded"), (2, "active")]
 
 
-def test_a_file_that_changes_back_is_uploaded_again(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_a_file_that_changes_back_is_uploaded_again(library, scanned, cloud, uploaded, remote):
     for content in (b"first", b"second", b"first"):
         library.add("a.mp3", content)
         scanned()
@@ -223,8 +169,8 @@ def test_a_file_that_changes_back_is_uploaded_again(
 
 
 def test_a_file_that_changed_and_changed_back_between_uploads_is_adopted(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+    library, scanned, cloud, uploaded, remote
+):
     library.add("a.mp3", b"first")
     scanned()
     uploaded(cloud)
@@ -239,13 +185,8 @@ def test_a_file_that_changed_and_changed_back_between_uploads_is_adopted(
 
 
 def test_an_object_that_a_stranger_has_replaced_is_a_conflict(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    statuses: Statuses,
-) -> None:
+    library, scanned, cloud, uploaded, remote, statuses
+):
     library.add("a.mp3", b"first")
     scanned()
     uploaded(cloud)
@@ -288,13 +229,8 @@ def test_one_spoilt_look_overwrites_nothing_on_a_store_without_conditions(
 
 
 def test_a_stranger_who_comes_between_look_and_put_is_not_overwritten(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote
+):
     library.add("old.mp3", b"first")
     scanned()
     uploaded(through_proxy)
@@ -302,7 +238,7 @@ def test_a_stranger_who_comes_between_look_and_put_is_not_overwritten(
     library.add("new.mp3", b"ours")
     scanned()
 
-    def stranger(request: Any) -> None:
+    def stranger(request):
         if request.method == "PUT":
             remote(through_proxy).put(request.key.rpartition("/")[2], b"a stranger's")
 
@@ -316,14 +252,8 @@ def test_a_stranger_who_comes_between_look_and_put_is_not_overwritten(
 
 
 def test_while_a_version_is_replaced_the_catalog_claims_nothing_for_its_key(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+):
     """A kill after the put must not leave a row for what the store no longer has."""
     library.add("a.mp3", b"first")
     scanned()
@@ -346,16 +276,8 @@ def test_while_a_version_is_replaced_the_catalog_claims_nothing_for_its_key(
 
 
 def test_a_replacement_that_fails_is_done_by_the_next_run(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    refused: Any,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows, refused
+):
     library.add("a.mp3", b"first")
     scanned()
     uploaded(through_proxy)
@@ -370,14 +292,8 @@ def test_a_replacement_that_fails_is_done_by_the_next_run(
 
 
 def test_an_upload_whose_record_was_lost_does_not_stand_in_the_way_of_the_next_version(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    change: Any,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, change
+):
     """Stopped after the put and before the record; then the file is edited."""
     library.add("a.mp3", b"first")
     scanned()
@@ -396,15 +312,8 @@ def test_an_upload_whose_record_was_lost_does_not_stand_in_the_way_of_the_next_v
 
 
 def test_a_deleted_file_keeps_its_object(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows
+):
     gone, kept = library.fill(2)
     scanned()
     uploaded(through_proxy)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import count_pending, enqueue, missing_candidates
@@ -17,21 +14,15 @@ from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
 from catalogsync_assets.core.transfer import multipart, sender
 from catalogsync_assets.core.transfer.engine import UploadReport
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
-Backend = Callable[..., ObjectBackend]
 MIB = 1024 * 1024
 PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
 
 
 @pytest.fixture
-def gone(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload
-) -> Callable[..., dict[str, bytes]]:
+def gone(library, scanned, cloud, uploaded):
     """`gone(count)`: files that are on `cloud` and nowhere else any more; their contents."""
 
-    def make(count: int, *, size: int = 300) -> dict[str, bytes]:
+    def make(count, *, size=300):
         files = library.fill(count, size=size)
         library.add("stays.mp3")
         scanned()
@@ -55,8 +46,8 @@ def leftovers(catalog: Catalog) -> list[str]:
 
 
 def test_a_new_backend_gets_from_another_what_is_no_longer_here(
-    catalog: Catalog, gone: Any, backend: Backend, uploaded: Upload, remote: Any, rows: Rows
-) -> None:
+    catalog, gone, backend, uploaded, remote, rows
+):
     contents = gone(5)
     other = backend("other")
 
@@ -68,9 +59,7 @@ def test_a_new_backend_gets_from_another_what_is_no_longer_here(
     assert leftovers(catalog) == []
 
 
-def test_what_is_planned_from_another_backend_is_counted_and_listed(
-    catalog: Catalog, gone: Any, backend: Backend
-) -> None:
+def test_what_is_planned_from_another_backend_is_counted_and_listed(catalog, gone, backend):
     gone(2)
     other = backend("other")
 
@@ -85,9 +74,8 @@ FILES = ["album/0000.mp3", "album/0001.mp3", "stays.mp3"]
 
 
 def test_a_local_file_goes_before_an_object(
-    gone: Any, library: Any, scanned: Any, proxy: Any, backend: Backend, uploaded: Upload,
-    cloud: ObjectBackend, catalog: Catalog, change: Any,
-) -> None:  # fmt: skip
+    gone, library, scanned, proxy, backend, uploaded, cloud, catalog, change
+):
     """Also if it has come back after it was planned."""
     contents = gone(1)
     other = backend("other")
@@ -108,15 +96,8 @@ def test_a_local_file_goes_before_an_object(
 
 
 def test_a_lost_object_is_mended_from_another_backend(
-    catalog: Catalog,
-    gone: Any,
-    cloud: ObjectBackend,
-    backend: Backend,
-    uploaded: Upload,
-    remote: Any,
-    change: Any,
-    rows: Rows,
-) -> None:
+    catalog, gone, cloud, backend, uploaded, remote, change, rows
+):
     contents = gone(2)
     other = backend("other")
     uploaded(other)
@@ -134,13 +115,8 @@ def test_a_lost_object_is_mended_from_another_backend(
 
 
 def test_a_large_file_goes_from_store_to_store_in_parts(
-    catalog: Catalog,
-    gone: Any,
-    backend: Backend,
-    uploaded: Upload,
-    remote: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    catalog, gone, backend, uploaded, remote, monkeypatch
+):
     monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     contents = gone(1, size=7 * MIB)
@@ -152,21 +128,15 @@ def test_a_large_file_goes_from_store_to_store_in_parts(
 
 
 def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
-    gone: Any,
-    proxy: Any,
-    backend: Backend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    gone, proxy, backend, uploaded, remote, refused, monkeypatch
+):
     """It is fetched anew, into another file, and known by its content."""
     monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     contents = gone(1, size=11 * MIB)
     other = backend("other", endpoint=proxy.endpoint)
 
-    def no_third(request: Any) -> Any:
+    def no_third(request):
         number = request.parameters.get("partNumber")
         return refused(503) if number == ["3"] else None
 
@@ -182,15 +152,8 @@ def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
 
 @pytest.mark.parametrize("damaged", [True, False])
 def test_a_source_that_proves_to_be_damaged_or_gone_fails_alone_and_is_marked(
-    catalog: Catalog,
-    gone: Any,
-    cloud: ObjectBackend,
-    backend: Backend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    damaged: bool,
-) -> None:
+    catalog, gone, cloud, backend, uploaded, remote, rows, damaged
+):
     contents = gone(3)
     if damaged:
         content = contents["album/0001.mp3"]
@@ -214,9 +177,7 @@ def test_a_source_that_proves_to_be_damaged_or_gone_fails_alone_and_is_marked(
         assert rows(catalog, etag) == [remote(cloud).head("album/0001.mp3")["ETag"]]
 
 
-def test_after_a_damaged_source_the_next_plan_takes_another(
-    gone: Any, cloud: ObjectBackend, backend: Backend, uploaded: Upload, remote: Any
-) -> None:
+def test_after_a_damaged_source_the_next_plan_takes_another(gone, cloud, backend, uploaded, remote):
     """And then the damaged object itself is replaced by a good copy."""
     contents = gone(1)
     second, third = backend("second"), backend("third")
@@ -230,13 +191,8 @@ def test_after_a_damaged_source_the_next_plan_takes_another(
 
 
 def test_a_source_without_credentials_fails_its_files_and_no_others(
-    gone: Any,
-    cloud: ObjectBackend,
-    backend: Backend,
-    uploaded: Upload,
-    statuses: Statuses,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    gone, cloud, backend, uploaded, statuses, monkeypatch
+):
     gone(2)
     monkeypatch.setenv("OTHER_ACCESS_KEY_ID", "demo")
     monkeypatch.setenv("OTHER_SECRET_ACCESS_KEY", "a-secret-that-nobody-may-see")
@@ -253,15 +209,8 @@ def test_a_source_without_credentials_fails_its_files_and_no_others(
 
 
 def test_a_source_that_is_silent_is_given_up_and_the_others_go_on(
-    catalog: Catalog,
-    gone: Any,
-    cloud: ObjectBackend,
-    backend: Backend,
-    uploaded: Upload,
-    change: Any,
-    rows: Rows,
-    unused_endpoint: str,
-) -> None:
+    catalog, gone, cloud, backend, uploaded, change, rows, unused_endpoint
+):
     gone(12)
     other = backend("other")
     change(
@@ -280,8 +229,8 @@ def test_a_source_that_is_silent_is_given_up_and_the_others_go_on(
 
 
 def test_a_file_whose_digest_nobody_knows_is_not_taken_from_another_backend(
-    catalog: Catalog, gone: Any, backend: Backend, change: Any
-) -> None:
+    catalog, gone, backend, change
+):
     gone(2)
     change(catalog, "UPDATE file_assets SET sha256 = NULL WHERE id = 1")
 
@@ -289,8 +238,8 @@ def test_a_file_whose_digest_nobody_knows_is_not_taken_from_another_backend(
 
 
 def test_an_object_in_another_bucket_than_the_backend_has_is_no_source(
-    catalog: Catalog, gone: Any, backend: Backend, change: Any
-) -> None:
+    catalog, gone, backend, change
+):
     gone(2)
     change(
         catalog,
@@ -302,9 +251,7 @@ def test_an_object_in_another_bucket_than_the_backend_has_is_no_source(
     assert enqueue(catalog, backend("other")) == 2
 
 
-def test_the_next_run_removes_what_a_killed_one_has_left(
-    catalog: Catalog, gone: Any, backend: Backend, uploaded: Upload
-) -> None:
+def test_the_next_run_removes_what_a_killed_one_has_left(catalog, gone, backend, uploaded):
     gone(1)
     for name in ("dead", "alive"):
         left = Part(catalog.path.parent, f"{catalog_id(catalog)}-copy-{name}-0")
@@ -322,15 +269,10 @@ def test_the_next_run_removes_what_a_killed_one_has_left(
     left.close()
 
 
-def test_no_room_for_a_copy_fails_its_file_and_no_others(
-    gone: Any,
-    backend: Backend,
-    uploaded: Upload,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_room_for_a_copy_fails_its_file_and_no_others(gone, backend, uploaded, monkeypatch):
     gone(2)
 
-    def full(self: Part, piece: bytes) -> None:
+    def full(self, piece):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Part, "append", full)
@@ -340,17 +282,11 @@ def test_no_room_for_a_copy_fails_its_file_and_no_others(
     assert (report.succeeded, codes(report)) == (1, ["NoRoom", "NoRoom"])
 
 
-def test_copies_on_disk_keep_to_the_bytes_in_flight(
-    catalog: Catalog,
-    gone: Any,
-    backend: Backend,
-    uploaded: Upload,
-    proxy: Any,
-) -> None:
+def test_copies_on_disk_keep_to_the_bytes_in_flight(catalog, gone, backend, uploaded, proxy):
     gone(12, size=MIB)
     most = [0]
 
-    def look(_: Any) -> None:
+    def look(_):
         folder = Path(catalog.path.parent, FOLDER)
         sizes = []
         for path in folder.glob("*.part"):
@@ -371,19 +307,13 @@ def test_copies_on_disk_keep_to_the_bytes_in_flight(
 
 
 def test_what_a_killed_process_was_copying_is_removed_and_copied_anew(
-    catalog: Catalog,
-    gone: Any,
-    backend: Backend,
-    proxy: Any,
-    start_command: Any,
-    command: Any,
-    remote: Any,
-) -> None:
+    catalog, gone, backend, proxy, start_command, command, remote
+):
     contents = gone(8)
     other = backend("other", endpoint=proxy.endpoint)
     released = [False]
 
-    def hold(request: Any) -> None:
+    def hold(request):
         if request.method == "PUT":
             proxy.wait_until(lambda: released[0])
 

@@ -5,51 +5,42 @@ On SeaweedFS, which keeps digests, and on rclone, which keeps none and knows no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import catalog_id
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.transfer import multipart, sender
-from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.stores import MARK
 from catalogsync_assets_tests.stores import s3_client
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Damage = Callable[..., None]
 MIB = 1024 * 1024
 PLACES = "SELECT file_asset_id, status, verified_by FROM file_locations WHERE backend_id = ?"
 
 
 @pytest.fixture(scope="module", params=["seaweedfs", "rclone"])
-def store(request: pytest.FixtureRequest, store: Any, rclone: Any) -> Any:
+def store(request, store, rclone):
     return {"seaweedfs": store, "rclone": rclone}[request.param]
 
 
 @pytest.fixture(scope="module")
-def s3(store: Any) -> Iterator[Any]:
+def s3(store):
     client = s3_client(store)
     yield client
     client.close()
 
 
 @pytest.fixture
-def through_proxy(
-    proxy: Any, backend: Callable[..., ObjectBackend], request: pytest.FixtureRequest
-) -> ObjectBackend:
+def through_proxy(proxy, backend, request):
     known = "seaweedfs" in request.node.name
     return backend(endpoint=proxy.endpoint, provider="seaweedfs" if known else "other")
 
 
 @pytest.fixture
-def damage(change: Any, remote: Any) -> Damage:
+def damage(change, remote):
     """`damage(backend, key, etag=…)`: what a verification writes; the ETag that is there now."""
 
-    def mark(catalog: Catalog, backend: ObjectBackend, key: str, etag: str | None = "now") -> None:
+    def mark(catalog, backend, key, etag="now"):
         seen = remote(backend).head(key)["ETag"] if etag == "now" else etag
         change(
             catalog,
@@ -64,7 +55,7 @@ def damage(change: Any, remote: Any) -> Damage:
 
 
 @pytest.fixture(params=["in one put", "in parts"])
-def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def size(request, monkeypatch):
     if request.param == "in one put":
         return 3000
     monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
@@ -73,9 +64,7 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 
 
 @pytest.fixture
-def content(
-    library: Any, scanned: Any, uploaded: Upload, through_proxy: ObjectBackend, size: int
-) -> bytes:
+def content(library, scanned, uploaded, through_proxy, size):
     """The content of `a.mp3`, which is uploaded."""
     found: bytes = library.add("a.mp3", size=size).read_bytes()
     scanned()
@@ -101,14 +90,8 @@ def rot(proxy: Any) -> None:
 
 
 def test_an_object_that_was_found_damaged_is_replaced(
-    catalog: Catalog,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    damage: Damage,
-    content: bytes,
-) -> None:
+    catalog, through_proxy, uploaded, remote, rows, damage, content
+):
     """Whatever it is: a verification has read it under a key that the catalog claims."""
     remote(through_proxy).put("a.mp3", spoil(content))
     damage(catalog, through_proxy, "a.mp3")
@@ -121,13 +104,8 @@ def test_an_object_that_was_found_damaged_is_replaced(
 
 
 def test_a_cut_off_object_that_was_found_damaged_is_replaced(
-    catalog: Catalog,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    damage: Damage,
-    content: bytes,
-) -> None:
+    catalog, through_proxy, uploaded, remote, damage, content
+):
     remote(through_proxy).put("a.mp3", content[:100])
     damage(catalog, through_proxy, "a.mp3")
 
@@ -136,13 +114,8 @@ def test_a_cut_off_object_that_was_found_damaged_is_replaced(
 
 
 def test_rot_that_no_head_shows_is_replaced(
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    damage: Damage,
-    content: bytes,
-) -> None:
+    catalog, proxy, through_proxy, uploaded, damage, content
+):
     """ETag, size and the digest that the store keeps are all those of what was sent once."""
     damage(catalog, through_proxy, "a.mp3")
     rot(proxy)
@@ -156,15 +129,8 @@ def test_rot_that_no_head_shows_is_replaced(
 
 @pytest.mark.parametrize("etag", [None, '"another"'])
 def test_what_has_the_right_digest_by_a_head_is_read_before_it_is_adopted(
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-    damage: Damage,
-    content: bytes,
-    etag: str | None,
-) -> None:
+    catalog, proxy, through_proxy, uploaded, rows, damage, content, etag
+):
     """Someone has mended it meanwhile, or it is not known which object was damaged."""
     damage(catalog, through_proxy, "a.mp3", etag)
 
@@ -176,13 +142,8 @@ def test_what_has_the_right_digest_by_a_head_is_read_before_it_is_adopted(
 
 
 def test_rot_in_an_object_of_ours_that_came_later_is_replaced(
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    damage: Damage,
-    content: bytes,
-) -> None:
+    catalog, proxy, through_proxy, uploaded, damage, content
+):
     """The ETag is another one, the digest by a HEAD the right one, the content is not."""
     damage(catalog, through_proxy, "a.mp3", '"another"')
     rot(proxy)
@@ -193,14 +154,8 @@ def test_rot_in_an_object_of_ours_that_came_later_is_replaced(
 
 
 def test_what_a_stranger_put_in_place_of_a_damaged_object_stays(
-    catalog: Catalog,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    damage: Damage,
-    content: bytes,
-) -> None:
+    catalog, through_proxy, uploaded, remote, rows, damage, content
+):
     remote(through_proxy).put("a.mp3", spoil(content))
     damage(catalog, through_proxy, "a.mp3")
     remote(through_proxy).put("a.mp3", b"a stranger's")
@@ -213,13 +168,8 @@ def test_what_a_stranger_put_in_place_of_a_damaged_object_stays(
 
 
 def test_another_damaged_upload_of_ours_is_replaced(
-    catalog: Catalog,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    damage: Damage,
-    content: bytes,
-) -> None:
+    catalog, through_proxy, uploaded, remote, damage, content
+):
     """It has another ETag than the damaged one, but our mark."""
     damage(catalog, through_proxy, "a.mp3", '"another"')
     mark = {MARK: f"{catalog_id(catalog)}/1"}
@@ -230,20 +180,14 @@ def test_another_damaged_upload_of_ours_is_replaced(
 
 
 def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    damage: Damage,
-    content: bytes,
-) -> None:
+    catalog, proxy, through_proxy, uploaded, remote, damage, content
+):
     if not through_proxy.profile.conditional_replace:
         pytest.skip("this store keeps no condition")
     remote(through_proxy).put("a.mp3", spoil(content))
     damage(catalog, through_proxy, "a.mp3")
 
-    def stranger(request: Any) -> None:
+    def stranger(request):
         completes = request.method == "POST" and "uploadId" in request.parameters
         if completes or (request.method == "PUT" and "partNumber" not in request.parameters):
             remote(through_proxy).put("a.mp3", b"a stranger's")
@@ -255,17 +199,8 @@ def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
 
 
 def test_an_edited_file_replaces_the_damaged_object_of_its_earlier_content(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    damage: Damage,
-    content: bytes,
-    size: int,
-) -> None:
+    library, catalog, scanned, through_proxy, uploaded, remote, rows, damage, content, size
+):
     remote(through_proxy).put("a.mp3", spoil(content))
     damage(catalog, through_proxy, "a.mp3")
     edited = library.add("a.mp3", size=size).read_bytes()
@@ -278,14 +213,8 @@ def test_an_edited_file_replaces_the_damaged_object_of_its_earlier_content(
 
 
 def test_an_object_that_has_gone_is_put_anew(
-    catalog: Catalog,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    change: Any,
-    content: bytes,
-) -> None:
+    catalog, through_proxy, uploaded, remote, rows, change, content
+):
     remote(through_proxy).delete("a.mp3")
     change(
         catalog,

@@ -31,7 +31,7 @@ def taken(dispatch: Numbers) -> Callable[[], int | None]:
     return wait
 
 
-def test_tasks_go_out_in_the_order_in_which_they_came() -> None:
+def test_tasks_go_out_in_the_order_in_which_they_came():
     dispatch = of_numbers()
     dispatch.add([3, 1, 2])
 
@@ -39,7 +39,7 @@ def test_tasks_go_out_in_the_order_in_which_they_came() -> None:
     assert (dispatch.waiting, dispatch.in_hand) == (0, 3)
 
 
-def test_a_task_waits_until_there_is_memory_for_it() -> None:
+def test_a_task_waits_until_there_is_memory_for_it():
     dispatch = of_numbers(max_bytes=100)
     dispatch.add([60, 41])
     first = dispatch.take()
@@ -50,7 +50,7 @@ def test_a_task_waits_until_there_is_memory_for_it() -> None:
     assert second() == 41
 
 
-def test_memory_that_one_task_gives_back_is_enough_for_several() -> None:
+def test_memory_that_one_task_gives_back_is_enough_for_several():
     dispatch = of_numbers(max_bytes=100)
     dispatch.add([90, 50, 40])
     first = dispatch.take()
@@ -61,14 +61,14 @@ def test_memory_that_one_task_gives_back_is_enough_for_several() -> None:
     assert {wait() for wait in others} == {50, 40}
 
 
-def test_a_task_of_more_than_all_memory_goes_alone() -> None:
+def test_a_task_of_more_than_all_memory_goes_alone():
     dispatch = of_numbers(max_bytes=100)
     dispatch.add([500])
 
     assert dispatch.take() == 500
 
 
-def test_outcomes_come_together() -> None:
+def test_outcomes_come_together():
     dispatch = of_numbers()
     dispatch.add([1, 2])
     for _ in range(2):
@@ -81,7 +81,7 @@ def test_outcomes_come_together() -> None:
     assert dispatch.idle
 
 
-def test_a_failure_is_told_at_once() -> None:
+def test_a_failure_is_told_at_once():
     """The run may have to stop: the others would meet the same."""
     dispatch = of_numbers()
     dispatch.add([1, 2])
@@ -91,7 +91,7 @@ def test_a_failure_is_told_at_once() -> None:
     assert dispatch.outcomes(at_least=10, low_water=-1, timeout=60) == [(1, "refused")]
 
 
-def test_the_run_is_woken_before_the_workers_have_nothing_to_do() -> None:
+def test_the_run_is_woken_before_the_workers_have_nothing_to_do():
     dispatch = of_numbers()
     dispatch.add([1, 2, 3])
     dispatch.take()
@@ -99,7 +99,7 @@ def test_the_run_is_woken_before_the_workers_have_nothing_to_do() -> None:
     assert dispatch.outcomes(at_least=10, low_water=2, timeout=60) == []
 
 
-def test_nothing_is_handed_out_after_the_end() -> None:
+def test_nothing_is_handed_out_after_the_end():
     dispatch = of_numbers()
     waiting = taken(dispatch)
 
@@ -113,7 +113,7 @@ def test_nothing_is_handed_out_after_the_end() -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch):
     monkeypatch.setattr(module, "STRAGGLER_SECONDS", 0.0)
     monkeypatch.setattr(module, "_STRAGGLER_FACTOR", 0.0)
 
@@ -129,7 +129,7 @@ def one_late() -> Numbers:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_straggler_is_handed_out_once_more() -> None:
+def test_a_straggler_is_handed_out_once_more():
     dispatch = one_late()
 
     assert [dispatch.repeat_stragglers(lambda _: True) for _ in range(2)] == [1, 0]
@@ -138,7 +138,7 @@ def test_a_straggler_is_handed_out_once_more() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_whoever_brings_a_straggler_first_counts() -> None:
+def test_whoever_brings_a_straggler_first_counts():
     dispatch = one_late()
     dispatch.repeat_stragglers(lambda _: True)
     dispatch.take()
@@ -155,7 +155,7 @@ def test_whoever_brings_a_straggler_first_counts() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_straggler_that_comes_in_time_is_not_repeated() -> None:
+def test_a_straggler_that_comes_in_time_is_not_repeated():
     dispatch = one_late()
     dispatch.repeat_stragglers(lambda _: True)
 
@@ -165,14 +165,14 @@ def test_a_straggler_that_comes_in_time_is_not_repeated() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_what_must_not_go_twice_does_not() -> None:
+def test_what_must_not_go_twice_does_not():
     dispatch = one_late()
 
     assert dispatch.repeat_stragglers(lambda task: task != 1) == 0
 
 
 @pytest.mark.usefixtures("impatient")
-def test_nothing_is_repeated_while_something_waits_or_nothing_has_come_through() -> None:
+def test_nothing_is_repeated_while_something_waits_or_nothing_has_come_through():
     dispatch = one_late()
     dispatch.add([3])
     fresh = of_numbers()
@@ -183,9 +183,7 @@ def test_nothing_is_repeated_while_something_waits_or_nothing_has_come_through()
     assert fresh.repeat_stragglers(lambda _: True) == 0
 
 
-def test_what_takes_about_as_long_as_others_is_no_straggler(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_takes_about_as_long_as_others_is_no_straggler(monkeypatch):
     monkeypatch.setattr(module, "STRAGGLER_SECONDS", 0.0)
     monkeypatch.setattr(module, "_STRAGGLER_FACTOR", 1_000_000.0)
 

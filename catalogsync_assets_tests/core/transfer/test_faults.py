@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     BucketMissingError,
@@ -25,9 +22,7 @@ from catalogsync_assets.core.transfer.buffers import Buffers
 from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
 from catalogsync_assets.demo.local_store import local_store, start_local_store
 
-Rows = Callable[..., list[Any]]
 Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
 SECRET = "a-secret-that-nobody-may-see"
 
 
@@ -36,15 +31,8 @@ SECRET = "a-secret-that-nobody-may-see"
 
 @pytest.mark.parametrize("status", [500, 503, 429, 0])
 def test_a_fault_that_passes_is_retried_and_counted(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    status: int,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote, refused, status
+):
     """Status 0: the connection ends without an answer."""
     library.fill(3)
     scanned()
@@ -59,14 +47,8 @@ def test_a_fault_that_passes_is_retried_and_counted(
 @pytest.mark.usefixtures("untestable")
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_passing_fault_of_a_look_is_retried_too(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    backend: Callable[..., ObjectBackend],
-    uploaded: Upload,
-    refused: Any,
-    method: str,
-) -> None:
+    library, scanned, proxy, backend, uploaded, refused, method
+):
     library.fill(3)
     scanned()
     proxy.refuse(1, refused(503), methods=method)
@@ -79,14 +61,8 @@ def test_a_passing_fault_of_a_look_is_retried_too(
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_an_answer_without_a_code_of_s3_is_judged_by_its_status(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    status: int,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused, status
+):
     library.fill(2)
     scanned()
     answer = refused(status)
@@ -98,20 +74,14 @@ def test_an_answer_without_a_code_of_s3_is_judged_by_its_status(
 
 @pytest.mark.parametrize("number", [0, 5], ids=["first", "last"])
 def test_a_put_whose_answer_was_lost_is_not_sent_again_as_a_conflict(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    number: int,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote, number
+):
     files = library.fill(6)
     scanned()
     which = files[number].name
     lost: list[str] = []
 
-    def lose(request: Any, answer: Any) -> None:
+    def lose(request, answer):
         if request.method == "PUT" and request.key.endswith(which) and not lost:
             lost.append(request.key)
             answer.status = 0
@@ -125,13 +95,8 @@ def test_a_put_whose_answer_was_lost_is_not_sent_again_as_a_conflict(
 
 
 def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote
+):
     library.add("a.mp3", b"first")
     scanned()
     uploaded(through_proxy)
@@ -139,7 +104,7 @@ def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
     scanned()
     lost: list[str] = []
 
-    def lose(request: Any, answer: Any) -> None:
+    def lose(request, answer):
         if request.method == "PUT" and not lost:
             lost.append(request.key)
             answer.status = 0
@@ -153,14 +118,8 @@ def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
 
 
 def test_tries_are_limited_and_the_file_is_tried_again_by_the_next_run(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    statuses: Statuses,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused, statuses
+):
     library.fill(3)
     scanned()
     unlucky = f"{through_proxy.base_prefix}/album/0001.mp3"
@@ -178,13 +137,8 @@ def test_tries_are_limited_and_the_file_is_tried_again_by_the_next_run(
 
 
 def test_a_key_that_the_store_refuses_fails_at_once_and_alone(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused
+):
     library.fill(3)
     scanned()
     proxy.before.append(
@@ -212,15 +166,8 @@ def aborted(uploaded: Upload, backend: ObjectBackend, **options: Any) -> UploadA
 
 
 def test_a_store_that_falls_silent_ends_the_run_and_nothing_stays_running(
-    tmp_path: Path,
-    library: Any,
-    scanned: Any,
-    backend: Any,
-    proxy_to: Any,
-    uploaded: Upload,
-    statuses: Statuses,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    tmp_path, library, scanned, backend, proxy_to, uploaded, statuses, monkeypatch
+):
     """A server of its own, killed in the middle of the run and started again."""
     monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "demo-secret")
     library.fill(60)
@@ -229,7 +176,7 @@ def test_a_store_that_falls_silent_ends_the_run_and_nothing_stays_running(
         between = proxy_to(server.endpoint)
         cloud = backend(endpoint=between.endpoint)
 
-        def kill_at_the_twentieth(request: Any) -> None:
+        def kill_at_the_twentieth(request):
             if len(between.of("PUT")) == 20:
                 os.kill(server.pid, signal.SIGKILL)
 
@@ -254,15 +201,8 @@ def test_a_store_that_falls_silent_ends_the_run_and_nothing_stays_running(
 
 
 def test_a_server_that_is_down_is_said_before_anything_is_claimed(
-    library: Any,
-    scanned: Any,
-    backend: Any,
-    uploaded: Upload,
-    unused_endpoint: str,
-    statuses: Statuses,
-    rows: Rows,
-    catalog: Catalog,
-) -> None:
+    library, scanned, backend, uploaded, unused_endpoint, statuses, rows, catalog
+):
     library.fill(3)
     scanned()
 
@@ -276,9 +216,7 @@ def test_a_server_that_is_down_is_said_before_anything_is_claimed(
     assert rows(catalog, "SELECT DISTINCT attempts FROM upload_tasks") == [0]
 
 
-def test_a_host_that_is_not_known_is_said(
-    library: Any, scanned: Any, backend: Any, uploaded: Upload
-) -> None:
+def test_a_host_that_is_not_known_is_said(library, scanned, backend, uploaded):
     library.fill(1)
     scanned()
 
@@ -288,9 +226,7 @@ def test_a_host_that_is_not_known_is_said(
     assert "its name is not known" in error.message
 
 
-def test_an_endpoint_with_the_wrong_scheme_is_explained(
-    library: Any, scanned: Any, proxy: Any, backend: Any, uploaded: Upload
-) -> None:
+def test_an_endpoint_with_the_wrong_scheme_is_explained(library, scanned, proxy, backend, uploaded):
     library.fill(1)
     scanned()
     cloud = backend(endpoint=proxy.endpoint.replace("http:", "https:"))
@@ -308,19 +244,19 @@ def test_an_endpoint_with_the_wrong_scheme_is_explained(
     ],
 )
 def test_wrong_credentials_end_the_run_and_are_not_repeated(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    monkeypatch: pytest.MonkeyPatch,
-    statuses: Statuses,
-    bytes_of: Any,
-    remote: Any,
-    variable: str,
-    value: str,
-    said: str,
-) -> None:
+    library,
+    catalog,
+    scanned,
+    cloud,
+    uploaded,
+    monkeypatch,
+    statuses,
+    bytes_of,
+    remote,
+    variable,
+    value,
+    said,
+):
     library.fill(3)
     scanned()
     monkeypatch.setenv(variable, value)
@@ -337,14 +273,8 @@ def test_wrong_credentials_end_the_run_and_are_not_repeated(
 
 
 def test_credentials_that_go_bad_in_the_middle_end_the_run(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    statuses: Statuses,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused, statuses
+):
     library.fill(40)
     scanned()
     proxy.before.append(
@@ -361,13 +291,8 @@ def test_credentials_that_go_bad_in_the_middle_end_the_run(
 
 
 def test_a_denial_for_one_key_does_not_stop_the_others(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused
+):
     library.fill(8)
     scanned()
     uploaded(through_proxy, limit=1)
@@ -385,13 +310,8 @@ def test_a_denial_for_one_key_does_not_stop_the_others(
 
 
 def test_a_missing_bucket_ends_the_run_and_is_not_made(
-    library: Any,
-    scanned: Any,
-    backend: Any,
-    uploaded: Upload,
-    bucket_is_missing: Any,
-    statuses: Statuses,
-) -> None:
+    library, scanned, backend, uploaded, bucket_is_missing, statuses
+):
     library.fill(3)
     scanned()
 
@@ -412,15 +332,8 @@ def test_a_missing_bucket_ends_the_run_and_is_not_made(
     ],
 )
 def test_one_variable_without_the_other_is_a_configuration_error(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    monkeypatch: pytest.MonkeyPatch,
-    statuses: Statuses,
-    there: str,
-    lacking: str,
-) -> None:
+    library, scanned, cloud, uploaded, monkeypatch, statuses, there, lacking
+):
     library.fill(1)
     scanned()
     monkeypatch.delenv(lacking)
@@ -436,12 +349,8 @@ def test_one_variable_without_the_other_is_a_configuration_error(
 
 
 def test_no_credentials_anywhere_names_the_variables(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, scanned, cloud, uploaded, monkeypatch
+):
     library.fill(1)
     scanned()
     monkeypatch.delenv("CLOUD_ACCESS_KEY_ID")
@@ -455,13 +364,8 @@ def test_no_credentials_anywhere_names_the_variables(
 
 
 def test_without_variables_the_default_chain_is_asked(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+    library, scanned, cloud, uploaded, monkeypatch, tmp_path
+):
     library.fill(2)
     scanned()
     monkeypatch.delenv("CLOUD_ACCESS_KEY_ID")
@@ -477,14 +381,8 @@ def test_without_variables_the_default_chain_is_asked(
 
 
 def test_a_session_token_is_sent(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, monkeypatch, refused
+):
     library.fill(1)
     scanned()
     monkeypatch.setenv("CLOUD_SESSION_TOKEN", "a-token")
@@ -499,14 +397,8 @@ def test_a_session_token_is_sent(
 
 
 def test_the_secret_is_never_sent_or_written(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    bytes_of: Any,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, bytes_of
+):
     library.fill(2)
     scanned()
     uploaded(through_proxy)
@@ -520,18 +412,12 @@ def test_the_secret_is_never_sent_or_written(
 
 
 def test_an_interrupt_records_what_is_done_and_frees_the_rest(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    statuses: Statuses,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, statuses, remote
+):
     library.fill(60)
     scanned()
 
-    def interrupt(report: UploadReport) -> None:
+    def interrupt(report):
         if len(proxy.of("PUT")) >= 10:
             raise KeyboardInterrupt
 
@@ -548,19 +434,13 @@ def test_an_interrupt_records_what_is_done_and_frees_the_rest(
 
 
 def test_an_interrupt_does_not_wait_for_retries(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    statuses: Statuses,
-    refused: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, statuses, refused
+):
     library.fill(20)
     scanned()
     proxy.before.append(lambda r: refused(503) if r.method == "PUT" else None)
 
-    def interrupt(report: UploadReport) -> None:
+    def interrupt(report):
         if proxy.of("PUT"):
             raise KeyboardInterrupt
 
@@ -570,7 +450,7 @@ def test_an_interrupt_does_not_wait_for_retries(
     assert statuses()["running"] == 0
 
 
-def test_the_store_tells_a_missing_key_from_a_missing_bucket(s3: Any, store: Any) -> None:
+def test_the_store_tells_a_missing_key_from_a_missing_bucket(s3, store):
     """What tests above rely on."""
     with pytest.raises(ClientError, match="NoSuchKey"):
         s3.get_object(Bucket=store.bucket, Key="no such key")
@@ -580,15 +460,8 @@ def test_the_store_tells_a_missing_key_from_a_missing_bucket(s3: Any, store: Any
 
 @pytest.mark.parametrize("failed_tries", [0, 1])
 def test_the_memory_of_a_request_that_was_given_up_is_not_used_again(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    failed_tries: int,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused, monkeypatch, failed_tries
+):
     """It may still be reading it, and would send the bytes of another file."""
     library.add("a.mp3", size=1_100_000)
     scanned()

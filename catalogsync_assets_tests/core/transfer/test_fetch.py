@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import DamagedObjectError, StoreError, StoreUnavailableError
 from catalogsync_assets.core.files.parts import FOLDER, Part
-from catalogsync_assets.core.transfer.fetch import Fetched, fetch, is_gone
+from catalogsync_assets.core.transfer.fetch import fetch, is_gone
 from catalogsync_assets.core.transfer.stores import StoreClient
 
 MIB = 1024 * 1024
 CONTENT = random.Random(1).randbytes(3 * MIB + 5)  # noqa: S311
-Get = Callable[..., Fetched]
 
 
 @pytest.fixture
-def part(tmp_path: Path) -> Iterator[Part]:
+def part(tmp_path):
     opened = Part(tmp_path, "one")
     opened.open()
     yield opened
@@ -30,12 +26,12 @@ def part(tmp_path: Path) -> Iterator[Part]:
 
 
 @pytest.fixture
-def get(through_proxy: ObjectBackend, remote: Any, part: Part, sha256: Any) -> Get:
+def get(through_proxy, remote, part, sha256):
     """`get()` makes one try to fetch an object with `CONTENT`, which is stored."""
     client = StoreClient(through_proxy)
     remote(through_proxy).put("a.mp3", CONTENT)
 
-    def run(content: bytes = CONTENT, *, known: bool = True, **options: Any) -> Fetched:
+    def run(content=CONTENT, *, known=True, **options):
         options = {"stop": threading.Event(), **options}
         return fetch(
             client,
@@ -90,7 +86,7 @@ def test_a_header_in_other_letters_than_ascii_hinders_nothing(proxy, get, name):
     assert get().size_bytes == len(CONTENT)
 
 
-def test_an_object_comes_whole(get: Get, part: Part, sha256: Any) -> None:
+def test_an_object_comes_whole(get, part, sha256):
     pieces: list[int] = []
 
     found = get(received=pieces.append)
@@ -102,20 +98,18 @@ def test_an_object_comes_whole(get: Get, part: Part, sha256: Any) -> None:
     assert max(pieces) < 2 * MIB
 
 
-def test_an_empty_object_comes(get: Get, remote: Any, through_proxy: Any, part: Part) -> None:
+def test_an_empty_object_comes(get, remote, through_proxy, part):
     remote(through_proxy).put("a.mp3", b"")
 
     assert get(b"").size_bytes == 0
     assert part.path.read_bytes() == b""
 
 
-def test_of_an_object_that_nothing_is_known_of_the_digest_is_told(get: Get, sha256: Any) -> None:
+def test_of_an_object_that_nothing_is_known_of_the_digest_is_told(get, sha256):
     assert get(known=False).sha256 == sha256(CONTENT)
 
 
-def test_a_damaged_object_is_refused_and_leaves_nothing(
-    get: Get, remote: Any, through_proxy: ObjectBackend, part: Part
-) -> None:
+def test_a_damaged_object_is_refused_and_leaves_nothing(get, remote, through_proxy, part):
     damaged = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
     remote(through_proxy).put("a.mp3", damaged)
 
@@ -128,8 +122,8 @@ def test_a_damaged_object_is_refused_and_leaves_nothing(
 
 
 def test_an_object_of_another_size_is_refused_once_two_reads_agree_on_it(
-    get: Get, remote: Any, through_proxy: ObjectBackend, proxy: Any, part: Part
-) -> None:
+    get, remote, through_proxy, proxy, part
+):
     remote(through_proxy).put("a.mp3", CONTENT[:-1])
 
     with pytest.raises(DamagedObjectError, match=r"3,145,732 bytes, not 3,145,733"):
@@ -140,9 +134,7 @@ def test_an_object_of_another_size_is_refused_once_two_reads_agree_on_it(
     assert not part.path.exists()
 
 
-def test_what_was_damaged_on_its_way_only_is_read_once_more(
-    get: Get, proxy: Any, part: Part
-) -> None:
+def test_what_was_damaged_on_its_way_only_is_read_once_more(get, proxy, part):
     spoil(proxy, times=1)
 
     get()
@@ -151,8 +143,8 @@ def test_what_was_damaged_on_its_way_only_is_read_once_more(
 
 
 def test_an_object_that_is_gone_is_told_from_other_refusals(
-    get: Get, remote: Any, through_proxy: ObjectBackend, proxy: Any, refused: Any
-) -> None:
+    get, remote, through_proxy, proxy, refused
+):
     remote(through_proxy).delete("a.mp3")
     with pytest.raises(StoreError) as gone:
         get()
@@ -164,7 +156,7 @@ def test_an_object_that_is_gone_is_told_from_other_refusals(
     assert not is_gone(without_bucket.value)
 
 
-def test_a_broken_connection_is_gone_on_from(get: Get, proxy: Any, part: Part) -> None:
+def test_a_broken_connection_is_gone_on_from(get, proxy, part):
     cut(proxy, 2 * MIB)
     with pytest.raises(StoreUnavailableError):
         get()
@@ -177,9 +169,7 @@ def test_a_broken_connection_is_gone_on_from(get: Get, proxy: Any, part: Part) -
     assert reads(proxy) == [None, f"bytes={here}-"]
 
 
-def test_a_part_of_an_earlier_process_is_gone_on_from(
-    get: Get, proxy: Any, part: Part, tmp_path: Path
-) -> None:
+def test_a_part_of_an_earlier_process_is_gone_on_from(get, proxy, part, tmp_path):
     cut(proxy, 2 * MIB)
     with pytest.raises(StoreUnavailableError):
         get()
@@ -193,8 +183,8 @@ def test_a_part_of_an_earlier_process_is_gone_on_from(
 
 
 def test_an_object_that_is_another_by_now_is_not_patched_together(
-    get: Get, proxy: Any, part: Part, remote: Any, through_proxy: ObjectBackend
-) -> None:
+    get, proxy, part, remote, through_proxy
+):
     cut(proxy, 2 * MIB)
     with pytest.raises(StoreUnavailableError):
         get(known=False)
@@ -206,9 +196,7 @@ def test_an_object_that_is_another_by_now_is_not_patched_together(
     assert part.path.read_bytes() == other
 
 
-def test_a_beginning_that_was_spoiled_on_disk_is_read_anew(
-    get: Get, proxy: Any, part: Part
-) -> None:
+def test_a_beginning_that_was_spoiled_on_disk_is_read_anew(get, proxy, part):
     cut(proxy, 2 * MIB)
     with pytest.raises(StoreUnavailableError):
         get()
@@ -220,7 +208,7 @@ def test_a_beginning_that_was_spoiled_on_disk_is_read_anew(
     assert part.path.read_bytes() == CONTENT
 
 
-def test_a_run_that_is_stopped_reads_no_further(get: Get, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_reads_no_further(get, tmp_path):
     stop = threading.Event()
 
     with pytest.raises(StoreUnavailableError, match="stopped"):

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.transfer import multipart, sender
 from catalogsync_assets.core.transfer.composites import (
     composite_md5,
     composite_sha256,
     digest_part,
 )
-from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
+from catalogsync_assets.core.transfer.engine import UploadAborted
 from catalogsync_assets_tests.proxy import Answer
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 345
 PLACES = (
@@ -31,14 +24,14 @@ PLACES = (
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_parts(monkeypatch):
     """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
     monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
 
 
 @pytest.fixture
-def large(library: Any, scanned: Any) -> bytes:
+def large(library, scanned):
     """The content of `large.flac`, which is in the library and scanned."""
     content: bytes = library.add("large.flac", size=SIZE).read_bytes()
     scanned()
@@ -58,15 +51,8 @@ def is_beginning(request: Any) -> bool:
 
 
 def test_a_large_file_arrives_in_parts_and_is_verified(
-    catalog: Catalog,
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    sha256: Any,
-) -> None:
+    catalog, large, proxy, through_proxy, uploaded, remote, rows, sha256
+):
     report = uploaded(through_proxy)
 
     assert (report.succeeded, report.bytes) == (1, SIZE)
@@ -81,9 +67,7 @@ def test_a_large_file_arrives_in_parts_and_is_verified(
     assert remote(through_proxy).unfinished() == []
 
 
-def test_the_digest_of_parts_is_the_one_that_s3_makes(
-    large: bytes, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_the_digest_of_parts_is_the_one_that_s3_makes(large, cloud, uploaded, remote):
     uploaded(cloud)
 
     parts = [digest_part(large[i : i + 5 * MIB], md5=True) for i in range(0, SIZE, 5 * MIB)]
@@ -93,9 +77,7 @@ def test_the_digest_of_parts_is_the_one_that_s3_makes(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_second_upload_of_a_large_file_makes_no_request(
-    proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> None:
+def test_a_second_upload_of_a_large_file_makes_no_request(proxy, through_proxy, uploaded):
     uploaded(through_proxy)
     proxy.requests.clear()
 
@@ -106,16 +88,8 @@ def test_a_second_upload_of_a_large_file_makes_no_request(
 
 @pytest.mark.parametrize("digests", [True, False])
 def test_an_identical_large_object_is_adopted(
-    catalog: Catalog,
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    sha256: Any,
-    digests: bool,
-) -> None:
+    catalog, large, proxy, through_proxy, uploaded, remote, rows, sha256, digests
+):
     more = {"ChecksumAlgorithm": "SHA256"} if digests else {}
     remote(through_proxy).put("large.flac", large, **more)
 
@@ -129,14 +103,8 @@ def test_an_identical_large_object_is_adopted(
 
 
 def test_a_large_object_of_ours_without_a_row_is_adopted(
-    catalog: Catalog,
-    large: bytes,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    change: Any,
-) -> None:
+    catalog, large, cloud, uploaded, remote, rows, change
+):
     """As after a kill between the upload and its record."""
     uploaded(cloud)
     change(catalog, "DELETE FROM file_locations WHERE backend_id = ?", cloud.id)
@@ -147,13 +115,8 @@ def test_a_large_object_of_ours_without_a_row_is_adopted(
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_another_large_object_is_a_conflict(
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    same_size: bool,
-) -> None:
+    large, proxy, through_proxy, uploaded, remote, same_size
+):
     theirs = b"x" * len(large) if same_size else b"theirs"
     remote(through_proxy).put("large.flac", theirs)
 
@@ -165,8 +128,8 @@ def test_another_large_object_is_a_conflict(
 
 
 def test_a_stranger_who_comes_first_is_not_overwritten(
-    large: bytes, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+    large, proxy, through_proxy, uploaded, remote
+):
     proxy.before.append(
         lambda r: remote(through_proxy).put("large.flac", b"theirs") if is_completion(r) else None
     )
@@ -181,14 +144,8 @@ def test_a_stranger_who_comes_first_is_not_overwritten(
 
 @pytest.mark.usefixtures("large")
 def test_a_changed_large_file_replaces_our_earlier_version(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, rows
+):
     uploaded(cloud)
     content = library.add("large.flac", size=6 * MIB).read_bytes()
     scanned()
@@ -205,8 +162,8 @@ def test_a_changed_large_file_replaces_our_earlier_version(
 
 @pytest.mark.usefixtures("large")
 def test_a_large_file_may_become_a_small_one_and_a_small_one_large(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+    library, scanned, cloud, uploaded, remote
+):
     uploaded(cloud)
     for size in (300, 7 * MIB):
         content = library.add("large.flac", size=size).read_bytes()
@@ -217,15 +174,8 @@ def test_a_large_file_may_become_a_small_one_and_a_small_one_large(
 
 @pytest.mark.usefixtures("large")
 def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
-    library: Any,
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-) -> None:
+    library, catalog, proxy, through_proxy, uploaded, remote, rows, statuses
+):
     proxy.before.append(
         lambda r: library.add("large.flac", size=SIZE) and None if is_part(r) else None
     )
@@ -241,25 +191,18 @@ def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
 @pytest.mark.parametrize("status", [503, 0])
 @pytest.mark.parametrize("kind", ["first look", "beginning", "part", "completion", "last look"])
 def test_a_fault_that_passes_does_not_fail_a_large_file(
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    kind: str,
-    status: int,
-) -> None:
+    large, proxy, through_proxy, uploaded, remote, refused, kind, status
+):
     """One request of each kind is refused, or the connection ends instead of an answer."""
     failed: list[Any] = []
 
-    def fail_once(request: Any) -> Any:
+    def fail_once(request):
         if failed or kind_of(request) != kind:
             return None
         failed.append(request)
         return refused(status)
 
-    def kind_of(request: Any) -> str:
+    def kind_of(request):
         if request.method == "HEAD":
             return "last look" if any(map(is_completion, proxy.requests)) else "first look"
         kinds = {"beginning": is_beginning, "part": is_part, "completion": is_completion}
@@ -277,12 +220,12 @@ def test_a_fault_that_passes_does_not_fail_a_large_file(
 
 
 def test_a_completion_whose_answer_was_lost_is_no_conflict(
-    large: bytes, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+    large, proxy, through_proxy, uploaded, remote
+):
     """The store has done what was asked; only its answer did not arrive."""
     lost: list[Any] = []
 
-    def lose(request: Any, answer: Any) -> None:
+    def lose(request, answer):
         if is_completion(request) and not lost:
             lost.append(request)
             answer.status = 0
@@ -303,7 +246,7 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
     page = Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>")
     answered: list[Any] = []
 
-    def answer_first(request: Any) -> Answer | None:
+    def answer_first(request):
         if not is_completion(request) or answered:
             return None
         answered.append(request)
@@ -320,14 +263,8 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
 
 @pytest.mark.usefixtures("large")
 def test_a_large_file_that_is_refused_leaves_no_parts_behind(
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    rows: Rows,
-) -> None:
+    catalog, proxy, through_proxy, uploaded, remote, refused, rows
+):
     proxy.before.append(
         lambda r: (
             refused(400, "EntityTooSmall")
@@ -345,12 +282,10 @@ def test_a_large_file_that_is_refused_leaves_no_parts_behind(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_damaged_part_is_refused_and_sent_again(
-    library: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_a_damaged_part_is_refused_and_sent_again(library, proxy, through_proxy, uploaded, remote):
     damaged: list[int] = []
 
-    def damage_once(request: Any) -> None:
+    def damage_once(request):
         if is_part(request) and not damaged:
             damaged.append(1)
             request.body = b"\xff" * len(request.body)
@@ -365,13 +300,8 @@ def test_a_damaged_part_is_refused_and_sent_again(
 
 @pytest.mark.usefixtures("large")
 def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    catalog, proxy, through_proxy, uploaded, remote, rows
+):
     proxy.after.append(
         lambda r, _: (
             remote(through_proxy).put("large.flac", b"x" * SIZE) if is_completion(r) else None
@@ -384,14 +314,7 @@ def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
     assert rows(catalog, PLACES, through_proxy.id) == []
 
 
-def test_a_large_file_that_rots_is_not_pushed(
-    library: Any,
-    large: bytes,
-    scanned: Any,
-    backend: Any,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+def test_a_large_file_that_rots_is_not_pushed(library, large, scanned, backend, uploaded, remote):
     import os
 
     first, second = backend("first"), backend("second")
@@ -410,12 +333,8 @@ def test_a_large_file_that_rots_is_not_pushed(
 
 @pytest.mark.usefixtures("large")
 def test_a_store_that_falls_silent_during_a_large_file_ends_the_run(
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    statuses: Statuses,
-) -> None:
+    proxy, through_proxy, uploaded, refused, statuses
+):
     proxy.before.append(lambda r: refused(0) if is_part(r) else None)
 
     with pytest.raises(UploadAborted):
@@ -425,9 +344,7 @@ def test_a_store_that_falls_silent_during_a_large_file_ends_the_run(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_missing_large_file_fails_alone(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_a_missing_large_file_fails_alone(library, scanned, cloud, uploaded, remote):
     library.add("other.flac", size=2 * MIB)
     scanned()
     (library.root / "large.flac").unlink()
@@ -440,8 +357,8 @@ def test_a_missing_large_file_fails_alone(
 
 @pytest.mark.usefixtures("large")
 def test_a_missing_large_file_whose_object_is_there_fails_alone_too(
-    library: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+    library, cloud, uploaded, remote
+):
     remote(cloud).put("large.flac", b"something")
     (library.root / "large.flac").unlink()
 

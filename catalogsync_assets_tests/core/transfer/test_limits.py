@@ -1,25 +1,17 @@
 """What a run may do at a time."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.transfer import dispatch, multipart, sender
-from catalogsync_assets.core.transfer.engine import UploadReport
 
-Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def half_open(proxy: Any) -> None:
+def half_open(proxy):
     """A network that gives the code under test every chance to send more than it may."""
 
-    def wait_for_more(request: Any) -> None:
+    def wait_for_more(request):
         if request.body:
             with proxy.lock:
                 proxy.lock.wait(0.05)
@@ -28,9 +20,7 @@ def half_open(proxy: Any) -> None:
 
 
 @pytest.mark.usefixtures("half_open")
-def test_bytes_on_their_way_are_bounded(
-    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> None:
+def test_bytes_on_their_way_are_bounded(library, scanned, proxy, through_proxy, uploaded):
     library.fill(24, size=100_000)
     scanned()
 
@@ -41,9 +31,7 @@ def test_bytes_on_their_way_are_bounded(
 
 
 @pytest.mark.usefixtures("half_open")
-def test_files_on_their_way_are_bounded(
-    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> None:
+def test_files_on_their_way_are_bounded(library, scanned, proxy, through_proxy, uploaded):
     library.fill(24)
     scanned()
 
@@ -53,9 +41,7 @@ def test_files_on_their_way_are_bounded(
 
 
 @pytest.mark.usefixtures("half_open")
-def test_a_file_larger_than_the_bound_goes_alone(
-    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> None:
+def test_a_file_larger_than_the_bound_goes_alone(library, scanned, proxy, through_proxy, uploaded):
     library.fill(4, size=100)
     library.add("album/0001 large.mp3", size=500_000)
     scanned()
@@ -66,9 +52,7 @@ def test_a_file_larger_than_the_bound_goes_alone(
     assert proxy.most_bytes_at_once == 500_000
 
 
-def test_workers_work_at_the_same_time(
-    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> None:
+def test_workers_work_at_the_same_time(library, scanned, proxy, through_proxy, uploaded):
     """Each put waits until four are there: fewer workers would never get on."""
     library.fill(4)
     scanned()
@@ -81,13 +65,8 @@ def test_workers_work_at_the_same_time(
 
 @pytest.mark.usefixtures("half_open")
 def test_a_store_that_complains_gets_fewer_requests_at_a_time(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused
+):
     library.fill(12)
     scanned()
     proxy.refuse(8, refused(503))
@@ -101,24 +80,18 @@ def test_a_store_that_complains_gets_fewer_requests_at_a_time(
 
 
 def test_a_request_that_hangs_does_not_hold_up_the_rest(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote, monkeypatch
+):
     """It ends only once the same file has come through by another request."""
     monkeypatch.setattr(dispatch, "STRAGGLER_SECONDS", 0.1)
     library.fill(8)
     scanned()
     hanging = "0005.mp3"
 
-    def of_hanging() -> list[Any]:
+    def of_hanging():
         return [r for r in proxy.of("PUT") if r.key.endswith(hanging)]
 
-    def hang(request: Any) -> None:
+    def hang(request):
         if any(request is first for first in of_hanging()[:1]):
             proxy.wait_until(lambda: len(of_hanging()) > 1 and of_hanging()[1].status)
 
@@ -131,9 +104,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_rest(
     assert remote(through_proxy).contents() == library.contents()
 
 
-def test_a_run_keeps_to_its_bandwidth(
-    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> None:
+def test_a_run_keeps_to_its_bandwidth(library, scanned, through_proxy, uploaded):
     library.fill(6, size=50_000)
     scanned()
 
@@ -143,7 +114,7 @@ def test_a_run_keeps_to_its_bandwidth(
     assert report.seconds >= 0.5  # the sixth file may begin after five tenths of a second
 
 
-def test_the_memory_of_a_large_file_is_that_of_its_parts() -> None:
+def test_the_memory_of_a_large_file_is_that_of_its_parts():
     small, large = 10 * MIB, 10_000 * MIB
 
     assert multipart.memory_needed(small) == small
@@ -152,7 +123,7 @@ def test_the_memory_of_a_large_file_is_that_of_its_parts() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100 * MIB, 80_000 * MIB, 80_001 * MIB, 5 * MIB * MIB])
-def test_parts_are_whole_mebibytes_and_at_most_ten_thousand(size: int) -> None:
+def test_parts_are_whole_mebibytes_and_at_most_ten_thousand(size):
     part = multipart.part_bytes(size)
 
     assert part % MIB == 0

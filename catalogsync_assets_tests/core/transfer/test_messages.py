@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import ConfigurationError
-from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
+from catalogsync_assets.core.transfer.engine import UploadAborted
 from catalogsync_assets.core.transfer.probe import probe
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets_tests.proxy import Answer
 
-Upload = Callable[..., UploadReport]
 EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -90,15 +86,8 @@ def answer(status: int, code: str, more: str = "", said: str = "no", **headers: 
     ],
 )
 def test_a_refusal_names_its_cause(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    given: Answer,
-    message: str,
-    hint: str,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, given, message, hint
+):
     library.fill(4)
     scanned()
     proxy.before.append(lambda _: given)
@@ -111,14 +100,7 @@ def test_a_refusal_names_its_cause(
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-def test_a_redirection_is_named_at_once(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    status: int,
-) -> None:
+def test_a_redirection_is_named_at_once(library, scanned, proxy, through_proxy, uploaded, status):
     library.fill(1)
     scanned()
     proxy.before.append(lambda _: answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
@@ -132,8 +114,8 @@ def test_a_redirection_is_named_at_once(
 
 
 def test_the_hint_for_another_region_repeats_all_settings(
-    library: Any, scanned: Any, proxy: Any, backend: Any, uploaded: Upload
-) -> None:
+    library, scanned, proxy, backend, uploaded
+):
     library.fill(1)
     scanned()
     proxy.before.append(lambda _: answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
@@ -150,13 +132,8 @@ def test_the_hint_for_another_region_repeats_all_settings(
 
 
 def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
-    library: Any,
-    scanned: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    unused_endpoint: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    library, scanned, through_proxy, uploaded, unused_endpoint, monkeypatch
+):
     library.fill(1)
     scanned()
     place = unused_endpoint.removeprefix("http://")
@@ -180,15 +157,8 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
     ],
 )
 def test_both_clients_read_no_proxy_alike(
-    library: Any,
-    scanned: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    unused_endpoint: str,
-    monkeypatch: pytest.MonkeyPatch,
-    no_proxy: str,
-    goes_without: bool,
-) -> None:
+    library, scanned, through_proxy, uploaded, unused_endpoint, monkeypatch, no_proxy, goes_without
+):
     library.fill(1)
     scanned()
     monkeypatch.setenv("HTTP_PROXY", unused_endpoint)
@@ -202,9 +172,7 @@ def test_both_clients_read_no_proxy_alike(
             uploaded(through_proxy)
 
 
-def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(
-    through_proxy: ObjectBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(through_proxy, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "user:hunter2@ some where")
 
     with pytest.raises(ConfigurationError, match="HTTP_PROXY names no proxy") as caught:
@@ -214,8 +182,8 @@ def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(
 
 
 def test_a_server_that_answers_yes_to_everything_is_no_store(
-    library: Any, scanned: Any, proxy: Any, through_proxy: ObjectBackend, uploaded: Upload
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded
+):
     library.fill(2)
     scanned()
     proxy.before.append(lambda _: Answer(200, {}, b""))
@@ -225,8 +193,8 @@ def test_a_server_that_answers_yes_to_everything_is_no_store(
 
 
 def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style(
-    library: Any, scanned: Any, backend: Any, uploaded: Upload
-) -> None:
+    library, scanned, backend, uploaded
+):
     library.fill(1)
     scanned()
 
@@ -236,9 +204,7 @@ def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style
     assert "--addressing-style path" in (caught.value.hint or "")
 
 
-def test_a_test_warns_only_of_what_it_wrote(
-    proxy: Any, through_proxy: ObjectBackend, refused: Any
-) -> None:
+def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy, refused):
     proxy.before.append(
         lambda r: refused(403, "AccessDenied") if r.method in ("PUT", "DELETE", "HEAD") else None
     )

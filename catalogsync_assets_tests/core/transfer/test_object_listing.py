@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from catalogsync_assets.core.audit.audit import AuditAborted, AuditRequest, audit
 from catalogsync_assets.core.audit.listing import listed
 from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.transfer.engine import Limits
 from catalogsync_assets.core.transfer.object_listing import ListedObject
 from catalogsync_assets.core.transfer.stores import StoreClient
 from catalogsync_assets.core.transfer.verify import once
-from catalogsync_assets_tests.proxy import Answer, Proxy, Request
+from catalogsync_assets_tests.proxy import Answer
 
-Pages = Callable[..., None]
 NS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 
@@ -36,13 +33,13 @@ def page(*entries: str, more: str | None = "false", token: str | None = None) ->
 
 
 @pytest.fixture
-def pages(proxy: Proxy) -> Pages:
+def pages(proxy):
     """`pages(a, b, …)`: what the store answers to one request for a listing after another."""
 
-    def give(*bodies: bytes | Iterator[bytes]) -> None:
+    def give(*bodies):
         coming = itertools.chain.from_iterable([b] if isinstance(b, bytes) else b for b in bodies)
 
-        def rule(request: Request) -> Answer | None:
+        def rule(request):
             if "list-type" not in request.parameters:
                 return None
             return Answer(200, {"Content-Type": "application/xml"}, next(coming))
@@ -53,15 +50,15 @@ def pages(proxy: Proxy) -> Pages:
 
 
 @pytest.fixture
-def cloud(backend: Any, proxy: Proxy) -> ObjectBackend:
+def cloud(backend, proxy):
     """A backend without a prefix whose requests the proxy sees."""
     found: ObjectBackend = backend(endpoint=proxy.endpoint, base_prefix="")
     return found
 
 
 @pytest.fixture
-def keys(cloud: ObjectBackend) -> Callable[[], list[str]]:
-    def read() -> list[str]:
+def keys(cloud):
+    def read():
         return [o.key for found in listed(StoreClient(cloud), once) for o in found]
 
     return read
@@ -88,9 +85,7 @@ def forever(*tokens: str) -> Iterator[bytes]:
         ),
     ],
 )
-def test_a_listing_that_goes_in_circles_is_an_error(
-    pages: Pages, keys: Any, proxy: Proxy, endless: Any
-) -> None:
+def test_a_listing_that_goes_in_circles_is_an_error(pages, keys, proxy, endless):
     pages(endless())
 
     with pytest.raises(StoreError, match="goes in circles") as caught:
@@ -113,9 +108,8 @@ def test_a_listing_that_goes_in_circles_is_an_error(
     ],
 )
 def test_a_listing_that_is_not_whole_marks_nothing_and_a_spoilt_answer_is_overcome(
-    library: Any, scanned: Any, uploaded: Any, catalog: Catalog, rows: Any, cloud: ObjectBackend,
-    pages: Pages, body: bytes,
-) -> None:  # fmt: skip
+    library, scanned, uploaded, catalog, rows, cloud, pages, body
+):
     library.add("0.mp3")
     library.add("1.mp3")
     scanned()
@@ -124,7 +118,7 @@ def test_a_listing_that_is_not_whole_marks_nothing_and_a_spoilt_answer_is_overco
     whole = page(entry("0.mp3", size), entry("1.mp3", ""))
     pages(body, whole, itertools.repeat(body))
 
-    def run() -> Any:
+    def run():
         limits = Limits(workers=2, attempts=2)
         return audit(catalog, cloud, AuditRequest("listing", anew=True), limits=limits)
 
@@ -136,7 +130,7 @@ def test_a_listing_that_is_not_whole_marks_nothing_and_a_spoilt_answer_is_overco
     assert rows(catalog, "SELECT DISTINCT status FROM file_locations") == ["active"]
 
 
-def test_what_is_optional_may_be_missing(pages: Pages, cloud: ObjectBackend) -> None:
+def test_what_is_optional_may_be_missing(pages, cloud):
     pages(
         page(more="true", token="1"),
         page(entry("a", ""), entry("b", "<LastModified>20</LastModified><Size>x</Size>"),
@@ -153,14 +147,14 @@ def test_what_is_optional_may_be_missing(pages: Pages, cloud: ObjectBackend) -> 
     ]
 
 
-def test_keys_outside_the_prefix_are_not_ours(pages: Pages, backend: Any, proxy: Proxy) -> None:
+def test_keys_outside_the_prefix_are_not_ours(pages, backend, proxy):
     pages(page(entry("other/a"), entry("mine/b")))
     mine = backend("mine", endpoint=proxy.endpoint, base_prefix="mine")
 
     assert [[o.key for o in p] for p in StoreClient(mine).list_pages()] == [["mine/b"]]
 
 
-def test_encoded_keys_are_decoded_only_where_the_store_says_so(pages: Pages, keys: Any) -> None:
+def test_encoded_keys_are_decoded_only_where_the_store_says_so(pages, keys):
     text = "<EncodingType>url</EncodingType>" + entry("a%20b%01+%C3%A9%2B")
     pages(page(text), page(entry("a%20b+")))
 
@@ -168,23 +162,21 @@ def test_encoded_keys_are_decoded_only_where_the_store_says_so(pages: Pages, key
     assert keys() == ["a%20b+"]
 
 
-def test_another_encoding_of_the_answer_is_read(pages: Pages, keys: Any) -> None:
+def test_another_encoding_of_the_answer_is_read(pages, keys):
     text = '<?xml version="1.0" encoding="ISO-8859-1"?>' + page(entry("é.mp3")).decode()
     pages(text.encode("latin-1"))
 
     assert keys() == ["é.mp3"]
 
 
-def test_keys_that_are_said_to_be_encoded_and_are_not_stay_as_they_are(
-    pages: Pages, keys: Callable[[], list[str]]
-) -> None:
+def test_keys_that_are_said_to_be_encoded_and_are_not_stay_as_they_are(pages, keys):
     said = page(entry("a+b c.mp3"), entry("100%.mp3"), entry("x%20y.mp3"))
     pages(said.replace(b"<Contents>", b"<EncodingType>url</EncodingType><Contents>", 1))
 
     assert keys() == ["a+b c.mp3", "100%.mp3", "x%20y.mp3"]
 
 
-def test_a_key_that_two_pages_have_comes_once(pages: Pages, keys: Callable[[], list[str]]) -> None:
+def test_a_key_that_two_pages_have_comes_once(pages, keys):
     pages(
         page(entry("a.mp3"), entry("b.mp3"), more="true", token="1"),
         page(entry("b.mp3"), entry("c.mp3")),

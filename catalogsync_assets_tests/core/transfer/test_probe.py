@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     BucketMissingError,
@@ -26,7 +25,7 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def through_proxy(proxy: Any, unregistered: Callable[..., ObjectBackend]) -> ObjectBackend:
+def through_proxy(proxy, unregistered):
     """A backend of a service of which nothing is known."""
     return unregistered(endpoint=proxy.endpoint, provider="other")
 
@@ -55,9 +54,7 @@ def is_completion(request: Any) -> bool:
 # --- two real stores ----------------------------------------------------------------------------
 
 
-def test_seaweedfs_does_everything_and_its_preset_is_right(
-    through_proxy: ObjectBackend, remote: Any
-) -> None:
+def test_seaweedfs_does_everything_and_its_preset_is_right(through_proxy, remote):
     result = probe(through_proxy)
 
     assert result.usable
@@ -67,9 +64,7 @@ def test_seaweedfs_does_everything_and_its_preset_is_right(
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
 
 
-def test_rclone_checks_neither_digests_nor_conditions(
-    rclone: Any, unregistered: Callable[..., ObjectBackend], proxy_to: Any
-) -> None:
+def test_rclone_checks_neither_digests_nor_conditions(rclone, unregistered, proxy_to):
     """It gives a SHA-256 back, but has never looked at it."""
     result = probe(unregistered(endpoint=proxy_to(rclone.endpoint).endpoint, bucket=rclone.bucket))
 
@@ -97,12 +92,10 @@ def test_rclone_checks_neither_digests_nor_conditions(
 # --- stores that are worse ----------------------------------------------------------------------
 
 
-def test_a_store_that_refuses_headers_is_usable_without_them(
-    proxy: Any, through_proxy: ObjectBackend, refused: Any
-) -> None:
+def test_a_store_that_refuses_headers_is_usable_without_them(proxy, through_proxy, refused):
     """As Backblaze B2 has it."""
 
-    def refuse(request: Any) -> Any:
+    def refuse(request):
         if has(request, "x-amz-checksum", "x-amz-sdk-checksum"):
             return refused(400, "InvalidArgument", "Unsupported header 'x-amz-checksum-sha256'")
         if request.method != "GET" and has(request, "if-none-match", "if-match"):
@@ -125,14 +118,9 @@ def test_a_store_that_refuses_headers_is_usable_without_them(
     [("if-none-match", "conditional_put"), ("if-match", "conditional_replace")],
 )
 def test_a_store_that_refuses_and_overwrites_all_the_same_is_found_out(
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    remote: Any,
-    refused: Any,
-    header: str,
-    question: str,
-) -> None:
-    def refuse_and_do(request: Any) -> Any:
+    proxy, through_proxy, remote, refused, header, question
+):
+    def refuse_and_do(request):
         if request.method != "PUT" or not has(request, header) or b"must not" not in request.body:
             return None
         remote(through_proxy).put(request.key.removeprefix(through_proxy.key_prefix), request.body)
@@ -148,8 +136,8 @@ def test_a_store_that_refuses_and_overwrites_all_the_same_is_found_out(
 
 
 def test_a_store_that_takes_a_conditional_put_and_does_nothing_is_found_out(
-    proxy: Any, through_proxy: ObjectBackend, refused: Any
-) -> None:
+    proxy, through_proxy, refused
+):
     done = replace(refused(200), headers={"ETag": '"1"'}, body=b"")
     proxy.before.append(lambda r: done if r.method == "PUT" and b"must not" in r.body else None)
 
@@ -160,8 +148,8 @@ def test_a_store_that_takes_a_conditional_put_and_does_nothing_is_found_out(
 
 
 def test_a_store_that_refuses_every_conditional_put_keeps_no_conditions(
-    proxy: Any, through_proxy: ObjectBackend, refused: Any
-) -> None:
+    proxy, through_proxy, refused
+):
     proxy.before.append(
         lambda r: (
             refused(412, "PreconditionFailed")
@@ -177,9 +165,9 @@ def test_a_store_that_refuses_every_conditional_put_keeps_no_conditions(
 
 
 def test_a_store_that_refuses_a_wrong_digest_and_keeps_the_object_does_not_check(
-    proxy: Any, through_proxy: ObjectBackend, remote: Any, refused: Any
-) -> None:
-    def refuse_and_keep(request: Any) -> Any:
+    proxy, through_proxy, remote, refused
+):
+    def refuse_and_keep(request):
         if not request.key.endswith("sha256-wrong") or request.method != "PUT":
             return None
         remote(through_proxy).put(request.key.removeprefix(through_proxy.key_prefix), request.body)
@@ -193,8 +181,8 @@ def test_a_store_that_refuses_a_wrong_digest_and_keeps_the_object_does_not_check
     assert result.profile.put_checksum == "CRC64NVME"
 
 
-def test_what_is_lost_of_an_object_is_named(proxy: Any, through_proxy: ObjectBackend) -> None:
-    def lose(_request: Any, answer: Any) -> None:
+def test_what_is_lost_of_an_object_is_named(proxy, through_proxy):
+    def lose(_request, answer):
         answer.headers = {
             name: {"content-type": "binary/octet-stream", "etag": '"opaque"'}.get(
                 name.lower(), value
@@ -213,9 +201,9 @@ def test_what_is_lost_of_an_object_is_named(proxy: Any, through_proxy: ObjectBac
 
 
 def test_a_store_that_refuses_to_complete_and_does_so_all_the_same_is_found_out(
-    s3: Any, proxy: Any, through_proxy: ObjectBackend
-) -> None:
-    def complete(request: Any, answer: Any) -> None:
+    s3, proxy, through_proxy
+):
+    def complete(request, answer):
         if is_completion(request) and answer.status == 412:
             upload = {
                 "Bucket": through_proxy.bucket,
@@ -239,9 +227,9 @@ def test_a_store_that_refuses_to_complete_and_does_so_all_the_same_is_found_out(
 
 
 def test_a_store_that_gives_up_the_parts_with_the_condition_can_still_do_parts(
-    s3: Any, proxy: Any, through_proxy: ObjectBackend
-) -> None:
-    def give_up(request: Any, answer: Any) -> None:
+    s3, proxy, through_proxy
+):
+    def give_up(request, answer):
         if is_completion(request) and answer.status == 412:
             s3.abort_multipart_upload(
                 Bucket=through_proxy.bucket,
@@ -257,10 +245,8 @@ def test_a_store_that_gives_up_the_parts_with_the_condition_can_still_do_parts(
     assert result.profile.multipart is True
 
 
-def test_a_store_that_does_not_tell_lengths_can_still_do_parts(
-    proxy: Any, through_proxy: ObjectBackend
-) -> None:
-    def hide(request: Any, answer: Any) -> None:
+def test_a_store_that_does_not_tell_lengths_can_still_do_parts(proxy, through_proxy):
+    def hide(request, answer):
         if request.method == "HEAD":
             answer.headers = {
                 n: v for n, v in answer.headers.items() if n.lower() != "content-length"
@@ -271,8 +257,8 @@ def test_a_store_that_does_not_tell_lengths_can_still_do_parts(
     assert probe(through_proxy).profile.multipart is True
 
 
-def test_a_composite_that_is_another_is_no_proof(proxy: Any, through_proxy: ObjectBackend) -> None:
-    def change(request: Any, answer: Any) -> None:
+def test_a_composite_that_is_another_is_no_proof(proxy, through_proxy):
+    def change(request, answer):
         if request.method == "HEAD" and request.key.endswith("parts"):
             answer.headers = {
                 name: "AAAA-2" if name.lower() == "x-amz-checksum-sha256" else value
@@ -304,14 +290,8 @@ ASKING: dict[str, Callable[[Any], bool]] = {
 @pytest.mark.parametrize("name", ASKING)
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied"), (0, "")])
 def test_what_is_not_answered_clearly_stays_unknown(
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    remote: Any,
-    refused: Any,
-    name: str,
-    status: int,
-    code: str,
-) -> None:
+    proxy, through_proxy, remote, refused, name, status, code
+):
     proxy.before.append(lambda r: refused(status, code) if ASKING[name](r) else None)
 
     result = probe(through_proxy)
@@ -326,9 +306,7 @@ def test_what_is_not_answered_clearly_stays_unknown(
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
 
 
-def test_an_unknown_answer_leaves_the_preset_in_force(
-    proxy: Any, through_proxy: ObjectBackend, refused: Any
-) -> None:
+def test_an_unknown_answer_leaves_the_preset_in_force(proxy, through_proxy, refused):
     proxy.before.append(lambda r: refused(503) if ASKING["conditional_put"](r) else None)
 
     found = probe(through_proxy).profile
@@ -340,9 +318,7 @@ def test_an_unknown_answer_leaves_the_preset_in_force(
 # --- stores that cannot be used -----------------------------------------------------------------
 
 
-def test_a_wrong_secret_ends_the_test_with_the_reason(
-    through_proxy: ObjectBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_secret_ends_the_test_with_the_reason(through_proxy, monkeypatch):
     monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong-" + SECRET)
 
     result = probe(through_proxy)
@@ -353,23 +329,21 @@ def test_a_wrong_secret_ends_the_test_with_the_reason(
     assert SECRET not in str(result)
 
 
-def test_a_missing_bucket_is_named(through_proxy: ObjectBackend, bucket_is_missing: Any) -> None:
+def test_a_missing_bucket_is_named(through_proxy, bucket_is_missing):
     result = probe(replace(through_proxy, bucket="no-such-bucket"))
 
     assert isinstance(result.failure, BucketMissingError)
     assert bucket_is_missing("no-such-bucket")
 
 
-def test_no_answer_at_all_is_a_failure(through_proxy: ObjectBackend, unused_endpoint: str) -> None:
+def test_no_answer_at_all_is_a_failure(through_proxy, unused_endpoint):
     result = probe(replace(through_proxy, endpoint=unused_endpoint))
 
     assert isinstance(result.failure, StoreUnavailableError)
     assert told(result) == {"access": None}
 
 
-def test_a_key_that_may_not_read_is_of_no_use(
-    proxy: Any, through_proxy: ObjectBackend, remote: Any, refused: Any
-) -> None:
+def test_a_key_that_may_not_read_is_of_no_use(proxy, through_proxy, remote, refused):
     proxy.before.append(
         lambda r: refused(403, "AccessDenied") if r.method in ("GET", "HEAD") else None
     )
@@ -381,9 +355,7 @@ def test_a_key_that_may_not_read_is_of_no_use(
     assert remote(through_proxy).keys() == []
 
 
-def test_a_setting_that_the_store_refuses_is_its_reason(
-    proxy: Any, through_proxy: ObjectBackend, refused: Any
-) -> None:
+def test_a_setting_that_the_store_refuses_is_its_reason(proxy, through_proxy, refused):
     proxy.before.append(
         lambda r: refused(400, "InvalidStorageClass") if has(r, "x-amz-storage-class") else None
     )
@@ -394,10 +366,8 @@ def test_a_setting_that_the_store_refuses_is_its_reason(
     assert result.failure.code == "InvalidStorageClass"
 
 
-def test_a_store_that_changes_what_it_is_given_is_of_no_use(
-    proxy: Any, through_proxy: ObjectBackend
-) -> None:
-    def change(request: Any, answer: Any) -> None:
+def test_a_store_that_changes_what_it_is_given_is_of_no_use(proxy, through_proxy):
+    def change(request, answer):
         if request.method == "GET" and answer.status == 200:
             answer.body = answer.body.replace(b"1", b"2")
 
@@ -412,9 +382,7 @@ def test_a_store_that_changes_what_it_is_given_is_of_no_use(
 # --- tidying up ---------------------------------------------------------------------------------
 
 
-def test_nothing_is_touched_but_what_the_test_has_written(
-    proxy: Any, through_proxy: ObjectBackend, remote: Any
-) -> None:
+def test_nothing_is_touched_but_what_the_test_has_written(proxy, through_proxy, remote):
     theirs = {"a.mp3": b"theirs", f"{TEST_PREFIX}of-another/plain": b"theirs too"}
     for key, content in theirs.items():
         remote(through_proxy).put(key, content)
@@ -430,10 +398,8 @@ def test_nothing_is_touched_but_what_the_test_has_written(
 
 @pytest.mark.parametrize("name", ["read", "conditional_put", "conditional_complete", "names"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_test_that_is_stopped_cleans_up(
-    through_proxy: ObjectBackend, remote: Any, name: str, error: type[BaseException]
-) -> None:
-    def stop(what: str) -> None:
+def test_a_test_that_is_stopped_cleans_up(through_proxy, remote, name, error):
+    def stop(what):
         if what == QUESTIONS[name].what:
             assert remote(through_proxy).keys()
             raise error
@@ -445,8 +411,8 @@ def test_a_test_that_is_stopped_cleans_up(
 
 
 def test_a_key_that_may_not_delete_is_usable_and_what_is_left_is_told(
-    proxy: Any, through_proxy: ObjectBackend, remote: Any, refused: Any
-) -> None:
+    proxy, through_proxy, remote, refused
+):
     proxy.before.append(
         lambda r: (
             refused(403, "AccessDenied")
@@ -464,12 +430,10 @@ def test_a_key_that_may_not_delete_is_usable_and_what_is_left_is_told(
     assert left <= set(result.left_behind)
 
 
-def test_a_deletion_that_fails_once_is_repeated(
-    proxy: Any, through_proxy: ObjectBackend, remote: Any, refused: Any
-) -> None:
+def test_a_deletion_that_fails_once_is_repeated(proxy, through_proxy, remote, refused):
     failed: set[str] = set()
 
-    def fail_once(request: Any) -> Any:
+    def fail_once(request):
         if request.method != "DELETE" or request.path in failed:
             return None
         failed.add(request.path)
@@ -481,9 +445,7 @@ def test_a_deletion_that_fails_once_is_repeated(
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
 
 
-def test_a_bucket_that_keeps_versions_keeps_none_of_the_test(
-    s3: Any, through_proxy: ObjectBackend
-) -> None:
+def test_a_bucket_that_keeps_versions_keeps_none_of_the_test(s3, through_proxy):
     s3.create_bucket(Bucket="versions")
     s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
     s3.put_object(Bucket="versions", Key="theirs", Body=b"1")
@@ -497,7 +459,7 @@ def test_a_bucket_that_keeps_versions_keeps_none_of_the_test(
     assert found.get("DeleteMarkers", []) == []
 
 
-def test_a_test_sends_little(proxy: Any, through_proxy: ObjectBackend) -> None:
+def test_a_test_sends_little(proxy, through_proxy):
     probe(through_proxy)
 
     assert len(proxy.requests) < 100

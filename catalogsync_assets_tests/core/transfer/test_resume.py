@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.providers import StoreProfile
 from catalogsync_assets.core.transfer import multipart, sender
-from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
+from catalogsync_assets.core.transfer.engine import UploadAborted
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 345
 PARTS = {1: 5 * MIB, 2: 5 * MIB, 3: 2 * MIB + 345}
@@ -41,14 +34,14 @@ upload(catalog, backend_by_name(catalog, "cloud"))
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_parts(monkeypatch):
     """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
     monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
 
 
 @pytest.fixture
-def large(library: Any, scanned: Any) -> bytes:
+def large(library, scanned):
     """The content of `large.flac`, which is in the library and scanned."""
     content: bytes = library.add("large.flac", size=SIZE).read_bytes()
     scanned()
@@ -56,17 +49,10 @@ def large(library: Any, scanned: Any) -> bytes:
 
 
 @pytest.fixture
-def cut_short(
-    catalog: Catalog,
-    large: bytes,
-    proxy: Any,
-    uploaded: Upload,
-    refused: Any,
-    rows: Rows,
-) -> Callable[[ObjectBackend], str]:
+def cut_short(catalog, large, proxy, uploaded, refused, rows):
     """`cut_short(backend)`: parts 1 and 3 have arrived, then the store was away; the upload id."""
 
-    def cut(backend: ObjectBackend) -> str:
+    def cut(backend):
         proxy.before.append(lambda r: refused(503) if number_of(r) == 2 else None)
         report = uploaded(backend)
         assert (report.failed, report.retryable, report.bytes) == (1, True, 0)
@@ -80,10 +66,10 @@ def cut_short(
 
 
 @pytest.fixture
-def nothing_is_left(catalog: Catalog, remote: Any, rows: Rows) -> Callable[[ObjectBackend], None]:
+def nothing_is_left(catalog, remote, rows):
     """`nothing_is_left(backend)`: neither parts in the store nor rows in the journal."""
 
-    def check(backend: ObjectBackend) -> None:
+    def check(backend):
         assert remote(backend).unfinished() == []
         assert rows(catalog, JOURNAL) == rows(catalog, JOURNALLED_PARTS) == []
 
@@ -123,31 +109,31 @@ def reads(proxy: Any) -> list[Any]:
 
 
 def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    start_command: Any,
-    command: Any,
-    remote: Any,
-    refused: Any,
-    rows: Rows,
-    until: Any,
-    nothing_is_left: Any,
-) -> None:
+    library,
+    catalog,
+    scanned,
+    proxy,
+    through_proxy,
+    start_command,
+    command,
+    remote,
+    refused,
+    rows,
+    until,
+    nothing_is_left,
+):
     """In its real sizes: ten parts of 8 MiB. The answer to the fifth was still on its way."""
     content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
     scanned()
     open_again: list[bool] = []
 
-    def let_four_pass(request: Any) -> Any:
+    def let_four_pass(request):
         if (number_of(request) or 0) <= 5:
             return None
         proxy.wait_until(lambda: open_again)
         return refused(0)
 
-    def keep_the_fifth_answer(request: Any, answer: Any) -> None:
+    def keep_the_fifth_answer(request, answer):
         if number_of(request) == 5:
             proxy.wait_until(lambda: open_again)
 
@@ -183,27 +169,27 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
 @pytest.mark.parametrize("part_mib", [5, 6], ids=["same program", "other part size by now"])
 @pytest.mark.parametrize("provider", ["seaweedfs", "b2"])
 def test_a_kill_after_the_completion_costs_no_download(
-    catalog: Catalog,
-    large: bytes,
-    proxy: Any,
-    backend: Any,
-    start_python: Any,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    rows: Rows,
-    nothing_is_left: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    provider: str,
-    part_mib: int,
-) -> None:
+    catalog,
+    large,
+    proxy,
+    backend,
+    start_python,
+    uploaded,
+    remote,
+    refused,
+    rows,
+    nothing_is_left,
+    monkeypatch,
+    provider,
+    part_mib,
+):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     enqueue(catalog, cloud)
     completed: list[bool] = []
     killed: list[bool] = []
     proxy.after.append(lambda r, _: completed.append(True) if is_completion(r) else None)
 
-    def hold_the_last_look(request: Any) -> Any:
+    def hold_the_last_look(request):
         if request.method != "HEAD" or not completed:
             return None
         with proxy.lock:
@@ -237,15 +223,8 @@ def test_a_kill_after_the_completion_costs_no_download(
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["seaweedfs", "b2"])
 def test_a_kill_before_the_row_costs_no_download(
-    catalog: Catalog,
-    proxy: Any,
-    backend: Any,
-    uploaded: Upload,
-    rows: Rows,
-    change: Any,
-    nothing_is_left: Any,
-    provider: str,
-) -> None:
+    catalog, proxy, backend, uploaded, rows, change, nothing_is_left, provider
+):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     uploaded(cloud)
     nothing_is_left(cloud)
@@ -263,15 +242,8 @@ def test_a_kill_before_the_row_costs_no_download(
 
 @pytest.mark.parametrize("provider", ["seaweedfs", "b2", "other"])
 def test_an_outage_leaves_what_arrived_and_the_next_run_sends_the_rest(
-    large: bytes,
-    proxy: Any,
-    backend: Any,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    nothing_is_left: Any,
-    provider: str,
-) -> None:
+    large, proxy, backend, cut_short, uploaded, remote, nothing_is_left, provider
+):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     cut_short(cloud)
 
@@ -284,14 +256,8 @@ def test_an_outage_leaves_what_arrived_and_the_next_run_sends_the_rest(
 
 
 def test_an_outage_at_the_completion_costs_no_part(
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-    remote: Any,
-    nothing_is_left: Any,
-) -> None:
+    large, proxy, through_proxy, uploaded, refused, remote, nothing_is_left
+):
     proxy.before.append(lambda r: refused(503) if is_completion(r) else None)
     assert uploaded(through_proxy).failed == 1
     proxy.before.clear()
@@ -306,20 +272,20 @@ def test_an_outage_at_the_completion_costs_no_part(
 
 @pytest.mark.usefixtures("large")
 def test_an_interrupt_leaves_the_file_queued_and_what_arrived(
-    catalog: Catalog,
-    library: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-    refused: Any,
-    nothing_is_left: Any,
-) -> None:
+    catalog,
+    library,
+    proxy,
+    through_proxy,
+    uploaded,
+    remote,
+    rows,
+    statuses,
+    refused,
+    nothing_is_left,
+):
     proxy.before.append(lambda r: refused(503) if number_of(r) == 2 else None)
 
-    def interrupt(_: UploadReport) -> None:
+    def interrupt(_):
         if rows(catalog, JOURNALLED_PARTS) == [1, 3]:
             raise KeyboardInterrupt
 
@@ -336,22 +302,17 @@ def test_an_interrupt_leaves_the_file_queued_and_what_arrived(
 
 
 def test_a_run_that_is_stopped_begins_no_further_part(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    statuses: Statuses,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, statuses
+):
     library.add("large.flac", size=60 * MIB)
     scanned()
     stopped: list[bool] = []
 
-    def hold(request: Any) -> None:
+    def hold(request):
         if (number_of(request) or 0) > 1:
             proxy.wait_until(lambda: stopped)
 
-    def interrupt(_: UploadReport) -> None:
+    def interrupt(_):
         if len(sent(proxy)) >= multipart.PARTS_IN_FLIGHT:
             with proxy.lock:
                 stopped.append(True)
@@ -372,15 +333,8 @@ def test_a_run_that_is_stopped_begins_no_further_part(
 
 
 def test_a_source_that_changed_is_begun_anew(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    nothing_is_left: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
+):
     upload_id = cut_short(through_proxy)
     library.add("large.flac", size=SIZE)
     scanned()
@@ -395,16 +349,8 @@ def test_a_source_that_changed_is_begun_anew(
 
 
 def test_a_file_that_no_scan_has_met_since_is_begun_anew_by_its_time(
-    library: Any,
-    catalog: Catalog,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    change: Any,
-    nothing_is_left: Any,
-) -> None:
+    library, catalog, proxy, through_proxy, cut_short, uploaded, remote, change, nothing_is_left
+):
     """As in a database of another program: the catalog knows no mtime to compare."""
     cut_short(through_proxy)
     change(catalog, "UPDATE file_locations SET mtime_ns = NULL")
@@ -417,15 +363,8 @@ def test_a_file_that_no_scan_has_met_since_is_begun_anew_by_its_time(
 
 
 def test_an_upload_that_the_store_let_expire_is_begun_anew(
-    large: bytes,
-    s3: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    nothing_is_left: Any,
-) -> None:
+    large, s3, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
+):
     key = f"{through_proxy.key_prefix}large.flac"
     s3.abort_multipart_upload(
         Bucket=through_proxy.bucket, Key=key, UploadId=cut_short(through_proxy)
@@ -440,15 +379,8 @@ def test_an_upload_that_the_store_let_expire_is_begun_anew(
 
 
 def test_without_leave_to_list_parts_an_upload_is_begun_anew(
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    nothing_is_left: Any,
-) -> None:
+    large, proxy, through_proxy, cut_short, uploaded, remote, refused, nothing_is_left
+):
     """Listing parts is a permission of its own on AWS."""
     cut_short(through_proxy)
     proxy.before.append(lambda r: refused(403, "AccessDenied") if is_listing(r) else None)
@@ -461,15 +393,8 @@ def test_without_leave_to_list_parts_an_upload_is_begun_anew(
 
 
 def test_credentials_that_expire_leave_what_arrived(
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    nothing_is_left: Any,
-) -> None:
+    large, proxy, through_proxy, cut_short, uploaded, remote, refused, nothing_is_left
+):
     cut_short(through_proxy)
     proxy.before.append(
         lambda r: refused(400, "ExpiredToken") if r.parameters and r.method != "HEAD" else None
@@ -485,20 +410,11 @@ def test_credentials_that_expire_leave_what_arrived(
 
 @pytest.mark.parametrize("at", ["part", "completion"])
 def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
-    large: bytes,
-    catalog: Catalog,
-    s3: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    nothing_is_left: Any,
-    at: str,
-) -> None:
+    large, catalog, s3, proxy, through_proxy, uploaded, remote, rows, nothing_is_left, at
+):
     aborted: list[str] = []
 
-    def abort_once(request: Any) -> None:
+    def abort_once(request):
         hit = number_of(request) == 2 if at == "part" else is_completion(request)
         if hit and not aborted:
             aborted.extend(rows(catalog, "SELECT upload_id FROM multipart_uploads"))
@@ -518,19 +434,19 @@ def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
 
 @pytest.mark.parametrize("then", ["goes on", "changed", "refused"])
 def test_an_upload_of_another_program_to_the_same_key_is_never_aborted(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    s3: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    rows: Rows,
-    then: str,
-) -> None:
+    catalog,
+    library,
+    scanned,
+    s3,
+    proxy,
+    through_proxy,
+    cut_short,
+    uploaded,
+    remote,
+    refused,
+    rows,
+    then,
+):
     place = {"Bucket": through_proxy.bucket, "Key": f"{through_proxy.key_prefix}large.flac"}
     theirs = s3.create_multipart_upload(**place)["UploadId"]
     s3.upload_part(**place, UploadId=theirs, PartNumber=1, Body=b"theirs")
@@ -555,20 +471,13 @@ def test_an_upload_of_another_program_to_the_same_key_is_never_aborted(
 @pytest.mark.parametrize("provider", ["seaweedfs", "b2"])
 @pytest.mark.parametrize("what", ["ETag", "Size"])
 def test_a_part_that_is_not_what_was_sent_is_sent_again(
-    large: bytes,
-    proxy: Any,
-    backend: Any,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    provider: str,
-    what: str,
-) -> None:
+    large, proxy, backend, cut_short, uploaded, remote, provider, what
+):
     """The first of the parts that the store lists has another digest, or another size."""
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     cut_short(cloud)
 
-    def alter(request: Any, answer: Any) -> None:
+    def alter(request, answer):
         if is_listing(request):
             # The last digits; an ETag is in quotes, however they are written.
             pattern = rb"[0-9a-f]{3}([^0-9a-f]*\d*;?</%s>)" % what.encode()
@@ -583,13 +492,8 @@ def test_a_part_that_is_not_what_was_sent_is_sent_again(
 
 
 def test_a_part_that_another_hand_replaced_does_not_get_into_the_object(
-    large: bytes,
-    s3: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    large, s3, through_proxy, cut_short, uploaded, remote
+):
     s3.upload_part(
         Bucket=through_proxy.bucket,
         Key=f"{through_proxy.key_prefix}large.flac",
@@ -604,16 +508,11 @@ def test_a_part_that_another_hand_replaced_does_not_get_into_the_object(
 
 
 def test_a_part_that_the_store_does_not_list_is_sent_again(
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    large, proxy, through_proxy, cut_short, uploaded, remote
+):
     cut_short(through_proxy)
 
-    def hide_the_first(request: Any, answer: Any) -> None:
+    def hide_the_first(request, answer):
         if is_listing(request):
             answer.body = answer.body.replace(b"<PartNumber>1<", b"<PartNumber>9<")
 
@@ -625,14 +524,8 @@ def test_a_part_that_the_store_does_not_list_is_sent_again(
 
 
 def test_parts_of_a_file_that_changed_unseen_are_sent_again(
-    library: Any,
-    large: bytes,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, large, proxy, through_proxy, cut_short, uploaded, remote
+):
     """Size and mtime are the same: only the digest that was noted tells."""
     cut_short(through_proxy)
     path = library.root / "large.flac"
@@ -647,12 +540,10 @@ def test_parts_of_a_file_that_changed_unseen_are_sent_again(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_list_of_parts_is_read_to_its_end(
-    proxy: Any, through_proxy: ObjectBackend, cut_short: Any, uploaded: Upload
-) -> None:
+def test_a_list_of_parts_is_read_to_its_end(proxy, through_proxy, cut_short, uploaded):
     cut_short(through_proxy)
 
-    def end_after_the_first(request: Any, answer: Any) -> None:
+    def end_after_the_first(request, answer):
         if is_listing(request) and not listings():
             head, _, rest = answer.body.partition(b"<Part>")
             first, _, rest = rest.partition(b"</Part>")
@@ -662,7 +553,7 @@ def test_a_list_of_parts_is_read_to_its_end(
             answer.body = head + b"<Part>" + first + b"</Part>" + more + tail
             answer.headers["Content-Length"] = str(len(answer.body))
 
-    def listings() -> list[Any]:
+    def listings():
         return [r for r in proxy.of("GET") if "part-number-marker" in r.parameters]
 
     proxy.after.append(end_after_the_first)
@@ -677,14 +568,8 @@ def test_a_list_of_parts_is_read_to_its_end(
 
 
 def test_a_store_without_checksums_is_sent_none_and_verified_by_its_etag(
-    catalog: Catalog,
-    large: bytes,
-    proxy: Any,
-    backend: Any,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    catalog, large, proxy, backend, uploaded, remote, rows
+):
     cloud = backend(endpoint=proxy.endpoint, provider="b2")
 
     assert uploaded(cloud).succeeded == 1
@@ -700,16 +585,11 @@ def test_a_store_without_checksums_is_sent_none_and_verified_by_its_etag(
 
 
 def test_an_object_that_no_digest_tells_of_is_read_back(
-    catalog: Catalog,
-    large: bytes,
-    proxy: Any,
-    backend: Any,
-    uploaded: Upload,
-    rows: Rows,
-) -> None:
+    catalog, large, proxy, backend, uploaded, rows
+):
     cloud = backend(endpoint=proxy.endpoint, provider="b2")
 
-    def make_opaque(request: Any, answer: Any) -> None:
+    def make_opaque(request, answer):
         if request.method == "HEAD":
             answer.headers = {
                 name: '"opaque-3"' if name.lower() == "etag" else value
@@ -725,18 +605,12 @@ def test_an_object_that_no_digest_tells_of_is_read_back(
 
 
 def test_an_unknown_store_that_refuses_checksums_is_sent_none(
-    large: bytes,
-    proxy: Any,
-    backend: Any,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-) -> None:
+    large, proxy, backend, cut_short, uploaded, remote, refused
+):
     """Also by the run that goes on, which does not know what the first one learned."""
     cloud = backend(endpoint=proxy.endpoint, provider="other")
 
-    def refuse(request: Any) -> Any:
+    def refuse(request):
         given = {name.lower() for name in request.headers}
         if given & {"x-amz-checksum-algorithm", "x-amz-checksum-sha256"}:
             return refused(400, "InvalidArgument", "Unsupported header")
@@ -764,15 +638,8 @@ def without_conditions(refused: Any) -> Any:
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["other", "b2"])
 def test_a_store_without_conditions_is_looked_at_before_the_completion(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    backend: Any,
-    uploaded: Upload,
-    remote: Any,
-    refused: Any,
-    provider: str,
-) -> None:
+    library, scanned, proxy, backend, uploaded, remote, refused, provider
+):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     proxy.before.append(without_conditions(refused))
     assert uploaded(cloud).failures == []
@@ -786,13 +653,8 @@ def test_a_store_without_conditions_is_looked_at_before_the_completion(
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["other", "b2"])
 def test_a_stranger_who_comes_first_is_not_overwritten_without_conditions_either(
-    proxy: Any,
-    backend: Any,
-    uploaded: Upload,
-    remote: Any,
-    nothing_is_left: Any,
-    provider: str,
-) -> None:
+    proxy, backend, uploaded, remote, nothing_is_left, provider
+):
     """Nor where nobody knows whether the store keeps them."""
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     proxy.before.append(
@@ -809,8 +671,8 @@ def test_a_stranger_who_comes_first_is_not_overwritten_without_conditions_either
 
 @pytest.mark.usefixtures("large")
 def test_a_store_that_takes_no_parts_is_said_before_anything_is_sent(
-    library: Any, scanned: Any, proxy: Any, backend: Any, uploaded: Upload
-) -> None:
+    library, scanned, proxy, backend, uploaded
+):
     library.add("small.flac")
     scanned()
 
@@ -826,16 +688,8 @@ def test_a_store_that_takes_no_parts_is_said_before_anything_is_sent(
 
 @pytest.mark.parametrize("fate", ["deleted", "small now", "planned away"])
 def test_what_no_task_will_complete_is_aborted_by_the_next_run(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    change: Any,
-    nothing_is_left: Any,
-    fate: str,
-) -> None:
+    catalog, library, scanned, through_proxy, cut_short, uploaded, change, nothing_is_left, fate
+):
     cut_short(through_proxy)
     if fate == "deleted":
         library.add("another.flac")
@@ -856,17 +710,17 @@ def test_what_no_task_will_complete_is_aborted_by_the_next_run(
 
 @pytest.mark.usefixtures("large")
 def test_what_cannot_be_aborted_now_is_left_to_another_run(
-    catalog: Catalog,
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    refused: Any,
-    rows: Rows,
-    nothing_is_left: Any,
-) -> None:
+    catalog,
+    library,
+    scanned,
+    proxy,
+    through_proxy,
+    cut_short,
+    uploaded,
+    refused,
+    rows,
+    nothing_is_left,
+):
     cut_short(through_proxy)
     library.add("large.flac", size=300)
     scanned()
@@ -881,13 +735,8 @@ def test_what_cannot_be_aborted_now_is_left_to_another_run(
 
 
 def test_an_object_that_came_from_elsewhere_ends_what_was_begun(
-    large: bytes,
-    through_proxy: ObjectBackend,
-    cut_short: Any,
-    uploaded: Upload,
-    remote: Any,
-    nothing_is_left: Any,
-) -> None:
+    large, through_proxy, cut_short, uploaded, remote, nothing_is_left
+):
     cut_short(through_proxy)
     remote(through_proxy).put("large.flac", large)
 

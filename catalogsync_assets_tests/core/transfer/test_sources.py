@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.transfer import engine
 from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.source import Source, SourceError
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
 PLACES = "SELECT locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
 
 
@@ -29,15 +21,8 @@ def codes(report: UploadReport) -> list[str]:
 
 
 def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, rows, statuses
+):
     library.add("a.mp3", b"before")
     library.add("b.mp3")
     scanned()
@@ -56,8 +41,8 @@ def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
 
 
 def test_a_file_that_changed_and_got_its_time_back_is_read_by_the_next_scan(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+    library, scanned, cloud, uploaded, remote
+):
     """The upload saw another time; size and time alone would now say that nothing has changed."""
     path = library.add("a.mp3", b"before")
     stat = path.stat()
@@ -74,17 +59,8 @@ def test_a_file_that_changed_and_got_its_time_back_is_read_by_the_next_scan(
 
 @pytest.mark.parametrize("content", [b"after!", b"of another size"])
 def test_a_changed_file_is_not_tried_again_by_the_same_run(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-    monkeypatch: pytest.MonkeyPatch,
-    content: bytes,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, remote, rows, statuses, monkeypatch, content
+):
     """A run that goes on for long writes down what became of it in between."""
     monkeypatch.setattr(engine, "_FLUSH_ROWS", 1)
     library.add("a.mp3", b"before")
@@ -92,7 +68,7 @@ def test_a_changed_file_is_not_tried_again_by_the_same_run(
     scanned()
     library.add("a.mp3", content)
 
-    def stop_a_run_without_end(report: UploadReport) -> None:
+    def stop_a_run_without_end(report):
         assert report.failed < 5
 
     report = uploaded(cloud, workers=1, progress=stop_a_run_without_end)
@@ -105,9 +81,7 @@ def test_a_changed_file_is_not_tried_again_by_the_same_run(
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"a longer content"])
-def test_a_file_of_another_size_is_not_sent(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any, content: bytes
-) -> None:
+def test_a_file_of_another_size_is_not_sent(library, scanned, cloud, uploaded, remote, content):
     path = library.add("a.mp3", b"8 bytes!")
     stat = path.stat()
     scanned()
@@ -119,13 +93,8 @@ def test_a_file_of_another_size_is_not_sent(
 
 
 def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
-    library: Any,
-    scanned: Any,
-    backend: Any,
-    uploaded: Upload,
-    remote: Any,
-    statuses: Statuses,
-) -> None:
+    library, scanned, backend, uploaded, remote, statuses
+):
     """Another content with the same size and time is no edit."""
     path = library.add("a.mp3", b"good")
     stat = path.stat()
@@ -145,9 +114,7 @@ def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
     assert statuses() == {"succeeded": 1, "failed": 1}
 
 
-def test_one_missing_file_does_not_stop_the_others(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_one_missing_file_does_not_stop_the_others(library, scanned, cloud, uploaded, remote):
     files = library.fill(6)
     scanned()
     files[2].unlink()
@@ -162,7 +129,7 @@ def test_one_missing_file_does_not_stop_the_others(
     assert len(remote(cloud).keys()) == 4
 
 
-def test_a_file_that_may_not_be_read_says_so(public_folder: Path, unprivileged: Any) -> None:
+def test_a_file_that_may_not_be_read_says_so(public_folder, unprivileged):
     path = public_folder / "a.mp3"
     path.touch(mode=0o000)
     task = task_of(path)
@@ -182,7 +149,7 @@ def task_of(path: Path, sha256: str | None = None) -> UploadTask:
     return UploadTask(1, 1, 1, 1, str(path), stat.st_size, stat.st_mtime_ns, sha256, path.name)
 
 
-def test_content_and_digest_come_from_one_read(library: Any, sha256: Any) -> None:
+def test_content_and_digest_come_from_one_read(library, sha256):
     path = library.add("a.mp3", size=100_000)
 
     with Source(task_of(path)) as source:
@@ -193,7 +160,7 @@ def test_content_and_digest_come_from_one_read(library: Any, sha256: Any) -> Non
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 100, 1_000])
-def test_parts_make_the_whole(library: Any, sha256: Any, size: int) -> None:
+def test_parts_make_the_whole(library, sha256, size):
     path = library.add("a.mp3", size=100)
 
     with Source(task_of(path)) as source:
@@ -205,14 +172,14 @@ def test_parts_make_the_whole(library: Any, sha256: Any, size: int) -> None:
     assert digest == sha256(path.read_bytes())
 
 
-def test_an_empty_file_is_one_empty_part(library: Any, sha256: Any) -> None:
+def test_an_empty_file_is_one_empty_part(library, sha256):
     with Source(task_of(library.add("a.mp3", b""))) as source:
         assert list(source.parts(10)) == [b""]
         assert source.finish() == sha256(b"")
 
 
 @pytest.mark.parametrize("after", [b"another!", b"longer than before", b"short"])
-def test_a_file_that_changes_while_it_is_read_is_noticed(library: Any, after: bytes) -> None:
+def test_a_file_that_changes_while_it_is_read_is_noticed(library, after):
     path = library.add("a.mp3", b"12345678")
 
     with Source(task_of(path)) as source:
@@ -226,9 +193,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(library: Any, after: by
     assert (caught.value.code, caught.value.changed) == ("SourceChanged", True)
 
 
-def test_a_change_while_reading_is_noticed_even_where_no_scan_has_noted_a_time(
-    library: Any,
-) -> None:
+def test_a_change_while_reading_is_noticed_even_where_no_scan_has_noted_a_time(library):
     """As in rows of another program, or after a change that the next scan has still to see."""
     path = library.add("a.mp3", b"12345678")
 
@@ -243,9 +208,7 @@ def test_a_change_while_reading_is_noticed_even_where_no_scan_has_noted_a_time(
     assert caught.value.code == "SourceChanged"
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(
-    library: Any, sha256: Any
-) -> None:
+def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(library, sha256):
     """A program that writes anew and renames leaves the open file whole."""
     path = library.add("a.mp3", b"12345678")
 

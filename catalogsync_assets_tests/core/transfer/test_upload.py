@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.uploads import enqueue
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
-
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
 
 
 def figures(report: UploadReport) -> tuple[int, int, int, int]:
@@ -26,9 +17,7 @@ def figures(report: UploadReport) -> tuple[int, int, int, int]:
     return report.queued, report.succeeded, report.adopted, report.failed
 
 
-def test_every_file_arrives_byte_for_byte(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_every_file_arrives_byte_for_byte(library, scanned, cloud, uploaded, remote):
     library.fill(20)
     library.add("empty.mp3", b"")
     library.add("one byte.mp3", b"\0")
@@ -43,9 +32,7 @@ def test_every_file_arrives_byte_for_byte(
     assert remote(cloud).contents() == library.contents()
 
 
-def test_real_music_with_real_names_arrives(
-    sample: Any, catalog: Catalog, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_real_music_with_real_names_arrives(sample, catalog, cloud, uploaded, remote):
     scan(catalog, [sample])
 
     assert figures(uploaded(cloud)) == (24, 24, 0, 0)
@@ -81,14 +68,8 @@ NAMES = [
 
 @pytest.mark.parametrize("large", [False, True])
 def test_every_name_becomes_the_key_that_was_planned(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    large: bool,
-) -> None:
+    library, scanned, cloud, uploaded, remote, monkeypatch, large
+):
     """Whichever client sends it: small files go by obstore, large ones by boto3."""
     if large:
         monkeypatch.setattr("catalogsync_assets.core.transfer.sender.SINGLE_PUT_BYTES", 10)
@@ -102,9 +83,7 @@ def test_every_name_becomes_the_key_that_was_planned(
     assert remote(cloud).contents() == library.contents()
 
 
-def test_names_that_need_another_key_arrive_too(
-    library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Upload, remote: Any
-) -> None:
+def test_names_that_need_another_key_arrive_too(library, scanned, cloud, uploaded, remote):
     for name in ("A.mp3", "a.mp3", "back\\slash.mp3", "A\u0308.mp3", "\u00c4.mp3"):
         library.add(name)
     library.add("/".join(["d" * 200] * 10) + "/too deep for a key.mp3")
@@ -118,15 +97,8 @@ def test_names_that_need_another_key_arrive_too(
 
 
 def test_the_catalog_knows_digest_place_and_verification(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-    remote: Any,
-    sha256: Any,
-) -> None:
+    library, catalog, scanned, cloud, uploaded, rows, remote, sha256
+):
     library.fill(3)
     scanned()
     uploaded(cloud)
@@ -153,14 +125,8 @@ def test_the_catalog_knows_digest_place_and_verification(
 
 
 def test_objects_carry_their_media_type_and_digest(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    sha256: Any,
-    s3_sha256: Any,
-) -> None:
+    library, scanned, cloud, uploaded, remote, sha256, s3_sha256
+):
     kinds = {
         "a.flac": "audio/flac",
         "a.m4a": "audio/mp4",
@@ -182,9 +148,7 @@ def test_objects_carry_their_media_type_and_digest(
         assert head["ChecksumSHA256"] == s3_sha256(content)
 
 
-def test_a_second_upload_makes_no_request_at_all(
-    library: Any, scanned: Any, proxy: Any, backend: Any, uploaded: Upload
-) -> None:
+def test_a_second_upload_makes_no_request_at_all(library, scanned, proxy, backend, uploaded):
     library.fill(5)
     scanned()
     cloud = backend(endpoint=proxy.endpoint)
@@ -198,9 +162,7 @@ def test_a_second_upload_makes_no_request_at_all(
     assert figures(report) == (0, 0, 0, 0)
 
 
-def test_only_what_is_new_is_sent(
-    library: Any, scanned: Any, proxy: Any, backend: Any, uploaded: Upload
-) -> None:
+def test_only_what_is_new_is_sent(library, scanned, proxy, backend, uploaded):
     library.fill(5)
     scanned()
     cloud = backend(endpoint=proxy.endpoint)
@@ -214,9 +176,7 @@ def test_only_what_is_new_is_sent(
     assert [request.key for request in proxy.of("PUT")] == [f"{cloud.base_prefix}/new.mp3"]
 
 
-def test_two_backends_get_their_own_copies(
-    library: Any, scanned: Any, backend: Any, uploaded: Upload, remote: Any
-) -> None:
+def test_two_backends_get_their_own_copies(library, scanned, backend, uploaded, remote):
     library.fill(3)
     scanned()
     one, other = backend("one"), backend("other", base_prefix="")
@@ -233,14 +193,7 @@ def test_two_backends_get_their_own_copies(
         remote(other).delete(key)
 
 
-def test_a_limit_uploads_so_many_files(
-    library: Any,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    statuses: Statuses,
-) -> None:
+def test_a_limit_uploads_so_many_files(library, scanned, cloud, uploaded, remote, statuses):
     library.fill(10)
     scanned()
 
@@ -250,14 +203,7 @@ def test_a_limit_uploads_so_many_files(
     assert figures(uploaded(cloud, limit=100)) == (6, 6, 0, 0)
 
 
-def test_a_scope_uploads_its_files_and_no_others(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    remote: Any,
-    rows: Rows,
-) -> None:
+def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, cloud, remote, rows):
     library.fill(6)
     _, second, _ = scanned(batch_max_files=2).batches
     enqueue(catalog, cloud)
@@ -268,19 +214,12 @@ def test_a_scope_uploads_its_files_and_no_others(
     assert remote(cloud).keys() == ["album/0002.mp3", "album/0003.mp3"]
 
 
-def test_progress_counts_only_what_is_recorded(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    cloud: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-) -> None:
+def test_progress_counts_only_what_is_recorded(library, catalog, scanned, cloud, uploaded, rows):
     library.fill(10)
     scanned()
     claims: list[tuple[int, int]] = []
 
-    def compare(report: UploadReport) -> None:
+    def compare(report):
         recorded = rows(catalog, "SELECT COUNT(*) FROM upload_tasks WHERE status = 'succeeded'")
         claims.append((report.succeeded, recorded[0]))
 

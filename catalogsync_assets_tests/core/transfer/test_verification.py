@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.transfer.engine import UploadReport
 from catalogsync_assets.core.transfer.stores import etag_is_md5_of
 from catalogsync_assets_tests.proxy import Answer
 
-Rows = Callable[..., list[Any]]
-Upload = Callable[..., UploadReport]
-Statuses = Callable[[], Counter[str]]
 HOW = "SELECT verified_by FROM file_locations WHERE backend_id = ? AND status = 'active'"
 
 
@@ -45,22 +39,14 @@ def spoil(body: bytes) -> bytes:
 
 
 @pytest.fixture
-def through_proxy(
-    proxy: Any, backend: Callable[..., ObjectBackend], untestable: None
-) -> ObjectBackend:
+def through_proxy(proxy, backend, untestable):
     """A backend of a service of which nothing can be found out; the proxy sees its requests."""
     return backend(endpoint=proxy.endpoint, provider="other")
 
 
 def test_a_store_that_is_known_to_check_digests_is_not_asked_again(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    backend: Callable[..., ObjectBackend],
-    uploaded: Upload,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, backend, uploaded, rows
+):
     library.fill(20)
     scanned()
     known = backend("known", endpoint=proxy.endpoint, provider="seaweedfs")
@@ -72,14 +58,8 @@ def test_a_store_that_is_known_to_check_digests_is_not_asked_again(
 
 
 def test_a_store_of_which_nothing_is_known_is_asked_twice_before_and_once_after_each_file(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+):
     """It may give back a digest that it has never checked."""
     library.fill(5)
     scanned()
@@ -92,14 +72,8 @@ def test_a_store_of_which_nothing_is_known_is_asked_twice_before_and_once_after_
 
 
 def test_a_store_that_keeps_no_digests_is_verified_by_a_look(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+):
     library.fill(5)
     scanned()
     proxy.after.append(without("x-amz-checksum"))
@@ -109,14 +83,8 @@ def test_a_store_that_keeps_no_digests_is_verified_by_a_look(
 
 
 def test_a_store_that_tells_nothing_is_verified_by_reading(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+):
     library.fill(5)
     scanned()
     proxy.after += [without("x-amz-checksum"), opaque_etag]
@@ -127,18 +95,13 @@ def test_a_store_that_tells_nothing_is_verified_by_reading(
 
 
 def test_a_store_that_may_not_be_asked_for_digests_is_asked_without(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    refused: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, refused
+):
     """It answers 400 to the header, as Backblaze B2 has; that is met once, not for each file."""
     library.fill(5)
     scanned()
 
-    def asks(request: Any) -> bool:
+    def asks(request):
         return any(name.lower() == "x-amz-checksum-mode" for name in request.headers)
 
     proxy.before.append(lambda request: refused(400) if asks(request) else None)
@@ -149,13 +112,8 @@ def test_a_store_that_may_not_be_asked_for_digests_is_asked_without(
 
 
 def test_what_is_found_in_a_store_without_digests_is_compared_by_reading(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote
+):
     library.add("same.mp3", b"same")
     library.add("other.mp3", b"ours")
     scanned()
@@ -170,13 +128,8 @@ def test_what_is_found_in_a_store_without_digests_is_compared_by_reading(
 
 
 def test_our_earlier_version_is_known_in_a_store_without_digests(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote
+):
     proxy.after.append(without("x-amz-checksum"))
     for content in (b"first", b"second"):
         library.add("a.mp3", content)
@@ -187,19 +140,12 @@ def test_our_earlier_version_is_known_in_a_store_without_digests(
 
 
 def test_a_network_that_damages_what_is_sent_records_nothing(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    rows: Rows,
-    remote: Any,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, rows, remote
+):
     library.fill(3)
     scanned()
 
-    def damage(request: Any) -> None:
+    def damage(request):
         if request.method == "PUT" and "0001" in request.key:
             request.body = spoil(request.body)
 
@@ -213,18 +159,13 @@ def test_a_network_that_damages_what_is_sent_records_nothing(
 
 
 def test_a_network_that_damages_once_is_overcome(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote
+):
     library.fill(2)
     scanned()
     damaged: list[str] = []
 
-    def damage_once(request: Any) -> None:
+    def damage_once(request):
         if request.method == "PUT" and request.key not in damaged:
             damaged.append(request.key)
             request.body = spoil(request.body)
@@ -246,22 +187,13 @@ def test_a_network_that_damages_once_is_overcome(
     ],
 )
 def test_a_store_that_keeps_something_else_than_it_was_sent_records_nothing(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-    statuses: Statuses,
-    signs: list[Any],
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows, statuses, signs
+):
     """It accepts the put, and what it then holds has another byte."""
     library.add("a.mp3")
     scanned()
 
-    def rot(request: Any, answer: Any) -> None:
+    def rot(request, answer):
         if request.method == "PUT" and answer.status == 200:
             remote(through_proxy).put("a.mp3", spoil(request.body), ChecksumAlgorithm="SHA256")
 
@@ -275,15 +207,8 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_records_nothing(
 
 
 def test_a_store_that_forgets_what_it_was_sent_records_nothing(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-    rows: Rows,
-) -> None:
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows
+):
     """There is no object that a person could look at, or delete."""
     library.add("a.mp3")
     scanned()
@@ -300,13 +225,8 @@ def test_a_store_that_forgets_what_it_was_sent_records_nothing(
 
 
 def test_a_yes_that_was_not_the_stores_is_not_believed_and_the_file_sent_again(
-    library: Any,
-    scanned: Any,
-    proxy: Any,
-    through_proxy: ObjectBackend,
-    uploaded: Upload,
-    remote: Any,
-) -> None:
+    library, scanned, proxy, through_proxy, uploaded, remote
+):
     """As the login page of a network gives it, with the status of a success."""
     library.add("a.mp3")
     scanned()
@@ -330,5 +250,5 @@ def test_a_yes_that_was_not_the_stores_is_not_believed_and_the_file_sent_again(
         (None, False),
     ],
 )
-def test_an_etag_counts_only_where_it_is_the_md5(etag: str | None, matches: bool) -> None:
+def test_an_etag_counts_only_where_it_is_the_md5(etag, matches):
     assert etag_is_md5_of(etag, b"abc") is matches
