@@ -24,16 +24,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import object_backends, register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.scope import EVERYTHING
+from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.uploads import enqueue
-from catalogsync_assets.core.catalog.whereis import whereis
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 _SCAN = "scan, unchanged"
 _FOLDER = 12  # files in a folder, as on an album

@@ -20,7 +20,7 @@ from pathlib import Path
 from peers import catalogsync, environment, find, register_command
 from processes import run
 
-from catalogsync_assets.demo.local_store import local_store
+from catalogsync_assets.local_s3.store import local_store
 
 
 def make_tree(root: Path, files: int) -> None:

@@ -30,7 +30,7 @@ from report import machine, spread
 from stores import FAILURES, check_objects, check_rows, fresh_catalog, new_store, scan
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.demo.run import prepare_dagster_home
 
 _PROJECT = Path(__file__).resolve().parents[1]

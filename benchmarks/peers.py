@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from catalogsync_assets.demo.local_store import LocalStore
+from catalogsync_assets.local_s3.store import LocalStore
 
 _BIN = Path(sys.executable).parent
 _REGION = "us-east-1"

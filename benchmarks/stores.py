@@ -18,7 +18,7 @@ from peers import catalogsync, register_command
 from processes import ProgramFailed, run
 
 from catalogsync_assets.core.errors import CatalogSyncError
-from catalogsync_assets.demo.local_store import LocalStore, local_store
+from catalogsync_assets.local_s3.store import LocalStore, local_store
 
 #: SeaweedFS takes no more writes once less than 1 % of the disk is free.
 _KEPT_FREE = 0.015

@@ -36,7 +36,7 @@ from processes import clean_up_on_sigterm, run
 from report import machine, spread
 from stores import FAILURES, check_objects, check_rows, fresh_catalog, new_store, scan
 
-from catalogsync_assets.demo.local_store import LocalStore
+from catalogsync_assets.local_s3.store import LocalStore
 
 OURS = "catalogsync"
 _PREFIX = "library"

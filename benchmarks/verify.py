@@ -30,13 +30,13 @@ from report import machine, spread
 from stores import new_store
 
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import backend_by_name, register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.transfer.clients import obstore_store
-from catalogsync_assets.core.transfer.stores import StoreClient
-from catalogsync_assets.demo.local_store import LocalStore
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.clients import obstore_store
+from catalogsync_assets.local_s3.store import LocalStore
 
 _PAGE = 10_000
 #: Bytes that an object takes on the disk, with what the store keeps about it.

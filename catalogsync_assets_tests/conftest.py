@@ -32,20 +32,20 @@ import pytest
 import sqlalchemy as sa
 from botocore.exceptions import ClientError
 
-from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.backends import separation
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.uploads import enqueue
-from catalogsync_assets.core.download.engine import download
+from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.download.report import Limits as DownloadLimits
-from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.library.scan import scan
-from catalogsync_assets.core.transfer import separation
-from catalogsync_assets.core.transfer.engine import Limits, upload
-from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
-from catalogsync_assets.demo.local_store import local_store
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
+from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets.demo.sample_library import make_sample_library
+from catalogsync_assets.local_s3.store import local_store
 from catalogsync_assets_tests.proxy import PATIENCE, Proxy, refusal
 from catalogsync_assets_tests.servers.fixtures import (
     ceph_server,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets_tests.programs import find_program
 
 

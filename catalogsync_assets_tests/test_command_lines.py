@@ -22,10 +22,10 @@ import pytest
 
 from catalogsync_assets.assets.partitions import register_keys
 from catalogsync_assets.assets.uploads import UPLOAD_POOL
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 PROJECT = Path(__file__).parents[1]
 MODULE = ("-m", "catalogsync_assets.definitions")

@@ -23,11 +23,11 @@ from catalogsync_assets.core.audit.audit import (
     audit,
     history,
 )
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.status import backend_status
+from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Seconds between lines of progress: an event costs about 4 ms.

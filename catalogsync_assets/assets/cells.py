@@ -12,7 +12,6 @@ import dagster as dg
 
 from catalogsync_assets.assets.links import bucket_link, object_link
 from catalogsync_assets.assets.metadata import Metadata, mebibytes, table
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.holdings import (
     Verification,
@@ -21,6 +20,7 @@ from catalogsync_assets.core.catalog.holdings import (
     verification,
 )
 from catalogsync_assets.core.catalog.status import batch_formats
+from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.visible import visible
 
 

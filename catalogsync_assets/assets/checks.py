@@ -12,15 +12,15 @@ from catalogsync_assets.assets.library import downloaded_files
 from catalogsync_assets.assets.metadata import MAX_ROWS, clear_failures, table
 from catalogsync_assets.assets.partitions import backends
 from catalogsync_assets.assets.presence import backend_presence
-from catalogsync_assets.core.audit.local_files import check_local_files
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import backend_by_name
-from catalogsync_assets.core.catalog.policy import (
+from catalogsync_assets.core.catalog.replication import (
     PolicyStatus,
     policy_status,
     songs_under_policy,
 )
 from catalogsync_assets.core.catalog.status import backend_status, failed_uploads
+from catalogsync_assets.core.library.check import check_local_files
 from catalogsync_assets.resources import CatalogResource
 
 with warnings.catch_warnings():

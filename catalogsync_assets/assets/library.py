@@ -9,17 +9,17 @@ from catalogsync_assets.assets import plots
 from catalogsync_assets.assets.metadata import MAX_ROWS, OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import register_keys
 from catalogsync_assets.assets.tables import definition_metadata
-from catalogsync_assets.core.backends import LOCAL
+from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.holdings import formats
-from catalogsync_assets.core.catalog.library import known_roots
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.download.engine import download
+from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.report import DownloadAborted, DownloadReport
-from catalogsync_assets.core.download.rooms import Rooms
 from catalogsync_assets.core.library.scan import scan
-from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.settings import library_roots
+from catalogsync_assets.core.stores.backend import LOCAL
 from catalogsync_assets.resources import CatalogResource
 
 #: Seconds between lines of progress: an event costs about 4 ms, so never one per file.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlencode, urlsplit
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.providers import provider_of
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.profile import provider_of
 
 # The partitions of AWS have consoles of their own.
 _AWS_CONSOLES = (("cn-", "console.amazonaws.cn"), ("us-gov-", "console.amazonaws-us-gov.com"))

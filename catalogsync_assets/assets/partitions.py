@@ -16,7 +16,7 @@ import dagster as dg
 
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.errors import ConfigurationError
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from catalogsync_assets.assets.metadata import mebibytes
-from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.upload.upload import UploadReport
 
 #: Seconds between lines at the beginning; a line each sixtieth of the time that has passed later,
 #: but at least one a minute. A day makes some 1,700 lines.

@@ -13,10 +13,10 @@ import dagster as dg
 
 from catalogsync_assets.assets.cells import cell_metadata
 from catalogsync_assets.assets.partitions import register_keys
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.cells import cells
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: The asset whose partitions are the cells.
 ASSET = dg.AssetKey("remote_locations")

@@ -13,10 +13,10 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, ValidationError
 
-from catalogsync_assets.core.backends import MAX_WORKERS
+from catalogsync_assets.core.catalog.batches import CHUNK_MAX_BYTES, CHUNK_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Selection, select
-from catalogsync_assets.core.plan.batches import CHUNK_MAX_BYTES, CHUNK_MAX_FILES
+from catalogsync_assets.core.stores.backend import MAX_WORKERS
 
 
 class SelectionConfig(dg.Config):

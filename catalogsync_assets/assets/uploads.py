@@ -24,21 +24,21 @@ from catalogsync_assets.assets.partitions import backends, by_backend, cells
 from catalogsync_assets.assets.progress import Progress, Sample, rates
 from catalogsync_assets.assets.run_config import AuditLevel, SelectionConfig, UploadConfig, for_all
 from catalogsync_assets.assets.tables import definition_metadata
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.batches import group
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import require_batch
 from catalogsync_assets.core.catalog.holdings import absence
-from catalogsync_assets.core.catalog.library import require_batch
 from catalogsync_assets.core.catalog.scope import Scope, Selection
-from catalogsync_assets.core.catalog.uploads import (
+from catalogsync_assets.core.catalog.upload_queue import (
     count_pending,
     enqueue,
     list_pending,
     missing_candidates,
 )
-from catalogsync_assets.core.plan.batches import group
 from catalogsync_assets.core.settings import timezone
-from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport, upload
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport, upload
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Steps of all runs that may upload at a time; its limit is set in the UI or `dagster.yaml`.

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.redaction import redact
 from catalogsync_assets.notifications.notifiers import Alert, Notifiers, Severity
 
 UI_VARIABLE = "CATALOGSYNC_UI_URL"

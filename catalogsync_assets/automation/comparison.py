@@ -31,7 +31,7 @@ from catalogsync_assets.assets.reports import ASSET, materialization
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.cells import Cell, cells
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.files import batch_keys
 
 #: Seconds after which a tick begins no further batch; Dagster gives a sensor 60.
 _SECONDS = 3.0

@@ -10,7 +10,7 @@ import click
 from catalogsync_assets.cli import output
 
 if TYPE_CHECKING:
-    from catalogsync_assets.core.audit.adopt import AdoptReport
+    from catalogsync_assets.core.adopt.adopt import AdoptReport
 
 #: Keys of a kind that are listed; --json has up to a thousand.
 _LISTED = 5
@@ -43,8 +43,8 @@ def adopt(
     For a bucket that rclone or aws s3 has filled: an object under a file's key is compared with
     the local file, by size and MD5, or by the digest that the store keeps. Run `scan` before.
     """
-    from catalogsync_assets.core.audit.adopt import AdoptionAborted
-    from catalogsync_assets.core.audit.adopt import adopt as run_adopt
+    from catalogsync_assets.core.adopt.adopt import AdoptionAborted
+    from catalogsync_assets.core.adopt.adopt import adopt as run_adopt
     from catalogsync_assets.core.catalog.backends import backend_by_name
 
     catalog = output.open_catalog(db)

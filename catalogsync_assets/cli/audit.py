@@ -14,7 +14,7 @@ from catalogsync_assets.cli.selection import selected_scope, selecting
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.audit.audit import AuditReport
-    from catalogsync_assets.core.catalog.audits import PastAudit
+    from catalogsync_assets.core.audit.queries import PastAudit
 
 #: Findings listed for each kind; --json has up to a thousand in all.
 _LISTED = 5
@@ -122,16 +122,16 @@ def verify(
     command does. Objects that the catalog does not know are listed and never touched. May be
     stopped at any time; run it again to go on.
     """
+    from catalogsync_assets.core.audit import queries
     from catalogsync_assets.core.audit.audit import AuditAborted, AuditRequest, audit
-    from catalogsync_assets.core.catalog import audits
     from catalogsync_assets.core.catalog.backends import backend_by_name
     from catalogsync_assets.core.errors import UsageError
-    from catalogsync_assets.core.transfer.engine import Limits
+    from catalogsync_assets.core.upload.upload import Limits
 
     catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name) if backend_name else None
     if history:
-        _print_history(audits.history(catalog, backend))
+        _print_history(queries.history(catalog, backend))
         return
     if backend is None:
         raise UsageError("which backend is to be verified?", hint="name it: --backend NAME")

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import output
-from catalogsync_assets.core.backends import (
+from catalogsync_assets.core.stores.backend import (
     ADDRESSING_STYLES,
     ENCRYPTIONS,
     MAX_WORKERS,
     ObjectBackend,
 )
-from catalogsync_assets.core.providers import PRESETS, provider_of
+from catalogsync_assets.core.stores.profile import PRESETS, provider_of
 
 if TYPE_CHECKING:
-    from catalogsync_assets.core.transfer.probe import ProbeResult
-    from catalogsync_assets.core.transfer.separation import Finding
+    from catalogsync_assets.core.backends.separation import Finding
+    from catalogsync_assets.core.stores.probe.probe import ProbeResult
 
 _ANSWERS = {True: "yes", False: "no", None: "unknown"}
 _AS_COPIES = {
@@ -202,12 +202,12 @@ def test(db: str | None, name: str) -> None:
 
     Exit code 0 if objects can be stored and read back.
     """
+    from catalogsync_assets.core.backends.capabilities import noted_test
+    from catalogsync_assets.core.backends.separation import prove_against_others
     from catalogsync_assets.core.catalog.backends import backend_by_name, keep_profile
-    from catalogsync_assets.core.transfer.capabilities import noted_test
-    from catalogsync_assets.core.transfer.probe import probe
-    from catalogsync_assets.core.transfer.questions import QUESTIONS
-    from catalogsync_assets.core.transfer.separation import prove_against_others
-    from catalogsync_assets.core.transfer.stores import StoreClient
+    from catalogsync_assets.core.stores.client import StoreClient
+    from catalogsync_assets.core.stores.probe.probe import probe
+    from catalogsync_assets.core.stores.probe.questions import QUESTIONS
 
     catalog = output.open_catalog(db)
     found = backend_by_name(catalog, name)

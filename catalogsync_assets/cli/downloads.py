@@ -16,9 +16,9 @@ from catalogsync_assets.cli.reports import CellReports
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.download.disks import Ask, Question
     from catalogsync_assets.core.download.report import DownloadReport
-    from catalogsync_assets.core.download.rooms import Ask, Question
-    from catalogsync_assets.core.transfer.engine import UploadReport
+    from catalogsync_assets.core.upload.upload import UploadReport
 
 #: Failures and bad lines listed on a terminal; --json has up to a thousand.
 _LISTED = 20
@@ -181,12 +181,12 @@ def run(
     folder on a terminal, and stops elsewhere.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.downloads import DownloadScope
-    from catalogsync_assets.core.catalog.library import known_roots
+    from catalogsync_assets.core.catalog.download_queue import DownloadScope
+    from catalogsync_assets.core.catalog.files import known_roots
     from catalogsync_assets.core.catalog.scope import select
-    from catalogsync_assets.core.download.engine import download
+    from catalogsync_assets.core.download.disks import Rooms
+    from catalogsync_assets.core.download.download import download
     from catalogsync_assets.core.download.report import DownloadAborted, Limits
-    from catalogsync_assets.core.download.rooms import Rooms
     from catalogsync_assets.core.library.scan import scan
     from catalogsync_assets.core.settings import library_roots
 
@@ -268,8 +268,8 @@ def _describe(report: DownloadReport) -> str:
 
 
 def _upload(catalog: Catalog, backend: Any) -> UploadReport:
-    from catalogsync_assets.core.catalog.uploads import enqueue
-    from catalogsync_assets.core.transfer.engine import UploadAborted, upload
+    from catalogsync_assets.core.catalog.upload_queue import enqueue
+    from catalogsync_assets.core.upload.upload import UploadAborted, upload
 
     enqueue(catalog, backend)
     cells = CellReports(catalog, backend, by="catalogsync run")

@@ -129,10 +129,10 @@ def scan(
     name are left out. Makes the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
+    from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
     from catalogsync_assets.core.catalog.database import exists
-    from catalogsync_assets.core.catalog.library import known_roots
-    from catalogsync_assets.core.catalog.uploads import enqueue
-    from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
+    from catalogsync_assets.core.catalog.files import known_roots
+    from catalogsync_assets.core.catalog.upload_queue import enqueue
     from catalogsync_assets.core.settings import library_roots
 
     if exists(db):
@@ -210,7 +210,7 @@ def whereis(query: str, db: str | None, limit: int) -> None:
 
     QUERY is words of title, artists and album in any order, a part of a path or key, or an id.
     """
-    from catalogsync_assets.core.catalog.whereis import whereis as find
+    from catalogsync_assets.core.catalog.search import whereis as find
 
     catalog = output.open_catalog(db)
     places = find(catalog, query, limit=limit)

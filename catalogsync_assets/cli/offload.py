@@ -12,7 +12,7 @@ from catalogsync_assets.cli import output
 from catalogsync_assets.cli.selection import selected_scope, selecting
 
 if TYPE_CHECKING:
-    from catalogsync_assets.core.audit.offload import OffloadReport
+    from catalogsync_assets.core.offload.offload import OffloadReport
 
 #: Files, or failures of a kind, that are listed; --json has up to a thousand.
 _LISTED = 5
@@ -106,10 +106,10 @@ def offload(
     file goes, the stores are asked for its copies (and read, where they keep no digest), and its
     own content is compared with its digest. May be stopped at any time.
     """
-    from catalogsync_assets.core.audit.offload import OffloadAborted
-    from catalogsync_assets.core.audit.offload import offload as run_offload
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
     from catalogsync_assets.core.errors import UsageError
+    from catalogsync_assets.core.offload.offload import OffloadAborted
+    from catalogsync_assets.core.offload.offload import offload as run_offload
 
     if below_policy and keep_copies is None:
         raise UsageError("--below-policy needs to know how many", hint="add --keep-copies")

@@ -54,7 +54,7 @@ def policy(db: str | None, root: str | None, copies: int | str | None) -> None:
     that are one store count as one. Nothing is uploaded or removed by it: `status` tells which
     songs have too few copies, and `offload` leaves what would have too few.
     """
-    from catalogsync_assets.core.catalog.policy import (
+    from catalogsync_assets.core.catalog.replication import (
         ALL_OTHERS,
         EVERY_BACKEND,
         policies,

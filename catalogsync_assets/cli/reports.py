@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from catalogsync_assets.cli import output
 
 if TYPE_CHECKING:
-    from catalogsync_assets.core.backends import ObjectBackend
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.transfer.engine import UploadReport
+    from catalogsync_assets.core.stores.backend import ObjectBackend
+    from catalogsync_assets.core.upload.upload import UploadReport
 
 
 #: Characters of a reason; Dagster's may be pages.

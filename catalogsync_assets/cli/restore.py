@@ -12,7 +12,7 @@ from catalogsync_assets.cli import output
 from catalogsync_assets.cli.selection import selected_scope, selecting
 
 if TYPE_CHECKING:
-    from catalogsync_assets.core.audit.restore import RestoreReport
+    from catalogsync_assets.core.restore.restore import RestoreReport
 
 #: Failures listed for each reason; --json has up to a thousand in all.
 _LISTED = 5
@@ -71,10 +71,10 @@ def restore(
     refused, and the next backend asked. No file is ever overwritten. May be stopped at any time;
     run it again to go on.
     """
-    from catalogsync_assets.core.audit.restore import RestoreAborted
-    from catalogsync_assets.core.audit.restore import restore as run_restore
     from catalogsync_assets.core.catalog.backends import backend_by_name
     from catalogsync_assets.core.errors import UsageError
+    from catalogsync_assets.core.restore.restore import RestoreAborted
+    from catalogsync_assets.core.restore.restore import restore as run_restore
 
     if not (missing or everything or any(selected.values())):
         raise UsageError(

@@ -10,7 +10,7 @@ import click
 from catalogsync_assets.cli import output
 
 if TYPE_CHECKING:
-    from catalogsync_assets.core.catalog.policy import PolicyStatus, ShortSong
+    from catalogsync_assets.core.catalog.replication import PolicyStatus, ShortSong
     from catalogsync_assets.core.catalog.status import (
         BackendStatus,
         LastAudit,
@@ -49,7 +49,7 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
     With whether every song has the copies that it should have; see `policy`.
     """
     from catalogsync_assets.core.catalog.file_tags import unread_tags
-    from catalogsync_assets.core.catalog.policy import policy_status, songs_under_policy
+    from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
 
     catalog = output.open_catalog(db)

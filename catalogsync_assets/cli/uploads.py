@@ -16,7 +16,7 @@ from catalogsync_assets.cli.selection import selected_scope, selecting
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.transfer.engine import UploadReport
+    from catalogsync_assets.core.upload.upload import UploadReport
 
 #: Failures listed for each reason; --json has up to a thousand in all.
 _LISTED = 5
@@ -63,7 +63,7 @@ def plan(db: str | None, backend_name: str | None, **selected: Any) -> None:
     What failed before is queued again. Running it twice queues nothing twice.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
-    from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
+    from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
 
     catalog = output.open_catalog(db)
     scope, first = _scopes(catalog, **selected)
@@ -134,10 +134,10 @@ def upload(
     again to go on. Speaks to no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
+    from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
     from catalogsync_assets.core.settings import library_roots
-    from catalogsync_assets.core.transfer.engine import Limits, UploadAborted, UploadReport
-    from catalogsync_assets.core.transfer.engine import upload as run_upload
+    from catalogsync_assets.core.upload.upload import Limits, UploadAborted, UploadReport
+    from catalogsync_assets.core.upload.upload import upload as run_upload
 
     catalog = output.open_catalog(db)
     backend = backend_by_name(catalog, backend_name)
@@ -241,7 +241,7 @@ def failures(db: str | None, backend_name: str | None, limit: int, retry: bool, 
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
     from catalogsync_assets.core.catalog.status import failed_uploads
-    from catalogsync_assets.core.catalog.uploads import requeue_failed
+    from catalogsync_assets.core.catalog.upload_queue import requeue_failed
 
     if tags:
         if retry or backend_name:

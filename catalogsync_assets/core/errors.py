@@ -11,6 +11,9 @@ The tree::
     │   └── NoRoomError         every library root is full
     ├── DownloadError           a file cannot be had from where it should come
     │   └── SourceUnavailableError  no answer, a broken connection, 5xx, 429: try again later
+    ├── SourceError             a file cannot be uploaded as it is
+    ├── RestoreError            a file cannot be brought back
+    ├── NotRemoved              a local file was not deleted, and stays
     └── StoreError              an object store said no, or said nothing
         ├── AccessRefusedError  credentials or permissions
         ├── BucketMissingError  no such bucket
@@ -169,3 +172,55 @@ class StoreUnavailableError(StoreError):
     """The store could not be reached, or asked to be tried again later."""
 
     retryable = True
+
+
+class SourceError(CatalogSyncError):
+    """A source cannot be uploaded as it is.
+
+    Attributes:
+        code: `SourceMissing`, `SourceUnreadable`, `SourceChanged`, `SourceOutside` or
+            `ContentDiffers`; of one on another backend also `SourceDamaged`, `SourceUnavailable`,
+            `SourceRefused`, `NoRoom`.
+        changed: whether the next scan must read the file anew.
+        retryable: whether it may pass without anyone acting.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str,
+        changed: bool = False,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.changed = changed
+        self.retryable = retryable
+
+
+class RestoreError(CatalogSyncError):
+    """One file cannot be brought back.
+
+    Attributes:
+        code: short name of the reason: `Conflict`, `NoCopy`, `NoDigest`, `LinkedFolder`, the last
+            backend's reason, or the system's name of a disk error.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class NotRemoved(CatalogSyncError):  # noqa: N818
+    """A file is left where it is.
+
+    Attributes:
+        code: `Gone`, `Changed`, `Link`, `HardLink`, `Outside`, `Unreadable`, `Unwritable`,
+            `NoDigest`, `ContentDiffers`, `Kept`.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code

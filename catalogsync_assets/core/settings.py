@@ -1,7 +1,7 @@
 """What the environment says: where the catalog is, and where the music is.
 
 Read when asked, never at import, so that a test or a Dagster run sees the environment it runs in.
-Credentials of stores are not here; see `core.transfer.stores`.
+Credentials of stores are not here; see `core.stores.client`.
 """
 
 from __future__ import annotations

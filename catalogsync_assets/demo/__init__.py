@@ -1,1 +1,1 @@
-"""Everything on one machine: a local S3 store, a sample library, and the demo that joins them."""
+"""A sample library, and the demo that uploads it to a local S3 server."""

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import keep_profile, register
 from catalogsync_assets.core.catalog.database import Catalog, catalog_path
-from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.status import BackendStatus, backend_status, sample_public_url
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
 from catalogsync_assets.core.settings import CATALOG_VARIABLE, ROOTS_VARIABLE
-from catalogsync_assets.demo.local_store import LocalStore, start_local_store, stop_local_store
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.local_s3.store import LocalStore, start_local_store, stop_local_store
 
 BACKEND = "demo"
 _BUCKET = "music"
@@ -159,7 +159,7 @@ def _start(directory: Path, say: Say) -> LocalStore:
 
 def _test(catalog: Catalog, backend: ObjectBackend) -> None:
     """Find out what the store does, once."""
-    from catalogsync_assets.core.transfer.probe import probe
+    from catalogsync_assets.core.stores.probe.probe import probe
 
     if backend.tested.tested_at is None:
         result = probe(backend)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
+from catalogsync_assets.core.redaction import redact
 from catalogsync_assets.core.visible import visible, visible_lines
 
 if TYPE_CHECKING:

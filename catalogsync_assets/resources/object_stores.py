@@ -12,10 +12,10 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from catalogsync_assets.core.backends import MAX_WORKERS, ObjectBackend
-from catalogsync_assets.core.transfer.clients import boto3_client
-from catalogsync_assets.core.transfer.engine import Limits
-from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.stores.backend import MAX_WORKERS, ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.clients import boto3_client
+from catalogsync_assets.core.upload.upload import Limits
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

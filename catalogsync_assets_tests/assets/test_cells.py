@@ -7,8 +7,8 @@ import pytest
 
 from catalogsync_assets.assets.cells import cell_metadata
 from catalogsync_assets.assets.links import bucket_link, object_link
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.files import batch_keys
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 MIB = 1024 * 1024
 

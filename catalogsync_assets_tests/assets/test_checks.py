@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalogsync_assets.core.catalog.policy import set_policy
+from catalogsync_assets.core.catalog.replication import set_policy
 
 from .conftest import plain
 

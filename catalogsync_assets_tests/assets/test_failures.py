@@ -13,12 +13,12 @@ import pytest
 
 from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
 from catalogsync_assets.automation.jobs import upload_job
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 WRONG_SECRET = "another-secret-that-nobody-may-see"

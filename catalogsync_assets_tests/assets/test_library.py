@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from catalogsync_assets.core.download import rooms
-from catalogsync_assets.core.download.rooms import DEFAULT_RESERVE
+from catalogsync_assets.core.download import disks
+from catalogsync_assets.core.download.disks import DEFAULT_RESERVE
 
 MIB = 1024 * 1024
 
@@ -175,7 +175,7 @@ def test_full_disks_fail_the_run_after_what_came_was_cataloged(
     found = os.statvfs(library.root)
     free = (DEFAULT_RESERVE + 4_000) // found.f_frsize + 1
     full = os.statvfs_result((*found[:4], free, *found[5:]))
-    monkeypatch.setattr(rooms.os, "statvfs", lambda _: full)
+    monkeypatch.setattr(disks.os, "statvfs", lambda _: full)
     wish({"url": web.add("/1.flac")}, {"url": web.add("/2.flac"), "size": 3_000_000})
 
     description, metadata = pipeline.scan().failure

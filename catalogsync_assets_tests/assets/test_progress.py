@@ -13,7 +13,7 @@ from defusedxml import ElementTree
 from catalogsync_assets.assets import plots
 from catalogsync_assets.assets.progress import MAX_SAMPLES, Progress, Rate, Sample, rates
 from catalogsync_assets.core.catalog.status import BackendStatus, FormatTotal
-from catalogsync_assets.core.transfer.engine import UploadReport
+from catalogsync_assets.core.upload.upload import UploadReport
 
 MIB = 1024 * 1024
 HOUR = 3600

@@ -13,7 +13,7 @@ from catalogsync_assets.assets import partitions
 from catalogsync_assets.automation import comparison
 from catalogsync_assets.automation.comparison import Cursor, compare, stamp
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.library import batch_keys
+from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.locations import mark
 from catalogsync_assets.definitions import build_defs
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource

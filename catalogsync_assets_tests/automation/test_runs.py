@@ -24,11 +24,11 @@ import pytest
 import yaml
 
 from catalogsync_assets.assets.partitions import register_keys
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
-from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets_tests.proxy import PATIENCE, Proxy, Request, refusal
 
 PROJECT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.download import fetcher
+from catalogsync_assets.core.download import file as fetcher
 
 
 @pytest.fixture(autouse=True)

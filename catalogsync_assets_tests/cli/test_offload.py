@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.audit import offload as offload_module
+from catalogsync_assets.core.offload import offload as offload_module
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_what_differs_is_an_exit_code_of_1(cli, filled, cloud, remote):
 def test_a_store_that_is_not_there_is_one_clear_error(
     cli, scanned, library, backend, unused_endpoint, monkeypatch
 ):
-    from catalogsync_assets.core.audit import adopt as adopt_module
+    from catalogsync_assets.core.adopt import adopt as adopt_module
 
     library.fill(1)
     scanned()

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL"

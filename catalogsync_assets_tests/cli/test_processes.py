@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 Rows = Callable[..., list[Any]]
 

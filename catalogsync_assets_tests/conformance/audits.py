@@ -5,11 +5,11 @@ from contextlib import suppress
 import pytest
 from botocore.exceptions import ClientError
 
-from catalogsync_assets.core.audit.adopt import adopt
-from catalogsync_assets.core.audit.restore import restore
-from catalogsync_assets.core.catalog.uploads import count_pending, enqueue
+from catalogsync_assets.core.adopt.adopt import adopt
+from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
+from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
-from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
+from catalogsync_assets_tests.core.faults import Faults, flipped, found
 from catalogsync_assets_tests.stores import rclone_copy
 
 MIB = 1024 * 1024

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.transfer import engine, multipart, sender
-from catalogsync_assets.core.transfer.probe import probe
-from catalogsync_assets_tests.core.audit.conftest import short_backoff, verified
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.probe.probe import probe
+from catalogsync_assets.core.upload import multipart, put, upload
+from catalogsync_assets_tests.core.conftest import short_backoff, verified
 from catalogsync_assets_tests.stores import Store, s3_client
 
 __all__ = ["short_backoff", "verified"]
@@ -91,7 +91,7 @@ def settings(request, monkeypatch):
     if request.param == "tested":
         return {"provider": "other", "tested": request.getfixturevalue("found_out")}
     if request.param == "careful":
-        monkeypatch.setattr(engine, "make_sure", lambda *_: None)
+        monkeypatch.setattr(upload, "make_sure", lambda *_: None)
     return {"provider": "other"}
 
 
@@ -128,5 +128,5 @@ def claims(held):
 @pytest.fixture
 def in_parts(monkeypatch):
     """What is large elsewhere begins at 1 MiB here."""
-    monkeypatch.setattr(sender, "SINGLE_PUT_BYTES", MIB)
+    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
-from catalogsync_assets.core.transfer.engine import UploadAborted, UploadReport
-from catalogsync_assets.core.transfer.stores import Labels, StoreClient
+from catalogsync_assets.core.stores.client import Labels, StoreClient
+from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
 from catalogsync_assets_tests.proxy import PATIENCE, Answer
 
 Upload = Callable[..., UploadReport]

@@ -16,7 +16,7 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts, part_number
-from catalogsync_assets_tests.core.audit.faults import flipped
+from catalogsync_assets_tests.core.faults import flipped
 from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.proxy import PATIENCE, Answer
 

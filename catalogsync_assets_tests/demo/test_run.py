@@ -15,9 +15,9 @@ import yaml
 
 from catalogsync_assets.core.catalog.status import BackendStatus
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
-from catalogsync_assets.demo.local_store import start_local_store
 from catalogsync_assets.demo.run import prepare_dagster_home, run_demo, stop_demo
 from catalogsync_assets.demo.sample_library import make_sample_library
+from catalogsync_assets.local_s3.store import start_local_store
 
 SONGS = 6
 

@@ -9,10 +9,10 @@ import pytest
 from botocore.exceptions import ClientError
 from dagster_aws.s3 import S3Resource
 
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import ConfigurationError
-from catalogsync_assets.core.transfer.clients import boto3_client
-from catalogsync_assets.core.transfer.engine import Limits, upload
+from catalogsync_assets.core.stores.clients import boto3_client
+from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets.resources import BackendS3Resource, ObjectStoreResource
 
 MIB = 1024 * 1024

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from catalogsync_assets.demo import weed
+from catalogsync_assets.local_s3 import weed
 from catalogsync_assets_tests.ui.states import MAIN, environment
 
 #: What the web server says once it can be asked.

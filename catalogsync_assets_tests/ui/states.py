@@ -20,14 +20,14 @@ import dagster as dg
 import sqlalchemy as sa
 
 from catalogsync_assets.assets.partitions import register_keys
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name, register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.definitions import defs
-from catalogsync_assets.demo.local_store import LocalStore, start_local_store, stop_local_store
 from catalogsync_assets.demo.run import prepare_dagster_home
 from catalogsync_assets.demo.sample_library import make_sample_library
+from catalogsync_assets.local_s3.store import LocalStore, start_local_store, stop_local_store
 from catalogsync_assets_tests.stores import s3_client
 
 # As an installed `catalogsync` is called, but of the code beside this file.

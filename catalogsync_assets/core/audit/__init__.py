@@ -1,4 +1,1 @@
-"""The catalog's claims, held against the stores, and used.
-
-Verify, repair, restore, offload, adopt.
-"""
+"""Compares what the catalog expects on a backend with what the store holds, and repairs it."""

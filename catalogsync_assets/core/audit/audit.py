@@ -14,20 +14,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 
-from catalogsync_assets.core.audit.audit_listing import Seen, compare_listing, unmet
-from catalogsync_assets.core.audit.audit_looks import Looked, look_at
-from catalogsync_assets.core.audit.audit_record import Recorder
-from catalogsync_assets.core.audit.audit_report import (
-    AuditAborted,
-    AuditReport,
-    AuditRequest,
-    Progress,
-)
-from catalogsync_assets.core.audit.checking import Level
-from catalogsync_assets.core.audit.repair import repair
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog import audits
-from catalogsync_assets.core.catalog.audits import (
+from catalogsync_assets.core.audit import queries
+from catalogsync_assets.core.audit.expected import Claim, Claims
+from catalogsync_assets.core.audit.listing import Seen, compare_listing, unmet
+from catalogsync_assets.core.audit.looks import Looked, look_at
+from catalogsync_assets.core.audit.queries import (
     Audit,
     Finding,
     PastAudit,
@@ -35,13 +26,22 @@ from catalogsync_assets.core.catalog.audits import (
     findings,
     history,
 )
-from catalogsync_assets.core.catalog.claims import Claim, Claims
+from catalogsync_assets.core.audit.record import Recorder
+from catalogsync_assets.core.audit.repair import repair
+from catalogsync_assets.core.audit.report import (
+    AuditAborted,
+    AuditReport,
+    AuditRequest,
+    Progress,
+)
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
-from catalogsync_assets.core.transfer.engine import Limits, UploadReport
-from catalogsync_assets.core.transfer.pace import Pace
-from catalogsync_assets.core.transfer.retries import Retries
-from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.checking import Level
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.upload.upload import Limits, UploadReport
 
 __all__ = [
     "AuditAborted",
@@ -119,7 +119,7 @@ class _Run:
         client = self._connect(self._backend)
         r = self._request
         terms = Terms(r.level, r.sample_percent, r.since, r.repair, r.scope)
-        record = audits.begin(self._catalog, self._backend, terms, anew=r.anew)
+        record = queries.begin(self._catalog, self._backend, terms, anew=r.anew)
         self._claims = Claims(self._backend, r.scope, record.since)
         self._seen = Seen(record.seen)
         self._recorder = Recorder(
@@ -156,12 +156,12 @@ class _Run:
         self._recorder.flush(last=True)
         self._look_again(client, record)
         counts = self._recorder.counts
-        counts["foreign"] -= audits.drop_known_foreign(self._catalog, self._backend, record)
+        counts["foreign"] -= queries.drop_known_foreign(self._catalog, self._backend, record)
         self._tell(at_once=True)
         if self._request.repair and self._report.lost:
             self._repair(record)
             counts["repaired"] = self._report.repaired
-        audits.finish(self._catalog, record, counts)
+        queries.finish(self._catalog, record, counts)
 
     def _expected(self) -> int:
         percent = self._request.sample_percent
@@ -189,7 +189,7 @@ class _Run:
 
     def _look_again(self, client: StoreClient, record: Audit) -> None:
         """Ask once more for what could not be looked at: an outage may have passed."""
-        keys = audits.unreadable(self._catalog, record, _MAX_LISTED)
+        keys = queries.unreadable(self._catalog, record, _MAX_LISTED)
         if not keys:
             return
         level: Level = "full" if self._request.level == "full" else "head"
@@ -245,7 +245,7 @@ class _Run:
             with suppress(CatalogSyncError):
                 self._recorder.flush()
             with suppress(CatalogError):
-                audits.interrupt(self._catalog, record)
+                queries.interrupt(self._catalog, record)
         report = self._report
         report.status = status
         report.take(self._recorder.counts)

@@ -1,58 +1,98 @@
-"""What a store lists below a backend's prefix, as a stream.
+"""Compares what a store lists with what the catalog claims.
 
-The order is the store's own and means nothing here: S3 lists by the bytes of the keys, SeaweedFS as
-a tree (`a/b` before `a!`), which a merge with an index of keys would take for missing objects.
+Each page of the listing is looked up in the catalog by its keys, so that the order in which a store
+lists does not matter. What is there in the right size is noted by one bit for each location: 125 KB
+for a million. The claims that are left in the end - not listed, of another size, missing or damaged
+before - are looked at one by one: nothing is said of a file because a listing lacks it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
 
-from catalogsync_assets.core.errors import StoreError
-from catalogsync_assets.core.transfer.object_listing import ListedObject
-from catalogsync_assets.core.transfer.stores import StoreClient
-from catalogsync_assets.core.transfer.verify import Retry
-from catalogsync_assets.core.transfer.workers import Workers
+from catalogsync_assets.core.audit.expected import Claim, Claims
+from catalogsync_assets.core.audit.queries import Audit, Outcome
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import EVERYTHING
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.pages import listed
+from catalogsync_assets.core.stores.verify import Retry
 
-#: What this program's own keys begin with after the prefix: those of tests, never a file's.
-OWN_KEYS = ".catalogsync-"
+#: Foreign objects that are kept by name; more are counted only.
+MAX_FOREIGN = 10_000
 
 
-def listed(
-    client: StoreClient, retry: Retry, *, after: str | None = None
-) -> Iterator[list[ListedObject]]:
-    """The objects below the backend's prefix, some hundreds at a time, but for our tests' keys.
+class Seen:
+    """A set of locations that grows to one bit for each."""
 
-    The next page is asked for while the caller works on the last. Memory does not grow with their
-    number.
+    def __init__(self, kept: bytes | None) -> None:
+        """
+        Args:
+            kept: what `kept` gave.
+        """
+        self._bits = bytearray(zlib.decompress(kept)) if kept else bytearray()
 
-    Args:
-        retry: calls each request for a page.
-        after: the last key of an earlier listing, to go on behind it.
+    def add(self, location_ids: Iterable[int]) -> int:
+        """Add some; how many of them are new."""
+        bits, new = self._bits, 0
+        for location_id in location_ids:
+            place, bit = location_id >> 3, 1 << (location_id & 7)
+            if place >= len(bits):
+                bits += bytes(place + 1024 - len(bits))
+            if not bits[place] & bit:
+                bits[place] |= bit
+                new += 1
+        return new
 
-    Raises:
-        StoreError: the store refused, or was silent at every try.
+    def but_for(self, location_ids: Iterable[int]) -> list[int]:
+        """Those that are not in the set."""
+        bits = self._bits
+        end = len(bits) * 8
+        return [i for i in location_ids if i >= end or not bits[i >> 3] >> (i & 7) & 1]
+
+    def kept(self) -> bytes:
+        """The set, compressed: 125 KB at most for a million."""
+        return zlib.compress(self._bits, 1)
+
+
+def compare_listing(
+    catalog: Catalog,
+    claims: Claims,
+    client: StoreClient,
+    audit: Audit,
+    seen: Seen,
+    retry: Retry,
+) -> Generator[tuple[list[Outcome], Counter[str], str | None], None, None]:
+    """Compare what the store lists, page by page: foreign objects, counts, the page's last key.
+
+    What is there as claimed is added to `seen`. Goes on behind `audit.position`.
     """
-    pages: Iterator[list[ListedObject]] | None = None
+    foreign_wanted = claims.scope == EVERYTHING and claims.since is None
+    foreign = audit.counts["foreign"]
+    for page in listed(client, retry, after=audit.position):
+        sizes = {found.key: found.size_bytes for found in page}
+        compared = claims.compare(catalog, sizes)
+        counts = Counter(listed=len(page), ok=seen.add(compared.as_claimed))
+        strange = compared.unknown if foreign_wanted else []
+        kept = strange[: max(0, MAX_FOREIGN - foreign)]
+        foreign += len(strange)
+        counts["foreign"] += len(strange) - len(kept)
+        yield [_foreign(key, sizes[key]) for key in kept], counts, page[-1].key if page else None
 
-    def page() -> list[ListedObject] | None:
-        nonlocal pages, after
-        pages = pages or client.list_pages(after=after)
-        try:
-            found = next(pages, None)
-        except StoreError:
-            pages = None  # it ends with its first error
-            raise
-        if found:
-            after = found[-1].key
-        return found
 
-    own = client.backend.key_prefix + OWN_KEYS
-    reader = Workers(1, "list")
-    try:
-        coming = reader.submit(lambda: retry(page))
-        while (found := coming.result()) is not None:
-            coming = reader.submit(lambda: retry(page))
-            yield [o for o in found if not o.key.startswith(own)]
-    finally:
-        reader.close()
+def _foreign(key: str, size_bytes: int | None) -> Outcome:
+    detail = "of a size that is not told" if size_bytes is None else f"{size_bytes:,} bytes"
+    return Outcome("foreign", key, detail=detail)
+
+
+def unmet(catalog: Catalog, claims: Claims, audit: Audit, seen: Seen) -> Iterator[Claim]:
+    """The claims that the listing has not shown to be true.
+
+    Not those that were written after the audit began: they were verified then.
+    """
+    for ids in claims.ids(catalog, until=audit.started_at):
+        left = seen.but_for(ids)
+        for start in range(0, len(left), 500):
+            yield from claims.get(catalog, left[start : start + 500])

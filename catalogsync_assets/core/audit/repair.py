@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog import audits
-from catalogsync_assets.core.catalog.audits import Audit
+from catalogsync_assets.core.audit import queries
+from catalogsync_assets.core.audit.queries import Audit
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.uploads import enqueue
-from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
-from catalogsync_assets.core.transfer.stores import StoreClient
+from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.upload.upload import Limits, UploadReport, upload
 
 
 def repair(
@@ -45,5 +45,5 @@ def repair(
             catalog, backend, scope=scope, limits=limits, progress=progress, connect=connect
         )
     finally:
-        repaired = audits.note_repairs(catalog, backend, audit)
+        repaired = queries.note_repairs(catalog, backend, audit)
     return report, repaired

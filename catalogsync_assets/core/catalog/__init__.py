@@ -1,5 +1,5 @@
-"""What is known: the schema, its migrations, and every query, by subject.
+"""What is known: the schema, its migrations, and the state of files, locations and queues.
 
-`database` opens it; `backends`, `library`, `uploads`, `presence` and `status` read and write it.
-No file of the library and no object store is touched from here.
+`database` opens it. No file of the library and no object store is touched from here. Queries that
+only one job asks stand beside that job.
 """

@@ -10,20 +10,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import (
+from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.legacy import insert_row
+from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
+from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UnknownBackendError
+from catalogsync_assets.core.runner.owners import is_dead, new_owner
+from catalogsync_assets.core.stores.backend import (
     LOCAL,
     OBJECT_STORAGE,
     SETTINGS,
     ObjectBackend,
     validated,
 )
-from catalogsync_assets.core.catalog import presence
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.foreign_columns import insert_row
-from catalogsync_assets.core.catalog.owners import is_dead, new_owner
-from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
-from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UnknownBackendError
-from catalogsync_assets.core.providers import PRESETS, StoreProfile
+from catalogsync_assets.core.stores.profile import PRESETS, StoreProfile
 
 _CATALOG_ID = "catalog_id"
 _FOLLOW_LINKS = "follow_links"

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import OBJECT_STORAGE, ObjectBackend
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.stores.backend import OBJECT_STORAGE, ObjectBackend
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from typing import Any
 import sqlalchemy as sa
 import tenacity
 
-from catalogsync_assets.core.catalog import foreign_columns
-from catalogsync_assets.core.catalog.foreign_columns import ForeignColumns
-from catalogsync_assets.core.catalog.owners import new_part
+from catalogsync_assets.core.catalog import legacy
+from catalogsync_assets.core.catalog.legacy import ForeignColumns
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
+from catalogsync_assets.core.runner.owners import new_part
 from catalogsync_assets.core.settings import catalog_location
 
 #: How long a writer waits for another one, in seconds.
@@ -210,8 +210,8 @@ class Catalog:
             connection = plain.execution_options(catalogsync_write=True)
             with connection.begin():
                 if self._foreign is None:
-                    self._foreign = foreign_columns.find(connection)
-                connection.execution_options(**{foreign_columns.OPTION: self._foreign})
+                    self._foreign = legacy.find(connection)
+                connection.execution_options(**{legacy.OPTION: self._foreign})
                 yield connection
 
     def close(self) -> None:

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.downloads import DownloadTask
-from catalogsync_assets.core.catalog.foreign_columns import assignments, update_row
-from catalogsync_assets.core.catalog.library import FileFacts, bring_back, insert_files
+from catalogsync_assets.core.catalog.download_queue import DownloadTask
+from catalogsync_assets.core.catalog.files import FileFacts, bring_back, insert_files
+from catalogsync_assets.core.catalog.legacy import assignments, update_row
 from catalogsync_assets.core.catalog.songs import fill_gaps
 
 

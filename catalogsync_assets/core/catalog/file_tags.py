@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.foreign_columns import update_row
-from catalogsync_assets.core.catalog.library import (
+from catalogsync_assets.core.catalog.files import (
     FileFacts,
     KnownFile,
     artists_of,
     not_yet_recorded,
 )
+from catalogsync_assets.core.catalog.legacy import update_row
 from catalogsync_assets.core.catalog.schema import file_assets, songs
 from catalogsync_assets.core.catalog.songs import link_artists
 

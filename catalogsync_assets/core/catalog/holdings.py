@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.status import FormatTotal
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.library import limits_of_links
-from catalogsync_assets.core.catalog.owners import new_owner
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.uploads import FROM_QUEUE, take_over_abandoned
+from catalogsync_assets.core.catalog.upload_queue import FROM_QUEUE, take_over_abandoned
+from catalogsync_assets.core.runner.owners import new_owner
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: Seconds after which a claim that nobody renewed may be taken over.
 LEASE_SECONDS = 300.0
@@ -34,7 +34,7 @@ class UploadTask:
         size_bytes, mtime_ns: the source as the last scan saw it; -1 and None in a row of another
             program that no scan has met yet.
         sha256: the content's digest in hex, or None before it is first read.
-        object_key_fold: of the file, as `plan.locators.fold` makes it.
+        object_key_fold: of the file, as `object_keys.fold` makes it.
         source_backend_id: the object store that the source is on; None if it is a local file.
         source_is_damaged: it was found damaged, and there is no other.
         earlier_ids: file assets that were earlier contents of the same file. An object that we

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.policy import EVERY_BACKEND, Required
+from catalogsync_assets.core.catalog.replication import EVERY_BACKEND, Required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.separation import Separation
 

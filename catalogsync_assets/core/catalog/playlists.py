@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.foreign_columns import insert_row, insert_sql
+from catalogsync_assets.core.catalog.legacy import insert_row, insert_sql
 from catalogsync_assets.core.catalog.schema import REPETITIONS_INDEX
 
 #: Songs of the lists that one transaction writes, unless a single list has more.

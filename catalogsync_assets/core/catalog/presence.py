@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.foreign_columns import insert_sql
+from catalogsync_assets.core.catalog.legacy import insert_sql
 
 _COLUMNS = (
     "song_id",

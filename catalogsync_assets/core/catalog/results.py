@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.foreign_columns import insert_sql
 from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 
 @dataclass(frozen=True)

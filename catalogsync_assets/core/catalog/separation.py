@@ -2,7 +2,7 @@
 
 One bucket can be registered under several names: by another host name, through a proxy, with
 another prefix. Endpoints do not tell; the stores do, when an object that was put through one
-backend is looked for through the other (`transfer.separation`). The verdict is kept in the config
+backend is looked for through the other (`backends.separation`). The verdict is kept in the config
 of both backends with the settings of both: other settings make it void.
 
 What is not proven counts as the same. Nothing here speaks to a store.
@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import OBJECT_STORAGE, ObjectBackend
 from catalogsync_assets.core.catalog.backends import from_row, settings_of
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import storage_backends
+from catalogsync_assets.core.stores.backend import OBJECT_STORAGE, ObjectBackend
 
 #: `apart`: an object put through the one is not seen through the other, in both directions.
 #: `same`: it was seen.

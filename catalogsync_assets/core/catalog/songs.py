@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.foreign_columns import insert_row, insert_sql
+from catalogsync_assets.core.catalog.legacy import insert_row, insert_sql
 from catalogsync_assets.core.catalog.schema import artists as artists_
 from catalogsync_assets.core.catalog.schema import songs
 

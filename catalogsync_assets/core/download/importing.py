@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from catalogsync_assets.core.catalog import playlists, wishes
+from catalogsync_assets.core.catalog import playlists
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
+from catalogsync_assets.core.catalog.download_queue import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.playlists import Listed
-from catalogsync_assets.core.catalog.wishes import Wish
+from catalogsync_assets.core.download import requests
 from catalogsync_assets.core.download.lines import BadLine
 from catalogsync_assets.core.download.manifest import Entry, Title, read_manifest
+from catalogsync_assets.core.download.requests import Wish
+from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.names import guessed_title
-from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.library.tags import Tags, clean
 
 #: Entries taken in by one transaction: short enough to leave others room to write.
@@ -153,7 +154,7 @@ class _Wanted:
 def _write(
     catalog: Catalog, waiting: list[_Wanted], lists: dict[str, Listed], report: ImportReport
 ) -> None:
-    added = wishes.add(catalog, [wanted.wish for wanted in waiting])
+    added = requests.add(catalog, [wanted.wish for wanted in waiting])
     report.tasks += added.tasks
     report.songs += added.songs
     report.known += added.known

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol, cast
 
-from catalogsync_assets.core.catalog.downloads import DEFAULT_SOURCE
+from catalogsync_assets.core.catalog.download_queue import DEFAULT_SOURCE
 from catalogsync_assets.core.errors import DownloadError
-from catalogsync_assets.core.files.parts import Resume
+from catalogsync_assets.core.files.partial import Resume
 
 GROUP = "catalogsync.sources"
 
@@ -82,7 +82,7 @@ class Source(Protocol):
 
 
 def _http() -> Source:
-    from catalogsync_assets.core.download.http_source import HttpSource
+    from catalogsync_assets.core.download.http import HttpSource
 
     return HttpSource()
 

@@ -12,7 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
-from catalogsync_assets.core.catalog.contents import (
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.export.contents import (
     FileAt,
     Page,
     playlist_name,
@@ -20,9 +23,6 @@ from catalogsync_assets.core.catalog.contents import (
     songs_of_playlist,
     songs_with_files,
 )
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.core.export.parquet import require_parquet, write_parquet
 from catalogsync_assets.core.export.places import Places
 from catalogsync_assets.core.export.rows import Row, Shape

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
-from catalogsync_assets.core.catalog.contents import FileAt, Where
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import ConfigurationError, UsageError
+from catalogsync_assets.core.export.contents import FileAt, Where
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 LOCAL_PATHS, PUBLIC, PRESIGNED = "local", "public", "presigned"
 #: The words that a person chooses from.
@@ -91,7 +91,7 @@ def presigned(
         ConfigurationError: no credentials.
         UsageError: which backend is not clear.
     """
-    from catalogsync_assets.core.transfer.clients import boto3_client
+    from catalogsync_assets.core.stores.clients import boto3_client
 
     chosen = _the_one(catalog, backend, object_backends(catalog))
     client = boto3_client(chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from catalogsync_assets.core.catalog.contents import FileAt
+from catalogsync_assets.core.export.contents import FileAt
 
 Value = str | int | float | None
 #: Name -> kind: `integer`, `number`, `text` or `time`. In this order in every format.

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from catalogsync_assets.core.catalog.owners import new_part
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
+from catalogsync_assets.core.runner.owners import new_part
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""New files of the library: how they come whole, under a safe name, over no other file."""
+"""The local disk: names, formats, digests, files that appear only when whole. Knows no catalog."""

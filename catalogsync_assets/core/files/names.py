@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension, media_type
-from catalogsync_assets.core.library.ignore import is_of_other_programs
+from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension, media_type
+from catalogsync_assets.core.files.ignore import is_of_other_programs
 
 #: What file systems allow in bytes for one name.
 MAX_NAME_BYTES = 255

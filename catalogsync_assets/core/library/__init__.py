@@ -1,1 +1,1 @@
-"""Finds the files of the library, reads their tags, keeps their rows true to the disk."""
+"""What is on disk: walks, reads tags, records, checks, and removes files of the library."""

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, BinaryIO, TypeVar
 
-from catalogsync_assets.core.library.formats import LOOKED_AT, look
+from catalogsync_assets.core.files.formats import LOOKED_AT, look
 
 # kind -> the class that reads it.
 _READERS = {

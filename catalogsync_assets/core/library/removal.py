@@ -33,9 +33,9 @@ from catalogsync_assets.core.catalog import offloads
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
-from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
+from catalogsync_assets.core.errors import CatalogError, NotRemoved
+from catalogsync_assets.core.files.atomic import move_to_free_name, sync_folder
 from catalogsync_assets.core.files.opening import mtime_ns, open_regular
-from catalogsync_assets.core.renaming import move_to_free_name, sync_folder
 
 #: How a file is called in the moment before it is deleted. It has no extension of audio, so that
 #: no scan takes it for a file of the library.
@@ -43,19 +43,6 @@ PREFIX = ".catalogsync-offload-"
 _PIECE = 1024 * 1024
 #: Seconds to wait for another process that only sets something right.
 PATIENCE = 5.0
-
-
-class NotRemoved(CatalogSyncError):  # noqa: N818
-    """A file is left where it is.
-
-    Attributes:
-        code: `Gone`, `Changed`, `Link`, `HardLink`, `Outside`, `Unreadable`, `Unwritable`,
-            `NoDigest`, `ContentDiffers`, `Kept`.
-    """
-
-    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
 
 
 class Identity(NamedTuple):

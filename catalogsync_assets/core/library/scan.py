@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from catalogsync_assets.core.catalog import library as rows
+from catalogsync_assets.core.catalog import files as rows
 from catalogsync_assets.core.catalog.backends import set_follows_links
+from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.file_tags import (
     ReadAgain,
@@ -22,14 +23,13 @@ from catalogsync_assets.core.catalog.file_tags import (
     record_tags,
     unread_tags,
 )
-from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, KnownFile
-from catalogsync_assets.core.digests import sha256_of
+from catalogsync_assets.core.catalog.files import FileFacts, FoundStat, KnownFile
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
-from catalogsync_assets.core.library.ignore import Rules, leaves_out
+from catalogsync_assets.core.files.digests import sha256_of
+from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.library.removal import settle_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_tags
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
-from catalogsync_assets.core.plan.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.settings import library_roots, lies_inside
 
 #: Changes recorded in one transaction: short enough to leave others room to write.

@@ -10,11 +10,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from catalogsync_assets.core.catalog.library import UNREADABLE
+from catalogsync_assets.core.catalog.files import UNREADABLE
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
+from catalogsync_assets.core.files.formats import format_of
 from catalogsync_assets.core.files.opening import open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
-from catalogsync_assets.core.library.formats import format_of
 
 #: Characters of a text that are kept; the longest title that was found has 865.
 MAX_TEXT = 1_000

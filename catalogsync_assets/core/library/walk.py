@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
+from catalogsync_assets.core.files.ignore import IGNORE_FILE, OURS, Rules, read_ignore_file
 from catalogsync_assets.core.files.opening import lies_below, mtime_ns
-from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension
-from catalogsync_assets.core.library.ignore import IGNORE_FILE, OURS, Rules, read_ignore_file
-from catalogsync_assets.core.plan.locators import unusable
 
 #: More than any store takes for an object, and than a sum of 64 bits bears: not a real size.
 MAX_FILE_BYTES = 2**47

@@ -32,17 +32,17 @@ from hypothesis.stateful import (
 )
 
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
-from catalogsync_assets.core.audit.offload import OffloadReport, offload
-from catalogsync_assets.core.audit.restore import restore
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.scan import scan
-from catalogsync_assets.core.transfer.engine import Limits, upload
-from catalogsync_assets.core.transfer.stores import StoreClient
-from catalogsync_assets_tests.core.audit.kills import STEPS, Killed, die_at
+from catalogsync_assets.core.offload.offload import OffloadReport, offload
+from catalogsync_assets.core.restore.restore import restore
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.upload.upload import Limits, upload
+from catalogsync_assets_tests.core.kills import STEPS, Killed, die_at
 
 NAMES = ("a.mp3", "b.mp3", "c.mp3")
 FILES = st.sampled_from(NAMES)

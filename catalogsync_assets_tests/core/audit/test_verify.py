@@ -12,9 +12,9 @@ from catalogsync_assets.core.audit.audit import AuditRequest, draw, findings, hi
 from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
-from catalogsync_assets.core.transfer.engine import UploadReport
-from catalogsync_assets.core.transfer.stores import StoreClient
-from catalogsync_assets_tests.core.audit.faults import Faults, flipped, found
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.upload.upload import UploadReport
+from catalogsync_assets_tests.core.faults import Faults, flipped, found
 
 STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GROUP BY status"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalogsync_assets.core.audit import audit_record
+from catalogsync_assets.core.audit import record
 from catalogsync_assets.core.audit.audit import AuditAborted, history
 
 LEVELS = ("listing", "head", "full")
@@ -120,7 +120,7 @@ def test_a_store_without_any_of_many_files_looks_like_another_one(
     monkeypatch,
     level,
 ):
-    monkeypatch.setattr(audit_record, "_IMPLAUSIBLE", 10)
+    monkeypatch.setattr(record, "_IMPLAUSIBLE", 10)
     library.fill(15, size=5)
     scanned()
     uploaded(cloud)

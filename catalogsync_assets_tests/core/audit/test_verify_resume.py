@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.audit import audit_record
+from catalogsync_assets.core.audit import record
 from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.errors import StoreUnavailableError
-from catalogsync_assets.core.transfer.stores import StoreClient
-from catalogsync_assets_tests.core.audit.faults import Faults
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets_tests.core.faults import Faults
 from catalogsync_assets_tests.proxy import Answer
 
 Verify = Callable[..., AuditReport]
@@ -116,7 +116,7 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
             yield found[start : start + 5]
 
     monkeypatch.setattr(StoreClient, "list_pages", pages)
-    monkeypatch.setattr(audit_record, "_FLUSH_PAGES_SECONDS", 0.0)
+    monkeypatch.setattr(record, "_FLUSH_PAGES_SECONDS", 0.0)
     with pytest.raises(AuditAborted, match="gone"):
         verified(forty)
     first = history(catalog)[0]
@@ -246,7 +246,7 @@ def test_one_that_was_interrupted_long_ago_is_begun_anew(forty, proxy, verified,
 
 
 def test_one_that_another_process_works_on_is_left_alone(forty, proxy, verified, catalog, change):
-    from catalogsync_assets.core.catalog.owners import new_owner
+    from catalogsync_assets.core.runner.owners import new_owner
 
     first = interrupted(forty, proxy, verified)
     change(catalog, "UPDATE audits SET status = 'running', owner = ?", new_owner())

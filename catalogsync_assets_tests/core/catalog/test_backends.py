@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend, validated
 from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends, register
 from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
+from catalogsync_assets.core.stores.backend import ObjectBackend, validated
 
 PLAIN = ObjectBackend(name="cloud", bucket="my-music")
 

@@ -16,7 +16,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 
 Rows = Callable[..., list[Any]]
 

@@ -9,10 +9,9 @@ from contextlib import closing
 import psutil
 import pytest
 
-from catalogsync_assets.core.catalog import downloads
+from catalogsync_assets.core.catalog import download_queue
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.download_results import NotDownloaded, record
-from catalogsync_assets.core.catalog.downloads import (
+from catalogsync_assets.core.catalog.download_queue import (
     EVERY_DOWNLOAD,
     LEASE_SECONDS,
     DownloadLease,
@@ -20,9 +19,10 @@ from catalogsync_assets.core.catalog.downloads import (
     requeue_failed,
     unfinished,
 )
-from catalogsync_assets.core.download.engine import download
+from catalogsync_assets.core.catalog.download_results import NotDownloaded, record
+from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest
-from catalogsync_assets.core.download.rooms import Rooms
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def queued(catalog, wish):
     return catalog
 
 
-def ids(tasks: list[downloads.DownloadTask]) -> list[int]:
+def ids(tasks: list[download_queue.DownloadTask]) -> list[int]:
     return [task.id for task in tasks]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends import LOCAL, ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.holdings import (
     Absence,
     Verification,
@@ -18,8 +18,8 @@ from catalogsync_assets.core.catalog.holdings import (
     sample_object,
     verification,
 )
-from catalogsync_assets.core.catalog.library import batch_keys
 from catalogsync_assets.core.catalog.status import batch_formats
+from catalogsync_assets.core.stores.backend import LOCAL, ObjectBackend
 
 Change = Callable[..., None]
 

@@ -14,15 +14,15 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog import database, presence
 from catalogsync_assets.core.catalog.backends import backend_by_name, register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 # As existing databases have it: fewer columns, and some that this program does not know.
 OLD_SHAPE = """

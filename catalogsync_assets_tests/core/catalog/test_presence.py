@@ -14,17 +14,17 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog import library as library_rows
+from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import FileFacts, FoundStat, known_files
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
-from catalogsync_assets.core.catalog.library import FileFacts, FoundStat, known_files
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record, withdraw_claims_at
 from catalogsync_assets.core.catalog.schema import metadata
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 Rows = Callable[..., list[Any]]
 ROOT = "/music"

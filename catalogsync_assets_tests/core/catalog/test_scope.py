@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, Selection, select
-from catalogsync_assets.core.catalog.uploads import (
+from catalogsync_assets.core.catalog.upload_queue import (
     count_pending,
     enqueue,
     list_pending,
@@ -20,6 +19,7 @@ from catalogsync_assets.core.catalog.uploads import (
     requeue_failed,
 )
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 Rows = Callable[..., list[Any]]
 

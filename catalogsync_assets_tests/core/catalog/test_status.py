@@ -13,7 +13,7 @@ from catalogsync_assets.core.catalog.status import (
     failed_uploads,
     sample_public_url,
 )
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 
 
 def test_an_empty_catalog_has_no_figures(catalog):

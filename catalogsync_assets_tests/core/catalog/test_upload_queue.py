@@ -15,7 +15,7 @@ from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.uploads import count_pending, enqueue, list_pending
+from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, list_pending
 
 DIGEST = "ab" * 32
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 
 #: Files before the processes begin; scans of one of them while they work, files new in each.
 KNOWN, ROUNDS, NEW = 400, 10, 10
@@ -21,7 +21,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.library.scan import scan
 
 path, root, end, rounds, new = sys.argv[1:]

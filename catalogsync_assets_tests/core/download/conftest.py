@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalogsync_assets.core.download import fetcher
+from catalogsync_assets.core.download import file as fetcher
 
 
 @pytest.fixture(autouse=True)

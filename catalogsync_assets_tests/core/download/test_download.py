@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.downloads import DownloadScope
+from catalogsync_assets.core.catalog.download_queue import DownloadScope
 from catalogsync_assets.core.catalog.scope import select
 from catalogsync_assets_tests.audio_files import CONTENTS, id3, tagged
 
@@ -204,8 +204,8 @@ def test_a_queue_that_is_empty_makes_no_request_and_no_client(
     outcome = run_python(
         "import sys, pathlib\n"
         "from catalogsync_assets.core.catalog.database import Catalog\n"
-        "from catalogsync_assets.core.download.engine import download\n"
-        "from catalogsync_assets.core.download.rooms import Rooms\n"
+        "from catalogsync_assets.core.download.download import download\n"
+        "from catalogsync_assets.core.download.disks import Rooms\n"
         "catalog = Catalog.open(sys.argv[1])\n"
         "download(catalog, Rooms(catalog, [pathlib.Path(sys.argv[2])]))\n"
         "print('httpx' in sys.modules)",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.catalog.download_roots import remembered_roots
+from catalogsync_assets.core.download.disks import Question, Rooms
 from catalogsync_assets.core.download.report import DownloadAborted
-from catalogsync_assets.core.download.rooms import Question, Rooms
+from catalogsync_assets.core.download.roots import remembered_roots
 from catalogsync_assets.core.errors import LibraryError, NoRoomError
 
 KIB = 1024

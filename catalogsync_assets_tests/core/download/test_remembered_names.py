@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalogsync_assets.core.audit.offload import offload
+from catalogsync_assets.core.offload.offload import offload
 
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL ORDER BY id"

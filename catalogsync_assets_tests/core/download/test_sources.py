@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catalogsync_assets.core.download import sources
-from catalogsync_assets.core.download.http_source import HttpSource
+from catalogsync_assets.core.download.http import HttpSource
 from catalogsync_assets.core.download.sources import Source, Sources, installed
 from catalogsync_assets_tests.packages import importable, install
 

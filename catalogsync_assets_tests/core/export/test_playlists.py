@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.catalog import contents
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
+from catalogsync_assets.core.export import contents
 from catalogsync_assets.core.export.export import export_playlist
 from catalogsync_assets.core.export.places import local, public
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog import contents
 from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError, UsageError
-from catalogsync_assets.core.export import parquet
+from catalogsync_assets.core.export import contents, parquet
 from catalogsync_assets.core.export.export import export_catalog, export_playlist
 from catalogsync_assets.core.export.places import everywhere, local, presigned, public
 from catalogsync_assets.core.export.rows import COLUMNS

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalogsync_assets.core.download.redaction import redact
+from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.files.names import (
     MAX_NAME_BYTES,
     alternatives,
@@ -16,7 +16,7 @@ from catalogsync_assets.core.files.names import (
     target_path,
 )
 from catalogsync_assets.core.library.walk import FoundFile, walk
-from catalogsync_assets.core.plan.locators import unusable
+from catalogsync_assets.core.redaction import redact
 
 
 @given(st.text(max_size=400))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from catalogsync_assets.core.digests import sha256_of
+from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.opening import (
     NotRegularError,
     OutsideError,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
-from catalogsync_assets.core.files import parts
-from catalogsync_assets.core.files.parts import FOLDER, Notes, Part
+from catalogsync_assets.core.files import partial
+from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 
 BEGINNING = b"fLaC" + bytes(100)
 
@@ -119,7 +119,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_
     web, wish, downloaded, catalog, monkeypatch
 ):
     order: list[str] = []
-    fsync, link, record = os.fsync, os.link, parts.remove
+    fsync, link, record = os.fsync, os.link, partial.remove
 
     def note_fsync(fd):
         order.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink().suffix or 'folder'}")
@@ -135,7 +135,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "link", note_link)
-    monkeypatch.setattr(parts, "remove", note_removal)
+    monkeypatch.setattr(partial, "remove", note_removal)
     wish(web.add("/x.flac"))
 
     downloaded()

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.audit.restore import restore
 from catalogsync_assets.core.catalog.cells import cells
-from catalogsync_assets.core.catalog.library import is_remembered
-from catalogsync_assets.core.catalog.policy import policy_status
+from catalogsync_assets.core.catalog.files import is_remembered
+from catalogsync_assets.core.catalog.replication import policy_status
+from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.uploads import enqueue, missing_candidates
-from catalogsync_assets.core.catalog.whereis import whereis
-from catalogsync_assets.core.transfer.engine import Limits, upload
+from catalogsync_assets.core.catalog.upload_queue import enqueue, missing_candidates
+from catalogsync_assets.core.restore.restore import restore
+from catalogsync_assets.core.upload.upload import Limits, upload
 
 PLACES = (
     "SELECT l.library_path, l.status FROM file_locations l WHERE library_root IS NOT NULL"

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog import library as library_rows
+from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.leases import Lease
-from catalogsync_assets.core.catalog.library import batch_keys
 from catalogsync_assets.core.catalog.results import Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.uploads import enqueue
+from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
 from catalogsync_assets.core.library.scan import ScanReport, scan
 

@@ -10,7 +10,7 @@ from mutagen.flac import FLAC
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.file_tags import unread_tags
 from catalogsync_assets.core.catalog.scope import select
-from catalogsync_assets.core.catalog.whereis import whereis
+from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets_tests.audio_files import tagged, untagged
 

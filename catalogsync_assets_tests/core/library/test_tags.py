@@ -18,7 +18,7 @@ from mutagen.flac import FLAC
 from mutagen.id3 import ID3, TPE1, TXXX
 from mutagen.mp4 import MP4
 
-from catalogsync_assets.core.library.formats import MEDIA_TYPES, extension, media_type
+from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension, media_type
 from catalogsync_assets.core.library.tags import Tags, read_tags
 from catalogsync_assets_tests.audio_files import (
     CONTENTS,

@@ -1,0 +1,1 @@
+"""Takes over a bucket that another tool has filled."""

@@ -1,0 +1,233 @@
+"""Whether an object that another tool has stored holds a file of ours, and what proves it.
+
+===========================  ====================================================================
+proof                        is taken where
+===========================  ====================================================================
+`etag`                       size and ETag, as listed, are those of the local file: its MD5, or the
+                             MD5 of its parts' MD5s in parts of the size that the store tells, or
+                             that tools use
+`head`                       the store keeps a SHA-256 that it has checked, and it is the file's
+`read`                       the object was read whole, which is done only on request
+===========================  ====================================================================
+
+What a tool has written of a file into the object's metadata (rclone's `md5chksum`) is no proof: no
+store has compared it with what arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from catalogsync_assets.core.adopt.queries import Wanted
+from catalogsync_assets.core.files.digests import as_s3_header
+from catalogsync_assets.core.stores import verify
+from catalogsync_assets.core.stores.checksums import PartDigest, composite_md5
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.listing import ListedObject
+from catalogsync_assets.core.stores.verify import Retry
+from catalogsync_assets.core.upload.multipart import part_bytes
+from catalogsync_assets.core.upload.source import Source
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_IN_PARTS = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
+_MIB = 1024 * 1024
+#: Sizes of parts that tools use: rclone 5, boto3 and the AWS command line 8, s3cmd 15, MinIO 16
+#: MiB, and what people set.
+_USUAL_PARTS = tuple(n * _MIB for n in (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512))
+_PIECE = _MIB
+
+Kind = Literal["same", "size", "content", "undecided"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What became of a comparison.
+
+    Attributes:
+        kind: `same`, `size` (another length), `content` (other bytes of that length), or
+            `undecided` (it cannot be told without reading).
+        sha256: of the file's content in hex; None unless it is the same.
+        how: what proves it; see the module. Empty where the listing alone speaks against it.
+        detail: why not, in a few words.
+        found: the object as it was when it was compared; None unless it is the same.
+    """
+
+    kind: Kind
+    sha256: str | None = None
+    how: str = ""
+    detail: str = ""
+    found: ListedObject | None = None
+
+
+_OF_NO_SIZE = Evidence("undecided", detail="the store does not tell its size")
+_REMOVED = Evidence("undecided", detail="it was removed meanwhile")
+
+
+def compare(
+    client: StoreClient, file: Wanted, found: ListedObject, *, retry: Retry, may_read: bool
+) -> Evidence:
+    """Compare an object with a file. The local file is read once, where there is one; once more
+    where the object is not what it should be, and a second look shows something else.
+
+    Args:
+        retry: calls each request.
+        may_read: the object may be read where nothing else tells.
+
+    Raises:
+        SourceError: the local file cannot be read, or is not what the catalog says.
+        StoreError: the store refused, or was silent at every try.
+    """
+    if found.size_bytes is None:
+        told = _by_head(client, found, retry)
+        expected = file.size_bytes if file.path is None else file.source_size
+        if told is None or (told.size_bytes is None and expected is None):
+            return _REMOVED if told is None else _OF_NO_SIZE
+        found = told if told.size_bytes is not None else told._replace(size_bytes=expected)
+    first = _compared(client, file, found, retry, may_read)
+    if first.kind not in ("size", "content") or first.how == "read":
+        return first
+    # A listing may have been spoilt on its way, as any answer; and nothing was read.
+    again = _by_head(client, found, retry)
+    if again is None:
+        return _REMOVED
+    if _same_look(again, found) and first.how != "head":
+        return first
+    second = _compared(client, file, again, retry, may_read)
+    if second.kind == "same" or second == first:
+        return second
+    return Evidence("undecided", detail="what the store says of it keeps changing")
+
+
+def _by_head(client: StoreClient, found: ListedObject, retry: Retry) -> ListedObject | None:
+    """A listed object, as far as a HEAD shows it otherwise; None if it shows none."""
+    seen = retry(lambda: client.head(found.key))
+    if seen is None:
+        return None
+    size = found.size_bytes if seen.size_bytes is None else seen.size_bytes
+    return found._replace(size_bytes=size, etag=seen.etag or found.etag)
+
+
+def _same_look(one: ListedObject, other: ListedObject) -> bool:
+    etags = {(look.etag or "").strip('"').lower() for look in (one, other)}
+    return one.size_bytes == other.size_bytes and len(etags) == 1
+
+
+def _compared(
+    client: StoreClient, file: Wanted, found: ListedObject, retry: Retry, may_read: bool
+) -> Evidence:
+    """What one look tells. `how` of a difference: `head` or `read` where it is not the listing."""
+    size = file.size_bytes if file.path is None else file.source_size
+    length = found.size_bytes or 0
+    if size not in (None, length):
+        return Evidence("size", detail=f"{length:,} bytes, not {size:,}")
+    sha256 = file.sha256
+    if file.path is not None:
+        etag = (found.etag or "").strip('"').lower()
+        sizes = _part_sizes(client, found.key, length, etag, retry)
+        sha256, etags = _measured(file, found.key, length, sizes)
+        if etag in etags:
+            return Evidence("same", sha256, "etag", found=found)
+        if _MD5.fullmatch(etag) and client.profile.etag_is_md5:
+            return Evidence("content", detail=f"its MD5 is {etag}, not {etags[0]}")
+    if sha256 is None:
+        return Evidence("undecided", detail="there is no local file, and the digest is not known")
+    return _by_digest(client, found, sha256, retry, may_read)
+
+
+def _by_digest(
+    client: StoreClient, found: ListedObject, sha256: str, retry: Retry, may_read: bool
+) -> Evidence:
+    other = False
+    if client.profile.keeps_sha256 is not False and client.trusts_kept_digests:
+        seen = retry(lambda: client.head(found.key))
+        if seen is not None and verify.proven_by_head(client, seen, sha256, found.size_bytes):
+            return Evidence("same", sha256, "head", found=found)
+        other = seen is not None and seen.sha256 not in (None, as_s3_header(sha256))
+    if not may_read:
+        if other:
+            detail = "the store keeps another SHA-256 of it"
+            return Evidence("content", how="head", detail=detail)
+        return Evidence("undecided", detail="it cannot be told without reading it")
+    read = verify.read(client, found.key, {sha256}, size_bytes=found.size_bytes, retry=retry)
+    if read is None:
+        return _REMOVED
+    if read.sha256 == sha256:
+        return Evidence("same", sha256, "read", found=found)
+    detail = f"its content has the SHA-256 {read.sha256}, not {sha256}"
+    return Evidence("content", how="read", detail=detail)
+
+
+def _part_sizes(
+    client: StoreClient, key: str, size_bytes: int, etag: str, retry: Retry
+) -> Sequence[int | None]:
+    """Sizes of the parts in which an object may have been sent; None for no parts."""
+    in_parts = _IN_PARTS.fullmatch(etag)
+    if in_parts is None:
+        return (None,)
+    count = int(in_parts[1])
+    first = retry(lambda: _first_part(client, key))
+    usual = (first, part_bytes(size_bytes), *_USUAL_PARTS, size_bytes)
+    fitting = [s for s in usual if s and math.ceil(size_bytes / s) == count]
+    return (fitting[0],) if fitting and fitting[0] == first else tuple(dict.fromkeys(fitting))
+
+
+def _first_part(client: StoreClient, key: str) -> int | None:
+    """The size of an object's first part, where the store tells."""
+    try:
+        answer: Any = client.s3.head_object(Bucket=client.backend.bucket, Key=key, PartNumber=1)
+    except Exception as error:
+        found = client.error(error, "look at", key)
+        if found.retryable or found.fatal:
+            raise found from error
+        return None
+    size = answer.get("ContentLength")
+    return None if size is None else int(size)
+
+
+class _PartsMd5:
+    """The ETag that content gets when it is sent in parts of a size; None for no parts."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._left = size or 0
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._done: list[PartDigest] = []
+
+    def update(self, piece: memoryview) -> None:
+        if self._size is None:
+            self._part.update(piece)
+            return
+        while piece:
+            now, piece = piece[: self._left], piece[self._left :]
+            self._part.update(now)
+            self._left -= len(now)
+            if not self._left:
+                self._end_part(self._size)
+
+    def _end_part(self, size: int) -> None:
+        self._done.append(PartDigest(b"", self._part.digest()))
+        self._part, self._left = hashlib.md5(usedforsecurity=False), size
+
+    def etag(self) -> str:
+        if self._size is None:
+            return self._part.hexdigest()
+        if self._left < self._size or not self._done:
+            self._end_part(self._size)
+        return str(composite_md5(self._done))
+
+
+def _measured(
+    file: Wanted, key: str, size_bytes: int, sizes: Sequence[int | None]
+) -> tuple[str, list[str]]:
+    """The local file's SHA-256 in hex, and the ETags that it would have, from one read."""
+    sums = [_PartsMd5(size) for size in sizes]
+    with Source(file.task(key, size_bytes)) as source:
+        for piece in source.parts(_PIECE):
+            for each in sums:
+                each.update(memoryview(piece))
+        return source.finish(), [each.etag() for each in sums]

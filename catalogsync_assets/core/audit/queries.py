@@ -1,0 +1,452 @@
+"""Audits as rows: how far each has come, what it found, and what follows for the locations.
+
+What an audit finds, the status of the location, presence and how far it has come are written in one
+transaction: after a kill, an audit goes on where its record ends, and nothing is found twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.audit.expected import Claim
+from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.schema import audits
+from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.runner.owners import is_dead, new_owner
+from catalogsync_assets.core.stores.backend import ObjectBackend
+
+#: An audit that was interrupted longer ago is begun anew: too much may have changed since.
+_RESUMABLE = timedelta(days=7)
+#: By how much two moments that were both reckoned back from "now" may differ.
+_CLOCK = timedelta(minutes=2)
+#: Kinds of findings that are about a file of ours.
+OF_OURS = ("missing", "size", "content", "unreadable")
+_LOST = "('missing', 'size', 'content')"
+_TIME = "%Y-%m-%d %H:%M:%S"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an audit was limited to; one of the same terms can go on.
+
+    Attributes:
+        level: `listing`, `head` or `full`.
+        sample_percent: how many of the claims, picked at random; None for all.
+        since: only claims that have not been verified since then (UTC); None for all.
+    """
+
+    level: str
+    sample_percent: float | None
+    since: datetime | None
+    repair: bool
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit that is under way.
+
+    Attributes:
+        started_at: when it first began, `YYYY-MM-DD HH:MM:SS`, UTC.
+        position: the last key that was dealt with; None at the beginning.
+        seen: see `schema.audits`.
+        resumed: it goes on with one that was interrupted.
+        since: that of its terms, as it was when it first began.
+    """
+
+    id: int
+    started_at: str
+    position: str | None
+    counts: Counter[str]
+    seen: bytes | None
+    resumed: bool
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a look at a claim, or at an object that nobody claims.
+
+    Attributes:
+        kind: `ok`, or the kind of a finding.
+        claim: None for an object that the catalog does not know.
+        verified_by: what `ok` rests on, as far as that counts as a verification; else None.
+        detail: what differs, in a few words.
+        etag: of the object as it is now; None if that is not known.
+    """
+
+    kind: str
+    key: str
+    claim: Claim | None = None
+    verified_by: str | None = None
+    detail: str = ""
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that an audit found.
+
+    Attributes:
+        kind: `missing`, `size`, `content`, `unreadable` or `foreign`.
+        repair: what was done about it: `repaired`, `queued`, why nothing could be; None if nothing
+            was tried.
+    """
+
+    kind: str
+    key: str
+    file_asset_id: int | None
+    detail: str | None
+    repair: str | None
+
+
+@dataclass(frozen=True)
+class PastAudit:
+    """An audit as its record has it.
+
+    Attributes:
+        status: `running`, `complete` or `interrupted`.
+        counts: by name, as in `AuditReport`.
+        scope: what it was limited to, or None.
+    """
+
+    id: int
+    backend: str
+    level: str
+    sample_percent: float | None
+    since: str | None
+    scope: dict[str, Any] | None
+    repair: bool
+    status: str
+    started_at: str
+    finished_at: str | None
+    counts: dict[str, int]
+
+
+def begin(catalog: Catalog, backend: ObjectBackend, terms: Terms, *, anew: bool = False) -> Audit:
+    """Begin an audit, or go on with the last of the same terms if it was interrupted.
+
+    One whose process is gone counts as interrupted; one that is running elsewhere is left alone.
+
+    Args:
+        anew: begin a new one in any case.
+    """
+    with catalog.transaction() as connection:
+        found = None if anew else _resumable(connection, backend, terms)
+        if found is None:
+            statement = (
+                sa.insert(audits)
+                .values(
+                    backend_id=backend.id,
+                    level=terms.level,
+                    sample_percent=terms.sample_percent,
+                    since=terms.since,
+                    scope=_described(terms.scope),
+                    repair=terms.repair,
+                    status="running",
+                    owner=new_owner(),
+                )
+                .returning(audits.c.id, sa.cast(audits.c.started_at, sa.String))
+            )
+            audit_id, started = connection.execute(statement).one()
+            return Audit(audit_id, started, None, Counter(), None, False, terms.since)
+        connection.execute(
+            sa.update(audits)
+            .where(audits.c.id == found.id)
+            .values(status="running", owner=new_owner(), repair=terms.repair)
+        )
+    counts = Counter({str(k): int(v) for k, v in (found.counts or {}).items()})
+    started = found.started_at.strftime(_TIME)
+    return Audit(found.id, started, found.position, counts, found.seen, True, found.since)
+
+
+def _resumable(
+    connection: sa.Connection, backend: ObjectBackend, terms: Terms
+) -> sa.Row[Any] | None:
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    last = connection.execute(
+        sa.select(audits)
+        .where(
+            audits.c.backend_id == backend.id,
+            audits.c.level == terms.level,
+            audits.c.sample_percent.is_not_distinct_from(terms.sample_percent),
+        )
+        .order_by(audits.c.id.desc())
+    )
+    for row in last:
+        if row.scope != _described(terms.scope) or not _same_since(row, terms.since, now):
+            continue
+        stopped = row.status == "interrupted" or (row.status == "running" and is_dead(row.owner))
+        return row if stopped and now - row.started_at < _RESUMABLE else None
+    return None
+
+
+def _same_since(row: sa.Row[Any], since: datetime | None, now: datetime) -> bool:
+    """Whether a moment is the same, or was as long before the audit as the other is before now."""
+    if since is None or row.since is None:
+        return since is row.since
+    moved: timedelta = since - row.since
+    return not moved or abs(moved - (now - row.started_at)) < _CLOCK
+
+
+def _described(scope: Scope) -> dict[str, Any] | None:
+    """A scope as JSON; None if it does not limit."""
+    selections = [[s.kind, *s.ids] for s in scope.selections]
+    given = {
+        "batch_key": scope.batch_key,
+        "file_asset_ids": list(scope.file_asset_ids) if scope.file_asset_ids else None,
+        "song_ids": None if scope.song_ids is None else list(scope.song_ids),
+        "selections": selections or None,
+    }
+    return {name: value for name, value in given.items() if value is not None} or None
+
+
+_VERIFIED = """
+UPDATE file_locations SET verified_at = CURRENT_TIMESTAMP, verified_by = :verified_by,
+    etag = COALESCE(:new_etag, etag),
+    updated_at = CASE status WHEN 'active' THEN updated_at ELSE CURRENT_TIMESTAMP END,
+    status = 'active'
+"""
+_LOST_OBJECT = """
+UPDATE file_locations SET status = :new_status, etag = COALESCE(:new_etag, etag),
+    updated_at = CURRENT_TIMESTAMP
+"""
+# Still as it was when it was looked at: what another program has recorded since stays.
+_UNCHANGED = " WHERE id = :id AND status = :status AND etag IS :etag AND updated_at IS :updated_at"
+_FIND = """
+INSERT INTO audit_findings (audit_id, kind, locator, file_asset_id, detail)
+VALUES (:audit, :kind, :key, :asset, :detail)
+ON CONFLICT (audit_id, kind, locator) DO UPDATE SET detail = excluded.detail
+"""
+_SONGS = """
+SELECT DISTINCT song_id FROM file_assets
+WHERE id IN (SELECT value FROM json_each(:assets)) AND song_id IS NOT NULL
+"""
+_NEW_STATUS = {"missing": "missing", "size": "damaged", "content": "damaged"}
+
+
+def record(
+    catalog: Catalog,
+    audit: Audit,
+    outcomes: Sequence[Outcome],
+    counts: Mapping[str, int],
+    *,
+    position: str | None,
+    seen: bytes | None = None,
+) -> Counter[str]:
+    """Write down what was found, what follows for the locations, and how far the audit has come.
+
+    A location that another program has written since it was looked at stays as it is, and nothing
+    is found there.
+
+    Args:
+        counts: so far, without these outcomes.
+
+    Returns:
+        The counts with these outcomes: those that held, by kind, and `recovered`, the locations
+        that were missing or damaged and are active again.
+    """
+    now = Counter(counts)
+    with catalog.transaction() as connection:
+        assets: list[int] = []
+        for outcome in outcomes:
+            changed = _apply(connection, outcome)
+            if changed is None:
+                now["changed"] += 1
+                continue
+            if changed and outcome.claim is not None:
+                assets.append(outcome.claim.file_asset_id)
+            if counts.get("unreadable") and outcome.claim is not None:
+                now["unreadable"] -= _forget_unreadable(connection, audit, outcome.key)
+            now[outcome.kind] += 1
+            if outcome.kind != "ok":
+                _note_finding(connection, audit, outcome)
+            elif not changed:
+                now["unproven"] += 1
+            elif outcome.claim and outcome.claim.status != "active":
+                now["recovered"] += 1
+        if assets:
+            songs = connection.scalars(sa.text(_SONGS), {"assets": json.dumps(assets)}).all()
+            presence.refresh(connection, song_ids=list(songs))
+        connection.execute(
+            sa.update(audits)
+            .where(audits.c.id == audit.id)
+            .values(position=position, counts=dict(now), seen=seen)
+        )
+    return now
+
+
+def _apply(connection: sa.Connection, outcome: Outcome) -> bool | None:
+    """Bring a location in line with an outcome: whether it was written; None if it has changed."""
+    claim = outcome.claim
+    if claim is None:
+        return False
+    values = {
+        "id": claim.location_id,
+        "status": claim.status,
+        "etag": claim.etag,
+        "updated_at": claim.updated_at,
+        "new_etag": outcome.etag,
+    }
+    if outcome.verified_by is not None:
+        statement, values = _VERIFIED, {**values, "verified_by": outcome.verified_by}
+    elif outcome.kind in _NEW_STATUS:
+        statement, values = _LOST_OBJECT, {**values, "new_status": _NEW_STATUS[outcome.kind]}
+    else:
+        return False
+    # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
+    written = connection.exec_driver_sql(statement + _UNCHANGED, values).rowcount
+    return True if written else None
+
+
+def _forget_unreadable(connection: sa.Connection, audit: Audit, key: str) -> int:
+    """Take back that an object could not be looked at, as it has been looked at again."""
+    return connection.exec_driver_sql(
+        "DELETE FROM audit_findings"
+        " WHERE audit_id = :audit AND kind = 'unreadable' AND locator = :key",
+        {"audit": audit.id, "key": key},
+    ).rowcount
+
+
+def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
+    """Keys of objects that could not be looked at."""
+    statement = (
+        "SELECT locator FROM audit_findings"
+        " WHERE audit_id = :audit AND kind = 'unreadable' ORDER BY locator LIMIT :limit"
+    )
+    with catalog.read() as connection:
+        values = {"audit": audit.id, "limit": limit}
+        return list(connection.scalars(sa.text(statement), values))
+
+
+def _note_finding(connection: sa.Connection, audit: Audit, outcome: Outcome) -> None:
+    asset = outcome.claim.file_asset_id if outcome.claim else None
+    values = {"audit": audit.id, "kind": outcome.kind, "key": outcome.key, "asset": asset}
+    connection.exec_driver_sql(_FIND, {**values, "detail": outcome.detail or None})
+
+
+_DROP_KNOWN = """
+DELETE FROM audit_findings WHERE audit_id = :audit AND kind = 'foreign' AND (
+    EXISTS (SELECT 1 FROM file_locations l WHERE l.backend_id = :backend
+            AND l.container_name = :bucket AND l.locator = audit_findings.locator)
+    OR locator IN (SELECT target_locator FROM upload_tasks
+                   WHERE target_backend_id = :backend AND status = 'running'))
+"""
+
+
+def drop_known_foreign(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
+    """Forget foreign objects that an upload has meanwhile recorded, or is about to; how many."""
+    values = {"audit": audit.id, "backend": backend.id, "bucket": backend.bucket}
+    with catalog.transaction() as connection:
+        return connection.execute(sa.text(_DROP_KNOWN), values).rowcount
+
+
+def finish(catalog: Catalog, audit: Audit, counts: Mapping[str, int]) -> None:
+    """Record that an audit has come to its end."""
+    _end(catalog, audit, "complete", counts=dict(counts), seen=None)
+
+
+def interrupt(catalog: Catalog, audit: Audit) -> None:
+    """Record that an audit has stopped before its end; it may go on."""
+    _end(catalog, audit, "interrupted")
+
+
+def _end(catalog: Catalog, audit: Audit, status: str, **more: object) -> None:
+    with catalog.transaction() as connection:
+        connection.execute(
+            sa.update(audits)
+            .where(audits.c.id == audit.id)
+            .values(status=status, owner=None, finished_at=sa.func.current_timestamp(), **more)
+        )
+
+
+# By what is so now, whoever has done it.
+_NOTE_REPAIRS = f"""
+UPDATE audit_findings SET repair = CASE
+    WHEN EXISTS (SELECT 1 FROM file_locations l WHERE l.backend_id = :backend
+                 AND l.file_asset_id = audit_findings.file_asset_id AND l.status = 'active')
+    THEN 'repaired'
+    WHEN (SELECT superseded_by_id FROM file_assets f WHERE f.id = audit_findings.file_asset_id)
+         IS NOT NULL THEN 'not wanted any more: the file has newer content'
+    ELSE COALESCE(
+        (SELECT CASE WHEN t.status = 'failed' THEN COALESCE(t.last_error, 'the upload failed')
+                     ELSE 'queued' END
+         FROM upload_tasks t WHERE t.file_asset_id = audit_findings.file_asset_id
+         AND t.target_backend_id = :backend AND t.status IN ('pending', 'running', 'failed')
+         ORDER BY t.id DESC LIMIT 1),
+        'there is no good copy, neither here nor on another backend')
+    END
+WHERE audit_id = :audit AND kind IN {_LOST}
+"""
+
+
+def note_repairs(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
+    """Record for each file that was found missing or damaged what has become of it.
+
+    Returns:
+        How many are whole again.
+    """
+    values = {"audit": audit.id, "backend": backend.id}
+    with catalog.transaction() as connection:
+        connection.execute(sa.text(_NOTE_REPAIRS), values)
+        return int(
+            connection.scalar(
+                sa.text(
+                    "SELECT COUNT(*) FROM audit_findings"
+                    " WHERE audit_id = :audit AND repair = 'repaired'"
+                ),
+                values,
+            )
+            or 0
+        )
+
+
+def history(
+    catalog: Catalog, backend: ObjectBackend | None = None, *, limit: int = 100
+) -> list[PastAudit]:
+    """Past audits of a backend, or of all, newest first."""
+    statement = (
+        "SELECT a.id, b.name, a.level, a.sample_percent, a.since, a.scope, a.repair, a.status,"
+        " a.started_at, a.finished_at, a.counts FROM audits a"
+        " JOIN storage_backends b ON b.id = a.backend_id"
+        " WHERE :backend IS NULL OR a.backend_id = :backend ORDER BY a.id DESC LIMIT :limit"
+    )
+    values = {"backend": backend.id if backend else None, "limit": limit}
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(statement), values).all()
+    return [_past(row) for row in rows]
+
+
+def _past(row: sa.Row[Any]) -> PastAudit:
+    return PastAudit(
+        id=row.id,
+        backend=row.name,
+        level=row.level,
+        sample_percent=row.sample_percent,
+        since=row.since and str(row.since).partition(".")[0],
+        scope=json.loads(row.scope or "null"),
+        repair=bool(row.repair),
+        status=row.status,
+        started_at=str(row.started_at),
+        finished_at=None if row.status == "running" else row.finished_at,
+        counts=json.loads(row.counts or "{}"),
+    )
+
+
+def findings(catalog: Catalog, audit_id: int, limit: int = 1_000) -> list[Finding]:
+    """What an audit found: files of ours first, then foreign objects; each by key."""
+    statement = (
+        "SELECT kind, locator, file_asset_id, detail, repair FROM audit_findings"
+        " WHERE audit_id = :audit ORDER BY kind = 'foreign', kind, locator LIMIT :limit"
+    )
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(statement), {"audit": audit_id, "limit": limit})
+        return [Finding(*row) for row in rows]

@@ -1,0 +1,609 @@
+"""The library's rows: songs, file assets, their local locations, batches."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import follows_links, local_backend_id
+from catalogsync_assets.core.catalog.batches import Group, group
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.legacy import (
+    insert_row,
+    insert_sql,
+    update_row,
+)
+from catalogsync_assets.core.catalog.object_keys import fold, object_key
+from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations
+from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
+from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.files.opening import mtime_ns
+
+_PAGE = 5_000
+#: How the reason begins why a file's tags are not known, if it lies with the disk. Such a file is
+#: tried again by each scan: permissions are changed without a change of mtime.
+UNREADABLE = "cannot be read: "
+
+
+class KnownFile(NamedTuple):
+    """A path that the catalog knows, with the content that it held when last seen.
+
+    Attributes:
+        path: below the root, `/`-separated.
+        status: `active`; `missing` once a scan has found the path gone; `excluded` while it is
+            left out of the library; `offloading` or `offloaded` where the file is being removed,
+            or was, as enough backends hold it.
+        size_bytes, mtime_ns: of the file when last seen; None in a row of another program that no
+            scan has met yet.
+        sha256: the content's digest in hex, None before it is first read whole.
+        has_key: whether the file has its object key yet; see `object_keys`.
+        unreadable: whether the disk did not let its tags be read.
+    """
+
+    location_id: int
+    file_asset_id: int
+    song_id: int | None
+    path: str
+    status: str
+    size_bytes: int | None
+    mtime_ns: int | None
+    sha256: str | None
+    has_key: bool
+    unreadable: bool = False
+
+    @property
+    def present(self) -> bool:
+        """Whether the catalog says that the file is there."""
+        return self.status == "active"
+
+
+class FoundStat(NamedTuple):
+    """Size in bytes and mtime in ns of a file on disk."""
+
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a scan has read of one path, to be recorded.
+
+    Attributes:
+        path: below the root, `/`-separated.
+        replaces: the path's earlier content, if the catalog knows the path.
+        song: column values of `songs`, by name.
+        song_id: the song that the file is known to belong to, as a downloaded one does; None
+            leaves it to path and match key.
+        sha256: the content's digest in hex, where it has been read whole.
+        artists: each artist's name; in `song` they are one text.
+        tags_error: why its tags, or some of them, could not be read; None if all could.
+    """
+
+    path: str
+    absolute_path: str
+    size_bytes: int
+    mtime_ns: int
+    format: str
+    song: dict[str, Any]
+    replaces: KnownFile | None = None
+    song_id: int | None = None
+    sha256: str | None = None
+    artists: Sequence[str] = ()
+    tags_error: str | None = None
+
+
+#: The statuses of a place that a file has, or may have again.
+_OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
+_KNOWN = f"""
+SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
+       COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
+       f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%'
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
+ORDER BY l.library_path LIMIT :page
+"""
+
+
+def known_roots(catalog: Catalog) -> list[str]:
+    """The library roots below which the catalog knows files."""
+    # From one to the next in the index: DISTINCT would read all of it.
+    statement = sa.text("SELECT MIN(library_root) FROM file_locations WHERE library_root > :last")
+    roots: list[str] = []
+    with catalog.read() as connection:
+        while (
+            found := connection.scalar(statement, {"last": roots[-1] if roots else ""})
+        ) is not None:
+            roots.append(str(found))
+    return roots
+
+
+def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
+    """The real paths of the folders that links may lead to; empty: anywhere.
+
+    Args:
+        roots: library roots, besides those that the catalog knows.
+    """
+    if follows_links(catalog):
+        return ()
+    return tuple({os.path.realpath(root): None for root in (*roots, *known_roots(catalog))})
+
+
+def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
+    """Every path known below a root, sorted by path as UTF-8 bytes.
+
+    Read in pages, each a short transaction: memory stays flat, and a scan that takes an hour does
+    not hold back the write-ahead log.
+    """
+    after = ""
+    while True:
+        values = {"root": root, "after": after, "page": _PAGE}
+        with catalog.read() as connection:
+            page = connection.execute(sa.text(_KNOWN), values).fetchall()
+        yield from map(KnownFile._make, page)
+        if len(page) < _PAGE:
+            return
+        after = page[-1][3]
+
+
+_OF_OTHER_PROGRAMS = """
+FROM file_locations INDEXED BY ix_file_locations_unmet
+WHERE library_root IS NULL AND absolute_path IS NOT NULL AND status = 'active'
+  AND backend_id IN (SELECT id FROM storage_backends WHERE backend_type = 'local')
+  AND (substr(absolute_path, 1, :length) = :folder OR container_name = :root)
+"""
+
+
+def meet_rows_of_other_programs(catalog: Catalog, root: str) -> int:
+    """Let scans of this root see local files that another program has put into the catalog.
+
+    They are found by their absolute path, or by the root as their container. What that program
+    wrote is left as it is; only our own columns are filled. Idempotent.
+
+    Returns:
+        How many files were met.
+    """
+    folder = root.rstrip("/") + "/"
+    values = {"root": root, "folder": folder, "length": len(folder)}
+    with catalog.read() as connection:
+        if (
+            connection.execute(sa.text(f"SELECT 1 {_OF_OTHER_PROGRAMS} LIMIT 1"), values).first()
+            is None
+        ):
+            return 0
+    with catalog.transaction() as connection:
+        return connection.execute(
+            sa.text(
+                "UPDATE file_locations SET library_root = :root,"
+                " library_path = CASE WHEN container_name = :root THEN locator"
+                " ELSE substr(absolute_path, :length + 1) END"
+                # Two rows for one path would look to a scan as if one of them were gone.
+                f" WHERE id IN (SELECT MIN(id) {_OF_OTHER_PROGRAMS}"
+                " AND NOT EXISTS (SELECT 1 FROM file_locations met WHERE met.library_root = :root"
+                "   AND met.library_path = CASE WHEN file_locations.container_name = :root"
+                "     THEN file_locations.locator"
+                "     ELSE substr(file_locations.absolute_path, :length + 1) END)"
+                " GROUP BY absolute_path)"
+            ),
+            values,
+        ).rowcount
+
+
+def record_files(catalog: Catalog, root: str, files: Sequence[FileFacts]) -> int:
+    """Record new paths, and new contents of known paths, in one transaction.
+
+    A path that another scan has recorded meanwhile is left as that scan recorded it. The earlier
+    content of a path becomes superseded together with its local location; its locations on other
+    backends stay as they are, until the new content replaces the object there.
+
+    Returns:
+        How many of the files were recorded.
+    """
+    with catalog.transaction() as connection:
+        return len(insert_files(connection, root, files))
+
+
+def insert_files(
+    connection: sa.Connection, root: str, files: Sequence[FileFacts]
+) -> dict[str, int]:
+    """`record_files` as a part of another transaction.
+
+    Returns:
+        The song of each file that was recorded, by its path.
+    """
+    local = local_backend_id(connection)
+    files = not_yet_recorded(connection, root, files)
+    if not files:
+        return {}
+    song_ids = _song_ids(connection, files)
+    asset_ids = _insert_assets(connection, root, files, song_ids)
+    replaced = [
+        {"old": f.replaces.file_asset_id, "new": asset_id, "place": f.replaces.location_id}
+        for f, asset_id in zip(files, asset_ids, strict=True)
+        if f.replaces
+    ]
+    if replaced:
+        connection.execute(_SUPERSEDE_ASSET, replaced)
+        connection.execute(_SUPERSEDE_PLACE, replaced)
+    places = [
+        {
+            "file_asset_id": asset_id,
+            "backend_id": local,
+            "container_name": root,
+            "locator": f.path,
+            "absolute_path": f.absolute_path,
+            "library_root": root,
+            "library_path": f.path,
+            "status": "active",
+            "is_primary": 1,
+            "size_bytes": f.size_bytes,
+            "mtime_ns": f.mtime_ns,
+        }
+        for f, asset_id in zip(files, asset_ids, strict=True)
+    ]
+    statement = insert_sql(connection, "file_locations", list(places[0]))
+    connection.execute(sa.text(statement), places)
+    presence.refresh(connection, song_ids=sorted(set(song_ids)))
+    return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
+
+
+_SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
+_SUPERSEDE_PLACE = sa.text(
+    "UPDATE file_locations SET status = 'superseded', is_primary = 0,"
+    " updated_at = CURRENT_TIMESTAMP WHERE id = :place"
+)
+
+
+def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FoundStat]]) -> None:
+    """The known content of these paths is there (again), with this size and mtime.
+
+    A file that another program has recorded gets the figures and the object key that it lacks.
+    One that is being removed, or was since it was seen, is left out.
+    """
+    with catalog.transaction() as connection:
+        files = _still_there(connection, root, files)
+        if not files:
+            return
+        rows = [
+            {
+                "place": k.location_id,
+                "asset": k.file_asset_id,
+                "size": s.size_bytes,
+                "mtime": s.mtime_ns,
+            }
+            for k, s in files
+        ]
+        connection.execute(_SEE_PLACE, rows)
+        unmet = [(k, row) for (k, _), row in zip(files, rows, strict=True) if not k.has_key]
+        if unmet:
+            keys = _free_keys(connection, root, [k.path for k, _ in unmet])
+            met = [
+                {**row, "key": key, "fold": fold(key), "song": k.song_id, "title": _stem(k.path)}
+                for (k, row), key in zip(unmet, keys, strict=True)
+            ]
+            connection.execute(_SEE_ASSET, met)
+            connection.execute(_NAME_SONG, met)
+        presence.refresh(connection, song_ids=_songs_of([known for known, _ in files]))
+
+
+def _still_there(
+    connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FoundStat]]
+) -> list[tuple[KnownFile, FoundStat]]:
+    """Without the files that an offload has removed since they were seen, or is about to.
+
+    We hold the write lock: an offload that has not marked its file yet begins after us, and finds
+    it marked. One that has finished with the file removed it before it said so.
+    """
+    found = connection.execute(
+        sa.text(
+            "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
+            " AND id IN (SELECT value FROM json_each(:places))"
+        ),
+        {"places": json.dumps([known.location_id for known, _ in files])},
+    )
+    removed: dict[int, str] = {row[0]: row[1] for row in found}
+    return [
+        (known, seen)
+        for known, seen in files
+        if known.location_id not in removed
+        or (removed[known.location_id] == "offloaded" and _is_at(root, known.path, seen))
+    ]
+
+
+def _is_at(root: str, path: str, seen: FoundStat) -> bool:
+    try:
+        now = (Path(root) / path).stat()
+    except OSError:
+        return False
+    return (now.st_size, mtime_ns(now)) == seen
+
+
+_SEE_PLACE = sa.text(
+    "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
+    " updated_at = CURRENT_TIMESTAMP WHERE id = :place AND status <> 'superseded'"
+)
+_SEE_ASSET = sa.text(
+    "UPDATE file_assets SET size_bytes = :size, object_key = :key, object_key_fold = :fold,"
+    " updated_at = CURRENT_TIMESTAMP WHERE id = :asset AND object_key IS NULL"
+)
+
+
+# Another program may keep its titles elsewhere; without one nobody would find the song.
+_NAME_SONG = sa.text("UPDATE songs SET title = :title WHERE id = :song AND title IS NULL")
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).stem
+
+
+_IS_REMEMBERED = sa.text(
+    "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.library_root = :root AND l.library_path = :path"
+    " AND (l.status = 'offloading'"
+    "   OR l.status IN ('missing', 'excluded', 'offloaded')"
+    "     AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
+)
+
+
+def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
+    """Whether a path belongs to another content that is not there now.
+
+    A file that came there would pass for a newer content of it, and replace its copies.
+
+    Args:
+        sha256: of the content that is to come there, in hex.
+    """
+    values = {"root": root, "path": path, "sha256": sha256}
+    with catalog.read() as connection:
+        return connection.execute(_IS_REMEMBERED, values).first() is not None
+
+
+_BACK = sa.text(
+    "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
+    " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
+    " AND status IN ('missing', 'excluded', 'offloaded') AND file_asset_id IN ("
+    " SELECT id FROM file_assets WHERE sha256 = :sha256 AND superseded_by_id IS NULL)"
+    " RETURNING (SELECT song_id FROM file_assets WHERE id = file_asset_id)"
+)
+
+
+def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
+    """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
+    songs: set[int] = set()
+    for f in files:
+        values = {"root": root, "path": f.path, "sha256": f.sha256}
+        rows = connection.execute(_BACK, {**values, "size": f.size_bytes, "mtime": f.mtime_ns})
+        songs |= {row[0] for row in rows if row[0] is not None}
+    if songs:
+        presence.refresh(connection, song_ids=sorted(songs))
+
+
+def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
+    """These paths are gone from the disk. Nothing else changes; no object is touched for it."""
+    _mark(catalog, files, "missing", before="('active', 'excluded')")
+
+
+def mark_excluded(catalog: Catalog, files: Sequence[KnownFile]) -> None:
+    """These paths are no part of the library any more. Their copies stay."""
+    _mark(catalog, files, "excluded", before="('active', 'missing')")
+
+
+def _mark(catalog: Catalog, files: Sequence[KnownFile], status: str, *, before: str) -> None:
+    with catalog.transaction() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE file_locations SET status = :status, updated_at = CURRENT_TIMESTAMP"
+                f" WHERE id = :id AND status IN {before}"
+            ),
+            [{"id": known.location_id, "status": status} for known in files],
+        )
+        presence.refresh(connection, song_ids=_songs_of(files))
+
+
+def make_batches(catalog: Catalog, *, max_files: int, max_bytes: int) -> list[str]:
+    """Group the files that are in no batch yet. A batch never changes once it is made.
+
+    Returns:
+        The keys of the new batches.
+    """
+    waiting = (
+        sa.select(file_assets.c.id, sa.func.coalesce(file_assets.c.size_bytes, 0))
+        .where(file_assets.c.batch_id.is_(None), file_assets.c.superseded_by_id.is_(None))
+        .order_by(file_assets.c.id)
+        .execution_options(yield_per=_PAGE)
+    )
+    with catalog.read() as connection:
+        if connection.execute(waiting.limit(1)).first() is None:
+            return []
+    with catalog.transaction() as connection:
+        if connection.execute(sa.select(batches.c.id).limit(1)).first() is None:
+            # The first of all: what another program left gets its figures with ours.
+            presence.refresh(connection)
+        rows = ((int(i), int(size)) for i, size in connection.execute(waiting))
+        groups = list(group(rows, max_files=max_files, max_bytes=max_bytes))
+        return [_make_batch(connection, g) for g in groups]
+
+
+def _make_batch(connection: sa.Connection, files: Group) -> str:
+    result = connection.execute(
+        sa.insert(batches).values(file_count=files.files, size_bytes=files.size_bytes)
+    )
+    assert result.inserted_primary_key is not None
+    batch_id = result.inserted_primary_key[0]
+    # The date tells a reader which night's files these are; the number makes the key unique.
+    key = connection.scalar(sa.text("SELECT strftime('%Y-%m-%d', 'now')")) + f"-b{batch_id:05d}"
+    connection.execute(sa.update(batches).where(batches.c.id == batch_id).values(key=key))
+    connection.execute(
+        sa.update(file_assets)
+        .where(
+            file_assets.c.id.between(files.first_id, files.last_id),
+            file_assets.c.batch_id.is_(None),
+            file_assets.c.superseded_by_id.is_(None),
+        )
+        .values(batch_id=batch_id)
+    )
+    return str(key)
+
+
+def require_batch(catalog: Catalog, key: str) -> None:
+    """Raise a UsageError unless the catalog has a batch of this key."""
+    with catalog.read() as connection:
+        if connection.execute(sa.select(batches.c.id).where(batches.c.key == key)).first() is None:
+            raise UsageError(
+                f"the catalog {catalog.path} has no batch {key!r}",
+                hint="is it the right catalog? A partition of one that is gone can be deleted",
+            )
+
+
+def batch_keys(catalog: Catalog) -> list[str]:
+    """The keys of all batches, oldest first."""
+    with catalog.read() as connection:
+        return list(connection.scalars(sa.select(batches.c.key).order_by(batches.c.id)))
+
+
+def _songs_of(files: Sequence[KnownFile]) -> list[int]:
+    return sorted({f.song_id for f in files if f.song_id is not None})
+
+
+def not_yet_recorded(
+    connection: sa.Connection, root: str, files: Sequence[FileFacts]
+) -> list[FileFacts]:
+    """The files whose path is as the scan saw it: still unknown, or still with the same content.
+
+    We hold the write lock, so this cannot change before we have written.
+    """
+    place = file_locations.c
+    rows = connection.execute(
+        sa.select(place.library_path, place.id).where(
+            place.library_root == root,
+            place.library_path.in_([f.path for f in files]),
+            place.status.in_(_OF_PATHS),
+        )
+    )
+    now: dict[str, int] = {row[0]: row[1] for row in rows}
+    return [f for f in files if now.get(f.path) == (f.replaces.location_id if f.replaces else None)]
+
+
+def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int]:
+    """The song of each file: the one that its path had, that of the same match key, or a new one.
+
+    A path keeps its song, and with it its place in playlists, when it is edited. Only where the
+    song has other files, which do not say the same, does the edited file leave it.
+    """
+    by_key = songs_by_key(connection, {f.song["match_key"] for f in files})
+    others = _files_elsewhere(connection, files)
+    result: list[int] = []
+    for f in files:
+        key = f.song["match_key"]
+        earlier = f.replaces.song_id if f.replaces else None
+        if f.song_id is not None:
+            song_id = f.song_id
+            fill_gaps(connection, song_id, f.song)
+        elif earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
+            song_id = earlier
+            others[earlier] = 1  # from now on it is this file's, too
+            update_row(connection, "songs", song_id, f.song)
+        elif key and key in by_key:
+            song_id = by_key[key]
+        else:
+            song_id = insert_row(connection, "songs", f.song)
+        if key:
+            by_key.setdefault(key, song_id)
+        result.append(song_id)
+    link_artists(connection, sorted(set(result)), artists_of(zip(result, files, strict=True)))
+    return result
+
+
+def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:
+    """By song, the artists that its files name."""
+    found: dict[int, dict[str, None]] = {}
+    for song_id, facts in files:
+        found.setdefault(song_id, {}).update(dict.fromkeys(facts.artists))
+    return found
+
+
+def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
+    """How many current files the songs of edited paths have besides these paths."""
+    edited = [f.replaces for f in files if f.replaces]
+    asset = file_assets.c
+    rows = connection.execute(
+        sa.select(asset.song_id, sa.func.count())
+        .where(
+            asset.song_id.in_({known.song_id for known in edited if known.song_id is not None}),
+            asset.id.not_in([known.file_asset_id for known in edited]),
+            asset.superseded_by_id.is_(None),
+        )
+        .group_by(asset.song_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _insert_assets(
+    connection: sa.Connection, root: str, files: Sequence[FileFacts], song_ids: Sequence[int]
+) -> list[int]:
+    keys = _object_keys(connection, root, files)
+    rows = [
+        {
+            "song_id": song_id,
+            "size_bytes": f.size_bytes,
+            "sha256": f.sha256,
+            "format": f.format,
+            "duration_seconds": f.song["duration_seconds"],
+            "tags_error": f.tags_error,
+            "object_key": key,
+            "object_key_fold": fold(key),
+        }
+        for f, song_id, key in zip(files, song_ids, keys, strict=True)
+    ]
+    return [insert_row(connection, "file_assets", row) for row in rows]
+
+
+def _object_keys(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> list[str]:
+    """The key of each file: its earlier content's, or one that no other path has."""
+    asset = file_assets.c
+    earlier = [f.replaces.file_asset_id for f in files if f.replaces]
+    kept: dict[int, str] = {
+        row[0]: row[1]
+        for row in connection.execute(
+            sa.select(asset.id, asset.object_key).where(
+                asset.id.in_(earlier), asset.object_key.is_not(None)
+            )
+        )
+    }
+    unkeyed = [f.path for f in files if not f.replaces or f.replaces.file_asset_id not in kept]
+    free = iter(_free_keys(connection, root, unkeyed))
+    return [
+        kept[f.replaces.file_asset_id]
+        if f.replaces and f.replaces.file_asset_id in kept
+        else next(free)
+        for f in files
+    ]
+
+
+def _free_keys(connection: sa.Connection, root: str, paths: Sequence[str]) -> list[str]:
+    """A key for each of these paths that no other path has."""
+    fold_column = file_assets.c.object_key_fold
+    asked = {fold(object_key(root, path, lambda _: False)) for path in paths}
+    taken = set(connection.scalars(sa.select(fold_column).where(fold_column.in_(asked)).distinct()))
+
+    def is_taken(candidate: str) -> bool:
+        if candidate in taken:
+            return True
+        if candidate in asked:
+            return False
+        # A key with a suffix, which few need: somebody may have a file of that very name.
+        found = connection.execute(sa.select(fold_column).where(fold_column == candidate).limit(1))
+        return found.first() is not None
+
+    keys = []
+    for path in paths:
+        key = object_key(root, path, is_taken)
+        taken.add(fold(key))
+        keys.append(key)
+    return keys

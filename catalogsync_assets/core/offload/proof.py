@@ -1,0 +1,190 @@
+"""Which stores really hold a file, asked now.
+
+For a decision that cannot be taken back, what the catalog remembers is not enough: each object is
+looked at, and read where a look proves nothing (see `checking`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+from catalogsync_assets.core.catalog.offloads import Copy, LocalFile
+from catalogsync_assets.core.catalog.separation import Separation
+from catalogsync_assets.core.errors import StoreError
+from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.checking import KnownObject, Verdict, check
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.profile import SHA256
+from catalogsync_assets.core.stores.retry import Retries
+
+#: Objects in a row of which a store says nothing at all, before it is not asked any more.
+_SILENT = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at one object told.
+
+    Attributes:
+        verdict: None where the store did not answer.
+        error: why it did not.
+    """
+
+    copy: Copy
+    backend: str
+    verdict: Verdict | None
+    error: StoreError | None = None
+
+
+@dataclass
+class Held:
+    """What the looks at a file's objects told.
+
+    Attributes:
+        proven: objects that hold it, byte for byte.
+        others: those that do not, or of which nothing is known.
+        copies: how many copies the proven ones make; see `catalog.separation`.
+    """
+
+    proven: list[Found] = field(default_factory=list)
+    others: list[Found] = field(default_factory=list)
+    copies: int = 0
+
+
+class Holders:
+    """Some backends, asked what they hold. Thread-safe.
+
+    Attributes:
+        backends: those that are asked, by id.
+        separation: which of them hold copies of their own; None is proven to until it is set.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[ObjectBackend],
+        *,
+        workers: int,
+        attempts: int,
+        stop: threading.Event,
+        connect: Callable[[ObjectBackend], StoreClient],
+    ) -> None:
+        """
+        Args:
+            workers: requests to one backend at a time at most.
+            attempts: tries of one request at most.
+            stop: once set, no wait between tries goes on.
+            connect: makes a store's client.
+        """
+        self.backends = {b.id: replace(b, workers=workers) for b in backends}
+        self._connect = connect
+        self._retries = {
+            id_: Retries(attempts=attempts, pace=Pace(workers), stop=stop) for id_ in self.backends
+        }
+        self._clients: dict[int, StoreClient] = {}
+        self._out: dict[int, StoreError] = {}
+        self._silent = dict.fromkeys(self.backends, 0)
+        self._lock = threading.Lock()
+        self.separation = Separation({b.id: b.name for b in backends}, {})
+
+    def probe(self) -> None:
+        """Find out which of the stores can be spoken to at all."""
+        for id_, backend in self.backends.items():
+            client = self._connect(backend)
+            try:
+                self._retries[id_](client.probe)
+            except StoreError as error:
+                self._out[id_] = error
+            else:
+                self._clients[id_] = client
+
+    @property
+    def out(self) -> dict[str, StoreError]:
+        """The backends that are not asked any more, by name, and why."""
+        with self._lock:
+            return {self.backends[id_].name: error for id_, error in self._out.items()}
+
+    @property
+    def reachable(self) -> list[ObjectBackend]:
+        """The backends that are asked."""
+        with self._lock:
+            return [b for id_, b in self.backends.items() if id_ not in self._out]
+
+    def look(self, file: LocalFile, copies: Sequence[Copy], wanted: int) -> Held:
+        """Look at a file's objects until so many copies are proven to hold it."""
+        held = Held()
+        groups = self.separation.groups
+        # Last those that add nothing to others; before, those that a look may prove: to read an
+        # object takes long, and may cost.
+        for copy in sorted(
+            copies,
+            key=lambda c: (
+                groups[c.backend_id] is None,
+                not self._kept(self.backends[c.backend_id]),
+            ),
+        ):
+            if held.copies >= wanted:
+                break
+            backend = self.backends[copy.backend_id]
+            proven = [found.copy.backend_id for found in held.proven]
+            with_it = self.separation.copies([*proven, copy.backend_id])
+            if with_it == held.copies:
+                continue  # the same store under another name
+            if copy.bucket not in (None, backend.bucket):
+                continue  # a row of another program, about a bucket that we cannot ask
+            found = self._look_at(file, copy)
+            if found.verdict is not None and found.verdict.verified:
+                held.proven.append(found)
+                held.copies = with_it
+            else:
+                held.others.append(found)
+        return held
+
+    def _look_at(self, file: LocalFile, copy: Copy) -> Found:
+        backend = self.backends[copy.backend_id]
+        found = partial(Found, copy, backend.name)
+        with self._lock:
+            error = self._out.get(copy.backend_id)
+        if error is not None:
+            return found(None, error)
+        try:
+            verdict = self._verdict(file, copy)
+        except StoreError as failed:
+            self._note(copy.backend_id, failed)
+            return found(None, failed)
+        self._note(copy.backend_id, None)
+        return found(verdict)
+
+    def _verdict(self, file: LocalFile, copy: Copy) -> Verdict:
+        known = KnownObject(
+            copy.location_id,
+            file.file_asset_id,
+            copy.locator,
+            file.size_bytes,
+            file.sha256,
+            copy.etag,
+        )
+        client, retry = self._clients[copy.backend_id], self._retries[copy.backend_id]
+        level: Literal["head", "full"] = "head" if self._kept(client) else "full"
+        verdict = check(client, known, level, retry=retry)
+        if verdict.kind == "ok" and not verdict.verified:
+            # Nothing speaks against it, but nothing proves it either.
+            verdict = check(client, known, "full", retry=retry)
+        return verdict
+
+    @staticmethod
+    def _kept(store: ObjectBackend | StoreClient) -> bool:
+        """Whether a look can prove what an object holds."""
+        profile = store.profile
+        return profile.put_checksum == SHA256 and profile.keeps_sha256 is not False
+
+    def _note(self, backend_id: int, error: StoreError | None) -> None:
+        with self._lock:
+            silent = error is not None and error.retryable
+            self._silent[backend_id] = self._silent[backend_id] + 1 if silent else 0
+            if error is not None and (error.fatal or self._silent[backend_id] >= _SILENT):
+                self._out.setdefault(backend_id, error)

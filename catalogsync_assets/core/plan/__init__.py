@@ -1,1 +1,0 @@
-"""Decides, changes nothing: where a file's object goes, which files make a batch."""

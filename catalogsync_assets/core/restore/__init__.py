@@ -1,0 +1,1 @@
+"""Brings files back from backends below a library root."""

@@ -1,0 +1,350 @@
+"""Brings one file back below a library root: look, fetch, check, place.
+
+What may be done with a path:
+
+====================================  ==========================================================
+below the root there is               then
+====================================  ==========================================================
+nothing                               fetch, compare with the digest, give it its name
+what the catalog knows, unchanged     nothing
+the very content                      adopt it, fetch nothing
+anything else                         a conflict for a person to see; it stays as it is
+====================================  ==========================================================
+
+A path comes from the catalog, which another program may have written: it is made safe, and leads
+neither out of the root nor through a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from catalogsync_assets.core.backends.replicas import Origin, Origins
+from catalogsync_assets.core.catalog.object_keys import unusable
+from catalogsync_assets.core.errors import (
+    DownloadError,
+    NoRoomError,
+    RestoreError,
+    SourceError,
+)
+from catalogsync_assets.core.files import partial
+from catalogsync_assets.core.files.digests import as_s3_header, sha256_of
+from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
+from catalogsync_assets.core.files.opening import mtime_ns
+from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
+from catalogsync_assets.core.restore.queries import Holder, RestoredFile, WantedFile
+from catalogsync_assets.core.stores.fetch import Fetched
+
+#: Bytes that are left free on the disk.
+DEFAULT_RESERVE = 256 * 1024 * 1024
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A file is below the root.
+
+    Attributes:
+        file: its row, or None: it was there, unchanged, as the catalog has it.
+        backend: the name of the one that it was read from; None if nothing was fetched.
+        troubles: what was wrong with the backends that were asked before.
+    """
+
+    file: RestoredFile | None
+    backend: str | None = None
+    troubles: tuple[str, ...] = field(default=())
+
+
+def no_copy(file: WantedFile) -> RestoreError:
+    """The error of a file that can be had nowhere."""
+    return RestoreError(
+        f"{file.path}: no copy to restore from: none was made, or it is damaged or gone",
+        code="NoCopy",
+        hint="see where it is with `catalogsync whereis`",
+    )
+
+
+def safe_path(path: str) -> str:
+    """A path below a root, `/`-separated: as it is where that can do no harm, else made safe."""
+    names = path.split("/")
+    if all(map(_is_harmless, names)) and names[0] != FOLDER:
+        return path
+    return "/".join(safe_name(name) for name in names if name) or safe_name("")
+
+
+def _is_harmless(name: str) -> bool:
+    if name in ("", ".", "..") or unusable(name) is not None:
+        return False
+    return len(name.encode()) <= MAX_NAME_BYTES
+
+
+class Restorer:
+    """Brings files back below one root. Thread-safe."""
+
+    def __init__(
+        self,
+        root: Path,
+        origins: Origins,
+        *,
+        prefix: str,
+        received: Callable[[int], None],
+        reserve_bytes: int = DEFAULT_RESERVE,
+    ) -> None:
+        """
+        Args:
+            prefix: what tells the parts of this catalog from those of others.
+            received: called with the size of each piece that comes.
+            reserve_bytes: left free on the disk.
+        """
+        self._root = root
+        self._origins = origins
+        self._prefix = prefix
+        self._received = received
+        self._reserve = reserve_bytes
+        self._promised = 0
+        self._lock = threading.Lock()
+        self._begun = partial.names(root, prefix)  # by runs that were stopped
+
+    def restore(self, file: WantedFile) -> Brought:
+        """Bring a file to its path.
+
+        May be called again after any failure: what can be gone on from is.
+
+        Raises:
+            RestoreError: it cannot be had, or something else is in its place.
+            NoRoomError: the disk is full.
+        """
+        path = safe_path(file.path)
+        try:
+            return self._found(file) or self._fetch_to(path, file)
+        except DownloadError as error:  # of the part: held by another process, or not to be placed
+            raise RestoreError(error.message, code=error.code, hint=error.hint) from error
+        except OSError as error:
+            if error.errno in _FULL:
+                raise self._no_room(file) from error
+            raise RestoreError(
+                f"{self._root / path} cannot be written: {error.strerror or error}",
+                code=errno.errorcode.get(error.errno or 0, "DiskError"),
+                hint="check the folder's permissions, and the disk",
+            ) from error
+
+    def remove_useless(self, wanted: Callable[[Collection[int]], dict[int, list[str]]]) -> None:
+        """Remove what stopped runs have begun and nobody will go on with.
+
+        Args:
+            wanted: tells which of these file assets count, and where each was seen below the root.
+        """
+        begun = {
+            int(number): name
+            for name in self._begun
+            if (number := name.removeprefix(self._prefix)).isdigit()
+        }
+        seen = wanted(begun) if begun else {}
+        for asset_id, name in begun.items():
+            paths = seen.get(asset_id)
+            if paths is None or any((self._root / path).exists() for path in paths):
+                partial.discard_unheld(self._root, name)
+
+    def look(self, file: WantedFile, *, compare: bool) -> Brought | None:
+        """What is there already; None if nothing is.
+
+        Args:
+            compare: read what is there, where only that tells; else take it for the file.
+
+        Raises:
+            RestoreError: it is something else.
+        """
+        path = safe_path(file.path)
+        target = self._root / path
+        self._refuse_links(path)
+        try:
+            found = target.stat()
+        except FileNotFoundError:
+            if target.is_symlink():
+                raise self._conflict(target, "a link that leads nowhere") from None
+            return None
+        except NotADirectoryError:
+            return None  # placing says it better
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise self._conflict(target, "a link that leads to itself") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise self._conflict(target, "no regular file")
+        if file.seen == (found.st_size, mtime_ns(found)):
+            return Brought(None)
+        if file.size_bytes not in (None, found.st_size):
+            raise self._conflict(target, "a file of another size")
+        if not compare:
+            return Brought(None)
+        if file.sha256 is None:
+            raise self._conflict(target, "a file that there is no digest to compare with")
+        if sha256_of(target) != file.sha256:
+            raise self._conflict(target, "another file of the same size")
+        return Brought(_row(file, path, target, file.sha256, None))
+
+    def _refuse_links(self, path: str) -> None:
+        folder = self._root
+        for name in path.split("/")[:-1]:
+            folder /= name
+            if folder.is_symlink():
+                raise RestoreError(
+                    f"{folder} is a link: no file is written through it",
+                    code="LinkedFolder",
+                    hint="a scan follows no links to folders either; make it a folder",
+                )
+
+    def _fetch_to(self, path: str, file: WantedFile) -> Brought:
+        if not file.holders:
+            raise no_copy(file)
+        name = self._part_of(file)
+        size = file.size_bytes or 0
+        self._promise(file, size)
+        part = Part(self._root, name)
+        try:
+            part.open()
+            brought = self._fetch_into(part, path, file)
+        except OSError as error:
+            if error.errno in _FULL:
+                part.discard()
+            raise
+        finally:
+            part.close()
+            with self._lock:
+                self._promised -= size
+        partial.remove(self._root, name)
+        return brought
+
+    def _found(self, file: WantedFile) -> Brought | None:
+        found = self.look(file, compare=True)
+        if found is not None and (name := self._part_of(file)) in self._begun:
+            partial.discard_unheld(self._root, name)  # it has come in another way
+        return found
+
+    def _part_of(self, file: WantedFile) -> str:
+        return f"{self._prefix}{file.file_asset_id}"
+
+    def _fetch_into(self, part: Part, path: str, file: WantedFile) -> Brought:
+        troubles: list[SourceError | RestoreError] = []
+        for holder in file.holders:
+            try:
+                fetched = self._fetch(part, file, holder)
+            except (SourceError, RestoreError) as error:
+                troubles.append(error)
+                continue
+            target = self._place(part, path, file, fetched)
+            return Brought(
+                _row(file, path, target, fetched.sha256, holder.location_id),
+                self._origins.name(holder.backend_id),
+                tuple(str(error) for error in troubles),
+            )
+        last = troubles[-1]
+        raise RestoreError(
+            f"{path}: {'; '.join(error.message for error in troubles)}",
+            code=last.code,
+            hint=last.hint,
+        )
+
+    def _fetch(self, part: Part, file: WantedFile, holder: Holder) -> Fetched:
+        origin = Origin(*holder)
+        fetched = self._origins.fetch(
+            origin,
+            part,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            received=self._received,
+        )
+        if file.sha256 is None and not self._is_vouched_for(part, origin, fetched):
+            part.begin(Notes())
+            raise RestoreError(
+                f"{holder.key!r} on backend {self._origins.name(holder.backend_id)!r}: neither the"
+                " catalog nor the store has a digest to compare it with",
+                code="NoDigest",
+                hint="fetch it by hand, listen to it, and scan it",
+            )
+        return fetched
+
+    def _is_vouched_for(self, part: Part, origin: Origin, fetched: Fetched) -> bool:
+        """Whether the store's own digest of the whole object, or its MD5 ETag, is that of the part.
+
+        For files of which the catalog has no digest: another program has uploaded them.
+        """
+        md5: str | None = None
+        for _ in range(2):  # a person is asked to act on what one look may have spoilt
+            found = self._origins.head(origin)
+            if found is None or found.size_bytes not in (None, fetched.size_bytes):
+                continue
+            if found.sha256 is not None:
+                if found.sha256 == as_s3_header(fetched.sha256):
+                    return True
+                continue
+            md5 = md5 or _md5_of(part.path)
+            if found.etag.strip('"') == md5:
+                return True
+        return False
+
+    def _place(self, part: Part, path: str, file: WantedFile, fetched: Fetched) -> Path:
+        if file.mtime_ns is not None:
+            # Some network disks keep no times but their own; the row will say what it is.
+            with suppress(OSError):
+                os.utime(part.path, ns=(file.mtime_ns, file.mtime_ns))
+        try:
+            return part.place(iter([path]), fetched.sha256)
+        except DownloadError as error:
+            if error.code != "NoFreeName":
+                raise
+            raise self._conflict(self._root / path, "something that came meanwhile") from error
+
+    def _promise(self, file: WantedFile, size: int) -> None:
+        found = os.statvfs(self._root)
+        with self._lock:
+            free = found.f_bavail * found.f_frsize - self._reserve - self._promised
+            if free < max(size, 1):
+                raise self._no_room(file)
+            self._promised += size
+
+    def _no_room(self, file: WantedFile) -> NoRoomError:
+        return NoRoomError(
+            f"no room for the next file ({file.size_bytes or 0:,} bytes) below {self._root}",
+            hint="free some space and restore again: what is here stays, the rest follows",
+        )
+
+    @staticmethod
+    def _conflict(target: Path, what: str) -> RestoreError:
+        return RestoreError(
+            f"{target}: there is {what} in its place",
+            code="Conflict",
+            hint="nothing was overwritten; move it away and restore again",
+        )
+
+
+def _md5_of(path: Path) -> str:
+    md5 = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as content:
+        while piece := content.read(_PIECE):
+            md5.update(piece)
+    return md5.hexdigest()
+
+
+def _row(
+    file: WantedFile, path: str, target: Path, sha256: str, location_id: int | None
+) -> RestoredFile:
+    status = target.stat()
+    return RestoredFile(
+        file_asset_id=file.file_asset_id,
+        song_id=file.song_id,
+        path=path,
+        size_bytes=status.st_size,
+        mtime_ns=mtime_ns(status),
+        sha256=sha256,
+        location_id=location_id,
+    )

@@ -1,0 +1,279 @@
+"""Which files can be brought back from a backend, and the rows that a file leaves that was.
+
+Read in pages, each a short transaction: memory does not grow with the catalog.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import known_roots
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
+from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.catalog.results import KEEP_DIGEST
+from catalogsync_assets.core.catalog.scope import Scope
+
+_PAGE = 2_000
+
+
+class Holder(NamedTuple):
+    """An object that holds a file's content, as far as the catalog knows.
+
+    Attributes:
+        damaged: it has been found not to: of use where there is no other.
+    """
+
+    location_id: int
+    backend_id: int
+    key: str
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A current file that is to be below a library root.
+
+    Attributes:
+        path: what it is called there: its path below the root it was known in; its object key
+            where it has no such path, or another file has it. Not made safe.
+        size_bytes, sha256: of its content, as far as they are known.
+        mtime_ns: of the local file when it was last seen.
+        seen: size and mtime of the file at this very path below this very root, if the catalog
+            takes it to be there.
+        holders: where it can be had, the most recently verified first; those that were found
+            damaged come last.
+    """
+
+    file_asset_id: int
+    song_id: int | None
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+    mtime_ns: int | None
+    seen: tuple[int, int] | None
+    holders: Sequence[Holder]
+
+
+@dataclass(frozen=True)
+class RestoredFile:
+    """A file lies whole below the root, and its content is the catalog's.
+
+    Attributes:
+        path: below the root.
+        size_bytes, mtime_ns: of the file on disk.
+        location_id: of the object that it was read from; None if it was there already.
+    """
+
+    file_asset_id: int
+    song_id: int | None
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+    location_id: int | None
+
+
+_LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
+# A file that exists somewhere, or that a backend has lost.
+_EXISTS = f"""
+f.superseded_by_id IS NULL AND EXISTS (
+    SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {presence.COUNTS})
+"""
+_NOT_HERE = f"""
+AND NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.file_asset_id = f.id
+                AND h.status = 'active' AND h.backend_id IN {_LOCAL})
+"""
+# `l` is the local row that tells the name: the one below this root, else a present one, else any.
+_WANTED = f"""
+SELECT f.id, f.song_id, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
+       l.library_path, l.mtime_ns,
+       l.library_root = :root AND l.status = 'active', l.size_bytes,
+       l.library_root <> :root AND EXISTS (
+           SELECT 1 FROM file_locations o JOIN file_assets g ON g.id = o.file_asset_id
+           WHERE o.library_root IN (SELECT value FROM json_each(:roots))
+             AND o.library_path = l.library_path AND o.status <> 'superseded'
+             AND g.superseded_by_id IS NULL AND g.id <> f.id
+             AND (o.library_root = :root OR g.id < f.id))
+       {GUARDS.format(location="l")}
+FROM file_assets f
+LEFT JOIN file_locations l ON l.id = (
+    SELECT x.id FROM file_locations x
+    WHERE x.file_asset_id = f.id AND x.library_path IS NOT NULL AND x.backend_id IN {_LOCAL}
+    ORDER BY x.library_root = :root DESC, x.status = 'active' DESC, x.id LIMIT 1)
+WHERE f.id > :after AND {_EXISTS} {{only}}
+ORDER BY f.id LIMIT :page
+"""
+_HOLDERS = """
+SELECT x.file_asset_id, x.id, x.backend_id, x.locator, x.status = 'damaged'
+FROM file_locations x
+JOIN storage_backends b ON b.id = x.backend_id AND b.backend_type = 'object_storage'
+    AND b.container_name = x.container_name
+WHERE x.file_asset_id IN (SELECT value FROM json_each(:files)) AND x.status IN ('active', 'damaged')
+  AND (:backend IS NULL OR x.backend_id = :backend)
+ORDER BY x.file_asset_id, x.status = 'damaged', x.verified_at DESC, x.id
+"""
+
+
+def _only(scope: Scope, missing: bool) -> tuple[str, dict[str, object]]:
+    clauses, values = scope.sql()
+    return clauses + (_NOT_HERE if missing else ""), values
+
+
+def count_wanted(catalog: Catalog, scope: Scope, *, missing: bool) -> tuple[int, int]:
+    """How many files `wanted_files` gives, and their bytes as far as they are known."""
+    only, values = _only(scope, missing)
+    statement = (
+        f"SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0) FROM file_assets f WHERE {_EXISTS} {only}"
+    )
+    with catalog.read() as connection:
+        files, size = connection.execute(sa.text(statement), values).one()
+    return int(files), int(size)
+
+
+_STILL_WANTED = sa.text(
+    "SELECT f.id, h.library_path FROM file_assets f LEFT JOIN file_locations h"
+    " ON h.file_asset_id = f.id AND h.status = 'active' AND h.library_root = :root"
+    f" WHERE f.id IN :ids AND {_EXISTS}"
+).bindparams(sa.bindparam("ids", expanding=True))
+
+
+def still_wanted(
+    catalog: Catalog, root: str, file_asset_ids: Collection[int]
+) -> dict[int, list[str]]:
+    """Those of these file assets that count, each with the paths at which a scan has seen it below
+    the root: it may be gone since."""
+    found: dict[int, list[str]] = {}
+    with catalog.read() as connection:
+        values = {"ids": list(file_asset_ids), "root": root}
+        for asset_id, path in connection.execute(_STILL_WANTED, values):
+            found.setdefault(asset_id, []).extend([path] if path else [])
+    return found
+
+
+def wanted_files(
+    catalog: Catalog, root: str, scope: Scope, *, missing: bool, backend_id: int | None = None
+) -> Iterator[list[WantedFile]]:
+    """The current files in the scope, in pages.
+
+    Args:
+        root: the library root that they are to be below.
+        missing: only those that are below no library root, as far as the catalog knows.
+        backend_id: only this backend counts as a holder.
+    """
+    only, more = _only(scope, missing)
+    statement = sa.text(_WANTED.format(only=only))
+    roots = json.dumps(known_roots(catalog))
+    after = 0
+    while True:
+        values = {"root": root, "roots": roots, "after": after, "page": _PAGE, **more}
+        with catalog.read() as connection:
+            found = connection.execute(statement, values).all()
+            rows = list(checked(catalog, found))
+            ids = {"files": json.dumps([row[0] for row in rows]), "backend": backend_id}
+            holders: dict[int, list[Holder]] = {}
+            for asset, location, backend, key, damaged in connection.execute(
+                sa.text(_HOLDERS), ids
+            ):
+                holder = Holder(location, backend, key, bool(damaged))
+                holders.setdefault(asset, []).append(holder)
+        if rows:
+            yield [_wanted(row, holders.get(row[0], [])) for row in rows]
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1][0]
+
+
+def _wanted(row: Sequence[Any], holders: list[Holder]) -> WantedFile:
+    asset, song, key, size, sha256, path, mtime_ns, is_here, here_size, is_taken = row
+    name = key if is_taken or path is None else path
+    if name is None:  # of another program, never scanned
+        name = holders[0].key if holders else f"{asset}"
+    seen = (here_size, mtime_ns) if is_here and mtime_ns is not None else None
+    return WantedFile(asset, song, name, size, sha256, mtime_ns, seen, holders)
+
+
+# What else the catalog took to be at this path is not there: the path was free, or held this file.
+_SUPERSEDE_OTHERS = sa.text(
+    "UPDATE file_locations SET status = 'superseded', is_primary = 0,"
+    " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
+    " AND file_asset_id <> :asset AND status <> 'superseded'"
+)
+_ACTIVATE = sa.text(
+    "UPDATE file_locations SET status = 'active', absolute_path = :absolute, size_bytes = :size,"
+    " mtime_ns = :mtime, verified_at = CURRENT_TIMESTAMP, verified_by = 'read',"
+    " updated_at = CURRENT_TIMESTAMP"
+    " WHERE library_root = :root AND library_path = :path AND file_asset_id = :asset"
+)
+_COLUMNS = (
+    "file_asset_id",
+    "backend_id",
+    "container_name",
+    "locator",
+    "absolute_path",
+    "library_root",
+    "library_path",
+    "status",
+    "is_primary",
+    "size_bytes",
+    "mtime_ns",
+    "verified_at",
+    "verified_by",
+)
+# The locator is the path, as of every local file; the absolute one where the same file has or had
+# that path below another root.
+_INSERT = """
+SELECT :asset, :local, :root,
+       CASE WHEN EXISTS (SELECT 1 FROM file_locations o WHERE o.file_asset_id = :asset
+                         AND o.backend_id = :local AND o.locator = :path)
+            THEN :absolute ELSE :path END,
+       :absolute, :root, :path, 'active', 0, :size, :mtime, CURRENT_TIMESTAMP, 'read'{more}
+WHERE NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.library_root = :root
+                  AND h.library_path = :path AND h.file_asset_id = :asset)
+ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
+    container_name = excluded.container_name, absolute_path = excluded.absolute_path,
+    library_root = excluded.library_root, library_path = excluded.library_path,
+    status = 'active', size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
+    verified_at = excluded.verified_at, verified_by = excluded.verified_by,
+    updated_at = CURRENT_TIMESTAMP
+"""
+_VERIFIED = sa.text(
+    "UPDATE file_locations SET verified_at = CURRENT_TIMESTAMP, verified_by = 'read'"
+    " WHERE id IN (SELECT value FROM json_each(:locations)) AND status = 'active'"
+)
+
+
+def record(catalog: Catalog, root: str, files: Sequence[RestoredFile]) -> None:
+    """Write down that files are below a root, and that the objects they were read from are true.
+
+    All or nothing; idempotent. The next scan sees the files as known and unchanged.
+    """
+    with catalog.transaction() as connection:
+        local = local_backend_id(connection)
+        rows = [
+            {
+                "asset": f.file_asset_id,
+                "local": local,
+                "root": root,
+                "path": f.path,
+                "absolute": f"{root.rstrip('/')}/{f.path}",
+                "size": f.size_bytes,
+                "mtime": f.mtime_ns,
+                "sha256": f.sha256,
+            }
+            for f in files
+        ]
+        insert = sa.text(insert_sql(connection, "file_locations", _COLUMNS, _INSERT))
+        for statement in (_SUPERSEDE_OTHERS, _ACTIVATE, insert, sa.text(KEEP_DIGEST)):
+            connection.execute(statement, rows)
+        read = [f.location_id for f in files if f.location_id is not None]
+        connection.execute(_VERIFIED, {"locations": json.dumps(read)})
+        songs = {f.song_id for f in files if f.song_id is not None}
+        presence.refresh(connection, song_ids=sorted(songs))

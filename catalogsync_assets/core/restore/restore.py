@@ -1,0 +1,369 @@
+"""Brings files back from backends, many at a time: plan in pages, fetch, record.
+
+Order, for every file: whole and compared with its digest, then its name, then its row. A run may
+end at any moment; the next one fetches only what is not there yet.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from catalogsync_assets.core.backends.replicas import Origins
+from catalogsync_assets.core.catalog.backends import catalog_id
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import known_roots
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
+from catalogsync_assets.core.library import removal
+from catalogsync_assets.core.library.scan import require_apart, require_never_filled
+from catalogsync_assets.core.library.walk import FoundFile, walk
+from catalogsync_assets.core.restore import queries
+from catalogsync_assets.core.restore.file import (
+    DEFAULT_RESERVE,
+    Brought,
+    Restorer,
+    no_copy,
+)
+from catalogsync_assets.core.restore.queries import RestoredFile, WantedFile
+from catalogsync_assets.core.runner.dispatch import Dispatch
+from catalogsync_assets.core.runner.workers import Workers
+from catalogsync_assets.core.settings import library_roots
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
+
+_FLUSH_ROWS = 256
+_FLUSH_SECONDS = 0.5
+_TICK = 0.25
+_MAX_LISTED = 1_000
+#: How long a run that was stopped waits for what is on its way.
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be brought back, as a person reads of it."""
+
+    file: str
+    code: str
+    reason: str
+
+
+@dataclass
+class RestoreReport:
+    """What a run did. While it runs, the same object is handed to `progress`.
+
+    Attributes:
+        root: the library root.
+        dry_run: nothing was fetched or written; `restored` is what would be.
+        files, bytes_in_all: that were asked for.
+        restored: files fetched, compared with their digest, placed and recorded.
+        adopted: files that were there, with the very content, and are recorded now.
+        present: files that were there, as the catalog has them.
+        failed: files that are not there, `Conflict` among them.
+        bytes: of the restored files.
+        received: bytes that have come, those included that came in vain.
+        settled_bytes: of files of which it is known what became of them.
+        retries: tries that had to be repeated.
+        backends: of each that was read from, how many files.
+        reasons: how many failed, by code.
+        failures: at most 1,000 of the failed, with reasons.
+        troubles: what was wrong with copies, at most 1,000, where another one was good.
+    """
+
+    root: str
+    dry_run: bool
+    workers: int
+    files: int = 0
+    bytes_in_all: int = 0
+    restored: int = 0
+    adopted: int = 0
+    present: int = 0
+    failed: int = 0
+    bytes: int = 0
+    received: int = 0
+    settled_bytes: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    backends: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+
+class RestoreAborted(CatalogSyncError):  # noqa: N818
+    """A run could not go on; what was not done is left to the next.
+
+    Attributes:
+        report: what had been done by then.
+    """
+
+    def __init__(self, report: RestoreReport, cause: CatalogSyncError) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.report = report
+        self.exit_code = cause.exit_code
+        self.printed = False
+
+
+Progress = Callable[[RestoreReport], None]
+
+
+def restore(
+    catalog: Catalog,
+    root: Path,
+    *,
+    scope: Scope = EVERYTHING,
+    missing: bool = False,
+    backend: ObjectBackend | None = None,
+    dry_run: bool = False,
+    allow_empty: bool = False,
+    workers: int | None = None,
+    attempts: int = 5,
+    reserve_bytes: int = DEFAULT_RESERVE,
+    progress: Progress = lambda _: None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> RestoreReport:
+    """Bring current files below a library root, from whichever backend has them.
+
+    May be called again at any time. Never writes over a file.
+
+    Args:
+        root: made if it is not there; need not be one that was scanned before.
+        scope: which files.
+        missing: of those, only files that are below no root, as far as the catalog knows.
+        backend: read from this one only; else, per file, from the one that was verified last, and
+            from the next where that fails; in the end from copies that were found damaged.
+        dry_run: only say what would be done, speaking to no store.
+        allow_empty: accept that a root with known files now holds none at all.
+        workers: files on their way at a time; by default the backend's, else 16.
+        attempts: tries of one object that bring nothing, before another copy is taken.
+        reserve_bytes: left free on the disk.
+
+    Returns:
+        What was done. Single files that failed are in it and do not raise.
+
+    Raises:
+        ConfigurationError: the root overlaps one that was scanned before.
+        LibraryError: the root cannot be written to, or looks unmounted; or files are being
+            offloaded just now.
+        StoreError: `backend` refuses us, or does not answer.
+        RestoreAborted: the disk is full, or the catalog cannot be written.
+    """
+    (root,) = library_roots([root])
+    _require_usable(catalog, root, allow_empty=allow_empty, dry_run=dry_run)
+    chosen = workers or (backend.workers if backend else None) or DEFAULT_WORKERS
+    pages = partial(
+        queries.wanted_files,
+        catalog,
+        str(root),
+        scope,
+        missing=missing,
+        backend_id=backend.id if backend else None,
+    )
+    report = RestoreReport(str(root), dry_run, chosen)
+    report.files, report.bytes_in_all = queries.count_wanted(catalog, scope, missing=missing)
+    stop = threading.Event()
+    origins = Origins(catalog, connect, workers=chosen, attempts=attempts, stop=stop)
+    run = _Run(catalog, root, report, origins, reserve_bytes, progress, stop)
+    if dry_run:
+        return run.rehearse(pages())
+    if backend is not None and report.files:
+        origins.client(backend.id).probe()
+    removal.settle_if_alone(catalog, str(root))
+    with removal.no_removal(catalog) as right:
+        if not right:
+            raise LibraryError(
+                f"another process removes files of the catalog {catalog.path}",
+                hint="wait for it, then restore",
+            )
+        return run.execute(pages())
+
+
+def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run: bool) -> None:
+    require_apart([root], known_roots(catalog))
+    try:
+        if not dry_run:
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        empty = not root.exists() or not any(isinstance(f, FoundFile) for f in walk(root))
+    except OSError as error:
+        raise LibraryError(
+            f"library root {root} cannot be written to: {error.strerror}",
+            hint="check its permissions, and that its disk is mounted",
+        ) from error
+    if empty and not allow_empty:
+        # What came into the mount point of a missing disk would be hidden once it is mounted.
+        try:
+            require_never_filled(catalog, root)
+        except LibraryError as error:
+            hint = "is its disk mounted? If they are really gone, restore with --allow-empty"
+            raise LibraryError(error.message, hint=hint) from error
+
+
+class _Run:
+    """One call of `restore`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        root: Path,
+        report: RestoreReport,
+        origins: Origins,
+        reserve_bytes: int,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
+        self._catalog = catalog
+        self._root = root
+        self._report = report
+        self._origins = origins
+        self._progress = progress
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._restorer = Restorer(
+            root,
+            origins,
+            prefix=f"{catalog_id(catalog)}-restore-",
+            received=self._note_received,
+            reserve_bytes=reserve_bytes,
+        )
+        self._dispatch: Dispatch[WantedFile, Brought | BaseException] = Dispatch(
+            max_bytes=1, need=lambda _: 0, key=lambda file: file.file_asset_id
+        )
+        self._unrecorded: list[tuple[WantedFile, Brought]] = []
+        self._last_flush = time.monotonic()
+        self._abort_cause: CatalogSyncError | None = None
+
+    def rehearse(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
+        """Say what would be done."""
+        for page in pages:
+            for file in page:
+                try:
+                    there = self._restorer.look(file, compare=False)
+                    if there is None and not file.holders:
+                        raise no_copy(file)
+                except RestoreError as error:
+                    self._fail(file, error)
+                    continue
+                if there is not None:
+                    self._report.present += 1
+                    continue
+                self._report.restored += 1
+                self._report.bytes += file.size_bytes or 0
+                first = file.holders[0]
+                self._count_backend(self._origins.name(first.backend_id))
+                if first.damaged and len(self._report.troubles) < _MAX_LISTED:
+                    where = self._origins.name(first.backend_id)
+                    self._report.troubles.append(
+                        f"{file.path}: the only copy, on backend {where!r}, was found damaged; it"
+                        " will be read and compared"
+                    )
+            self._progress(self._report)
+        return self._report
+
+    def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
+        started = time.monotonic()
+        self._restorer.remove_useless(partial(queries.still_wanted, self._catalog, str(self._root)))
+        pool = Workers(self._report.workers, "restore")
+        try:
+            for _ in range(self._report.workers):
+                pool.submit(self._work)
+            exhausted = False
+            while self._abort_cause is None:
+                if not exhausted and self._dispatch.waiting <= 4 * self._report.workers:
+                    page = next(pages, None)
+                    exhausted = page is None
+                    self._dispatch.add(page or [])
+                if exhausted and self._dispatch.idle:
+                    break
+                self._take(low_water=-1 if exhausted else 4 * self._report.workers, timeout=_TICK)
+                self._report.retries = self._origins.retries
+                self._progress(self._report)
+        finally:
+            # Also on Ctrl-C: what has its name is recorded; what is on its way stays as a part.
+            self._stop.set()
+            self._dispatch.close()
+            pool.close()
+            deadline = time.monotonic() + _GRACE_SECONDS
+            while self._dispatch.in_hand and (left := deadline - time.monotonic()) > 0:
+                self._take(low_water=-1, timeout=left)
+            self._take(low_water=-1, timeout=0)
+            self._flush()
+        self._report.retries = self._origins.retries
+        self._report.seconds = time.monotonic() - started
+        self._progress(self._report)
+        if self._abort_cause is not None:
+            raise RestoreAborted(self._report, self._abort_cause) from self._abort_cause
+        return self._report
+
+    def _work(self) -> None:
+        while (file := self._dispatch.take()) is not None:
+            outcome: Brought | BaseException
+            try:
+                outcome = self._restorer.restore(file)
+            except BaseException as error:
+                outcome = error
+            self._dispatch.done(file, outcome, went_well=isinstance(outcome, Brought))
+
+    def _take(self, *, low_water: int, timeout: float) -> None:
+        for file, outcome in self._dispatch.outcomes(
+            at_least=_FLUSH_ROWS, low_water=low_water, timeout=timeout
+        ):
+            if isinstance(outcome, Brought):
+                self._unrecorded.append((file, outcome))
+            elif isinstance(outcome, RestoreError):
+                if not self._stop.is_set():  # else it was stopped, and goes on another time
+                    self._fail(file, outcome)
+            elif isinstance(outcome, CatalogSyncError):
+                self._abort_cause = self._abort_cause or outcome
+            else:
+                raise outcome
+        due = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
+        if due or len(self._unrecorded) >= _FLUSH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Record what is done; only then does the report count it."""
+        self._last_flush = time.monotonic()
+        rows: list[RestoredFile] = [b.file for _, b in self._unrecorded if b.file is not None]
+        if rows:
+            queries.record(self._catalog, str(self._root), rows)
+        for file, brought in self._unrecorded:
+            self._tally(file, brought)
+        self._unrecorded = []
+
+    def _tally(self, file: WantedFile, brought: Brought) -> None:
+        report = self._report
+        report.settled_bytes += file.size_bytes or 0
+        if brought.file is None:
+            report.present += 1
+        elif brought.backend is None:
+            report.adopted += 1
+        else:
+            report.restored += 1
+            report.bytes += brought.file.size_bytes
+            self._count_backend(brought.backend)
+        room = _MAX_LISTED - len(report.troubles)
+        report.troubles += brought.troubles[:room]
+
+    def _count_backend(self, name: str) -> None:
+        self._report.backends[name] = self._report.backends.get(name, 0) + 1
+
+    def _fail(self, file: WantedFile, error: RestoreError) -> None:
+        report = self._report
+        report.settled_bytes += file.size_bytes or 0
+        report.failed += 1
+        report.reasons[error.code] = report.reasons.get(error.code, 0) + 1
+        if len(report.failures) < _MAX_LISTED:
+            report.failures.append(Failure(file.path, error.code, str(error)))
+
+    def _note_received(self, size: int) -> None:
+        with self._lock:
+            self._report.received += size

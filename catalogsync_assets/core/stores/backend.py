@@ -1,0 +1,261 @@
+"""What a backend is: its settings, and the rules that they must keep.
+
+How it is stored is in `catalog.backends`; how one talks to it in `client`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import unicodedata
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.stores.profile import PRESETS, StoreProfile, provider_of
+
+LOCAL = "local"
+OBJECT_STORAGE = "object_storage"
+ADDRESSING_STYLES = ("auto", "path", "virtual")
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+MAX_WORKERS = 256
+#: Bytes per second.
+MIN_BANDWIDTH = 256 * 1024
+#: S3 allows 1,024 bytes for a key; what the prefix leaves is enough for `catalog.object_keys`.
+MAX_PREFIX_BYTES = 124
+
+# Also Dagster's partition keys: a `|`, a comma or `...` in one is dropped or breaks backfills.
+_NAME = re.compile(r"[a-z0-9_-]{1,63}")
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; older buckets and
+# other services also have upper case and underscores.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_ENV_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REGION = re.compile(r"[\x21-\x7e]{1,63}")
+_STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_-]{0,63}")
+_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
+_UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class ObjectBackend:
+    """One bucket (and prefix) of an S3-compatible service.
+
+    Attributes:
+        id: its row in `storage_backends`; 0 before it is registered.
+        name: `[a-z0-9_-]+`, at most 63 characters.
+        bucket: the bucket; it must exist, catalogsync never makes one.
+        endpoint: the service's http(s) URL; None for AWS.
+        region: as the service names it.
+        base_prefix: what every key begins with, without slashes at its ends; may be empty.
+        addressing_style: `path`, `virtual`, or `auto` (path with an endpoint, virtual without).
+        public_base_url: where keys can be read without a signature, or None.
+        credential_env_prefix: credentials come from `${PREFIX}_ACCESS_KEY_ID` and so on.
+        provider: the service, one of `providers.PRESETS`; None to tell it by the endpoint.
+        workers: files on their way at a time; None for the program's default.
+        max_in_flight_bytes: bytes of files in memory at a time; None for the default.
+        bandwidth_limit: bytes per second that a run may send at most; None for no limit.
+        storage_class: of new objects, as the service names it; None for the bucket's default.
+        server_side_encryption: `AES256`, `aws:kms` or `aws:kms:dsse`; None for the bucket's.
+        kms_key_id: the key for `aws:kms`; None for the service's own.
+        cache_control: the Cache-Control header of new objects, or None.
+        tested: what `backend test` found out.
+    """
+
+    name: str
+    bucket: str
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    base_prefix: str = ""
+    addressing_style: str = "auto"
+    public_base_url: str | None = None
+    credential_env_prefix: str = "AWS"
+    provider: str | None = None
+    workers: int | None = None
+    max_in_flight_bytes: int | None = None
+    bandwidth_limit: int | None = None
+    storage_class: str | None = None
+    server_side_encryption: str | None = None
+    kms_key_id: str | None = None
+    cache_control: str | None = None
+    tested: StoreProfile = field(default_factory=StoreProfile)
+    id: int = 0
+
+    @property
+    def profile(self) -> StoreProfile:
+        """What the store does: as tested, else as its service documents it."""
+        preset = PRESETS[self.provider or provider_of(self.endpoint)]
+        return preset.with_answers(self.tested.known())
+
+    @property
+    def virtual_hosted(self) -> bool:
+        """Whether the bucket is part of the host name."""
+        if self.addressing_style == "auto":
+            return self.endpoint is None
+        return self.addressing_style == "virtual"
+
+    @property
+    def key_prefix(self) -> str:
+        """The prefix as it stands before a key: empty, or ending in a slash."""
+        return f"{self.base_prefix}/" if self.base_prefix else ""
+
+    def url_prefix(self) -> str | None:
+        """What stands before a percent-encoded key in its public URL, or None."""
+        return f"{self.public_base_url.rstrip('/')}/" if self.public_base_url else None
+
+    def public_url(self, locator: str) -> str | None:
+        """The URL that serves the object without a signature; None if none is configured."""
+        prefix = self.url_prefix()
+        return prefix and prefix + quote(locator, safe="/~")
+
+    def config(self) -> dict[str, Any]:
+        """The settings as kept in `storage_backends.config`. Holds no secret."""
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        return {**settings, "tested": self.tested.known()}
+
+
+#: Names of the settings that `storage_backends.config` holds.
+SETTINGS = tuple(
+    f.name for f in fields(ObjectBackend) if f.name not in ("id", "name", "bucket", "tested")
+)
+
+
+def register_command(backend: ObjectBackend, **changes: Any) -> str:
+    """The command that registers the backend as it is but for these settings, to be pasted."""
+    backend = replace(backend, **changes)
+    words = ["catalogsync", "register-object-backend", "--name", backend.name]
+    words += ["--bucket", backend.bucket]
+    for setting in fields(ObjectBackend):
+        value = getattr(backend, setting.name)
+        if setting.name in SETTINGS and value not in (None, setting.default):
+            words += [_OPTIONS.get(setting.name) or f"--{setting.name.replace('_', '-')}"]
+            words += [str(value)]
+    return shlex.join(words)
+
+
+_OPTIONS = {"max_in_flight_bytes": "--max-in-flight"}
+
+
+def validated(backend: ObjectBackend) -> ObjectBackend:
+    """The backend with its settings in normal form.
+
+    Raises:
+        ConfigurationError: a setting breaks its rule; the message names it.
+    """
+    if not _NAME.fullmatch(backend.name) or backend.name == LOCAL:
+        raise ConfigurationError(
+            f"{backend.name!r} cannot be a backend's name",
+            hint="use 1 to 63 of a-z, 0-9, _ and -; `local` is taken by the library itself",
+        )
+    if not _BUCKET.fullmatch(backend.bucket):
+        raise ConfigurationError(
+            f"{backend.bucket!r} cannot be a bucket's name",
+            hint="use 3 to 63 letters, digits, dots, dashes; a prefix goes to --base-prefix",
+        )
+    if backend.addressing_style not in ADDRESSING_STYLES:
+        raise ConfigurationError(
+            f"addressing style {backend.addressing_style!r} is unknown",
+            hint=f"use one of {', '.join(ADDRESSING_STYLES)}",
+        )
+    if not _ENV_PREFIX.fullmatch(backend.credential_env_prefix):
+        raise ConfigurationError(
+            f"{backend.credential_env_prefix!r} cannot begin an environment variable's name",
+            hint="use letters, digits and _, such as MYSTORE for MYSTORE_ACCESS_KEY_ID",
+        )
+    if not backend.region.strip():
+        raise ConfigurationError("the region is empty", hint="most services take us-east-1 or auto")
+    if not _REGION.fullmatch(backend.region.strip()):
+        raise ConfigurationError(
+            f"{backend.region!r} cannot be a region's name",
+            hint="most services take us-east-1 or auto",
+        )
+    _check_provider(backend)
+    _check_limits(backend)
+    _check_headers(backend)
+    return replace(
+        backend,
+        endpoint=_checked_url("endpoint", backend.endpoint),
+        region=backend.region.strip(),
+        base_prefix=_checked_prefix(backend.base_prefix),
+        public_base_url=_checked_url("public base URL", backend.public_base_url),
+    )
+
+
+def _check_provider(backend: ObjectBackend) -> None:
+    if backend.provider is not None and backend.provider not in PRESETS:
+        raise ConfigurationError(
+            f"provider {backend.provider!r} is unknown", hint=f"use one of {', '.join(PRESETS)}"
+        )
+
+
+def _check_limits(backend: ObjectBackend) -> None:
+    for what, value, least, most in (
+        ("workers", backend.workers, 1, MAX_WORKERS),
+        ("max_in_flight_bytes", backend.max_in_flight_bytes, 1024**2, 1024**4),
+        # Slower, and a file of 64 MiB would take longer than a request may.
+        ("bandwidth_limit", backend.bandwidth_limit, MIN_BANDWIDTH, 1024**4),
+    ):
+        if value is not None and not least <= value <= most:
+            raise ConfigurationError(
+                f"{what} is {value:,}", hint=f"use a number from {least:,} to {most:,}"
+            )
+
+
+def _check_headers(backend: ObjectBackend) -> None:
+    for what, value, form, example in (
+        ("storage class", backend.storage_class, _STORAGE_CLASS, "STANDARD_IA"),
+        ("KMS key id", backend.kms_key_id, _HEADER, "alias/music"),
+        ("cache control", backend.cache_control, _HEADER, "public, max-age=31536000"),
+    ):
+        if value is not None and not form.fullmatch(value):
+            raise ConfigurationError(
+                f"{what} {value!r} cannot be sent in a header", hint=f"write it like {example}"
+            )
+    encryption = backend.server_side_encryption
+    if encryption is not None and encryption not in ENCRYPTIONS:
+        raise ConfigurationError(
+            f"server-side encryption {encryption!r} is unknown",
+            hint=f"use one of {', '.join(ENCRYPTIONS)}",
+        )
+    if backend.kms_key_id is not None and encryption not in ENCRYPTIONS[1:]:
+        raise ConfigurationError(
+            "a KMS key id is given, but no KMS encryption",
+            hint=f"add server-side encryption {ENCRYPTIONS[1]}",
+        )
+
+
+def _checked_url(what: str, url: str | None) -> str | None:
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"the {what} is not an http or https URL", hint="https://host:port"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        # Not quoted in the message: what stands there may be a secret.
+        raise ConfigurationError(
+            f"the {what} holds more than scheme, host, port and path",
+            hint="credentials come from environment variables, see --credential-env-prefix",
+        )
+    return url.rstrip("/")
+
+
+def _checked_prefix(prefix: str) -> str:
+    normal = unicodedata.normalize("NFC", prefix).strip("/")
+    bad_segment = any(part in ("", ".", "..") for part in normal.split("/")) if normal else False
+    if bad_segment or _UNSAFE_IN_KEY.search(normal):
+        raise ConfigurationError(
+            f"base prefix {prefix!r} has an empty, `.` or `..` part, or a forbidden character",
+            hint="write it like music/library",
+        )
+    if len(normal.encode()) > MAX_PREFIX_BYTES:
+        raise ConfigurationError(
+            f"the base prefix is longer than {MAX_PREFIX_BYTES} bytes", hint="choose a shorter one"
+        )
+    return normal

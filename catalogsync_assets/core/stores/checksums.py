@@ -1,0 +1,70 @@
+"""Digests of parts, and what a store makes of them: how an object in parts is known by a HEAD.
+
+A store that puts parts together names two digests of digests. Either of them, made here from the
+parts of a local file, proves that an object is that file; different ones prove nothing, as the
+object may have been sent in parts of another size.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from catalogsync_assets.core.stores.client import StoredObject
+
+_IN_PARTS = re.compile(r'.+-(\d+)"?')
+
+
+class PartDigest(NamedTuple):
+    """Digests of one part; the MD5 only where it is of use, as it takes twice the time."""
+
+    sha256: bytes
+    md5: bytes | None
+
+
+def digest_part(content: bytes, *, md5: bool) -> PartDigest:
+    """Hash a part."""
+    other = hashlib.md5(content, usedforsecurity=False).digest() if md5 else None
+    return PartDigest(hashlib.sha256(content).digest(), other)
+
+
+def composite_sha256(parts: Sequence[PartDigest]) -> str:
+    """What S3 calls the SHA-256 of a multipart object: the digest of its parts' digests, `-N`.
+
+    Source: "Checking object integrity", composite checksums, in the Amazon S3 User Guide.
+    """
+    whole = hashlib.sha256(b"".join(part.sha256 for part in parts)).digest()
+    return f"{base64.b64encode(whole).decode()}-{len(parts)}"
+
+
+def composite_md5(parts: Sequence[PartDigest]) -> str | None:
+    """The ETag that most stores give a multipart object, without quotes; None without the MD5s."""
+    digests = [part.md5 for part in parts if part.md5 is not None]
+    if len(digests) < len(parts):
+        return None
+    whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(parts)}"
+
+
+def proof(found: StoredObject, parts: Sequence[PartDigest], *, trusts_sha256: bool) -> str | None:
+    """How a HEAD proves that an object consists of these parts: `server-digest`, `head`, or None.
+
+    Args:
+        trusts_sha256: the store is known to have checked the digests that it gives back.
+    """
+    if trusts_sha256 and found.composite_sha256 == composite_sha256(parts):
+        return "server-digest"
+    if found.etag.strip('"') == composite_md5(parts):
+        return "head"
+    return None
+
+
+def part_count(found: StoredObject) -> int | None:
+    """In how many parts an object was sent, as far as its digests tell."""
+    for digest in (found.composite_sha256, found.etag):
+        if match := _IN_PARTS.fullmatch(digest or ""):
+            return int(match[1])
+    return None

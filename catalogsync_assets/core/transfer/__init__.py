@@ -1,1 +1,0 @@
-"""Carries uploads out: talks to stores, verifies, records."""

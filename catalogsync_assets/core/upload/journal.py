@@ -1,0 +1,185 @@
+"""The journal of uploads in parts: what was begun and is not yet an object.
+
+An upload has a row from its beginning, before its first part is sent, until its object is verified
+or it is aborted; each part that a store has taken has one, too. What a store really holds is asked
+of the store; the journal says which uploads are ours, and what was sent as each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.schema import multipart_parts, multipart_uploads
+from catalogsync_assets.core.stores.backend import ObjectBackend
+
+#: Uploads that `abandoned` names at a time; what is left is named by the next run.
+_MAX_ABANDONED = 100
+
+
+@dataclass(frozen=True)
+class SentPart:
+    """A part that a store has taken: its name for it, and the SHA-256 in hex of what was sent."""
+
+    etag: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """An upload that was begun by a program with this catalog.
+
+    Attributes:
+        id: of its row.
+        bucket, locator, upload_id: what names it to the store.
+        file_asset_id, size_bytes, mtime_ns: the source when it was begun.
+        part_bytes: the size of all parts but the last.
+        checksums: whether its parts are sent with their SHA-256.
+        parts: what the store has taken, by number.
+    """
+
+    id: int
+    bucket: str
+    locator: str
+    upload_id: str
+    file_asset_id: int
+    size_bytes: int
+    mtime_ns: int
+    part_bytes: int
+    checksums: bool
+    parts: Mapping[int, SentPart] = field(default_factory=dict)
+
+
+_UPLOAD_COLUMNS = (
+    multipart_uploads.c.id,
+    multipart_uploads.c.container_name,
+    multipart_uploads.c.locator,
+    multipart_uploads.c.upload_id,
+    multipart_uploads.c.file_asset_id,
+    multipart_uploads.c.size_bytes,
+    multipart_uploads.c.mtime_ns,
+    multipart_uploads.c.part_bytes,
+    multipart_uploads.c.checksums,
+)
+
+
+def begin(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    task: UploadTask,
+    *,
+    upload_id: str,
+    mtime_ns: int,
+    part_bytes: int,
+    checksums: bool,
+) -> UnfinishedUpload:
+    """Note an upload that the store has just begun. It is on disk when this returns.
+
+    Args:
+        mtime_ns: of the source as it is read; a task need not know it.
+    """
+    values = {
+        "container_name": backend.bucket,
+        "locator": task.locator,
+        "upload_id": upload_id,
+        "file_asset_id": task.file_asset_id,
+        "size_bytes": task.size_bytes,
+        "mtime_ns": mtime_ns,
+        "part_bytes": part_bytes,
+        "checksums": checksums,
+    }
+    with catalog.transaction() as connection:
+        key = connection.execute(
+            sa.insert(multipart_uploads).values(backend_id=backend.id, **values)
+        ).inserted_primary_key
+    assert key is not None
+    return UnfinishedUpload(key[0], *values.values())  # type: ignore[arg-type]
+
+
+def note_part(catalog: Catalog, upload: UnfinishedUpload, number: int, part: SentPart) -> None:
+    """Note a part that the store has taken; a part that was sent again takes its row.
+
+    Does nothing if the upload has been forgotten meanwhile.
+    """
+    with catalog.transaction() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT OR REPLACE INTO multipart_parts"
+                " (multipart_upload_id, part_number, etag, sha256)"
+                " SELECT id, :number, :etag, :sha256 FROM multipart_uploads WHERE id = :id"
+            ),
+            {"id": upload.id, "number": number, "etag": part.etag, "sha256": part.sha256},
+        )
+
+
+def forget(catalog: Catalog, upload: UnfinishedUpload) -> None:
+    """Delete an upload's rows, once it is an object or aborted. Idempotent."""
+    with catalog.transaction() as connection:
+        connection.execute(sa.delete(multipart_uploads).where(multipart_uploads.c.id == upload.id))
+
+
+def unfinished(catalog: Catalog, backend: ObjectBackend, locator: str) -> list[UnfinishedUpload]:
+    """The uploads to one key, oldest first, with their parts."""
+    uploads = (
+        sa.select(*_UPLOAD_COLUMNS)
+        .where(
+            multipart_uploads.c.backend_id == backend.id,
+            multipart_uploads.c.container_name == backend.bucket,
+            multipart_uploads.c.locator == locator,
+        )
+        .order_by(multipart_uploads.c.id)
+    )
+    columns = multipart_parts.c
+    with catalog.read() as connection:
+        return [
+            UnfinishedUpload(
+                *row,
+                {
+                    number: SentPart(etag, sha256)
+                    for number, etag, sha256 in connection.execute(
+                        sa.select(columns.part_number, columns.etag, columns.sha256).where(
+                            columns.multipart_upload_id == row.id
+                        )
+                    )
+                },
+            )
+            for row in connection.execute(uploads).all()
+        ]
+
+
+# No run is about it, and no task waits that still has a file to send and a reason to.
+_UNWANTED = """
+NOT EXISTS (
+    SELECT 1 FROM upload_tasks t
+    JOIN file_assets f ON f.id = t.file_asset_id
+    JOIN file_locations s ON s.id = t.source_location_id
+    WHERE t.file_asset_id = multipart_uploads.file_asset_id
+      AND t.target_backend_id = multipart_uploads.backend_id
+      AND t.target_locator = multipart_uploads.locator
+      AND t.target_container_name = multipart_uploads.container_name
+      AND (t.status = 'running'
+           OR (t.status IN ('pending', 'failed') AND f.superseded_by_id IS NULL
+               AND s.status = 'active'
+               AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
+                               AND a.backend_id = t.target_backend_id AND a.status = 'active'))))
+"""
+
+
+def abandoned(catalog: Catalog, backend: ObjectBackend) -> list[UnfinishedUpload]:
+    """Uploads to the backend that no task will complete, without their parts; at most 100.
+
+    Their file has gone, has newer content, is there already, or is planned elsewhere. One read of
+    an index while there are none.
+    """
+    statement = (
+        sa.select(*_UPLOAD_COLUMNS)
+        .where(multipart_uploads.c.backend_id == backend.id, sa.text(_UNWANTED))
+        .order_by(multipart_uploads.c.id)
+        .limit(_MAX_ABANDONED)
+    )
+    with catalog.read() as connection:
+        return [UnfinishedUpload(*row) for row in connection.execute(statement)]

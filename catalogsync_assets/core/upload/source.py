@@ -1,0 +1,148 @@
+"""Reads a local file for an upload: once, whole or in parts, and notices if it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from io import FileIO
+
+from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.errors import SourceError
+from catalogsync_assets.core.files.opening import (
+    NotRegularError,
+    OutsideError,
+    mtime_ns,
+    open_regular,
+)
+
+
+class Source:
+    """A task's file, open for reading. A context manager.
+
+    Every error of the disk comes out as a `SourceError`.
+    """
+
+    def __init__(self, task: UploadTask) -> None:
+        self._task = task
+        self._digest = hashlib.sha256()
+        self._file: FileIO
+        self._mtime_ns = task.mtime_ns
+
+    def __enter__(self) -> Source:
+        try:
+            self._file = open_regular(self._task.path, within=self._task.within)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        try:
+            if self._mtime_ns is None:  # no scan has seen it; it must not change from now on
+                self._mtime_ns = mtime_ns(os.fstat(self._file.fileno()))
+            self._require_unchanged()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def mtime_ns(self) -> int:
+        """As the last scan saw it; of a file that no scan has seen, as it was when opened."""
+        assert self._mtime_ns is not None
+        return self._mtime_ns
+
+    def read_into(self, buffer: memoryview) -> str:
+        """Fill a buffer of the file's size with its whole content; the SHA-256 in hex.
+
+        Raises:
+            SourceError: see `finish`.
+        """
+        filled = 0
+        try:
+            while filled < len(buffer):
+                count = self._file.readinto(buffer[filled:])
+                if not count:
+                    raise self._changed()
+                filled += count
+        except OSError as error:
+            raise self._unreadable(error) from error
+        self._digest.update(buffer)
+        return self.finish()
+
+    def parts(self, size: int) -> Iterator[bytes]:
+        """The content in parts of `size` bytes, the last one shorter; at least one, maybe empty."""
+        left = self._task.size_bytes
+        while True:
+            part = self._read_exactly(min(size, left))
+            self._digest.update(part)
+            left -= len(part)
+            yield part
+            if not left:
+                return
+
+    def finish(self) -> str:
+        """The SHA-256 in hex of all that was read, once it is certain to be the file's content.
+
+        Raises:
+            SourceError: the file changed meanwhile, or its content is not the catalog's although
+                size and mtime are.
+        """
+        self._require_unchanged()
+        sha256 = self._digest.hexdigest()
+        if self._task.sha256 not in (None, sha256):
+            # Not to be mistaken for an edit: pushing it would replace good copies by a bad one.
+            raise SourceError(
+                f"{self._task.path}: its content has not the digest that the catalog holds,"
+                " though size and mtime are the same",
+                code="ContentDiffers",
+                hint="damaged? Restore it; or, if it was edited on purpose, `touch` it and scan",
+            )
+        return sha256
+
+    def _read_exactly(self, size: int) -> bytes:
+        pieces: list[bytes] = []
+        missing = size
+        try:
+            while missing:
+                piece = self._file.read(missing)
+                if not piece:
+                    raise self._changed()
+                pieces.append(piece)
+                missing -= len(piece)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _require_unchanged(self) -> None:
+        status = os.fstat(self._file.fileno())
+        if (status.st_size, mtime_ns(status)) != (self._task.size_bytes, self._mtime_ns):
+            raise self._changed()
+
+    def _changed(self) -> SourceError:
+        return SourceError(
+            f"{self._task.path} has changed since the last scan",
+            code="SourceChanged",
+            hint="scan again; it stays queued",
+            changed=True,
+        )
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        if isinstance(error, NotRegularError):
+            return SourceError(
+                f"{self._task.path} is not a regular file any more",
+                code="SourceUnreadable",
+                hint="scan again",
+            )
+        if isinstance(error, OutsideError):
+            return SourceError(
+                f"{self._task.path} is a link that leads out of every library root",
+                code="SourceOutside",
+                hint="scan again; `scan --follow-links` takes what such links lead to, too",
+            )
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return SourceError(
+            f"{self._task.path} cannot be read: {error.strerror or error}",
+            code="SourceMissing" if gone else "SourceUnreadable",
+            hint="scan again" if gone else "check its permissions and its disk",
+        )

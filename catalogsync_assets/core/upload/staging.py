@@ -1,0 +1,86 @@
+"""Files that are no longer here, but on another backend: brought here, one by one, to be uploaded.
+
+A copy lies beside the catalog, in the folder of parts, as long as its upload takes; those that a
+killed run has left are removed by the next. It is sent only once its digest is the catalog's.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from catalogsync_assets.core.backends.replicas import Origin, Origins
+from catalogsync_assets.core.catalog.backends import catalog_id
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.errors import DownloadError, SourceError
+from catalogsync_assets.core.files import partial
+from catalogsync_assets.core.files.partial import Part
+
+# Of every copy: a large upload that is gone on from knows its source by size and mtime, and what
+# this content is does not depend on when it was fetched.
+_MTIME_NS = 1
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+
+
+class Copies:
+    """The copies that a run makes. Thread-safe."""
+
+    def __init__(self, catalog: Catalog, origins: Origins) -> None:
+        self._origins = origins
+        self._root = catalog.path.parent
+        self._prefix = f"{catalog_id(catalog)}-copy-"
+        # The same task may be carried out twice at a time.
+        self._numbers = itertools.count()
+        self._run = secrets.token_hex(4)
+        partial.remove_unheld(self._root, self._prefix)
+
+    @contextmanager
+    def here(self, task: UploadTask) -> Iterator[UploadTask]:
+        """A task whose source is a local file with the content of the given task's source.
+
+        Raises:
+            SourceError: it cannot be had, or is not what the catalog says; the next plan takes
+                another source if this one has been marked.
+        """
+        part = Part(self._root, f"{self._prefix}{self._run}-{next(self._numbers)}")
+        try:
+            try:
+                part.open()
+                self._fetch(task, part)
+                os.utime(part.path, ns=(_MTIME_NS, _MTIME_NS))
+            except DownloadError as error:
+                raise SourceError(
+                    error.message,
+                    code="CopyRefused",
+                    hint=error.hint or "try again later",
+                ) from error
+            except OSError as error:
+                raise self._cannot_keep(error) from error
+            here = replace(task, path=str(part.path), mtime_ns=_MTIME_NS, within=())
+            yield replace(here, source_backend_id=None)
+        finally:
+            part.discard()
+            part.close()
+
+    def _fetch(self, task: UploadTask, part: Part) -> None:
+        assert task.source_backend_id is not None
+        origin = Origin(
+            task.source_location_id, task.source_backend_id, task.path, task.source_is_damaged
+        )
+        self._origins.fetch(
+            origin, part, size_bytes=task.size_bytes, sha256=task.sha256, durable=False
+        )
+
+    def _cannot_keep(self, error: OSError) -> SourceError:
+        full = error.errno in _FULL
+        return SourceError(
+            f"a copy from another backend cannot be kept below {self._root}: {error.strerror}",
+            code="NoRoom" if full else "CopyRefused",
+            hint="free some space there" if full else "check the folder's permissions",
+        )

@@ -1,0 +1,190 @@
+"""Between the run and its workers: what is handed out, and what comes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from catalogsync_assets.core.runner import dispatch as module
+from catalogsync_assets.core.runner.dispatch import Dispatch
+
+Numbers = Dispatch[int, str]
+
+
+def of_numbers(max_bytes: int = 10**9) -> Numbers:
+    """Tasks are numbers, and need as many bytes."""
+    return Dispatch(max_bytes=max_bytes, need=lambda n: n, key=lambda n: n)
+
+
+def taken(dispatch: Numbers) -> Callable[[], int | None]:
+    """Takes in a thread; the call waits for what was taken."""
+    result: list[int | None] = []
+    thread = threading.Thread(target=lambda: result.append(dispatch.take()))
+    thread.start()
+
+    def wait() -> int | None:
+        thread.join(10)
+        return result[0]
+
+    return wait
+
+
+def test_tasks_go_out_in_the_order_in_which_they_came():
+    dispatch = of_numbers()
+    dispatch.add([3, 1, 2])
+
+    assert [dispatch.take() for _ in range(3)] == [3, 1, 2]
+    assert (dispatch.waiting, dispatch.in_hand) == (0, 3)
+
+
+def test_a_task_waits_until_there_is_memory_for_it():
+    dispatch = of_numbers(max_bytes=100)
+    dispatch.add([60, 41])
+    first = dispatch.take()
+    second = taken(dispatch)
+
+    assert dispatch.waiting == 1
+    dispatch.done(first, "there", went_well=True)
+    assert second() == 41
+
+
+def test_memory_that_one_task_gives_back_is_enough_for_several():
+    dispatch = of_numbers(max_bytes=100)
+    dispatch.add([90, 50, 40])
+    first = dispatch.take()
+    others = [taken(dispatch), taken(dispatch)]
+
+    dispatch.done(first, "there", went_well=True)
+
+    assert {wait() for wait in others} == {50, 40}
+
+
+def test_a_task_of_more_than_all_memory_goes_alone():
+    dispatch = of_numbers(max_bytes=100)
+    dispatch.add([500])
+
+    assert dispatch.take() == 500
+
+
+def test_outcomes_come_together():
+    dispatch = of_numbers()
+    dispatch.add([1, 2])
+    for _ in range(2):
+        task = dispatch.take()
+        dispatch.done(task, f"did {task}", went_well=True)
+
+    outcomes = dispatch.outcomes(at_least=10, low_water=-1, timeout=10)
+
+    assert outcomes == [(1, "did 1"), (2, "did 2")]
+    assert dispatch.idle
+
+
+def test_a_failure_is_told_at_once():
+    """The run may have to stop: the others would meet the same."""
+    dispatch = of_numbers()
+    dispatch.add([1, 2])
+    dispatch.take()
+    dispatch.done(1, "refused", went_well=False)
+
+    assert dispatch.outcomes(at_least=10, low_water=-1, timeout=60) == [(1, "refused")]
+
+
+def test_the_run_is_woken_before_the_workers_have_nothing_to_do():
+    dispatch = of_numbers()
+    dispatch.add([1, 2, 3])
+    dispatch.take()
+
+    assert dispatch.outcomes(at_least=10, low_water=2, timeout=60) == []
+
+
+def test_nothing_is_handed_out_after_the_end():
+    dispatch = of_numbers()
+    waiting = taken(dispatch)
+
+    dispatch.close()
+
+    assert waiting() is None
+    assert dispatch.take() is None
+
+
+# --- stragglers ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(module, "STRAGGLER_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_STRAGGLER_FACTOR", 0.0)
+
+
+def one_late() -> Numbers:
+    """Task 1 is in hand, task 2 has come through."""
+    dispatch = of_numbers()
+    dispatch.add([1, 2])
+    dispatch.take()
+    dispatch.take()
+    dispatch.done(2, "there", went_well=True)
+    return dispatch
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_straggler_is_handed_out_once_more():
+    dispatch = one_late()
+
+    assert [dispatch.repeat_stragglers(lambda _: True) for _ in range(2)] == [1, 0]
+    assert dispatch.take() == 1
+    assert dispatch.repeat_stragglers(lambda _: True) == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_whoever_brings_a_straggler_first_counts():
+    dispatch = one_late()
+    dispatch.repeat_stragglers(lambda _: True)
+    dispatch.take()
+
+    dispatch.done(1, "the second was faster", went_well=True)
+    assert dispatch.outcomes(at_least=2, low_water=-1, timeout=10)[-1] == (
+        1,
+        "the second was faster",
+    )
+    assert dispatch.idle
+
+    dispatch.done(1, "late", went_well=True)
+    assert dispatch.outcomes(at_least=1, low_water=-1, timeout=10) == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_straggler_that_comes_in_time_is_not_repeated():
+    dispatch = one_late()
+    dispatch.repeat_stragglers(lambda _: True)
+
+    dispatch.done(1, "there", went_well=True)
+
+    assert dispatch.waiting == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_must_not_go_twice_does_not():
+    dispatch = one_late()
+
+    assert dispatch.repeat_stragglers(lambda task: task != 1) == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nothing_is_repeated_while_something_waits_or_nothing_has_come_through():
+    dispatch = one_late()
+    dispatch.add([3])
+    fresh = of_numbers()
+    fresh.add([1])
+    fresh.take()
+
+    assert dispatch.repeat_stragglers(lambda _: True) == 0
+    assert fresh.repeat_stragglers(lambda _: True) == 0
+
+
+def test_what_takes_about_as_long_as_others_is_no_straggler(monkeypatch):
+    monkeypatch.setattr(module, "STRAGGLER_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_STRAGGLER_FACTOR", 1_000_000.0)
+
+    assert one_late().repeat_stragglers(lambda _: True) == 0

@@ -1,0 +1,115 @@
+"""How fast a run goes, told by a clock that the test moves."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from catalogsync_assets.core.runner.limiter import Pace
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_all_goes_at_full_speed_while_nobody_complains(clock):
+    pace = Pace(16, clock=clock)
+    for _ in range(100):
+        pace.went_well()
+
+    assert pace.allowed == 16
+
+
+def test_a_complaint_halves_what_goes_at_a_time(clock):
+    pace = Pace(16, clock=clock)
+
+    pace.slow_down()
+
+    assert pace.allowed == 8
+
+
+def test_a_wave_of_complaints_counts_once(clock):
+    pace = Pace(16, clock=clock)
+
+    for _ in range(16):
+        pace.slow_down()
+        clock.now += 0.01
+
+    assert pace.allowed == 8
+
+
+def test_one_request_at_a_time_is_always_allowed(clock):
+    pace = Pace(16, clock=clock)
+
+    for _ in range(10):
+        pace.slow_down()
+        clock.now += 2
+
+    assert pace.allowed == 1
+
+
+def test_it_recovers_by_one_for_each_round_of_successes(clock):
+    pace = Pace(16, clock=clock)
+    pace.slow_down()
+
+    for expected in (9, 10, 11):
+        for _ in range(expected):
+            pace.went_well()
+
+        assert pace.allowed == expected
+
+
+def test_it_recovers_to_full_speed_and_no_further(clock):
+    pace = Pace(4, clock=clock)
+    pace.slow_down()
+
+    for _ in range(100):
+        pace.went_well()
+
+    assert pace.allowed == 4
+
+
+def test_a_request_waits_until_there_is_room(clock):
+    pace = Pace(2, clock=clock)
+    pace.slow_down()  # one at a time
+    entered = threading.Event()
+
+    def enter():
+        with pace:
+            entered.set()
+
+    with pace:
+        other = threading.Thread(target=enter)
+        other.start()
+        assert not entered.wait(0.05)
+    assert entered.wait(10)
+    other.join()
+
+
+def test_bytes_are_spread_over_time(clock):
+    pace = Pace(4, bytes_per_second=1000, clock=clock)
+
+    assert [pace.spend(500) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_time_that_was_not_used_is_not_saved_up(clock):
+    pace = Pace(4, bytes_per_second=1000, clock=clock)
+    clock.now += 60
+
+    assert [pace.spend(1000), pace.spend(1000)] == [0.0, 1.0]
+
+
+def test_without_a_limit_nothing_waits(clock):
+    pace = Pace(4, clock=clock)
+
+    assert {pace.spend(10**12) for _ in range(3)} == {0.0}

@@ -1,0 +1,215 @@
+"""What is said when a store, or something before it, refuses: the cause, and what to do."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.probe.probe import probe
+from catalogsync_assets.core.upload.upload import UploadAborted
+from catalogsync_assets_tests.proxy import Answer
+
+EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def answer(status: int, code: str, more: str = "", said: str = "no", **headers: str) -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>{said}</Message>{more}</Error>"
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, given, body.encode())
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        pytest.param(
+            answer(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"),
+            "in region 'eu-west-1', not in 'us-east-1'",
+            "--region eu-west-1",
+            id="redirected without a place",
+        ),
+        pytest.param(
+            answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"),
+            "in region 'eu-west-1', not in 'us-east-1'",
+            "--region eu-west-1",
+            id="signed for another region",
+        ),
+        pytest.param(
+            answer(400, "InvalidRegionName", said="Must be one of: weur, auto"),
+            "in another region, not in 'us-east-1'",
+            "--region REGION",
+            id="a region that there is not",
+        ),
+        pytest.param(
+            answer(
+                403, "SignatureDoesNotMatch", said="Credential should be scoped to a valid region"
+            ),
+            "in another region, not in 'us-east-1'",
+            "--region REGION",
+            id="signed for no region",
+        ),
+        pytest.param(
+            answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
+            "clock is 3 hours ahead of the store's",
+            "clock",
+            id="wrong clock",
+        ),
+        pytest.param(
+            answer(400, "ExpiredToken"),
+            "session token has expired",
+            "CLOUD_SESSION_TOKEN",
+            id="expired token",
+        ),
+        pytest.param(
+            answer(507, "XMinioStorageFull"), "no space left", "raise the quota", id="full"
+        ),
+        pytest.param(
+            answer(200, "None", ETag='"a\x01b"'),
+            "its header cannot be read",
+            "later",
+            id="controls",
+        ),
+        pytest.param(
+            answer(500, "InternalError", "<Message>no space left on device</Message>"),
+            "InternalError",
+            "later",
+            id="an error of the server",
+        ),
+        pytest.param(
+            Answer(403, {"Content-Type": "text/html"}, b"<html><title>blocked</title></html>"),
+            "a page for browsers",
+            "firewall",
+            id="a firewall",
+        ),
+    ],
+)
+def test_a_refusal_names_its_cause(
+    library, scanned, proxy, through_proxy, uploaded, given, message, hint
+):
+    library.fill(4)
+    scanned()
+    proxy.before.append(lambda _: given)
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(through_proxy)
+
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirection_is_named_at_once(library, scanned, proxy, through_proxy, uploaded, status):
+    library.fill(1)
+    scanned()
+    proxy.before.append(lambda _: answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(through_proxy)
+
+    assert "a=b" not in str(caught.value)
+    assert "--region" in (caught.value.hint or "")
+    assert len(proxy.requests) < 20  # obstore follows ten
+
+
+def test_the_hint_for_another_region_repeats_all_settings(
+    library, scanned, proxy, backend, uploaded
+):
+    library.fill(1)
+    scanned()
+    proxy.before.append(lambda _: answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
+    cloud = backend(endpoint=proxy.endpoint, base_prefix="my music", workers=3)
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(cloud, workers=3)
+
+    assert caught.value.hint == (
+        f"catalogsync register-object-backend --name cloud --bucket {cloud.bucket}"
+        f" --endpoint {proxy.endpoint} --region r2 --base-prefix 'my music'"
+        " --credential-env-prefix CLOUD --provider seaweedfs --workers 3"
+    )
+
+
+def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
+    library, scanned, through_proxy, uploaded, unused_endpoint, monkeypatch
+):
+    library.fill(1)
+    scanned()
+    place = unused_endpoint.removeprefix("http://")
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2@{place}")
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(through_proxy)
+
+    assert f"the proxy {place} named by HTTP_PROXY did not answer" in caught.value.message
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "goes_without"),
+    [
+        ("*", True),
+        ("example.org, 127.0.0.1", True),
+        ("127.0.0.0/8", True),
+        ("127.0.0.1:1", False),
+        ("10.0.0.0/8,.0.0.2", False),
+    ],
+)
+def test_both_clients_read_no_proxy_alike(
+    library, scanned, through_proxy, uploaded, unused_endpoint, monkeypatch, no_proxy, goes_without
+):
+    library.fill(1)
+    scanned()
+    monkeypatch.setenv("HTTP_PROXY", unused_endpoint)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+
+    if goes_without:
+        assert uploaded(through_proxy).failures == []
+        assert StoreClient(through_proxy).is_versioned() is False  # by the other client
+    else:
+        with pytest.raises(UploadAborted, match="named by HTTP_PROXY did not answer"):
+            uploaded(through_proxy)
+
+
+def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(through_proxy, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "user:hunter2@ some where")
+
+    with pytest.raises(ConfigurationError, match="HTTP_PROXY names no proxy") as caught:
+        StoreClient(through_proxy)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_that_answers_yes_to_everything_is_no_store(
+    library, scanned, proxy, through_proxy, uploaded
+):
+    library.fill(2)
+    scanned()
+    proxy.before.append(lambda _: Answer(200, {}, b""))
+
+    with pytest.raises(UploadAborted, match="no object store"):
+        uploaded(through_proxy)
+
+
+def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style(
+    library, scanned, backend, uploaded
+):
+    library.fill(1)
+    scanned()
+
+    with pytest.raises(UploadAborted) as caught:
+        uploaded(backend(endpoint="http://store.invalid", addressing_style="virtual"))
+
+    assert "--addressing-style path" in (caught.value.hint or "")
+
+
+def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy, refused):
+    proxy.before.append(
+        lambda r: refused(403, "AccessDenied") if r.method in ("PUT", "DELETE", "HEAD") else None
+    )
+
+    result = probe(through_proxy)
+
+    assert not result.usable
+    assert result.left_behind == []
