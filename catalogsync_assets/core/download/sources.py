@@ -2,18 +2,18 @@
 
 A source is a plug-in: a package names it in the entry point group `catalogsync.sources`, and the
 `source` of a download task chooses it. Retrying, resuming, checking and placing are not its
-business; see `fetcher`.
+business; see `file`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Protocol, cast
 
+from catalogsync_assets.core import plugins
 from catalogsync_assets.core.catalog.download_queue import DEFAULT_SOURCE
 from catalogsync_assets.core.errors import DownloadError
 from catalogsync_assets.core.files.partial import Resume
@@ -81,14 +81,7 @@ class Source(Protocol):
         ...
 
 
-def _http() -> Source:
-    from catalogsync_assets.core.download.http import HttpSource
-
-    return HttpSource()
-
-
-# Also without the metadata of this package, as where it is run from a checkout.
-_BUILT_IN: Mapping[str, Callable[[], Source]] = {DEFAULT_SOURCE: _http}
+_BUILT_IN = {DEFAULT_SOURCE: "catalogsync_assets.core.download.http:HttpSource"}
 
 
 class Sources:
@@ -122,18 +115,16 @@ class Sources:
 
     @staticmethod
     def _make(name: str) -> Source:
-        found = next(iter(entry_points(group=GROUP, name=name)), None)
-        if found is None and name not in _BUILT_IN:
+        try:
+            return cast("Source", plugins.make(GROUP, name, _BUILT_IN))
+        except plugins.UnknownPluginError as error:
             raise DownloadError(
                 f"no source {name!r} is installed",
                 code="UnknownSource",
                 hint=f"install the package that provides the entry point {name!r}"
                 f" of the group {GROUP} where catalogsync runs; installed:"
                 f" {', '.join(installed())}",
-            )
-        try:
-            make = found.load() if found is not None else _BUILT_IN[name]
-            return cast("Source", make())
+            ) from error
         except (Exception, SystemExit) as error:
             raise DownloadError(
                 f"the source {name!r} cannot be loaded: {error or type(error).__name__}",
@@ -144,4 +135,4 @@ class Sources:
 
 def installed() -> list[str]:
     """The names of all sources."""
-    return sorted({point.name for point in entry_points(group=GROUP)} | set(_BUILT_IN))
+    return plugins.installed(GROUP, _BUILT_IN)

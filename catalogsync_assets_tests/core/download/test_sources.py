@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catalogsync_assets.core import plugins
 from catalogsync_assets.core.download import sources
 from catalogsync_assets.core.download.http import HttpSource
 from catalogsync_assets.core.download.sources import Source, Sources, installed
@@ -205,7 +206,7 @@ def test_a_source_that_cannot_be_loaded_is_said(tapes, wish, downloaded, name, s
 
 def test_the_built_in_source_needs_no_metadata(monkeypatch):
     """That of an editable install may be older than the code."""
-    monkeypatch.setattr(sources, "entry_points", lambda **_: metadata.EntryPoints())
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: metadata.EntryPoints())
 
     assert isinstance(Sources().get("http"), HttpSource)
     assert installed() == ["http"]
