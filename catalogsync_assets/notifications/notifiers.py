@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal, Protocol, cast
+
+import tenacity
 
 from catalogsync_assets.core.download.redaction import redact
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
 from catalogsync_assets.core.visible import visible, visible_lines
-
-if TYPE_CHECKING:
-    from tenacity.wait import wait_base
 
 GROUP = "catalogsync.notifiers"
 VARIABLE = "CATALOGSYNC_ALERTS"
@@ -96,37 +95,22 @@ class Notifier(Protocol):
         ...
 
 
-def _log() -> Notifier:
-    from catalogsync_assets.notifications.log import LogNotifier
-
-    return LogNotifier()
-
-
-def _webhook() -> Notifier:
-    from catalogsync_assets.notifications.webhook import WebhookNotifier
-
-    return WebhookNotifier()
-
-
-def _mail() -> Notifier:
-    from catalogsync_assets.notifications.mail import MailNotifier
-
-    return MailNotifier()
-
-
-def _slack() -> Notifier:
-    from catalogsync_assets.notifications.slack import SlackNotifier
-
-    return SlackNotifier()
-
-
-# Also without the metadata of this package, as where it is run from a checkout.
-_BUILT_IN: Mapping[str, Callable[[], Notifier]] = {
-    "log": _log,
-    "webhook": _webhook,
-    "email": _mail,
-    "slack": _slack,
+_BUILT_IN = {
+    "log": "log:LogNotifier",
+    "webhook": "webhook:WebhookNotifier",
+    "email": "mail:MailNotifier",
+    "slack": "slack:SlackNotifier",
 }
+
+
+def installed() -> dict[str, EntryPoint]:
+    """All notifiers, by name; ours also without the metadata of this package, as where it is run
+    from a checkout."""
+    ours = [
+        EntryPoint(name, f"catalogsync_assets.notifications.{made_by}", GROUP)
+        for name, made_by in _BUILT_IN.items()
+    ]
+    return {point.name: point for point in [*ours, *entry_points(group=GROUP)]}
 
 
 class Notifiers:
@@ -153,7 +137,7 @@ class Notifiers:
         """Those that can be used."""
         return list(self._made)
 
-    def send(self, alert: Alert, *, wait: wait_base | None = None) -> dict[str, str]:
+    def send(self, alert: Alert, *, wait: tenacity.wait.wait_base | None = None) -> dict[str, str]:
         """Send an alert to each. Raises nothing that a notifier raises.
 
         Args:
@@ -162,26 +146,19 @@ class Notifiers:
         Returns:
             By name of those that did not take it, why.
         """
+        patiently = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(NotifierUnavailableError),
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(SECONDS),
+            wait=wait or tenacity.wait_random_exponential(multiplier=0.5, max=3),
+            reraise=True,
+        )
         failed = {}
         for name, notifier in self._made.items():
             try:
-                _patiently(notifier, alert, wait)
+                patiently(notifier.notify, alert)
             except (Exception, SystemExit) as error:
                 failed[name] = _shown(error)
         return failed
-
-
-def _patiently(notifier: Notifier, alert: Alert, wait: wait_base | None) -> None:
-    import tenacity
-
-    for attempt in tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(NotifierUnavailableError),
-        stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(SECONDS),
-        wait=wait or tenacity.wait_random_exponential(multiplier=0.5, max=3),
-        reraise=True,
-    ):
-        with attempt:
-            notifier.notify(alert)
 
 
 def _make(name: str) -> Notifier:
@@ -190,14 +167,15 @@ def _make(name: str) -> Notifier:
     Raises:
         ConfigurationError: none is installed, it cannot be loaded, or lacks a setting.
     """
-    found = next(iter(entry_points(group=GROUP, name=name)), None)
-    if found is None and name not in _BUILT_IN:
+    known = installed()
+    if name not in known:
         raise ConfigurationError(
             f"no notifier {name!r} is installed",
-            hint=f"{VARIABLE} takes names separated by commas; installed: {', '.join(installed())}",
+            hint=f"{VARIABLE} takes names separated by commas; installed:"
+            f" {', '.join(sorted(known))}",
         )
     try:
-        return cast("Notifier", (found.load() if found is not None else _BUILT_IN[name])())
+        return cast("Notifier", known[name].load()())
     except ConfigurationError:
         raise
     except (Exception, SystemExit) as error:
@@ -205,11 +183,6 @@ def _make(name: str) -> Notifier:
             f"the notifier {name!r} cannot be loaded: {_shown(error)}",
             hint="reinstall or update the package that provides it",
         ) from None
-
-
-def installed() -> list[str]:
-    """The names of all notifiers."""
-    return sorted({point.name for point in entry_points(group=GROUP)} | set(_BUILT_IN))
 
 
 def chosen() -> list[str]:
