@@ -1,8 +1,8 @@
 """Alerts: what has failed, told once and together to whom `CATALOGSYNC_ALERTS` names.
 
 Two sensors, so that each can be switched off: one for runs that failed, one for asset checks that
-did not pass, which in Dagster do not make a run fail. Why a run failed, its own events say; which
-files of a cell, the catalog. How an alert reaches a person is not decided here; see `notifications`.
+did not pass, which in Dagster do not make a run fail. Why a run failed is read from its events, and
+which files of a cell from the catalog. How an alert reaches a person: see `notifications`.
 
 Dagster's own `run_failure_sensor` is called for each run and takes five of them a tick: a backend
 whose credentials have expired would be a thousand alerts by the morning, spread over hours. These
