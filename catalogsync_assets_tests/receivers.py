@@ -83,11 +83,11 @@ class Mails:
 
     password = "p@ss/word-of-the-post"
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: str = "") -> None:
         self.came: list[EmailMessage] = []
         self.envelopes: list[tuple[str | None, list[str]]] = []
         self.users: list[tuple[str, bool]] = []
-        self.refusal = ""
+        self.refusal = refusal
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         if self.refusal:

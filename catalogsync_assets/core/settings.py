@@ -1,7 +1,7 @@
-"""What the environment says: where the catalog is, and where the music is.
+"""Every setting that comes from an environment variable `CATALOGSYNC_…`.
 
 Read when asked, never at import, so that a test or a Dagster run sees the environment it runs in.
-Credentials of stores are not here; see `core.stores.client`.
+Credentials of stores are not here; see `core.stores.clients`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ CATALOG_VARIABLE = "CATALOGSYNC_DB"
 ROOTS_VARIABLE = "CATALOGSYNC_LIBRARY_ROOTS"
 IGNORE_VARIABLE = "CATALOGSYNC_IGNORE"
 TIMEZONE_VARIABLE = "CATALOGSYNC_TIMEZONE"
+ALERTS_VARIABLE = "CATALOGSYNC_ALERTS"
+ALERT_CHECKS_VARIABLE = "CATALOGSYNC_ALERT_CHECKS"
+WEBHOOK_VARIABLE = "CATALOGSYNC_ALERT_WEBHOOK_URL"
+SLACK_VARIABLE = "CATALOGSYNC_ALERT_SLACK_URL"
+SMTP_VARIABLE = "CATALOGSYNC_ALERT_SMTP_URL"
+EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
+EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
+UI_VARIABLE = "CATALOGSYNC_UI_URL"
 DEFAULT_CATALOG = "catalogsync.db"
+DEFAULT_NOTIFIER = "log"
+DEFAULT_UI = "http://127.0.0.1:3000"
 
 
 def catalog_location(given: str | os.PathLike[str] | None = None) -> str:
@@ -117,6 +127,46 @@ def timezone() -> str:
             hint="set it to a name such as Europe/Vienna, or UTC",
         ) from error
     return name
+
+
+def notifiers() -> list[str]:
+    """The names in `CATALOGSYNC_ALERTS`, each once; `log` where it gives none."""
+    names = [name.strip() for name in os.environ.get(ALERTS_VARIABLE, "").split(",")]
+    return list(dict.fromkeys(name for name in names if name)) or [DEFAULT_NOTIFIER]
+
+
+def alerts_warn() -> bool:
+    """Whether checks that only warn are told of, too: `CATALOGSYNC_ALERT_CHECKS`.
+
+    Raises:
+        ConfigurationError: it is neither `error` nor `warn`.
+    """
+    least = os.environ.get(ALERT_CHECKS_VARIABLE, "").strip().lower() or "error"
+    if least not in ("error", "warn"):
+        raise ConfigurationError(
+            f"{ALERT_CHECKS_VARIABLE} is {least!r}", hint="set it to error or warn"
+        )
+    return least == "warn"
+
+
+def ui_url() -> str:
+    """Where the web UI is: `CATALOGSYNC_UI_URL`, without a slash at its end."""
+    return (os.environ.get(UI_VARIABLE, "").strip() or DEFAULT_UI).rstrip("/")
+
+
+def required(variable: str, what: str) -> str:
+    """A setting that there is no default for.
+
+    Args:
+        what: it is, for the hint.
+
+    Raises:
+        ConfigurationError: the environment does not hold it.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise ConfigurationError(f"{variable} is not set", hint=f"set it to {what}")
+    return value
 
 
 def _machine_timezone() -> str:

@@ -9,23 +9,20 @@ environment, and no error, log line or event shows more of them than scheme and 
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
+import tenacity
+
+from catalogsync_assets.core import plugins
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
 from catalogsync_assets.core.redaction import redact
+from catalogsync_assets.core.settings import ALERTS_VARIABLE, DEFAULT_NOTIFIER, notifiers
 from catalogsync_assets.core.visible import visible, visible_lines
 
-if TYPE_CHECKING:
-    from tenacity.wait import wait_base
-
 GROUP = "catalogsync.notifiers"
-VARIABLE = "CATALOGSYNC_ALERTS"
-DEFAULT = "log"
 #: Of one notifier and one alert. Three notifiers that are out of reach still leave a sensor's tick
 #: within the 60 s that Dagster gives it.
 ATTEMPTS = 3
@@ -96,37 +93,18 @@ class Notifier(Protocol):
         ...
 
 
-def _log() -> Notifier:
-    from catalogsync_assets.notifications.log import LogNotifier
-
-    return LogNotifier()
-
-
-def _webhook() -> Notifier:
-    from catalogsync_assets.notifications.webhook import WebhookNotifier
-
-    return WebhookNotifier()
-
-
-def _mail() -> Notifier:
-    from catalogsync_assets.notifications.mail import MailNotifier
-
-    return MailNotifier()
-
-
-def _slack() -> Notifier:
-    from catalogsync_assets.notifications.slack import SlackNotifier
-
-    return SlackNotifier()
-
-
-# Also without the metadata of this package, as where it is run from a checkout.
-_BUILT_IN: Mapping[str, Callable[[], Notifier]] = {
-    "log": _log,
-    "webhook": _webhook,
-    "email": _mail,
-    "slack": _slack,
+_HERE = "catalogsync_assets.notifications"
+_BUILT_IN = {
+    DEFAULT_NOTIFIER: f"{_HERE}.log:LogNotifier",
+    "webhook": f"{_HERE}.webhook:WebhookNotifier",
+    "email": f"{_HERE}.mail:MailNotifier",
+    "slack": f"{_HERE}.slack:SlackNotifier",
 }
+
+
+def installed() -> list[str]:
+    """The names of all notifiers."""
+    return plugins.installed(GROUP, _BUILT_IN)
 
 
 class Notifiers:
@@ -142,7 +120,7 @@ class Notifiers:
     def __init__(self, names: Sequence[str] | None = None) -> None:
         self.problems: dict[str, str] = {}
         self._made: dict[str, Notifier] = {}
-        for name in chosen() if names is None else names:
+        for name in notifiers() if names is None else names:
             try:
                 self._made[name] = _make(name)
             except ConfigurationError as error:
@@ -153,7 +131,7 @@ class Notifiers:
         """Those that can be used."""
         return list(self._made)
 
-    def send(self, alert: Alert, *, wait: wait_base | None = None) -> dict[str, str]:
+    def send(self, alert: Alert, *, wait: tenacity.wait.wait_base | None = None) -> dict[str, str]:
         """Send an alert to each. Raises nothing that a notifier raises.
 
         Args:
@@ -162,26 +140,19 @@ class Notifiers:
         Returns:
             By name of those that did not take it, why.
         """
+        patiently = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(NotifierUnavailableError),
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(SECONDS),
+            wait=wait or tenacity.wait_random_exponential(multiplier=0.5, max=3),
+            reraise=True,
+        )
         failed = {}
         for name, notifier in self._made.items():
             try:
-                _patiently(notifier, alert, wait)
+                patiently(notifier.notify, alert)
             except (Exception, SystemExit) as error:
                 failed[name] = _shown(error)
         return failed
-
-
-def _patiently(notifier: Notifier, alert: Alert, wait: wait_base | None) -> None:
-    import tenacity
-
-    for attempt in tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(NotifierUnavailableError),
-        stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(SECONDS),
-        wait=wait or tenacity.wait_random_exponential(multiplier=0.5, max=3),
-        reraise=True,
-    ):
-        with attempt:
-            notifier.notify(alert)
 
 
 def _make(name: str) -> Notifier:
@@ -190,14 +161,14 @@ def _make(name: str) -> Notifier:
     Raises:
         ConfigurationError: none is installed, it cannot be loaded, or lacks a setting.
     """
-    found = next(iter(entry_points(group=GROUP, name=name)), None)
-    if found is None and name not in _BUILT_IN:
+    try:
+        return cast("Notifier", plugins.make(GROUP, name, _BUILT_IN))
+    except plugins.UnknownPluginError:
         raise ConfigurationError(
             f"no notifier {name!r} is installed",
-            hint=f"{VARIABLE} takes names separated by commas; installed: {', '.join(installed())}",
-        )
-    try:
-        return cast("Notifier", (found.load() if found is not None else _BUILT_IN[name])())
+            hint=f"{ALERTS_VARIABLE} takes names separated by commas; installed:"
+            f" {', '.join(installed())}",
+        ) from None
     except ConfigurationError:
         raise
     except (Exception, SystemExit) as error:
@@ -205,29 +176,6 @@ def _make(name: str) -> Notifier:
             f"the notifier {name!r} cannot be loaded: {_shown(error)}",
             hint="reinstall or update the package that provides it",
         ) from None
-
-
-def installed() -> list[str]:
-    """The names of all notifiers."""
-    return sorted({point.name for point in entry_points(group=GROUP)} | set(_BUILT_IN))
-
-
-def chosen() -> list[str]:
-    """The names that the environment gives, each once; `log` where it gives none."""
-    names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
-    return list(dict.fromkeys(name for name in names if name)) or [DEFAULT]
-
-
-def setting(variable: str, what: str) -> str:
-    """A setting that a notifier cannot do without.
-
-    Raises:
-        ConfigurationError: the environment does not hold it.
-    """
-    value = os.environ.get(variable, "").strip()
-    if not value:
-        raise ConfigurationError(f"{variable} is not set", hint=f"set it to {what}")
-    return value
 
 
 def place(url: str) -> str:

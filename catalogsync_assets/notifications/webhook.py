@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from catalogsync_assets import __version__
 from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.settings import WEBHOOK_VARIABLE, required
 from catalogsync_assets.notifications.notifiers import (
     TIMEOUT_SECONDS,
     Alert,
     NotificationError,
     NotifierUnavailableError,
     place,
-    setting,
 )
 
-if TYPE_CHECKING:
-    import httpx
-
-URL_VARIABLE = "CATALOGSYNC_ALERT_WEBHOOK_URL"
-_PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
+_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY, _SERVER_ERROR = 408, 425, 429, 500
 
 
 class WebhookNotifier:
-    """Posts alerts to `CATALOGSYNC_ALERT_WEBHOOK_URL`.
+    """Posts alerts to the address that `variable` names.
 
     Redirects are not followed: they would take the alert where nobody has sent it.
     """
 
+    variable = WEBHOOK_VARIABLE
+
     def __init__(self) -> None:
-        self._url = setting(URL_VARIABLE, "the address that takes alerts")
+        self._url = required(self.variable, "the address that takes alerts")
         if not self._url.startswith(("https://", "http://")):
-            raise ConfigurationError(f"{URL_VARIABLE} is no address that begins with https://")
+            raise ConfigurationError(f"{self.variable} does not begin with https://")
+
+    def document(self, alert: Alert) -> dict[str, Any]:
+        """What is posted."""
+        return {
+            "source": "catalogsync",
+            "subject": alert.subject,
+            "severity": alert.severity,
+            "text": alert.text,
+            "link": alert.link,
+            "fields": dict(alert.fields),
+        }
 
     def notify(self, alert: Alert) -> None:
         """See `Notifier.notify`."""
@@ -43,12 +52,12 @@ class WebhookNotifier:
             logging.getLogger(name).setLevel(logging.WARNING)
         where = place(self._url)
         try:
-            response = httpx.post(
+            status = httpx.post(
                 self._url,
-                json=document(alert),
+                json=self.document(alert),
                 headers={"User-Agent": f"catalogsync/{__version__}"},
                 timeout=TIMEOUT_SECONDS,
-            )
+            ).status_code
         except httpx.TimeoutException:
             raise NotifierUnavailableError(f"{where} does not answer") from None
         except httpx.TransportError as error:
@@ -56,28 +65,11 @@ class WebhookNotifier:
                 f"{where}: no connection ({type(error).__name__})"
             ) from None
         except httpx.InvalidURL:
-            raise NotificationError(f"{URL_VARIABLE} is no address of the web") from None
-        _judge(response, where)
-
-
-def document(alert: Alert) -> dict[str, Any]:
-    """What is posted."""
-    return {
-        "source": "catalogsync",
-        "subject": alert.subject,
-        "severity": alert.severity,
-        "text": alert.text,
-        "link": alert.link,
-        "fields": dict(alert.fields),
-    }
-
-
-def _judge(response: httpx.Response, where: str) -> None:
-    if response.is_success:
-        return
-    status = response.status_code
-    if status in _PASSING:
-        raise NotifierUnavailableError(f"{where}: HTTP {status}")
-    raise NotificationError(
-        f"{where}: HTTP {status}, the alert was not taken", hint=f"is {URL_VARIABLE} right?"
-    )
+            raise NotificationError(f"{self.variable} is not a valid URL") from None
+        if httpx.codes.is_success(status):
+            return
+        if status >= _SERVER_ERROR or status in (_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY):
+            raise NotifierUnavailableError(f"{where}: HTTP {status}")
+        raise NotificationError(
+            f"{where}: HTTP {status}, the alert was not taken", hint=f"is {self.variable} right?"
+        )

@@ -1,8 +1,11 @@
 """What is told of runs and checks that failed: once, together, and to whoever can be reached.
 
-The assets are toys; the runs, their events and the sensors are Dagster's own.
+Most of the assets are toys; the runs, their events and the sensors are Dagster's own.
 """
 
+import sqlite3
+import time
+from contextlib import closing
 from importlib import resources
 from typing import Any
 
@@ -11,15 +14,17 @@ import pytest
 
 from catalogsync_assets.assets.metadata import clear_failures, table
 from catalogsync_assets.automation import alerts
+from catalogsync_assets.core import settings
 from catalogsync_assets.core.errors import StoreUnavailableError
-from catalogsync_assets.definitions import defs
-from catalogsync_assets.notifications import webhook
-from catalogsync_assets.notifications.notifiers import VARIABLE
+from catalogsync_assets.definitions import build_defs, defs
+from catalogsync_assets.notifications.webhook import WebhookNotifier
+from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 from catalogsync_assets_tests.receivers import Posts
 
-CELLS = dg.StaticPartitionsDefinition([f"cloud|b{i}" for i in range(30)] + ["locked|b0"])
+BACKENDS = dg.StaticPartitionsDefinition(["cloud", "locked"])
+BATCHES = dg.StaticPartitionsDefinition([f"b{i}" for i in range(8)])
+CELLS = dg.MultiPartitionsDefinition({"backend": BACKENDS, "batch": BATCHES})
 RUNS, CHECKS = "alert_failed_runs", "alert_failed_checks"
-FILES = [(f"{i}.mp3", "Refused", "the store refuses it") for i in range(8)]
 
 
 class Toy(dg.Config):
@@ -31,11 +36,6 @@ def cell(context: dg.AssetExecutionContext, config: Toy) -> None:
     if config.fails == "store":
         with clear_failures():
             raise StoreUnavailableError("cloud: timed out", code="Timeout", hint="try again later")
-    if config.fails == "files":
-        raise dg.Failure(
-            "8 of 9 files could not be uploaded",
-            metadata={"failures": table(("file", "code", "reason"), FILES)},
-        )
     if config.fails == "bug":
         raise ValueError("no such thing as https://me:hunter2@h/x?sig=hunter2")
     if config.fails:
@@ -96,11 +96,21 @@ class Watched:
     def tick(self, name: str) -> str:
         """What the tick says of itself. Raises what it raises, and then nothing is kept."""
         sensor = defs.resolve_sensor_def(name)
-        with dg.build_sensor_context(self.instance, cursor=self._cursors.get(name)) as context:
+        with dg.build_sensor_context(
+            self.instance,
+            cursor=self._cursors.get(name),
+            resources={"catalog": CatalogResource()},
+        ) as context:
             answer = sensor.evaluate_tick(context)
         assert not answer.run_requests
         self._cursors[name] = answer.cursor
         return answer.skip_message or ""
+
+    def told(self, name: str = RUNS) -> dict[str, Any]:
+        """The one alert that a tick sends."""
+        self.tick(name)
+        (alert,) = self.heard()
+        return alert
 
     def heard(self) -> list[dict[str, Any]]:
         """The alerts that have arrived since it was last asked."""
@@ -112,8 +122,8 @@ class Watched:
 @pytest.fixture
 def posts(monkeypatch):
     with Posts().serving() as posts:
-        monkeypatch.setenv(VARIABLE, "webhook")
-        monkeypatch.setenv(webhook.URL_VARIABLE, posts.url)
+        monkeypatch.setenv(settings.ALERTS_VARIABLE, "webhook")
+        monkeypatch.setenv(WebhookNotifier.variable, posts.url)
         yield posts
 
 
@@ -121,6 +131,26 @@ def posts(monkeypatch):
 def watched(posts):
     with dg.DagsterInstance.ephemeral() as instance:
         yield Watched(instance, posts)
+
+
+@pytest.fixture
+def upload(watched, catalog, cloud, monkeypatch):
+    """`upload(batch)`: the job of the code location brings it to `cloud`, or fails."""
+    monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
+    stores = ObjectStoreResource(workers=4, attempts=1)
+    job = build_defs({"object_stores": stores}).resolve_job_def("upload_batch")
+
+    def run(batch, **config):
+        for dimension, key in ("backend", cloud.name), ("batch", batch):
+            watched.instance.add_dynamic_partitions(dimension, [key])
+        job.execute_in_process(
+            instance=watched.instance,
+            partition_key=f"{cloud.name}|{batch}",
+            run_config={"ops": {"remote_locations": {"config": config}}},
+            raise_on_error=False,
+        )
+
+    return run
 
 
 @pytest.fixture
@@ -145,24 +175,85 @@ def test_a_run_that_fails_is_told_with_what_why_where_and_what_to_do(watched):
     assert alert["fields"] == {"run": run_id, "job": "toys", "partition": "cloud|b7"}
 
 
-def test_the_first_files_that_failed_are_told(watched):
-    watched.run(fails="files")
-    watched.tick(RUNS)
+def test_the_first_files_that_failed_are_told(watched, upload, library, scanned, cloud):
+    files = library.fill(9)
+    (batch,) = scanned().batches
+    for file in files[:8]:
+        file.unlink()
+    upload(batch)
 
-    (alert,) = watched.heard()
-    lines = alert["text"].splitlines()
-    assert lines[0] == "8 of 9 files could not be uploaded"
-    assert lines[1:6] == [f"  - {i}.mp3: Refused: the store refuses it" for i in range(5)]
-    assert lines[6] == "  - and 3 more"
+    alert = watched.told()
+
+    first, *lines, more = alert["text"].split("\n\n")[0].splitlines()
+    assert first.startswith("8 of 9 files could not be uploaded (8 SourceMissing); the first: ")
+    for file, line in zip(files[:5], lines, strict=True):
+        key = f"{cloud.key_prefix}{file.relative_to(library.root)}"
+        assert line.startswith(f"  - {key}: SourceMissing: {file} cannot be read")
+    assert more == "  - and 3 more"
+
+
+def test_what_an_audit_of_a_cell_has_found_is_told(
+    watched, upload, library, scanned, remote, cloud
+):
+    library.fill(2)
+    (batch,) = scanned().batches
+    upload(batch)
+    remote(cloud).delete("album/0001.mp3")
+    upload(batch, audit_level="head")
+
+    alert = watched.told()
+
+    first, line = alert["text"].split("\n\n")[0].splitlines()
+    assert first.startswith("1 of 2 objects of batch")
+    assert line.startswith(
+        f"  - {cloud.key_prefix}album/0001.mp3: missing: the store has no object"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("missing", "there is no catalog at"),
+        ("locked", "database is locked"),
+        ("newer", "was written by a newer catalogsync"),
+    ],
+)
+def test_where_the_catalog_cannot_be_asked_the_run_is_told_all_the_same(
+    watched, catalog, monkeypatch, capsys, state, why
+):
+    monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
+    monkeypatch.setattr(alerts, "_CATALOG_SECONDS", 0.1)
+    watched.run(fails="store")
+    catalog.close()
+    with closing(sqlite3.connect(catalog.path)) as other:
+        if state == "missing":
+            catalog.path.unlink()
+        elif state == "locked":
+            other.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE;")
+        else:
+            other.execute("UPDATE catalogsync_schema_version SET version_num = '9999'")
+            other.commit()
+        began = time.monotonic()
+        alert = watched.told()
+        assert time.monotonic() - began < 30, "Dagster ends a tick after a minute"
+
+    assert alert["text"].startswith("cloud: timed out (hint: try again later)\n\nTo try again:")
+    assert why in capsys.readouterr().err
 
 
 def test_an_error_that_nobody_foresaw_is_told_without_what_an_address_hides(watched):
     watched.run(fails="bug")
-    watched.tick(RUNS)
 
-    (alert,) = watched.heard()
+    alert = watched.told()
+
     assert "ValueError: no such thing as https://h/x" in alert["text"]
     assert "hunter2" not in str(alert)
+
+
+def test_no_half_of_a_password_is_left_where_a_long_reason_is_cut(watched):
+    watched.run(fails=f"{'x' * 480} https://me:hunter2@h/x")
+
+    assert "hunter" not in str(watched.told())
 
 
 def test_a_run_is_told_once(watched, never_quiet):
@@ -179,9 +270,8 @@ def test_the_cells_of_a_night_that_fail_together_are_one_alert(watched):
         watched.run(f"cloud|b{i}", fails="store")
     watched.run("locked|b0", fails="backend 'locked' has no credentials")
 
-    watched.tick(RUNS)
+    alert = watched.told()
 
-    (alert,) = watched.heard()
     assert alert["subject"] == "catalogsync: 9 runs failed"
     first, second, _ = alert["text"].split("\n\n")
     shown = ", ".join(f"cell cloud|b{i}" for i in range(5))
@@ -195,9 +285,8 @@ def test_of_very_many_runs_all_are_counted_and_some_looked_into(watched, monkeyp
     for i in range(5):
         watched.run(f"cloud|b{i}", fails="store")
 
-    watched.tick(RUNS)
+    alert = watched.told()
 
-    (alert,) = watched.heard()
     assert alert["subject"] == "catalogsync: 5 runs failed"
     first, second, _ = alert["text"].split("\n\n")
     assert first.splitlines()[0] == "cell cloud|b2, cell cloud|b3, cell cloud|b4:"
@@ -217,10 +306,7 @@ def test_after_an_alert_it_is_quiet_for_a_while_and_then_tells_the_rest_together
     assert watched.heard() == []
 
     monkeypatch.setattr(alerts, "QUIET_SECONDS", 0)
-    watched.tick(RUNS)
-
-    (alert,) = watched.heard()
-    assert alert["subject"] == "catalogsync: 2 runs failed"
+    assert watched.told()["subject"] == "catalogsync: 2 runs failed"
 
 
 def test_what_failed_before_the_sensor_was_first_started_is_not_told(watched):
@@ -264,7 +350,7 @@ def test_a_run_whose_process_died_is_told_when_it_is_not_retried_any_more(
 
 
 def test_a_link_leads_to_where_the_web_ui_is(watched, monkeypatch):
-    monkeypatch.setenv(alerts.UI_VARIABLE, "https://me:hunter2@music.example/dagster/")
+    monkeypatch.setenv(settings.UI_VARIABLE, "https://me:hunter2@music.example/dagster/")
     run_id = watched.run(fails="store")
     watched.tick(RUNS)
 
@@ -278,9 +364,9 @@ def test_a_check_that_does_not_pass_is_told_although_its_run_succeeds(watched):
     run_id = watched.run("cloud|b3", check="error")
 
     assert watched.tick(RUNS) == "nothing has failed"
-    watched.tick(CHECKS)
 
-    (alert,) = watched.heard()
+    alert = watched.told(CHECKS)
+
     assert alert["subject"] == "catalogsync: nothing_is_missing of cell cloud|b3 did not pass"
     assert alert["severity"] == "error"
     assert alert["text"] == "2 of 9 files are missing\n  - missing: 2"
@@ -298,22 +384,16 @@ def test_a_check_that_only_warns_is_told_where_one_asks_for_it(watched, monkeypa
     watched.run(check="warn")
     assert watched.tick(CHECKS) == "nothing has failed"
 
-    monkeypatch.setenv(alerts.CHECKS_VARIABLE, "warn")
+    monkeypatch.setenv(settings.ALERT_CHECKS_VARIABLE, "warn")
     watched.run(check="warn")
-    watched.tick(CHECKS)
-
-    (alert,) = watched.heard()
-    assert alert["severity"] == "warning"
+    assert watched.told(CHECKS)["severity"] == "warning"
 
 
 def test_a_check_is_told_once_a_run_and_those_of_a_tick_together(watched, never_quiet):
     for i in range(3):
         watched.run(f"cloud|b{i}", check="error")
 
-    watched.tick(CHECKS)
-
-    (alert,) = watched.heard()
-    assert alert["subject"] == "catalogsync: 3 asset checks did not pass"
+    assert watched.told(CHECKS)["subject"] == "catalogsync: 3 asset checks did not pass"
     assert watched.tick(CHECKS) == "nothing has failed"
 
 
@@ -323,7 +403,7 @@ def test_a_check_is_told_once_a_run_and_those_of_a_tick_together(watched, never_
 def test_a_notifier_that_fails_neither_fails_the_sensor_nor_hides_the_others(
     watched, monkeypatch, caplog
 ):
-    monkeypatch.setenv(VARIABLE, "webhook,log")
+    monkeypatch.setenv(settings.ALERTS_VARIABLE, "webhook,log")
     watched.posts.answers = [404]
     watched.run(fails="store")
 
@@ -346,7 +426,7 @@ def test_an_alert_that_nobody_takes_is_in_the_log_of_the_tick(watched, capsys):
 
 
 def test_a_name_that_is_none_is_said_at_each_tick_with_those_there_are(watched, monkeypatch):
-    monkeypatch.setenv(VARIABLE, "webhook,pigeon")
+    monkeypatch.setenv(settings.ALERTS_VARIABLE, "webhook,pigeon")
 
     said = watched.tick(RUNS)
 
@@ -356,11 +436,11 @@ def test_a_name_that_is_none_is_said_at_each_tick_with_those_there_are(watched, 
 
 def test_where_no_notifier_can_be_used_the_tick_fails_and_nothing_is_lost(watched, monkeypatch):
     watched.run(fails="store")
-    monkeypatch.setenv(VARIABLE, "pigeon")
+    monkeypatch.setenv(settings.ALERTS_VARIABLE, "pigeon")
     with pytest.raises(Exception, match="no notifier 'pigeon' is installed"):
         watched.tick(RUNS)
 
-    monkeypatch.setenv(VARIABLE, "webhook")
+    monkeypatch.setenv(settings.ALERTS_VARIABLE, "webhook")
     watched.tick(RUNS)
 
     assert len(watched.heard()) == 1
@@ -370,8 +450,3 @@ def test_a_cursor_that_cannot_be_read_begins_anew(watched):
     watched._cursors[RUNS] = "{}"
 
     assert watched.tick(RUNS) == "what fails from now on is told"
-
-
-def test_both_sensors_run_without_anyone_starting_them():
-    for name in (RUNS, CHECKS):
-        assert defs.resolve_sensor_def(name).default_status == dg.DefaultSensorStatus.RUNNING

@@ -1,14 +1,14 @@
 """`catalogsync alerts test`: whether alerts would arrive."""
 
-from catalogsync_assets.notifications import webhook
-from catalogsync_assets.notifications.notifiers import VARIABLE
+from catalogsync_assets.core.settings import ALERTS_VARIABLE
+from catalogsync_assets.notifications.webhook import WebhookNotifier
 from catalogsync_assets_tests.receivers import Posts
 
 
 def test_a_test_alert_is_sent_by_each_notifier(cli, monkeypatch):
     with Posts().serving() as posts:
-        monkeypatch.setenv(VARIABLE, "log,webhook")
-        monkeypatch.setenv(webhook.URL_VARIABLE, posts.url)
+        monkeypatch.setenv(ALERTS_VARIABLE, "log,webhook")
+        monkeypatch.setenv(WebhookNotifier.variable, posts.url)
 
         done = cli("alerts", "test", "--json")
 
@@ -24,8 +24,8 @@ def test_a_test_alert_is_sent_by_each_notifier(cli, monkeypatch):
 
 def test_what_does_not_arrive_is_said_with_the_reason(cli, monkeypatch):
     with Posts().serving() as posts:
-        monkeypatch.setenv(VARIABLE, "pigeon,webhook,log")
-        monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/hunter2")
+        monkeypatch.setenv(ALERTS_VARIABLE, "pigeon,webhook,log")
+        monkeypatch.setenv(WebhookNotifier.variable, f"{posts.url}/hunter2")
         posts.answers = [404]
 
         done = cli("alerts", "test")

@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 import tenacity
 import trustme
 
-from catalogsync_assets.notifications import mail, slack, webhook
+from catalogsync_assets.core import settings
 from catalogsync_assets.notifications.notifiers import (
     ATTEMPTS,
-    VARIABLE,
     Alert,
     Notifiers,
-    chosen,
     installed,
 )
+from catalogsync_assets.notifications.slack import SlackNotifier
+from catalogsync_assets.notifications.webhook import WebhookNotifier
 from catalogsync_assets_tests.packages import importable, install
 from catalogsync_assets_tests.receivers import Mails, Posts, mail_server
 
@@ -89,8 +88,11 @@ def bells(site):
 
 
 @pytest.fixture
-def posts():
+def posts(monkeypatch):
+    """The server of both `webhook` and `slack`; their address holds a secret."""
     with Posts().serving() as posts:
+        for kind in (WebhookNotifier, SlackNotifier):
+            monkeypatch.setenv(kind.variable, f"{posts.url}/{TOKEN}?key={TOKEN}")
         yield posts
 
 
@@ -116,14 +118,22 @@ def trusted(authority, tmp_path, monkeypatch):
 
 @pytest.fixture
 def by_mail(monkeypatch):
-    """`by_mail(port, user="…")`: the environment says so."""
+    """`with by_mail(user="…"):` there is a mail server, and the environment says so."""
 
-    def use(port, user="", scheme="smtp", host="127.0.0.1"):
-        monkeypatch.setenv(mail.URL_VARIABLE, f"{scheme}://{user}{host}:{port}")
-        monkeypatch.setenv(mail.FROM_VARIABLE, "catalogsync@home.example")
-        monkeypatch.setenv(mail.TO_VARIABLE, "me@home.example, you@home.example")
+    @contextmanager
+    def use(user="", host="127.0.0.1", refusal="", **how):
+        mails = Mails(refusal)
+        with mail_server(mails, **how) as port:
+            name_mail_server(monkeypatch, f"{user}{host}:{port}")
+            yield mails
 
     return use
+
+
+def name_mail_server(monkeypatch, server):
+    monkeypatch.setenv(settings.SMTP_VARIABLE, f"smtp://{server}")
+    monkeypatch.setenv(settings.EMAIL_FROM_VARIABLE, "catalogsync@home.example")
+    monkeypatch.setenv(settings.EMAIL_TO_VARIABLE, "me@home.example, you@home.example")
 
 
 @pytest.fixture
@@ -144,7 +154,7 @@ def send(*names: str) -> dict[str, str]:
 
 
 def test_without_a_word_alerts_go_to_the_log(caplog):
-    assert chosen() == ["log"]
+    assert settings.notifiers() == ["log"]
 
     assert Notifiers().send(ALERT) == {}
 
@@ -156,13 +166,11 @@ def test_without_a_word_alerts_go_to_the_log(caplog):
 # --- webhook ------------------------------------------------------------------------------------
 
 
-def test_a_webhook_gets_a_document_with_all_there_is(posts, monkeypatch):
-    monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/{TOKEN}")
-
+def test_a_webhook_gets_a_document_with_all_there_is(posts):
     assert send("webhook") == {}
 
     (post,) = posts.came
-    assert post.path == f"/{TOKEN}"
+    assert post.path == f"/{TOKEN}?key={TOKEN}"
     assert post.body == {
         "source": "catalogsync",
         "subject": ALERT.subject,
@@ -174,9 +182,7 @@ def test_a_webhook_gets_a_document_with_all_there_is(posts, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["webhook", "slack"])
-def test_a_server_that_is_busy_is_asked_again(posts, monkeypatch, name):
-    monkeypatch.setenv(webhook.URL_VARIABLE, posts.url)
-    monkeypatch.setenv(slack.URL_VARIABLE, posts.url)
+def test_a_server_that_is_busy_is_asked_again(posts, name):
     posts.answers = [503, 429]
 
     assert send(name) == {}
@@ -186,11 +192,7 @@ def test_a_server_that_is_busy_is_asked_again(posts, monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["webhook", "slack"])
 @pytest.mark.parametrize(("status", "tries"), [(404, 1), (302, 1), (500, ATTEMPTS)])
-def test_an_alert_that_is_refused_says_where_and_shows_no_token(
-    posts, monkeypatch, caplog, name, status, tries
-):
-    monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/{TOKEN}?key={TOKEN}")
-    monkeypatch.setenv(slack.URL_VARIABLE, f"{posts.url}/{TOKEN}?key={TOKEN}")
+def test_an_alert_that_is_refused_says_where_and_shows_no_token(posts, caplog, name, status, tries):
     posts.answers = [status] * 9
     caplog.set_level(logging.DEBUG)
 
@@ -201,21 +203,20 @@ def test_an_alert_that_is_refused_says_where_and_shows_no_token(
     assert TOKEN not in failed[name] + caplog.text
 
 
-def test_a_webhook_that_redirects_is_not_followed(posts, monkeypatch):
-    monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/first")
+def test_a_webhook_that_redirects_is_not_followed(posts):
     posts.answers, posts.location = [307], f"{posts.url}/elsewhere"
 
     assert "HTTP 307" in send("webhook")["webhook"]
 
-    assert [post.path for post in posts.came] == ["/first"]
+    assert len(posts.came) == 1
 
 
 @pytest.mark.parametrize("name", ["webhook", "slack", "email"])
-def test_where_nobody_answers_no_token_is_shown(closed_port, by_mail, monkeypatch, caplog, name):
-    address = f"http://user:{TOKEN}@127.0.0.1:{closed_port}/{TOKEN}?key={TOKEN}"
-    monkeypatch.setenv(webhook.URL_VARIABLE, address)
-    monkeypatch.setenv(slack.URL_VARIABLE, address)
-    by_mail(closed_port, f"me:{TOKEN}@")
+def test_where_nobody_answers_no_token_is_shown(closed_port, monkeypatch, caplog, name):
+    server = f"user:{TOKEN}@127.0.0.1:{closed_port}"
+    for kind in (WebhookNotifier, SlackNotifier):
+        monkeypatch.setenv(kind.variable, f"http://{server}/{TOKEN}?key={TOKEN}")
+    name_mail_server(monkeypatch, server)
     caplog.set_level(logging.DEBUG)
 
     failed = send(name)
@@ -227,43 +228,31 @@ def test_where_nobody_answers_no_token_is_shown(closed_port, by_mail, monkeypatc
 # --- Slack --------------------------------------------------------------------------------------
 
 
-def test_slack_gets_a_message_in_its_mark_up(posts, monkeypatch):
-    monkeypatch.setenv(slack.URL_VARIABLE, f"{posts.url}/services/T/B/{TOKEN}")
-
+def test_slack_gets_a_message_in_its_mark_up(posts):
     assert send("slack") == {}
 
     (post,) = posts.came
-    assert post.body["text"] == (
-        ":red_circle: *catalogsync: remote_locations cloud|b1 failed*\n"
+    assert post.body == {
+        "text": ":red_circle: *catalogsync: remote_locations cloud|b1 failed*\n"
         "3 of 9 files could not be uploaded: &lt;no &amp; space&gt;\n  - Größe.mp3: full\n"
         "<http://127.0.0.1:3000/runs/1234|Open in Dagster>"
-    )
+    }
 
 
 def test_a_long_message_to_slack_is_cut_at_a_line(posts):
-    text = slack.message(Alert("s", "line\n" * 5_000, severity="warning"))
+    Notifiers(["slack"]).send(Alert("s", "line\n" * 5_000, severity="warning"))
 
+    text = posts.came[0].body["text"]
     assert len(text) < 3_100
     assert text.endswith("line\n…")
     assert text.startswith(":warning: ")
-
-
-def test_slack_without_its_library_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "slack_sdk.webhook", None)
-
-    problem = Notifiers(["slack"]).problems["slack"]
-
-    assert "pip install 'catalogsync[alerts]'" in problem
 
 
 # --- e-mail -------------------------------------------------------------------------------------
 
 
 def test_an_alert_comes_as_an_e_mail(by_mail):
-    mails = Mails()
-    with mail_server(mails) as port:
-        by_mail(port)
-
+    with by_mail() as mails:
         assert send("email") == {}
 
     (message,) = mails.came
@@ -276,10 +265,7 @@ def test_an_alert_comes_as_an_e_mail(by_mail):
 
 
 def test_a_password_goes_to_the_mail_server_by_tls(by_mail, certificate, trusted):
-    mails = Mails()
-    with mail_server(mails, starttls=certificate, auth=True) as port:
-        by_mail(port, "me:p%40ss%2Fword-of-the-post@")
-
+    with by_mail("me:p%40ss%2Fword-of-the-post@", starttls=certificate, auth=True) as mails:
         assert send("email") == {}
 
     assert mails.users == [("me", True)]
@@ -287,10 +273,7 @@ def test_a_password_goes_to_the_mail_server_by_tls(by_mail, certificate, trusted
 
 
 def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(by_mail, certificate):
-    mails = Mails()
-    with mail_server(mails, starttls=certificate, auth=True) as port:
-        by_mail(port, f"me:{TOKEN}@")
-
+    with by_mail(f"me:{TOKEN}@", starttls=certificate, auth=True) as mails:
         failed = send("email")
 
     assert "no TLS" in failed["email"]
@@ -298,9 +281,7 @@ def test_a_mail_server_that_cannot_prove_who_it_is_gets_nothing(by_mail, certifi
 
 
 def test_a_password_does_not_leave_this_machine_without_tls(by_mail, monkeypatch):
-    mails = Mails()
-    with mail_server(mails, auth=True) as port:
-        by_mail(port, f"me:{TOKEN}@", host="mail.example")
+    with by_mail(f"me:{TOKEN}@", host="mail.example", auth=True) as mails:
         here = socket.getaddrinfo
         monkeypatch.setattr(  # the name of another machine, which a test must not ask
             socket, "getaddrinfo", lambda host, *more, **how: here("127.0.0.1", *more, **how)
@@ -318,11 +299,7 @@ def test_a_password_does_not_leave_this_machine_without_tls(by_mail, monkeypatch
     ("refusal", "said"), [("554 no such hunter2", "SMTP 554"), ("451 later", "SMTP 451")]
 )
 def test_a_mail_that_is_refused_says_by_what_code(by_mail, refusal, said):
-    mails = Mails()
-    mails.refusal = refusal
-    with mail_server(mails) as port:
-        by_mail(port)
-
+    with by_mail(refusal=refusal):
         failed = send("email")
 
     assert said in failed["email"]
@@ -330,10 +307,7 @@ def test_a_mail_that_is_refused_says_by_what_code(by_mail, refusal, said):
 
 
 def test_a_wrong_password_is_not_shown(by_mail, certificate, trusted):
-    mails = Mails()
-    with mail_server(mails, starttls=certificate, auth=True) as port:
-        by_mail(port, f"me:{TOKEN}@")
-
+    with by_mail(f"me:{TOKEN}@", starttls=certificate, auth=True):
         failed = send("email")
 
     assert "SMTP 535" in failed["email"]
@@ -341,10 +315,7 @@ def test_a_wrong_password_is_not_shown(by_mail, certificate, trusted):
 
 
 def test_a_subject_of_several_lines_adds_no_header(by_mail):
-    mails = Mails()
-    with mail_server(mails) as port:
-        by_mail(port)
-
+    with by_mail() as mails:
         assert Notifiers(["email"]).send(Alert("one\nBcc: all@home.example", "text")) == {}
 
     assert mails.came[0]["Subject"] == "one Bcc: all@home.example"
@@ -355,12 +326,12 @@ def test_a_subject_of_several_lines_adds_no_header(by_mail):
 
 
 def test_a_notifier_of_another_package_is_chosen_by_its_name(bells, monkeypatch):
-    monkeypatch.setenv(VARIABLE, " bell, log,bell")
+    monkeypatch.setenv(settings.ALERTS_VARIABLE, " bell, log,bell")
 
-    assert chosen() == ["bell", "log"]
+    assert settings.notifiers() == ["bell", "log"]
     assert Notifiers().send(ALERT) == {}
     assert bells.KEPT == [ALERT]
-    assert installed() == sorted([*PLUG_INS, "gone", "email", "log", "slack", "webhook"])
+    assert sorted(installed()) == sorted([*PLUG_INS, "gone", "email", "log", "slack", "webhook"])
 
 
 def test_one_that_fails_keeps_the_alert_from_no_other(bells):
@@ -376,7 +347,7 @@ def test_one_that_fails_keeps_the_alert_from_no_other(bells):
 
 
 def test_one_that_cannot_be_made_keeps_no_other_away(bells, monkeypatch):
-    monkeypatch.setenv(VARIABLE, "unplugged,gone,webhook,pigeon,bell")
+    monkeypatch.setenv(settings.ALERTS_VARIABLE, "unplugged,gone,webhook,pigeon,bell")
 
     notifiers = Notifiers()
 
@@ -384,7 +355,7 @@ def test_one_that_cannot_be_made_keeps_no_other_away(bells, monkeypatch):
     assert set(notifiers.problems) == {"unplugged", "gone", "webhook", "pigeon"}
     assert "cannot be loaded: OSError" in notifiers.problems["unplugged"]
     assert "cannot be loaded: ModuleNotFoundError" in notifiers.problems["gone"]
-    assert f"{webhook.URL_VARIABLE} is not set" in notifiers.problems["webhook"]
+    assert f"{WebhookNotifier.variable} is not set" in notifiers.problems["webhook"]
     assert "no notifier 'pigeon' is installed" in notifiers.problems["pigeon"]
     assert "installed: bell, careless, email" in notifiers.problems["pigeon"]
     assert "hunter2" not in str(notifiers.problems)
@@ -393,12 +364,12 @@ def test_one_that_cannot_be_made_keeps_no_other_away(bells, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "variable", "value"),
     [
-        ("webhook", webhook.URL_VARIABLE, f"ftp://{TOKEN}"),
-        ("webhook", webhook.URL_VARIABLE, TOKEN),
-        ("slack", slack.URL_VARIABLE, TOKEN),
-        ("email", mail.URL_VARIABLE, f"me:{TOKEN}@mail.example"),
-        ("email", mail.URL_VARIABLE, f"smtp://me:{TOKEN}@mail.example:port"),
-        ("email", mail.URL_VARIABLE, f"imap://me:{TOKEN}@mail.example"),
+        ("webhook", WebhookNotifier.variable, f"ftp://{TOKEN}"),
+        ("webhook", WebhookNotifier.variable, TOKEN),
+        ("slack", SlackNotifier.variable, TOKEN),
+        ("email", settings.SMTP_VARIABLE, f"me:{TOKEN}@mail.example"),
+        ("email", settings.SMTP_VARIABLE, f"smtp://me:{TOKEN}@mail.example:port"),
+        ("email", settings.SMTP_VARIABLE, f"imap://me:{TOKEN}@mail.example"),
     ],
 )
 def test_an_address_that_is_none_is_named_but_not_shown(monkeypatch, name, variable, value):
@@ -413,18 +384,18 @@ def test_an_address_that_is_none_is_named_but_not_shown(monkeypatch, name, varia
 # --- what came from outside ---------------------------------------------------------------------
 
 
-def test_names_of_files_do_not_act_in_an_alert(by_mail, caplog):
+def test_names_of_files_do_not_act_in_an_alert(posts, by_mail, caplog):
     """Nor keep it from being sent: no mail and no JSON takes a name that is not UTF-8."""
     alert = Alert(
         "a\x1b]0;owned\x07\nBcc: all@home.example", "caf\udce9.mp3\n\u202ex", fields={"k": "\udce9"}
     )
-    mails = Mails()
-    with mail_server(mails) as port:
-        by_mail(port)
-        assert Notifiers(["email", "log"]).send(alert) == {}
+    with by_mail() as mails:
+        assert Notifiers(["email", "log", "webhook"]).send(alert) == {}
+    Notifiers(["slack"]).send(Alert("@everyone.mp3", "me@all.example"))
 
     assert mails.came[0]["Subject"] == r"a\x1b]0;owned\x07 Bcc: all@home.example"
     assert mails.came[0].get_content().splitlines()[:2] == [r"caf\xe9.mp3", r"\u202ex"]
     assert "\x1b" not in caplog.text
-    assert webhook.document(alert)["fields"] == {"k": r"\xe9"}
-    assert "@\u200beveryone" in slack.message(Alert("@everyone.mp3", "me@all.example"))
+    to_webhook, to_slack = posts.came
+    assert to_webhook.body["fields"] == {"k": r"\xe9"}
+    assert "@\u200beveryone" in to_slack.body["text"]

@@ -1,4 +1,5 @@
-"""Which cells - a batch of files on a backend - are whole, and which have work waiting.
+"""Which cells - a batch of files on a backend - are whole, which have work waiting, and what
+has failed in them.
 
 A file counts as it does in `presence`: while it is the newest content of its path and exists
 somewhere, or was lost.
@@ -116,3 +117,44 @@ def waiting_batches(
     with catalog.read() as connection:
         rows = connection.execute(sa.text(statement), {"backend": backend.id, **values})
         return [str(key) for key in rows.scalars()]
+
+
+# From the batch to its tasks: by backend, SQLite looked through all that ever failed there. A task
+# whose source has changed waits for the next scan, which the missing mtime asks for.
+_FAILURES = """
+SELECT t.target_locator, COALESCE(t.error_code, 'unknown'), COALESCE(t.last_error, '')
+FROM batches k JOIN storage_backends b
+CROSS JOIN file_assets f ON f.batch_id = k.id
+CROSS JOIN upload_tasks t ON t.file_asset_id = f.id AND t.target_backend_id = b.id
+LEFT JOIN file_locations s ON s.id = t.source_location_id
+WHERE k.key = :batch AND b.name = :backend AND t.updated_at >= datetime(:since, 'unixepoch')
+  AND (t.status = 'failed'
+       OR (t.status = 'pending' AND t.last_error IS NOT NULL AND s.mtime_ns IS NULL))
+UNION
+SELECT x.locator, x.kind, COALESCE(x.detail, '')
+FROM batches k JOIN storage_backends b
+CROSS JOIN audits a ON a.backend_id = b.id AND a.finished_at >= datetime(:since, 'unixepoch')
+CROSS JOIN audit_findings x ON x.audit_id = a.id AND x.repair IS NOT 'repaired'
+CROSS JOIN file_assets f ON f.id = x.file_asset_id AND f.batch_id = k.id
+WHERE k.key = :batch AND b.name = :backend
+ORDER BY 1
+"""
+
+
+def failures(
+    catalog: Catalog, backend: str, batch: str, *, since: float
+) -> list[tuple[str, str, str]]:
+    """The files of a cell whose upload failed, or that an audit found missing or damaged.
+
+    Args:
+        backend, batch: their names; unknown ones have no failures.
+        since: seconds since the epoch; what failed earlier is left out.
+
+    Returns:
+        Of each the key in the store; the code of the failure, or the kind of the finding; and the
+        reason, in one sentence.
+    """
+    values = {"backend": backend, "batch": batch, "since": int(since)}
+    with catalog.read() as connection:
+        rows = connection.execute(sa.text(_FAILURES), values)
+        return [(str(key), str(code), str(reason)) for key, code, reason in rows]

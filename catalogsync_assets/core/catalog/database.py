@@ -52,23 +52,29 @@ class Catalog:
     Use `Catalog.open` or `Catalog.initialise`, not the constructor.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
         self.path = path
         self._foreign: ForeignColumns | None = None
         self.engine = sa.create_engine(
             # Not written as a URL: `?` and `%` may stand in a path.
             sa.URL.create("sqlite", database=str(path)),
-            connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
+            connect_args={"timeout": busy_timeout, "check_same_thread": False},
         )
         sa.event.listen(self.engine, "connect", _configure_connection)
         sa.event.listen(self.engine, "begin", _begin)
 
     @classmethod
-    def open(cls, location: str | os.PathLike[str] | None = None) -> Catalog:
+    def open(
+        cls,
+        location: str | os.PathLike[str] | None = None,
+        *,
+        busy_timeout: float = BUSY_TIMEOUT,
+    ) -> Catalog:
         """Open an existing catalog of this version.
 
         Args:
             location: a path or an `sqlite:///` URL; None takes `CATALOGSYNC_DB`, else the default.
+            busy_timeout: seconds to wait for other programs that hold it.
 
         Raises:
             CatalogError: there is no such file, it is not an SQLite database, or its schema is
@@ -80,7 +86,7 @@ class Catalog:
                 f"there is no catalog at {path}",
                 hint="make one with `catalogsync init`, or name yours: --db or CATALOGSYNC_DB",
             )
-        catalog = cls(path)
+        catalog = cls(path, busy_timeout=busy_timeout)
         version = catalog.version()
         if version != SCHEMA_VERSION:
             catalog.close()

@@ -6,12 +6,13 @@ The truth is worked out here in Python from the rows, by another way than the pr
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.cells import Cell, cells, waiting_batches
+from catalogsync_assets.core.catalog.cells import Cell, cells, failures, waiting_batches
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
@@ -118,3 +119,29 @@ def test_only_batches_with_work_waiting_can_become_whole(catalog, cloud, library
     ]
     record(catalog, cloud, lease.owner, results)
     assert waiting_batches(catalog, cloud) == [batches[2]]
+
+
+def test_the_failures_of_a_cell_are_its_own_and_new(catalog, backend, library, scanned):
+    cloud, began = backend("cloud"), time.time()
+    backend("attic")
+    library.fill(4, folder="a")
+    (batch,) = scanned().batches
+    library.fill(1, folder="b")
+    scanned()
+    enqueue(catalog, cloud)
+    lease = Lease(catalog, cloud)
+    one, two, three, _, other = lease.claim(EVERYTHING, 5)
+    failed = [
+        Failed(one, "KeyTooLong", "refused"),
+        Failed(two, "Gone", "not there", requeue=True, source_changed=True),
+        Failed(three, "NoSuchBucket", "the run could not go on", requeue=True),
+        Failed(other, "SlowDown", "later"),
+    ]
+    record(catalog, cloud, lease.owner, failed)
+
+    assert failures(catalog, "cloud", batch, since=began) == [
+        (one.locator, "KeyTooLong", "refused"),
+        (two.locator, "Gone", "not there"),
+    ]
+    assert failures(catalog, "attic", batch, since=began) == []
+    assert failures(catalog, "cloud", batch, since=time.time() + 2) == []
