@@ -152,7 +152,7 @@ def lose(catalog, remote, rows):
         )
         for _, locator in gone:
             remote(backend).delete(locator.removeprefix(backend.key_prefix))
-        assert mark(catalog, [location for location, _ in gone], "missing") == count
+        assert mark(catalog, [location for location, _ in gone], "lost") == count
 
     return run
 

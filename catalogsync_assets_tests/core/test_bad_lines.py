@@ -293,7 +293,7 @@ def marked(catalog, full, rows):
     """All objects are marked damaged, and are whole."""
     ids = rows(catalog, "SELECT id FROM file_locations WHERE backend_id = ?", full.id)
     for each in ids:
-        locations.mark_damaged(catalog, each, None)
+        locations.mark(catalog, [each], "damaged", etag="")
     return full
 
 

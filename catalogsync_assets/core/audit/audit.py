@@ -1,4 +1,4 @@
-"""Holds the catalog's claims about one backend against its store: `audit`.
+"""Compares what the catalog expects of one backend with its store: `audit`.
 
 Interrupted at any moment, an audit goes on where its record ends. A location is marked `missing` or
 `damaged` only after a look at its very object, and only if its row is still the one that was
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 
 from catalogsync_assets.core.audit import queries
-from catalogsync_assets.core.audit.expected import Claim, Claims
+from catalogsync_assets.core.audit.expected import ExpectedObjects
 from catalogsync_assets.core.audit.listing import Seen, compare_listing, unmet
 from catalogsync_assets.core.audit.looks import Looked, look_at
 from catalogsync_assets.core.audit.queries import (
@@ -40,6 +40,7 @@ from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.checking import Level
 from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.upload.upload import Limits, UploadReport
 
@@ -120,7 +121,7 @@ class _Run:
         r = self._request
         terms = Terms(r.level, r.sample_percent, r.since, r.repair, r.scope)
         record = queries.begin(self._catalog, self._backend, terms, anew=r.anew)
-        self._claims = Claims(self._backend, r.scope, record.since)
+        self._claims = ExpectedObjects(self._backend, r.scope, record.since)
         self._seen = Seen(record.seen)
         self._recorder = Recorder(
             self._catalog,
@@ -183,7 +184,7 @@ class _Run:
         ):
             self._recorder.add(looked, position=None)
 
-    def _look(self, client: StoreClient, claims: Iterable[Claim], level: Level) -> None:
+    def _look(self, client: StoreClient, claims: Iterable[RemoteCopy], level: Level) -> None:
         for looked in self._looks(client, claims, level):
             self._recorder.add(looked, position=looked[0])
 
@@ -198,7 +199,7 @@ class _Run:
         self._recorder.flush(last=True)
 
     def _looks(
-        self, client: StoreClient, claims: Iterable[Claim], level: Level
+        self, client: StoreClient, claims: Iterable[RemoteCopy], level: Level
     ) -> Iterator[Looked]:
         workers = self._limits.workers
         with closing(look_at(claims, client, level, workers=workers, retry=self._retry)) as looks:
@@ -209,7 +210,7 @@ class _Run:
                     yield looked
                 self._tell()
 
-    def _sampled(self, record: Audit) -> Iterator[Claim]:
+    def _sampled(self, record: Audit) -> Iterator[RemoteCopy]:
         percent = self._request.sample_percent
         for page in self._claims.by_key(self._catalog, after=record.position):
             for claim in page:

@@ -1,6 +1,6 @@
-"""What the catalog claims of a backend's objects, for those who compare it with the store.
+"""What the catalog expects of a backend's objects, for those who compare it with the store.
 
-A claim is a location that is active; or one that was found missing or damaged and whose file is
+Expected is a location that is active; and one that was found missing or damaged and whose file is
 wanted and nowhere else on that backend: it may have come back.
 """
 
@@ -16,49 +16,32 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
+from catalogsync_assets.core.catalog.locations import COPY_COLUMNS
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
 _PAGE = 1_000
 #: Rows that are looked through at a time for what was not met; of most, only the id is read.
 _IDS_PAGE = 20_000
 
 
-class Claim(NamedTuple):
-    """A location, as it was when it was read.
-
-    Attributes:
-        sha256: in hex; None where the catalog knows no digest.
-        etag: of the object when it was last verified; of a damaged one, the damaged object's.
-        updated_at: changes whenever another program writes the row.
-    """
-
-    location_id: int
-    file_asset_id: int
-    key: str
-    size_bytes: int | None
-    sha256: str | None
-    etag: str | None
-    status: str
-    updated_at: str | None
-
-
 class Listed(NamedTuple):
     """How a page of a listing compares with the catalog.
 
     Attributes:
-        as_claimed: locations to be compared that are active, and whose object is listed in the
+        as_expected: locations to be compared that are active, and whose object is listed in the
             right size.
         unknown: keys at which the catalog has nothing.
     """
 
-    as_claimed: list[int]
+    as_expected: list[int]
     unknown: list[str]
 
 
 @dataclass(frozen=True)
-class Claims:
-    """Which claims: those of a backend, limited by a scope and by their age.
+class ExpectedObjects:
+    """Which objects: those of a backend, limited by a scope and by their age.
 
     Attributes:
         since: only those that have not been verified since then (UTC); None for all.
@@ -75,10 +58,10 @@ class Claims:
         with catalog.read() as connection:
             return int(connection.scalar(sa.text(statement), values) or 0)
 
-    def by_key(self, catalog: Catalog, *, after: str | None = None) -> Iterator[list[Claim]]:
+    def by_key(self, catalog: Catalog, *, after: str | None = None) -> Iterator[list[RemoteCopy]]:
         """All of them, some hundreds at a time, in the order of their keys (as bytes).
 
-        Each page is a short transaction of its own. All claims of one key are in one page.
+        Each page is a short transaction of its own. All of one key are in one page.
 
         Args:
             after: only keys behind this one.
@@ -94,7 +77,7 @@ class Claims:
         while True:
             with catalog.read() as connection:
                 rows = connection.execute(statement, values).all()
-            page = list(map(Claim._make, checked(catalog, rows)))
+            page = list(map(RemoteCopy._make, checked(catalog, rows)))
             if not page:
                 return
             yield page
@@ -111,8 +94,8 @@ class Claims:
         """
         conditions, values = self._sql()
         limited = self.since is not None or self.scope != EVERYTHING
-        claimed = f"EXISTS (SELECT 1 FROM file_assets f WHERE f.id = l.file_asset_id {conditions})"
-        # A digest that cannot be one is met by who reads the claim.
+        expected = f"EXISTS (SELECT 1 FROM file_assets f WHERE f.id = l.file_asset_id {conditions})"
+        # A digest that cannot be one is met by who reads the row.
         same = (
             "COALESCE(l.size_bytes, k.value) = k.value AND COALESCE((SELECT CASE WHEN"
             " COALESCE(LENGTH(sha256), 0) IN (0, 64) THEN size_bytes ELSE -1 END"
@@ -120,7 +103,7 @@ class Claims:
         )
         met = (
             f"SELECT json_group_array(l.id) FILTER (WHERE l.status = 'active' AND {same}"
-            f"{' AND ' + claimed if limited else ''}), COUNT(DISTINCT k.id)"
+            f"{' AND ' + expected if limited else ''}), COUNT(DISTINCT k.id)"
             " FROM json_each(:sizes) k CROSS JOIN file_locations l"
             f" ON {_HERE} AND l.locator = k.key"
         )
@@ -135,17 +118,17 @@ class Claims:
                 return Listed(json.loads(ids), [])
             return Listed(json.loads(ids), list(connection.scalars(sa.text(unknown), values).all()))
 
-    def at(self, catalog: Catalog, keys: Sequence[str]) -> list[Claim]:
-        """The claims at these keys, in the order of the keys."""
+    def at(self, catalog: Catalog, keys: Sequence[str]) -> list[RemoteCopy]:
+        """Those at these keys, in the order of the keys."""
         return self._which(catalog, "l.locator", keys)
 
-    def get(self, catalog: Catalog, location_ids: Sequence[int]) -> list[Claim]:
-        """Those of these locations that still are claims, in the order of their keys."""
+    def get(self, catalog: Catalog, location_ids: Sequence[int]) -> list[RemoteCopy]:
+        """Those of these locations that still are expected, in the order of their keys."""
         return self._which(catalog, "l.id", location_ids)
 
     def _which(
         self, catalog: Catalog, column: str, wanted: Sequence[int] | Sequence[str]
-    ) -> list[Claim]:
+    ) -> list[RemoteCopy]:
         conditions, values = self._sql()
         statement = (
             f"SELECT {_COLUMNS} {_FROM} WHERE {_HERE} {conditions}"
@@ -154,12 +137,12 @@ class Claims:
         values["wanted"] = json.dumps(wanted)
         with catalog.read() as connection:
             rows = connection.execute(sa.text(statement), values).all()
-        return list(map(Claim._make, checked(catalog, rows)))
+        return list(map(RemoteCopy._make, checked(catalog, rows)))
 
     def ids(self, catalog: Catalog, *, until: str) -> Iterator[list[int]]:
         """The locations that have not been written after a moment, thousands at a time.
 
-        Some may be no claims; `get` tells.
+        Some may not be expected; `get` tells.
 
         Args:
             until: `YYYY-MM-DD HH:MM:SS`, UTC.
@@ -189,16 +172,13 @@ class Claims:
         if self.since is not None:
             clauses += " AND (l.verified_at IS NULL OR l.verified_at < :since)"
             values["since"] = self.since.strftime("%Y-%m-%d %H:%M:%S")
-        return f"AND {_CLAIMED} {clauses}", values | self._place()
+        return f"AND {_EXPECTED} {clauses}", values | self._place()
 
 
-_COLUMNS = (
-    "l.id, f.id, l.locator, COALESCE(f.size_bytes, l.size_bytes), NULLIF(f.sha256, ''),"
-    " l.etag, l.status, l.updated_at" + GUARDS.format(location="l")
-)
+_COLUMNS = (COPY_COLUMNS + GUARDS).format(location="l")
 _FROM = "FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
 _HERE = "l.backend_id = :backend AND l.container_name = :bucket"
-_CLAIMED = """
+_EXPECTED = """
 (l.status = 'active' OR (l.status IN ('missing', 'damaged') AND f.superseded_by_id IS NULL
  AND NOT EXISTS (SELECT 1 FROM file_locations x WHERE x.file_asset_id = l.file_asset_id
                  AND x.backend_id = l.backend_id AND x.status = 'active')))

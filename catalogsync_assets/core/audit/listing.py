@@ -1,9 +1,9 @@
-"""Compares what a store lists with what the catalog claims.
+"""Compares what a store lists with what the catalog expects.
 
 Each page of the listing is looked up in the catalog by its keys, so that the order in which a store
 lists does not matter. What is there in the right size is noted by one bit for each location: 125 KB
-for a million. The claims that are left in the end - not listed, of another size, missing or damaged
-before - are looked at one by one: nothing is said of a file because a listing lacks it.
+for a million. The expected objects that are left in the end - not listed, of another size, missing
+or damaged before - are looked at one by one: nothing is said of a file because a listing lacks it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import zlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 
-from catalogsync_assets.core.audit.expected import Claim, Claims
+from catalogsync_assets.core.audit.expected import ExpectedObjects
 from catalogsync_assets.core.audit.queries import Audit, Outcome
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.pages import listed
 from catalogsync_assets.core.stores.verify import Retry
 
@@ -59,7 +60,7 @@ class Seen:
 
 def compare_listing(
     catalog: Catalog,
-    claims: Claims,
+    expected: ExpectedObjects,
     client: StoreClient,
     audit: Audit,
     seen: Seen,
@@ -67,14 +68,14 @@ def compare_listing(
 ) -> Generator[tuple[list[Outcome], Counter[str], str | None], None, None]:
     """Compare what the store lists, page by page: foreign objects, counts, the page's last key.
 
-    What is there as claimed is added to `seen`. Goes on behind `audit.position`.
+    What is there as expected is added to `seen`. Goes on behind `audit.position`.
     """
-    foreign_wanted = claims.scope == EVERYTHING and claims.since is None
+    foreign_wanted = expected.scope == EVERYTHING and expected.since is None
     foreign = audit.counts["foreign"]
     for page in listed(client, retry, after=audit.position):
         sizes = {found.key: found.size_bytes for found in page}
-        compared = claims.compare(catalog, sizes)
-        counts = Counter(listed=len(page), ok=seen.add(compared.as_claimed))
+        compared = expected.compare(catalog, sizes)
+        counts = Counter(listed=len(page), ok=seen.add(compared.as_expected))
         strange = compared.unknown if foreign_wanted else []
         kept = strange[: max(0, MAX_FOREIGN - foreign)]
         foreign += len(strange)
@@ -87,12 +88,14 @@ def _foreign(key: str, size_bytes: int | None) -> Outcome:
     return Outcome("foreign", key, detail=detail)
 
 
-def unmet(catalog: Catalog, claims: Claims, audit: Audit, seen: Seen) -> Iterator[Claim]:
-    """The claims that the listing has not shown to be true.
+def unmet(
+    catalog: Catalog, expected: ExpectedObjects, audit: Audit, seen: Seen
+) -> Iterator[RemoteCopy]:
+    """The expected objects that the listing has not shown to be true.
 
     Not those that were written after the audit began: they were verified then.
     """
-    for ids in claims.ids(catalog, until=audit.started_at):
+    for ids in expected.ids(catalog, until=audit.started_at):
         left = seen.but_for(ids)
         for start in range(0, len(left), 500):
-            yield from claims.get(catalog, left[start : start + 500])
+            yield from expected.get(catalog, left[start : start + 500])

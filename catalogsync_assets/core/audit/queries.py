@@ -15,13 +15,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.audit.expected import Claim
-from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.locations import Look
 from catalogsync_assets.core.catalog.schema import audits
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: An audit that was interrupted longer ago is begun anew: too much may have changed since.
 _RESUMABLE = timedelta(days=7)
@@ -39,8 +40,8 @@ class Terms:
 
     Attributes:
         level: `listing`, `head` or `full`.
-        sample_percent: how many of the claims, picked at random; None for all.
-        since: only claims that have not been verified since then (UTC); None for all.
+        sample_percent: how many of the expected objects, picked at random; None for all.
+        since: only objects that have not been verified since then (UTC); None for all.
     """
 
     level: str
@@ -73,11 +74,11 @@ class Audit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a look at a claim, or at an object that nobody claims.
+    """What became of a look at an expected object, or at one that the catalog does not know.
 
     Attributes:
         kind: `ok`, or the kind of a finding.
-        claim: None for an object that the catalog does not know.
+        expected: None for an object that the catalog does not know.
         verified_by: what `ok` rests on, as far as that counts as a verification; else None.
         detail: what differs, in a few words.
         etag: of the object as it is now; None if that is not known.
@@ -85,10 +86,21 @@ class Outcome:
 
     kind: str
     key: str
-    claim: Claim | None = None
+    expected: RemoteCopy | None = None
     verified_by: str | None = None
     detail: str = ""
     etag: str | None = None
+
+    @property
+    def look(self) -> Look | None:
+        """What it says of the location; None where nothing follows."""
+        if self.expected is None:
+            return None
+        if self.verified_by is not None:
+            return Look(self.expected, "verified", self.etag, self.verified_by)
+        if self.kind in ("missing", "size", "content"):
+            return Look(self.expected, "lost" if self.kind == "missing" else "damaged", self.etag)
+        return None
 
 
 @dataclass(frozen=True)
@@ -209,28 +221,11 @@ def _described(scope: Scope) -> dict[str, Any] | None:
     return {name: value for name, value in given.items() if value is not None} or None
 
 
-_VERIFIED = """
-UPDATE file_locations SET verified_at = CURRENT_TIMESTAMP, verified_by = :verified_by,
-    etag = COALESCE(:new_etag, etag),
-    updated_at = CASE status WHEN 'active' THEN updated_at ELSE CURRENT_TIMESTAMP END,
-    status = 'active'
-"""
-_LOST_OBJECT = """
-UPDATE file_locations SET status = :new_status, etag = COALESCE(:new_etag, etag),
-    updated_at = CURRENT_TIMESTAMP
-"""
-# Still as it was when it was looked at: what another program has recorded since stays.
-_UNCHANGED = " WHERE id = :id AND status = :status AND etag IS :etag AND updated_at IS :updated_at"
 _FIND = """
 INSERT INTO audit_findings (audit_id, kind, locator, file_asset_id, detail)
 VALUES (:audit, :kind, :key, :asset, :detail)
 ON CONFLICT (audit_id, kind, locator) DO UPDATE SET detail = excluded.detail
 """
-_SONGS = """
-SELECT DISTINCT song_id FROM file_assets
-WHERE id IN (SELECT value FROM json_each(:assets)) AND song_id IS NOT NULL
-"""
-_NEW_STATUS = {"missing": "missing", "size": "damaged", "content": "damaged"}
 
 
 def record(
@@ -255,56 +250,28 @@ def record(
         that were missing or damaged and are active again.
     """
     now = Counter(counts)
+    looks = [outcome.look for outcome in outcomes]
     with catalog.transaction() as connection:
-        assets: list[int] = []
-        for outcome in outcomes:
-            changed = _apply(connection, outcome)
-            if changed is None:
+        written = iter(locations.record_looks(connection, [look for look in looks if look]))
+        for outcome, look in zip(outcomes, looks, strict=True):
+            if look is not None and not next(written):
                 now["changed"] += 1
                 continue
-            if changed and outcome.claim is not None:
-                assets.append(outcome.claim.file_asset_id)
-            if counts.get("unreadable") and outcome.claim is not None:
+            if counts.get("unreadable") and outcome.expected is not None:
                 now["unreadable"] -= _forget_unreadable(connection, audit, outcome.key)
             now[outcome.kind] += 1
             if outcome.kind != "ok":
                 _note_finding(connection, audit, outcome)
-            elif not changed:
+            elif look is None:
                 now["unproven"] += 1
-            elif outcome.claim and outcome.claim.status != "active":
+            elif outcome.expected and outcome.expected.status != "active":
                 now["recovered"] += 1
-        if assets:
-            songs = connection.scalars(sa.text(_SONGS), {"assets": json.dumps(assets)}).all()
-            presence.refresh(connection, song_ids=list(songs))
         connection.execute(
             sa.update(audits)
             .where(audits.c.id == audit.id)
             .values(position=position, counts=dict(now), seen=seen)
         )
     return now
-
-
-def _apply(connection: sa.Connection, outcome: Outcome) -> bool | None:
-    """Bring a location in line with an outcome: whether it was written; None if it has changed."""
-    claim = outcome.claim
-    if claim is None:
-        return False
-    values = {
-        "id": claim.location_id,
-        "status": claim.status,
-        "etag": claim.etag,
-        "updated_at": claim.updated_at,
-        "new_etag": outcome.etag,
-    }
-    if outcome.verified_by is not None:
-        statement, values = _VERIFIED, {**values, "verified_by": outcome.verified_by}
-    elif outcome.kind in _NEW_STATUS:
-        statement, values = _LOST_OBJECT, {**values, "new_status": _NEW_STATUS[outcome.kind]}
-    else:
-        return False
-    # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
-    written = connection.exec_driver_sql(statement + _UNCHANGED, values).rowcount
-    return True if written else None
 
 
 def _forget_unreadable(connection: sa.Connection, audit: Audit, key: str) -> int:
@@ -328,7 +295,7 @@ def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
 
 
 def _note_finding(connection: sa.Connection, audit: Audit, outcome: Outcome) -> None:
-    asset = outcome.claim.file_asset_id if outcome.claim else None
+    asset = outcome.expected.file_asset_id if outcome.expected else None
     values = {"audit": audit.id, "kind": outcome.kind, "key": outcome.key, "asset": asset}
     connection.exec_driver_sql(_FIND, {**values, "detail": outcome.detail or None})
 

@@ -50,7 +50,7 @@ class Recorder:
             workers: after so many silences in a row, the store is asked whether it is there.
             allow_empty: write down what is missing even if nothing else is there.
             probe: raises a StoreError if the store is gone.
-            seen: of a listing, what was met; what becomes of single claims is added.
+            seen: of a listing, what was met; what becomes of single objects is added.
         """
         self._catalog = catalog
         self._backend = backend
@@ -79,7 +79,7 @@ class Recorder:
             StoreError: the store refuses, or is gone.
         """
         _, found = looked
-        outcomes = [outcome_of(claim, verdict) for claim, verdict in found]
+        outcomes = [outcome_of(known, verdict) for known, verdict in found]
         doubts = [v for _, v in found if isinstance(v, StoreError) and _is_doubtful(v)]
         if doubts:
             self._doubt(doubts[-1], position, outcomes)
@@ -127,7 +127,7 @@ class Recorder:
         self._done += outcomes
         self._position = position or self._position
         if self._seen is not None:
-            self._seen.add(o.claim.location_id for o in outcomes if o.claim is not None)
+            self._seen.add(o.expected.location_id for o in outcomes if o.expected is not None)
 
     def flush_if_due(self, seconds: float = _FLUSH_SECONDS) -> None:
         """Write down what there is, if it has waited for so long, or is much."""

@@ -17,13 +17,13 @@ LEVELS = ("listing", "head", "full")
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """Which claims of the catalog to compare with a backend's store, and how closely.
+    """Which objects of the catalog to compare with a backend's store, and how closely.
 
     Attributes:
         level: `listing` (what the store lists, by key and size), or as in `checking`.
         scope: only these files; foreign objects are looked for only without a limit.
-        sample_percent: of `head` and `full`, only so many of the claims, picked at random.
-        since: only claims that have not been verified since that moment (UTC, without a zone).
+        sample_percent: of `head` and `full`, only so many of the objects, picked at random.
+        since: only objects that have not been verified since that moment (UTC, without a zone).
         repair: upload again what is found missing or damaged, from a good copy.
         anew: begin a new audit, also where one of the same terms was interrupted.
         allow_empty: believe a store that has none of at least a hundred files that it should have.
@@ -67,14 +67,14 @@ class AuditReport:
     Attributes:
         status: `running`, `complete` or `interrupted`.
         resumed: it went on with one that was interrupted.
-        total: claims to be compared; of a sample about so many.
-        checked: claims that have been compared.
+        total: objects to be compared; of a sample about so many.
+        checked: objects that have been compared.
         ok: of them, the ones that are true, as far as the level tells.
         unproven: of those, the ones of which only the size is known to be right.
         recovered: of those, the ones that were missing or damaged before.
         missing, size, content, unreadable: findings about files of ours: no object, one of another
             size, one of that size with other bytes, one that the store would not show.
-        changed: claims that another program has written meanwhile; nothing is said of them.
+        changed: objects whose rows another program has written meanwhile; nothing is said of them.
         listed: objects that the store listed.
         foreign: objects below the prefix that the catalog does not know.
         repaired: files that were found missing or damaged, and are whole again.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.locations import mark, mark_damaged, mark_whole
+from catalogsync_assets.core.catalog.locations import Look, record_looks
 from catalogsync_assets.core.errors import (
     CatalogSyncError,
     DamagedObjectError,
@@ -25,24 +25,9 @@ from catalogsync_assets.core.files.partial import Part
 from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient, StoredObject
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.fetch import Fetched, fetch, is_gone
 from catalogsync_assets.core.stores.retry import Retries
-
-
-@dataclass(frozen=True)
-class Origin:
-    """An object that the catalog holds to be a file's content.
-
-    Attributes:
-        location_id: of its row.
-        key: the whole key.
-        damaged: it has been found damaged; if it proves to be whole, that is recorded.
-    """
-
-    location_id: int
-    backend_id: int
-    key: str
-    damaged: bool = False
 
 
 @dataclass
@@ -52,7 +37,7 @@ class _Store:
     retry: Retries
 
 
-class Origins:
+class Replicas:
     """The backends that a run reads from. Thread-safe."""
 
     def __init__(
@@ -101,21 +86,21 @@ class Origins:
         """
         return self._store(backend_id).client
 
-    def head(self, origin: Origin) -> StoredObject | None:
+    def head(self, copy: RemoteCopy) -> StoredObject | None:
         """What the store says of an object; None if it says that there is none.
 
         Raises:
             SourceError: it does not say.
         """
         try:
-            store = self._store(origin.backend_id)
-            return store.retry(lambda: store.client.head(origin.key))
+            store = self._store(copy.backend_id)
+            return store.retry(lambda: store.client.head(copy.key))
         except CatalogSyncError as error:
-            raise self._judged(origin, error) from error
+            raise self._judged(copy, error) from error
 
     def fetch(
         self,
-        origin: Origin,
+        copy: RemoteCopy,
         part: Part,
         *,
         size_bytes: int | None,
@@ -132,11 +117,11 @@ class Origins:
             OSError: as the system says it of the part.
         """
         with self._lock:
-            refusal = self._refusals.get(origin.backend_id)
+            refusal = self._refusals.get(copy.backend_id)
         if refusal is not None:
             raise refusal
         try:
-            store = self._store(origin.backend_id)
+            store = self._store(copy.backend_id)
 
             def note(size: int) -> None:
                 received(size)
@@ -146,7 +131,7 @@ class Origins:
             def once() -> Fetched:
                 return fetch(
                     store.client,
-                    origin.key,
+                    copy.key,
                     part,
                     size_bytes=size_bytes,
                     sha256=sha256,
@@ -157,11 +142,11 @@ class Origins:
 
             found = store.retry(once, progress=lambda: part.size)
         except CatalogSyncError as error:
-            raise self._judged(origin, error) from error
+            raise self._judged(copy, error) from error
         with self._lock:
-            self._silent[origin.backend_id] = 0
-        if origin.damaged and sha256 is not None:
-            mark_whole(self._catalog, origin.location_id, found.etag)
+            self._silent[copy.backend_id] = 0
+        if copy.status == "damaged" and sha256 is not None:
+            self._record(Look(copy, "verified", found.etag, "read"))
         return found
 
     def _backend(self, backend_id: int) -> ObjectBackend:
@@ -180,25 +165,29 @@ class Origins:
                 self._stores[backend_id] = _Store(client, pace, retry)
             return self._stores[backend_id]
 
-    def _judged(self, origin: Origin, error: CatalogSyncError) -> SourceError:
+    def _record(self, look: Look) -> None:
+        with self._catalog.transaction() as connection:
+            record_looks(connection, [look])
+
+    def _judged(self, copy: RemoteCopy, error: CatalogSyncError) -> SourceError:
         """What a failure means for the file, for the object's row, and for its backend."""
         if isinstance(error, DamagedObjectError):
-            mark_damaged(self._catalog, origin.location_id, error.etag)
+            self._record(Look(copy, "damaged", error.etag or ""))
             return _source_error(error, "SourceDamaged")
         if isinstance(error, StoreError) and is_gone(error):
-            mark(self._catalog, [origin.location_id], "missing")
+            self._record(Look(copy, "lost"))
             return _source_error(error, "SourceMissing")
         if isinstance(error, StoreUnavailableError):
             found = _source_error(error, "SourceUnavailable", retryable=True)
             with self._lock:
-                self._silent[origin.backend_id] += 1
-                if self._silent[origin.backend_id] >= self._workers and not self._stop.is_set():
-                    self._refusals[origin.backend_id] = found
+                self._silent[copy.backend_id] += 1
+                if self._silent[copy.backend_id] >= self._workers and not self._stop.is_set():
+                    self._refusals[copy.backend_id] = found
             return found
         found = _source_error(error, "SourceRefused")
         if not isinstance(error, StoreError) or error.fatal:
             with self._lock:
-                self._refusals[origin.backend_id] = found
+                self._refusals[copy.backend_id] = found
         return found
 
 

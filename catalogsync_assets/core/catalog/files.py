@@ -11,15 +11,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import presence
-from catalogsync_assets.core.catalog.backends import follows_links, local_backend_id
+from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.legacy import (
-    insert_row,
-    insert_sql,
-    update_row,
-)
+from catalogsync_assets.core.catalog.legacy import insert_row, update_row
+from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import fold, object_key
 from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations
 from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
@@ -217,47 +214,26 @@ def insert_files(
     Returns:
         The song of each file that was recorded, by its path.
     """
-    local = local_backend_id(connection)
     files = not_yet_recorded(connection, root, files)
     if not files:
         return {}
     song_ids = _song_ids(connection, files)
     asset_ids = _insert_assets(connection, root, files, song_ids)
-    replaced = [
-        {"old": f.replaces.file_asset_id, "new": asset_id, "place": f.replaces.location_id}
-        for f, asset_id in zip(files, asset_ids, strict=True)
-        if f.replaces
-    ]
+    replaced = {
+        f.replaces: asset_id for f, asset_id in zip(files, asset_ids, strict=True) if f.replaces
+    }
     if replaced:
-        connection.execute(_SUPERSEDE_ASSET, replaced)
-        connection.execute(_SUPERSEDE_PLACE, replaced)
+        superseded = [{"old": k.file_asset_id, "new": new} for k, new in replaced.items()]
+        connection.execute(_SUPERSEDE_ASSET, superseded)
     places = [
-        {
-            "file_asset_id": asset_id,
-            "backend_id": local,
-            "container_name": root,
-            "locator": f.path,
-            "absolute_path": f.absolute_path,
-            "library_root": root,
-            "library_path": f.path,
-            "status": "active",
-            "is_primary": 1,
-            "size_bytes": f.size_bytes,
-            "mtime_ns": f.mtime_ns,
-        }
+        LocalPlace(asset_id, root, f.path, f.absolute_path, f.size_bytes, f.mtime_ns)
         for f, asset_id in zip(files, asset_ids, strict=True)
     ]
-    statement = insert_sql(connection, "file_locations", list(places[0]))
-    connection.execute(sa.text(statement), places)
-    presence.refresh(connection, song_ids=sorted(set(song_ids)))
+    locations.record_scanned(connection, places, replaced=[k.location_id for k in replaced])
     return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
 
 
 _SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
-_SUPERSEDE_PLACE = sa.text(
-    "UPDATE file_locations SET status = 'superseded', is_primary = 0,"
-    " updated_at = CURRENT_TIMESTAMP WHERE id = :place"
-)
 
 
 def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FoundStat]]) -> None:
@@ -270,26 +246,23 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, Foun
         files = _still_there(connection, root, files)
         if not files:
             return
-        rows = [
-            {
-                "place": k.location_id,
-                "asset": k.file_asset_id,
-                "size": s.size_bytes,
-                "mtime": s.mtime_ns,
-            }
-            for k, s in files
-        ]
-        connection.execute(_SEE_PLACE, rows)
-        unmet = [(k, row) for (k, _), row in zip(files, rows, strict=True) if not k.has_key]
+        unmet = [(k, seen.size_bytes) for k, seen in files if not k.has_key]
         if unmet:
             keys = _free_keys(connection, root, [k.path for k, _ in unmet])
             met = [
-                {**row, "key": key, "fold": fold(key), "song": k.song_id, "title": _stem(k.path)}
-                for (k, row), key in zip(unmet, keys, strict=True)
+                {
+                    "asset": k.file_asset_id,
+                    "size": size,
+                    "key": key,
+                    "fold": fold(key),
+                    "song": k.song_id,
+                    "title": PurePosixPath(k.path).stem,
+                }
+                for (k, size), key in zip(unmet, keys, strict=True)
             ]
             connection.execute(_SEE_ASSET, met)
             connection.execute(_NAME_SONG, met)
-        presence.refresh(connection, song_ids=_songs_of([known for known, _ in files]))
+        locations.record_seen(connection, [(k.location_id, *seen) for k, seen in files])
 
 
 def _still_there(
@@ -324,10 +297,6 @@ def _is_at(root: str, path: str, seen: FoundStat) -> bool:
     return (now.st_size, mtime_ns(now)) == seen
 
 
-_SEE_PLACE = sa.text(
-    "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
-    " updated_at = CURRENT_TIMESTAMP WHERE id = :place AND status <> 'superseded'"
-)
 _SEE_ASSET = sa.text(
     "UPDATE file_assets SET size_bytes = :size, object_key = :key, object_key_fold = :fold,"
     " updated_at = CURRENT_TIMESTAMP WHERE id = :asset AND object_key IS NULL"
@@ -336,10 +305,6 @@ _SEE_ASSET = sa.text(
 
 # Another program may keep its titles elsewhere; without one nobody would find the song.
 _NAME_SONG = sa.text("UPDATE songs SET title = :title WHERE id = :song AND title IS NULL")
-
-
-def _stem(path: str) -> str:
-    return PurePosixPath(path).stem
 
 
 _IS_REMEMBERED = sa.text(
@@ -365,45 +330,23 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
 
 
 _BACK = sa.text(
-    "UPDATE file_locations SET status = 'active', size_bytes = :size, mtime_ns = :mtime,"
-    " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
-    " AND status IN ('missing', 'excluded', 'offloaded') AND file_asset_id IN ("
-    " SELECT id FROM file_assets WHERE sha256 = :sha256 AND superseded_by_id IS NULL)"
-    " RETURNING (SELECT song_id FROM file_assets WHERE id = file_asset_id)"
+    "SELECT l.id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.library_root = :root AND l.library_path = :path"
+    " AND l.status IN ('missing', 'excluded', 'offloaded')"
+    " AND f.sha256 = :sha256 AND f.superseded_by_id IS NULL"
 )
 
 
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
     """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
-    songs: set[int] = set()
-    for f in files:
-        values = {"root": root, "path": f.path, "sha256": f.sha256}
-        rows = connection.execute(_BACK, {**values, "size": f.size_bytes, "mtime": f.mtime_ns})
-        songs |= {row[0] for row in rows if row[0] is not None}
-    if songs:
-        presence.refresh(connection, song_ids=sorted(songs))
-
-
-def mark_missing(catalog: Catalog, files: Sequence[KnownFile]) -> None:
-    """These paths are gone from the disk. Nothing else changes; no object is touched for it."""
-    _mark(catalog, files, "missing", before="('active', 'excluded')")
-
-
-def mark_excluded(catalog: Catalog, files: Sequence[KnownFile]) -> None:
-    """These paths are no part of the library any more. Their copies stay."""
-    _mark(catalog, files, "excluded", before="('active', 'missing')")
-
-
-def _mark(catalog: Catalog, files: Sequence[KnownFile], status: str, *, before: str) -> None:
-    with catalog.transaction() as connection:
-        connection.execute(
-            sa.text(
-                "UPDATE file_locations SET status = :status, updated_at = CURRENT_TIMESTAMP"
-                f" WHERE id = :id AND status IN {before}"
-            ),
-            [{"id": known.location_id, "status": status} for known in files],
-        )
-        presence.refresh(connection, song_ids=_songs_of(files))
+    back = [
+        (location_id, f.size_bytes, f.mtime_ns)
+        for f in files
+        for location_id in connection.scalars(
+            _BACK, {"root": root, "path": f.path, "sha256": f.sha256}
+        ).all()
+    ]
+    locations.record_seen(connection, back)
 
 
 def make_batches(catalog: Catalog, *, max_files: int, max_bytes: int) -> list[str]:
@@ -465,10 +408,6 @@ def batch_keys(catalog: Catalog) -> list[str]:
     """The keys of all batches, oldest first."""
     with catalog.read() as connection:
         return list(connection.scalars(sa.select(batches.c.key).order_by(batches.c.id)))
-
-
-def _songs_of(files: Sequence[KnownFile]) -> list[int]:
-    return sorted({f.song_id for f in files if f.song_id is not None})
 
 
 def not_yet_recorded(

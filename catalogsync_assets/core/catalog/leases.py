@@ -10,16 +10,19 @@ import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
+from catalogsync_assets.core.catalog.locations import COPY_COLUMNS
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.upload_queue import FROM_QUEUE, take_over_abandoned
 from catalogsync_assets.core.runner.owners import new_owner
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: Seconds after which a claim that nobody renewed may be taken over.
 LEASE_SECONDS = 300.0
@@ -30,13 +33,13 @@ class UploadTask:
     """A claimed task with all that is needed to carry it out.
 
     Attributes:
-        path: absolute path of the source, or its key on `source_backend_id`.
+        path: absolute path of the source, or its key on the store that it is on.
         size_bytes, mtime_ns: the source as the last scan saw it; -1 and None in a row of another
             program that no scan has met yet.
         sha256: the content's digest in hex, or None before it is first read.
         object_key_fold: of the file, as `object_keys.fold` makes it.
-        source_backend_id: the object store that the source is on; None if it is a local file.
-        source_is_damaged: it was found damaged, and there is no other.
+        source_copy: the object that is the source; None if that is a local file. One that was found
+            damaged is taken where there is no other.
         earlier_ids: file assets that were earlier contents of the same file. An object that we
             put for one of them may be replaced, too, though a kill kept its digest from us.
         known_sha256: digests of every content that the catalog has had at this very key; only
@@ -58,8 +61,7 @@ class UploadTask:
     sha256: str | None
     locator: str
     object_key_fold: str | None = None
-    source_backend_id: int | None = None
-    source_is_damaged: bool = False
+    source_copy: RemoteCopy | None = None
     known_sha256: frozenset[str] = frozenset()
     earlier_ids: frozenset[int] = frozenset()
     damaged_etags: frozenset[str] = frozenset()
@@ -75,9 +77,10 @@ class _AtKey:
 
 
 _NOTHING_KNOWN = _AtKey()
-# Of a source `s` that is an object of a backend.
+# Of a source `s`: whether it is an object of a backend.
 _ON_A_STORE = """
-FROM storage_backends b WHERE b.id = s.backend_id AND b.backend_type = 'object_storage'
+EXISTS (SELECT 1 FROM storage_backends b
+        WHERE b.id = s.backend_id AND b.backend_type = 'object_storage')
 """
 
 
@@ -108,13 +111,12 @@ class Lease:
         if but:
             clauses += f" AND t.id NOT IN ({', '.join(str(int(i)) for i in but)})"
         statement = (
-            "SELECT t.id, f.id, f.song_id, s.id,"
-            f" COALESCE((SELECT s.locator {_ON_A_STORE}), s.absolute_path, s.locator),"
+            "SELECT t.id, f.id, f.song_id, s.id, CASE WHEN"
+            f" {_ON_A_STORE} THEN s.locator ELSE COALESCE(s.absolute_path, s.locator) END,"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
             " t.target_locator, f.object_key_fold,"
-            f" (SELECT b.id {_ON_A_STORE}), s.status = 'damaged',"
-            " s.library_root IS NOT NULL"
-            + GUARDS.format(location="s")
+            f" s.library_root IS NOT NULL, {_ON_A_STORE}, "
+            + (COPY_COLUMNS + GUARDS).format(location="s")
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )
@@ -125,11 +127,7 @@ class Lease:
             rows = list(checked(self._catalog, found))
             if not rows:
                 return []
-            tasks = [
-                # A row of another program that no scan has met lies below no root that we know.
-                replace(UploadTask(*row[:-1]), within=within if row[-1] else ())
-                for row in rows
-            ]
+            tasks = [_task(row, within) for row in rows]
             connection.execute(
                 sa.text(
                     "UPDATE upload_tasks SET status = 'running', lease_owner = :owner,"
@@ -200,6 +198,16 @@ class Lease:
                 ),
                 {"owner": self.owner, "backend": self._backend.id},
             )
+
+
+def _task(row: Sequence[Any], within: tuple[str, ...]) -> UploadTask:
+    in_library, on_a_store, *copy = row[10:]
+    return replace(
+        UploadTask(*row[:10]),
+        source_copy=RemoteCopy._make(copy) if on_a_store else None,
+        # A row of another program that no scan has met lies below no root that we know.
+        within=within if in_library else (),
+    )
 
 
 def _earlier_contents(

@@ -1,105 +1,502 @@
-"""What became of places that the catalog knows: found true again, gone, damaged, removed.
+"""The state machine of `file_locations`: where files are, were, or are about to be.
 
-Rows that say that a file has come to a place are written by `results` and `library`.
+A location is a file asset at a place: a path below a library root, or a key in a bucket.
+`TRANSITIONS` is all that can become of its status. No other module writes that column; each
+function here takes a location no further than the table allows, and brings presence in line with
+it in the same transaction. What happened on disk or in a store comes first, unless a function says
+otherwise.
+
+What is read of locations stands with whoever reads it; figures are made in `presence`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
-Status = Literal["active", "missing", "damaged", "excluded", "offloading", "offloaded"]
+#: `superseded` is the end: the place holds, or is about to hold, something else.
+Status = Literal[
+    "active", "missing", "damaged", "excluded", "offloading", "offloaded", "superseded"
+]
+# fmt: off
+Event = Literal[
+    "scanned", "seen", "gone", "excluded", "changed",
+    "restored", "displaced", "offload", "kept", "offloaded",
+    "stored", "replaced", "withdrawn", "verified", "lost", "damaged",
+]
+# fmt: on
 
-_MARK = """
-UPDATE file_locations SET status = :status, updated_at = CURRENT_TIMESTAMP
-WHERE id IN (SELECT value FROM json_each(:locations))
-  AND status IN (SELECT value FROM json_each(:expected))
+
+class Transition(NamedTuple):
+    """What an event makes of a location.
+
+    Attributes:
+        before: the statuses that it may have, `new` for a row that is made; None: it may be new, or
+            have any status, another program's, too.
+        meaning: what has happened, or is about to.
+    """
+
+    before: tuple[Status | Literal["new"], ...] | None
+    after: Status
+    meaning: str
+
+
+TRANSITIONS: dict[Event, Transition] = {
+    # Paths below a library root.
+    "scanned": Transition(("new",), "active", "a scan has found this content at a path"),
+    "seen": Transition(
+        ("active", "missing", "excluded", "offloaded"), "active", "the file is there, or again"
+    ),
+    "gone": Transition(("active", "excluded"), "missing", "a scan has found the path gone"),
+    "excluded": Transition(
+        ("active", "missing"), "excluded", "the path is left out of the library"
+    ),
+    "changed": Transition(
+        ("active", "missing", "excluded", "offloading", "offloaded"),
+        "superseded",
+        "a scan has found newer content at the path",
+    ),
+    "restored": Transition(None, "active", "the file was brought back from a backend"),
+    "displaced": Transition(
+        ("active", "missing", "damaged", "excluded", "offloading", "offloaded"),
+        "superseded",
+        "another file was restored to the path",
+    ),
+    "offload": Transition(("active",), "offloading", "the local file is about to be removed"),
+    "kept": Transition(("offloading",), "active", "the local file has stayed, or is back"),
+    "offloaded": Transition(("offloading",), "offloaded", "the local file is removed"),
+    # Keys of a backend.
+    "stored": Transition(None, "active", "the object is there, and was verified"),
+    "replaced": Transition(
+        ("active", "missing", "damaged"), "superseded", "another content was stored at the key"
+    ),
+    "withdrawn": Transition(("active",), "superseded", "the object is about to be replaced"),
+    "verified": Transition(
+        ("active", "missing", "damaged"), "active", "the object was found to hold its file"
+    ),
+    "lost": Transition(
+        ("active", "missing", "damaged"), "missing", "the store was found to have no such object"
+    ),
+    "damaged": Transition(
+        ("active", "missing", "damaged"), "damaged", "the object was found to hold something else"
+    ),
+}
+
+#: What an event writes besides the status.
+_WRITES: dict[Event, str] = {
+    "seen": "size_bytes = :size, mtime_ns = :mtime",
+    "changed": "is_primary = 0",
+    "displaced": "is_primary = 0",
+    "verified": "verified_at = CURRENT_TIMESTAMP, verified_by = :how, etag = COALESCE(:etag, etag)",
+    "lost": "etag = COALESCE(:etag, etag)",
+    "damaged": "etag = COALESCE(:etag, etag)",
+}
+_NOW = "updated_at = CURRENT_TIMESTAMP"
+# To find true what counted as true changes nothing that others must not have overlooked.
+_NOW_IF_CHANGED = (
+    "updated_at = CASE status WHEN 'active' THEN updated_at ELSE CURRENT_TIMESTAMP END"
+)
+
+
+@functools.cache
+def _update_sql(event: Event, condition: str) -> str:
+    step = TRANSITIONS[event]
+    writes = [f"status = '{step.after}'", _NOW_IF_CHANGED if event == "verified" else _NOW]
+    if event in _WRITES:
+        writes.append(_WRITES[event])
+    assert step.before is not None, f"a location that is {event} is inserted"
+    allowed = ", ".join(f"'{status}'" for status in step.before)
+    return (
+        f"UPDATE file_locations SET {', '.join(writes)}"
+        f" WHERE id = :id AND status IN ({allowed}) {condition}"
+    )
+
+
+def _apply(
+    connection: sa.Connection,
+    event: Event,
+    rows: Sequence[Mapping[str, Any]],
+    condition: str = "",
+) -> int:
+    """Take locations a step further, where the table allows it; how many were.
+
+    Args:
+        rows: the `id` of each, and what `event` writes besides.
+        condition: on the rows besides, beginning with AND.
+    """
+    if not rows:
+        return 0
+    # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
+    statement = _update_sql(event, condition)
+    return connection.exec_driver_sql(statement, list(rows)).rowcount
+
+
+def apply(
+    connection: sa.Connection,
+    event: Event,
+    location_ids: Iterable[int],
+    *,
+    only: Status | None = None,
+    etag: str | None = None,
+    how: str | None = None,
+) -> int:
+    """Take locations a step further, as a part of another transaction. Idempotent.
+
+    Args:
+        only: those that still have this status: what another program has recorded since they were
+            looked at stays; None: all that the table allows.
+        etag: of the object as it is now; None where that is not known, or as it was.
+        how: of what is `verified`, as in `verified_by`.
+
+    Returns:
+        How many were.
+    """
+    ids = list(location_ids)
+    condition = f"AND status = '{only}'" if only else ""
+    changed = _apply(
+        connection, event, [{"id": id_, "etag": etag, "how": how} for id_ in ids], condition
+    )
+    _refresh(connection, location_ids=ids)
+    return changed
+
+
+def mark(
+    catalog: Catalog,
+    location_ids: Iterable[int],
+    event: Event,
+    *,
+    only: Status | None = None,
+    etag: str | None = None,
+    how: str | None = None,
+) -> int:
+    """`apply` in a transaction of its own."""
+    with catalog.transaction() as connection:
+        return apply(connection, event, location_ids, only=only, etag=etag, how=how)
+
+
+class Look(NamedTuple):
+    """What a look at an object has told of its location.
+
+    Attributes:
+        copy: the location as it was read before the look.
+        etag: of the object as it is now; None if it is as it was, or not told. Empty where what was
+            damaged is not known: no object passes for it then.
+        verified_by: what `verified` rests on.
+    """
+
+    copy: RemoteCopy
+    event: Literal["verified", "lost", "damaged"]
+    etag: str | None = None
+    verified_by: str | None = None
+
+
+# Still as it was when it was looked at: what another program has recorded since stays.
+_UNCHANGED = "AND status = :status AND etag IS :old_etag AND updated_at IS :updated_at"
+
+
+def record_looks(connection: sa.Connection, looks: Sequence[Look]) -> list[bool]:
+    """Write down what was found of objects; of each, whether its row was still as it was before."""
+    written = [
+        _apply(
+            connection,
+            event,
+            [
+                {
+                    "id": copy.location_id,
+                    "status": copy.status,
+                    "old_etag": copy.etag,
+                    "updated_at": copy.updated_at,
+                    "etag": etag,
+                    "how": how,
+                }
+            ],
+            _UNCHANGED,
+        )
+        > 0
+        for copy, event, etag, how in looks
+    ]
+    changed = [look.copy.file_asset_id for look, done in zip(looks, written, strict=True) if done]
+    _refresh(connection, assets=changed)
+    return written
+
+
+class Stored(NamedTuple):
+    """An object that is there, whole, and was verified to hold a file."""
+
+    file_asset_id: int
+    key: str
+    size_bytes: int
+    sha256: str
+    etag: str | None
+    verified_by: str
+
+
+_OBJECT = (
+    *("file_asset_id", "backend_id", "container_name", "locator", "public_url", "status"),
+    *("is_primary", "size_bytes", "etag", "verified_at", "verified_by"),
+)
+_STORE = """
+VALUES (:asset, :backend, :bucket, :locator, :public_url, 'active', 0, :size, :etag,
+        CURRENT_TIMESTAMP, :verified_by{more})
+ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
+    container_name = excluded.container_name, public_url = excluded.public_url,
+    status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
+    verified_at = excluded.verified_at, verified_by = excluded.verified_by,
+    updated_at = CURRENT_TIMESTAMP
 """
-_VERIFIED = """
-UPDATE file_locations SET verified_at = CURRENT_TIMESTAMP, verified_by = :how
-WHERE id IN (SELECT value FROM json_each(:locations)) AND status = 'active'
+# What is learned of a content that nobody had read whole.
+_KEEP_DIGEST = """
+UPDATE file_assets SET sha256 = COALESCE(NULLIF(sha256, ''), :sha256),
+    size_bytes = COALESCE(size_bytes, :size), updated_at = CURRENT_TIMESTAMP
+WHERE id = :asset AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NULL)
 """
-_DAMAGED = """
-UPDATE file_locations SET status = 'damaged', etag = :etag, updated_at = CURRENT_TIMESTAMP
-WHERE id = :location AND status = 'active'
+_AT_KEYS = """
+SELECT l.id, l.file_asset_id, l.locator, LOWER(f.sha256) AS sha256
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.backend_id = :backend AND l.container_name = :bucket
+  AND l.locator IN (SELECT value FROM json_each(:keys)) AND l.status <> 'superseded'
 """
-_WHOLE = """
-UPDATE file_locations SET status = 'active', etag = COALESCE(:etag, etag), verified_by = 'read',
-    verified_at = CURRENT_TIMESTAMP, updated_at = CURRENT_TIMESTAMP
-WHERE id = :location AND status = 'damaged'
+
+
+def _at_keys(
+    connection: sa.Connection, backend: ObjectBackend, keys: Iterable[str]
+) -> Sequence[sa.Row[Any]]:
+    values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
+    return connection.execute(sa.text(_AT_KEYS), values).all()
+
+
+def record_stored(
+    connection: sa.Connection, backend: ObjectBackend, objects: Sequence[Stored]
+) -> None:
+    """Objects are there. What another content had at their keys is replaced. Idempotent."""
+    rows = [
+        {
+            "asset": o.file_asset_id,
+            "backend": backend.id,
+            "bucket": backend.bucket,
+            "locator": o.key,
+            "public_url": backend.public_url(o.key),
+            "size": o.size_bytes,
+            "etag": o.etag,
+            "verified_by": o.verified_by,
+            "sha256": o.sha256,
+        }
+        for o in objects
+    ]
+    here = {o.key: o for o in objects}
+    others = [
+        row
+        for row in _at_keys(connection, backend, here)
+        if row.file_asset_id != here[row.locator].file_asset_id
+        and row.sha256 != here[row.locator].sha256
+    ]
+    _apply(connection, "replaced", [{"id": row.id} for row in others])
+    store = insert_sql(connection, "file_locations", _OBJECT, _STORE)
+    for statement in (store, _KEEP_DIGEST):
+        connection.exec_driver_sql(statement, rows)
+    assets = {o.file_asset_id for o in objects} | {row.file_asset_id for row in others}
+    _refresh(connection, assets=assets)
+
+
+def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str) -> None:
+    """Say of no file any more that it is at this key: its object is about to be replaced.
+
+    Goes before the replacing, as a kill in between must not leave a row that claims what the store
+    no longer has.
+    """
+    with catalog.transaction() as connection:
+        found = _at_keys(connection, backend, [key])
+        apply(connection, "withdrawn", [row.id for row in found])
+
+
+class LocalPlace(NamedTuple):
+    """A file at a path below a library root.
+
+    Attributes:
+        path: below the root, `/`-separated.
+        sha256: of its content, where it has been read whole.
+    """
+
+    file_asset_id: int
+    root: str
+    path: str
+    absolute_path: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str | None = None
+
+
+_LOCAL = (
+    *("file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
+    *("library_root", "library_path", "status", "is_primary", "size_bytes", "mtime_ns"),
+)
+_SCANNED = """
+VALUES (:asset, :local, :root, :path, :absolute, :root, :path, 'active', 1, :size, :mtime{more})
 """
+
+
+def _local_rows(connection: sa.Connection, places: Sequence[LocalPlace]) -> list[dict[str, Any]]:
+    names = ("asset", "root", "path", "absolute", "size", "mtime", "sha256")
+    local = local_backend_id(connection)
+    return [{"local": local, **dict(zip(names, place, strict=True))} for place in places]
+
+
+def record_scanned(
+    connection: sa.Connection, places: Sequence[LocalPlace], *, replaced: Iterable[int]
+) -> None:
+    """A scan has found contents that are new at their paths.
+
+    Args:
+        replaced: the locations of the earlier contents of these paths.
+    """
+    _apply(connection, "changed", [{"id": id_} for id_ in replaced])
+    statement = insert_sql(connection, "file_locations", _LOCAL, _SCANNED)
+    connection.exec_driver_sql(statement, _local_rows(connection, places))
+    _refresh(connection, assets=[place.file_asset_id for place in places])
+
+
+def record_seen(connection: sa.Connection, seen: Sequence[tuple[int, int, int]]) -> None:
+    """Known contents are at their paths, or are there again.
+
+    Args:
+        seen: of each, its location, size in bytes and mtime in ns.
+    """
+    rows = [{"id": id_, "size": size, "mtime": mtime} for id_, size, mtime in seen]
+    _apply(connection, "seen", rows)
+    _refresh(connection, location_ids=[row["id"] for row in rows])
+
+
+_AT_PATHS = """
+SELECT id, file_asset_id, library_path FROM file_locations
+WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:paths))
+  AND status <> 'superseded'
+"""
+_RESTORED = """
+UPDATE file_locations SET status = 'active', absolute_path = :absolute, size_bytes = :size,
+    mtime_ns = :mtime, verified_at = CURRENT_TIMESTAMP, verified_by = 'read',
+    updated_at = CURRENT_TIMESTAMP
+WHERE library_root = :root AND library_path = :path AND file_asset_id = :asset
+"""
+# The locator is the path, as of every local file; the absolute one where the same file has or had
+# that path below another root.
+_INSERT_RESTORED = """
+SELECT :asset, :local, :root,
+       CASE WHEN EXISTS (SELECT 1 FROM file_locations o WHERE o.file_asset_id = :asset
+                         AND o.backend_id = :local AND o.locator = :path)
+            THEN :absolute ELSE :path END,
+       :absolute, :root, :path, 'active', 0, :size, :mtime, CURRENT_TIMESTAMP, 'read'{more}
+WHERE NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.library_root = :root
+                  AND h.library_path = :path AND h.file_asset_id = :asset)
+ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
+    container_name = excluded.container_name, absolute_path = excluded.absolute_path,
+    library_root = excluded.library_root, library_path = excluded.library_path,
+    status = 'active', size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
+    verified_at = excluded.verified_at, verified_by = excluded.verified_by,
+    updated_at = CURRENT_TIMESTAMP
+"""
+
+
+def record_restored(connection: sa.Connection, root: str, places: Sequence[LocalPlace]) -> None:
+    """Files lie whole below a root, read just now. Idempotent.
+
+    What else the catalog took to be at their paths is not there: they were free, or held the file.
+    """
+    owner = {place.path: place.file_asset_id for place in places}
+    values = {"root": root, "paths": json.dumps(list(owner))}
+    others = [
+        row
+        for row in connection.execute(sa.text(_AT_PATHS), values).all()
+        if row.file_asset_id != owner[row.library_path]
+    ]
+    _apply(connection, "displaced", [{"id": row.id} for row in others])
+    rows = _local_rows(connection, places)
+    columns = (*_LOCAL, "verified_at", "verified_by")
+    insert = insert_sql(connection, "file_locations", columns, _INSERT_RESTORED)
+    for statement in (_RESTORED, insert, _KEEP_DIGEST):
+        connection.exec_driver_sql(statement, rows)
+    _refresh(connection, assets={*owner.values(), *(row.file_asset_id for row in others)})
+
+
+def forget_stat(connection: sa.Connection, location_ids: Iterable[int]) -> None:
+    """Let the next scan read these local files anew: they are not what the catalog says."""
+    # An impossible mtime: a difference is seen, whatever the file's own mtime is.
+    statement = sa.text("UPDATE file_locations SET mtime_ns = NULL WHERE id = :id")
+    if rows := [{"id": id_} for id_ in location_ids]:
+        connection.execute(statement, rows)
+
+
 _SONGS = """
+SELECT DISTINCT song_id FROM file_assets
+WHERE id IN (SELECT value FROM json_each(:assets)) AND song_id IS NOT NULL
+"""
+_SONGS_AT = """
 SELECT DISTINCT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.id IN (SELECT value FROM json_each(:locations)) AND f.song_id IS NOT NULL
 """
 
 
-def mark(
-    catalog: Catalog,
-    location_ids: Sequence[int],
-    status: Status,
+def _refresh(
+    connection: sa.Connection,
     *,
-    expected: Sequence[Status] = ("active",),
-) -> int:
-    """Give locations another status, and bring presence in line, in one transaction. Idempotent.
+    assets: Collection[int] = (),
+    location_ids: Collection[int] = (),
+) -> None:
+    """Bring the presence of these files' songs in line."""
+    if not assets and not location_ids:
+        return
+    statement = _SONGS if assets else _SONGS_AT
+    values = {"assets" if assets else "locations": json.dumps(list(assets or location_ids))}
+    presence.refresh(connection, song_ids=sorted(connection.scalars(sa.text(statement), values)))
+
+
+#: A `RemoteCopy`, read of a location and its file asset `f`.
+COPY_COLUMNS = (
+    "{location}.id, f.id, {location}.backend_id, {location}.container_name, {location}.locator,"
+    " COALESCE(f.size_bytes, {location}.size_bytes), LOWER(NULLIF(f.sha256, '')), {location}.etag,"
+    " {location}.status, {location}.updated_at"
+)
+_COPIES = f"""
+SELECT {COPY_COLUMNS.format(location="l")}
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
+    AND b.container_name = COALESCE(l.container_name, b.container_name)
+WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets))
+  AND (l.status = 'active' OR (:damaged AND l.status = 'damaged'))
+  AND (:backends IS NULL OR l.backend_id IN (SELECT value FROM json_each(:backends)))
+ORDER BY l.file_asset_id, l.status = 'damaged', l.verified_at DESC, l.id
+"""
+
+
+def remote_copies(
+    connection: sa.Connection,
+    file_asset_ids: Iterable[int],
+    *,
+    backend_ids: Collection[int] | None = None,
+    damaged: bool = False,
+) -> dict[int, list[RemoteCopy]]:
+    """The objects that hold these files, by file asset; the most recently verified first.
 
     Args:
-        expected: only locations that still have one of these: what another program has recorded
-            since they were looked at stays.
-
-    Returns:
-        How many were changed.
+        backend_ids: only on these; None for all.
+        damaged: those that were found damaged, too, behind the others.
     """
-    values = {"locations": json.dumps(list(location_ids)), "status": status}
-    with catalog.transaction() as connection:
-        changed = connection.execute(
-            sa.text(_MARK), {**values, "expected": json.dumps(list(expected))}
-        ).rowcount
-        _refresh(connection, location_ids)
-    return changed
-
-
-def mark_damaged(catalog: Catalog, location_id: int, etag: str | None) -> None:
-    """An object was read, and is not what it should be. Idempotent.
-
-    Args:
-        etag: of the object that was read: an upload may replace that very object.
-    """
-    with catalog.transaction() as connection:
-        connection.execute(sa.text(_DAMAGED), {"location": location_id, "etag": etag})
-        _refresh(connection, [location_id])
-
-
-def mark_whole(catalog: Catalog, location_id: int, etag: str | None) -> None:
-    """An object that was found damaged was read, and is what it should be. Idempotent.
-
-    Args:
-        etag: of the object that was read; None if it is not known.
-    """
-    with catalog.transaction() as connection:
-        connection.execute(sa.text(_WHOLE), {"location": location_id, "etag": etag})
-        _refresh(connection, [location_id])
-
-
-def note_verified(catalog: Catalog, location_ids: Sequence[int], how: str) -> int:
-    """Record that active locations have just been found true; how many still are active.
-
-    Args:
-        how: as in `verified_by`.
-    """
-    values = {"locations": json.dumps(list(location_ids)), "how": how}
-    with catalog.transaction() as connection:
-        noted = connection.execute(sa.text(_VERIFIED), values).rowcount
-        _refresh(connection, location_ids)
-    return noted
-
-
-def _refresh(connection: sa.Connection, location_ids: Sequence[int]) -> None:
-    songs = connection.scalars(sa.text(_SONGS), {"locations": json.dumps(list(location_ids))}).all()
-    presence.refresh(connection, song_ids=list(songs))
+    values = {
+        "assets": json.dumps(list(file_asset_ids)),
+        "backends": None if backend_ids is None else json.dumps(list(backend_ids)),
+        "damaged": damaged,
+    }
+    found: dict[int, list[RemoteCopy]] = {}
+    for row in connection.execute(sa.text(_COPIES), values):
+        found.setdefault(row[1], []).append(RemoteCopy._make(row))
+    return found

@@ -10,19 +10,17 @@ import json
 from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.replication import EVERY_BACKEND, Required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.separation import Separation
-
-#: What an object was found to be that does not hold its file.
-Lost = Literal["missing", "damaged"]
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
 
 class LocalFile(NamedTuple):
@@ -45,17 +43,6 @@ class LocalFile(NamedTuple):
     def absolute_path(self) -> str:
         """The root and the path below it."""
         return f"{self.root.rstrip('/')}/{self.path}"
-
-
-class Copy(NamedTuple):
-    """An object that holds a file, as the catalog has it."""
-
-    location_id: int
-    file_asset_id: int
-    backend_id: int
-    bucket: str | None
-    locator: str
-    etag: str | None
 
 
 @dataclass
@@ -173,40 +160,24 @@ JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.status = 'active' AND f.superseded_by_id IS NULL
 ORDER BY wanted.key
 """
-_COPIES = """
-SELECT c.id, c.file_asset_id, c.backend_id, c.container_name, c.locator, c.etag
-FROM file_locations c
-WHERE c.file_asset_id IN (SELECT value FROM json_each(:assets)) AND c.status = 'active'
-  AND c.backend_id IN (SELECT value FROM json_each(:backends))
-ORDER BY c.id
-"""
 
 
 def with_copies(
     catalog: Catalog, location_ids: Sequence[int], backend_ids: Sequence[int]
-) -> list[tuple[LocalFile, list[Copy]]]:
+) -> list[tuple[LocalFile, list[RemoteCopy]]]:
     """These files, in this order, each with the objects that hold it; those still there only."""
     with catalog.read() as connection:
         rows = connection.execute(sa.text(_FILES), {"ids": json.dumps(list(location_ids))})
         files = list(map(LocalFile._make, checked(catalog, rows)))
-        values = {
-            "assets": json.dumps([file.file_asset_id for file in files]),
-            "backends": json.dumps(list(backend_ids)),
-        }
-        copies: dict[int, list[Copy]] = {}
-        for row in connection.execute(sa.text(_COPIES), values):
-            copies.setdefault(row[1], []).append(Copy._make(row))
+        assets = [file.file_asset_id for file in files]
+        copies = locations.remote_copies(connection, assets, backend_ids=backend_ids)
     return [(file, copies.get(file.file_asset_id, [])) for file in files]
 
 
 _STILL_SO = """
-SELECT l.id, l.size_bytes, l.mtime_ns, f.superseded_by_id, LOWER(NULLIF(f.sha256, '')), f.song_id
+SELECT l.id, l.size_bytes, l.mtime_ns, f.superseded_by_id, LOWER(NULLIF(f.sha256, ''))
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.id IN (SELECT value FROM json_each(:ids)) AND l.status = 'active'
-"""
-_BEGIN = """
-UPDATE file_locations SET status = 'offloading', updated_at = CURRENT_TIMESTAMP
-WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
 
@@ -227,64 +198,14 @@ def begin(catalog: Catalog, verified: Sequence[tuple[LocalFile, Collection[int]]
     with catalog.transaction() as connection:
         rows = connection.execute(sa.text(_STILL_SO), {"ids": json.dumps(asked)})
         now = {row[0]: tuple(row[1:]) for row in rows}
-        marked: list[int] = []
-        songs: set[int] = set()
-        for file, held in verified:
-            row = now.get(file.location_id)
-            if row is None or row[:4] != (file.size_bytes, file.mtime_ns, None, file.sha256):
-                continue
-            if any(location not in now for location in held):
-                continue
-            marked.append(file.location_id)
-            if row[4] is not None:
-                songs.add(row[4])
-        connection.execute(sa.text(_BEGIN), {"ids": json.dumps(marked)})
-        presence.refresh(connection, song_ids=sorted(songs))
-    return set(marked)
-
-
-def finish(catalog: Catalog, location_ids: Sequence[int]) -> None:
-    """These files are gone from the disk. Idempotent."""
-    locations.mark(catalog, location_ids, "offloaded", expected=("offloading",))
-
-
-def undo(catalog: Catalog, location_ids: Sequence[int]) -> None:
-    """These files have stayed, or are back under their names. Idempotent."""
-    locations.mark(catalog, location_ids, "active", expected=("offloading",))
-
-
-_LOST = sa.text(
-    "UPDATE file_locations SET status = :status, etag = COALESCE(:found, etag),"
-    " updated_at = CURRENT_TIMESTAMP"
-    # What another has recorded of it since it was looked at is newer.
-    " WHERE id = :id AND status = 'active' AND etag IS :etag RETURNING file_asset_id"
-)
-_SONGS = """
-SELECT DISTINCT song_id FROM file_assets
-WHERE id IN (SELECT value FROM json_each(:assets)) AND song_id IS NOT NULL
-"""
-
-
-def note_lost(catalog: Catalog, lost: Sequence[tuple[Copy, Lost, str | None]]) -> list[Lost]:
-    """Record objects that were found missing, or with other content than their file's.
-
-    Args:
-        lost: each with the ETag that it has now, if it is there.
-
-    Returns:
-        The statuses that were given.
-    """
-    given: list[Lost] = []
-    assets: list[int] = []
-    with catalog.transaction() as connection:
-        for copy, status, found in lost:
-            values = {"id": copy.location_id, "status": status, "etag": copy.etag, "found": found}
-            if (asset := connection.scalar(_LOST, values)) is not None:
-                given.append(status)
-                assets.append(asset)
-        songs = connection.scalars(sa.text(_SONGS), {"assets": json.dumps(assets)}).all()
-        presence.refresh(connection, song_ids=list(songs))
-    return given
+        marked = {
+            file.location_id
+            for file, held in verified
+            if now.get(file.location_id) == (file.size_bytes, file.mtime_ns, None, file.sha256)
+            and all(location in now for location in held)
+        }
+        locations.apply(connection, "offload", marked)
+    return marked
 
 
 _UNSETTLED = f"""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
-from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.catalog.locations import Stored
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 
@@ -55,67 +55,6 @@ class Failed:
     source_changed: bool = False
 
 
-def withdraw_claims_at(catalog: Catalog, backend: ObjectBackend, locator: str) -> None:
-    """Say of no file any more that it is at this key: its object is about to be replaced.
-
-    Goes before the replacing, as a kill in between must not leave a row that claims what the
-    store no longer has.
-    """
-    with catalog.transaction() as connection:
-        songs = connection.scalars(
-            sa.text(
-                "SELECT DISTINCT f.song_id FROM file_locations l"
-                " JOIN file_assets f ON f.id = l.file_asset_id"
-                " WHERE l.backend_id = :backend AND l.container_name = :bucket"
-                " AND l.locator = :locator AND l.status = 'active' AND f.song_id IS NOT NULL"
-            ),
-            place := {"backend": backend.id, "bucket": backend.bucket, "locator": locator},
-        ).all()
-        connection.execute(
-            sa.text(
-                "UPDATE file_locations SET status = 'superseded', updated_at = CURRENT_TIMESTAMP"
-                " WHERE backend_id = :backend AND container_name = :bucket"
-                " AND locator = :locator AND status = 'active'"
-            ),
-            place,
-        )
-        presence.refresh(connection, song_ids=list(songs))
-
-
-_COLUMNS = (
-    "file_asset_id",
-    "backend_id",
-    "container_name",
-    "locator",
-    "public_url",
-    "status",
-    "is_primary",
-    "size_bytes",
-    "etag",
-    "verified_at",
-    "verified_by",
-)
-_ACTIVATE = """
-VALUES (:asset, :backend, :bucket, :locator, :public_url, 'active', 0, :size, :etag,
-        CURRENT_TIMESTAMP, :verified_by{more})
-ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
-    container_name = excluded.container_name, public_url = excluded.public_url,
-    status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
-    verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
-"""
-_SUPERSEDE_OTHERS = """
-UPDATE file_locations SET status = 'superseded', updated_at = CURRENT_TIMESTAMP
-WHERE backend_id = :backend AND container_name = :bucket AND locator = :locator
-  AND status IN ('active', 'missing', 'damaged') AND file_asset_id <> :asset
-  AND file_asset_id NOT IN (SELECT id FROM file_assets WHERE sha256 = :sha256)
-"""
-#: Keeps what is learned of a content that nobody had read whole: `:asset`, `:sha256`, `:size`.
-KEEP_DIGEST = """
-UPDATE file_assets SET sha256 = COALESCE(NULLIF(sha256, ''), :sha256),
-    size_bytes = COALESCE(size_bytes, :size), updated_at = CURRENT_TIMESTAMP
-WHERE id = :asset AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NULL)
-"""
 _SUCCEED = """
 UPDATE upload_tasks SET status = 'succeeded', last_error = NULL, error_code = NULL,
     lease_owner = NULL, lease_expires_at = NULL, updated_at = CURRENT_TIMESTAMP
@@ -129,8 +68,6 @@ WHERE id = :id AND lease_owner = :owner
 _NOTE_SUCCESS = sa.text(
     "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP WHERE id = :backend"
 )
-# An impossible mtime: the next scan sees a difference, whatever the file's own mtime is.
-_FORGET_STAT = "UPDATE file_locations SET mtime_ns = NULL WHERE id = :source"
 
 
 def record(
@@ -166,34 +103,20 @@ def record(
                     for r in failed
                 ],
             )
-            changed = [{"source": r.task.source_location_id} for r in failed if r.source_changed]
-            if changed:
-                connection.execute(sa.text(_FORGET_STAT), changed)
+            changed = [r.task.source_location_id for r in failed if r.source_changed]
+            locations.forget_stat(connection, changed)
 
 
 def record_uploaded(
     connection: sa.Connection, backend: ObjectBackend, done: Sequence[Uploaded]
 ) -> None:
     """What `record` writes of objects that are there, as a part of another transaction."""
-    rows = [
-        {
-            "id": r.task.id,
-            "asset": r.task.file_asset_id,
-            "backend": backend.id,
-            "bucket": backend.bucket,
-            "locator": r.task.locator,
-            "public_url": backend.public_url(r.task.locator),
-            "size": r.task.size_bytes,
-            "etag": r.etag,
-            "verified_by": r.verified_by,
-            "sha256": r.sha256,
-        }
+    objects = [
+        Stored(
+            r.task.file_asset_id, r.task.locator, r.task.size_bytes, r.sha256, r.etag, r.verified_by
+        )
         for r in done
     ]
-    activate = insert_sql(connection, "file_locations", _COLUMNS, _ACTIVATE)
-    for statement in (_SUPERSEDE_OTHERS, activate, KEEP_DIGEST, _SUCCEED):
-        # Straight to the driver: SQLAlchemy's parameters would cost more than SQLite.
-        connection.exec_driver_sql(statement, rows)
+    locations.record_stored(connection, backend, objects)
+    connection.exec_driver_sql(_SUCCEED, [{"id": r.task.id} for r in done])
     connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
-    songs = {r.task.song_id for r in done if r.task.song_id is not None}
-    presence.refresh(connection, song_ids=sorted(songs))

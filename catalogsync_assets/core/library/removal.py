@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import tenacity
 
-from catalogsync_assets.core.catalog import offloads
+from catalogsync_assets.core.catalog import locations, offloads
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
@@ -325,8 +325,8 @@ def settle(catalog: Catalog, root: str | None = None) -> Settled:
             problems.append((str(path), error.strerror or str(error)))
             continue
         (returned if os.path.lexists(path) else removed).append(file.location_id)
-    offloads.undo(catalog, returned)
-    offloads.finish(catalog, removed)
+    locations.mark(catalog, returned, "kept")
+    locations.mark(catalog, removed, "offloaded")
     return Settled(len(returned), len(removed), problems)
 
 

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from catalogsync_assets.core.catalog import files as rows
+from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import set_follows_links
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
@@ -352,9 +353,10 @@ class _Recorder:
         if self._seen:
             rows.mark_seen(self._catalog, str(self._root), self._seen)
         if self._gone:
-            rows.mark_missing(self._catalog, self._gone)
+            locations.mark(self._catalog, [k.location_id for k in self._gone], "gone")
         if self._excluded:
-            rows.mark_excluded(self._catalog, self._excluded)
+            left_out = [k.location_id for k in self._excluded]
+            locations.mark(self._catalog, left_out, "excluded")
         if self._again:
             record_tags(self._catalog, str(self._root), self._again)
         self._facts, self._seen, self._again = [], [], []

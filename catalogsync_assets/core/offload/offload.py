@@ -24,7 +24,8 @@ from catalogsync_assets.core.catalog import locations, offloads
 from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
-from catalogsync_assets.core.catalog.offloads import Copy, LocalFile, Lost
+from catalogsync_assets.core.catalog.locations import Look
+from catalogsync_assets.core.catalog.offloads import LocalFile
 from catalogsync_assets.core.catalog.replication import required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.separation import (
@@ -49,6 +50,7 @@ from catalogsync_assets.core.runner.workers import Workers
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
 __all__ = ["Failure", "OffloadAborted", "OffloadReport", "Room", "offload"]
 
@@ -169,7 +171,7 @@ class _Looked:
 
 
 #: A file, the objects that hold it as the catalog says, and how many copies it needs.
-_Item = tuple[LocalFile, list[Copy], int]
+_Item = tuple[LocalFile, list[RemoteCopy], int]
 
 
 class _Run:
@@ -358,14 +360,14 @@ class _Run:
         elif may_go:
             self._remove(may_go)
 
-    def _look(self, file: LocalFile, copies: list[Copy], needed: int) -> _Looked:
+    def _look(self, file: LocalFile, copies: list[RemoteCopy], needed: int) -> _Looked:
         """Everything that must be so before a file may go. In a worker's thread."""
         held = None
         try:
             removal.inspect(file)
             if not self._report.checked:
                 return _Looked(file)
-            held = self._holders.look(file, copies, needed)
+            held = self._holders.look(copies, needed)
             if held.copies < needed:
                 return _Looked(file, held, problem=_not_proven(file, held, needed))
             return _Looked(file, held, removal.hashed(file))
@@ -375,7 +377,7 @@ class _Run:
     def _record_findings(self, looked: Sequence[_Looked]) -> None:
         """What the stores told goes into the catalog, whatever becomes of the files."""
         proven: dict[str, list[int]] = {}
-        lost: list[tuple[Copy, Lost, str | None]] = []
+        lost: list[Look] = []
         for held in (item.held for item in looked if item.held is not None):
             for found in held.proven:
                 assert found.verdict is not None
@@ -383,22 +385,23 @@ class _Run:
                 self._have_proven.add(found.copy.backend_id)
             for found in held.others:
                 if found.verdict is not None and found.verdict.kind != "ok":
-                    status: Lost = "missing" if found.verdict.kind == "missing" else "damaged"
-                    lost.append((found.copy, status, found.verdict.etag))
+                    gone = found.verdict.kind == "missing"
+                    etag = found.verdict.etag
+                    lost.append(Look(found.copy, "lost" if gone else "damaged", etag))
         # Where nothing at all was found, it is more likely the wrong bucket than a loss.
         lost = [
-            (copy, status, etag)
-            for copy, status, etag in lost
-            if status == "damaged" or copy.backend_id in self._have_proven
+            look
+            for look in lost
+            if look.event == "damaged" or look.copy.backend_id in self._have_proven
         ]
-        if self._report.dry_run:
-            given = [status for _, status, _ in lost]
-        else:
-            given = offloads.note_lost(self._catalog, lost) if lost else []
+        if not self._report.dry_run:
+            with self._catalog.transaction() as connection:
+                written = locations.record_looks(connection, lost)
+            lost = [look for look, done in zip(lost, written, strict=True) if done]
             for how, ids in proven.items():
-                locations.note_verified(self._catalog, ids, how)
-        self._report.missing += given.count("missing")
-        self._report.damaged += given.count("damaged")
+                locations.mark(self._catalog, ids, "verified", only="active", how=how)
+        self._report.missing += sum(look.event == "lost" for look in lost)
+        self._report.damaged += sum(look.event == "damaged" for look in lost)
 
     def _remove(self, may_go: Sequence[_Looked]) -> None:
         """Mark, delete, and say so. Whatever comes in between, the rows are true in the end."""
@@ -423,7 +426,7 @@ class _Run:
                     gone.append(item.file)
         finally:
             gone = self._on_disk(gone)
-            offloads.finish(self._catalog, [file.location_id for file in gone])
+            locations.mark(self._catalog, [file.location_id for file in gone], "offloaded")
             for file in gone:
                 self._note_removed(file)
             if len(gone) < len(marked):

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from catalogsync_assets.core.catalog.offloads import Copy, LocalFile
 from catalogsync_assets.core.catalog.separation import Separation
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.checking import KnownObject, Verdict, check
+from catalogsync_assets.core.stores.checking import Verdict, check
 from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.profile import SHA256
 from catalogsync_assets.core.stores.retry import Retries
 
@@ -35,7 +35,7 @@ class Found:
         error: why it did not.
     """
 
-    copy: Copy
+    copy: RemoteCopy
     backend: str
     verdict: Verdict | None
     error: StoreError | None = None
@@ -114,7 +114,7 @@ class Holders:
         with self._lock:
             return [b for id_, b in self.backends.items() if id_ not in self._out]
 
-    def look(self, file: LocalFile, copies: Sequence[Copy], wanted: int) -> Held:
+    def look(self, copies: Sequence[RemoteCopy], wanted: int) -> Held:
         """Look at a file's objects until so many copies are proven to hold it."""
         held = Held()
         groups = self.separation.groups
@@ -136,7 +136,7 @@ class Holders:
                 continue  # the same store under another name
             if copy.bucket not in (None, backend.bucket):
                 continue  # a row of another program, about a bucket that we cannot ask
-            found = self._look_at(file, copy)
+            found = self._look_at(copy)
             if found.verdict is not None and found.verdict.verified:
                 held.proven.append(found)
                 held.copies = with_it
@@ -144,7 +144,7 @@ class Holders:
                 held.others.append(found)
         return held
 
-    def _look_at(self, file: LocalFile, copy: Copy) -> Found:
+    def _look_at(self, copy: RemoteCopy) -> Found:
         backend = self.backends[copy.backend_id]
         found = partial(Found, copy, backend.name)
         with self._lock:
@@ -152,28 +152,20 @@ class Holders:
         if error is not None:
             return found(None, error)
         try:
-            verdict = self._verdict(file, copy)
+            verdict = self._verdict(copy)
         except StoreError as failed:
             self._note(copy.backend_id, failed)
             return found(None, failed)
         self._note(copy.backend_id, None)
         return found(verdict)
 
-    def _verdict(self, file: LocalFile, copy: Copy) -> Verdict:
-        known = KnownObject(
-            copy.location_id,
-            file.file_asset_id,
-            copy.locator,
-            file.size_bytes,
-            file.sha256,
-            copy.etag,
-        )
+    def _verdict(self, copy: RemoteCopy) -> Verdict:
         client, retry = self._clients[copy.backend_id], self._retries[copy.backend_id]
         level: Literal["head", "full"] = "head" if self._kept(client) else "full"
-        verdict = check(client, known, level, retry=retry)
+        verdict = check(client, copy, level, retry=retry)
         if verdict.kind == "ok" and not verdict.verified:
             # Nothing speaks against it, but nothing proves it either.
-            verdict = check(client, known, "full", retry=retry)
+            verdict = check(client, copy, "full", retry=retry)
         return verdict
 
     @staticmethod

@@ -27,7 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catalogsync_assets.core.backends.replicas import Origin, Origins
+from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.errors import (
     DownloadError,
@@ -40,7 +40,8 @@ from catalogsync_assets.core.files.digests import as_s3_header, sha256_of
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
 from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
-from catalogsync_assets.core.restore.queries import Holder, RestoredFile, WantedFile
+from catalogsync_assets.core.restore.queries import RestoredFile, WantedFile
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.fetch import Fetched
 
 #: Bytes that are left free on the disk.
@@ -93,7 +94,7 @@ class Restorer:
     def __init__(
         self,
         root: Path,
-        origins: Origins,
+        replicas: Replicas,
         *,
         prefix: str,
         received: Callable[[int], None],
@@ -106,7 +107,7 @@ class Restorer:
             reserve_bytes: left free on the disk.
         """
         self._root = root
-        self._origins = origins
+        self._replicas = replicas
         self._prefix = prefix
         self._received = received
         self._reserve = reserve_bytes
@@ -204,7 +205,7 @@ class Restorer:
                 )
 
     def _fetch_to(self, path: str, file: WantedFile) -> Brought:
-        if not file.holders:
+        if not file.copies:
             raise no_copy(file)
         name = self._part_of(file)
         size = file.size_bytes or 0
@@ -235,16 +236,16 @@ class Restorer:
 
     def _fetch_into(self, part: Part, path: str, file: WantedFile) -> Brought:
         troubles: list[SourceError | RestoreError] = []
-        for holder in file.holders:
+        for copy in file.copies:
             try:
-                fetched = self._fetch(part, file, holder)
+                fetched = self._fetch(part, file, copy)
             except (SourceError, RestoreError) as error:
                 troubles.append(error)
                 continue
             target = self._place(part, path, file, fetched)
             return Brought(
-                _row(file, path, target, fetched.sha256, holder.location_id),
-                self._origins.name(holder.backend_id),
+                _row(file, path, target, fetched.sha256, copy.location_id),
+                self._replicas.name(copy.backend_id),
                 tuple(str(error) for error in troubles),
             )
         last = troubles[-1]
@@ -254,33 +255,32 @@ class Restorer:
             hint=last.hint,
         )
 
-    def _fetch(self, part: Part, file: WantedFile, holder: Holder) -> Fetched:
-        origin = Origin(*holder)
-        fetched = self._origins.fetch(
-            origin,
+    def _fetch(self, part: Part, file: WantedFile, copy: RemoteCopy) -> Fetched:
+        fetched = self._replicas.fetch(
+            copy,
             part,
             size_bytes=file.size_bytes,
             sha256=file.sha256,
             received=self._received,
         )
-        if file.sha256 is None and not self._is_vouched_for(part, origin, fetched):
+        if file.sha256 is None and not self._is_vouched_for(part, copy, fetched):
             part.begin(Notes())
             raise RestoreError(
-                f"{holder.key!r} on backend {self._origins.name(holder.backend_id)!r}: neither the"
+                f"{copy.key!r} on backend {self._replicas.name(copy.backend_id)!r}: neither the"
                 " catalog nor the store has a digest to compare it with",
                 code="NoDigest",
                 hint="fetch it by hand, listen to it, and scan it",
             )
         return fetched
 
-    def _is_vouched_for(self, part: Part, origin: Origin, fetched: Fetched) -> bool:
+    def _is_vouched_for(self, part: Part, copy: RemoteCopy, fetched: Fetched) -> bool:
         """Whether the store's own digest of the whole object, or its MD5 ETag, is that of the part.
 
         For files of which the catalog has no digest: another program has uploaded them.
         """
         md5: str | None = None
         for _ in range(2):  # a person is asked to act on what one look may have spoilt
-            found = self._origins.head(origin)
+            found = self._replicas.head(copy)
             if found is None or found.size_bytes not in (None, fetched.size_bytes):
                 continue
             if found.sha256 is not None:

@@ -8,33 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import presence
-from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.legacy import insert_sql
-from catalogsync_assets.core.catalog.results import KEEP_DIGEST
+from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
 _PAGE = 2_000
-
-
-class Holder(NamedTuple):
-    """An object that holds a file's content, as far as the catalog knows.
-
-    Attributes:
-        damaged: it has been found not to: of use where there is no other.
-    """
-
-    location_id: int
-    backend_id: int
-    key: str
-    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +34,7 @@ class WantedFile:
         mtime_ns: of the local file when it was last seen.
         seen: size and mtime of the file at this very path below this very root, if the catalog
             takes it to be there.
-        holders: where it can be had, the most recently verified first; those that were found
+        copies: where it can be had, the most recently verified first; those that were found
             damaged come last.
     """
 
@@ -59,7 +45,7 @@ class WantedFile:
     sha256: str | None
     mtime_ns: int | None
     seen: tuple[int, int] | None
-    holders: Sequence[Holder]
+    copies: Sequence[RemoteCopy]
 
 
 @dataclass(frozen=True)
@@ -111,15 +97,6 @@ LEFT JOIN file_locations l ON l.id = (
 WHERE f.id > :after AND {_EXISTS} {{only}}
 ORDER BY f.id LIMIT :page
 """
-_HOLDERS = """
-SELECT x.file_asset_id, x.id, x.backend_id, x.locator, x.status = 'damaged'
-FROM file_locations x
-JOIN storage_backends b ON b.id = x.backend_id AND b.backend_type = 'object_storage'
-    AND b.container_name = x.container_name
-WHERE x.file_asset_id IN (SELECT value FROM json_each(:files)) AND x.status IN ('active', 'damaged')
-  AND (:backend IS NULL OR x.backend_id = :backend)
-ORDER BY x.file_asset_id, x.status = 'damaged', x.verified_at DESC, x.id
-"""
 
 
 def _only(scope: Scope, missing: bool) -> tuple[str, dict[str, object]]:
@@ -166,7 +143,7 @@ def wanted_files(
     Args:
         root: the library root that they are to be below.
         missing: only those that are below no library root, as far as the catalog knows.
-        backend_id: only this backend counts as a holder.
+        backend_id: only copies on this backend count.
     """
     only, more = _only(scope, missing)
     statement = sa.text(_WANTED.format(only=only))
@@ -177,77 +154,26 @@ def wanted_files(
         with catalog.read() as connection:
             found = connection.execute(statement, values).all()
             rows = list(checked(catalog, found))
-            ids = {"files": json.dumps([row[0] for row in rows]), "backend": backend_id}
-            holders: dict[int, list[Holder]] = {}
-            for asset, location, backend, key, damaged in connection.execute(
-                sa.text(_HOLDERS), ids
-            ):
-                holder = Holder(location, backend, key, bool(damaged))
-                holders.setdefault(asset, []).append(holder)
+            copies = locations.remote_copies(
+                connection,
+                [row[0] for row in rows],
+                backend_ids=None if backend_id is None else [backend_id],
+                damaged=True,
+            )
         if rows:
-            yield [_wanted(row, holders.get(row[0], [])) for row in rows]
+            yield [_wanted(row, copies.get(row[0], [])) for row in rows]
         if len(rows) < _PAGE:
             return
         after = rows[-1][0]
 
 
-def _wanted(row: Sequence[Any], holders: list[Holder]) -> WantedFile:
+def _wanted(row: Sequence[Any], copies: list[RemoteCopy]) -> WantedFile:
     asset, song, key, size, sha256, path, mtime_ns, is_here, here_size, is_taken = row
     name = key if is_taken or path is None else path
     if name is None:  # of another program, never scanned
-        name = holders[0].key if holders else f"{asset}"
+        name = copies[0].key if copies else f"{asset}"
     seen = (here_size, mtime_ns) if is_here and mtime_ns is not None else None
-    return WantedFile(asset, song, name, size, sha256, mtime_ns, seen, holders)
-
-
-# What else the catalog took to be at this path is not there: the path was free, or held this file.
-_SUPERSEDE_OTHERS = sa.text(
-    "UPDATE file_locations SET status = 'superseded', is_primary = 0,"
-    " updated_at = CURRENT_TIMESTAMP WHERE library_root = :root AND library_path = :path"
-    " AND file_asset_id <> :asset AND status <> 'superseded'"
-)
-_ACTIVATE = sa.text(
-    "UPDATE file_locations SET status = 'active', absolute_path = :absolute, size_bytes = :size,"
-    " mtime_ns = :mtime, verified_at = CURRENT_TIMESTAMP, verified_by = 'read',"
-    " updated_at = CURRENT_TIMESTAMP"
-    " WHERE library_root = :root AND library_path = :path AND file_asset_id = :asset"
-)
-_COLUMNS = (
-    "file_asset_id",
-    "backend_id",
-    "container_name",
-    "locator",
-    "absolute_path",
-    "library_root",
-    "library_path",
-    "status",
-    "is_primary",
-    "size_bytes",
-    "mtime_ns",
-    "verified_at",
-    "verified_by",
-)
-# The locator is the path, as of every local file; the absolute one where the same file has or had
-# that path below another root.
-_INSERT = """
-SELECT :asset, :local, :root,
-       CASE WHEN EXISTS (SELECT 1 FROM file_locations o WHERE o.file_asset_id = :asset
-                         AND o.backend_id = :local AND o.locator = :path)
-            THEN :absolute ELSE :path END,
-       :absolute, :root, :path, 'active', 0, :size, :mtime, CURRENT_TIMESTAMP, 'read'{more}
-WHERE NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.library_root = :root
-                  AND h.library_path = :path AND h.file_asset_id = :asset)
-ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
-    container_name = excluded.container_name, absolute_path = excluded.absolute_path,
-    library_root = excluded.library_root, library_path = excluded.library_path,
-    status = 'active', size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
-    verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
-"""
-_VERIFIED = sa.text(
-    "UPDATE file_locations SET verified_at = CURRENT_TIMESTAMP, verified_by = 'read'"
-    " WHERE id IN (SELECT value FROM json_each(:locations)) AND status = 'active'"
-)
+    return WantedFile(asset, song, name, size, sha256, mtime_ns, seen, copies)
 
 
 def record(catalog: Catalog, root: str, files: Sequence[RestoredFile]) -> None:
@@ -256,24 +182,18 @@ def record(catalog: Catalog, root: str, files: Sequence[RestoredFile]) -> None:
     All or nothing; idempotent. The next scan sees the files as known and unchanged.
     """
     with catalog.transaction() as connection:
-        local = local_backend_id(connection)
-        rows = [
-            {
-                "asset": f.file_asset_id,
-                "local": local,
-                "root": root,
-                "path": f.path,
-                "absolute": f"{root.rstrip('/')}/{f.path}",
-                "size": f.size_bytes,
-                "mtime": f.mtime_ns,
-                "sha256": f.sha256,
-            }
+        places = [
+            LocalPlace(
+                f.file_asset_id,
+                root,
+                f.path,
+                f"{root.rstrip('/')}/{f.path}",
+                f.size_bytes,
+                f.mtime_ns,
+                f.sha256,
+            )
             for f in files
         ]
-        insert = sa.text(insert_sql(connection, "file_locations", _COLUMNS, _INSERT))
-        for statement in (_SUPERSEDE_OTHERS, _ACTIVATE, insert, sa.text(KEEP_DIGEST)):
-            connection.execute(statement, rows)
+        locations.record_restored(connection, root, places)
         read = [f.location_id for f in files if f.location_id is not None]
-        connection.execute(_VERIFIED, {"locations": json.dumps(read)})
-        songs = {f.song_id for f in files if f.song_id is not None}
-        presence.refresh(connection, song_ids=sorted(songs))
+        locations.apply(connection, "verified", read, only="active", how="read")

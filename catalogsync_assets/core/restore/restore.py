@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from catalogsync_assets.core.backends.replicas import Origins
+from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
@@ -169,12 +169,12 @@ def restore(
     report = RestoreReport(str(root), dry_run, chosen)
     report.files, report.bytes_in_all = queries.count_wanted(catalog, scope, missing=missing)
     stop = threading.Event()
-    origins = Origins(catalog, connect, workers=chosen, attempts=attempts, stop=stop)
-    run = _Run(catalog, root, report, origins, reserve_bytes, progress, stop)
+    replicas = Replicas(catalog, connect, workers=chosen, attempts=attempts, stop=stop)
+    run = _Run(catalog, root, report, replicas, reserve_bytes, progress, stop)
     if dry_run:
         return run.rehearse(pages())
     if backend is not None and report.files:
-        origins.client(backend.id).probe()
+        replicas.client(backend.id).probe()
     removal.settle_if_alone(catalog, str(root))
     with removal.no_removal(catalog) as right:
         if not right:
@@ -215,7 +215,7 @@ class _Run:
         catalog: Catalog,
         root: Path,
         report: RestoreReport,
-        origins: Origins,
+        replicas: Replicas,
         reserve_bytes: int,
         progress: Progress,
         stop: threading.Event,
@@ -223,13 +223,13 @@ class _Run:
         self._catalog = catalog
         self._root = root
         self._report = report
-        self._origins = origins
+        self._replicas = replicas
         self._progress = progress
         self._stop = stop
         self._lock = threading.Lock()
         self._restorer = Restorer(
             root,
-            origins,
+            replicas,
             prefix=f"{catalog_id(catalog)}-restore-",
             received=self._note_received,
             reserve_bytes=reserve_bytes,
@@ -247,7 +247,7 @@ class _Run:
             for file in page:
                 try:
                     there = self._restorer.look(file, compare=False)
-                    if there is None and not file.holders:
+                    if there is None and not file.copies:
                         raise no_copy(file)
                 except RestoreError as error:
                     self._fail(file, error)
@@ -257,10 +257,10 @@ class _Run:
                     continue
                 self._report.restored += 1
                 self._report.bytes += file.size_bytes or 0
-                first = file.holders[0]
-                self._count_backend(self._origins.name(first.backend_id))
-                if first.damaged and len(self._report.troubles) < _MAX_LISTED:
-                    where = self._origins.name(first.backend_id)
+                first = file.copies[0]
+                self._count_backend(self._replicas.name(first.backend_id))
+                if first.status == "damaged" and len(self._report.troubles) < _MAX_LISTED:
+                    where = self._replicas.name(first.backend_id)
                     self._report.troubles.append(
                         f"{file.path}: the only copy, on backend {where!r}, was found damaged; it"
                         " will be read and compared"
@@ -284,7 +284,7 @@ class _Run:
                 if exhausted and self._dispatch.idle:
                     break
                 self._take(low_water=-1 if exhausted else 4 * self._report.workers, timeout=_TICK)
-                self._report.retries = self._origins.retries
+                self._report.retries = self._replicas.retries
                 self._progress(self._report)
         finally:
             # Also on Ctrl-C: what has its name is recorded; what is on its way stays as a part.
@@ -296,7 +296,7 @@ class _Run:
                 self._take(low_water=-1, timeout=left)
             self._take(low_water=-1, timeout=0)
             self._flush()
-        self._report.retries = self._origins.retries
+        self._report.retries = self._replicas.retries
         self._report.seconds = time.monotonic() - started
         self._progress(self._report)
         if self._abort_cause is not None:

@@ -28,34 +28,13 @@ from typing import Literal
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.client import StoreClient, StoredObject
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.verify import Retry, once
 
 #: How closely one object is looked at.
 Level = Literal["head", "full"]
 Kind = Literal["ok", "missing", "size", "content"]
 Proof = Literal["head", "read", "etag", "size"]
-
-
-@dataclass(frozen=True)
-class KnownObject:
-    """What the catalog says of an object.
-
-    Attributes:
-        location_id: its row in `file_locations`.
-        key: the whole key.
-        size_bytes: None where the catalog does not know it, as does a row of another program.
-        sha256: in hex; None likewise.
-        etag: the one that it had when it was last verified; None if none was kept.
-        status: of the location.
-    """
-
-    location_id: int
-    file_asset_id: int
-    key: str
-    size_bytes: int | None
-    sha256: str | None
-    etag: str | None = None
-    status: str = "active"
 
 
 @dataclass(frozen=True)
@@ -81,7 +60,7 @@ class Verdict:
         return self.proof in ("head", "read")
 
 
-def check(client: StoreClient, known: KnownObject, level: Level, *, retry: Retry = once) -> Verdict:
+def check(client: StoreClient, known: RemoteCopy, level: Level, *, retry: Retry = once) -> Verdict:
     """Look at an object. May be called from several threads.
 
     `missing` rests on the store's own word that there is no such key, said to two reads, never on a
@@ -102,7 +81,7 @@ def check(client: StoreClient, known: KnownObject, level: Level, *, retry: Retry
     return _by_head(client, known, found) or _read(client, known, retry)
 
 
-def _by_head(client: StoreClient, known: KnownObject, found: StoredObject) -> Verdict | None:
+def _by_head(client: StoreClient, known: RemoteCopy, found: StoredObject) -> Verdict | None:
     """The verdict where nothing of what a HEAD told speaks against the object; else None."""
     if known.size_bytes is not None and found.size_bytes not in (None, known.size_bytes):
         return None
@@ -119,7 +98,7 @@ def _by_head(client: StoreClient, known: KnownObject, found: StoredObject) -> Ve
     return Verdict("ok", "size", etag=etag)
 
 
-def _read(client: StoreClient, known: KnownObject, retry: Retry) -> Verdict:
+def _read(client: StoreClient, known: RemoteCopy, retry: Retry) -> Verdict:
     digests = {known.sha256} if known.sha256 else frozenset[str]()
     found = verify.read(client, known.key, digests, size_bytes=known.size_bytes, retry=retry)
     if found is None:

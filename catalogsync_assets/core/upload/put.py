@@ -27,7 +27,8 @@ from functools import cache, partial
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
-from catalogsync_assets.core.catalog.results import Uploaded, withdraw_claims_at
+from catalogsync_assets.core.catalog.locations import withdraw_at
+from catalogsync_assets.core.catalog.results import Uploaded
 from catalogsync_assets.core.errors import (
     ConflictError,
     KeyRefusedError,
@@ -295,7 +296,7 @@ class Sender:
         )
 
     def _withdrawn(self, task: UploadTask, found: StoredObject) -> str:
-        withdraw_claims_at(self._catalog, self._backend, task.locator)
+        withdraw_at(self._catalog, self._backend, task.locator)
         if found.etag:
             return found.etag
         again = self._client.head(task.locator)  # it may have been lost on its way

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from catalogsync_assets.core.backends.replicas import Origin, Origins
+from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
@@ -31,8 +31,8 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 class Copies:
     """The copies that a run makes. Thread-safe."""
 
-    def __init__(self, catalog: Catalog, origins: Origins) -> None:
-        self._origins = origins
+    def __init__(self, catalog: Catalog, replicas: Replicas) -> None:
+        self._replicas = replicas
         self._root = catalog.path.parent
         self._prefix = f"{catalog_id(catalog)}-copy-"
         # The same task may be carried out twice at a time.
@@ -63,18 +63,15 @@ class Copies:
             except OSError as error:
                 raise self._cannot_keep(error) from error
             here = replace(task, path=str(part.path), mtime_ns=_MTIME_NS, within=())
-            yield replace(here, source_backend_id=None)
+            yield replace(here, source_copy=None)
         finally:
             part.discard()
             part.close()
 
     def _fetch(self, task: UploadTask, part: Part) -> None:
-        assert task.source_backend_id is not None
-        origin = Origin(
-            task.source_location_id, task.source_backend_id, task.path, task.source_is_damaged
-        )
-        self._origins.fetch(
-            origin, part, size_bytes=task.size_bytes, sha256=task.sha256, durable=False
+        assert task.source_copy is not None
+        self._replicas.fetch(
+            task.source_copy, part, size_bytes=task.size_bytes, sha256=task.sha256, durable=False
         )
 
     def _cannot_keep(self, error: OSError) -> SourceError:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
-from catalogsync_assets.core.backends.replicas import Origins
+from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import results
 from catalogsync_assets.core.catalog.backends import with_kept_answers
@@ -200,7 +200,7 @@ def _with_size(task: UploadTask) -> UploadTask:
 
 def _need(task: UploadTask) -> int:
     """Bytes of memory, or of disk for a file that is fetched from another backend."""
-    return task.size_bytes if task.source_backend_id is not None else memory_needed(task)
+    return task.size_bytes if task.source_copy is not None else memory_needed(task)
 
 
 class _Run:
@@ -261,7 +261,7 @@ class _Run:
                 sender.probe()
                 make_sure(self._catalog, client)
                 abort_abandoned(self._catalog, client)
-                origins = Origins(
+                replicas = Replicas(
                     self._catalog,
                     self._connect,
                     workers=self._limits.workers,
@@ -269,7 +269,7 @@ class _Run:
                     stop=self._stop,
                 )
                 try:
-                    self._loop(sender, Copies(self._catalog, origins))
+                    self._loop(sender, Copies(self._catalog, replicas))
                 finally:
                     keep_learned(self._catalog, client)
                 # Once, when files are first on two backends: from then on their copies are counted.
@@ -368,7 +368,7 @@ class _Run:
         while (task := self._dispatch.take()) is not None:
             outcome: Uploaded | BaseException
             try:
-                if task.source_backend_id is None:
+                if task.source_copy is None:
                     outcome = sender.send(task)
                 else:
                     with copies.here(task) as local:

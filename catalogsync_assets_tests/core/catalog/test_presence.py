@@ -20,7 +20,8 @@ from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, FoundStat, known_files
 from catalogsync_assets.core.catalog.leases import Lease, UploadTask
-from catalogsync_assets.core.catalog.results import Failed, Uploaded, record, withdraw_claims_at
+from catalogsync_assets.core.catalog.locations import LocalPlace, Look, Stored
+from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.schema import metadata
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import enqueue
@@ -45,7 +46,8 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
     )
     places = rows(
         catalog,
-        "SELECT file_asset_id, backend_id, verified_at FROM file_locations WHERE status = 'active'",
+        "SELECT file_asset_id, backend_id, verified_at FROM file_locations WHERE status = 'active'"
+        " ORDER BY id",
     )
     lost = rows(
         catalog,
@@ -53,7 +55,15 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
         " ON b.id = l.backend_id WHERE l.status = 'damaged'"
         " OR (l.status = 'missing' AND b.backend_type = 'object_storage')",
     )
+    excluded = rows(catalog, "SELECT file_asset_id FROM file_locations WHERE status = 'excluded'")
+    in_library = rows(
+        catalog,
+        "SELECT l.file_asset_id FROM file_locations l JOIN storage_backends b"
+        " ON b.id = l.backend_id WHERE b.backend_type = 'local'"
+        " AND l.status IN ('active', 'offloading', 'offloaded')",
+    )
     existing = {asset for asset in [*(p[0] for p in places), *lost] if asset in current}
+    existing -= set(excluded) - set(in_library)
     backends = rows(catalog, "SELECT id FROM storage_backends")
     sizes = dict(rows(catalog, "SELECT id, size_bytes FROM file_assets"))
     result = []
@@ -61,9 +71,9 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
         files = [asset for asset in existing if current[asset] == song]
         for backend in backends:
             here = {asset for asset, at, _ in places if asset in files and at == backend}
-            verified = [
-                when for asset, at, when in places if asset in here and at == backend and when
-            ]
+            # Of several places of a file there, the oldest one tells.
+            oldest = {asset: when for asset, at, when in reversed(places) if at == backend}
+            verified = [oldest[asset] for asset in here if oldest[asset]]
             size = sum(sizes[asset] for asset in here)
             row = (song, backend, len(files), len(here), size, min(verified, default=None))
             result.append(row)
@@ -110,7 +120,7 @@ class World:
 
     def lose(self, file: int) -> None:
         if known := self._known(file):
-            library_rows.mark_missing(self.catalog, [known])
+            locations.mark(self.catalog, [known.location_id], "gone")
 
     def find(self, file: int) -> None:
         if known := self._known(file):
@@ -144,15 +154,65 @@ class World:
                 ),
                 {"backend": self.backends[0].id, "key": f"{file}.flac"},
             ).all()
-        everything: Any = ("active", "missing", "damaged")
-        locations.mark(self.catalog, found, status, expected=everything)
-        locations.note_verified(self.catalog, found, "read")
+        event: Any = {"active": "verified", "missing": "lost", "damaged": "damaged"}[status]
+        locations.mark(self.catalog, found, event, how="read")
+        locations.mark(self.catalog, found, "verified", only="active", how="read")
 
     def withdraw(self, file: int) -> None:
-        withdraw_claims_at(self.catalog, self.backends[file % 2], f"{file}.flac")
+        locations.withdraw_at(self.catalog, self.backends[file % 2], f"{file}.flac")
+
+    def leave_out(self, file: int) -> None:
+        """A rule of the library leaves a file out."""
+        if known := self._known(file):
+            locations.mark(self.catalog, [known.location_id], "excluded")
+
+    def download(self, file: int) -> None:
+        """What a path held comes back to it by a download."""
+        if known := self._known(file):
+            back = FileFacts(known.path, f"{ROOT}/{known.path}", 1, 3, "flac", {}, sha256="d" * 64)
+            with self.catalog.transaction() as connection:
+                connection.execute(
+                    sa.text("UPDATE file_assets SET sha256 = :sha256 WHERE id = :id"),
+                    {"sha256": back.sha256, "id": known.file_asset_id},
+                )
+                library_rows.bring_back(connection, ROOT, [back])
+
+    def offload(self, file_and_event: tuple[int, Any]) -> None:
+        """A local file is about to be removed; it is; or it stays."""
+        file, event = file_and_event
+        if known := self._known(file):
+            locations.mark(self.catalog, [known.location_id], event)
+
+    def restore(self, file_and_path: tuple[int, int]) -> None:
+        """A file is brought back, perhaps to a path that the catalog thinks another has."""
+        file, path = file_and_path
+        if known := self._known(file):
+            name = f"{path}.flac"
+            place = LocalPlace(known.file_asset_id, ROOT, name, f"{ROOT}/{name}", 5, 4, "e" * 64)
+            with self.catalog.transaction() as connection:
+                locations.record_restored(connection, ROOT, [place])
+
+    def look(self, file_and_event: tuple[int, Any]) -> None:
+        """An audit has looked at the objects of a file, a while ago."""
+        file, event = file_and_event
+        assets = [known.file_asset_id] if (known := self._known(file)) else []
+        with self.catalog.transaction() as connection:
+            copies = locations.remote_copies(connection, assets, damaged=True).values()
+            found = [Look(copy, event, "etag", "read") for each in copies for copy in each]
+            assert locations.record_looks(connection, found) == [True] * len(found)
+            stale = [Look(look.copy._replace(etag="old"), "lost") for look in found]
+            assert locations.record_looks(connection, stale) == [False] * len(found)
+
+    def adopt(self, file_and_key: tuple[int, int]) -> None:
+        """A file is found at a key of the first backend, perhaps at that of another one."""
+        file, key = file_and_key
+        if known := self._known(file):
+            stored = Stored(known.file_asset_id, f"{key}.flac", 5, f"{file}" * 64, None, "read")
+            with self.catalog.transaction() as connection:
+                locations.record_stored(connection, self.backends[0], [stored])
 
 
-FILES = st.integers(0, 1)
+FILES = st.integers(0, 2)
 EVENTS = st.one_of(
     st.tuples(st.just("write"), FILES),
     st.tuples(st.just("lose"), FILES),
@@ -162,10 +222,21 @@ EVENTS = st.one_of(
         st.just("object_is"),
         st.tuples(FILES, st.sampled_from(["active", "missing", "damaged"])),
     ),
+    st.tuples(st.just("leave_out"), FILES),
+    st.tuples(st.just("download"), FILES),
+    st.tuples(
+        st.just("offload"), st.tuples(FILES, st.sampled_from(["offload", "kept", "offloaded"]))
+    ),
+    st.tuples(st.just("restore"), st.tuples(FILES, FILES)),
+    st.tuples(st.just("look"), st.tuples(FILES, st.sampled_from(["verified", "lost", "damaged"]))),
+    st.tuples(st.just("adopt"), st.tuples(FILES, FILES)),
     st.tuples(st.just("claim"), st.integers(0, 1)),
     st.tuples(st.just("finish"), st.just(True)),
     st.tuples(st.just("finish"), st.booleans()),
 )
+
+
+BEGINNING = [("write", 0), ("write", 1), ("write", 2), ("claim", 0)]
 
 
 @settings(
@@ -181,7 +252,7 @@ def test_presence_is_true_after_any_sequence_of_events(catalog, rows, events):
             connection.execute(table.delete())
     world = World(catalog)
 
-    for event, what in [("write", 0), ("write", 1), ("claim", 0), *events]:
+    for event, what in [*BEGINNING, *events]:
         getattr(world, event)(what)
 
     assert rows(catalog, PRESENCE) == truth(catalog, rows)
