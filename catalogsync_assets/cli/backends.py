@@ -206,8 +206,8 @@ def test(db: str | None, name: str) -> None:
     from catalogsync_assets.core.backends.separation import prove_against_others
     from catalogsync_assets.core.catalog.backends import backend_by_name, keep_profile
     from catalogsync_assets.core.stores.client import StoreClient
+    from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS
     from catalogsync_assets.core.stores.probe.probe import probe
-    from catalogsync_assets.core.stores.probe.questions import QUESTIONS
 
     catalog = output.open_catalog(db)
     found = backend_by_name(catalog, name)

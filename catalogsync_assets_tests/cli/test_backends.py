@@ -11,7 +11,7 @@ import click
 import pytest
 
 from catalogsync_assets.cli import backends, output
-from catalogsync_assets.core.stores.probe.questions import QUESTIONS
+from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS
 from catalogsync_assets_tests.proxy import PATIENCE
 
 Cli = Callable[..., Any]

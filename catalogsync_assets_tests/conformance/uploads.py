@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
-from catalogsync_assets.core.stores.client import Labels, StoreClient
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
 from catalogsync_assets_tests.proxy import PATIENCE, Answer
 
@@ -329,7 +330,7 @@ class Uploads:
                 proxy.wait_until(lambda: len(proxy.of("PUT")) >= 61)
 
         proxy.before.append(wait_for_all)
-        labels = Labels("audio/mpeg", "a/1")
+        labels = ObjectMetadata("audio/mpeg", "a/1")
         keys = [f"{i}.mp3" for i in range(61)]
 
         def put(key):

@@ -27,8 +27,8 @@ from catalogsync_assets.core.runner.workers import Workers
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
-from catalogsync_assets.core.stores.listing import ListedObject
-from catalogsync_assets.core.stores.pages import listed
+from catalogsync_assets.core.stores.listing import listed
+from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 
 _ATTEMPTS = 5

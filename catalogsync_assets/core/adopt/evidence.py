@@ -21,15 +21,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from catalogsync_assets.core.adopt.queries import Wanted
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.checksums import PartDigest, composite_md5
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import ListedObject
-from catalogsync_assets.core.stores.verify import Retry
+from catalogsync_assets.core.stores.objects import ListedObject
+from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.upload.multipart import part_bytes
 from catalogsync_assets.core.upload.source import Source
 
@@ -170,23 +170,10 @@ def _part_sizes(
     if in_parts is None:
         return (None,)
     count = int(in_parts[1])
-    first = retry(lambda: _first_part(client, key))
+    first = retry(lambda: client.first_part_size(key))
     usual = (first, part_bytes(size_bytes), *_USUAL_PARTS, size_bytes)
     fitting = [s for s in usual if s and math.ceil(size_bytes / s) == count]
     return (fitting[0],) if fitting and fitting[0] == first else tuple(dict.fromkeys(fitting))
-
-
-def _first_part(client: StoreClient, key: str) -> int | None:
-    """The size of an object's first part, where the store tells."""
-    try:
-        answer: Any = client.s3.head_object(Bucket=client.backend.bucket, Key=key, PartNumber=1)
-    except Exception as error:
-        found = client.error(error, "look at", key)
-        if found.retryable or found.fatal:
-            raise found from error
-        return None
-    size = answer.get("ContentLength")
-    return None if size is None else int(size)
 
 
 class _PartsMd5:

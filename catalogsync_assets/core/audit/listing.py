@@ -18,8 +18,8 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.pages import listed
-from catalogsync_assets.core.stores.verify import Retry
+from catalogsync_assets.core.stores.listing import listed
+from catalogsync_assets.core.stores.retry import Retry
 
 #: Foreign objects that are kept by name; more are counted only.
 MAX_FOREIGN = 10_000

@@ -15,7 +15,7 @@ from catalogsync_assets.core.runner.workers import Workers
 from catalogsync_assets.core.stores.checking import Level, Verdict, check
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.verify import Retry
+from catalogsync_assets.core.stores.retry import Retry
 
 #: Keys in hand for each worker: one large object must not keep the others waiting.
 _AHEAD = 8

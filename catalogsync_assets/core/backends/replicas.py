@@ -24,9 +24,10 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.files.partial import Part
 from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.client import StoreClient, StoredObject
+from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.fetch import Fetched, fetch, is_gone
+from catalogsync_assets.core.stores.objects import StoredObject
 from catalogsync_assets.core.stores.retry import Retries
 
 

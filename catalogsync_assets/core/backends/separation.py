@@ -1,7 +1,7 @@
 """Finds out whether two backends are one store: an object put through one, looked for through the
 other.
 
-Each backend gets a small object of random name and content below its prefix (`probe_session`),
+Each backend gets a small object of random name and content below its prefix (`probe.session`),
 which must be readable through that backend itself. Seen through another backend as well, the two
 are one store, or one is a copy that follows the other at once: `same`. `apart` takes more: both
 objects, and for each the other store's own word that there is no such key. One direction would not
@@ -42,14 +42,15 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.client import Labels, StoreClient
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.probe.session import Session, new_prefix
 from catalogsync_assets.core.stores.retry import Retries
 
 #: Seconds after which an object that was not seen is looked for once more: what was put through
 #: one node of a store need not be known to another at once.
 SECOND_LOOK_SECONDS = 2.0
-_LABELS = Labels("application/octet-stream", "test/separation")
+_OBJECT = ObjectMetadata("application/octet-stream", "test/separation")
 #: Gives a prefix for a store's test objects, and knows it as long as the block runs.
 _Prefixes = Callable[[StoreClient], AbstractContextManager[str]]
 
@@ -220,7 +221,7 @@ class _Side:
     def _put(self, client: StoreClient, session: Session) -> None:
         content = secrets.token_hex(32).encode()
         self.sha256 = hashlib.sha256(content).hexdigest()
-        arguments = client.creation_arguments(_LABELS)
+        arguments = client.creation_arguments(_OBJECT)
         arguments.pop("StorageClass", None)  # what must be thawed cannot be read
         self._retry(partial(session.put, self.key, content, **arguments))
         if self._retry(partial(session.get, self.key)) != content:

@@ -91,14 +91,13 @@ def presigned(
         ConfigurationError: no credentials.
         UsageError: which backend is not clear.
     """
-    from catalogsync_assets.core.stores.clients import boto3_client
+    from catalogsync_assets.core.stores.client import StoreClient
 
     chosen = _the_one(catalog, backend, object_backends(catalog))
-    client = boto3_client(chosen)
+    client = StoreClient(chosen)
 
     def address(file: FileAt) -> str:
-        where = {"Bucket": file.bucket or chosen.bucket, "Key": file.locator}
-        return client.generate_presigned_url("get_object", Params=where, ExpiresIn=expires)
+        return client.signed_url(file.locator, expires=expires, bucket=file.bucket)
 
     return Places(chosen.id, address, secret=True)
 

@@ -27,9 +27,10 @@ from typing import Literal
 
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.stores import verify
-from catalogsync_assets.core.stores.client import StoreClient, StoredObject
+from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.verify import Retry, once
+from catalogsync_assets.core.stores.objects import StoredObject
+from catalogsync_assets.core.stores.retry import Retry, once
 
 #: How closely one object is looked at.
 Level = Literal["head", "full"]

@@ -8,12 +8,13 @@ object may have been sent in parts of another size.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from catalogsync_assets.core.stores.client import StoredObject
+from catalogsync_assets.core.stores.objects import Buffer, StoredObject
 
 _IN_PARTS = re.compile(r'.+-(\d+)"?')
 
@@ -68,3 +69,17 @@ def part_count(found: StoredObject) -> int | None:
         if match := _IN_PARTS.fullmatch(digest or ""):
             return int(match[1])
     return None
+
+
+def content_md5(content: Buffer) -> str:
+    """What the header Content-MD5 says of a body."""
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def etag_is_md5_of(etag: str | None, content: Buffer) -> bool:
+    """Whether an ETag is the MD5 of the content, as it is for a plain put on most stores."""
+    try:
+        given = binascii.unhexlify((etag or "").strip('"'))
+    except ValueError:
+        return False
+    return given == hashlib.md5(content, usedforsecurity=False).digest()

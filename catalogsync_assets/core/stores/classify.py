@@ -88,8 +88,13 @@ _BUSY_CODES = {
 BAD_ANSWER = "BadAnswer"
 #: That of an answer that sends us to another place.
 REDIRECTED = "Redirected"
-#: What stores answer to a header or a feature that they do not know.
-_UNSUPPORTED_CODES = {"NotImplemented", "InvalidArgument", "Http501"}
+#: That of a store that says in so many words that there is no such key.
+NO_SUCH_KEY = "NoSuchKey"
+#: That of a store that does not know an upload in parts: completed, aborted or expired.
+NO_SUCH_UPLOAD = "NoSuchUpload"
+#: What stores answer to a condition or a feature that they do not know.
+NOT_IMPLEMENTED = {"NotImplemented", "Http501"}
+_UNSUPPORTED_CODES = NOT_IMPLEMENTED | {"InvalidArgument"}
 _RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _GATEWAY_STATUS = {502, 503, 504}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _PRECONDITION = 401, 403, 404, 412

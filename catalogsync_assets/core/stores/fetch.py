@@ -19,14 +19,9 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.files.partial import Notes, Part
 from catalogsync_assets.core.stores import verify
-from catalogsync_assets.core.stores.classify import BAD_ANSWER
-from catalogsync_assets.core.stores.client import (
-    NO_SUCH_KEY,
-    OpenObject,
-    ReadObject,
-    StoreClient,
-    read_out,
-)
+from catalogsync_assets.core.stores.classify import BAD_ANSWER, NO_SUCH_KEY
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import OpenObject, ReadObject
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ def _transfer(
             part.begin(Notes())
             if found.start:
                 raise _unavailable(client, key, "its length was spoilt on its way", "BadLine")
-            return read_out(found)
+            return found.read_out()
         _take_pieces(client, key, part, found, stop, received)
         etag = found.etag
     digest = part.sync() if durable else part.sha256()

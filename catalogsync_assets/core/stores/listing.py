@@ -6,6 +6,9 @@ parsed here: its own parser takes 170 ms of CPU for a page of 1,000 objects, thi
 A listing ends when the store says so, and only then. One that goes in circles is an error, and so
 is one that says that there is more but not how to ask for it: whoever took the beginning for all
 would take every file behind it for missing.
+
+The order is the store's own and means nothing here: S3 lists by the bytes of the keys, SeaweedFS as
+a tree (`a/b` before `a!`), which a merge with an index of keys would take for missing objects.
 """
 
 from __future__ import annotations
@@ -17,12 +20,19 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
 from catalogsync_assets.core.errors import StoreError, StoreUnavailableError
+from catalogsync_assets.core.runner.workers import Workers
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.classify import BadAnswerError, store_error
+from catalogsync_assets.core.stores.objects import ListedObject
+from catalogsync_assets.core.stores.retry import Retry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+    from catalogsync_assets.core.stores.client import StoreClient
+
+#: What this program's own keys begin with after the prefix: those of tests, never a file's.
+OWN_KEYS = ".catalogsync-"
 #: Under which `take_over` leaves a page in boto3's answer.
 _PAGE = "CatalogsyncPage"
 # Of all operations: so it comes before boto3's own look at the body, which parses it once more, and
@@ -37,19 +47,6 @@ _NOT_ENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
 #: Pages in a row with nothing in them, though the store says that more will come. They are legal:
 #: of a bucket with many deleted versions, for one.
 _MAX_EMPTY = 1_000
-
-
-class ListedObject(NamedTuple):
-    """An object as a listing names it.
-
-    Attributes:
-        size_bytes: None where the store does not tell.
-        etag: as the store wrote it; None likewise.
-    """
-
-    key: str
-    size_bytes: int | None
-    etag: str | None
 
 
 class _Page(NamedTuple):
@@ -126,6 +123,46 @@ def list_pages(
         if not page.truncated:
             return
         more = {"ContinuationToken": str(page.token)}
+
+
+def listed(
+    client: StoreClient, retry: Retry, *, after: str | None = None
+) -> Iterator[list[ListedObject]]:
+    """The objects below the backend's prefix, some hundreds at a time, but for our tests' keys.
+
+    The next page is asked for while the caller works on the last. Memory does not grow with their
+    number.
+
+    Args:
+        retry: calls each request for a page.
+        after: the last key of an earlier listing, to go on behind it.
+
+    Raises:
+        StoreError: the store refused, or was silent at every try.
+    """
+    pages: Iterator[list[ListedObject]] | None = None
+
+    def page() -> list[ListedObject] | None:
+        nonlocal pages, after
+        pages = pages or client.list_pages(after=after)
+        try:
+            found = next(pages, None)
+        except StoreError:
+            pages = None  # it ends with its first error
+            raise
+        if found:
+            after = found[-1].key
+        return found
+
+    own = client.backend.key_prefix + OWN_KEYS
+    reader = Workers(1, "list")
+    try:
+        coming = reader.submit(lambda: retry(page))
+        while (found := coming.result()) is not None:
+            coming = reader.submit(lambda: retry(page))
+            yield [o for o in found if not o.key.startswith(own)]
+    finally:
+        reader.close()
 
 
 def listed_of(answer: Mapping[str, Any]) -> list[ListedObject]:

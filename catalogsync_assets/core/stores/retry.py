@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -15,6 +15,13 @@ from catalogsync_assets.core.runner.limiter import Pace
 MAX_BACKOFF = 20.0
 
 _T = TypeVar("_T")
+#: Calls a function, again if it failed for a passing reason; see `Retries`.
+Retry = Callable[[Callable[[], Any]], Any]
+
+
+def once(function: Callable[[], Any]) -> Any:
+    """A `Retry` that does not."""
+    return function()
 
 
 class Retries:

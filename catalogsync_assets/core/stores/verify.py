@@ -13,22 +13,16 @@ Everything that compares an object with a content asks here. Nothing here change
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
 
-from catalogsync_assets.core.errors import StoreUnavailableError
+from catalogsync_assets.core.errors import KeyRefusedError, StoreUnavailableError
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.stores.classify import BAD_ANSWER
-from catalogsync_assets.core.stores.client import ReadObject, StoreClient, StoredObject
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import ReadObject, StoredObject
+from catalogsync_assets.core.stores.retry import Retry, once
 
-#: Calls a function, again if it failed for a passing reason; see `retry.Retries`.
-Retry = Callable[[Callable[[], Any]], Any]
 #: Of these, two must agree.
 _LOOKS = 3
-
-
-def once(function: Callable[[], Any]) -> Any:
-    """A `Retry` that does not."""
-    return function()
 
 
 def proven_by_head(
@@ -136,4 +130,13 @@ def not_stored(client: StoreClient, key: str) -> StoreUnavailableError:
         " but the store has no such object",
         code=BAD_ANSWER,
         hint="try again later; if it stays so, is there a proxy or a login page in between?",
+    )
+
+
+def corrupted(client: StoreClient, key: str) -> KeyRefusedError:
+    """The error of an object that two reads show to be something else than was put there."""
+    return KeyRefusedError(
+        f"backend {client.backend.name!r}: what it holds under {key!r} is not what was sent",
+        code="Corrupted",
+        hint="upload again, which replaces it; or is what is sent spoilt on its way?",
     )

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.stores.checksums import PartDigest, digest_part, part_count, proof
-from catalogsync_assets.core.stores.client import StoreClient, StoredObject
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import StoredObject
 from catalogsync_assets.core.upload import journal
 from catalogsync_assets.core.upload.multipart import PART_BYTES, part_bytes
 from catalogsync_assets.core.upload.source import Source

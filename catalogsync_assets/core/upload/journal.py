@@ -1,8 +1,9 @@
-"""The journal of uploads in parts: what was begun and is not yet an object.
+"""The journal of uploads in parts: what was begun and is no object yet; and how it is aborted.
 
 An upload has a row from its beginning, before its first part is sent, until its object is verified
 or it is aborted; each part that a store has taken has one, too. What a store really holds is asked
-of the store; the journal says which uploads are ours, and what was sent as each part.
+of the store; the journal says which uploads are ours, and what was sent as each part. No others are
+ever aborted: a listing of a bucket cannot tell whose an upload is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.schema import multipart_parts, multipart_uploads
+from catalogsync_assets.core.errors import StoreError
+from catalogsync_assets.core.stores import parts
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
 
 #: Uploads that `abandoned` names at a time; what is left is named by the next run.
 _MAX_ABANDONED = 100
@@ -183,3 +187,43 @@ def abandoned(catalog: Catalog, backend: ObjectBackend) -> list[UnfinishedUpload
     )
     with catalog.read() as connection:
         return [UnfinishedUpload(*row) for row in connection.execute(statement)]
+
+
+def abort(catalog: Catalog, client: StoreClient, upload: UnfinishedUpload) -> StoreError | None:
+    """Let the store forget the parts, then forget the upload.
+
+    Does not raise: where this is called, there is a better error to report, or none.
+
+    Returns:
+        None once it is done; else why the store did not. Its row then stays for another time.
+    """
+    try:
+        parts.abort(client, upload.locator, upload.upload_id, bucket=upload.bucket)
+    except StoreError as error:
+        return error
+    forget(catalog, upload)
+    return None
+
+
+def abort_unfinished(catalog: Catalog, client: StoreClient, locator: str) -> None:
+    """Abort what was begun at a key whose object is there already."""
+    for upload in unfinished(catalog, client.backend, locator):
+        abort(catalog, client, upload)
+
+
+def abort_abandoned(catalog: Catalog, client: StoreClient) -> int:
+    """Abort uploads in parts that no task will complete, so that their parts are not paid for.
+
+    At most a hundred at a time; what cannot be aborted now is left to another run. Without any,
+    it costs one read of an index and no request.
+
+    Returns:
+        How many were aborted.
+    """
+    done = 0
+    for upload in abandoned(catalog, client.backend):
+        refusal = abort(catalog, client, upload)
+        if refusal is not None and refusal.retryable:
+            break  # each of the others would wait as long
+        done += refusal is None
+    return done

@@ -7,56 +7,39 @@ and journal for the next run; any other one aborts it. Only uploads of the journ
 
 from __future__ import annotations
 
-import base64
 import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
-    ConflictError,
     KeyRefusedError,
     SourceError,
     StoreError,
     StoreUnavailableError,
 )
 from catalogsync_assets.core.runner.workers import Workers
-from catalogsync_assets.core.stores import verify
-from catalogsync_assets.core.stores.checksums import PartDigest, digest_part, proof
-from catalogsync_assets.core.stores.classify import BAD_ANSWER
-from catalogsync_assets.core.stores.client import (
-    ANY_VERSION,
-    Labels,
-    StoreClient,
-    StoredObject,
-    StoredPart,
-    content_md5,
-    wants_md5,
-)
+from catalogsync_assets.core.stores import parts
+from catalogsync_assets.core.stores.checksums import digest_part
+from catalogsync_assets.core.stores.classify import NO_SUCH_UPLOAD
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredPart
+from catalogsync_assets.core.stores.parts import Part, PartsUpload
+from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.upload import journal as multiparts
-from catalogsync_assets.core.upload.aborts import NO_SUCH_UPLOAD, abort
-from catalogsync_assets.core.upload.journal import SentPart, UnfinishedUpload
+from catalogsync_assets.core.upload.journal import SentPart, UnfinishedUpload, abort
 from catalogsync_assets.core.upload.source import Source
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 #: S3 allows 10,000 parts of 5 MiB to 5 GiB, all but the last of one size on some stores (R2).
 PART_BYTES = 8 * 1024 * 1024
 _MAX_PARTS = 10_000
 #: Parts of one file on their way at a time.
 PARTS_IN_FLIGHT = 5
-_NOT_IMPLEMENTED = {"NotImplemented", "Http501"}
-#: What a store answers that does not know checksums of parts; B2: InvalidArgument.
-_NO_CHECKSUMS = _NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
-
-Retry = Callable[[Callable[[], Any]], Any]
 
 
 def part_bytes(size_bytes: int) -> int:
@@ -91,7 +74,7 @@ def put_in_parts(
     client: StoreClient,
     task: UploadTask,
     *,
-    labels: Labels,
+    metadata: ObjectMetadata,
     replacing: str | None,
     retry: Retry,
     before_part: Callable[[int], None],
@@ -112,7 +95,7 @@ def put_in_parts(
         StoreError: the store refused, was silent, or holds something else than was sent.
         SourceError: the file changed or could not be read.
     """
-    upload = _Upload(catalog, client, task, labels, replacing, retry, before_part, stop)
+    upload = _Upload(catalog, client, task, metadata, replacing, retry, before_part, stop)
     try:
         return upload.carry_out()
     except KeyRefusedError as error:
@@ -120,19 +103,6 @@ def put_in_parts(
             raise
         # The store has let it expire, or someone has aborted it: once more, from the beginning.
         return upload.carry_out()
-
-
-class _Part(NamedTuple):
-    """A part that the store has.
-
-    Attributes:
-        kept: whether the store has given its digest back.
-    """
-
-    number: int
-    etag: str
-    digest: PartDigest
-    kept: bool
 
 
 class _Upload:
@@ -143,7 +113,7 @@ class _Upload:
         catalog: Catalog,
         client: StoreClient,
         task: UploadTask,
-        labels: Labels,
+        metadata: ObjectMetadata,
         replacing: str | None,
         retry: Retry,
         before_part: Callable[[int], None],
@@ -152,30 +122,22 @@ class _Upload:
         self._catalog = catalog
         self._client = client
         self._task = task
-        self._labels = labels
+        self._metadata = metadata
         self._replacing = replacing
         self._retry = retry
         self._before_part = before_part
         self._stop = stop
         self._sent_bytes = 0
-        self._name_digests = False  # in the completion
-        self._digests_turned = False
-        self._bare = client.profile.bare_etags is True  # the ETag of a condition
-        self._never_matches = False  # however the ETag is written
         self._lock = threading.Lock()
 
     def carry_out(self) -> Sent:
         with Source(self._task) as source:
-            journal, listed = self._go_on(source) or (self._begin(source), {})
+            journal, upload, listed = self._go_on(source) or self._begin(source)
             try:
-                sent = self._send_parts(source, journal, listed)
+                sent = self._send_parts(source, journal, upload, listed)
                 sha256 = source.finish()
-                self._name_digests = journal.checksums and (
-                    self._client.profile.part_checksum is True or all(p.kept for p in sent)
-                )
-                parts = [part.digest for part in sent]
-                self._retry(lambda: self._complete(journal, sent, parts))
-                etag, how = self._retry(lambda: self._verify(journal, sent, parts, sha256))
+                self._retry(lambda: upload.complete(sent))
+                etag, how = self._retry(lambda: upload.verify(sent, sha256))
             except (StoreError, SourceError) as error:
                 if not _may_pass(error):
                     abort(self._catalog, self._client, journal)
@@ -185,7 +147,7 @@ class _Upload:
 
     # --- beginning, or going on
 
-    def _go_on(self, source: Source) -> tuple[UnfinishedUpload, dict[int, list[StoredPart]]] | None:
+    def _go_on(self, source: Source) -> _Begun | None:
         """An upload of this very source, and what the store lists of it; others are aborted.
 
         One that was killed may have sent more than it noted, and what it noted may have expired.
@@ -200,55 +162,52 @@ class _Upload:
                 abort(self._catalog, self._client, old)
         if going_on is None:
             return None
+        upload = self._at_store(going_on)
         try:
-            return going_on, self._retry(
-                lambda: self._client.list_parts(going_on.locator, going_on.upload_id)
-            )
+            return going_on, upload, self._retry(upload.listed)
         except (AccessRefusedError, KeyRefusedError):
             # It has expired, or we may put but not list: without a list there is no going on.
             abort(self._catalog, self._client, going_on)
             return None
 
-    def _begin(self, source: Source) -> UnfinishedUpload:
-        upload_id, checksums = self._retry(self._create)
-        return multiparts.begin(
+    def _begin(self, source: Source) -> _Begun:
+        task = self._task
+        upload_id, checksums = self._retry(
+            lambda: parts.begin(self._client, task.locator, self._metadata)
+        )
+        journal = multiparts.begin(
             self._catalog,
             self._client.backend,
-            self._task,
+            task,
             upload_id=upload_id,
             mtime_ns=source.mtime_ns,
-            part_bytes=part_bytes(self._task.size_bytes),
+            part_bytes=part_bytes(task.size_bytes),
             checksums=checksums,
         )
+        return journal, self._at_store(journal), {}
 
-    def _create(self) -> tuple[str, bool]:
-        checksums = self._client.profile.part_checksum is not False
-        more: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
-        try:
-            answer = self._call(
-                self._client.s3.create_multipart_upload,
-                Bucket=self._client.backend.bucket,
-                Key=self._task.locator,
-                **self._client.creation_arguments(self._labels),
-                **more,
-            )
-        except KeyRefusedError as error:
-            if not checksums or not self._may_refuse_digests(error):
-                raise
-            self._client.learn(part_checksum=False)
-            return self._create()
-        upload_id = answer.get("UploadId")
-        if not upload_id:
-            raise self._no_use("it began an upload in parts, but gave no id of it")
-        return upload_id, checksums
+    def _at_store(self, journal: UnfinishedUpload) -> PartsUpload:
+        return PartsUpload(
+            self._client,
+            journal.locator,
+            journal.upload_id,
+            size_bytes=journal.size_bytes,
+            checksums=journal.checksums,
+            metadata=self._metadata,
+            replacing=self._replacing,
+        )
 
     # --- parts
 
     def _send_parts(
-        self, source: Source, journal: UnfinishedUpload, listed: dict[int, list[StoredPart]]
-    ) -> list[_Part]:
-        done: list[Future[_Part]] = []
-        waiting: set[Future[_Part]] = set()
+        self,
+        source: Source,
+        journal: UnfinishedUpload,
+        upload: PartsUpload,
+        listed: dict[int, list[StoredPart]],
+    ) -> list[Part]:
+        done: list[Future[Part]] = []
+        waiting: set[Future[Part]] = set()
         pool = Workers(PARTS_IN_FLIGHT, "part")
         try:
             for number, content in enumerate(source.parts(journal.part_bytes), start=1):
@@ -259,7 +218,9 @@ class _Upload:
                 if self._stop.is_set():
                     raise self._stopped()
                 there = listed.get(number, [])
-                done.append(pool.submit(partial(self._part, journal, number, content, there)))
+                done.append(
+                    pool.submit(partial(self._part, journal, upload, number, content, there))
+                )
                 waiting.add(done[-1])
             return [future.result() for future in done]
         finally:
@@ -268,228 +229,26 @@ class _Upload:
             wait(waiting)
 
     def _part(
-        self, journal: UnfinishedUpload, number: int, content: bytes, there: list[StoredPart]
-    ) -> _Part:
-        """In a worker: hash a part, and send it unless the store has it."""
-        digest = digest_part(content, md5=not self._trusts(journal))
-        checksum = base64.b64encode(digest.sha256).decode()
-        for part in there:
-            if self._is_there(journal, number, content, digest, part):
-                etag = part.etag or f'"{_md5_of(digest, content)}"'
-                return _Part(number, etag, digest, kept=part.sha256 is not None)
-        self._before_part(len(content))
-        named = journal.checksums and self._client.profile.part_checksum is not False
-        more = {"ChecksumSHA256": checksum} if named else {}
-        answer = self._retry(lambda: self._upload_part(journal, number, content, more))
-        with self._lock:
-            self._sent_bytes += len(content)
-        # A completion names the ETag of each part. Where the store gives none, that is what S3
-        # has it to be; the object is verified in the end.
-        etag = answer.get("ETag") or f'"{_md5_of(digest, content)}"'
-        multiparts.note_part(self._catalog, journal, number, SentPart(etag, digest.sha256.hex()))
-        return _Part(number, etag, digest, kept="ChecksumSHA256" in answer)
-
-    def _upload_part(
-        self, journal: UnfinishedUpload, number: int, content: bytes, more: dict[str, str]
-    ) -> Any:
-        if self._client.profile.needs_md5:
-            more = {**more, "ContentMD5": content_md5(content)}
-        try:
-            answer = self._call(
-                self._client.s3.upload_part,
-                Bucket=journal.bucket,
-                Key=journal.locator,
-                UploadId=journal.upload_id,
-                PartNumber=number,
-                Body=content,
-                **more,
-            )
-        except KeyRefusedError as error:
-            if wants_md5(error) and not self._client.profile.needs_md5:
-                self._client.learn(needs_md5=True)
-                return self._upload_part(journal, number, content, more)
-            if "ChecksumSHA256" not in more or not self._may_refuse_digests(error):
-                raise
-            # Though it took the upload that was to have them. The object is read in the end.
-            answer = self._upload_part(journal, number, content, {})
-            self._client.learn(part_checksum=False)
-        return answer
-
-    def _may_refuse_digests(self, error: StoreError) -> bool:
-        return self._client.profile.part_checksum is not True and error.code in _NO_CHECKSUMS
-
-    def _is_there(
         self,
         journal: UnfinishedUpload,
+        upload: PartsUpload,
         number: int,
         content: bytes,
-        digest: PartDigest,
-        there: StoredPart,
-    ) -> bool:
-        """Whether a part that the store lists is proven to hold the bytes that the file has now."""
-        if there.size_bytes != len(content):
-            return False
-        noted = journal.parts.get(number)
-        if noted is not None and (noted.sha256, noted.etag) == (digest.sha256.hex(), there.etag):
-            return True
-        if self._trusts(journal) and there.sha256 is not None:
-            return base64.b64decode(there.sha256) == digest.sha256
-        return there.etag.strip('"') == _md5_of(digest, content)
-
-    # --- the end
-
-    def _complete(
-        self, journal: UnfinishedUpload, sent: list[_Part], parts: list[PartDigest]
-    ) -> None:
-        """Make the parts an object. May be called again when the answer was lost.
-
-        The store may have done it at the try before: then the upload is gone, and what stands in
-        the way is the very object. `_verify` makes sure.
-        """
-        condition = self._condition()
-        known = self._client.profile.conditional_complete is True and condition
-        if not known or self._client.look_first:
-            # A store that is not known may well take the condition and not keep it.
-            found = self._client.head(journal.locator)
-            if self._seems_done(journal, found, parts):
-                return
-            if (found.etag if found else None) != self._replacing:
-                if self._client.head(journal.locator) != found:
-                    raise verify.unsettled(self._client, journal.locator)
-                raise ConflictError(
-                    f"backend {self._client.backend.name!r}: another object is stored under"
-                    f" {journal.locator!r}",
-                    code="Conflict",
-                    hint="it came while the file was being sent; nothing was overwritten",
-                )
-        try:
-            answer = self._call(
-                self._client.s3.complete_multipart_upload,
-                Bucket=journal.bucket,
-                Key=journal.locator,
-                UploadId=journal.upload_id,
-                MultipartUpload={"Parts": self._entries(sent)},
-                **condition,
-            )
-        except StoreError as error:
-            if error.retryable or error.fatal:
-                raise
-            found = self._client.head(journal.locator)
-            if self._seems_done(journal, found, parts):
-                return
-            if not self._learns_to_complete(journal, error, condition, found):
-                raise
-            self._complete(journal, sent, parts)
-        else:
-            if self._bare and "IfMatch" in condition:
-                self._client.learn(bare_etags=True)
-            self._client.note_version(answer.get("VersionId"))
-
-    def _condition(self) -> dict[str, Any]:
-        if self._client.profile.conditional_complete is False or self._never_matches:
-            return {}
-        if self._replacing is None:
-            return {"IfNoneMatch": "*"}
-        if self._replacing == ANY_VERSION:
-            return {}
-        etag = self._client.if_match(self._replacing)
-        return {"IfMatch": etag.strip('"') if self._bare else etag}
-
-    def _entries(self, sent: list[_Part]) -> list[CompletedPartTypeDef]:
-        """The parts as a completion names them.
-
-        AWS asks for the digests of an upload that was begun with them; Swift refuses a completion
-        that has any, though it took them with the parts.
-        """
-        entries: list[CompletedPartTypeDef] = []
-        for part in sent:
-            entries.append({"PartNumber": part.number, "ETag": part.etag})
-            if self._name_digests:
-                entries[-1]["ChecksumSHA256"] = base64.b64encode(part.digest.sha256).decode()
-        return entries
-
-    def _learns_to_complete(
-        self,
-        journal: UnfinishedUpload,
-        error: StoreError,
-        condition: dict[str, Any],
-        found: StoredObject | None,
-    ) -> bool:
-        """Whether a completion that was refused may be taken in another form.
-
-        Args:
-            found: what is stored under the key, as a look after the refusal told.
-        """
-        client = self._client
-        if condition and error.code in _NOT_IMPLEMENTED:
-            client.learn(conditional_complete=False)
-            return True
-        if isinstance(error, ConflictError):
-            # The object that may be replaced is there, though the store denies it; see `put`.
-            if found is None or found.etag != self._replacing:
-                return False
-            if not condition:
-                return False
-            # Bare next, then without: on Swift, If-Match holds for no object in parts.
-            self._never_matches, self._bare = self._bare, True
-            return True
-        if error.code == NO_SUCH_UPLOAD or not journal.checksums or self._digests_turned:
-            return False
-        self._digests_turned = True
-        self._name_digests = not self._name_digests
-        return True
-
-    def _seems_done(
-        self, journal: UnfinishedUpload, found: StoredObject | None, parts: list[PartDigest]
-    ) -> bool:
-        if found is None or found.size_bytes != journal.size_bytes:
-            return False
-        if found.etag == self._replacing:
-            return False
-        trusts = self._trusts(journal)
-        return found.put_for == self._labels.mark or bool(proof(found, parts, trusts_sha256=trusts))
-
-    def _verify(
-        self, journal: UnfinishedUpload, sent: list[_Part], parts: list[PartDigest], sha256: str
-    ) -> tuple[str, str]:
-        key, size = journal.locator, journal.size_bytes
-        found = self._client.head(key)
-        if found is not None and found.size_bytes == size:
-            if how := proof(found, parts, trusts_sha256=self._trusts(journal)):
-                return found.etag, how
-            if verify.proven_by_head(self._client, found, sha256, size):
-                return found.etag, "read"
-        read = verify.read(self._client, key, {sha256}, size_bytes=size)
-        if read is None:
-            # What said that it was done was not the store. To be verified at the next try.
-            self._complete(journal, sent, parts)
-            raise verify.not_stored(self._client, key)
-        if read.sha256 == sha256:
-            return read.etag or "", "read"
-        raise KeyRefusedError(
-            f"backend {self._client.backend.name!r}: what it holds under {key!r}"
-            " is not what was sent",
-            code="Corrupted",
-            hint="upload again, which replaces it; or is what is sent spoilt on its way?",
-        )
-
-    def _trusts(self, journal: UnfinishedUpload) -> bool:
-        """Whether the store is known to check the digests of this upload's parts."""
-        return journal.checksums and self._client.profile.part_checksum is True
-
-    def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
-        try:
-            return method(**arguments)
-        except Exception as error:
-            raise self._client.error(error, "put", self._task.locator) from error
-
-    def _no_use(self, why: str) -> StoreError:
-        return StoreUnavailableError(
-            f"backend {self._client.backend.name!r}: cannot put {self._task.locator!r}: the answer"
-            f" is of no use: {why}",
-            code=BAD_ANSWER,
-            hint="try again later",
-        )
+        listed: list[StoredPart],
+    ) -> Part:
+        """In a worker: hash a part, and send it unless the store has it."""
+        digest = digest_part(content, md5=not upload.trusts_digests)
+        sha256, noted = digest.sha256.hex(), journal.parts.get(number)
+        for there in listed:
+            is_noted = noted == SentPart(there.etag, sha256) and there.size_bytes == len(content)
+            if is_noted or upload.holds(there, content, digest):
+                return upload.as_sent(number, there, content, digest)
+        self._before_part(len(content))
+        part: Part = self._retry(lambda: upload.send(number, content, digest))
+        with self._lock:
+            self._sent_bytes += len(content)
+        multiparts.note_part(self._catalog, journal, number, SentPart(part.etag, sha256))
+        return part
 
     def _stopped(self) -> StoreError:
         return StoreUnavailableError(
@@ -499,16 +258,12 @@ class _Upload:
         )
 
 
-def _md5_of(digest: PartDigest, content: bytes) -> str:
-    """A part's MD5 in hex."""
-    md5 = digest.md5 or digest_part(content, md5=True).md5
-    assert md5 is not None
-    return md5.hex()
-
-
 def _may_pass(error: StoreError | SourceError) -> bool:
     """Whether the next run may find the upload of use."""
     if isinstance(error, SourceError):
         return error.code in ("SourceMissing", "SourceUnreadable")  # as of a share that is away
     # Credentials expire, and are renewed.
     return error.retryable or error.fatal
+
+
+_Begun = tuple[UnfinishedUpload, PartsUpload, dict[int, list[StoredPart]]]

@@ -32,25 +32,20 @@ from catalogsync_assets.core.catalog.results import Uploaded
 from catalogsync_assets.core.errors import (
     ConflictError,
     KeyRefusedError,
-    StoreError,
     StoreUnavailableError,
 )
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.files.formats import media_type
 from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores import verify
-from catalogsync_assets.core.stores.client import (
-    ANY_VERSION,
-    Labels,
-    StoreClient,
-    StoredObject,
-    etag_is_md5_of,
-)
+from catalogsync_assets.core.stores.checksums import etag_is_md5_of
+from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
+from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredObject
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.upload import multipart
-from catalogsync_assets.core.upload.aborts import abort_unfinished
 from catalogsync_assets.core.upload.buffers import POOLED_BYTES, Buffers
 from catalogsync_assets.core.upload.compare import Match, by_its_parts, digest_of
+from catalogsync_assets.core.upload.journal import abort_unfinished
 from catalogsync_assets.core.upload.source import Source
 
 #: Files above this go in parts.
@@ -160,7 +155,7 @@ class Sender:
                     etag = self._client.put(
                         task.locator,
                         content,
-                        self._labels(task, sha256),
+                        self._metadata(task, sha256),
                         replacing=replacing,
                     )
                 except ConflictError as error:
@@ -221,7 +216,7 @@ class Sender:
                 self._catalog,
                 self._client,
                 task,
-                labels=self._labels(task, task.sha256),
+                metadata=self._metadata(task, task.sha256),
                 replacing=replacing,
                 retry=self._retry,
                 before_part=partial(self._before_part, task),
@@ -244,11 +239,11 @@ class Sender:
         with self._lock:
             return sum(self._sent_of.values())
 
-    def _labels(self, task: UploadTask, sha256: str | None) -> Labels:
-        mark = self._mark(task.file_asset_id)
-        return Labels(media_type(task.path), mark, song_id=task.song_id, sha256=sha256)
+    def _metadata(self, task: UploadTask, sha256: str | None) -> ObjectMetadata:
+        owner_tag = self._owner_tag(task.file_asset_id)
+        return ObjectMetadata(media_type(task.path), owner_tag, song_id=task.song_id, sha256=sha256)
 
-    def _mark(self, file_asset_id: int) -> str:
+    def _owner_tag(self, file_asset_id: int) -> str:
         """What an object of ours carries: which catalog put it, for which file asset."""
         return f"{self._catalog_id}/{file_asset_id}"
 
@@ -268,7 +263,7 @@ class Sender:
         """
         if _was_found_damaged(task, found):
             return self._withdrawn(task, found)
-        ours = self._is_marked_as_ours(task, found)
+        ours = self._is_ours(task, found)
         another_size = found.size_bytes not in (None, task.size_bytes)
         # Were this look spoilt, our own object would be replaced by the wanted content: no harm.
         if ours and another_size:
@@ -302,9 +297,11 @@ class Sender:
         again = self._client.head(task.locator)  # it may have been lost on its way
         return (again.etag if again else "") or ANY_VERSION
 
-    def _is_marked_as_ours(self, task: UploadTask, found: StoredObject) -> bool:
-        # Its own mark on another content: it was damaged on its way, to a store without digests.
-        return found.put_for in {self._mark(i) for i in (task.file_asset_id, *task.earlier_ids)}
+    def _is_ours(self, task: UploadTask, found: StoredObject) -> bool:
+        # Its own tag on another content: it was damaged on its way, to a store without digests.
+        return found.owner_tag in {
+            self._owner_tag(i) for i in (task.file_asset_id, *task.earlier_ids)
+        }
 
     def _in_place(
         self, task: UploadTask, found: StoredObject, sha256: str, *, sent: bool
@@ -339,16 +336,8 @@ class Sender:
         if read is None:
             raise verify.not_stored(self._client, task.locator)
         if read.sha256 != sha256:
-            raise self._corrupted(task)
+            raise verify.corrupted(self._client, task.locator)
         return "read"
-
-    def _corrupted(self, task: UploadTask) -> StoreError:
-        return KeyRefusedError(
-            f"backend {self._backend.name!r}: what it holds under {task.locator!r}"
-            " is not what was sent",
-            code="Corrupted",
-            hint="upload again, which replaces it; or is what is sent spoilt on its way?",
-        )
 
     def _wait_for_bandwidth(self, size: int) -> None:
         if (seconds := self._pace.spend(size)) > 0:

@@ -38,8 +38,7 @@ from catalogsync_assets.core.runner.workers import Workers
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
-from catalogsync_assets.core.upload.aborts import abort_abandoned
-from catalogsync_assets.core.upload.journal import abandoned
+from catalogsync_assets.core.upload.journal import abandoned, abort_abandoned
 from catalogsync_assets.core.upload.put import Sender, goes_in_parts, memory_needed
 from catalogsync_assets.core.upload.staging import Copies
 

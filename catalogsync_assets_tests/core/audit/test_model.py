@@ -295,7 +295,7 @@ def connect():
 
     yield get
     for client in made.values():
-        client.s3.close()
+        client.close()
 
 
 def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(

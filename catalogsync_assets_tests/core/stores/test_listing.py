@@ -11,9 +11,9 @@ from catalogsync_assets.core.audit.audit import AuditAborted, AuditRequest, audi
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import ListedObject
-from catalogsync_assets.core.stores.pages import listed
-from catalogsync_assets.core.stores.verify import once
+from catalogsync_assets.core.stores.listing import listed
+from catalogsync_assets.core.stores.objects import ListedObject
+from catalogsync_assets.core.stores.retry import once
 from catalogsync_assets.core.upload.upload import Limits
 from catalogsync_assets_tests.proxy import Answer
 

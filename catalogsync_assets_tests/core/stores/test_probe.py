@@ -15,8 +15,8 @@ from catalogsync_assets.core.errors import (
     KeyRefusedError,
     StoreUnavailableError,
 )
+from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS
 from catalogsync_assets.core.stores.probe.probe import ProbeResult, probe
-from catalogsync_assets.core.stores.probe.questions import QUESTIONS
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import NO_CHECKSUM, PRESETS, StoreProfile
 

@@ -8,7 +8,7 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.errors import CatalogError
-from catalogsync_assets.core.stores.client import MARK
+from catalogsync_assets.core.stores.objects import OWNER_TAG
 from catalogsync_assets_tests.proxy import Answer
 
 PLACES = (
@@ -66,7 +66,7 @@ def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
     content = library.add("a.mp3").read_bytes()
     scanned()
     damaged = bytes([content[0] ^ 1]) + content[1:]
-    remote(cloud).put("a.mp3", damaged, Metadata={MARK: f"{catalog_id(catalog)}/1"})
+    remote(cloud).put("a.mp3", damaged, Metadata={OWNER_TAG: f"{catalog_id(catalog)}/1"})
 
     report = uploaded(cloud)
 

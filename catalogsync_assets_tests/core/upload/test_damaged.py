@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
-from catalogsync_assets.core.stores.client import MARK
+from catalogsync_assets.core.stores.objects import OWNER_TAG
 from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets_tests.stores import s3_client
 
@@ -172,7 +172,7 @@ def test_another_damaged_upload_of_ours_is_replaced(
 ):
     """It has another ETag than the damaged one, but our mark."""
     damage(catalog, through_proxy, "a.mp3", '"another"')
-    mark = {MARK: f"{catalog_id(catalog)}/1"}
+    mark = {OWNER_TAG: f"{catalog_id(catalog)}/1"}
     remote(through_proxy).put("a.mp3", spoil(content), Metadata=mark)
 
     assert uploaded(through_proxy).succeeded == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.stores.client import etag_is_md5_of
+from catalogsync_assets.core.stores.checksums import etag_is_md5_of
 from catalogsync_assets_tests.proxy import Answer
 
 HOW = "SELECT verified_by FROM file_locations WHERE backend_id = ? AND status = 'active'"

@@ -5,8 +5,8 @@ stores refuse, ignore, or say one thing and do another. Here each is tried on ob
 and what the store then holds decides, not what it answers. An answer that is not clear - a 5xx, a
 time-out, a refused permission - stays unknown.
 
-Belongs here: questions about objects, the result. Does not: those about parts (`probe_parts`),
-requests and tidying up (`probe_session`), texts (`questions`), what is kept of it
+Belongs here: questions about objects, the result. Does not: those about parts (`parts`),
+requests and tidying up (`session`), texts (`capabilities`), what is kept of it
 (`catalog.backends.keep_profile`).
 """
 
@@ -16,7 +16,7 @@ import base64
 import hashlib
 import http.client
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
@@ -30,14 +30,16 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.client import Labels, StoreClient, etag_is_md5_of
+from catalogsync_assets.core.stores.checksums import etag_is_md5_of
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import ObjectMetadata
+from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS, Answer, answered
 from catalogsync_assets.core.stores.probe.parts import (
     WRONG_SHA256,
     PartsProbe,
     Verdict,
     is_digest_refusal,
 )
-from catalogsync_assets.core.stores.probe.questions import QUESTIONS, Answer, answered
 from catalogsync_assets.core.stores.probe.session import Session, new_prefix
 from catalogsync_assets.core.stores.profile import CRC64NVME, NO_CHECKSUM, SHA256, StoreProfile
 
@@ -50,7 +52,7 @@ _S3_SHA256 = base64.b64encode(bytes.fromhex(_SHA256)).decode()
 _OTHER = b"what must not be stored"
 _OTHER_DIGEST = b"what has another digest"
 _WRONG_ETAG = '"00000000000000000000000000000000"'
-_LABELS = Labels("audio/flac", "test/1", song_id=1, sha256=_SHA256)
+_OBJECT = ObjectMetadata("audio/flac", "test/1", song_id=1, sha256=_SHA256)
 _NAMES = ("a b", "100%", "a%20b", "a+b", "a#b", "a:b", "a&b=c?", "'quoted\"", "é", "雨", "🎵")
 _URL_SECONDS = 60
 #: What is asked in a bucket with object lock, where every object stays for a time.
@@ -145,7 +147,7 @@ class _Probe:
         self._needs_md5: bool | None = None
         self._signed_payload: bool | None = None
         self._locked = False
-        self._arguments = session.client.creation_arguments(_LABELS)
+        self._arguments = session.client.creation_arguments(_OBJECT)
         self.answers: list[Answer] = []
 
     def run(self) -> StoreError | None:
@@ -274,12 +276,12 @@ class _Probe:
 
     def _content_type(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("ContentType")
-        return given == _LABELS.media_type, "" if given == _LABELS.media_type else f"it is {given}"
+        return given == _OBJECT.media_type, "" if given == _OBJECT.media_type else f"it is {given}"
 
     def _metadata(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("Metadata", {})
         kept = {name.lower(): value for name, value in given.items()}
-        missing = sorted(_LABELS.metadata().items() - kept.items())
+        missing = sorted(_OBJECT.as_user_metadata().items() - kept.items())
         if missing:
             return False, f"lost: {', '.join(name for name, _ in missing)}"
         return True, "" if given == kept else "names come back in another case"
@@ -350,13 +352,12 @@ class _Probe:
 
     def _uploads(self) -> StoreClient:
         """The client of an engine that goes by what was just found out."""
-        backend = replace(self._backend, tested=self.profile())
-        return StoreClient(backend, s3=lambda: self._session.client.s3)
+        return self._session.client.going_by(self.profile())
 
     def _upload(self) -> Verdict:
         client = self._uploads()
         key = self._session.key("upload.flac")
-        client.put(key, _BODY, _LABELS, replacing=None)
+        client.put(key, _BODY, _OBJECT, replacing=None)
         self._needs_md5 = client.profile.needs_md5
         self._signed_payload = client.profile.signed_payload
         found = client.head(key)
@@ -376,7 +377,7 @@ class _Probe:
         for name in _NAMES:
             key = self._session.key(f"names/{name}")
             try:
-                client.put(key, name.encode(), _LABELS, replacing=None)
+                client.put(key, name.encode(), _OBJECT, replacing=None)
                 kept = self._session.get(key) == name.encode()
             except KeyRefusedError:
                 kept = False
@@ -389,10 +390,7 @@ class _Probe:
         return not lost, "" if not lost else f"not: {' '.join(lost)}"
 
     def _presigned(self) -> Verdict:
-        place = {"Bucket": self._backend.bucket, "Key": self._session.key("plain")}
-        url = self._session.client.s3.generate_presigned_url(
-            "get_object", Params=place, ExpiresIn=_URL_SECONDS
-        )
+        url = self._session.client.signed_url(self._session.key("plain"), expires=_URL_SECONDS)
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         make: Any = http.client.HTTPSConnection if secure else http.client.HTTPConnection

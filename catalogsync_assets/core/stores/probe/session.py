@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from catalogsync_assets.core.errors import StoreError
-from catalogsync_assets.core.stores import listing
+from catalogsync_assets.core.stores import listing, parts
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.checksums import content_md5
 from catalogsync_assets.core.stores.classify import BadAnswerError
-from catalogsync_assets.core.stores.client import StoreClient, content_md5, wants_md5
+from catalogsync_assets.core.stores.client import StoreClient, wants_md5
 
 #: What the keys of a test begin with, after the backend's prefix.
 TEST_PREFIX = ".catalogsync-test-"
@@ -79,7 +80,7 @@ class Session:
         if self._needs_md5:
             more["ContentMD5"] = content_md5(body)
         try:
-            answer = self._call("put", key, "put_object", Body=body, **more)
+            answer = self.client.call("put", key, "put_object", Body=body, **more)
         except StoreError as error:
             if wants_md5(error) and not self._needs_md5:
                 self._needs_md5 = True
@@ -91,7 +92,7 @@ class Session:
         return self._noted(answer)
 
     def get(self, key: str, **more: Any) -> bytes:
-        answer = self._call("read", key, "get_object", **more)
+        answer = self.client.call("read", key, "get_object", **more)
         try:
             with answer["Body"] as body:
                 return bytes(body.read())
@@ -99,17 +100,17 @@ class Session:
             raise self.client.error(error, "read", key) from error
 
     def head(self, key: str, **more: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._call("look at", key, "head_object", **more)
+        answer: dict[str, Any] = self.client.call("look at", key, "head_object", **more)
         return answer
 
     def listed(self) -> list[str]:
         """The keys that begin with the prefix."""
-        answer = self._call("list", None, "list_objects_v2", Prefix=self.prefix)
+        answer = self.client.call("list", None, "list_objects_v2", Prefix=self.prefix)
         return [found.key for found in listing.listed_of(answer)]
 
     def begin(self, key: str, **more: Any) -> str:
         """Begin an upload in parts."""
-        answer = self._call("put", key, "create_multipart_upload", **more)
+        answer = self.client.call("put", key, "create_multipart_upload", **more)
         upload_id: str | None = answer.get("UploadId")
         if not upload_id:
             error = BadAnswerError("it begins an upload in parts, and gives no id of it")
@@ -125,7 +126,7 @@ class Session:
             more["ContentMD5"] = content_md5(body)
         try:
             answer: dict[str, Any]
-            answer = self._call("put", key, "upload_part", Body=body, **target, **more)
+            answer = self.client.call("put", key, "upload_part", Body=body, **target, **more)
         except StoreError as error:
             if not wants_md5(error) or self._needs_md5:
                 raise
@@ -134,21 +135,17 @@ class Session:
         return answer
 
     def parts(self, key: str, upload_id: str) -> list[dict[str, Any]]:
-        answer = self._call("list", key, "list_parts", UploadId=upload_id)
+        answer = self.client.call("list", key, "list_parts", UploadId=upload_id)
         return list(answer.get("Parts", []))
 
-    def complete(self, key: str, upload_id: str, parts: list[Any], **more: Any) -> None:
-        whole = {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}}
-        self._noted(self._call("put", key, "complete_multipart_upload", **whole, **more))
+    def complete(self, key: str, upload_id: str, entries: list[Any], **more: Any) -> None:
+        whole = {"UploadId": upload_id, "MultipartUpload": {"Parts": entries}}
+        self._noted(self.client.call("put", key, "complete_multipart_upload", **whole, **more))
         self._uploads.pop(upload_id, None)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Idempotent."""
-        try:
-            self._call("abort", key, "abort_multipart_upload", UploadId=upload_id)
-        except StoreError as error:
-            if error.code != "NoSuchUpload":
-                raise
+        parts.abort(self.client, key, upload_id)
         self._uploads.pop(upload_id, None)
 
     def find_leftovers(self) -> None:
@@ -160,7 +157,7 @@ class Session:
         self._keys.add(self.prefix)
         self._keys.update(self.listed())
         self.keeps_versions = self.client.is_versioned() is not False
-        found = self._call("list", None, "list_multipart_uploads", Prefix=self.prefix)
+        found = self.client.call("list", None, "list_multipart_uploads", Prefix=self.prefix)
         for entry in found.get("Uploads", []):
             if entry["Key"].startswith(self.prefix):
                 self._uploads[entry["UploadId"]] = entry["Key"]
@@ -174,27 +171,23 @@ class Session:
 
     def delete(self, key: str) -> None:
         """Idempotent."""
-        self._call("delete", key, "delete_object")
+        self.client.call("delete", key, "delete_object")
         self._keys.discard(key)
 
     def _delete_versions(self) -> None:
         """In a bucket that keeps versions a deleted object is kept, and paid for."""
-        found: dict[str, Any] = self._call("list", None, "list_object_versions", Prefix=self.prefix)
+        found: dict[str, Any] = self.client.call(
+            "list", None, "list_object_versions", Prefix=self.prefix
+        )
         for entry in (*found.get("Versions", []), *found.get("DeleteMarkers", [])):
             if entry.get("Key", "").startswith(self.prefix) and entry.get("VersionId"):
-                self._call("delete", entry["Key"], "delete_object", VersionId=entry["VersionId"])
+                self.client.call(
+                    "delete", entry["Key"], "delete_object", VersionId=entry["VersionId"]
+                )
 
     def _noted(self, answer: dict[str, Any]) -> dict[str, Any]:
         self.keeps_versions |= answer.get("VersionId") not in (None, "null")
         return answer
-
-    def _call(self, operation: str, key: str | None, method: str, **arguments: Any) -> Any:
-        target = {} if key is None else {"Key": key}
-        try:
-            call = getattr(self.client.s3, method)
-            return call(Bucket=self.client.backend.bucket, **target, **arguments)
-        except Exception as error:
-            raise self.client.error(error, operation, key or self.prefix) from error
 
 
 def _insist(undo: Callable[[], object]) -> bool:

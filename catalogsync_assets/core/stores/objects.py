@@ -1,0 +1,162 @@
+"""What stores say of objects and of parts, and what is said to them of a new object. Data only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+#: What a put takes, and a read gives, without a copy.
+Buffer: TypeAlias = "bytes | memoryview"
+#: The user metadata that says for which file asset of which catalog an object was put.
+OWNER_TAG = "catalogsync-file"
+_SONG = "catalogsync-song"
+_SHA256 = "sha256"
+#: How a web page begins, or an error that comes with the status of a success.
+_NO_OBJECT = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<!doctype html|<html|(?:<\?xml[^>]{0,200}>\s*)?(?:<html|<Error>))",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class ObjectMetadata:
+    """What is said of an object beside its content.
+
+    Attributes:
+        media_type: its Content-Type.
+        owner_tag: which catalog put it, for which file asset: how an object of ours is known by
+            whose row was lost.
+        song_id: the song in the catalog, for people and other programs.
+        sha256: in hex, as far as it is known when the upload begins.
+    """
+
+    media_type: str
+    owner_tag: str
+    song_id: int | None = None
+    sha256: str | None = None
+
+    def as_user_metadata(self) -> dict[str, str]:
+        """The user metadata, which every store can give back."""
+        song = None if self.song_id is None else str(self.song_id)
+        given = {OWNER_TAG: self.owner_tag, _SONG: song, _SHA256: self.sha256}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a HEAD says of an object: one look, which may have been cut short on its way.
+
+    Attributes:
+        size_bytes: its length; None if the store does not tell.
+        etag: as the store wrote it, with quotes; empty if it gives none.
+        sha256: base64 as in the header, of the whole object; None if the store keeps none.
+        composite_sha256: the same of a multipart object's part digests, with `-N`; or None.
+        owner_tag: what we left in its user metadata; see `ObjectMetadata`.
+    """
+
+    size_bytes: int | None
+    etag: str
+    sha256: str | None
+    composite_sha256: str | None
+    owner_tag: str | None = None
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> StoredObject:
+        """As boto3 gives it."""
+        checksum = answer.get("ChecksumSHA256")
+        composite = checksum if checksum and "-" in checksum else None
+        # Some stores give names back with capitals.
+        metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+        return cls(
+            size_bytes=answer.get("ContentLength"),
+            etag=answer.get("ETag", ""),
+            sha256=None if composite else checksum,
+            composite_sha256=composite,
+            owner_tag=metadata.get(OWNER_TAG),
+        )
+
+
+class ListedObject(NamedTuple):
+    """An object as a listing names it.
+
+    Attributes:
+        size_bytes: None where the store does not tell.
+        etag: as the store wrote it; None likewise.
+    """
+
+    key: str
+    size_bytes: int | None
+    etag: str | None
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """What a store lists of a part of an upload that is not complete.
+
+    Attributes:
+        etag: as the store wrote it; empty if it gives none.
+        sha256: base64 as in the header; None if the store lists none.
+    """
+
+    size_bytes: int
+    etag: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class ReadObject:
+    """What reading an object to its end told.
+
+    Attributes:
+        etag: as the store wrote it; None if it gave none.
+        sha256: of the bytes that came, in hex.
+        beginning: the first of them: a page that a proxy gives instead of the object is told by it.
+    """
+
+    size_bytes: int
+    etag: str | None
+    sha256: str
+    beginning: bytes = b""
+
+    @property
+    def is_a_page(self) -> bool:
+        """Whether this looks like a web page, or like an error that was sent as a success."""
+        return looks_like_a_page(self.beginning)
+
+
+def looks_like_a_page(content: bytes) -> bool:
+    """Whether content begins like a web page, or like an error that was sent as a success."""
+    return _NO_OBJECT.match(content) is not None
+
+
+@dataclass(frozen=True)
+class OpenObject:
+    """An object that is being read.
+
+    Attributes:
+        size_bytes: of the whole; None if the store does not tell.
+        etag: as the store wrote it, or None.
+        start: the first byte that is read.
+        pieces: the bytes from there on; raises a StoreError when not all of them come.
+    """
+
+    size_bytes: int | None
+    etag: str | None
+    start: int
+    pieces: Iterator[Buffer]
+
+    def read_out(self) -> ReadObject:
+        """What it is, by reading it to its end.
+
+        Raises:
+            StoreError: not all of it comes.
+        """
+        digest, size, beginning = hashlib.sha256(), 0, b""
+        for piece in self.pieces:
+            beginning = beginning or bytes(piece[:512])
+            digest.update(piece)
+            size += len(piece)
+        return ReadObject(size, self.etag, digest.hexdigest(), beginning)
