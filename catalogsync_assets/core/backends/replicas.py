@@ -22,7 +22,7 @@ from catalogsync_assets.core.errors import (
     StoreUnavailableError,
 )
 from catalogsync_assets.core.files.partial import Part
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient, StoredObject
 from catalogsync_assets.core.stores.fetch import Fetched, fetch, is_gone
@@ -48,7 +48,7 @@ class Origin:
 @dataclass
 class _Store:
     client: StoreClient
-    pace: Pace
+    pace: ConcurrencyLimiter
     retry: Retries
 
 
@@ -175,7 +175,7 @@ class Origins:
                 backend = self._backend(backend_id)
                 most = min(self._workers, backend.workers or self._workers)
                 client = self._connect(replace(backend, workers=self._workers))
-                pace = Pace(most, backend.bandwidth_limit)
+                pace = ConcurrencyLimiter(most, backend.bandwidth_limit)
                 retry = Retries(attempts=self._attempts, pace=pace, stop=self._stop)
                 self._stores[backend_id] = _Store(client, pace, retry)
             return self._stores[backend_id]
