@@ -36,7 +36,7 @@ from catalogsync_assets.core.backends import separation
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import enqueue
-from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.download.report import Limits as DownloadLimits
@@ -519,9 +519,9 @@ def downloaded(catalog, library):
     def run(
         *roots, ask=None, workers=4, attempts=3, reserve=0, max_file_bytes=1024 * _MIB, **options
     ):
-        rooms = Rooms(catalog, list(roots) or [library.root], ask=ask, reserve_bytes=reserve)
+        disks = Disks(catalog, list(roots) or [library.root], ask=ask, reserve_bytes=reserve)
         limits = DownloadLimits(workers, attempts, max_file_bytes)
-        return download(catalog, rooms, limits=limits, **options)
+        return download(catalog, disks, limits=limits, **options)
 
     return run
 
