@@ -36,7 +36,7 @@ from catalogsync_assets.core.backends import separation
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import enqueue
-from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.download.report import Limits as DownloadLimits
@@ -400,18 +400,29 @@ def scanned(catalog, library):
 
 
 @pytest.fixture
-def uploaded(catalog):
-    """`uploaded(backend)` plans and uploads what the backend lacks.
+def upload_limits():
+    """What `uploaded` and `verified` may do, unless told otherwise; for a test to add to.
 
-    Two tries of a request, unless told otherwise: enough to see a retry, and soon over.
+    Two tries of a request: enough to see a retry, and soon over.
     """
+    return {"workers": 4, "attempts": 2}
 
-    def run(backend, *, workers=4, **options):
-        names = ("attempts", "max_in_flight_bytes", "bytes_per_second")
+
+@pytest.fixture
+def small_parts(upload_limits):
+    """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
+    upload_limits.update(single_put_bytes=_MIB, part_bytes=5 * _MIB)
+
+
+@pytest.fixture
+def uploaded(catalog, upload_limits):
+    """`uploaded(backend)` plans and uploads what the backend lacks."""
+
+    def run(backend, **options):
+        names = [field.name for field in dataclasses.fields(Limits)]
         given = {name: options.pop(name) for name in names if name in options}
-        limits = {"workers": workers, "attempts": 2, **given}
         enqueue(catalog, backend)
-        return upload(catalog, backend, limits=Limits(**limits), **options)
+        return upload(catalog, backend, limits=Limits(**upload_limits | given), **options)
 
     return run
 
@@ -508,9 +519,9 @@ def downloaded(catalog, library):
     def run(
         *roots, ask=None, workers=4, attempts=3, reserve=0, max_file_bytes=1024 * _MIB, **options
     ):
-        rooms = Rooms(catalog, list(roots) or [library.root], ask=ask, reserve_bytes=reserve)
+        disks = Disks(catalog, list(roots) or [library.root], ask=ask, reserve_bytes=reserve)
         limits = DownloadLimits(workers, attempts, max_file_bytes)
-        return download(catalog, rooms, limits=limits, **options)
+        return download(catalog, disks, limits=limits, **options)
 
     return run
 

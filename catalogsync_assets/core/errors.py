@@ -11,6 +11,7 @@ The tree::
     │   └── NoRoomError         every library root is full
     ├── DownloadError           a file cannot be had from where it should come
     │   └── SourceUnavailableError  no answer, a broken connection, 5xx, 429: try again later
+    ├── RunAborted              a run with many tasks could not go on
     ├── SourceError             a file cannot be uploaded as it is
     ├── RestoreError            a file cannot be brought back
     ├── NotRemoved              a local file was not deleted, and stays
@@ -27,6 +28,8 @@ A message says what failed and where; the hint says what to do. Neither ever hol
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class CatalogSyncError(Exception):
@@ -46,6 +49,23 @@ class CatalogSyncError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+
+class RunAborted(CatalogSyncError):  # noqa: N818
+    """A run could not go on; what it had done is recorded, and the next goes on from there.
+
+    Attributes:
+        report: what had been done by then; see `runner.report`.
+        cause: why; message, hint and exit code are its.
+        printed: whether whoever caught it has told the reader already.
+    """
+
+    def __init__(self, report: Any, cause: CatalogSyncError) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.report = report
+        self.cause = cause
+        self.exit_code = cause.exit_code
+        self.printed = False
 
 
 class UsageError(CatalogSyncError):

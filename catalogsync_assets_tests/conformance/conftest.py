@@ -12,7 +12,7 @@ import pytest
 
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.probe.probe import probe
-from catalogsync_assets.core.upload import multipart, put, upload
+from catalogsync_assets.core.upload import upload
 from catalogsync_assets_tests.core.conftest import short_backoff, verified
 from catalogsync_assets_tests.stores import Store, s3_client
 
@@ -123,10 +123,3 @@ def held(catalog, rows, remote):
 def claims(held):
     """`claims(backend)`: the keys of the same."""
     return lambda backend: set(held(backend))
-
-
-@pytest.fixture
-def in_parts(monkeypatch):
-    """What is large elsewhere begins at 1 MiB here."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)

@@ -164,7 +164,7 @@ class Uploads:
         )
         assert len(claims(cloud)) == len(ODD_NAMES)
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_a_large_file_arrives_in_parts_and_is_verified(
         self, library, scanned, cloud, uploaded, remote, claims
     ):
@@ -178,7 +178,7 @@ class Uploads:
         assert remote(cloud).head("large.flac")["ContentType"] == "audio/flac"
         assert claims(cloud) == {"large.flac"}
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_a_changed_large_file_replaces_our_earlier_version(
         self, library, scanned, cloud, uploaded, remote, claims
     ):
@@ -189,7 +189,7 @@ class Uploads:
             assert remote(cloud).get("large.flac") == content
             assert claims(cloud) == {"large.flac"}
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     @pytest.mark.parametrize("size", [300, 6 * MIB])
     def test_what_a_network_damages_is_not_claimed(
         self, library, scanned, proxy, through_proxy, uploaded, claims, size
@@ -387,7 +387,7 @@ class Uploads:
         assert remote(through_proxy).unfinished() == []
         assert claims(through_proxy) == {"large.flac"}
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_of_unfinished_uploads_only_ours_are_aborted(
         self,
         library,
@@ -424,7 +424,7 @@ class Uploads:
         assert claims(through_proxy) == {"large.flac"}
         s3.abort_multipart_upload(**where)
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_a_completion_whose_answer_was_lost_is_no_failure(
         self, library, scanned, proxy, through_proxy, uploaded, remote, claims
     ):

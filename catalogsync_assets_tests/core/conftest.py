@@ -20,11 +20,12 @@ def through_proxy(proxy, backend):
 
 
 @pytest.fixture
-def verified(catalog):
+def verified(catalog, upload_limits):
     """`verified(backend, "full", repair=True)`: an audit with two tries of a request."""
 
     def run(backend, level="listing", *, workers=4, **options):
         request = AuditRequest(level, **options)
-        return audit(catalog, backend, request, limits=Limits(workers=workers, attempts=2))
+        limits = Limits(**upload_limits | {"workers": workers})
+        return audit(catalog, backend, request, limits=limits)
 
     return run

@@ -21,8 +21,8 @@ from catalogsync_assets.core.adopt.evidence import Evidence, compare
 from catalogsync_assets.core.adopt.queries import Wanted
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.results import Uploaded
-from catalogsync_assets.core.errors import CatalogSyncError, SourceError, StoreError
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.errors import RunAborted, SourceError, StoreError
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.runner.workers import Workers
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
@@ -94,19 +94,7 @@ class AdoptReport:
     seconds: float = 0.0
 
 
-class AdoptionAborted(CatalogSyncError):  # noqa: N818
-    """A run could not go on; what was adopted by then is recorded.
-
-    Attributes:
-        report: what had been done.
-    """
-
-    def __init__(self, report: AdoptReport, cause: CatalogSyncError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.report = report
-        self.printed = False
-
-
+AdoptionAborted = RunAborted
 Progress = Callable[[AdoptReport], None]
 
 
@@ -149,7 +137,7 @@ def adopt(
     try:
         run.execute(connect)
     except StoreError as error:
-        raise AdoptionAborted(report, error) from error
+        raise RunAborted(report, error) from error
     finally:
         report.seconds = time.monotonic() - started
     return report
@@ -178,7 +166,7 @@ class _Run:
         self._progress = progress
         self._report = report
         self._stop = threading.Event()
-        self._retry = Retries(attempts=attempts, pace=Pace(workers), stop=self._stop)
+        self._retry = Retries(attempts=attempts, pace=ConcurrencyLimiter(workers), stop=self._stop)
         self._under_way: deque[_Comparison] = deque()
         self._found: list[Uploaded] = []
         self._last_flush = time.monotonic()

@@ -36,7 +36,7 @@ from catalogsync_assets.core.audit.report import (
 )
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.checking import Level
 from catalogsync_assets.core.stores.client import StoreClient
@@ -111,7 +111,7 @@ class _Run:
         self._progress = progress
         self._connect = connect
         self._stop = threading.Event()
-        pace = Pace(limits.workers + 1)  # one more for the next page of a listing
+        pace = ConcurrencyLimiter(limits.workers + 1)  # one more for the next page of a listing
         self._retry = Retries(attempts=limits.attempts, pace=pace, stop=self._stop)
         self._next_tick = 0.0
 

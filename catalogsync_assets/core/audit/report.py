@@ -9,7 +9,7 @@ from typing import Literal
 
 from catalogsync_assets.core.audit.queries import Finding
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.errors import CatalogSyncError, UsageError
+from catalogsync_assets.core.errors import RunAborted, UsageError
 from catalogsync_assets.core.upload.upload import UploadReport
 
 LEVELS = ("listing", "head", "full")
@@ -127,17 +127,4 @@ _COMPARED = ("ok", "missing", "size", "content", "unreadable", "changed")
 Progress = Callable[[AuditReport], None]
 
 
-class AuditAborted(CatalogSyncError):  # noqa: N818
-    """An audit could not go on; the next of the same terms goes on where it stopped.
-
-    Attributes:
-        report: what had been found by then.
-        cause: why; message and hint are its.
-    """
-
-    def __init__(self, report: AuditReport, cause: CatalogSyncError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.report = report
-        self.cause = cause
-        self.exit_code = cause.exit_code
-        self.printed = False
+AuditAborted = RunAborted

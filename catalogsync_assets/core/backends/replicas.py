@@ -22,7 +22,7 @@ from catalogsync_assets.core.errors import (
     StoreUnavailableError,
 )
 from catalogsync_assets.core.files.partial import Part
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -34,7 +34,7 @@ from catalogsync_assets.core.stores.retry import Retries
 @dataclass
 class _Store:
     client: StoreClient
-    pace: Pace
+    pace: ConcurrencyLimiter
     retry: Retries
 
 
@@ -161,7 +161,7 @@ class Replicas:
                 backend = self._backend(backend_id)
                 most = min(self._workers, backend.workers or self._workers)
                 client = self._connect(replace(backend, workers=self._workers))
-                pace = Pace(most, backend.bandwidth_limit)
+                pace = ConcurrencyLimiter(most, backend.bandwidth_limit)
                 retry = Retries(attempts=self._attempts, pace=pace, stop=self._stop)
                 self._stores[backend_id] = _Store(client, pace, retry)
             return self._stores[backend_id]

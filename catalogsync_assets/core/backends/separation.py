@@ -39,7 +39,7 @@ from catalogsync_assets.core.errors import (
     KeyRefusedError,
     StoreError,
 )
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
@@ -96,7 +96,7 @@ def prove_pairs(
         attempts: tries of one request at most.
         connect: makes the client of a store.
     """
-    retry = Retries(attempts=attempts, pace=Pace(1), stop=threading.Event())
+    retry = Retries(attempts=attempts, pace=ConcurrencyLimiter(1), stop=threading.Event())
     with ExitStack() as cleaning:
         sides = {
             b.name: _Side(b, cleaning, connect, retry, prefixes, spare_locked)

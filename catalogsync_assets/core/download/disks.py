@@ -42,7 +42,7 @@ class Question:
 Ask = Callable[[Question], "Path | None"]
 
 
-class Rooms:
+class Disks:
     """The library roots of a run, in the order in which they are filled. Thread-safe.
 
     Attributes:
@@ -71,13 +71,13 @@ class Rooms:
         """
         self._catalog = catalog
         self._ask = ask
-        self._reserve = reserve_bytes
+        self._left_free = reserve_bytes
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self.waiting = 0
         self._refused: NoRoomError | None = None
         self._full: set[Path] = set()
-        self._promised: dict[Path, dict[str, int]] = {}
+        self._reserved: dict[Path, dict[str, int]] = {}
         self._roots = list(roots)
         later = (r for r in remembered_roots(catalog) if r.is_dir() and _apart(r, self._roots))
         self._roots += [r for r in later if r not in self._roots]
@@ -97,11 +97,11 @@ class Rooms:
         """Whether a path below a root belongs to another content that is not there now."""
         return is_remembered(self._catalog, str(root), path, sha256)
 
-    def take(self, name: str, needed: int) -> Path:
-        """The root that a file goes to, with so many bytes promised to it.
+    def reserve(self, name: str, needed: int) -> Path:
+        """The root that a file goes to, with so many bytes reserved for it.
 
         The one where a part of it lies, else the first, as far as there is room. Asks where there
-        is none; meanwhile others that need a room wait.
+        is none; meanwhile others that need room wait.
 
         Args:
             name: of the part.
@@ -117,7 +117,7 @@ class Rooms:
                 for root in sorted(self._roots, key=lambda r: here[r] is None):
                     missing = max(needed - (here[root] or 0), 0)
                     if self._fits(root, name, missing):
-                        self._promised.setdefault(root, {})[name] = missing
+                        self._reserved.setdefault(root, {})[name] = missing
                         return root
                 before = len(self._roots)
                 self.waiting += 1
@@ -128,21 +128,21 @@ class Rooms:
                     self.waiting -= 1
 
     def fits(self, root: Path, name: str, missing: int) -> bool:
-        """Whether so many bytes more have room; if so, they are promised."""
+        """Whether so many bytes more have room; if so, they are reserved."""
         with self._lock:
             if not self._fits(root, name, missing):
                 return False
-            self._promised.setdefault(root, {})[name] = missing
+            self._reserved.setdefault(root, {})[name] = missing
             return True
 
     def written(self, root: Path, name: str, missing: int) -> None:
-        """So many bytes are still missing: the others of the promise are on the disk by now."""
-        self._promised[root][name] = missing
+        """So many bytes are still missing: the others of those reserved are on the disk by now."""
+        self._reserved[root][name] = missing
 
     def leave(self, root: Path, name: str) -> None:
         """Nothing more will be written there under this name."""
         with self._lock:
-            self._promised.get(root, {}).pop(name, None)
+            self._reserved.get(root, {}).pop(name, None)
 
     def mark_full(self, root: Path) -> None:
         """The disk, or a quota, has refused more: nothing more goes there in this run."""
@@ -160,12 +160,12 @@ class Rooms:
                 hint="is its disk mounted?",
             ) from error
         device = root.stat().st_dev
-        promised = sum(
+        reserved = sum(
             sum(left for other, left in files.items() if other != name)
-            for place, files in self._promised.items()
+            for place, files in self._reserved.items()
             if place == root or place.stat().st_dev == device
         )
-        free = found.f_bavail * found.f_frsize - self._reserve - promised
+        free = found.f_bavail * found.f_frsize - self._left_free - reserved
         return free >= max(needed, 1)
 
     def _ask_for_more(self, before: int, needed: int) -> None:
@@ -224,6 +224,9 @@ class Rooms:
             if not self._fits(root, "", needed):
                 raise NoRoomError(f"{root} is full as well")
         return root
+
+
+Rooms = Disks
 
 
 def _apart(root: Path, others: Sequence[Path]) -> bool:

@@ -1,18 +1,16 @@
 """Drains the download queue: bounded, retried, checked, recorded.
 
 Order, for every file: content, then its name, then its row. One thread (the caller's) claims tasks
-and records results; `workers` threads fetch. Whatever ends a run early - a kill, a signal, a full
-disk - leaves parts that the next run goes on from, and tasks that are still queued.
+and records results; `workers` threads fetch (see `runner.run`). Whatever ends a run early - a kill,
+a signal, a full disk - leaves parts that the next run goes on from, and tasks that are queued.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from catalogsync_assets.core.catalog import download_results as results
@@ -30,10 +28,9 @@ from catalogsync_assets.core.catalog.download_queue import (
     waiting_sources,
 )
 from catalogsync_assets.core.catalog.download_results import Downloaded, NotDownloaded
-from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.file import Fetcher, StoppedError
 from catalogsync_assets.core.download.report import (
-    DownloadAborted,
     DownloadReport,
     Failure,
     Limits,
@@ -41,23 +38,19 @@ from catalogsync_assets.core.download.report import (
 )
 from catalogsync_assets.core.download.sources import Sources
 from catalogsync_assets.core.errors import CatalogSyncError, DownloadError, NoRoomError
-from catalogsync_assets.core.files import partial
+from catalogsync_assets.core.files import partial as partial_files
 from catalogsync_assets.core.redaction import redact
+from catalogsync_assets.core.runner.report import MOST_LISTED
+from catalogsync_assets.core.runner.run import Run, claims, limited, reporting
 
 _CLAIM = 64
-_FLUSH_ROWS = 256
-_FLUSH_SECONDS = 0.5
-_MAX_LISTED = 1_000
-#: How long a run that was stopped waits for what is on its way.
-_GRACE_SECONDS = 5.0
-
 
 Progress = Callable[[DownloadReport], None]
 
 
 def download(
     catalog: Catalog,
-    rooms: Rooms,
+    disks: Disks,
     *,
     scope: DownloadScope = EVERY_DOWNLOAD,
     limits: Limits | None = None,
@@ -70,7 +63,7 @@ def download(
     them.
 
     Args:
-        rooms: where the files go.
+        disks: where the files go.
         scope: which of the tasks.
         limits: how much at a time.
         limit: at most so many files.
@@ -84,7 +77,7 @@ def download(
             queued.
         CatalogError: a result could not be recorded; its file is recognised by the next run.
     """
-    return _Run(catalog, rooms, scope, limits or Limits(), limit, progress).execute()
+    return _Run(catalog, disks, scope, limits or Limits(), limit, progress).execute()
 
 
 class _Run:
@@ -93,61 +86,37 @@ class _Run:
     def __init__(
         self,
         catalog: Catalog,
-        rooms: Rooms,
+        disks: Disks,
         scope: DownloadScope,
         limits: Limits,
         limit: int | None,
         progress: Progress,
     ) -> None:
         self._catalog = catalog
-        self._rooms = rooms
+        self._disks = disks
         self._scope = scope
         self._limits = limits
-        self._left_to_claim = limit
+        self._limit = limit
         self._progress = progress
         self._lease = DownloadLease(catalog)
         self._report = DownloadReport(workers=limits.workers)
         # What tells the parts of this catalog from those of others.
         self._prefix = f"{catalog_id(catalog)}-"
-        self._closing = threading.Event()  # nothing more is begun
-        self._stop = threading.Event()  # nothing goes on
-        self._claimed: deque[DownloadTask] = deque()
-        self._handed_out: queue.SimpleQueue[DownloadTask | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[tuple[DownloadTask, Downloaded | BaseException]]
-        self._outcomes = queue.SimpleQueue()
-        self._in_flight: set[int] = set()
-        self._begun: set[int] = set()  # tasks that a worker has taken
-        self._unrecorded: list[Downloaded | NotDownloaded] = []
-        self._last_flush = time.monotonic()
-        self._abort_cause: CatalogSyncError | None = None
+        self._stop = threading.Event()
 
     def execute(self) -> DownloadReport:
-        started = time.monotonic()
-        self._lease.take_over_abandoned()
-        requeue_failed(self._catalog, self._scope)
-        self._sweep()
-        sources = Sources()
-        try:
-            self._keep_to_usable(sources)
-            if self._scope.sources:
-                self._count()
-                self._loop(
-                    Fetcher(
-                        sources,
-                        self._rooms,
-                        prefix=self._prefix,
-                        attempts=self._limits.attempts,
-                        max_file_bytes=self._limits.max_file_bytes,
-                        stop=self._stop,
-                    )
-                )
-        finally:
-            sources.close()
+        with reporting(self._report, self._progress):
+            self._lease.take_over_abandoned()
+            requeue_failed(self._catalog, self._scope)
             self._sweep()
-        self._report.seconds = time.monotonic() - started
-        self._progress(self._report)
-        if self._abort_cause is not None:
-            raise DownloadAborted(self._report, self._abort_cause) from self._abort_cause
+            sources = Sources()
+            try:
+                self._keep_to_usable(sources)
+                if self._scope.sources:
+                    self._fetch_all(sources)
+            finally:
+                sources.close()
+                self._sweep()
         return self._report
 
     def _keep_to_usable(self, sources: Sources) -> None:
@@ -169,155 +138,88 @@ class _Run:
             replace(self._scope, sources=[source]),
             code=code,
             reason=reason,
-            listed=_MAX_LISTED - len(report.failures),
+            listed=MOST_LISTED - len(report.failures),
         )
         report.queued += count
         report.failed += count
+        report.reasons[code] = report.reasons.get(code, 0) + count
         report.sources[source] = SourceTally(failed=count)
         report.failures += [Failure(i, source, redact(url), code, reason) for i, url in tasks]
 
-    def _count(self) -> None:
-        files, size = count_waiting(self._catalog, self._scope)
-        if self._left_to_claim is not None and files > self._left_to_claim:
-            size = size * self._left_to_claim // files  # for the progress bar: an estimate
-            files = self._left_to_claim
-        self._report.queued += files
-        self._report.queued_bytes = size
-
     def _sweep(self) -> None:
         """Remove what is left of tasks that are done, as when a kill came just after their rows."""
-        for root in self._rooms.roots:
+        for root in self._disks.roots:
             found = {
                 int(number): name
-                for name in partial.names(root, self._prefix)
+                for name in partial_files.names(root, self._prefix)
                 if (number := name.removeprefix(self._prefix)).isdigit()
             }
             for task_id in set(found) - unfinished(self._catalog, found):
-                partial.remove(root, found[task_id])
+                partial_files.remove(root, found[task_id])
 
-    def _loop(self, fetcher: Fetcher) -> None:
-        for number in range(self._limits.workers):
-            # Daemons: a request that hangs cannot be called off, and must not hold up the end.
-            threading.Thread(
-                target=self._work, args=(fetcher,), name=f"download-{number}", daemon=True
-            ).start()
+    def _fetch_all(self, sources: Sources) -> None:
+        files, size = limited(*count_waiting(self._catalog, self._scope), self._limit)
+        self._report.queued += files
+        self._report.queued_bytes = size
+        fetcher = self._fetcher = Fetcher(
+            sources,
+            self._disks,
+            prefix=self._prefix,
+            attempts=self._limits.attempts,
+            max_file_bytes=self._limits.max_file_bytes,
+            stop=self._stop,
+        )
+        self._run: Run[DownloadTask, Downloaded, Downloaded | NotDownloaded] = Run(
+            self._report,
+            name="download",
+            workers=self._limits.workers,
+            stop=self._stop,
+            claim=claims(partial(self._lease.claim, self._scope), page=_CLAIM, limit=self._limit),
+            work=fetcher.fetch,
+            take=self._take,
+            record=self._record,
+            tick=self._tick,
+            # Who is being asked for a folder has, with Ctrl-C, given the answer.
+            blocked=lambda: self._disks.waiting,
+        )
         try:
-            while self._goes_on():
-                self._collect()
-                self._show(fetcher)
-                self._lease.renew()
+            self._run.execute()
         finally:
-            # Also on Ctrl-C and cancellation: what has come whole is recorded, what has not stays
-            # a part, and goes back to the queue.
-            self._closing.set()
-            self._stop.set()
-            for _ in range(self._limits.workers):
-                self._handed_out.put(None)
-            self._wait_for_the_last()
-            try:
-                self._flush()
-            finally:
-                self._lease.release()
-                self._show(fetcher)
+            # What has not come whole stays as it is on the disk, and goes back to the queue.
+            self._lease.release()
+            self._show()
 
-    def _goes_on(self) -> bool:
-        """Whether there is something to wait for, once tasks have been handed out."""
-        if self._abort_cause is None:
-            self._hand_out()
-            return bool(self._in_flight)
-        # Those that have their room already may finish.
-        self._closing.set()
-        return isinstance(self._abort_cause, NoRoomError) and bool(self._begun)
+    def _show(self) -> None:
+        self._report.retries = self._fetcher.retries
+        self._report.resumed = self._fetcher.resumed
+        self._report.received = self._fetcher.received
 
-    def _show(self, fetcher: Fetcher) -> None:
-        self._report.retries = fetcher.retries
-        self._report.resumed = fetcher.resumed
-        self._report.received = fetcher.received
+    def _tick(self) -> None:
+        self._show()
         self._progress(self._report)
+        self._lease.renew()
 
-    def _wait_for_the_last(self) -> None:
-        deadline = time.monotonic() + _GRACE_SECONDS
-        # Who is being asked for a folder has, with Ctrl-C, given the answer.
-        while len(self._begun) > self._rooms.waiting:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            try:
-                self._note(*self._outcomes.get(timeout=left))
-            except queue.Empty:
-                return
-
-    def _hand_out(self) -> None:
-        """Give out tasks while there is room; twice as many as workers, so that none waits."""
-        while len(self._in_flight) < 2 * self._limits.workers:
-            if not self._claimed and not self._claim():
-                return
-            task = self._claimed.popleft()
-            self._in_flight.add(task.id)
-            self._handed_out.put(task)
-
-    def _claim(self) -> bool:
-        count = _CLAIM if self._left_to_claim is None else min(_CLAIM, self._left_to_claim)
-        if count <= 0:
-            return False
-        tasks = self._lease.claim(self._scope, count)
-        if self._left_to_claim is not None:
-            self._left_to_claim -= len(tasks)
-        self._claimed.extend(tasks)
-        return bool(tasks)
-
-    def _work(self, fetcher: Fetcher) -> None:
-        """A worker. Never raises: any outcome must reach the caller's thread."""
-        while (task := self._handed_out.get()) is not None:
-            outcome: Downloaded | BaseException
-            self._begun.add(task.id)
-            if self._closing.is_set():
-                self._begun.discard(task.id)
-                continue
-            try:
-                outcome = fetcher.fetch(task)
-            except BaseException as error:
-                outcome = error
-            self._outcomes.put((task, outcome))
-
-    def _collect(self) -> None:
-        """Take the outcomes that have come, at least one unless none comes in time; record them
-        once there are enough or half a second has passed."""
-        try:
-            self._note(*self._outcomes.get(timeout=_FLUSH_SECONDS))
-            while len(self._unrecorded) < _FLUSH_ROWS:
-                self._note(*self._outcomes.get_nowait())
-        except queue.Empty:
-            pass
-        due = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
-        if due or len(self._unrecorded) >= _FLUSH_ROWS:
-            self._flush()
-
-    def _note(self, task: DownloadTask, outcome: Downloaded | BaseException) -> None:
-        self._in_flight.discard(task.id)
-        self._begun.discard(task.id)
+    def _take(
+        self, task: DownloadTask, outcome: Downloaded | BaseException
+    ) -> Downloaded | NotDownloaded | None:
         if isinstance(outcome, Downloaded):
-            self._unrecorded.append(outcome)
-        elif isinstance(outcome, StoppedError):
-            return  # goes back with the lease
-        elif isinstance(outcome, CatalogSyncError) and not isinstance(outcome, DownloadError):
-            self._abort_cause = self._abort_cause or outcome
-        else:
-            code = getattr(outcome, "code", None) or type(outcome).__name__
-            reason = redact(str(outcome)) or code
-            self._unrecorded.append(NotDownloaded(task, code, reason))
+            return outcome
+        if isinstance(outcome, StoppedError):
+            return None  # goes back with the lease
+        if isinstance(outcome, CatalogSyncError) and not isinstance(outcome, DownloadError):
+            # Where every root is full, those that have their room already may finish.
+            self._run.end(outcome, finish=isinstance(outcome, NoRoomError))
+            return None
+        code = getattr(outcome, "code", None) or type(outcome).__name__
+        return NotDownloaded(task, code, redact(str(outcome)) or code)
 
-    def _flush(self) -> None:
-        """Record what is done; only then does the report count it, and do its notes go."""
-        self._last_flush = time.monotonic()
-        if not self._unrecorded:
-            return
-        results.record(self._catalog, self._lease.owner, self._unrecorded)
-        for result in self._unrecorded:
+    def _record(self, done: list[Downloaded | NotDownloaded]) -> None:
+        """Write down what is done; only then does the report count it, and do its notes go."""
+        results.record(self._catalog, self._lease.owner, done)
+        for result in done:
             self._tally(result)
             if isinstance(result, Downloaded):
-                partial.remove(Path(result.root), f"{self._prefix}{result.task.id}")
-        self._unrecorded = []
+                partial_files.remove(Path(result.root), f"{self._prefix}{result.task.id}")
 
     def _tally(self, result: Downloaded | NotDownloaded) -> None:
         report = self._report
@@ -328,10 +230,8 @@ class _Run:
             tally.done += 1
             tally.bytes += result.facts.size_bytes
             return
-        report.failed += 1
         tally.failed += 1
-        if len(report.failures) < _MAX_LISTED:
-            task = result.task
-            report.failures.append(
-                Failure(task.id, task.source, redact(task.url), result.code, result.reason)
-            )
+        task = result.task
+        report.note_failure(
+            Failure(task.id, task.source, redact(task.url), result.code, result.reason)
+        )

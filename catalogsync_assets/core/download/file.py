@@ -18,7 +18,7 @@ import tenacity
 from catalogsync_assets.core.catalog.download_queue import DownloadTask
 from catalogsync_assets.core.catalog.download_results import Downloaded
 from catalogsync_assets.core.catalog.files import FileFacts
-from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.sources import Content, Item, Source, Sources
 from catalogsync_assets.core.errors import (
     DownloadError,
@@ -95,7 +95,7 @@ class Fetcher:
     def __init__(
         self,
         sources: Sources,
-        rooms: Rooms,
+        disks: Disks,
         *,
         prefix: str,
         attempts: int,
@@ -110,7 +110,7 @@ class Fetcher:
             stop: once set, nothing goes on.
         """
         self._sources = sources
-        self._rooms = rooms
+        self._disks = disks
         self._prefix = prefix
         self._attempts = attempts
         self._max_file_bytes = max_file_bytes
@@ -133,7 +133,7 @@ class Fetcher:
         self._require_small(job, job.needed)
         source = self._sources.get(task.source)
         while True:
-            root = self._rooms.take(job.name, job.needed)
+            root = self._disks.reserve(job.name, job.needed)
             try:
                 with _opened(Part(root, job.name)) as part:
                     return self._fetch_into(part, job, source)
@@ -147,10 +147,10 @@ class Fetcher:
                         code=errno.errorcode.get(error.errno or 0, "DiskError"),
                         hint="check the folder's permissions, and the disk",
                     ) from error
-                self._rooms.mark_full(root)
+                self._disks.mark_full(root)
                 remove(root, job.name)
             finally:
-                self._rooms.leave(root, job.name)
+                self._disks.leave(root, job.name)
 
     def _fetch_into(self, part: Part, job: _Job, source: Source) -> Downloaded:
         placed = part.placed()
@@ -159,7 +159,7 @@ class Fetcher:
         try:
             sha256 = self._retry(lambda: self._once(part, job, source), part, job)
             names = alternatives(self._target(part, job.task), sha256)
-            free = (n for n in names if not self._rooms.is_remembered(part.root, n, sha256))
+            free = (n for n in names if not self._disks.is_remembered(part.root, n, sha256))
             placed = part.place(free, sha256)
         except DownloadError as error:
             if not error.retryable:
@@ -205,7 +205,7 @@ class Fetcher:
                 )
             self._require_fitting(job, total)
             whole = total or task.size_bytes or 0
-            if not self._rooms.fits(part.root, job.name, max(whole - part.size, 0)):
+            if not self._disks.fits(part.root, job.name, max(whole - part.size, 0)):
                 raise _NoRoomHereError(whole)
             self._write(part, job, content, total)
         if part.size != (total or task.size_bytes or part.size):
@@ -227,7 +227,7 @@ class Fetcher:
             if most is not None:
                 if part.size > most:
                     raise _differs(job.task, "more", part.size, most)
-                self._rooms.written(part.root, job.name, most - part.size)
+                self._disks.written(part.root, job.name, most - part.size)
             if not looked and part.size >= LOOKED_AT:
                 looked = True
                 _require_audio(part, job.task)  # at once: who knows how much more would come

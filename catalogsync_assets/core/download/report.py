@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.errors import RunAborted
+from catalogsync_assets.core.runner.report import RunReport
+
+DownloadAborted = RunAborted
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class SourceTally:
 
 
 @dataclass
-class DownloadReport:
+class DownloadReport(RunReport[Failure]):
     """What a run did. While it runs, the same object is handed to `progress`.
 
     Attributes:
@@ -56,36 +59,15 @@ class DownloadReport:
         received: bytes that came over the network, those included that came in vain.
         retries: tries that had to be repeated.
         resumed: tries that went on where an earlier one had ended.
-        seconds: wall time.
         sources: by name.
-        failures: at most 1,000 of the failed, with reasons.
     """
 
     workers: int
     queued: int = 0
     queued_bytes: int = 0
     succeeded: int = 0
-    failed: int = 0
     bytes: int = 0
     received: int = 0
     retries: int = 0
     resumed: int = 0
-    seconds: float = 0.0
     sources: dict[str, SourceTally] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-
-
-class DownloadAborted(CatalogSyncError):  # noqa: N818
-    """A run could not go on; what was not done is still queued.
-
-    Attributes:
-        report: what had been done by then.
-        cause: why; message and hint are its.
-    """
-
-    def __init__(self, report: DownloadReport, cause: CatalogSyncError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.report = report
-        self.cause = cause
-        self.exit_code = cause.exit_code
-        self.printed = False

@@ -33,7 +33,7 @@ from catalogsync_assets.core.catalog.separation import (
     backends_with_files,
     separation,
 )
-from catalogsync_assets.core.errors import NotRemoved, UsageError
+from catalogsync_assets.core.errors import CatalogSyncError, NotRemoved, UsageError
 from catalogsync_assets.core.files.atomic import sync_folder
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity
@@ -142,7 +142,7 @@ def offload(
         else:
             with removal.alone(catalog) as right:
                 if not right:
-                    raise OffloadAborted(
+                    raise _aborted(
                         report,
                         f"another process removes files of the catalog {catalog.path}",
                         "wait for it, then run this again",
@@ -329,7 +329,7 @@ class _Run:
         reachable = [b.id for b in holders.reachable]
         if len(reachable) < copies:
             first = next(iter(holders.out.values()))
-            raise OffloadAborted(
+            raise _aborted(
                 report,
                 f"too few of the backends can be asked to prove {copies} copies: {first.message}",
                 first.hint,
@@ -337,7 +337,7 @@ class _Run:
         answering = holders.separation.among(reachable)
         if answering.most_copies < copies:
             self._say_what_counts_as_one(holders.separation)
-            raise OffloadAborted(
+            raise _aborted(
                 report,
                 f"the backends are too few different stores to prove {copies} copies: "
                 + "; ".join(_counted_as_one(report)),
@@ -469,6 +469,10 @@ class _Run:
         report.reasons[code] = report.reasons.get(code, 0) + 1
         if len(report.failures) < _MAX_LISTED:
             report.failures.append(Failure(path, code, reason))
+
+
+def _aborted(report: OffloadReport, message: str, hint: str | None) -> OffloadAborted:
+    return OffloadAborted(report, CatalogSyncError(message, hint=hint))
 
 
 def _not_proven(file: LocalFile, held: Held, wanted: int) -> NotRemoved:

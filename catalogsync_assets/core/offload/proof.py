@@ -14,7 +14,7 @@ from typing import Literal
 
 from catalogsync_assets.core.catalog.separation import Separation
 from catalogsync_assets.core.errors import StoreError
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.checking import Verdict, check
 from catalogsync_assets.core.stores.client import StoreClient
@@ -83,7 +83,8 @@ class Holders:
         self.backends = {b.id: replace(b, workers=workers) for b in backends}
         self._connect = connect
         self._retries = {
-            id_: Retries(attempts=attempts, pace=Pace(workers), stop=stop) for id_ in self.backends
+            id_: Retries(attempts=attempts, pace=ConcurrencyLimiter(workers), stop=stop)
+            for id_ in self.backends
         }
         self._clients: dict[int, StoreClient] = {}
         self._out: dict[int, StoreError] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.errors import RunAborted
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,5 @@ class OffloadReport:
         return self.goal is None or all(room.free >= self.goal for room in self.rooms)
 
 
-class OffloadAborted(CatalogSyncError):  # noqa: N818
-    """A run could not go on; what was not done is as it was.
-
-    Attributes:
-        report: what had been done by then.
-    """
-
-    def __init__(self, report: OffloadReport, message: str, hint: str | None) -> None:
-        super().__init__(message, hint=hint)
-        self.report = report
-        self.printed = False
-
-
+OffloadAborted = RunAborted
 Progress = Callable[[OffloadReport], None]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +18,7 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
+from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError, RunAborted
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.scan import require_apart, require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
@@ -31,32 +30,18 @@ from catalogsync_assets.core.restore.file import (
     no_copy,
 )
 from catalogsync_assets.core.restore.queries import RestoredFile, WantedFile
-from catalogsync_assets.core.runner.dispatch import Dispatch
-from catalogsync_assets.core.runner.workers import Workers
+from catalogsync_assets.core.runner.report import MOST_LISTED, Failure, RunReport
+from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.settings import library_roots
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 
-_FLUSH_ROWS = 256
-_FLUSH_SECONDS = 0.5
-_TICK = 0.25
-_MAX_LISTED = 1_000
-#: How long a run that was stopped waits for what is on its way.
-_GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that could not be brought back, as a person reads of it."""
-
-    file: str
-    code: str
-    reason: str
+RestoreAborted = RunAborted
 
 
 @dataclass
-class RestoreReport:
+class RestoreReport(RunReport[Failure]):
     """What a run did. While it runs, the same object is handed to `progress`.
 
     Attributes:
@@ -72,8 +57,6 @@ class RestoreReport:
         settled_bytes: of files of which it is known what became of them.
         retries: tries that had to be repeated.
         backends: of each that was read from, how many files.
-        reasons: how many failed, by code.
-        failures: at most 1,000 of the failed, with reasons.
         troubles: what was wrong with copies, at most 1,000, where another one was good.
     """
 
@@ -85,30 +68,12 @@ class RestoreReport:
     restored: int = 0
     adopted: int = 0
     present: int = 0
-    failed: int = 0
     bytes: int = 0
     received: int = 0
     settled_bytes: int = 0
     retries: int = 0
-    seconds: float = 0.0
     backends: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, int] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
-
-
-class RestoreAborted(CatalogSyncError):  # noqa: N818
-    """A run could not go on; what was not done is left to the next.
-
-    Attributes:
-        report: what had been done by then.
-    """
-
-    def __init__(self, report: RestoreReport, cause: CatalogSyncError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.report = report
-        self.exit_code = cause.exit_code
-        self.printed = False
 
 
 Progress = Callable[[RestoreReport], None]
@@ -234,12 +199,6 @@ class _Run:
             received=self._note_received,
             reserve_bytes=reserve_bytes,
         )
-        self._dispatch: Dispatch[WantedFile, Brought | BaseException] = Dispatch(
-            max_bytes=1, need=lambda _: 0, key=lambda file: file.file_asset_id
-        )
-        self._unrecorded: list[tuple[WantedFile, Brought]] = []
-        self._last_flush = time.monotonic()
-        self._abort_cause: CatalogSyncError | None = None
 
     def rehearse(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
         """Say what would be done."""
@@ -259,7 +218,7 @@ class _Run:
                 self._report.bytes += file.size_bytes or 0
                 first = file.copies[0]
                 self._count_backend(self._replicas.name(first.backend_id))
-                if first.status == "damaged" and len(self._report.troubles) < _MAX_LISTED:
+                if first.status == "damaged" and len(self._report.troubles) < MOST_LISTED:
                     where = self._replicas.name(first.backend_id)
                     self._report.troubles.append(
                         f"{file.path}: the only copy, on backend {where!r}, was found damaged; it"
@@ -269,75 +228,51 @@ class _Run:
         return self._report
 
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
-        started = time.monotonic()
-        self._restorer.remove_useless(partial(queries.still_wanted, self._catalog, str(self._root)))
-        pool = Workers(self._report.workers, "restore")
-        try:
-            for _ in range(self._report.workers):
-                pool.submit(self._work)
-            exhausted = False
-            while self._abort_cause is None:
-                if not exhausted and self._dispatch.waiting <= 4 * self._report.workers:
-                    page = next(pages, None)
-                    exhausted = page is None
-                    self._dispatch.add(page or [])
-                if exhausted and self._dispatch.idle:
-                    break
-                self._take(low_water=-1 if exhausted else 4 * self._report.workers, timeout=_TICK)
+        with reporting(self._report, self._progress):
+            self._restorer.remove_useless(
+                partial(queries.still_wanted, self._catalog, str(self._root))
+            )
+            self._run: Run[WantedFile, Brought, tuple[WantedFile, Brought]] = Run(
+                self._report,
+                name="restore",
+                workers=self._report.workers,
+                stop=self._stop,
+                claim=lambda: next(pages, None),
+                work=self._restorer.restore,
+                take=self._take,
+                record=self._record,
+                tick=self._tick,
+            )
+            try:
+                self._run.execute()
+            finally:
                 self._report.retries = self._replicas.retries
-                self._progress(self._report)
-        finally:
-            # Also on Ctrl-C: what has its name is recorded; what is on its way stays as a part.
-            self._stop.set()
-            self._dispatch.close()
-            pool.close()
-            deadline = time.monotonic() + _GRACE_SECONDS
-            while self._dispatch.in_hand and (left := deadline - time.monotonic()) > 0:
-                self._take(low_water=-1, timeout=left)
-            self._take(low_water=-1, timeout=0)
-            self._flush()
-        self._report.retries = self._replicas.retries
-        self._report.seconds = time.monotonic() - started
-        self._progress(self._report)
-        if self._abort_cause is not None:
-            raise RestoreAborted(self._report, self._abort_cause) from self._abort_cause
         return self._report
 
-    def _work(self) -> None:
-        while (file := self._dispatch.take()) is not None:
-            outcome: Brought | BaseException
-            try:
-                outcome = self._restorer.restore(file)
-            except BaseException as error:
-                outcome = error
-            self._dispatch.done(file, outcome, went_well=isinstance(outcome, Brought))
+    def _tick(self) -> None:
+        self._report.retries = self._replicas.retries
+        self._progress(self._report)
 
-    def _take(self, *, low_water: int, timeout: float) -> None:
-        for file, outcome in self._dispatch.outcomes(
-            at_least=_FLUSH_ROWS, low_water=low_water, timeout=timeout
-        ):
-            if isinstance(outcome, Brought):
-                self._unrecorded.append((file, outcome))
-            elif isinstance(outcome, RestoreError):
-                if not self._stop.is_set():  # else it was stopped, and goes on another time
-                    self._fail(file, outcome)
-            elif isinstance(outcome, CatalogSyncError):
-                self._abort_cause = self._abort_cause or outcome
-            else:
-                raise outcome
-        due = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
-        if due or len(self._unrecorded) >= _FLUSH_ROWS:
-            self._flush()
+    def _take(
+        self, file: WantedFile, outcome: Brought | BaseException
+    ) -> tuple[WantedFile, Brought] | None:
+        if isinstance(outcome, Brought):
+            return file, outcome
+        if isinstance(outcome, RestoreError):
+            if not self._stop.is_set():  # else it was stopped, and goes on another time
+                self._fail(file, outcome)
+        elif isinstance(outcome, CatalogSyncError):
+            self._run.end(outcome)
+        else:
+            raise outcome
+        return None
 
-    def _flush(self) -> None:
-        """Record what is done; only then does the report count it."""
-        self._last_flush = time.monotonic()
-        rows: list[RestoredFile] = [b.file for _, b in self._unrecorded if b.file is not None]
+    def _record(self, done: list[tuple[WantedFile, Brought]]) -> None:
+        rows: list[RestoredFile] = [b.file for _, b in done if b.file is not None]
         if rows:
             queries.record(self._catalog, str(self._root), rows)
-        for file, brought in self._unrecorded:
+        for file, brought in done:
             self._tally(file, brought)
-        self._unrecorded = []
 
     def _tally(self, file: WantedFile, brought: Brought) -> None:
         report = self._report
@@ -350,19 +285,15 @@ class _Run:
             report.restored += 1
             report.bytes += brought.file.size_bytes
             self._count_backend(brought.backend)
-        room = _MAX_LISTED - len(report.troubles)
+        room = MOST_LISTED - len(report.troubles)
         report.troubles += brought.troubles[:room]
 
     def _count_backend(self, name: str) -> None:
         self._report.backends[name] = self._report.backends.get(name, 0) + 1
 
     def _fail(self, file: WantedFile, error: RestoreError) -> None:
-        report = self._report
-        report.settled_bytes += file.size_bytes or 0
-        report.failed += 1
-        report.reasons[error.code] = report.reasons.get(error.code, 0) + 1
-        if len(report.failures) < _MAX_LISTED:
-            report.failures.append(Failure(file.path, error.code, str(error)))
+        self._report.settled_bytes += file.size_bytes or 0
+        self._report.note_failure(Failure(file.path, error.code, str(error)))
 
     def _note_received(self, size: int) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 _Task = TypeVar("_Task")
@@ -23,47 +23,45 @@ STRAGGLER_SECONDS = 10.0
 _STRAGGLER_FACTOR = 4.0
 
 
-@dataclass
-class _InHand(Generic[_Task]):
-    """A task that a worker has; two of them, if the first was given up waiting for."""
+@dataclass(eq=False)
+class Job(Generic[_Task, _Outcome]):
+    """A task on its way through a run.
+
+    Attributes:
+        need: bytes of memory that it takes.
+        outcome: what became of it, once it is done; an exception if it failed.
+        since: when it was handed out.
+        repeated: it is handed out a second time, or soon will be.
+    """
 
     task: _Task
     need: int
-    since: float
-    holders: int = 1
-    settled: bool = False
+    outcome: _Outcome | BaseException = field(init=False)
+    is_done: bool = False
+    since: float = 0.0
+    repeated: bool = False
 
 
 class Dispatch(Generic[_Task, _Outcome]):
     """Tasks that wait, tasks in hand, outcomes. Thread-safe.
 
-    Every task that is added has one outcome, whichever of its holders brings it first.
+    Every task that is added has one outcome, whichever of its workers brings it first.
     """
 
-    def __init__(
-        self,
-        *,
-        max_bytes: int,
-        need: Callable[[_Task], int],
-        key: Callable[[_Task], int],
-    ) -> None:
+    def __init__(self, *, max_bytes: int, need: Callable[[_Task], int]) -> None:
         """
         Args:
             max_bytes: bytes of memory that tasks in hand may need together; a single task of
                 more than this still goes, alone.
             need: the bytes that a task needs.
-            key: what tells tasks apart.
         """
         self._max_bytes = max_bytes
         self._need = need
-        self._key = key
-        self._ready: deque[_Task] = deque()
-        self._repeats: set[int] = set()  # the keys of those in `_ready` that are in hand already
-        self._in_hand: dict[int, _InHand[_Task]] = {}
-        self._outcomes: list[tuple[_Task, _Outcome]] = []
+        self._ready: deque[Job[_Task, _Outcome]] = deque()
+        self._in_hand: set[Job[_Task, _Outcome]] = set()
+        self._done: list[Job[_Task, _Outcome]] = []
         self._bytes = 0
-        self._holders = 0
-        self._unsettled = 0
+        self._busy = 0  # workers
         self._slowest = 0.0
         self._closed = False
         lock = threading.Lock()
@@ -76,27 +74,30 @@ class Dispatch(Generic[_Task, _Outcome]):
     @property
     def in_hand(self) -> int:
         """Tasks that workers have and of which nothing is known yet."""
-        return self._unsettled
+        return len(self._in_hand)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits, is in hand, or has come back."""
         with self._work:
-            return not (self._ready or self._outcomes or self._unsettled)
+            return not (self._ready or self._done or self._in_hand)
 
     @property
     def waiting(self) -> int:
         """Tasks that no worker has taken yet."""
         return len(self._ready)
 
-    def add(self, tasks: Iterable[_Task]) -> None:
+    def add(self, tasks: Iterable[_Task]) -> list[Job[_Task, _Outcome]]:
         """Let workers take these, in this order."""
+        jobs: list[Job[_Task, _Outcome]] = [Job(task, self._need(task)) for task in tasks]
         with self._work:
-            self._ready.extend(tasks)
-            self._work.notify_all()
+            if not self._closed:
+                self._ready.extend(jobs)
+                self._work.notify_all()
+        return jobs
 
-    def take(self) -> _Task | None:
-        """The next task for a worker, once there is one and room for it; None at the end."""
+    def take(self) -> Job[_Task, _Outcome] | None:
+        """The next job for a worker, once there is one and room for it; None at the end."""
         with self._work:
             while not self._closed:
                 if self._ready and self._fits(self._ready[0]):
@@ -104,52 +105,41 @@ class Dispatch(Generic[_Task, _Outcome]):
                 self._work.wait()
             return None
 
-    def _fits(self, task: _Task) -> bool:
-        return not self._holders or self._bytes + self._need(task) <= self._max_bytes
+    def _fits(self, job: Job[_Task, _Outcome]) -> bool:
+        return not self._busy or self._bytes + job.need <= self._max_bytes
 
-    def _hand_out(self, task: _Task) -> _Task:
-        key = self._key(task)
-        if key in self._repeats:
-            self._repeats.discard(key)
-            held = self._in_hand[key]
-            held.holders += 1
-        else:
-            held = self._in_hand[key] = _InHand(task, self._need(task), time.monotonic())
-            self._unsettled += 1
-        self._holders += 1
-        self._bytes += held.need
+    def _hand_out(self, job: Job[_Task, _Outcome]) -> Job[_Task, _Outcome]:
+        if not job.repeated:
+            job.since = time.monotonic()
+            self._in_hand.add(job)
+        self._busy += 1
+        self._bytes += job.need
         if len(self._ready) == self._low_water:
             self._news.notify()
         if self._ready and self._fits(self._ready[0]):
             self._work.notify()
-        return task
+        return job
 
-    def done(self, task: _Task, outcome: _Outcome, *, went_well: bool) -> None:
-        """A worker's report; the second one of a task is of no interest any more."""
+    def done(self, job: Job[_Task, _Outcome], outcome: _Outcome | BaseException) -> None:
+        """A worker's report; the second one of a job is of no interest any more."""
         with self._work:
-            key = self._key(task)
-            held = self._in_hand[key]
-            held.holders -= 1
-            self._holders -= 1
-            self._bytes -= held.need
-            if not held.settled:
-                self._settle(held, outcome, went_well)
-                if key in self._repeats:
-                    self._repeats.discard(key)
-                    self._ready.remove(task)
-            if not held.holders:
-                del self._in_hand[key]
+            self._busy -= 1
+            self._bytes -= job.need
+            if job in self._in_hand:
+                self._in_hand.remove(job)
+                if job.repeated and job in self._ready:  # it has come after all
+                    self._ready.remove(job)
+                self._keep(job, outcome)
             if self._ready:
                 self._work.notify()
 
-    def _settle(self, held: _InHand[_Task], outcome: _Outcome, went_well: bool) -> None:
-        held.settled = True
-        self._unsettled -= 1
-        self._outcomes.append((held.task, outcome))
-        if went_well:
-            self._slowest = max(self._slowest, time.monotonic() - held.since)
-        else:
+    def _keep(self, job: Job[_Task, _Outcome], outcome: _Outcome | BaseException) -> None:
+        job.outcome, job.is_done = outcome, True
+        self._done.append(job)
+        if isinstance(outcome, BaseException):
             self._urgent = True
+        else:
+            self._slowest = max(self._slowest, time.monotonic() - job.since)
         if self._is_due():
             self._news.notify()
 
@@ -157,18 +147,18 @@ class Dispatch(Generic[_Task, _Outcome]):
         """Whether the run has something to do."""
         return (
             self._urgent
-            or len(self._outcomes) >= self._at_least
+            or len(self._done) >= self._at_least
             or len(self._ready) <= self._low_water
-            or not (self._ready or self._unsettled)
+            or not (self._ready or self._in_hand)
         )
 
     def outcomes(
         self, *, at_least: int, low_water: int, timeout: float
-    ) -> list[tuple[_Task, _Outcome]]:
-        """Wait for work for the run, and take the outcomes that there are.
+    ) -> list[Job[_Task, _Outcome]]:
+        """Wait for work for the run, and take the jobs that are done.
 
         Args:
-            at_least: return once there are so many, or one that did not go well,
+            at_least: return once there are so many, or one that failed,
             low_water: or once no more tasks than this wait for a worker (negative: never),
             timeout: or after so many seconds. Does not wait when nothing is left to wait for.
         """
@@ -176,14 +166,15 @@ class Dispatch(Generic[_Task, _Outcome]):
             self._at_least, self._low_water = at_least, low_water
             self._news.wait_for(self._is_due, timeout)
             self._urgent = False
-            taken, self._outcomes = self._outcomes, []
+            taken, self._done = self._done, []
             return taken
 
     def repeat_stragglers(self, may_repeat: Callable[[_Task], bool]) -> int:
         """Hand out once more what takes far longer than anything else did, as nothing else waits.
 
         The caller has made sure that a task may be carried out twice at the same time. What is
-        tried again is worth it: most slow requests of a store are slow by chance.
+        tried again is worth it: most slow requests of a store are slow by chance, and the time-out
+        of one that hangs is as long as the largest put may take: a quarter of an hour.
 
         Source: "Performance design patterns for Amazon S3", on retries for latency-sensitive
         applications.
@@ -194,14 +185,12 @@ class Dispatch(Generic[_Task, _Outcome]):
             patience = max(STRAGGLER_SECONDS, _STRAGGLER_FACTOR * self._slowest)
             oldest = time.monotonic() - patience
             late = [
-                held.task
-                for held in self._in_hand.values()
-                if held.since < oldest
-                and held.holders == 1
-                and not held.settled
-                and may_repeat(held.task)
+                job
+                for job in self._in_hand
+                if job.since < oldest and not job.repeated and may_repeat(job.task)
             ]
-            self._repeats.update(map(self._key, late))
+            for job in late:
+                job.repeated = True
             self._ready.extend(late)
             self._work.notify_all()
             return len(late)
@@ -211,5 +200,4 @@ class Dispatch(Generic[_Task, _Outcome]):
         with self._work:
             self._closed = True
             self._ready.clear()
-            self._repeats.clear()
             self._work.notify_all()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 _ONE_WAVE = 1.0
 
 
-class Pace:
+class ConcurrencyLimiter:
     """Requests at a time, and bytes per second. Thread-safe.
 
     Attributes:

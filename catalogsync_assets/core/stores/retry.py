@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from catalogsync_assets.core.errors import StoreUnavailableError
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 
 #: Seconds that a wait between two tries never exceeds.
 MAX_BACKOFF = 20.0
@@ -33,7 +33,7 @@ class Retries:
         count: requests that had to be repeated so far.
     """
 
-    def __init__(self, *, attempts: int, pace: Pace, stop: threading.Event) -> None:
+    def __init__(self, *, attempts: int, pace: ConcurrencyLimiter, stop: threading.Event) -> None:
         """
         Args:
             attempts: tries of one request at most.

@@ -11,7 +11,7 @@ from catalogsync_assets.core.stores.checksums import PartDigest, digest_part, pa
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import StoredObject
 from catalogsync_assets.core.upload import journal
-from catalogsync_assets.core.upload.multipart import PART_BYTES, part_bytes
+from catalogsync_assets.core.upload.multipart import PART_BYTES
 from catalogsync_assets.core.upload.source import Source
 
 
@@ -32,17 +32,24 @@ def digest_of(task: UploadTask) -> str:
 
 
 def by_its_parts(
-    catalog: Catalog, client: StoreClient, task: UploadTask, found: StoredObject
+    catalog: Catalog,
+    client: StoreClient,
+    task: UploadTask,
+    found: StoredObject,
+    part_size: int,
 ) -> Match | None:
     """Whether a HEAD proves that an object holds the very content of the task's file.
 
     None if it does not: then nothing is known.
 
+    Args:
+        part_size: in which the file would be sent now.
+
     Raises:
         SourceError: the file changed or could not be read.
     """
     # The size of its parts is not told; it is ours if an upload of ours became this object.
-    sizes = [part_bytes(task.size_bytes)]
+    sizes = [part_size]
     sizes += [u.part_bytes for u in journal.unfinished(catalog, client.backend, task.locator)]
     trusts = client.profile.part_checksum is True
     for size in dict.fromkeys(sizes):

@@ -42,15 +42,15 @@ _MAX_PARTS = 10_000
 PARTS_IN_FLIGHT = 5
 
 
-def part_bytes(size_bytes: int) -> int:
-    """The size of the parts of a file: whole MiB, at least `PART_BYTES`, at most 10,000 parts."""
+def part_bytes(size_bytes: int, smallest: int = PART_BYTES) -> int:
+    """The size of the parts of a file: whole MiB, at least `smallest`, at most 10,000 parts."""
     mib = 1024 * 1024
-    return max(PART_BYTES, math.ceil(size_bytes / _MAX_PARTS / mib) * mib)
+    return max(smallest, math.ceil(size_bytes / _MAX_PARTS / mib) * mib)
 
 
-def memory_needed(size_bytes: int) -> int:
+def parts_in_memory(size_bytes: int, smallest: int = PART_BYTES) -> int:
     """Bytes of memory that the upload of such a file holds: parts in flight, and one being read."""
-    return min(size_bytes, (PARTS_IN_FLIGHT + 1) * part_bytes(size_bytes))
+    return min(size_bytes, (PARTS_IN_FLIGHT + 1) * part_bytes(size_bytes, smallest))
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def put_in_parts(
     client: StoreClient,
     task: UploadTask,
     *,
+    part_size: int,
     metadata: ObjectMetadata,
     replacing: str | None,
     retry: Retry,
@@ -85,6 +86,7 @@ def put_in_parts(
     The object appears whole or not at all. May be called again after any failure.
 
     Args:
+        part_size: bytes of each part but the last; see `part_bytes`.
         replacing: the ETag of the object that may be replaced, or None.
         retry: calls a function again as the engine's policy has it.
         before_part: called with the size of each part, in its worker; may wait.
@@ -95,7 +97,9 @@ def put_in_parts(
         StoreError: the store refused, was silent, or holds something else than was sent.
         SourceError: the file changed or could not be read.
     """
-    upload = _Upload(catalog, client, task, metadata, replacing, retry, before_part, stop)
+    upload = _Upload(
+        catalog, client, task, part_size, metadata, replacing, retry, before_part, stop
+    )
     try:
         return upload.carry_out()
     except KeyRefusedError as error:
@@ -113,6 +117,7 @@ class _Upload:
         catalog: Catalog,
         client: StoreClient,
         task: UploadTask,
+        part_size: int,
         metadata: ObjectMetadata,
         replacing: str | None,
         retry: Retry,
@@ -122,6 +127,7 @@ class _Upload:
         self._catalog = catalog
         self._client = client
         self._task = task
+        self._part_size = part_size
         self._metadata = metadata
         self._replacing = replacing
         self._retry = retry
@@ -181,7 +187,7 @@ class _Upload:
             task,
             upload_id=upload_id,
             mtime_ns=source.mtime_ns,
-            part_bytes=part_bytes(task.size_bytes),
+            part_bytes=self._part_size,
             checksums=checksums,
         )
         return journal, self._at_store(journal), {}

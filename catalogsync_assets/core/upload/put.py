@@ -36,7 +36,7 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.files.formats import media_type
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.checksums import etag_is_md5_of
 from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
@@ -46,22 +46,8 @@ from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.buffers import POOLED_BYTES, Buffers
 from catalogsync_assets.core.upload.compare import Match, by_its_parts, digest_of
 from catalogsync_assets.core.upload.journal import abort_unfinished
+from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.source import Source
-
-#: Files above this go in parts.
-SINGLE_PUT_BYTES = 64 * 1024 * 1024
-
-
-def goes_in_parts(task: UploadTask) -> bool:
-    """Whether a task's file is too large for one request."""
-    return task.size_bytes > SINGLE_PUT_BYTES
-
-
-def memory_needed(task: UploadTask) -> int:
-    """Bytes of memory that sending a task's file holds."""
-    if goes_in_parts(task):
-        return multipart.memory_needed(task.size_bytes)
-    return task.size_bytes
 
 
 class Sender:
@@ -71,26 +57,24 @@ class Sender:
         self,
         catalog: Catalog,
         client: StoreClient,
+        limits: Limits,
         *,
-        attempts: int,
-        max_in_flight_bytes: int,
-        pace: Pace,
+        pace: ConcurrencyLimiter,
         stop: threading.Event,
     ) -> None:
         """
         Args:
             client: of the backend to send to.
-            attempts: tries of one request at most.
-            max_in_flight_bytes: of memory for the content of files.
             pace: is told of complaints of the store, and bounds the bytes per second.
             stop: once set, no wait between tries goes on.
         """
         self._catalog = catalog
         self._backend = client.backend
         self._client = client
+        self._limits = limits
         self._stop = stop
-        self._retry = Retries(attempts=attempts, pace=pace, stop=stop)
-        self._buffers = Buffers(max_in_flight_bytes)
+        self._retry = Retries(attempts=limits.attempts, pace=pace, stop=stop)
+        self._buffers = Buffers(limits.max_in_flight_bytes)
         self._pace = pace
         self._lock = threading.Lock()
         self._sent_of: dict[int, int] = {}
@@ -118,7 +102,7 @@ class Sender:
             ConflictError: another object is stored there; it is left as it is.
             StoreError: the store refused, or was silent at every try.
         """
-        if goes_in_parts(task):
+        if self._limits.in_parts(task.size_bytes):
             return self._send_large(task)
         if task.size_bytes < POOLED_BYTES:
             content = memoryview(bytearray(task.size_bytes))
@@ -189,10 +173,11 @@ class Sender:
         if self._client.profile.multipart is False:
             raise KeyRefusedError(
                 f"backend {self._backend.name!r} takes no uploads in parts, and {task.path} is"
-                f" larger than {SINGLE_PUT_BYTES // 1024**2} MiB",
+                f" larger than {self._limits.single_put_bytes // 1024**2} MiB",
                 code="TooLarge",
                 hint="if the store can do it after all, `backend test` finds out",
             )
+        part_size = multipart.part_bytes(task.size_bytes, self._limits.part_bytes)
         found = self._retry(lambda: self._client.head(task.locator))
         replacing: str | None = None
         if found is not None:
@@ -200,7 +185,7 @@ class Sender:
             suspicious = bool(task.damaged_etags)
             same = None
             if found.size_bytes == task.size_bytes and not suspicious:
-                same = by_its_parts(self._catalog, self._client, task, found)
+                same = by_its_parts(self._catalog, self._client, task, found, part_size)
             if same is None:
                 with Source(task):  # a file that is gone, or has changed, is no conflict
                     pass
@@ -216,6 +201,7 @@ class Sender:
                 self._catalog,
                 self._client,
                 task,
+                part_size=part_size,
                 metadata=self._metadata(task, task.sha256),
                 replacing=replacing,
                 retry=self._retry,

@@ -1,7 +1,7 @@
 """Carries out the upload tasks of a backend: bounded, retried, verified, recorded.
 
 Order, for every file: object, then verification, then row. One thread (the caller's) claims tasks
-and records results; `workers` threads read and send (see `dispatch`).
+and records results; `workers` threads read and send (see `runner.run`).
 Whatever ends a run early - a kill, a signal, a full disk, a store that is gone - costs at most
 repeated work: a put is conditional, and what is found in place is compared, not sent again.
 """
@@ -9,10 +9,8 @@ repeated work: a put is conditional, and what is found in place is compared, not
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
@@ -28,75 +26,31 @@ from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     CatalogSyncError,
+    RunAborted,
     SourceError,
     StoreError,
     StoreUnavailableError,
 )
-from catalogsync_assets.core.runner.dispatch import Dispatch
-from catalogsync_assets.core.runner.limiter import Pace
-from catalogsync_assets.core.runner.workers import Workers
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
+from catalogsync_assets.core.runner.report import Failure, RunReport
+from catalogsync_assets.core.runner.run import Run, claims, limited, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.upload.journal import abandoned, abort_abandoned
-from catalogsync_assets.core.upload.put import Sender, goes_in_parts, memory_needed
+from catalogsync_assets.core.upload.limits import DEFAULT_IN_FLIGHT, Limits
+from catalogsync_assets.core.upload.put import Sender
 from catalogsync_assets.core.upload.staging import Copies
 
+__all__ = ["DEFAULT_IN_FLIGHT", "Limits", "UploadAborted", "UploadReport", "upload"]
+
 _CLAIM = 512
-_FLUSH_ROWS = 256
-_FLUSH_SECONDS = 0.5
-#: Seconds after which the run looks around, if nothing woke it.
-_TICK = 0.25
-_MAX_LISTED = 1_000
-#: How long a run that was stopped waits for what is on its way.
-_GRACE_SECONDS = 5.0
-DEFAULT_IN_FLIGHT = 128 * 1024 * 1024
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a run may do at a time.
-
-    Attributes:
-        workers: files on their way at a time.
-        max_in_flight_bytes: bytes of files held in memory at a time; a single file of more than
-            this still goes, alone.
-        attempts: tries of one request before its file counts as failed.
-        bytes_per_second: the most to send, all workers together; None for no limit.
-    """
-
-    workers: int = DEFAULT_WORKERS
-    max_in_flight_bytes: int = DEFAULT_IN_FLIGHT
-    attempts: int = 5
-    bytes_per_second: int | None = None
-
-    @classmethod
-    def of(cls, backend: ObjectBackend, **given: int | None) -> Limits:
-        """The limits of a backend, with others in their place as far as they are given."""
-        own = {
-            "workers": backend.workers,
-            "max_in_flight_bytes": backend.max_in_flight_bytes,
-            "bytes_per_second": backend.bandwidth_limit,
-        }
-        chosen = {**_known(own), **_known(given)}
-        return cls(**chosen)
-
-
-def _known(values: dict[str, int | None]) -> dict[str, int]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that could not be uploaded, as a person reads of it."""
-
-    file: str
-    code: str
-    reason: str
+UploadAborted = RunAborted
 
 
 @dataclass
-class UploadReport:
+class UploadReport(RunReport[Failure]):
     """What a run did. While it runs, the same object is handed to `progress`.
 
     Attributes:
@@ -110,10 +64,7 @@ class UploadReport:
         settled_bytes: the size of the files of which it is known what became of them.
         bytes_in_parts: what has been sent of large files that are not complete yet.
         retries: requests that had to be repeated.
-        seconds: wall time.
         retryable: whether a failure among them may pass without anyone acting.
-        reasons: how many failed, by code.
-        failures: at most 1,000 of the failed, with reasons.
     """
 
     backend: str
@@ -123,31 +74,11 @@ class UploadReport:
     queued_bytes: int = 0
     succeeded: int = 0
     adopted: int = 0
-    failed: int = 0
     bytes: int = 0
     settled_bytes: int = 0
     bytes_in_parts: int = 0
     retries: int = 0
-    seconds: float = 0.0
     retryable: bool = False
-    reasons: dict[str, int] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-
-
-class UploadAborted(CatalogSyncError):  # noqa: N818
-    """A run could not go on; what was not done is still queued.
-
-    Attributes:
-        report: what had been done by then.
-        cause: why; message and hint are its.
-    """
-
-    def __init__(self, report: UploadReport, cause: CatalogSyncError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.report = report
-        self.cause = cause
-        self.exit_code = cause.exit_code
-        self.printed = False
 
 
 Progress = Callable[[UploadReport], None]
@@ -197,11 +128,6 @@ def _with_size(task: UploadTask) -> UploadTask:
         return replace(task, size_bytes=0)
 
 
-def _need(task: UploadTask) -> int:
-    """Bytes of memory, or of disk for a file that is fetched from another backend."""
-    return task.size_bytes if task.source_copy is not None else memory_needed(task)
-
-
 class _Run:
     """One call of `upload`."""
 
@@ -222,206 +148,128 @@ class _Run:
             self._backend = replace(backend, workers=limits.workers)
         self._scope = scope
         self._limits = limits
-        self._left_to_claim = limit
+        self._limit = limit
         self._progress = progress
         self._connect = connect
         self._lease = Lease(catalog, backend)
         self._report = UploadReport(backend=backend.name, workers=limits.workers)
         self._stop = threading.Event()
-        self._pace = Pace(limits.workers, limits.bytes_per_second)
-        self._dispatch: Dispatch[UploadTask, Uploaded | BaseException] = Dispatch(
-            max_bytes=limits.max_in_flight_bytes,
-            need=_need,
-            key=lambda task: task.id,
-        )
-        self._unrecorded: list[Uploaded | Failed] = []
-        self._last_flush = time.monotonic()
-        self._exhausted = False
         self._put_back: set[int] = set()  # tasks for a later run; this one would do no better
         self._silent_in_a_row = 0
         self._any_arrived = False
-        self._abort_cause: CatalogSyncError | None = None
 
     def execute(self) -> UploadReport:
-        started = time.monotonic()
-        self._lease.take_over_abandoned()
-        self._count()
-        if self._report.queued:
-            try:
-                client = self._connect(with_kept_answers(self._catalog, self._backend))
-                sender = Sender(
-                    self._catalog,
-                    client,
-                    attempts=self._limits.attempts,
-                    max_in_flight_bytes=self._limits.max_in_flight_bytes,
-                    pace=self._pace,
-                    stop=self._stop,
-                )
-                sender.probe()
-                make_sure(self._catalog, client)
-                abort_abandoned(self._catalog, client)
-                replicas = Replicas(
-                    self._catalog,
-                    self._connect,
-                    workers=self._limits.workers,
-                    attempts=self._limits.attempts,
-                    stop=self._stop,
-                )
-                try:
-                    self._loop(sender, Copies(self._catalog, replicas))
-                finally:
-                    keep_learned(self._catalog, client)
-                # Once, when files are first on two backends: from then on their copies are counted.
-                if self._abort_cause is None:
-                    prove_against_others(
-                        self._catalog, self._backend, only_needed=True, connect=self._connect
-                    )
-            except StoreError as error:
-                self._abort_cause = error
-        elif abandoned(self._catalog, self._backend):
-            abort_abandoned(self._catalog, self._connect(self._backend))
-        self._report.seconds = time.monotonic() - started
-        self._progress(self._report)
-        if self._abort_cause is not None:
-            raise UploadAborted(self._report, self._abort_cause) from self._abort_cause
+        with reporting(self._report, self._progress):
+            self._lease.take_over_abandoned()
+            self._report.queued, self._report.queued_bytes = limited(
+                *count_pending(self._catalog, self._backend, self._scope), self._limit
+            )
+            if self._report.queued:
+                self._send_all()
+            elif abandoned(self._catalog, self._backend):
+                abort_abandoned(self._catalog, self._connect(self._backend))
         return self._report
 
-    def _count(self) -> None:
-        files, size = count_pending(self._catalog, self._backend, self._scope)
-        if self._left_to_claim is not None and files > self._left_to_claim:
-            size = size * self._left_to_claim // files  # for the progress bar: an estimate
-            files = self._left_to_claim
-        self._report.queued, self._report.queued_bytes = files, size
-
-    def _loop(self, sender: Sender, copies: Copies) -> None:
-        pool = Workers(self._limits.workers, "upload")
-        try:
-            for _ in range(self._limits.workers):
-                pool.submit(partial(self._work, sender, copies))
-            while self._abort_cause is None and self._step():
-                self._report.retries = sender.retries
-                self._report.in_flight = self._dispatch.in_hand
-                self._report.bytes_in_parts = sender.bytes_in_parts
-                self._progress(self._report)
-                self._lease.renew()
-        finally:
-            # Also on Ctrl-C and cancellation: what is on its way may finish and is recorded, what
-            # is not, or takes too long, goes back to the queue. (If it then arrives after all, the
-            # next run finds it in place.)
-            self._stop.set()
-            self._dispatch.close()
-            pool.close()
-            self._wait_for_the_last()
-            self._report.retries = sender.retries
-            self._report.in_flight = self._report.bytes_in_parts = 0
-            try:
-                self._flush()
-            finally:
-                self._lease.release()
-
-    def _step(self) -> bool:
-        """Claim if workers will soon be idle, wait, take and record outcomes; False at the end."""
-        low_water = 4 * self._limits.workers
-        if self._dispatch.waiting <= low_water and not self._exhausted:
-            self._exhausted = not self._claim()
-        if self._dispatch.idle and self._exhausted:
-            # Once more: another run may have given something back.
-            self._exhausted = not self._claim()
-            if self._exhausted:
-                return False
-        for task, outcome in self._dispatch.outcomes(
-            at_least=_FLUSH_ROWS,
-            low_water=-1 if self._exhausted else low_water,
-            timeout=_TICK,
-        ):
-            self._note(task, outcome)
-        if self._exhausted:
+    def _send_all(self) -> None:
+        client = self._connect(with_kept_answers(self._catalog, self._backend))
+        limits, stop = self._limits, self._stop
+        limiter = ConcurrencyLimiter(limits.workers, limits.bytes_per_second)
+        self._sender = Sender(self._catalog, client, limits, pace=limiter, stop=stop)
+        self._sender.probe()
+        make_sure(self._catalog, client)
+        abort_abandoned(self._catalog, client)
+        replicas = Replicas(
+            self._catalog,
+            self._connect,
+            workers=limits.workers,
+            attempts=limits.attempts,
+            stop=stop,
+        )
+        self._copies = Copies(self._catalog, replicas)
+        self._run: Run[UploadTask, Uploaded, Uploaded | Failed] = Run(
+            self._report,
+            name="upload",
+            workers=limits.workers,
+            stop=stop,
+            claim=claims(self._claim, page=_CLAIM, limit=self._limit),
+            work=self._send,
+            take=self._take,
+            record=self._record,
+            tick=self._tick,
+            max_bytes=limits.max_in_flight_bytes,
+            need=self._need,
             # A put may be done twice at a time; parts may not, they share a journal.
-            self._dispatch.repeat_stragglers(lambda task: not goes_in_parts(task))
-        due = time.monotonic() - self._last_flush >= _FLUSH_SECONDS
-        if due or len(self._unrecorded) >= _FLUSH_ROWS:
-            self._flush()
-        return True
+            may_repeat=lambda task: not limits.in_parts(task.size_bytes),
+        )
+        try:
+            self._run.execute()
+        finally:
+            # Of what was not done. (If it arrives after all, the next run finds it in place.)
+            self._lease.release()
+            self._report.retries = self._sender.retries
+            self._report.in_flight = self._report.bytes_in_parts = 0
+            keep_learned(self._catalog, client)
+        # Once, when files are first on two backends: from then on their copies are counted.
+        prove_against_others(self._catalog, self._backend, only_needed=True, connect=self._connect)
 
-    def _wait_for_the_last(self) -> None:
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            for task, outcome in self._dispatch.outcomes(at_least=1, low_water=-1, timeout=left):
-                self._note(task, outcome)
-            if not self._dispatch.in_hand or not left:
-                return
-
-    def _claim(self) -> bool:
-        count = _CLAIM if self._left_to_claim is None else min(_CLAIM, self._left_to_claim)
-        if count <= 0:
-            return False
+    def _claim(self, count: int) -> list[UploadTask]:
         tasks = self._lease.claim(self._scope, count, but=self._put_back)
-        if self._left_to_claim is not None:
-            self._left_to_claim -= len(tasks)
-        self._dispatch.add(_with_size(task) for task in tasks)
-        return bool(tasks)
+        return [_with_size(task) for task in tasks]
 
-    def _work(self, sender: Sender, copies: Copies) -> None:
-        """A worker's life. Any outcome, also of a fault of ours, reaches the caller's thread."""
-        while (task := self._dispatch.take()) is not None:
-            outcome: Uploaded | BaseException
-            try:
-                if task.source_copy is None:
-                    outcome = sender.send(task)
-                else:
-                    with copies.here(task) as local:
-                        outcome = replace(sender.send(local), task=task)
-            except BaseException as error:
-                outcome = error
-            self._dispatch.done(task, outcome, went_well=isinstance(outcome, Uploaded))
+    def _need(self, task: UploadTask) -> int:
+        """Bytes of memory, or of disk for a file that is fetched from another backend."""
+        if task.source_copy is not None:
+            return task.size_bytes
+        return self._limits.memory_needed(task.size_bytes)
 
-    def _note(self, task: UploadTask, outcome: Uploaded | BaseException) -> None:
+    def _send(self, task: UploadTask) -> Uploaded:
+        if task.source_copy is None:
+            return self._sender.send(task)
+        with self._copies.here(task) as local:
+            return replace(self._sender.send(local), task=task)
+
+    def _tick(self) -> None:
+        self._report.retries = self._sender.retries
+        self._report.in_flight = self._run.in_hand
+        self._report.bytes_in_parts = self._sender.bytes_in_parts
+        self._progress(self._report)
+        self._lease.renew()
+
+    def _take(self, task: UploadTask, outcome: Uploaded | BaseException) -> Uploaded | Failed:
         if isinstance(outcome, Uploaded):
             self._silent_in_a_row = 0
             self._any_arrived = True
-            self._unrecorded.append(outcome)
-            return
-        self._judge(outcome)
+            return outcome
+        if self._ends_the_run(outcome):
+            assert isinstance(outcome, CatalogSyncError)
+            self._run.end(outcome)
         changed = isinstance(outcome, SourceError) and outcome.changed
         if changed:
             self._put_back.add(task.id)
-        self._unrecorded.append(
-            Failed(
-                task,
-                code=getattr(outcome, "code", type(outcome).__name__),
-                reason=str(outcome) or type(outcome).__name__,
-                requeue=changed or self._abort_cause is not None or self._stop.is_set(),
-                source_changed=changed,
-                retryable=isinstance(outcome, StoreError | SourceError) and outcome.retryable,
-            )
+        return Failed(
+            task,
+            code=getattr(outcome, "code", type(outcome).__name__),
+            reason=str(outcome) or type(outcome).__name__,
+            requeue=changed or self._run.is_ending,
+            source_changed=changed,
+            retryable=isinstance(outcome, StoreError | SourceError) and outcome.retryable,
         )
 
-    def _judge(self, error: BaseException) -> None:
-        """Decide whether a failure is the file's own, or means that the run cannot go on."""
+    def _ends_the_run(self, error: BaseException) -> bool:
+        """Whether a failure is not the file's own, but means that the run cannot go on."""
         if isinstance(error, StoreUnavailableError):
             self._silent_in_a_row += 1
-            if self._silent_in_a_row >= self._limits.workers:
-                self._abort_cause = self._abort_cause or error
-        elif isinstance(error, StoreError) and error.fatal:
+            return self._silent_in_a_row >= self._limits.workers
+        if isinstance(error, StoreError):
             # Denied for one key after others were accepted: a rule about that key.
             one_key = isinstance(error, AccessRefusedError) and error.code == "AccessDenied"
-            if not (one_key and self._any_arrived):
-                self._abort_cause = self._abort_cause or error
-        elif isinstance(error, CatalogSyncError) and not isinstance(
-            error, SourceError | StoreError
-        ):
-            self._abort_cause = self._abort_cause or error
+            return error.fatal and not (one_key and self._any_arrived)
+        return isinstance(error, CatalogSyncError) and not isinstance(error, SourceError)
 
-    def _flush(self) -> None:
-        """Record what is done; only then does the report count it."""
-        self._last_flush = time.monotonic()
-        if not self._unrecorded:
-            return
-        results.record(self._catalog, self._backend, self._lease.owner, self._unrecorded)
-        for result in self._unrecorded:
+    def _record(self, done: list[Uploaded | Failed]) -> None:
+        results.record(self._catalog, self._backend, self._lease.owner, done)
+        for result in done:
             self._tally(result)
-        self._unrecorded = []
 
     def _tally(self, result: Uploaded | Failed) -> None:
         report = self._report
@@ -432,8 +280,5 @@ class _Run:
             sent = result.task.size_bytes if result.sent_bytes is None else result.sent_bytes
             report.bytes += 0 if result.adopted else sent
         elif not result.requeue or result.source_changed:
-            report.failed += 1
-            report.reasons[result.code] = report.reasons.get(result.code, 0) + 1
             report.retryable |= result.retryable
-            if len(report.failures) < _MAX_LISTED:
-                report.failures.append(Failure(result.task.path, result.code, result.reason))
+            report.note_failure(Failure(result.task.path, result.code, result.reason))

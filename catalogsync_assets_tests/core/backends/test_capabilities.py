@@ -14,7 +14,6 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import PRESETS
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets_tests.proxy import PATIENCE, Answer
 
 MIB = 1024 * 1024
@@ -39,9 +38,7 @@ def known(catalog, rows):
 
 
 @pytest.fixture(params=["in one put", "in parts"])
-def size(request, monkeypatch):
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
+def size(request, small_parts):
     return 300 if request.param == "in one put" else 5 * MIB + 17
 
 
@@ -330,9 +327,10 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
     assert probe(unknown).profile.multipart is True
 
 
+@pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
 def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
-    library, scanned, proxy, s3, unknown, uploaded, remote, refused, known, monkeypatch, code
+    library, scanned, proxy, s3, unknown, uploaded, remote, refused, known, code
 ):
     def refuses(request):
         if header(request, "x-amz-checksum-sha256") is not None:
@@ -342,8 +340,6 @@ def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_t
             return Answer(200, {}, f"<R><UploadId>{begun['UploadId']}</UploadId></R>".encode())
         return None
 
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     proxy.before.append(refuses)
     content = library.add("a.mp3", size=17 * MIB).read_bytes()
     scanned()

@@ -20,7 +20,7 @@ from catalogsync_assets.core.catalog.download_queue import (
     unfinished,
 )
 from catalogsync_assets.core.catalog.download_results import NotDownloaded, record
-from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest
 
@@ -180,7 +180,7 @@ def test_an_adopted_queue_takes_manifests_and_drains(old, tmp_path, web, library
     assert len(lease.claim(EVERY_DOWNLOAD, 9)) == 3
     lease.release()
 
-    report = download(catalog, Rooms(catalog, [library.root], reserve_bytes=0))
+    report = download(catalog, Disks(catalog, [library.root], reserve_bytes=0))
 
     assert (report.succeeded, report.failed) == (2, 1), report.failures
     assert rows(old, others) == before

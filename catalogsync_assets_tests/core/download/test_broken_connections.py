@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from catalogsync_assets.core.download import download
 from catalogsync_assets.core.download import file as fetcher
+from catalogsync_assets.core.runner import run
 
 BIG = 300_000
 MODIFIED = "Mon, 01 Jan 2024 00:00:00 GMT"
@@ -397,7 +397,7 @@ def test_five_hundred_files_over_a_bad_line_all_come_once_and_whole(
     web, wish, downloaded, library, remains, fault, music, catalog, rows, monkeypatch
 ):
     """Every fifth file meets a fault, each kind as often, some of them two in a row."""
-    monkeypatch.setattr(download, "_FLUSH_ROWS", 50)
+    monkeypatch.setattr(run, "_BATCH", 50)
     kinds = [
         lambda c: [fault(status=503)],
         lambda c: [fault(status=429, headers={"Retry-After": "0"})],

@@ -205,9 +205,9 @@ def test_a_queue_that_is_empty_makes_no_request_and_no_client(
         "import sys, pathlib\n"
         "from catalogsync_assets.core.catalog.database import Catalog\n"
         "from catalogsync_assets.core.download.download import download\n"
-        "from catalogsync_assets.core.download.disks import Rooms\n"
+        "from catalogsync_assets.core.download.disks import Disks\n"
         "catalog = Catalog.open(sys.argv[1])\n"
-        "download(catalog, Rooms(catalog, [pathlib.Path(sys.argv[2])]))\n"
+        "download(catalog, Disks(catalog, [pathlib.Path(sys.argv[2])]))\n"
         "print('httpx' in sys.modules)",
         catalog.path,
         library.root,

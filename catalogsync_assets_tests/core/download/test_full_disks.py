@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.download.disks import Question, Rooms
+from catalogsync_assets.core.download.disks import Disks, Question
 from catalogsync_assets.core.download.report import DownloadAborted
 from catalogsync_assets.core.download.roots import remembered_roots
 from catalogsync_assets.core.errors import LibraryError, NoRoomError
@@ -275,7 +275,7 @@ def test_a_root_that_looks_unmounted_gets_nothing(web, wish, downloaded, library
         downloaded()
 
     assert web.requests == []
-    Rooms(catalog, [library.root], allow_empty=True)
+    Disks(catalog, [library.root], allow_empty=True)
 
 
 def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(

@@ -8,76 +8,86 @@ from collections.abc import Callable
 import pytest
 
 from catalogsync_assets.core.runner import dispatch as module
-from catalogsync_assets.core.runner.dispatch import Dispatch
+from catalogsync_assets.core.runner.dispatch import Dispatch, Job
 
+Number = Job[int, str]
 Numbers = Dispatch[int, str]
 
 
 def of_numbers(max_bytes: int = 10**9) -> Numbers:
     """Tasks are numbers, and need as many bytes."""
-    return Dispatch(max_bytes=max_bytes, need=lambda n: n, key=lambda n: n)
+    return Dispatch(max_bytes=max_bytes, need=lambda n: n)
 
 
-def taken(dispatch: Numbers) -> Callable[[], int | None]:
+def take(dispatch: Numbers) -> Number:
+    job = dispatch.take()
+    assert job is not None
+    return job
+
+
+def taken(dispatch: Numbers) -> Callable[[], Number | None]:
     """Takes in a thread; the call waits for what was taken."""
-    result: list[int | None] = []
+    result: list[Number | None] = []
     thread = threading.Thread(target=lambda: result.append(dispatch.take()))
     thread.start()
 
-    def wait() -> int | None:
+    def wait() -> Number | None:
         thread.join(10)
         return result[0]
 
     return wait
 
 
+def outcomes(dispatch: Numbers, *, at_least: int = 1, low_water: int = -1) -> list[object]:
+    found = dispatch.outcomes(at_least=at_least, low_water=low_water, timeout=60)
+    return [(job.task, job.outcome) for job in found]
+
+
 def test_tasks_go_out_in_the_order_in_which_they_came():
     dispatch = of_numbers()
     dispatch.add([3, 1, 2])
 
-    assert [dispatch.take() for _ in range(3)] == [3, 1, 2]
+    assert [take(dispatch).task for _ in range(3)] == [3, 1, 2]
     assert (dispatch.waiting, dispatch.in_hand) == (0, 3)
 
 
 def test_a_task_waits_until_there_is_memory_for_it():
     dispatch = of_numbers(max_bytes=100)
     dispatch.add([60, 41])
-    first = dispatch.take()
+    first = take(dispatch)
     second = taken(dispatch)
 
     assert dispatch.waiting == 1
-    dispatch.done(first, "there", went_well=True)
-    assert second() == 41
+    dispatch.done(first, "there")
+    assert second().task == 41
 
 
 def test_memory_that_one_task_gives_back_is_enough_for_several():
     dispatch = of_numbers(max_bytes=100)
     dispatch.add([90, 50, 40])
-    first = dispatch.take()
+    first = take(dispatch)
     others = [taken(dispatch), taken(dispatch)]
 
-    dispatch.done(first, "there", went_well=True)
+    dispatch.done(first, "there")
 
-    assert {wait() for wait in others} == {50, 40}
+    assert {wait().task for wait in others} == {50, 40}
 
 
 def test_a_task_of_more_than_all_memory_goes_alone():
     dispatch = of_numbers(max_bytes=100)
     dispatch.add([500])
 
-    assert dispatch.take() == 500
+    assert take(dispatch).task == 500
 
 
 def test_outcomes_come_together():
     dispatch = of_numbers()
     dispatch.add([1, 2])
     for _ in range(2):
-        task = dispatch.take()
-        dispatch.done(task, f"did {task}", went_well=True)
+        job = take(dispatch)
+        dispatch.done(job, f"did {job.task}")
 
-    outcomes = dispatch.outcomes(at_least=10, low_water=-1, timeout=10)
-
-    assert outcomes == [(1, "did 1"), (2, "did 2")]
+    assert outcomes(dispatch, at_least=10) == [(1, "did 1"), (2, "did 2")]
     assert dispatch.idle
 
 
@@ -85,10 +95,10 @@ def test_a_failure_is_told_at_once():
     """The run may have to stop: the others would meet the same."""
     dispatch = of_numbers()
     dispatch.add([1, 2])
-    dispatch.take()
-    dispatch.done(1, "refused", went_well=False)
+    refused = OSError("refused")
+    dispatch.done(take(dispatch), refused)
 
-    assert dispatch.outcomes(at_least=10, low_water=-1, timeout=60) == [(1, "refused")]
+    assert outcomes(dispatch, at_least=10) == [(1, refused)]
 
 
 def test_the_run_is_woken_before_the_workers_have_nothing_to_do():
@@ -96,7 +106,7 @@ def test_the_run_is_woken_before_the_workers_have_nothing_to_do():
     dispatch.add([1, 2, 3])
     dispatch.take()
 
-    assert dispatch.outcomes(at_least=10, low_water=2, timeout=60) == []
+    assert outcomes(dispatch, at_least=10, low_water=2) == []
 
 
 def test_nothing_is_handed_out_after_the_end():
@@ -118,62 +128,58 @@ def impatient(monkeypatch):
     monkeypatch.setattr(module, "_STRAGGLER_FACTOR", 0.0)
 
 
-def one_late() -> Numbers:
+def one_late() -> tuple[Numbers, Number]:
     """Task 1 is in hand, task 2 has come through."""
     dispatch = of_numbers()
     dispatch.add([1, 2])
-    dispatch.take()
-    dispatch.take()
-    dispatch.done(2, "there", went_well=True)
-    return dispatch
+    late = take(dispatch)
+    dispatch.done(take(dispatch), "there")
+    return dispatch, late
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_straggler_is_handed_out_once_more():
-    dispatch = one_late()
+    dispatch, late = one_late()
 
     assert [dispatch.repeat_stragglers(lambda _: True) for _ in range(2)] == [1, 0]
-    assert dispatch.take() == 1
+    assert dispatch.take() is late
     assert dispatch.repeat_stragglers(lambda _: True) == 0
 
 
 @pytest.mark.usefixtures("impatient")
 def test_whoever_brings_a_straggler_first_counts():
-    dispatch = one_late()
+    dispatch, late = one_late()
     dispatch.repeat_stragglers(lambda _: True)
     dispatch.take()
 
-    dispatch.done(1, "the second was faster", went_well=True)
-    assert dispatch.outcomes(at_least=2, low_water=-1, timeout=10)[-1] == (
-        1,
-        "the second was faster",
-    )
+    dispatch.done(late, "the second was faster")
+    assert outcomes(dispatch, at_least=2)[-1] == (1, "the second was faster")
     assert dispatch.idle
 
-    dispatch.done(1, "late", went_well=True)
-    assert dispatch.outcomes(at_least=1, low_water=-1, timeout=10) == []
+    dispatch.done(late, "late")
+    assert outcomes(dispatch) == []
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_straggler_that_comes_in_time_is_not_repeated():
-    dispatch = one_late()
+    dispatch, late = one_late()
     dispatch.repeat_stragglers(lambda _: True)
 
-    dispatch.done(1, "there", went_well=True)
+    dispatch.done(late, "there")
 
     assert dispatch.waiting == 0
 
 
 @pytest.mark.usefixtures("impatient")
 def test_what_must_not_go_twice_does_not():
-    dispatch = one_late()
+    dispatch, _ = one_late()
 
     assert dispatch.repeat_stragglers(lambda task: task != 1) == 0
 
 
 @pytest.mark.usefixtures("impatient")
 def test_nothing_is_repeated_while_something_waits_or_nothing_has_come_through():
-    dispatch = one_late()
+    dispatch, _ = one_late()
     dispatch.add([3])
     fresh = of_numbers()
     fresh.add([1])
@@ -187,4 +193,4 @@ def test_what_takes_about_as_long_as_others_is_no_straggler(monkeypatch):
     monkeypatch.setattr(module, "STRAGGLER_SECONDS", 0.0)
     monkeypatch.setattr(module, "_STRAGGLER_FACTOR", 1_000_000.0)
 
-    assert one_late().repeat_stragglers(lambda _: True) == 0
+    assert one_late()[0].repeat_stragglers(lambda _: True) == 0

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from catalogsync_assets.core.runner.limiter import Pace
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 
 
 class Clock:
@@ -23,7 +23,7 @@ def clock():
 
 
 def test_all_goes_at_full_speed_while_nobody_complains(clock):
-    pace = Pace(16, clock=clock)
+    pace = ConcurrencyLimiter(16, clock=clock)
     for _ in range(100):
         pace.went_well()
 
@@ -31,7 +31,7 @@ def test_all_goes_at_full_speed_while_nobody_complains(clock):
 
 
 def test_a_complaint_halves_what_goes_at_a_time(clock):
-    pace = Pace(16, clock=clock)
+    pace = ConcurrencyLimiter(16, clock=clock)
 
     pace.slow_down()
 
@@ -39,7 +39,7 @@ def test_a_complaint_halves_what_goes_at_a_time(clock):
 
 
 def test_a_wave_of_complaints_counts_once(clock):
-    pace = Pace(16, clock=clock)
+    pace = ConcurrencyLimiter(16, clock=clock)
 
     for _ in range(16):
         pace.slow_down()
@@ -49,7 +49,7 @@ def test_a_wave_of_complaints_counts_once(clock):
 
 
 def test_one_request_at_a_time_is_always_allowed(clock):
-    pace = Pace(16, clock=clock)
+    pace = ConcurrencyLimiter(16, clock=clock)
 
     for _ in range(10):
         pace.slow_down()
@@ -59,7 +59,7 @@ def test_one_request_at_a_time_is_always_allowed(clock):
 
 
 def test_it_recovers_by_one_for_each_round_of_successes(clock):
-    pace = Pace(16, clock=clock)
+    pace = ConcurrencyLimiter(16, clock=clock)
     pace.slow_down()
 
     for expected in (9, 10, 11):
@@ -70,7 +70,7 @@ def test_it_recovers_by_one_for_each_round_of_successes(clock):
 
 
 def test_it_recovers_to_full_speed_and_no_further(clock):
-    pace = Pace(4, clock=clock)
+    pace = ConcurrencyLimiter(4, clock=clock)
     pace.slow_down()
 
     for _ in range(100):
@@ -80,7 +80,7 @@ def test_it_recovers_to_full_speed_and_no_further(clock):
 
 
 def test_a_request_waits_until_there_is_room(clock):
-    pace = Pace(2, clock=clock)
+    pace = ConcurrencyLimiter(2, clock=clock)
     pace.slow_down()  # one at a time
     entered = threading.Event()
 
@@ -97,19 +97,19 @@ def test_a_request_waits_until_there_is_room(clock):
 
 
 def test_bytes_are_spread_over_time(clock):
-    pace = Pace(4, bytes_per_second=1000, clock=clock)
+    pace = ConcurrencyLimiter(4, bytes_per_second=1000, clock=clock)
 
     assert [pace.spend(500) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
 
 
 def test_time_that_was_not_used_is_not_saved_up(clock):
-    pace = Pace(4, bytes_per_second=1000, clock=clock)
+    pace = ConcurrencyLimiter(4, bytes_per_second=1000, clock=clock)
     clock.now += 60
 
     assert [pace.spend(1000), pace.spend(1000)] == [0.0, 1.0]
 
 
 def test_without_a_limit_nothing_waits(clock):
-    pace = Pace(4, clock=clock)
+    pace = ConcurrencyLimiter(4, clock=clock)
 
     assert {pace.spend(10**12) for _ in range(3)} == {0.0}

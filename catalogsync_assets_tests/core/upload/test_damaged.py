@@ -11,7 +11,6 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.stores.objects import OWNER_TAG
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets_tests.stores import s3_client
 
 MIB = 1024 * 1024
@@ -55,11 +54,10 @@ def damage(change, remote):
 
 
 @pytest.fixture(params=["in one put", "in parts"])
-def size(request, monkeypatch):
+def size(request):
     if request.param == "in one put":
         return 3000
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
+    request.getfixturevalue("small_parts")
     return 5 * MIB + 17
 
 

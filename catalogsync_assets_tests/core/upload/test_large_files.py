@@ -11,23 +11,16 @@ from catalogsync_assets.core.stores.checksums import (
     composite_sha256,
     digest_part,
 )
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.proxy import Answer
 
+pytestmark = pytest.mark.usefixtures("small_parts")
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 345
 PLACES = (
     "SELECT f.sha256, l.status, l.verified_by FROM file_locations l"
     " JOIN file_assets f ON f.id = l.file_asset_id WHERE l.backend_id = ? ORDER BY f.id"
 )
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
 
 
 @pytest.fixture

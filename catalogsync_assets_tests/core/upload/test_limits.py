@@ -3,7 +3,8 @@
 import pytest
 
 from catalogsync_assets.core.runner import dispatch
-from catalogsync_assets.core.upload import multipart, put
+from catalogsync_assets.core.upload import multipart
+from catalogsync_assets.core.upload.limits import Limits
 
 MIB = 1024 * 1024
 
@@ -118,9 +119,11 @@ def test_a_run_keeps_to_its_bandwidth(library, scanned, through_proxy, uploaded)
 def test_the_memory_of_a_large_file_is_that_of_its_parts():
     small, large = 10 * MIB, 10_000 * MIB
 
-    assert multipart.memory_needed(small) == small
-    assert multipart.memory_needed(large) == 6 * multipart.PART_BYTES
-    assert put.SINGLE_PUT_BYTES >= multipart.PART_BYTES
+    limits = Limits()
+
+    assert limits.memory_needed(small) == small
+    assert limits.memory_needed(large) == 6 * limits.part_bytes
+    assert limits.single_put_bytes >= limits.part_bytes
 
 
 @pytest.mark.parametrize("size", [1, 100 * MIB, 80_000 * MIB, 80_001 * MIB, 5 * MIB * MIB])

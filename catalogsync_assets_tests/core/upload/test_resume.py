@@ -10,9 +10,10 @@ import pytest
 
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.profile import StoreProfile
-from catalogsync_assets.core.upload import multipart, put
+from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.upload import UploadAborted
 
+pytestmark = pytest.mark.usefixtures("small_parts")
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 345
 PARTS = {1: 5 * MIB, 2: 5 * MIB, 3: 2 * MIB + 345}
@@ -25,19 +26,11 @@ _UPLOAD = f"""
 import sys
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.upload import multipart, put
-from catalogsync_assets.core.upload.upload import upload
-put.SINGLE_PUT_BYTES, multipart.PART_BYTES = {MIB}, {5 * MIB}
+from catalogsync_assets.core.upload.upload import Limits, upload
 catalog = Catalog.open(sys.argv[1])
-upload(catalog, backend_by_name(catalog, "cloud"))
+limits = Limits(single_put_bytes={MIB}, part_bytes={5 * MIB})
+upload(catalog, backend_by_name(catalog, "cloud"), limits=limits)
 """
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
 
 
 @pytest.fixture
@@ -179,7 +172,6 @@ def test_a_kill_after_the_completion_costs_no_download(
     refused,
     rows,
     nothing_is_left,
-    monkeypatch,
     provider,
     part_mib,
 ):
@@ -209,9 +201,8 @@ def test_a_kill_after_the_completion_costs_no_download(
     proxy.before.clear()
     proxy.requests.clear()
     assert len(rows(catalog, JOURNAL)) == 1
-    monkeypatch.setattr(multipart, "PART_BYTES", part_mib * MIB)
 
-    report = uploaded(cloud)
+    report = uploaded(cloud, part_bytes=part_mib * MIB)
 
     assert (report.adopted, report.failures, report.bytes) == (1, [], 0)
     assert reads(proxy) == proxy.of("PUT") == proxy.of("POST") == []

@@ -10,7 +10,7 @@ import pytest
 
 from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import SourceError
-from catalogsync_assets.core.upload import upload
+from catalogsync_assets.core.runner import run
 from catalogsync_assets.core.upload.source import Source
 from catalogsync_assets.core.upload.upload import UploadReport
 
@@ -63,7 +63,7 @@ def test_a_changed_file_is_not_tried_again_by_the_same_run(
     library, catalog, scanned, cloud, uploaded, remote, rows, statuses, monkeypatch, content
 ):
     """A run that goes on for long writes down what became of it in between."""
-    monkeypatch.setattr(upload, "_FLUSH_ROWS", 1)
+    monkeypatch.setattr(run, "_BATCH", 1)
     library.add("a.mp3", b"before")
     library.fill(3)
     scanned()

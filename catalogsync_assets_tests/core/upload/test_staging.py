@@ -11,7 +11,6 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadReport
 
 MIB = 1024 * 1024
@@ -114,11 +113,8 @@ def test_a_lost_object_is_mended_from_another_backend(
     assert rows(catalog, PLACES, cloud.id) == ["active"] * 3
 
 
-def test_a_large_file_goes_from_store_to_store_in_parts(
-    catalog, gone, backend, uploaded, remote, monkeypatch
-):
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_file_goes_from_store_to_store_in_parts(catalog, gone, backend, uploaded, remote):
     contents = gone(1, size=7 * MIB)
     other = backend("other")
 
@@ -127,12 +123,11 @@ def test_a_large_file_goes_from_store_to_store_in_parts(
     assert leftovers(catalog) == []
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
-    gone, proxy, backend, uploaded, remote, refused, monkeypatch
+    gone, proxy, backend, uploaded, remote, refused
 ):
     """It is fetched anew, into another file, and known by its content."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     contents = gone(1, size=11 * MIB)
     other = backend("other", endpoint=proxy.endpoint)
 

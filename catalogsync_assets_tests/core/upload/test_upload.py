@@ -68,11 +68,11 @@ NAMES = [
 
 @pytest.mark.parametrize("large", [False, True])
 def test_every_name_becomes_the_key_that_was_planned(
-    library, scanned, cloud, uploaded, remote, monkeypatch, large
+    library, scanned, cloud, uploaded, remote, upload_limits, large
 ):
     """Whichever client sends it: small files go by obstore, large ones by boto3."""
     if large:
-        monkeypatch.setattr("catalogsync_assets.core.upload.put.SINGLE_PUT_BYTES", 10)
+        upload_limits["single_put_bytes"] = 10
     for name in NAMES:
         library.add(name)
     scanned()
