@@ -9,8 +9,9 @@ from catalogsync_assets.core.adopt.adopt import adopt
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
-from catalogsync_assets_tests.core.faults import Faults, flipped, found
-from catalogsync_assets_tests.stores import rclone_copy
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.stores import rclone_copy
 
 MIB = 1024 * 1024
 
@@ -49,7 +50,7 @@ class Audits:
         for level in ("listing", "head", "full"):
             assert (verified(forty, level).ok, verified(forty, level).lost) == (40, 0)
 
-    def test_a_head_reads_what_it_leaves_in_doubt(self, forty, verified, remote, rows, catalog):
+    def test_a_head_reads_what_it_leaves_in_doubt(self, forty, verified, remote, catalog):
         """A digest that nobody has checked proves nothing; another ETag is a reason to read."""
         remote(forty).put("album/0004.mp3", flipped(remote(forty).get("album/0004.mp3")))
 
@@ -60,7 +61,7 @@ class Audits:
         assert rows(catalog, active, forty.id) == [39]
 
     def test_a_missing_bucket_is_an_error_and_marks_nothing(
-        self, forty, backend, catalog, verified, change, rows
+        self, forty, backend, catalog, verified
     ):
         change(catalog, "UPDATE storage_backends SET container_name = 'nobody-has-it' WHERE id = ?",
                forty.id)  # fmt: skip

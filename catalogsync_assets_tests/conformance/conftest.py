@@ -14,7 +14,8 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.upload import multipart, put, upload
 from catalogsync_assets_tests.core.conftest import short_backoff, verified
-from catalogsync_assets_tests.stores import Store, s3_client
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.stores import Store, s3_client
 
 __all__ = ["short_backoff", "verified"]
 
@@ -106,7 +107,7 @@ def through_proxy(proxy, backend, settings):
 
 
 @pytest.fixture
-def held(catalog, rows, remote):
+def held(catalog, remote):
     """`held(backend)`: the digests that active rows tell of, each checked against the store."""
 
     def check(backend):

@@ -21,7 +21,10 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
 from catalogsync_assets.core.stores.client import Labels, StoreClient
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
-from catalogsync_assets_tests.proxy import PATIENCE, Answer
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import s3_sha256
+from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
@@ -106,7 +109,7 @@ class Uploads:
         assert claims(cloud) == {"b.mp3"}
 
     def test_a_digest_that_nobody_has_checked_is_no_proof(
-        self, library, scanned, cloud, uploaded, remote, claims, s3_sha256
+        self, library, scanned, cloud, uploaded, remote, claims
     ):
         """Another object, put with the digest of our file; rclone takes it, and gives it back."""
         library.add("a.mp3", b"ours")
@@ -130,7 +133,7 @@ class Uploads:
             assert claims(cloud) == {"a.mp3"}
 
     def test_our_earlier_version_is_known_though_its_record_was_lost(
-        self, library, catalog, scanned, cloud, uploaded, remote, change, claims
+        self, library, catalog, scanned, cloud, uploaded, remote, claims
     ):
         """By its metadata, whose names some stores give back in another case."""
         library.add("a.mp3", b"first")
@@ -350,7 +353,6 @@ class Uploads:
         uploaded,
         start_command,
         remote,
-        rows,
         claims,
     ):
         """In its real sizes: nine parts of 8 MiB and a rest."""
@@ -388,22 +390,11 @@ class Uploads:
 
     @pytest.mark.usefixtures("in_parts")
     def test_of_unfinished_uploads_only_ours_are_aborted(
-        self,
-        library,
-        catalog,
-        scanned,
-        proxy,
-        through_proxy,
-        uploaded,
-        remote,
-        refused,
-        rows,
-        s3,
-        claims,
+        self, library, catalog, scanned, proxy, through_proxy, uploaded, remote, s3, claims
     ):
         library.add("large.flac", size=12 * MIB)
         scanned()
-        proxy.before.append(lambda r: refused(503) if part_number(r) == 2 else None)
+        proxy.before.append(lambda r: refusal(503) if part_number(r) == 2 else None)
         assert uploaded(through_proxy).retryable
         (ours,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
         key = through_proxy.key_prefix + "large.flac"

@@ -16,9 +16,10 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts, part_number
-from catalogsync_assets_tests.core.faults import flipped
-from catalogsync_assets_tests.programs import find_program
-from catalogsync_assets_tests.proxy import PATIENCE, Answer
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.programs import find_program
+from catalogsync_assets_tests.support.proxy import Answer
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 MIB = 1024 * 1024
 FILES = 300

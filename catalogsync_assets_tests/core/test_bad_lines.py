@@ -13,7 +13,8 @@ from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.core.offload.offload import offload
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.upload.upload import UploadAborted
-from catalogsync_assets_tests.proxy import Answer, Request
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.proxy import Answer, Request
 
 FILES = 4
 STATUSES = (
@@ -147,7 +148,7 @@ def full(library, scanned, through_proxy, uploaded):
 
 
 @pytest.fixture
-def commands(catalog, full, verified, tmp_path, backend, uploaded, change, scanned, library):
+def commands(catalog, full, verified, tmp_path, backend, uploaded, scanned, library):
     """Each reads all objects of `full`, and says of how many it was satisfied."""
     here = "DELETE FROM file_locations WHERE backend_id = ?"
 
@@ -199,9 +200,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fault", OVERCOME)
-def test_a_spoilt_answer_is_overcome_and_marks_nothing(
-    catalog, commands, proxy, rows, command, fault
-):
+def test_a_spoilt_answer_is_overcome_and_marks_nothing(catalog, commands, proxy, command, fault):
     proxy.after.append(OVERCOME[fault])
 
     assert commands[command]() == FILES
@@ -212,7 +211,7 @@ def test_a_spoilt_answer_is_overcome_and_marks_nothing(
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fault", LASTING)
 def test_a_line_that_always_spoils_says_nothing_of_an_object(
-    catalog, commands, proxy, rows, command, fault
+    catalog, commands, proxy, command, fault
 ):
     proxy.after.append(LASTING[fault])
 
@@ -225,7 +224,7 @@ def test_a_line_that_always_spoils_says_nothing_of_an_object(
 
 
 @pytest.mark.parametrize("command", ["verify full", "restore"])
-def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, rows, command):
+def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, command):
     proxy.after.append(of_music(flipped))
 
     commands[command]()
@@ -234,9 +233,7 @@ def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, rows, comma
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_login_page_in_place_of_the_store_is_one_clear_error(
-    catalog, commands, proxy, rows, command
-):
+def test_a_login_page_in_place_of_the_store_is_one_clear_error(catalog, commands, proxy, command):
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
     proxy.before.append(lambda _: answer)
 
@@ -251,7 +248,7 @@ def test_a_login_page_in_place_of_the_store_is_one_clear_error(
 
 @pytest.mark.parametrize("provider", ["seaweedfs", "other"])
 def test_a_put_that_a_login_page_answers_is_not_recorded(
-    catalog, library, scanned, backend, uploaded, proxy, rows, provider
+    catalog, library, scanned, backend, uploaded, proxy, provider
 ):
     library.fill(FILES)
     scanned()
@@ -289,7 +286,7 @@ def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
 
 
 @pytest.fixture
-def marked(catalog, full, rows):
+def marked(catalog, full):
     """All objects are marked damaged, and are whole."""
     ids = rows(catalog, "SELECT id FROM file_locations WHERE backend_id = ?", full.id)
     for each in ids:
@@ -298,7 +295,7 @@ def marked(catalog, full, rows):
 
 
 def test_a_copy_that_was_found_damaged_is_the_last_resort_of_a_restore(
-    catalog, marked, rows, tmp_path, library, backend, uploaded, change
+    catalog, marked, tmp_path, library, backend, uploaded
 ):
     def run(name):
         return restore(catalog, tmp_path / name, attempts=2, reserve_bytes=0)
@@ -321,7 +318,7 @@ def test_a_copy_that_was_found_damaged_is_the_last_resort_of_a_restore(
 
 
 def test_a_copy_that_was_found_damaged_is_the_last_source_of_an_upload(
-    catalog, marked, rows, library, backend, uploaded, scanned, remote
+    catalog, marked, library, backend, uploaded, scanned, remote
 ):
     contents = library.contents()
     for path in library.root.rglob("*.mp3"):

@@ -27,7 +27,7 @@ from catalogsync_assets.local_s3.store import (
     start_local_store,
     stop_local_store,
 )
-from catalogsync_assets_tests.stores import s3_client as s3
+from catalogsync_assets_tests.support.stores import s3_client as s3
 
 KEY = 'Hvít Nótt/01 "50% & more" #1 a+b?.flac'
 # Starts a store in another process, which then says what it started and waits.

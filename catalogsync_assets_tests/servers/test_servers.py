@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from catalogsync_assets_tests.servers.processes import ServerFailed, Servers, started
+from catalogsync_assets_tests.support.waiting import until
 
 _START = """
 import sys
@@ -41,7 +42,7 @@ def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path):
     assert "radosgw" in line
 
 
-def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python, until):
+def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python):
     def servers():
         return [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in command_of(p)]
 

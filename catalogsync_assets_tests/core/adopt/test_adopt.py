@@ -18,7 +18,9 @@ from catalogsync_assets.core.adopt.adopt import AdoptionAborted, adopt
 from catalogsync_assets.core.catalog.object_keys import MAX_KEY_BYTES
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.files import s3_sha256, sha256
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 MIB = 1024 * 1024
 PLACES = (
@@ -75,7 +77,7 @@ def send_in_parts(s3: Any, path: Path, backend: ObjectBackend, key: str, part: i
 
 
 def test_what_rclone_stored_is_adopted_and_nothing_is_left_to_upload(
-    library, scanned, adopted, cloud, store, catalog, rows, uploaded, proxy, sha256
+    library, scanned, adopted, cloud, store, catalog, uploaded, proxy
 ):
     library.fill(20)
     library.add("Björk/Jóga.flac", b"j" * 5_000)
@@ -108,20 +110,20 @@ def test_what_was_sent_in_parts_is_known_by_its_etag(library, scanned, adopted, 
 
 
 def test_the_size_of_parts_is_guessed_where_the_store_does_not_tell_it(
-    library, scanned, adopted, cloud, s3, proxy, refused
+    library, scanned, adopted, cloud, s3, proxy
 ):
     path = library.add("big.flac", size=11 * MIB + 5)
     send_in_parts(s3, path, cloud, "big.flac", 8 * MIB)
     scanned()
     proxy.before.append(
-        lambda r: refused(400, "InvalidArgument") if "partNumber" in r.parameters else None
+        lambda r: refusal(400, "InvalidArgument") if "partNumber" in r.parameters else None
     )
 
     assert adopted().by == {"etag": 1}
 
 
 def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
-    library, scanned, adopted, cloud, remote, catalog, uploaded, backend, s3_sha256
+    library, scanned, adopted, cloud, remote, catalog, uploaded, backend
 ):
     path = library.add("a.flac")
     content = path.read_bytes()
@@ -135,7 +137,7 @@ def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
 
 
 def test_without_a_local_file_and_without_a_digest_it_is_read_only_on_request(
-    library, scanned, adopted, cloud, remote, uploaded, backend, rows, catalog
+    library, scanned, adopted, cloud, remote, uploaded, backend, catalog
 ):
     path = library.add("a.flac")
     content = path.read_bytes()
@@ -181,7 +183,7 @@ def test_what_rclone_notes_of_a_file_is_no_proof(library, scanned, backend, adop
 
 
 def test_names_in_another_normal_form_are_the_same_names(
-    library, scanned, adopted, cloud, remote, rows, catalog
+    library, scanned, adopted, cloud, remote, catalog
 ):
     path = library.add("Jóga.flac")
     decomposed = unicodedata.normalize("NFD", "Jóga.flac")
@@ -197,7 +199,7 @@ def test_names_in_another_normal_form_are_the_same_names(
 
 
 def test_what_does_not_match_is_listed_and_left_alone(
-    library, scanned, adopted, cloud, remote, rows, catalog
+    library, scanned, adopted, cloud, remote, catalog
 ):
     paths = library.fill(5)
     store = remote(cloud)
@@ -223,7 +225,7 @@ def test_what_does_not_match_is_listed_and_left_alone(
     assert store.contents() == before
 
 
-def test_a_dry_run_records_nothing(library, scanned, adopted, cloud, store, catalog, bytes_of):
+def test_a_dry_run_records_nothing(library, scanned, adopted, cloud, store, catalog):
     library.fill(3)
     rclone(store, library.root, cloud)
     library.add("more.mp3")
@@ -250,9 +252,7 @@ def test_a_file_that_changed_since_the_scan_is_not_adopted(library, scanned, ado
     assert report.mismatches[0].code == "SourceChanged"
 
 
-def test_a_damaged_file_does_not_become_the_truth(
-    library, scanned, adopted, cloud, store, catalog, change
-):
+def test_a_damaged_file_does_not_become_the_truth(library, scanned, adopted, cloud, store, catalog):
     """The catalog knows another digest, though size and time are the same."""
     library.fill(1)
     scanned()
@@ -265,7 +265,7 @@ def test_a_damaged_file_does_not_become_the_truth(
 
 
 def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
-    library, scanned, adopted, cloud, store, catalog, rows, uploaded, monkeypatch
+    library, scanned, adopted, cloud, store, catalog, uploaded, monkeypatch
 ):
     """The file is edited, scanned and uploaded between the comparison and its record."""
     library.fill(1)
@@ -296,7 +296,7 @@ def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
 
 
 def test_an_object_that_was_found_damaged_and_replaced_by_hand_is_adopted_again(
-    library, scanned, adopted, cloud, store, catalog, change, rows
+    library, scanned, adopted, cloud, store, catalog
 ):
     library.fill(1)
     rclone(store, library.root, cloud)
@@ -312,7 +312,7 @@ def test_an_object_that_was_found_damaged_and_replaced_by_hand_is_adopted_again(
 
 
 def test_one_object_that_cannot_be_looked_at_does_not_stop_the_others(
-    library, scanned, backend, adopted, proxy, store, refused
+    library, scanned, backend, adopted, proxy, store
 ):
     library.fill(5)
     unknown = backend("unknown", endpoint=proxy.endpoint, provider="other")
@@ -354,7 +354,7 @@ ODD = ["AC\\DC/Back.mp3", "what: is it?.mp3", "Ｆull.mp3", LONG]
 
 
 def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
-    library, scanned, adopted, cloud, store, catalog, rows
+    library, scanned, adopted, cloud, store, catalog
 ):
     for name in ODD:
         library.add(name)
@@ -372,7 +372,7 @@ def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
 
 @pytest.mark.parametrize("encoded", [False, True], ids=["raw", "encoded"])
 def test_a_backslash_is_known_raw_and_as_rclone_encodes_it(
-    library, scanned, adopted, cloud, proxy, rows, catalog, encoded
+    library, scanned, adopted, cloud, proxy, catalog, encoded
 ):
     """The store of the tests would keep a backslash as a slash, so the proxy lists it."""
     content = library.add("AC\\DC/a.mp3").read_bytes()

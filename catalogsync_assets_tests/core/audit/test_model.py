@@ -42,7 +42,8 @@ from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.upload.upload import Limits, upload
-from catalogsync_assets_tests.core.kills import STEPS, Killed, die_at
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
 
 NAMES = ("a.mp3", "b.mp3", "c.mp3")
 FILES = st.sampled_from(NAMES)
@@ -299,7 +300,7 @@ def connect():
 
 
 def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
-    s3, unregistered, buckets, tmp_path, blank, rows, connect
+    s3, unregistered, buckets, tmp_path, blank, connect
 ):
     backends = [
         unregistered(f"store-{provider}", provider=provider, bucket=bucket)

@@ -14,13 +14,14 @@ from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.upload.upload import UploadReport
-from catalogsync_assets_tests.core.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import Faults, flipped, found
 
 STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GROUP BY status"
 
 
 def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_touched(
-    library, catalog, scanned, cloud, uploaded, verified, remote, rows
+    library, catalog, scanned, cloud, uploaded, verified, remote
 ):
     library.fill(2_000, size=20)
     scanned()
@@ -65,7 +66,7 @@ def ten(library, scanned, cloud, uploaded):
 
 
 def test_presence_falls_with_what_is_lost_and_rises_with_what_is_mended(
-    ten, catalog, verified, remote, rows
+    ten, catalog, verified, remote
 ):
     present = (
         "SELECT SUM(files_present), SUM(files_total) FROM song_backend_presence"
@@ -101,7 +102,7 @@ def test_a_head_tells_other_bytes_of_the_same_length_by_the_digest(ten, verified
     assert (report.checked, report.ok, report.unproven) == (10, 9, 0)
 
 
-def test_what_has_come_back_is_active_again(ten, catalog, verified, remote, rows):
+def test_what_has_come_back_is_active_again(ten, catalog, verified, remote):
     content = remote(ten).get("album/0003.mp3")
     remote(ten).delete("album/0003.mp3")
     other = remote(ten).get("album/0004.mp3")
@@ -116,7 +117,7 @@ def test_what_has_come_back_is_active_again(ten, catalog, verified, remote, rows
     assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 10}
 
 
-def test_what_was_lost_stays_lost_until_it_is_whole(ten, catalog, verified, remote, rows):
+def test_what_was_lost_stays_lost_until_it_is_whole(ten, catalog, verified, remote):
     """Another object of the right size at the key of a missing one is no return."""
     remote(ten).delete("album/0003.mp3")
     verified(ten)
@@ -128,7 +129,7 @@ def test_what_was_lost_stays_lost_until_it_is_whole(ten, catalog, verified, remo
     assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 9, "damaged": 1}
 
 
-def test_confirmed_locations_say_when_and_how(ten, catalog, verified, change, rows):
+def test_confirmed_locations_say_when_and_how(ten, catalog, verified):
     change(catalog, "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'")
     how = (
         "SELECT verified_by, verified_at > '2020-01-02', COUNT(*) FROM file_locations"
@@ -201,7 +202,7 @@ def test_keys_of_tests_and_of_earlier_contents_are_not_foreign(
     assert verified(ten).foreign == 0
 
 
-def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verified, remote, change):
+def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verified, remote):
     change(catalog, "DELETE FROM upload_tasks")
     change(catalog, "DELETE FROM file_locations WHERE locator LIKE '%/0003.mp3' AND backend_id = ?",
            ten.id)  # fmt: skip
@@ -238,7 +239,7 @@ def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
 
 
 def test_what_is_recorded_after_it_was_listed_is_not_foreign(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, remote, change
+    library, catalog, scanned, proxy, through_proxy, uploaded, verified, remote
 ):
     """An upload writes its row a moment after its object."""
     library.fill(4)
@@ -320,7 +321,7 @@ def test_the_order_of_a_listing_does_not_matter(
 
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
-def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, rows, level):
+def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, level):
     (song,) = rows(
         catalog,
         "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'",
@@ -337,14 +338,14 @@ def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, row
 
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
-def test_a_batch_can_be_verified(ten, catalog, verified, rows, level):
+def test_a_batch_can_be_verified(ten, catalog, verified, level):
     (key,) = rows(catalog, "SELECT key FROM batches")
 
     assert verified(ten, level, scope=Scope(batch_key=key)).ok == 10
     assert verified(ten, level, scope=Scope(batch_key="another")).checked == 0
 
 
-def test_since_leaves_out_what_was_verified_later(ten, catalog, verified, change):
+def test_since_leaves_out_what_was_verified_later(ten, catalog, verified):
     change(
         catalog,
         "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'"
@@ -364,7 +365,7 @@ def test_since_leaves_out_what_was_verified_later(ten, catalog, verified, change
 
 
 def test_a_sample_is_about_its_share_and_differs_from_one_to_the_next(
-    library, catalog, scanned, cloud, uploaded, verified, change, rows
+    library, catalog, scanned, cloud, uploaded, verified
 ):
     library.fill(200, size=10)
     scanned()
@@ -407,7 +408,7 @@ def test_audits_are_kept_with_what_they_found(ten, catalog, verified, remote):
 
 
 def test_a_row_that_was_written_after_the_look_stays_as_it_is(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, change, remote, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded, verified, remote
 ):
     """Another run uploads the object anew, between the look that misses it and the mark."""
     library.fill(3)
@@ -436,7 +437,7 @@ def test_a_row_that_was_written_after_the_look_stays_as_it_is(
 
 
 def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_nothing_else(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded, verified
 ):
     """The store goes on giving back the digest of what was sent once."""
     library.fill(5)

@@ -15,7 +15,9 @@ from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import PRESETS
 from catalogsync_assets.core.upload import multipart, put
-from catalogsync_assets_tests.proxy import PATIENCE, Answer
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 MIB = 1024 * 1024
 VERSIONS_ON = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
@@ -28,7 +30,7 @@ def unknown(proxy, backend):
 
 
 @pytest.fixture
-def known(catalog, rows):
+def known(catalog):
     """`known(backend)`: what its row says of the store."""
 
     def read(backend):
@@ -78,11 +80,11 @@ def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
 
 
 def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
-    library, scanned, proxy, unknown, uploaded, refused, known
+    library, scanned, proxy, unknown, uploaded, known
 ):
     proxy.before.append(
         lambda r: (
-            refused(403, "AccessDenied")
+            refusal(403, "AccessDenied")
             if {"versioning", "object-lock"} & r.parameters.keys()
             else None
         )
@@ -220,7 +222,7 @@ def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
 
 @pytest.mark.usefixtures("untestable")
 def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
-    library, scanned, proxy, unknown, uploaded, refused, known
+    library, scanned, proxy, unknown, uploaded, known
 ):
     library.fill(8)
     scanned()
@@ -230,7 +232,7 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
         if request.method != "PUT" or header(request, "if-none-match") is None:
             return None
         together.wait(PATIENCE)
-        answer: Answer = refused(501, "NotImplemented")
+        answer: Answer = refusal(501, "NotImplemented")
         return answer
 
     proxy.before.append(unsupported)
@@ -242,14 +244,14 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
 
 
 def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
-    library, scanned, proxy, through_proxy, uploaded, remote, refused
+    library, scanned, proxy, through_proxy, uploaded, remote
 ):
     """No look came before the put."""
     library.add("a.mp3", b"ours")
     scanned()
     remote(through_proxy).put("a.mp3", b"theirs")
     proxy.before.append(
-        lambda r: refused(501, "NotImplemented") if header(r, "if-none-match") else None
+        lambda r: refusal(501, "NotImplemented") if header(r, "if-none-match") else None
     )
 
     assert [f.code for f in uploaded(through_proxy).failures] == ["Conflict"]
@@ -261,7 +263,7 @@ def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
 
 @pytest.mark.parametrize("may_ask", [True, False])
 def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites_nothing(
-    library, scanned, proxy, unknown, uploaded, remote, refused, known, may_ask
+    library, scanned, proxy, unknown, uploaded, remote, known, may_ask
 ):
     """As Ceph 16, which keeps conditions while it keeps no versions."""
     library.fill(1)
@@ -271,7 +273,7 @@ def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites
 
     def with_versions(request):
         if "versioning" in request.parameters:
-            return Answer(200, {}, VERSIONS_ON) if may_ask else refused(403, "AccessDenied")
+            return Answer(200, {}, VERSIONS_ON) if may_ask else refusal(403, "AccessDenied")
         if request.method == "PUT" and header(request, "if-none-match"):
             remote(unknown).put(request.key.removeprefix(unknown.key_prefix), request.body)
             return Answer(200, {"ETag": '"1"', "x-amz-version-id": "v1"}, b"")
@@ -332,11 +334,11 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
 
 @pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
 def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
-    library, scanned, proxy, s3, unknown, uploaded, remote, refused, known, monkeypatch, code
+    library, scanned, proxy, s3, unknown, uploaded, remote, known, monkeypatch, code
 ):
     def refuses(request):
         if header(request, "x-amz-checksum-sha256") is not None:
-            return refused(400, code)
+            return refusal(400, code)
         if request.method == "POST" and "uploads" in request.parameters:
             begun = s3.create_multipart_upload(Bucket=unknown.bucket, Key=request.key)
             return Answer(200, {}, f"<R><UploadId>{begun['UploadId']}</UploadId></R>".encode())
@@ -354,11 +356,11 @@ def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_t
 
 
 def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
-    library, scanned, proxy, unknown, uploaded, remote, refused, known, size
+    library, scanned, proxy, unknown, uploaded, remote, known, size
 ):
     proxy.before.append(
         lambda r: (
-            refused(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported")
+            refusal(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported")
             if "UNSIGNED" in (header(r, "x-amz-content-sha256") or "")
             else None
         )
@@ -375,12 +377,12 @@ def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
 
 
 def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
-    library, scanned, proxy, unknown, uploaded, remote, refused, known, size
+    library, scanned, proxy, unknown, uploaded, remote, known, size
 ):
     text = "Content-MD5 HTTP header is required for Put Part requests with Object Lock parameters"
     proxy.before.append(
         lambda r: (
-            refused(400, "InvalidRequest", text)
+            refusal(400, "InvalidRequest", text)
             if r.method == "PUT" and header(r, "content-md5") is None
             else None
         )

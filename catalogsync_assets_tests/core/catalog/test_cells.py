@@ -17,6 +17,7 @@ from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets_tests.support.database import rows
 
 Rows = Callable[..., list[Any]]
 
@@ -52,7 +53,7 @@ def tangled(catalog, backend, scanned, library):
     return catalog
 
 
-def truth(catalog: Catalog, rows: Rows) -> list[Cell]:
+def truth(catalog: Catalog) -> list[Cell]:
     stores = rows(catalog, "SELECT id, name FROM storage_backends WHERE backend_type <> 'local'")
     places = rows(catalog, "SELECT file_asset_id, backend_id, status FROM file_locations")
     remote = {store for store, _ in stores}
@@ -71,10 +72,10 @@ def truth(catalog: Catalog, rows: Rows) -> list[Cell]:
     return found
 
 
-def test_a_cell_counts_files_as_presence_does(tangled, rows):
+def test_a_cell_counts_files_as_presence_does(tangled):
     found = cells(tangled)
 
-    assert found == truth(tangled, rows)
+    assert found == truth(tangled)
     assert {cell.present < cell.files for cell in found} == {True, False}
 
 

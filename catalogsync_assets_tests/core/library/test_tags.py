@@ -20,7 +20,7 @@ from mutagen.mp4 import MP4
 
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension, media_type
 from catalogsync_assets.core.library.tags import Tags, read_tags
-from catalogsync_assets_tests.audio_files import (
+from catalogsync_assets_tests.support.audio_files import (
     CONTENTS,
     WAYS,
     tagged,

@@ -22,7 +22,10 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets.core.offload import offload as offload_module
 from catalogsync_assets.core.offload.offload import OffloadAborted, offload
-from catalogsync_assets_tests.core.kills import STEPS, Killed, die_at
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.files import unprivileged
+from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
+from catalogsync_assets_tests.support.proxy import refusal
 
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL"
@@ -68,7 +71,7 @@ def leftovers(library: Any) -> list[str]:
 
 
 def test_files_that_enough_backends_hold_go_and_their_rows_say_so(
-    library, stored, offloaded, catalog, rows, remote
+    library, stored, offloaded, catalog, remote
 ):
     library.fill(5)
     before = library.contents()
@@ -84,7 +87,7 @@ def test_files_that_enough_backends_hold_go_and_their_rows_say_so(
     assert remote(cloud).contents() == remote(vault).contents() == before
 
 
-def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog, bytes_of):
+def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog):
     library.fill(3)
     stored("cloud")
     before = library.contents()
@@ -213,14 +216,14 @@ def test_a_backend_that_was_pointed_elsewhere_is_proven_anew(
 
 
 def test_stores_that_cannot_be_told_apart_now_count_as_one(
-    library, stored, offloaded, backend, uploaded, proxy, refused
+    library, stored, offloaded, backend, uploaded, proxy
 ):
     """Read-only credentials: what is known of earlier is not enough for a deletion."""
     library.fill(2)
     stored("cloud")
     vault = backend("vault", bucket="second-bucket", endpoint=proxy.endpoint)
     uploaded(vault)
-    proxy.refuse(99, refused(403, "AccessDenied"))
+    proxy.refuse(99, refusal(403, "AccessDenied"))
 
     with pytest.raises(OffloadAborted, match="cloud and vault are not proven to be two") as raised:
         offloaded(2)
@@ -332,7 +335,7 @@ def test_fewer_copies_than_the_policy_are_refused_unless_it_is_said(
 
 
 def test_another_librarys_policy_does_not_stand_in_the_way(
-    library, another_library, scanned, stored, offloaded, catalog, rows
+    library, another_library, scanned, stored, offloaded, catalog
 ):
     library.fill(1)
     archive = another_library("archive")
@@ -354,7 +357,7 @@ def test_another_librarys_policy_does_not_stand_in_the_way(
         offloaded(1)
 
 
-def test_a_scope_and_an_age_limit_what_goes(library, stored, offloaded, catalog, rows):
+def test_a_scope_and_an_age_limit_what_goes(library, stored, offloaded, catalog):
     paths = library.fill(4)
     os.utime(paths[0])  # just now
     stored("cloud")
@@ -410,7 +413,7 @@ def test_what_may_not_go_is_made_up_for_by_the_next_until_enough_is_free(
 
 @pytest.mark.parametrize("fault", ["gone", "truncated", "other bytes"])
 def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tells(
-    library, stored, offloaded, remote, catalog, rows, fault
+    library, stored, offloaded, remote, catalog, fault
 ):
     library.fill(3)
     (cloud,) = stored("cloud")
@@ -439,7 +442,7 @@ def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tell
 
 
 def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
-    library, stored, offloaded, remote, catalog, rows
+    library, stored, offloaded, remote, catalog
 ):
     library.fill(3)
     (cloud,) = stored("cloud")
@@ -511,7 +514,7 @@ def test_an_object_whose_digest_the_store_does_not_have_is_read(
 
 
 def test_a_store_that_is_down_is_made_up_for_by_the_others(
-    library, stored, offloaded, catalog, change, unused_endpoint
+    library, stored, offloaded, catalog, unused_endpoint
 ):
     library.fill(3)
     down, _ = stored("cloud", "vault")
@@ -528,7 +531,7 @@ def test_a_store_that_is_down_is_made_up_for_by_the_others(
 
 
 def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
-    library, stored, offloaded, catalog, change, unused_endpoint
+    library, stored, offloaded, catalog, unused_endpoint
 ):
     library.fill(3)
     down, _ = stored("cloud", "vault")
@@ -546,12 +549,12 @@ def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
 
 
 def test_a_store_that_falls_silent_is_soon_given_up(
-    library, offloaded, scanned, backend, uploaded, proxy, refused
+    library, offloaded, scanned, backend, uploaded, proxy
 ):
     library.fill(100)
     scanned()
     uploaded(backend(endpoint=proxy.endpoint))
-    proxy.refuse(10_000, refused(503), methods="HEAD")
+    proxy.refuse(10_000, refusal(503), methods="HEAD")
 
     with pytest.raises(OffloadAborted):
         offloaded(1, workers=1)
@@ -589,7 +592,7 @@ def test_a_file_that_was_changed_behind_its_size_and_time_stays(library, stored,
 
 @pytest.mark.parametrize("when", ["after hashing", "after renaming"])
 def test_a_file_that_changes_between_its_proof_and_its_deletion_stays(
-    library, stored, offloaded, catalog, rows, monkeypatch, when
+    library, stored, offloaded, catalog, monkeypatch, when
 ):
     path = library.fill(1)[0]
     stored("cloud")
@@ -643,7 +646,7 @@ def test_a_file_that_was_replaced_by_name_stays(library, stored, offloaded, monk
 
 
 def test_what_was_recorded_meanwhile_keeps_its_file(
-    library, stored, offloaded, catalog, change, rows, monkeypatch
+    library, stored, offloaded, catalog, monkeypatch
 ):
     """An audit finds an object missing after offload has looked at it."""
     library.fill(2)
@@ -694,7 +697,7 @@ def test_a_folder_that_became_a_link_is_not_followed(library, stored, offloaded,
 
 
 def test_a_row_that_leads_out_of_its_root_is_not_followed(
-    library, stored, offloaded, catalog, change, tmp_path
+    library, stored, offloaded, catalog, tmp_path
 ):
     path = library.fill(1)[0]
     stored("cloud")
@@ -707,7 +710,7 @@ def test_a_row_that_leads_out_of_its_root_is_not_followed(
 
 
 def test_a_root_that_is_not_there_is_reported_and_its_files_keep_their_rows(
-    library, stored, offloaded, catalog, rows, tmp_path
+    library, stored, offloaded, catalog, tmp_path
 ):
     library.fill(2)
     stored("cloud")
@@ -721,15 +724,7 @@ def test_a_root_that_is_not_there_is_reported_and_its_files_keep_their_rows(
 
 
 def test_a_folder_without_permission_keeps_its_files_and_their_rows(
-    backend,
-    catalog,
-    another_library,
-    public_folder,
-    scanned,
-    uploaded,
-    unprivileged,
-    rows,
-    monkeypatch,
+    backend, catalog, another_library, public_folder, scanned, uploaded, monkeypatch
 ):
     library = another_library(str(public_folder / "music"))
     path = library.fill(1)[0]
@@ -754,7 +749,7 @@ def test_a_folder_without_permission_keeps_its_files_and_their_rows(
 
 
 def test_rows_of_other_programs_that_no_scan_has_met_are_no_candidates(
-    library, stored, offloaded, catalog, change
+    library, stored, offloaded, catalog
 ):
     library.fill(1)
     stored("cloud")
@@ -763,9 +758,7 @@ def test_rows_of_other_programs_that_no_scan_has_met_are_no_candidates(
     assert offloaded(1).candidates == 0
 
 
-def test_a_file_whose_digest_the_catalog_does_not_know_stays(
-    library, stored, offloaded, catalog, change
-):
+def test_a_file_whose_digest_the_catalog_does_not_know_stays(library, stored, offloaded, catalog):
     library.fill(1)
     stored("cloud")
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
@@ -777,7 +770,7 @@ def test_a_file_whose_digest_the_catalog_does_not_know_stays(
 
 
 def test_an_offloaded_file_is_neither_missing_nor_uploaded_again(
-    library, stored, offloaded, scanned, catalog, backend, rows
+    library, stored, offloaded, scanned, catalog, backend
 ):
     library.fill(2)
     (cloud,) = stored("cloud")
@@ -798,9 +791,7 @@ def test_an_offloaded_file_is_neither_missing_nor_uploaded_again(
     }
 
 
-def test_an_offloaded_file_still_counts_as_a_file_of_its_song(
-    library, stored, offloaded, catalog, rows
-):
+def test_an_offloaded_file_still_counts_as_a_file_of_its_song(library, stored, offloaded, catalog):
     library.fill(1)
     stored("cloud")
     offloaded(1)
@@ -814,7 +805,7 @@ def test_an_offloaded_file_still_counts_as_a_file_of_its_song(
 
 @pytest.mark.parametrize("same_time", [True, False])
 def test_a_file_that_is_put_back_is_there_again(
-    library, stored, offloaded, scanned, catalog, rows, same_time
+    library, stored, offloaded, scanned, catalog, same_time
 ):
     path = library.fill(1)[0]
     before, content = path.stat(), path.read_bytes()
@@ -833,7 +824,7 @@ def test_a_file_that_is_put_back_is_there_again(
 
 
 def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
-    library, stored, offloaded, scanned, uploaded, catalog, rows, remote
+    library, stored, offloaded, scanned, uploaded, catalog, remote
 ):
     library.fill(1)
     (cloud,) = stored("cloud")
@@ -849,7 +840,7 @@ def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
 
 
 def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
-    library, stored, offloaded, scanned, catalog, rows, monkeypatch
+    library, stored, offloaded, scanned, catalog, monkeypatch
 ):
     """The walk finds the file, then it is removed, then the scan reads its row."""
     library.fill(2)
@@ -876,7 +867,7 @@ def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("by", ["scan", "offload"])
 def test_a_kill_at_any_step_loses_nothing_and_is_set_right(
-    library, stored, offloaded, scanned, catalog, rows, monkeypatch, step, by
+    library, stored, offloaded, scanned, catalog, monkeypatch, step, by
 ):
     library.fill(3)
     before = library.contents()
@@ -902,7 +893,7 @@ def test_a_kill_at_any_step_loses_nothing_and_is_set_right(
 
 
 def test_what_a_kill_left_is_not_judged_while_the_disk_is_not_there(
-    library, stored, offloaded, catalog, rows, tmp_path, monkeypatch
+    library, stored, offloaded, catalog, tmp_path, monkeypatch
 ):
     library.fill(1)
     stored("cloud")
@@ -935,7 +926,7 @@ def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
     assert leftovers(library) == []
 
 
-def test_ctrl_c_leaves_rows_that_are_true(library, stored, offloaded, catalog, rows, monkeypatch):
+def test_ctrl_c_leaves_rows_that_are_true(library, stored, offloaded, catalog, monkeypatch):
     library.fill(4)
     stored("cloud")
     count = 0

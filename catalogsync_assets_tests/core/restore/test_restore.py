@@ -17,7 +17,9 @@ from catalogsync_assets.core.restore.restore import RestoreAborted, RestoreRepor
 from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
 from catalogsync_assets.core.stores import retry
-from catalogsync_assets_tests.proxy import refusal
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.files import remains, sha256
+from catalogsync_assets_tests.support.proxy import refusal
 
 NAMES = ["a.mp3", "Ä/雨 (1).flac", "x/y/z.ogg", 'quo"te?.mp3', "empty.mp3"]
 
@@ -67,7 +69,7 @@ def spoiled(content: bytes) -> bytes:
 
 
 def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
-    library, catalog, scanned, contents, restore, rows, remains
+    library, catalog, scanned, contents, restore
 ):
     times = {p: p.stat().st_mtime_ns for p in library.root.rglob("*") if p.is_file()}
     shutil.rmtree(library.root)
@@ -86,7 +88,7 @@ def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
 
 
 def test_files_that_a_scan_has_missed_are_restored_and_active_again(
-    library, catalog, scanned, contents, restore, rows
+    library, catalog, scanned, contents, restore
 ):
     (library.root / "a.mp3").unlink()
     (library.root / "x/y/z.ogg").unlink()
@@ -106,7 +108,7 @@ def test_files_that_a_scan_has_missed_are_restored_and_active_again(
     assert scanned().unchanged == 5
 
 
-def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, restore, change):
+def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, restore):
     (library.root / "a.mp3").unlink()
     change(catalog, "UPDATE file_locations SET status = 'offloaded' WHERE library_path = 'a.mp3'")
 
@@ -116,7 +118,7 @@ def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, 
 
 
 def test_another_root_gets_the_files_and_rows_of_its_own(
-    library, catalog, scanned, contents, restore, files_below, tmp_path, rows
+    library, catalog, scanned, contents, restore, files_below, tmp_path
 ):
     other = tmp_path / "another" / "disk"
 
@@ -157,7 +159,7 @@ def test_a_different_file_stays_and_is_a_conflict(contents, restore, tmp_path, t
 
 
 def test_a_file_that_comes_while_its_copy_is_fetched_stays(
-    contents, restore, tmp_path, monkeypatch, remains
+    contents, restore, tmp_path, monkeypatch
 ):
     other = tmp_path / "other"
     sync = Part.sync
@@ -202,7 +204,7 @@ def test_a_link_in_a_circle_is_a_conflict(restore, tmp_path):
 
 
 def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
-    catalog, contents, backend, uploaded, restore, remote, files_below, rows, change, tmp_path
+    catalog, contents, backend, uploaded, restore, remote, files_below, tmp_path
 ):
     second = backend("second")
     uploaded(second)
@@ -222,9 +224,7 @@ def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
     assert found == {"a.mp3": "damaged", "x/y/z.ogg": "missing"}
 
 
-def test_the_object_that_was_read_counts_as_verified(
-    catalog, cloud, contents, restore, rows, change, tmp_path
-):
+def test_the_object_that_was_read_counts_as_verified(catalog, cloud, contents, restore, tmp_path):
     change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01', verified_by = 'head'")
 
     restore(tmp_path / "other")
@@ -233,9 +233,7 @@ def test_the_object_that_was_read_counts_as_verified(
     assert rows(catalog, sql, cloud.id) == ["read"]
 
 
-def test_without_a_good_copy_a_file_fails_alone(
-    contents, cloud, restore, remote, tmp_path, remains
-):
+def test_without_a_good_copy_a_file_fails_alone(contents, cloud, restore, remote, tmp_path):
     remote(cloud).put("a.mp3", spoiled(contents["a.mp3"]))
     other = tmp_path / "other"
 
@@ -273,7 +271,7 @@ def test_a_backend_that_refuses_ends_the_run_before_it_begins(
 
 
 def test_a_dry_run_writes_nothing_and_speaks_to_no_store(
-    contents, catalog, restore, tmp_path, bytes_of, monkeypatch, library
+    contents, catalog, restore, tmp_path, monkeypatch, library
 ):
     for name in ("CLOUD_ACCESS_KEY_ID", "CLOUD_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -304,7 +302,7 @@ def test_a_root_within_another_is_refused(contents, library, restore):
 
 
 def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
-    contents, restore, tmp_path, monkeypatch, files_below, remains
+    contents, restore, tmp_path, monkeypatch, files_below
 ):
     append = Part.append
     left = [2]
@@ -369,7 +367,7 @@ def test_a_path_of_the_catalog_never_leads_out_of_the_root(path):
 
 
 def test_a_hostile_row_is_restored_within_the_root(
-    catalog, contents, restore, change, tmp_path, files_below
+    catalog, contents, restore, tmp_path, files_below
 ):
     change(
         catalog,
@@ -385,7 +383,7 @@ def test_a_hostile_row_is_restored_within_the_root(
 
 
 def test_a_file_that_the_library_never_held_is_named_by_its_key(
-    catalog, contents, restore, change, tmp_path, files_below
+    catalog, contents, restore, tmp_path, files_below
 ):
     change(catalog, "DELETE FROM upload_tasks")
     change(catalog, "DELETE FROM file_locations WHERE library_path IS NOT NULL")
@@ -396,7 +394,7 @@ def test_a_file_that_the_library_never_held_is_named_by_its_key(
 
 @pytest.mark.parametrize("vouched", [True, False])
 def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
-    catalog, contents, proxy, restore, change, rows, sha256, tmp_path, vouched
+    catalog, contents, proxy, restore, tmp_path, vouched
 ):
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
     change(
@@ -426,7 +424,7 @@ def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
 
 
 def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
-    catalog, contents, proxy, restore, change, files_below, tmp_path
+    catalog, contents, proxy, restore, files_below, tmp_path
 ):
     """Nothing is believed of that one; the next run asks again."""
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
@@ -454,7 +452,7 @@ def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
 
 
 def test_a_broken_line_is_gone_on_from(
-    catalog, library, scanned, cloud, uploaded, proxy, restore, change, tmp_path
+    catalog, library, scanned, cloud, uploaded, proxy, restore, tmp_path
 ):
     content = library.add("large.mp3", size=6 * 1024 * 1024).read_bytes()
     scanned()
@@ -503,7 +501,7 @@ def test_a_folder_that_cannot_be_written_to_fails_its_files_and_no_others(
 # --- what a killed run has left -----------------------------------------------------------------
 
 
-def begun(catalog, root, path, rows):
+def begun(catalog, root, path):
     """A part of a file, as a killed restore leaves it."""
     sql = "SELECT file_asset_id FROM file_locations WHERE library_path = ?"
     part = Part(root, f"{catalog_id(catalog)}-restore-{rows(catalog, sql, path)[0]}")
@@ -516,12 +514,12 @@ def begun(catalog, root, path, rows):
 @pytest.mark.parametrize("missing", [True, False])
 @pytest.mark.parametrize("scanned_since", [True, False])
 def test_a_part_goes_once_its_file_has_come_back_otherwise(
-    contents, library, scanned, catalog, restore, rows, remains, missing, scanned_since
+    contents, library, scanned, catalog, restore, missing, scanned_since
 ):
     path = library.root / "a.mp3"
     path.unlink()
     scanned()
-    begun(catalog, library.root, "a.mp3", rows)
+    begun(catalog, library.root, "a.mp3")
     path.write_bytes(contents["a.mp3"])
     if scanned_since:
         scanned()
@@ -533,13 +531,13 @@ def test_a_part_goes_once_its_file_has_come_back_otherwise(
 
 
 def test_the_part_of_a_file_that_is_still_to_come_stays(
-    contents, library, scanned, catalog, restore, rows, remains
+    contents, library, scanned, catalog, restore
 ):
     for name in ("a.mp3", "x/y/z.ogg"):
         (library.root / name).unlink()
     scanned()
-    begun(catalog, library.root, "a.mp3", rows)
-    begun(catalog, library.root, "x/y/z.ogg", rows)
+    begun(catalog, library.root, "a.mp3")
+    begun(catalog, library.root, "x/y/z.ogg")
     library.add(".catalogsyncignore", b"x/\n")  # that one is no longer wanted
     scanned()
     a_file = rows(catalog, "SELECT f.song_id FROM file_assets f WHERE object_key = 'Ä/雨 (1).flac'")

@@ -15,7 +15,8 @@ from catalogsync_assets.core.stores.listing import ListedObject
 from catalogsync_assets.core.stores.pages import listed
 from catalogsync_assets.core.stores.verify import once
 from catalogsync_assets.core.upload.upload import Limits
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Answer
 
 NS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -108,7 +109,7 @@ def test_a_listing_that_goes_in_circles_is_an_error(pages, keys, proxy, endless)
     ],
 )
 def test_a_listing_that_is_not_whole_marks_nothing_and_a_spoilt_answer_is_overcome(
-    library, scanned, uploaded, catalog, rows, cloud, pages, body
+    library, scanned, uploaded, catalog, cloud, pages, body
 ):
     library.add("0.mp3")
     library.add("1.mp3")

@@ -10,7 +10,7 @@ from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.upload.upload import UploadAborted
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -204,9 +204,9 @@ def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style
     assert "--addressing-style path" in (caught.value.hint or "")
 
 
-def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy, refused):
+def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy):
     proxy.before.append(
-        lambda r: refused(403, "AccessDenied") if r.method in ("PUT", "DELETE", "HEAD") else None
+        lambda r: refusal(403, "AccessDenied") if r.method in ("PUT", "DELETE", "HEAD") else None
     )
 
     result = probe(through_proxy)

@@ -9,7 +9,9 @@ import pytest
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.stores.client import MARK
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 PLACES = (
     "SELECT f.id, l.status FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
@@ -44,7 +46,7 @@ def test_a_bucket_that_is_filled_already_is_adopted_without_sending_all_of_it(
 
 
 def test_an_identical_object_is_adopted(
-    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows, sha256
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote
 ):
     content = library.add("a.mp3").read_bytes()
     library.add("b.mp3")
@@ -60,7 +62,7 @@ def test_an_identical_object_is_adopted(
 
 
 def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
-    library, catalog, scanned, cloud, uploaded, remote, rows
+    library, catalog, scanned, cloud, uploaded, remote
 ):
     """It carries our mark for this very file, as nothing else does."""
     content = library.add("a.mp3").read_bytes()
@@ -77,7 +79,7 @@ def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_another_object_is_a_conflict_and_stays(
-    library, catalog, scanned, cloud, uploaded, remote, rows, statuses, same_size
+    library, catalog, scanned, cloud, uploaded, remote, statuses, same_size
 ):
     library.add("a.mp3", b"ours")
     library.add("b.mp3")
@@ -128,7 +130,7 @@ def test_a_conflict_that_was_cleared_away_is_uploaded_by_the_next_run(
 
 
 def test_a_changed_file_replaces_our_earlier_version(
-    library, catalog, scanned, cloud, uploaded, remote, rows
+    library, catalog, scanned, cloud, uploaded, remote
 ):
     for content in (b"first", b"second", b"third"):
         library.add("a.mp3", content)
@@ -145,7 +147,7 @@ def test_a_changed_file_replaces_our_earlier_version(
 
 
 def test_a_version_whose_object_has_vanished_is_superseded_too(
-    library, catalog, scanned, cloud, uploaded, remote, rows
+    library, catalog, scanned, cloud, uploaded, remote
 ):
     """Somebody has deleted it: there is nothing to replace, and the old claim is untrue."""
     library.add("a.mp3", b"first")
@@ -202,7 +204,7 @@ def test_an_object_that_a_stranger_has_replaced_is_a_conflict(
 
 
 def test_one_spoilt_look_overwrites_nothing_on_a_store_without_conditions(
-    library, scanned, proxy, backend, uploaded, remote, refused
+    library, scanned, proxy, backend, uploaded, remote
 ):
     """As on Swift, where nothing but the look guards what is there."""
     library.add("a.mp3")
@@ -213,7 +215,7 @@ def test_one_spoilt_look_overwrites_nothing_on_a_store_without_conditions(
 
     def spoil_first_look(request):
         if request.method == "PUT" and "if-none-match" in map(str.lower, request.headers):
-            return refused(501, "NotImplemented")
+            return refusal(501, "NotImplemented")
         if request.method == "HEAD" and request.key.endswith("a.mp3") and not spoilt:
             spoilt.append(request)
             return Answer(404, {}, b"")
@@ -252,7 +254,7 @@ def test_a_stranger_who_comes_between_look_and_put_is_not_overwritten(
 
 
 def test_while_a_version_is_replaced_the_catalog_claims_nothing_for_its_key(
-    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded
 ):
     """A kill after the put must not leave a row for what the store no longer has."""
     library.add("a.mp3", b"first")
@@ -276,14 +278,14 @@ def test_while_a_version_is_replaced_the_catalog_claims_nothing_for_its_key(
 
 
 def test_a_replacement_that_fails_is_done_by_the_next_run(
-    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows, refused
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote
 ):
     library.add("a.mp3", b"first")
     scanned()
     uploaded(through_proxy)
     library.add("a.mp3", b"second")
     scanned()
-    proxy.refuse(1, refused(400, "EntityTooLarge"))
+    proxy.refuse(1, refusal(400, "EntityTooLarge"))
     assert uploaded(through_proxy).failed == 1
 
     assert uploaded(through_proxy).succeeded == 1
@@ -292,7 +294,7 @@ def test_a_replacement_that_fails_is_done_by_the_next_run(
 
 
 def test_an_upload_whose_record_was_lost_does_not_stand_in_the_way_of_the_next_version(
-    library, catalog, scanned, cloud, uploaded, remote, change
+    library, catalog, scanned, cloud, uploaded, remote
 ):
     """Stopped after the put and before the record; then the file is edited."""
     library.add("a.mp3", b"first")
@@ -312,7 +314,7 @@ def test_an_upload_whose_record_was_lost_does_not_stand_in_the_way_of_the_next_v
 
 
 def test_a_deleted_file_keeps_its_object(
-    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote
 ):
     gone, kept = library.fill(2)
     scanned()

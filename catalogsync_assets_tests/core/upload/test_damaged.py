@@ -12,7 +12,8 @@ import pytest
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.stores.client import MARK
 from catalogsync_assets.core.upload import multipart, put
-from catalogsync_assets_tests.stores import s3_client
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.stores import s3_client
 
 MIB = 1024 * 1024
 PLACES = "SELECT file_asset_id, status, verified_by FROM file_locations WHERE backend_id = ?"
@@ -37,7 +38,7 @@ def through_proxy(proxy, backend, request):
 
 
 @pytest.fixture
-def damage(change, remote):
+def damage(remote):
     """`damage(backend, key, etag=…)`: what a verification writes; the ETag that is there now."""
 
     def mark(catalog, backend, key, etag="now"):
@@ -90,7 +91,7 @@ def rot(proxy: Any) -> None:
 
 
 def test_an_object_that_was_found_damaged_is_replaced(
-    catalog, through_proxy, uploaded, remote, rows, damage, content
+    catalog, through_proxy, uploaded, remote, damage, content
 ):
     """Whatever it is: a verification has read it under a key that the catalog claims."""
     remote(through_proxy).put("a.mp3", spoil(content))
@@ -129,7 +130,7 @@ def test_rot_that_no_head_shows_is_replaced(
 
 @pytest.mark.parametrize("etag", [None, '"another"'])
 def test_what_has_the_right_digest_by_a_head_is_read_before_it_is_adopted(
-    catalog, proxy, through_proxy, uploaded, rows, damage, content, etag
+    catalog, proxy, through_proxy, uploaded, damage, content, etag
 ):
     """Someone has mended it meanwhile, or it is not known which object was damaged."""
     damage(catalog, through_proxy, "a.mp3", etag)
@@ -154,7 +155,7 @@ def test_rot_in_an_object_of_ours_that_came_later_is_replaced(
 
 
 def test_what_a_stranger_put_in_place_of_a_damaged_object_stays(
-    catalog, through_proxy, uploaded, remote, rows, damage, content
+    catalog, through_proxy, uploaded, remote, damage, content
 ):
     remote(through_proxy).put("a.mp3", spoil(content))
     damage(catalog, through_proxy, "a.mp3")
@@ -199,7 +200,7 @@ def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
 
 
 def test_an_edited_file_replaces_the_damaged_object_of_its_earlier_content(
-    library, catalog, scanned, through_proxy, uploaded, remote, rows, damage, content, size
+    library, catalog, scanned, through_proxy, uploaded, remote, damage, content, size
 ):
     remote(through_proxy).put("a.mp3", spoil(content))
     damage(catalog, through_proxy, "a.mp3")
@@ -212,9 +213,7 @@ def test_an_edited_file_replaces_the_damaged_object_of_its_earlier_content(
     assert [(asset, status) for asset, status, _ in places] == [(1, "superseded"), (2, "active")]
 
 
-def test_an_object_that_has_gone_is_put_anew(
-    catalog, through_proxy, uploaded, remote, rows, change, content
-):
+def test_an_object_that_has_gone_is_put_anew(catalog, through_proxy, uploaded, remote, content):
     remote(through_proxy).delete("a.mp3")
     change(
         catalog,

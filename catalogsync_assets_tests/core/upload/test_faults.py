@@ -21,6 +21,8 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload.buffers import Buffers
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
 from catalogsync_assets.local_s3.store import local_store, start_local_store
+from catalogsync_assets_tests.support.database import bytes_of, rows
+from catalogsync_assets_tests.support.proxy import refusal
 
 Upload = Callable[..., UploadReport]
 SECRET = "a-secret-that-nobody-may-see"
@@ -31,12 +33,12 @@ SECRET = "a-secret-that-nobody-may-see"
 
 @pytest.mark.parametrize("status", [500, 503, 429, 0])
 def test_a_fault_that_passes_is_retried_and_counted(
-    library, scanned, proxy, through_proxy, uploaded, remote, refused, status
+    library, scanned, proxy, through_proxy, uploaded, remote, status
 ):
     """Status 0: the connection ends without an answer."""
     library.fill(3)
     scanned()
-    proxy.refuse(2, refused(status, "InternalError" if status == 500 else "SlowDown"))
+    proxy.refuse(2, refusal(status, "InternalError" if status == 500 else "SlowDown"))
 
     report = uploaded(through_proxy, attempts=4)
 
@@ -47,11 +49,11 @@ def test_a_fault_that_passes_is_retried_and_counted(
 @pytest.mark.usefixtures("untestable")
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_passing_fault_of_a_look_is_retried_too(
-    library, scanned, proxy, backend, uploaded, refused, method
+    library, scanned, proxy, backend, uploaded, method
 ):
     library.fill(3)
     scanned()
-    proxy.refuse(1, refused(503), methods=method)
+    proxy.refuse(1, refusal(503), methods=method)
 
     # An unknown store: one that is known need not be looked at.
     report = uploaded(backend(endpoint=proxy.endpoint, provider="other"), attempts=4)
@@ -61,11 +63,11 @@ def test_a_passing_fault_of_a_look_is_retried_too(
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_an_answer_without_a_code_of_s3_is_judged_by_its_status(
-    library, scanned, proxy, through_proxy, uploaded, refused, status
+    library, scanned, proxy, through_proxy, uploaded, status
 ):
     library.fill(2)
     scanned()
-    answer = refused(status)
+    answer = refusal(status)
     answer.body = b"<html>Bad Gateway</html>"
     proxy.refuse(1, answer)
 
@@ -118,12 +120,12 @@ def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
 
 
 def test_tries_are_limited_and_the_file_is_tried_again_by_the_next_run(
-    library, scanned, proxy, through_proxy, uploaded, refused, statuses
+    library, scanned, proxy, through_proxy, uploaded, statuses
 ):
     library.fill(3)
     scanned()
     unlucky = f"{through_proxy.base_prefix}/album/0001.mp3"
-    proxy.before.append(lambda r: refused(503) if r.method == "PUT" and r.key == unlucky else None)
+    proxy.before.append(lambda r: refusal(503) if r.method == "PUT" and r.key == unlucky else None)
 
     report = uploaded(through_proxy, attempts=3)
 
@@ -137,13 +139,13 @@ def test_tries_are_limited_and_the_file_is_tried_again_by_the_next_run(
 
 
 def test_a_key_that_the_store_refuses_fails_at_once_and_alone(
-    library, scanned, proxy, through_proxy, uploaded, refused
+    library, scanned, proxy, through_proxy, uploaded
 ):
     library.fill(3)
     scanned()
     proxy.before.append(
         lambda r: (
-            refused(400, "KeyTooLongError", "Your key is too long")
+            refusal(400, "KeyTooLongError", "Your key is too long")
             if r.method == "PUT" and "0001" in r.key
             else None
         )
@@ -201,7 +203,7 @@ def test_a_store_that_falls_silent_ends_the_run_and_nothing_stays_running(
 
 
 def test_a_server_that_is_down_is_said_before_anything_is_claimed(
-    library, scanned, backend, uploaded, unused_endpoint, statuses, rows, catalog
+    library, scanned, backend, uploaded, unused_endpoint, statuses, catalog
 ):
     library.fill(3)
     scanned()
@@ -244,18 +246,7 @@ def test_an_endpoint_with_the_wrong_scheme_is_explained(library, scanned, proxy,
     ],
 )
 def test_wrong_credentials_end_the_run_and_are_not_repeated(
-    library,
-    catalog,
-    scanned,
-    cloud,
-    uploaded,
-    monkeypatch,
-    statuses,
-    bytes_of,
-    remote,
-    variable,
-    value,
-    said,
+    library, catalog, scanned, cloud, uploaded, monkeypatch, statuses, remote, variable, value, said
 ):
     library.fill(3)
     scanned()
@@ -273,12 +264,12 @@ def test_wrong_credentials_end_the_run_and_are_not_repeated(
 
 
 def test_credentials_that_go_bad_in_the_middle_end_the_run(
-    library, scanned, proxy, through_proxy, uploaded, refused, statuses
+    library, scanned, proxy, through_proxy, uploaded, statuses
 ):
     library.fill(40)
     scanned()
     proxy.before.append(
-        lambda r: refused(400, "ExpiredToken") if len(proxy.of("PUT")) > 10 else None
+        lambda r: refusal(400, "ExpiredToken") if len(proxy.of("PUT")) > 10 else None
     )
 
     error = aborted(uploaded, through_proxy)
@@ -291,7 +282,7 @@ def test_credentials_that_go_bad_in_the_middle_end_the_run(
 
 
 def test_a_denial_for_one_key_does_not_stop_the_others(
-    library, scanned, proxy, through_proxy, uploaded, refused
+    library, scanned, proxy, through_proxy, uploaded
 ):
     library.fill(8)
     scanned()
@@ -300,7 +291,7 @@ def test_a_denial_for_one_key_does_not_stop_the_others(
     scanned()
     proxy.before.append(
         lambda r: (
-            refused(403, "AccessDenied", "no") if r.method == "PUT" and "zz" in r.key else None
+            refusal(403, "AccessDenied", "no") if r.method == "PUT" and "zz" in r.key else None
         )
     )
 
@@ -380,13 +371,11 @@ def test_without_variables_the_default_chain_is_asked(
     assert uploaded(cloud).succeeded == 2
 
 
-def test_a_session_token_is_sent(
-    library, scanned, proxy, through_proxy, uploaded, monkeypatch, refused
-):
+def test_a_session_token_is_sent(library, scanned, proxy, through_proxy, uploaded, monkeypatch):
     library.fill(1)
     scanned()
     monkeypatch.setenv("CLOUD_SESSION_TOKEN", "a-token")
-    proxy.before.append(lambda _: refused(400, "InvalidToken"))
+    proxy.before.append(lambda _: refusal(400, "InvalidToken"))
 
     aborted(uploaded, through_proxy)
 
@@ -397,7 +386,7 @@ def test_a_session_token_is_sent(
 
 
 def test_the_secret_is_never_sent_or_written(
-    library, catalog, scanned, proxy, through_proxy, uploaded, bytes_of
+    library, catalog, scanned, proxy, through_proxy, uploaded
 ):
     library.fill(2)
     scanned()
@@ -434,11 +423,11 @@ def test_an_interrupt_records_what_is_done_and_frees_the_rest(
 
 
 def test_an_interrupt_does_not_wait_for_retries(
-    library, scanned, proxy, through_proxy, uploaded, statuses, refused
+    library, scanned, proxy, through_proxy, uploaded, statuses
 ):
     library.fill(20)
     scanned()
-    proxy.before.append(lambda r: refused(503) if r.method == "PUT" else None)
+    proxy.before.append(lambda r: refusal(503) if r.method == "PUT" else None)
 
     def interrupt(report):
         if proxy.of("PUT"):
@@ -460,12 +449,12 @@ def test_the_store_tells_a_missing_key_from_a_missing_bucket(s3, store):
 
 @pytest.mark.parametrize("failed_tries", [0, 1])
 def test_the_memory_of_a_request_that_was_given_up_is_not_used_again(
-    library, scanned, proxy, through_proxy, uploaded, refused, monkeypatch, failed_tries
+    library, scanned, proxy, through_proxy, uploaded, monkeypatch, failed_tries
 ):
     """It may still be reading it, and would send the bytes of another file."""
     library.add("a.mp3", size=1_100_000)
     scanned()
-    proxy.refuse(failed_tries, refused(0))
+    proxy.refuse(failed_tries, refusal(0))
     dropped: list[int] = []
     monkeypatch.setattr(Buffers, "forget", lambda _, buffer: dropped.append(len(buffer)))
 

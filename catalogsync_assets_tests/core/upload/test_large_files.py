@@ -13,7 +13,9 @@ from catalogsync_assets.core.stores.checksums import (
 )
 from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadAborted
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 345
@@ -51,7 +53,7 @@ def is_beginning(request: Any) -> bool:
 
 
 def test_a_large_file_arrives_in_parts_and_is_verified(
-    catalog, large, proxy, through_proxy, uploaded, remote, rows, sha256
+    catalog, large, proxy, through_proxy, uploaded, remote
 ):
     report = uploaded(through_proxy)
 
@@ -88,7 +90,7 @@ def test_a_second_upload_of_a_large_file_makes_no_request(proxy, through_proxy, 
 
 @pytest.mark.parametrize("digests", [True, False])
 def test_an_identical_large_object_is_adopted(
-    catalog, large, proxy, through_proxy, uploaded, remote, rows, sha256, digests
+    catalog, large, proxy, through_proxy, uploaded, remote, digests
 ):
     more = {"ChecksumAlgorithm": "SHA256"} if digests else {}
     remote(through_proxy).put("large.flac", large, **more)
@@ -102,9 +104,7 @@ def test_an_identical_large_object_is_adopted(
     ]
 
 
-def test_a_large_object_of_ours_without_a_row_is_adopted(
-    catalog, large, cloud, uploaded, remote, rows, change
-):
+def test_a_large_object_of_ours_without_a_row_is_adopted(catalog, large, cloud, uploaded, remote):
     """As after a kill between the upload and its record."""
     uploaded(cloud)
     change(catalog, "DELETE FROM file_locations WHERE backend_id = ?", cloud.id)
@@ -144,7 +144,7 @@ def test_a_stranger_who_comes_first_is_not_overwritten(
 
 @pytest.mark.usefixtures("large")
 def test_a_changed_large_file_replaces_our_earlier_version(
-    library, catalog, scanned, cloud, uploaded, remote, rows
+    library, catalog, scanned, cloud, uploaded, remote
 ):
     uploaded(cloud)
     content = library.add("large.flac", size=6 * MIB).read_bytes()
@@ -174,7 +174,7 @@ def test_a_large_file_may_become_a_small_one_and_a_small_one_large(
 
 @pytest.mark.usefixtures("large")
 def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
-    library, catalog, proxy, through_proxy, uploaded, remote, rows, statuses
+    library, catalog, proxy, through_proxy, uploaded, remote, statuses
 ):
     proxy.before.append(
         lambda r: library.add("large.flac", size=SIZE) and None if is_part(r) else None
@@ -191,7 +191,7 @@ def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
 @pytest.mark.parametrize("status", [503, 0])
 @pytest.mark.parametrize("kind", ["first look", "beginning", "part", "completion", "last look"])
 def test_a_fault_that_passes_does_not_fail_a_large_file(
-    large, proxy, through_proxy, uploaded, remote, refused, kind, status
+    large, proxy, through_proxy, uploaded, remote, kind, status
 ):
     """One request of each kind is refused, or the connection ends instead of an answer."""
     failed: list[Any] = []
@@ -200,7 +200,7 @@ def test_a_fault_that_passes_does_not_fail_a_large_file(
         if failed or kind_of(request) != kind:
             return None
         failed.append(request)
-        return refused(status)
+        return refusal(status)
 
     def kind_of(request):
         if request.method == "HEAD":
@@ -263,11 +263,11 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
 
 @pytest.mark.usefixtures("large")
 def test_a_large_file_that_is_refused_leaves_no_parts_behind(
-    catalog, proxy, through_proxy, uploaded, remote, refused, rows
+    catalog, proxy, through_proxy, uploaded, remote
 ):
     proxy.before.append(
         lambda r: (
-            refused(400, "EntityTooSmall")
+            refusal(400, "EntityTooSmall")
             if is_part(r) and r.parameters["partNumber"] == ["2"]
             else None
         )
@@ -300,7 +300,7 @@ def test_a_damaged_part_is_refused_and_sent_again(library, proxy, through_proxy,
 
 @pytest.mark.usefixtures("large")
 def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
-    catalog, proxy, through_proxy, uploaded, remote, rows
+    catalog, proxy, through_proxy, uploaded, remote
 ):
     proxy.after.append(
         lambda r, _: (
@@ -333,9 +333,9 @@ def test_a_large_file_that_rots_is_not_pushed(library, large, scanned, backend, 
 
 @pytest.mark.usefixtures("large")
 def test_a_store_that_falls_silent_during_a_large_file_ends_the_run(
-    proxy, through_proxy, uploaded, refused, statuses
+    proxy, through_proxy, uploaded, statuses
 ):
-    proxy.before.append(lambda r: refused(0) if is_part(r) else None)
+    proxy.before.append(lambda r: refusal(0) if is_part(r) else None)
 
     with pytest.raises(UploadAborted):
         uploaded(through_proxy, workers=1)

@@ -4,6 +4,7 @@ import pytest
 
 from catalogsync_assets.core.runner import dispatch
 from catalogsync_assets.core.upload import multipart, put
+from catalogsync_assets_tests.support.proxy import refusal
 
 MIB = 1024 * 1024
 
@@ -66,11 +67,11 @@ def test_workers_work_at_the_same_time(library, scanned, proxy, through_proxy, u
 
 @pytest.mark.usefixtures("half_open")
 def test_a_store_that_complains_gets_fewer_requests_at_a_time(
-    library, scanned, proxy, through_proxy, uploaded, refused
+    library, scanned, proxy, through_proxy, uploaded
 ):
     library.fill(12)
     scanned()
-    proxy.refuse(8, refused(503))
+    proxy.refuse(8, refusal(503))
     of_first_wave = lambda: any(not r.status for r in proxy.of("PUT")[:8])  # noqa: E731
     proxy.before.insert(0, lambda _: proxy.forget_peaks() if of_first_wave() else None)
 

@@ -12,6 +12,9 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadAborted
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.waiting import until
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 345
@@ -49,11 +52,11 @@ def large(library, scanned):
 
 
 @pytest.fixture
-def cut_short(catalog, large, proxy, uploaded, refused, rows):
+def cut_short(catalog, large, proxy, uploaded):
     """`cut_short(backend)`: parts 1 and 3 have arrived, then the store was away; the upload id."""
 
     def cut(backend):
-        proxy.before.append(lambda r: refused(503) if number_of(r) == 2 else None)
+        proxy.before.append(lambda r: refusal(503) if number_of(r) == 2 else None)
         report = uploaded(backend)
         assert (report.failed, report.retryable, report.bytes) == (1, True, 0)
         assert rows(catalog, JOURNALLED_PARTS) == [1, 3]
@@ -66,7 +69,7 @@ def cut_short(catalog, large, proxy, uploaded, refused, rows):
 
 
 @pytest.fixture
-def nothing_is_left(catalog, remote, rows):
+def nothing_is_left(catalog, remote):
     """`nothing_is_left(backend)`: neither parts in the store nor rows in the journal."""
 
     def check(backend):
@@ -109,18 +112,7 @@ def reads(proxy: Any) -> list[Any]:
 
 
 def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
-    library,
-    catalog,
-    scanned,
-    proxy,
-    through_proxy,
-    start_command,
-    command,
-    remote,
-    refused,
-    rows,
-    until,
-    nothing_is_left,
+    library, catalog, scanned, proxy, through_proxy, start_command, command, remote, nothing_is_left
 ):
     """In its real sizes: ten parts of 8 MiB. The answer to the fifth was still on its way."""
     content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
@@ -131,7 +123,7 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
         if (number_of(request) or 0) <= 5:
             return None
         proxy.wait_until(lambda: open_again)
-        return refused(0)
+        return refusal(0)
 
     def keep_the_fifth_answer(request, answer):
         if number_of(request) == 5:
@@ -176,8 +168,6 @@ def test_a_kill_after_the_completion_costs_no_download(
     start_python,
     uploaded,
     remote,
-    refused,
-    rows,
     nothing_is_left,
     monkeypatch,
     provider,
@@ -196,7 +186,7 @@ def test_a_kill_after_the_completion_costs_no_download(
             killed.append(False)
             proxy.lock.notify_all()
         proxy.wait_until(lambda: True in killed)
-        return refused(0)
+        return refusal(0)
 
     proxy.before.append(hold_the_last_look)
     process = start_python(_UPLOAD, catalog.path)
@@ -223,7 +213,7 @@ def test_a_kill_after_the_completion_costs_no_download(
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["seaweedfs", "b2"])
 def test_a_kill_before_the_row_costs_no_download(
-    catalog, proxy, backend, uploaded, rows, change, nothing_is_left, provider
+    catalog, proxy, backend, uploaded, nothing_is_left, provider
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     uploaded(cloud)
@@ -256,9 +246,9 @@ def test_an_outage_leaves_what_arrived_and_the_next_run_sends_the_rest(
 
 
 def test_an_outage_at_the_completion_costs_no_part(
-    large, proxy, through_proxy, uploaded, refused, remote, nothing_is_left
+    large, proxy, through_proxy, uploaded, remote, nothing_is_left
 ):
-    proxy.before.append(lambda r: refused(503) if is_completion(r) else None)
+    proxy.before.append(lambda r: refusal(503) if is_completion(r) else None)
     assert uploaded(through_proxy).failed == 1
     proxy.before.clear()
     proxy.requests.clear()
@@ -272,18 +262,9 @@ def test_an_outage_at_the_completion_costs_no_part(
 
 @pytest.mark.usefixtures("large")
 def test_an_interrupt_leaves_the_file_queued_and_what_arrived(
-    catalog,
-    library,
-    proxy,
-    through_proxy,
-    uploaded,
-    remote,
-    rows,
-    statuses,
-    refused,
-    nothing_is_left,
+    catalog, library, proxy, through_proxy, uploaded, remote, statuses, nothing_is_left
 ):
-    proxy.before.append(lambda r: refused(503) if number_of(r) == 2 else None)
+    proxy.before.append(lambda r: refusal(503) if number_of(r) == 2 else None)
 
     def interrupt(_):
         if rows(catalog, JOURNALLED_PARTS) == [1, 3]:
@@ -349,7 +330,7 @@ def test_a_source_that_changed_is_begun_anew(
 
 
 def test_a_file_that_no_scan_has_met_since_is_begun_anew_by_its_time(
-    library, catalog, proxy, through_proxy, cut_short, uploaded, remote, change, nothing_is_left
+    library, catalog, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
 ):
     """As in a database of another program: the catalog knows no mtime to compare."""
     cut_short(through_proxy)
@@ -379,11 +360,11 @@ def test_an_upload_that_the_store_let_expire_is_begun_anew(
 
 
 def test_without_leave_to_list_parts_an_upload_is_begun_anew(
-    large, proxy, through_proxy, cut_short, uploaded, remote, refused, nothing_is_left
+    large, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
 ):
     """Listing parts is a permission of its own on AWS."""
     cut_short(through_proxy)
-    proxy.before.append(lambda r: refused(403, "AccessDenied") if is_listing(r) else None)
+    proxy.before.append(lambda r: refusal(403, "AccessDenied") if is_listing(r) else None)
 
     assert uploaded(through_proxy).failures == []
 
@@ -393,11 +374,11 @@ def test_without_leave_to_list_parts_an_upload_is_begun_anew(
 
 
 def test_credentials_that_expire_leave_what_arrived(
-    large, proxy, through_proxy, cut_short, uploaded, remote, refused, nothing_is_left
+    large, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
 ):
     cut_short(through_proxy)
     proxy.before.append(
-        lambda r: refused(400, "ExpiredToken") if r.parameters and r.method != "HEAD" else None
+        lambda r: refusal(400, "ExpiredToken") if r.parameters and r.method != "HEAD" else None
     )
     with pytest.raises(UploadAborted):
         uploaded(through_proxy)
@@ -410,7 +391,7 @@ def test_credentials_that_expire_leave_what_arrived(
 
 @pytest.mark.parametrize("at", ["part", "completion"])
 def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
-    large, catalog, s3, proxy, through_proxy, uploaded, remote, rows, nothing_is_left, at
+    large, catalog, s3, proxy, through_proxy, uploaded, remote, nothing_is_left, at
 ):
     aborted: list[str] = []
 
@@ -434,18 +415,7 @@ def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
 
 @pytest.mark.parametrize("then", ["goes on", "changed", "refused"])
 def test_an_upload_of_another_program_to_the_same_key_is_never_aborted(
-    catalog,
-    library,
-    scanned,
-    s3,
-    proxy,
-    through_proxy,
-    cut_short,
-    uploaded,
-    remote,
-    refused,
-    rows,
-    then,
+    catalog, library, scanned, s3, proxy, through_proxy, cut_short, uploaded, remote, then
 ):
     place = {"Bucket": through_proxy.bucket, "Key": f"{through_proxy.key_prefix}large.flac"}
     theirs = s3.create_multipart_upload(**place)["UploadId"]
@@ -455,7 +425,7 @@ def test_an_upload_of_another_program_to_the_same_key_is_never_aborted(
         library.add("large.flac", size=SIZE)
         scanned()
     if then == "refused":
-        proxy.before.append(lambda r: refused(400, "InvalidPart") if is_completion(r) else None)
+        proxy.before.append(lambda r: refusal(400, "InvalidPart") if is_completion(r) else None)
 
     assert uploaded(through_proxy).failed == (then == "refused")
 
@@ -568,7 +538,7 @@ def test_a_list_of_parts_is_read_to_its_end(proxy, through_proxy, cut_short, upl
 
 
 def test_a_store_without_checksums_is_sent_none_and_verified_by_its_etag(
-    catalog, large, proxy, backend, uploaded, remote, rows
+    catalog, large, proxy, backend, uploaded, remote
 ):
     cloud = backend(endpoint=proxy.endpoint, provider="b2")
 
@@ -584,9 +554,7 @@ def test_a_store_without_checksums_is_sent_none_and_verified_by_its_etag(
         assert "if-none-match" not in names
 
 
-def test_an_object_that_no_digest_tells_of_is_read_back(
-    catalog, large, proxy, backend, uploaded, rows
-):
+def test_an_object_that_no_digest_tells_of_is_read_back(catalog, large, proxy, backend, uploaded):
     cloud = backend(endpoint=proxy.endpoint, provider="b2")
 
     def make_opaque(request, answer):
@@ -605,7 +573,7 @@ def test_an_object_that_no_digest_tells_of_is_read_back(
 
 
 def test_an_unknown_store_that_refuses_checksums_is_sent_none(
-    large, proxy, backend, cut_short, uploaded, remote, refused
+    large, proxy, backend, cut_short, uploaded, remote
 ):
     """Also by the run that goes on, which does not know what the first one learned."""
     cloud = backend(endpoint=proxy.endpoint, provider="other")
@@ -613,7 +581,7 @@ def test_an_unknown_store_that_refuses_checksums_is_sent_none(
     def refuse(request):
         given = {name.lower() for name in request.headers}
         if given & {"x-amz-checksum-algorithm", "x-amz-checksum-sha256"}:
-            return refused(400, "InvalidArgument", "Unsupported header")
+            return refusal(400, "InvalidArgument", "Unsupported header")
         return None
 
     proxy.before.append(refuse)
@@ -627,10 +595,10 @@ def test_an_unknown_store_that_refuses_checksums_is_sent_none(
     assert remote(cloud).get("large.flac") == large
 
 
-def without_conditions(refused: Any) -> Any:
+def without_conditions() -> Any:
     def refuse(request: Any) -> Any:
         given = {name.lower() for name in request.headers}
-        return refused(501, "NotImplemented") if given & {"if-none-match", "if-match"} else None
+        return refusal(501, "NotImplemented") if given & {"if-none-match", "if-match"} else None
 
     return refuse
 
@@ -638,10 +606,10 @@ def without_conditions(refused: Any) -> Any:
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["other", "b2"])
 def test_a_store_without_conditions_is_looked_at_before_the_completion(
-    library, scanned, proxy, backend, uploaded, remote, refused, provider
+    library, scanned, proxy, backend, uploaded, remote, provider
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
-    proxy.before.append(without_conditions(refused))
+    proxy.before.append(without_conditions())
     assert uploaded(cloud).failures == []
     library.add("large.flac", size=7 * MIB)
     scanned()
@@ -688,7 +656,7 @@ def test_a_store_that_takes_no_parts_is_said_before_anything_is_sent(
 
 @pytest.mark.parametrize("fate", ["deleted", "small now", "planned away"])
 def test_what_no_task_will_complete_is_aborted_by_the_next_run(
-    catalog, library, scanned, through_proxy, cut_short, uploaded, change, nothing_is_left, fate
+    catalog, library, scanned, through_proxy, cut_short, uploaded, nothing_is_left, fate
 ):
     cut_short(through_proxy)
     if fate == "deleted":
@@ -710,21 +678,12 @@ def test_what_no_task_will_complete_is_aborted_by_the_next_run(
 
 @pytest.mark.usefixtures("large")
 def test_what_cannot_be_aborted_now_is_left_to_another_run(
-    catalog,
-    library,
-    scanned,
-    proxy,
-    through_proxy,
-    cut_short,
-    uploaded,
-    refused,
-    rows,
-    nothing_is_left,
+    catalog, library, scanned, proxy, through_proxy, cut_short, uploaded, nothing_is_left
 ):
     cut_short(through_proxy)
     library.add("large.flac", size=300)
     scanned()
-    proxy.before.append(lambda r: refused(503) if r.method == "DELETE" else None)
+    proxy.before.append(lambda r: refusal(503) if r.method == "DELETE" else None)
     assert uploaded(through_proxy).succeeded == 1
     assert len(rows(catalog, JOURNAL)) == 1
     proxy.before.clear()

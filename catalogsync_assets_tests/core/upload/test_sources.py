@@ -13,6 +13,8 @@ from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.upload import upload
 from catalogsync_assets.core.upload.source import Source
 from catalogsync_assets.core.upload.upload import UploadReport
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import sha256, unprivileged
 
 PLACES = "SELECT locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
 
@@ -22,7 +24,7 @@ def codes(report: UploadReport) -> list[str]:
 
 
 def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
-    library, catalog, scanned, cloud, uploaded, remote, rows, statuses
+    library, catalog, scanned, cloud, uploaded, remote, statuses
 ):
     library.add("a.mp3", b"before")
     library.add("b.mp3")
@@ -60,7 +62,7 @@ def test_a_file_that_changed_and_got_its_time_back_is_read_by_the_next_scan(
 
 @pytest.mark.parametrize("content", [b"after!", b"of another size"])
 def test_a_changed_file_is_not_tried_again_by_the_same_run(
-    library, catalog, scanned, cloud, uploaded, remote, rows, statuses, monkeypatch, content
+    library, catalog, scanned, cloud, uploaded, remote, statuses, monkeypatch, content
 ):
     """A run that goes on for long writes down what became of it in between."""
     monkeypatch.setattr(upload, "_FLUSH_ROWS", 1)
@@ -130,7 +132,7 @@ def test_one_missing_file_does_not_stop_the_others(library, scanned, cloud, uplo
     assert len(remote(cloud).keys()) == 4
 
 
-def test_a_file_that_may_not_be_read_says_so(public_folder, unprivileged):
+def test_a_file_that_may_not_be_read_says_so(public_folder):
     path = public_folder / "a.mp3"
     path.touch(mode=0o000)
     task = task_of(path)
@@ -150,7 +152,7 @@ def task_of(path: Path, sha256: str | None = None) -> UploadTask:
     return UploadTask(1, 1, 1, 1, str(path), stat.st_size, stat.st_mtime_ns, sha256, path.name)
 
 
-def test_content_and_digest_come_from_one_read(library, sha256):
+def test_content_and_digest_come_from_one_read(library):
     path = library.add("a.mp3", size=100_000)
 
     with Source(task_of(path)) as source:
@@ -161,7 +163,7 @@ def test_content_and_digest_come_from_one_read(library, sha256):
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 100, 1_000])
-def test_parts_make_the_whole(library, sha256, size):
+def test_parts_make_the_whole(library, size):
     path = library.add("a.mp3", size=100)
 
     with Source(task_of(path)) as source:
@@ -173,7 +175,7 @@ def test_parts_make_the_whole(library, sha256, size):
     assert digest == sha256(path.read_bytes())
 
 
-def test_an_empty_file_is_one_empty_part(library, sha256):
+def test_an_empty_file_is_one_empty_part(library):
     with Source(task_of(library.add("a.mp3", b""))) as source:
         assert list(source.parts(10)) == [b""]
         assert source.finish() == sha256(b"")
@@ -209,7 +211,7 @@ def test_a_change_while_reading_is_noticed_even_where_no_scan_has_noted_a_time(l
     assert caught.value.code == "SourceChanged"
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(library, sha256):
+def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(library):
     """A program that writes anew and renames leaves the open file whole."""
     path = library.add("a.mp3", b"12345678")
 

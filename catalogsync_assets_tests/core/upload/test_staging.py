@@ -13,6 +13,8 @@ from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue,
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadReport
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.proxy import refusal
 
 MIB = 1024 * 1024
 PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
@@ -46,7 +48,7 @@ def leftovers(catalog: Catalog) -> list[str]:
 
 
 def test_a_new_backend_gets_from_another_what_is_no_longer_here(
-    catalog, gone, backend, uploaded, remote, rows
+    catalog, gone, backend, uploaded, remote
 ):
     contents = gone(5)
     other = backend("other")
@@ -74,7 +76,7 @@ FILES = ["album/0000.mp3", "album/0001.mp3", "stays.mp3"]
 
 
 def test_a_local_file_goes_before_an_object(
-    gone, library, scanned, proxy, backend, uploaded, cloud, catalog, change
+    gone, library, scanned, proxy, backend, uploaded, cloud, catalog
 ):
     """Also if it has come back after it was planned."""
     contents = gone(1)
@@ -96,7 +98,7 @@ def test_a_local_file_goes_before_an_object(
 
 
 def test_a_lost_object_is_mended_from_another_backend(
-    catalog, gone, cloud, backend, uploaded, remote, change, rows
+    catalog, gone, cloud, backend, uploaded, remote
 ):
     contents = gone(2)
     other = backend("other")
@@ -128,7 +130,7 @@ def test_a_large_file_goes_from_store_to_store_in_parts(
 
 
 def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
-    gone, proxy, backend, uploaded, remote, refused, monkeypatch
+    gone, proxy, backend, uploaded, remote, monkeypatch
 ):
     """It is fetched anew, into another file, and known by its content."""
     monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
@@ -138,7 +140,7 @@ def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
 
     def no_third(request):
         number = request.parameters.get("partNumber")
-        return refused(503) if number == ["3"] else None
+        return refusal(503) if number == ["3"] else None
 
     proxy.before.append(no_third)
     assert codes(uploaded(other)) == ["SlowDown"]
@@ -152,7 +154,7 @@ def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
 
 @pytest.mark.parametrize("damaged", [True, False])
 def test_a_source_that_proves_to_be_damaged_or_gone_fails_alone_and_is_marked(
-    catalog, gone, cloud, backend, uploaded, remote, rows, damaged
+    catalog, gone, cloud, backend, uploaded, remote, damaged
 ):
     contents = gone(3)
     if damaged:
@@ -209,7 +211,7 @@ def test_a_source_without_credentials_fails_its_files_and_no_others(
 
 
 def test_a_source_that_is_silent_is_given_up_and_the_others_go_on(
-    catalog, gone, cloud, backend, uploaded, change, rows, unused_endpoint
+    catalog, gone, cloud, backend, uploaded, unused_endpoint
 ):
     gone(12)
     other = backend("other")
@@ -228,18 +230,14 @@ def test_a_source_that_is_silent_is_given_up_and_the_others_go_on(
     assert rows(catalog, PLACES, cloud.id) == ["active"] * 13  # silence proves nothing
 
 
-def test_a_file_whose_digest_nobody_knows_is_not_taken_from_another_backend(
-    catalog, gone, backend, change
-):
+def test_a_file_whose_digest_nobody_knows_is_not_taken_from_another_backend(catalog, gone, backend):
     gone(2)
     change(catalog, "UPDATE file_assets SET sha256 = NULL WHERE id = 1")
 
     assert enqueue(catalog, backend("other")) == 2
 
 
-def test_an_object_in_another_bucket_than_the_backend_has_is_no_source(
-    catalog, gone, backend, change
-):
+def test_an_object_in_another_bucket_than_the_backend_has_is_no_source(catalog, gone, backend):
     gone(2)
     change(
         catalog,

@@ -10,6 +10,8 @@ from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.upload.upload import Limits, UploadReport, upload
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import s3_sha256, sha256
 
 
 def figures(report: UploadReport) -> tuple[int, int, int, int]:
@@ -97,7 +99,7 @@ def test_names_that_need_another_key_arrive_too(library, scanned, cloud, uploade
 
 
 def test_the_catalog_knows_digest_place_and_verification(
-    library, catalog, scanned, cloud, uploaded, rows, remote, sha256
+    library, catalog, scanned, cloud, uploaded, remote
 ):
     library.fill(3)
     scanned()
@@ -124,9 +126,7 @@ def test_the_catalog_knows_digest_place_and_verification(
         assert when is not None
 
 
-def test_objects_carry_their_media_type_and_digest(
-    library, scanned, cloud, uploaded, remote, sha256, s3_sha256
-):
+def test_objects_carry_their_media_type_and_digest(library, scanned, cloud, uploaded, remote):
     kinds = {
         "a.flac": "audio/flac",
         "a.m4a": "audio/mp4",
@@ -203,7 +203,7 @@ def test_a_limit_uploads_so_many_files(library, scanned, cloud, uploaded, remote
     assert figures(uploaded(cloud, limit=100)) == (6, 6, 0, 0)
 
 
-def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, cloud, remote, rows):
+def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, cloud, remote):
     library.fill(6)
     _, second, _ = scanned(batch_max_files=2).batches
     enqueue(catalog, cloud)
@@ -214,7 +214,7 @@ def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, clou
     assert remote(cloud).keys() == ["album/0002.mp3", "album/0003.mp3"]
 
 
-def test_progress_counts_only_what_is_recorded(library, catalog, scanned, cloud, uploaded, rows):
+def test_progress_counts_only_what_is_recorded(library, catalog, scanned, cloud, uploaded):
     library.fill(10)
     scanned()
     claims: list[tuple[int, int]] = []

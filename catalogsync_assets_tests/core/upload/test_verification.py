@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.stores.client import etag_is_md5_of
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 HOW = "SELECT verified_by FROM file_locations WHERE backend_id = ? AND status = 'active'"
 
@@ -45,7 +46,7 @@ def through_proxy(proxy, backend, untestable):
 
 
 def test_a_store_that_is_known_to_check_digests_is_not_asked_again(
-    library, catalog, scanned, proxy, backend, uploaded, rows
+    library, catalog, scanned, proxy, backend, uploaded
 ):
     library.fill(20)
     scanned()
@@ -58,7 +59,7 @@ def test_a_store_that_is_known_to_check_digests_is_not_asked_again(
 
 
 def test_a_store_of_which_nothing_is_known_is_asked_twice_before_and_once_after_each_file(
-    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded
 ):
     """It may give back a digest that it has never checked."""
     library.fill(5)
@@ -72,7 +73,7 @@ def test_a_store_of_which_nothing_is_known_is_asked_twice_before_and_once_after_
 
 
 def test_a_store_that_keeps_no_digests_is_verified_by_a_look(
-    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded
 ):
     library.fill(5)
     scanned()
@@ -83,7 +84,7 @@ def test_a_store_that_keeps_no_digests_is_verified_by_a_look(
 
 
 def test_a_store_that_tells_nothing_is_verified_by_reading(
-    library, catalog, scanned, proxy, through_proxy, uploaded, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded
 ):
     library.fill(5)
     scanned()
@@ -95,7 +96,7 @@ def test_a_store_that_tells_nothing_is_verified_by_reading(
 
 
 def test_a_store_that_may_not_be_asked_for_digests_is_asked_without(
-    library, scanned, proxy, through_proxy, uploaded, refused
+    library, scanned, proxy, through_proxy, uploaded
 ):
     """It answers 400 to the header, as Backblaze B2 has; that is met once, not for each file."""
     library.fill(5)
@@ -104,7 +105,7 @@ def test_a_store_that_may_not_be_asked_for_digests_is_asked_without(
     def asks(request):
         return any(name.lower() == "x-amz-checksum-mode" for name in request.headers)
 
-    proxy.before.append(lambda request: refused(400) if asks(request) else None)
+    proxy.before.append(lambda request: refusal(400) if asks(request) else None)
 
     assert uploaded(through_proxy, workers=1).succeeded == 5
     asked = [request for request in proxy.requests if asks(request)]
@@ -140,7 +141,7 @@ def test_our_earlier_version_is_known_in_a_store_without_digests(
 
 
 def test_a_network_that_damages_what_is_sent_records_nothing(
-    library, catalog, scanned, proxy, through_proxy, uploaded, rows, remote
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote
 ):
     library.fill(3)
     scanned()
@@ -187,7 +188,7 @@ def test_a_network_that_damages_once_is_overcome(
     ],
 )
 def test_a_store_that_keeps_something_else_than_it_was_sent_records_nothing(
-    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows, statuses, signs
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote, statuses, signs
 ):
     """It accepts the put, and what it then holds has another byte."""
     library.add("a.mp3")
@@ -207,7 +208,7 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_records_nothing(
 
 
 def test_a_store_that_forgets_what_it_was_sent_records_nothing(
-    library, catalog, scanned, proxy, through_proxy, uploaded, remote, rows
+    library, catalog, scanned, proxy, through_proxy, uploaded, remote
 ):
     """There is no object that a person could look at, or delete."""
     library.add("a.mp3")

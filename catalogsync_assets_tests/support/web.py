@@ -10,7 +10,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from catalogsync_assets_tests.proxy import PATIENCE, FaultyServer
+from catalogsync_assets_tests.support.proxy import FaultyServer
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 
 def flac_like(seed: object, size: int = 3_000) -> bytes:
