@@ -4,8 +4,6 @@ No test mocks S3 or SQLite. Faults come from `Proxy`, a real HTTP server that st
 code under test and the store.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools
@@ -193,7 +191,7 @@ def unregistered(store):
     """`unregistered(name)`: settings of a backend with a prefix that nothing else uses."""
 
     def make(name="cloud", **settings):
-        defaults: dict[str, Any] = {
+        defaults = {
             "bucket": store.bucket,
             "endpoint": store.endpoint,
             "base_prefix": f"t{next(_prefixes)}",
@@ -370,7 +368,7 @@ def statuses(catalog):
 @pytest.fixture
 def proxy_to():
     """`proxy_to(endpoint)`: a proxy in front of another server than the shared one."""
-    proxies: list[Proxy] = []
+    proxies = []
 
     def make(target):
         proxies.append(Proxy(target))
@@ -482,7 +480,7 @@ def run_python(tmp_path):
 @pytest.fixture
 def start_python(tmp_path):
     """`start_python(code, *arguments)` starts a process that the test talks to or kills."""
-    processes: list[subprocess.Popen[str]] = []
+    processes = []
 
     def start(code, *arguments, **environment):
         process = subprocess.Popen(

@@ -4,8 +4,6 @@ They are slow to start, so all are run once, two at a time, each in the state th
 tests look at how they ended.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -15,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -127,7 +124,7 @@ def project(tmp_path_factory, store):
     library = folder / "music"
     library.mkdir()
     catalog, _ = Catalog.initialise(folder / "catalog.db")
-    common: dict[str, Any] = {"bucket": store.bucket, "endpoint": store.endpoint}
+    common = {"bucket": store.bucket, "endpoint": store.endpoint}
     backends = {
         name: register(
             catalog,

@@ -3,8 +3,6 @@
 Each store has a module of its own, so that tests in several processes start no server twice.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.upload import multipart, put, upload
 from catalogsync_assets_tests.core.conftest import short_backoff, verified
 from catalogsync_assets_tests.support.database import rows
-from catalogsync_assets_tests.support.stores import Store, s3_client
+from catalogsync_assets_tests.support.stores import s3_client
 
 __all__ = ["short_backoff", "verified"]
 
@@ -42,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def store(request):
     """The server of the module's store; a test of one that is not installed is skipped."""
-    found: Store = request.getfixturevalue(request.module.STORE)
+    found = request.getfixturevalue(request.module.STORE)
     return found
 
 

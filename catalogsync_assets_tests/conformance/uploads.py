@@ -4,8 +4,6 @@ Each test where the first upload asks the store by itself, where it may not, and
 store has been done before.
 """
 
-from __future__ import annotations
-
 import threading
 import unicodedata
 from collections.abc import Callable
@@ -421,7 +419,7 @@ class Uploads:
         """Of the second try, Ceph says that the first is still in progress."""
         content = library.add("large.flac", size=11 * MIB).read_bytes()
         scanned()
-        lost: list[Any] = []
+        lost = []
 
         def lose(request, answer):
             if request.method == "POST" and "uploadId" in request.parameters and not lost:

@@ -1,7 +1,5 @@
 """A library's whole way to a store and back, by the program itself, killed in the middle."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
@@ -46,7 +44,7 @@ class WholeWay:
                 command, capture_output=True, text=True, timeout=SECONDS, check=False
             )
             assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-            told: dict[str, Any] = json.loads(done.stdout)
+            told = json.loads(done.stdout)
             return told
 
         return run
@@ -121,7 +119,7 @@ class WholeWay:
 def kill_in_the_middle(proxy: Any) -> None:
     """Begin to upload, and kill it while the large file and small ones are on their way."""
     dead = threading.Event()
-    small: list[Any] = []
+    small = []
 
     def hold(request: Any) -> Any:
         part = part_number(request)

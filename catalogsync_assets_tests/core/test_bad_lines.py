@@ -1,7 +1,5 @@
 """Answers that are spoilt on their way, or lack what is optional: no command believes one look."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 
@@ -105,7 +103,7 @@ def of_music(fault: Fault) -> Fault:
 
 def once_each(fault: Fault) -> Fault:
     """The same, only in the first answer to each method and key."""
-    met: set[tuple[str, str]] = set()
+    met = set()
 
     def change(request: Request, answer: Answer) -> None:
         if (request.method, request.key) not in met:

@@ -1,7 +1,5 @@
 """What one may rely on from the local store. Every test talks to a real server."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

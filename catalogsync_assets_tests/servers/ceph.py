@@ -4,8 +4,6 @@ All of it listens on this machine's loopback alone, trusts whoever asks there, a
 below a folder.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager

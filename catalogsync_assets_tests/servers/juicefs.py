@@ -1,7 +1,5 @@
 """JuiceFS's gateway, which is MinIO's front: it ignores conditions and takes `a//b` for `a/b`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -81,7 +81,7 @@ def free_ports(count: int) -> list[int]:
 
 def ini(sections: Mapping[str, Mapping[str, object]]) -> str:
     """The text of a configuration file."""
-    lines: list[str] = []
+    lines = []
     for name, options in sections.items():
         lines += [f"[{name}]", *(f"{option} = {value}" for option, value in options.items()), ""]
     return "\n".join(lines)

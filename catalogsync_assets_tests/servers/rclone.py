@@ -1,7 +1,5 @@
 """`rclone serve s3` on a folder: it ignores digests and conditions, as some services do."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

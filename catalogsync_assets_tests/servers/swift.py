@@ -4,8 +4,6 @@ All of it listens on this machine's loopback alone and keeps its files below a f
 lie on a file system with extended attributes.
 """
 
-from __future__ import annotations
-
 import getpass
 import gzip
 import json

@@ -1,7 +1,5 @@
 """Servers of tests: they end with the tests, say why they did not start, and none goes unsaid."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +58,7 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python):
 
 
 def test_a_server_that_ends_by_itself_is_tried_anew_and_its_last_words_are_told(tmp_path):
-    tries: list[Path] = []
+    tries = []
 
     def start(servers, folder):
         tries.append(folder)

@@ -1,7 +1,5 @@
 """Adopting a bucket that other tools have filled: nothing is sent, and nothing claimed unproven."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

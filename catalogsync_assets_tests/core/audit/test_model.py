@@ -6,8 +6,6 @@ What the stores really hold is read past the code under test, after every step a
 moment before a file is deleted.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools
@@ -288,7 +286,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture
 def connect():
     """Clients that are made once: each example has the same backends."""
-    made: dict[ObjectBackend, StoreClient] = {}
+    made = {}
 
     def get(backend):
         backend = replace(backend, workers=2)
@@ -306,7 +304,7 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
         unregistered(f"store-{provider}", provider=provider, bucket=bucket)
         for provider, bucket in zip(PROVIDERS, buckets, strict=False)
     ]
-    events: Counter[str] = Counter()
+    events = Counter()
     world = tmp_path / "world"
     make = functools.partial(Machine, s3, backends, world, blank, rows, connect, events)
 

@@ -1,7 +1,5 @@
 """A bucket with faults: what each level finds, what a repair mends, what is left alone."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -13,7 +11,6 @@ from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.faults import Faults, flipped, found
 
@@ -224,7 +221,7 @@ def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
     uploaded(through_proxy)
     library.add("album/late.mp3")
     scanned()
-    done: list[UploadReport] = []
+    done = []
 
     def upload_after(request, _):
         if "list-type" in request.parameters and not done:

@@ -1,7 +1,5 @@
 """Audits that were cut short: they go on, redo nothing that is recorded, and find the same."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -105,7 +103,7 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
 ):
     """With pages of five, as 40 objects are one page."""
     whole = StoreClient.list_pages
-    asked_after: list[str | None] = []
+    asked_after = []
     left = [4]
 
     def pages(client, *, after=None):
@@ -138,7 +136,7 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
 def test_an_audit_that_was_killed_goes_on_and_finds_the_same(
     forty, faults, catalog, proxy, start_command, command, level
 ):
-    held: list[str] = []
+    held = []
     gate = [6 if level == "listing" else 24]
 
     def hold(request):

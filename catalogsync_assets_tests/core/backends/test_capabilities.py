@@ -1,7 +1,5 @@
 """What an upload finds out about its store by itself, before it relies on it."""
 
-from __future__ import annotations
-
 import json
 import threading
 from dataclasses import replace
@@ -232,7 +230,7 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
         if request.method != "PUT" or header(request, "if-none-match") is None:
             return None
         together.wait(PATIENCE)
-        answer: Answer = refusal(501, "NotImplemented")
+        answer = refusal(501, "NotImplemented")
         return answer
 
     proxy.before.append(unsupported)

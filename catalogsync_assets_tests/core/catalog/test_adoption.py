@@ -1,7 +1,5 @@
 """A database of an older tool, adopted: its columns, its rows, its own statements, its faults."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -141,7 +139,7 @@ def older(tmp_path, library):
 @pytest.fixture
 def sent(library, unregistered):
     """`sent(catalog)`: scan, register the backend `cloud`, plan, upload."""
-    settings: list[ObjectBackend] = []
+    settings = []
 
     def run(catalog):
         report = scan(catalog, [library.root])

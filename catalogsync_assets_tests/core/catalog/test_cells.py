@@ -3,8 +3,6 @@
 The truth is worked out here in Python from the rows, by another way than the product's SQL.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from typing import Any
@@ -113,7 +111,7 @@ def test_only_batches_with_work_waiting_can_become_whole(catalog, cloud, library
     tasks = lease.claim(EVERYTHING, 5)  # held: their process may have died
     assert waiting_batches(catalog, cloud) == batches
 
-    results: list[Uploaded | Failed] = [Failed(tasks[2], "SlowDown", "later")]
+    results = [Failed(tasks[2], "SlowDown", "later")]
     results += [
         Uploaded(t, f"{t.id:064x}", None, "head", adopted=False) for t in (*tasks[:2], tasks[3])
     ]

@@ -1,7 +1,5 @@
 """Opening, making and writing the catalog's file."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -121,7 +119,7 @@ def test_processes_that_init_at_once_agree(path, start_python):
 
 def test_init_waits_for_another_program_that_writes(existing):
     """SQLite does not wait by itself when it is to change to WAL mode."""
-    problems: list[BaseException] = []
+    problems = []
 
     def initialise():
         try:
@@ -377,7 +375,7 @@ def test_what_is_read_in_a_transaction_is_true_until_it_commits(catalog):
         except BaseException as error:
             problems.append(error)
 
-    problems: list[BaseException] = []
+    problems = []
     threads = [threading.Thread(target=count_up, args=(20,)) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -1,7 +1,5 @@
 """Claims on download tasks, and databases of other programs."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from contextlib import closing

@@ -1,9 +1,6 @@
 """What a backend holds of a batch and of everything, and when that was verified."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -123,7 +120,7 @@ def test_formats_are_of_what_exists_anywhere_or_in_the_library(catalog, cloud, b
 def test_a_cell_is_looked_up_from_its_batch_and_not_from_all_that_a_backend_holds(
     catalog, cloud, batches
 ):
-    seen: list[tuple[str, Any]] = []
+    seen = []
     sa.event.listen(
         catalog.engine, "before_cursor_execute", lambda *event: seen.append((event[2], event[3]))
     )

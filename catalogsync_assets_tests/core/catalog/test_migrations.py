@@ -1,7 +1,5 @@
 """The schema's history: from nothing, and from the shape that existing databases have."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path

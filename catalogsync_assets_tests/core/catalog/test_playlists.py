@@ -1,7 +1,5 @@
 """Playlists take order, repetitions and removals from their lists; other programs' songs stay."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

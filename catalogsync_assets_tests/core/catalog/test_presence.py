@@ -3,8 +3,6 @@
 The truth is worked out here in Python from the rows, by another way than the product's SQL.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from typing import Any
@@ -128,7 +126,7 @@ class World:
         if not self._held:
             return
         backend, task = self._held.pop()
-        result: Uploaded | Failed = (
+        result = (
             Uploaded(task, f"{task.file_asset_id:064x}", None, "head", adopted=False)
             if well
             else Failed(task, "X", "x")
@@ -145,7 +143,7 @@ class World:
                 ),
                 {"backend": self.backends[0].id, "key": f"{file}.flac"},
             ).all()
-        everything: Any = ("active", "missing", "damaged")
+        everything = ("active", "missing", "damaged")
         locations.mark(self.catalog, found, status, expected=everything)
         locations.note_verified(self.catalog, found, "read")
 

@@ -1,7 +1,5 @@
 """How many copies there must be, and which songs have too few."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import astuple
 from typing import Any

@@ -1,7 +1,5 @@
 """Selections of songs: how they are named, and what a plan makes of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

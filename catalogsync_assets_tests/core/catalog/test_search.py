@@ -1,7 +1,5 @@
 """Finding a song, and what is said of each of its files on each backend."""
 
-from __future__ import annotations
-
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog

@@ -1,11 +1,8 @@
 """The upload queue: planning, leases, and what a finished upload leaves."""
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,7 +188,7 @@ def test_another_base_prefix_plans_what_is_pending_anew(catalog, library, scanne
 @pytest.fixture
 def queued(catalog, library, scanned, cloud):
     """Forty files that wait to be uploaded."""
-    files: list[Path] = library.fill(40)
+    files = library.fill(40)
     scanned()
     enqueue(catalog, cloud)
     return files
@@ -213,7 +210,7 @@ def test_a_claimed_task_has_all_that_is_needed(lease, queued, cloud):
 
 @pytest.mark.usefixtures("queued")
 def test_threads_never_claim_the_same_task(catalog, cloud):
-    claimed: list[int] = []
+    claimed = []
 
     def claim_all():
         lease = Lease(catalog, cloud)
@@ -277,7 +274,7 @@ def test_what_a_dead_process_held_is_free_at_once_and_what_a_living_one_holds_is
     catalog, lease, start_python
 ):
     living, dying = (start_python(CLAIM, catalog.path, 4, word) for word in ("stay", "go"))
-    held: list[list[int]] = []
+    held = []
     for process in (living, dying):
         assert process.stdout.readline() == "ready\n"
         let_go(process)

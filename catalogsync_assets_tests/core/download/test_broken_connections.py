@@ -1,7 +1,5 @@
 """Servers and connections that fail: what is retried, what is gone on from, what is refused."""
 
-from __future__ import annotations
-
 import email.utils
 import hashlib
 import logging
@@ -36,7 +34,7 @@ def test_an_answer_that_asks_for_patience_is_retried_and_counted(
 
 
 def test_the_server_says_how_long_to_wait(web, wish, downloaded, monkeypatch):
-    waits: list[float] = []
+    waits = []
     monkeypatch.setattr(fetcher.tenacity, "sleep_using_event", lambda _: waits.append)
     wish(web.add("/x.flac"))
     soon = email.utils.formatdate(time.time() + 50, usegmt=True)

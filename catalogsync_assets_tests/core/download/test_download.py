@@ -1,7 +1,5 @@
 """Downloads over a web that behaves: what comes where, and the rows that it leaves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,7 +218,7 @@ def test_a_queue_that_is_empty_makes_no_request_and_no_client(
 def test_no_more_requests_are_under_way_than_there_are_workers(web, wish, downloaded):
     """The first three are held while the run takes three more turns: a fourth would come."""
     wish(*(web.add(f"/{i}.flac") for i in range(40)))
-    turns: list[int] = []
+    turns = []
     web.pace = lambda _: web.wait_until(lambda: len(turns) >= 3)
 
     def take_a_turn(_report):

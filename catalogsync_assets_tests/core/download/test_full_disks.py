@@ -1,7 +1,5 @@
 """Disks that fill up: before a file, and in the middle of one. Real ones, of some MiB each."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess
@@ -25,7 +23,7 @@ MIB = 1024 * KIB
 @pytest.fixture
 def disk(tmp_path):
     """`disk(name, size)`: a file system of its own with so many bytes of room."""
-    mounted: list[Path] = []
+    mounted = []
 
     def make(name, size):
         place = tmp_path / name

@@ -1,7 +1,5 @@
 """Manifests become songs, playlists and tasks; what is wrong in them is told and left out."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Sources are plug-ins: found by entry point, chosen by task, and never the end of a run."""
 
-from __future__ import annotations
-
 from importlib import metadata
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pytest
 
 from catalogsync_assets.core.download import sources
 from catalogsync_assets.core.download.http import HttpSource
-from catalogsync_assets.core.download.sources import Source, Sources, installed
+from catalogsync_assets.core.download.sources import Sources, installed
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.packages import importable, install
 
@@ -227,6 +225,6 @@ def test_the_packages_metadata_name_the_built_in_source():
 
 def test_the_built_in_source_keeps_to_the_interface():
     """mypy holds it to that; here it is made as a plug-in is."""
-    made: Source = HttpSource()
+    made = HttpSource()
 
     made.close()

@@ -1,7 +1,5 @@
 """What a file is, by its content: of every kind of audio, and behind ID3v2 tags."""
 
-from __future__ import annotations
-
 import pytest
 
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, Content, format_of, look

@@ -1,13 +1,10 @@
 """Scanning: the catalog follows the disk, and nothing is read or written without need."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import unicodedata
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -149,7 +146,7 @@ def test_a_file_that_takes_the_place_of_a_folder_is_seen(library, scanned, catal
 
 def test_progress_is_told(library, scanned):
     library.fill(3)
-    seen: list[int] = []
+    seen = []
 
     scanned(progress=lambda report: seen.append(report.files))
 
@@ -465,7 +462,7 @@ def test_a_tag_that_is_edited_changes_the_song(sample, library, scanned, catalog
     path = library.root / "a.flac"
     shutil.copy(sorted(sample.rglob("*.flac"))[0], path)
     scanned()
-    audio: Any = mutagen.File(path)  # type: ignore[attr-defined, unused-ignore]
+    audio = mutagen.File(path)  # type: ignore[attr-defined, unused-ignore]
     audio["title"], audio["artist"] = "A New Title", "A New Artist"
     audio.save()
     scanned()
@@ -486,7 +483,7 @@ def test_a_file_that_is_given_the_tags_of_another_song_leaves_its_twin_alone(
         shutil.copy(source, library.root / f"twin{source.suffix}")
     scanned()
     (title,) = rows(catalog, "SELECT title FROM songs")
-    audio: Any = mutagen.File(library.root / "twin.flac")  # type: ignore[attr-defined, unused-ignore]
+    audio = mutagen.File(library.root / "twin.flac")  # type: ignore[attr-defined, unused-ignore]
     audio["title"] = "Another Song Altogether"
     audio.save()
     scanned()
@@ -633,7 +630,7 @@ def test_a_scan_that_was_killed_is_completed_by_the_next(library, catalog, scann
 def test_a_path_that_another_scan_has_recorded_meanwhile_is_left_as_it_is(library, catalog):
     """The other scan comes in between this one's look at the disk and its record."""
     library.fill(2)
-    came_between: list[ScanReport] = []
+    came_between = []
 
     def other(report):
         if not came_between:

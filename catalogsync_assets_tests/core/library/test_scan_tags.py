@@ -1,9 +1,5 @@
 """What tags become in the catalog: artists, files whose tags cannot be read, reading them again."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from mutagen.flac import FLAC
 
@@ -41,7 +37,7 @@ def test_each_artist_of_a_song_is_linked_to_it_and_finds_it(library, scanned, ca
 
 def test_an_artist_that_is_linked_but_not_shown_is_found(library, scanned, catalog):
     path = tagged(library.root / "a.flac", "flac vorbis", title=["t"], artist=["One feat. 2nd"])
-    audio: Any = FLAC(path)
+    audio = FLAC(path)
     audio["artists"] = ["One", "Second Singer"]
     audio.save()
     scanned()

@@ -1,7 +1,5 @@
 """Walking a root: order, and names that nobody would choose."""
 
-from __future__ import annotations
-
 import errno
 import os
 import unicodedata

@@ -1,7 +1,5 @@
 """Offload: a local file goes only when enough stores are proven to hold it, and nothing is lost."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

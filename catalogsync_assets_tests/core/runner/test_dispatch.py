@@ -1,7 +1,5 @@
 """Between the run and its workers: what is handed out, and what comes back."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 
@@ -20,7 +18,7 @@ def of_numbers(max_bytes: int = 10**9) -> Numbers:
 
 def taken(dispatch: Numbers) -> Callable[[], int | None]:
     """Takes in a thread; the call waits for what was taken."""
-    result: list[int | None] = []
+    result = []
     thread = threading.Thread(target=lambda: result.append(dispatch.take()))
     thread.start()
 

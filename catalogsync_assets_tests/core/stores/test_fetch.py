@@ -1,7 +1,5 @@
 """What comes from a store is what it should be, or does not come."""
 
-from __future__ import annotations
-
 import random
 import threading
 from typing import Any
@@ -89,7 +87,7 @@ def test_a_header_in_other_letters_than_ascii_hinders_nothing(proxy, get, name):
 
 
 def test_an_object_comes_whole(get, part):
-    pieces: list[int] = []
+    pieces = []
 
     found = get(received=pieces.append)
 

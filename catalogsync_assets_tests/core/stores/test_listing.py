@@ -1,7 +1,5 @@
 """Listings end when the store says so, or with one clear error; what is optional may be missing."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 
@@ -9,7 +7,6 @@ import pytest
 
 from catalogsync_assets.core.audit.audit import AuditAborted, AuditRequest, audit
 from catalogsync_assets.core.errors import StoreError
-from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.listing import ListedObject
 from catalogsync_assets.core.stores.pages import listed
@@ -53,7 +50,7 @@ def pages(proxy):
 @pytest.fixture
 def cloud(backend, proxy):
     """A backend without a prefix whose requests the proxy sees."""
-    found: ObjectBackend = backend(endpoint=proxy.endpoint, base_prefix="")
+    found = backend(endpoint=proxy.endpoint, base_prefix="")
     return found
 
 

@@ -1,7 +1,5 @@
 """What is said when a store, or something before it, refuses: the cause, and what to do."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta, timezone
 
 import pytest

@@ -1,7 +1,5 @@
 """What a test of a store finds out, and that it leaves nothing behind."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -426,7 +424,7 @@ def test_a_key_that_may_not_delete_is_usable_and_what_is_left_is_told(proxy, thr
 
 
 def test_a_deletion_that_fails_once_is_repeated(proxy, through_proxy, remote):
-    failed: set[str] = set()
+    failed = set()
 
     def fail_once(request):
         if request.method != "DELETE" or request.path in failed:

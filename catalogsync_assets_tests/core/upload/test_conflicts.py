@@ -1,7 +1,5 @@
 """What is stored under a key already: adopted, replaced, or left alone for a person to see."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -262,7 +260,7 @@ def test_while_a_version_is_replaced_the_catalog_claims_nothing_for_its_key(
     uploaded(through_proxy)
     library.add("a.mp3", b"second")
     scanned()
-    claims: list[Any] = []
+    claims = []
     proxy.before.append(
         lambda request: (
             claims.append(rows(catalog, PLACES, through_proxy.id))

@@ -3,8 +3,6 @@
 On SeaweedFS, which keeps digests, and on rclone, which keeps none and knows no conditions.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -67,7 +65,7 @@ def size(request, monkeypatch):
 @pytest.fixture
 def content(library, scanned, uploaded, through_proxy, size):
     """The content of `a.mp3`, which is uploaded."""
-    found: bytes = library.add("a.mp3", size=size).read_bytes()
+    found = library.add("a.mp3", size=size).read_bytes()
     scanned()
     assert uploaded(through_proxy).succeeded == 1
     return found

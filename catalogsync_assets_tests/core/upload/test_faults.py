@@ -1,7 +1,5 @@
 """Stores and networks that fail: what is retried, what ends a run, what is said."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
@@ -81,7 +79,7 @@ def test_a_put_whose_answer_was_lost_is_not_sent_again_as_a_conflict(
     files = library.fill(6)
     scanned()
     which = files[number].name
-    lost: list[str] = []
+    lost = []
 
     def lose(request, answer):
         if request.method == "PUT" and request.key.endswith(which) and not lost:
@@ -104,7 +102,7 @@ def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
     uploaded(through_proxy)
     library.add("a.mp3", b"second")
     scanned()
-    lost: list[str] = []
+    lost = []
 
     def lose(request, answer):
         if request.method == "PUT" and not lost:
@@ -455,7 +453,7 @@ def test_the_memory_of_a_request_that_was_given_up_is_not_used_again(
     library.add("a.mp3", size=1_100_000)
     scanned()
     proxy.refuse(failed_tries, refusal(0))
-    dropped: list[int] = []
+    dropped = []
     monkeypatch.setattr(Buffers, "forget", lambda _, buffer: dropped.append(len(buffer)))
 
     assert uploaded(through_proxy).succeeded == 1

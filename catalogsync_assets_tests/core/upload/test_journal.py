@@ -1,7 +1,5 @@
 """The journal of uploads in parts."""
 
-from __future__ import annotations
-
 import pytest
 import sqlalchemy as sa
 
@@ -121,7 +119,7 @@ def test_what_a_run_is_about_is_never_abandoned(catalog, cloud, task, statement)
 
 
 def test_abandoned_uploads_are_found_by_an_index(catalog, cloud):
-    statements: list[str] = []
+    statements = []
     sa.event.listen(
         catalog.engine, "before_cursor_execute", lambda *given: statements.append(given[2])
     )

@@ -1,7 +1,5 @@
 """Files that go in parts: whole or not at all, and nothing left behind."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -35,7 +33,7 @@ def small_parts(monkeypatch):
 @pytest.fixture
 def large(library, scanned):
     """The content of `large.flac`, which is in the library and scanned."""
-    content: bytes = library.add("large.flac", size=SIZE).read_bytes()
+    content = library.add("large.flac", size=SIZE).read_bytes()
     scanned()
     return content
 
@@ -194,7 +192,7 @@ def test_a_fault_that_passes_does_not_fail_a_large_file(
     large, proxy, through_proxy, uploaded, remote, kind, status
 ):
     """One request of each kind is refused, or the connection ends instead of an answer."""
-    failed: list[Any] = []
+    failed = []
 
     def fail_once(request):
         if failed or kind_of(request) != kind:
@@ -223,7 +221,7 @@ def test_a_completion_whose_answer_was_lost_is_no_conflict(
     large, proxy, through_proxy, uploaded, remote
 ):
     """The store has done what was asked; only its answer did not arrive."""
-    lost: list[Any] = []
+    lost = []
 
     def lose(request, answer):
         if is_completion(request) and not lost:
@@ -244,7 +242,7 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
 ):
     """As the login page of a network does, with the status of a success."""
     page = Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>")
-    answered: list[Any] = []
+    answered = []
 
     def answer_first(request):
         if not is_completion(request) or answered:
@@ -283,7 +281,7 @@ def test_a_large_file_that_is_refused_leaves_no_parts_behind(
 
 @pytest.mark.usefixtures("large")
 def test_a_damaged_part_is_refused_and_sent_again(library, proxy, through_proxy, uploaded, remote):
-    damaged: list[int] = []
+    damaged = []
 
     def damage_once(request):
         if is_part(request) and not damaged:

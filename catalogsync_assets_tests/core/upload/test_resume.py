@@ -1,7 +1,5 @@
 """Uploads in parts that were cut short: what arrived is not sent again, and nothing is left."""
 
-from __future__ import annotations
-
 import os
 import re
 from typing import Any
@@ -46,7 +44,7 @@ def small_parts(monkeypatch):
 @pytest.fixture
 def large(library, scanned):
     """The content of `large.flac`, which is in the library and scanned."""
-    content: bytes = library.add("large.flac", size=SIZE).read_bytes()
+    content = library.add("large.flac", size=SIZE).read_bytes()
     scanned()
     return content
 
@@ -117,7 +115,7 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
     """In its real sizes: ten parts of 8 MiB. The answer to the fifth was still on its way."""
     content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
     scanned()
-    open_again: list[bool] = []
+    open_again = []
 
     def let_four_pass(request):
         if (number_of(request) or 0) <= 5:
@@ -175,8 +173,8 @@ def test_a_kill_after_the_completion_costs_no_download(
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     enqueue(catalog, cloud)
-    completed: list[bool] = []
-    killed: list[bool] = []
+    completed = []
+    killed = []
     proxy.after.append(lambda r, _: completed.append(True) if is_completion(r) else None)
 
     def hold_the_last_look(request):
@@ -287,7 +285,7 @@ def test_a_run_that_is_stopped_begins_no_further_part(
 ):
     library.add("large.flac", size=60 * MIB)
     scanned()
-    stopped: list[bool] = []
+    stopped = []
 
     def hold(request):
         if (number_of(request) or 0) > 1:
@@ -393,7 +391,7 @@ def test_credentials_that_expire_leave_what_arrived(
 def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
     large, catalog, s3, proxy, through_proxy, uploaded, remote, nothing_is_left, at
 ):
-    aborted: list[str] = []
+    aborted = []
 
     def abort_once(request):
         hit = number_of(request) == 2 if at == "part" else is_completion(request)

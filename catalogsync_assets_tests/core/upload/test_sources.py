@@ -1,7 +1,5 @@
 """Local files that change, vanish or rot between scan and upload."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

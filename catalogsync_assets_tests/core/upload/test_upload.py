@@ -1,7 +1,5 @@
 """Uploading when nothing goes wrong: all there, verified, recorded, and never sent twice."""
 
-from __future__ import annotations
-
 import unicodedata
 
 import pytest
@@ -217,7 +215,7 @@ def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, clou
 def test_progress_counts_only_what_is_recorded(library, catalog, scanned, cloud, uploaded):
     library.fill(10)
     scanned()
-    claims: list[tuple[int, int]] = []
+    claims = []
 
     def compare(report):
         recorded = rows(catalog, "SELECT COUNT(*) FROM upload_tasks WHERE status = 'succeeded'")

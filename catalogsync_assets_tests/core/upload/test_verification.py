@@ -1,7 +1,5 @@
 """Nothing is recorded as active that is not known to be whole."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -164,7 +162,7 @@ def test_a_network_that_damages_once_is_overcome(
 ):
     library.fill(2)
     scanned()
-    damaged: list[str] = []
+    damaged = []
 
     def damage_once(request):
         if request.method == "PUT" and request.key not in damaged:
