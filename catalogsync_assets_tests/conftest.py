@@ -356,6 +356,17 @@ def uploaded(catalog):
 
 
 @pytest.fixture
+def synced(scanned, uploaded):
+    """`synced(backend)` scans `library` first."""
+
+    def run(backend, **options):
+        scanned()
+        return uploaded(backend, **options)
+
+    return run
+
+
+@pytest.fixture
 def statuses(catalog):
     """`statuses()`: how many upload tasks there are of each status."""
     sql = "SELECT status, COUNT(*) FROM upload_tasks GROUP BY status"

@@ -20,11 +20,10 @@ class Audits:
     """What an audit does, on every store."""
 
     @pytest.fixture
-    def forty(self, library, scanned, cloud, uploaded):
+    def forty(self, library, cloud, synced):
         """A backend that holds the forty files of the library."""
         library.fill(40, size=30)
-        scanned()
-        assert uploaded(cloud).succeeded == 40
+        assert synced(cloud).succeeded == 40
         return cloud
 
     def test_every_fault_is_found_and_mended_and_nothing_else_is_touched(
@@ -92,14 +91,13 @@ class Audits:
 
     @pytest.mark.usefixtures("in_parts")
     def test_everything_comes_back_byte_for_byte_under_its_own_name(
-        self, library, catalog, scanned, cloud, uploaded, verified, another_library
+        self, library, catalog, cloud, synced, verified, another_library
     ):
         for name in ODD_NAMES:
             library.add(f"{name}/{name}.mp3", name.encode())
         library.add("empty.mp3", b"")
         library.add("large.flac", size=11 * MIB)
-        scanned()
-        assert uploaded(cloud).failures == []
+        assert synced(cloud).failures == []
         files = len(library.contents())
         for level in ("listing", "head", "full"):
             assert (verified(cloud, level).ok, verified(cloud, level).findings) == (files, [])
@@ -111,12 +109,11 @@ class Audits:
         assert elsewhere.contents() == library.contents()
 
     def test_a_listing_of_more_than_a_page_is_read_to_its_end(
-        self, library, scanned, backend, uploaded, verified, found_out, remote
+        self, library, backend, synced, verified, found_out, remote
     ):
         cloud = backend(provider="other", tested=found_out)
         library.fill(1_005, size=20)
-        scanned()
-        assert uploaded(cloud, workers=16).succeeded == 1_005
+        assert synced(cloud, workers=16).succeeded == 1_005
         remote(cloud).delete("album/1004.mp3")
 
         report = verified(cloud)

@@ -137,11 +137,10 @@ LASTING = {
 
 
 @pytest.fixture
-def full(library, scanned, through_proxy, uploaded):
+def full(library, through_proxy, synced):
     """A backend with the library's files."""
     library.fill(FILES)
-    scanned()
-    assert uploaded(through_proxy).succeeded == FILES
+    assert synced(through_proxy).succeeded == FILES
     return through_proxy
 
 
@@ -246,16 +245,15 @@ def test_a_login_page_in_place_of_the_store_is_one_clear_error(catalog, commands
 
 @pytest.mark.parametrize("provider", ["seaweedfs", "other"])
 def test_a_put_that_a_login_page_answers_is_not_recorded(
-    catalog, library, scanned, backend, uploaded, proxy, provider
+    catalog, library, backend, synced, proxy, provider
 ):
     library.fill(FILES)
-    scanned()
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
     proxy.before.append(lambda r: answer if r.method == "PUT" else None)
 
     with pytest.raises(UploadAborted, match="the store has no such object") as aborted:
-        uploaded(cloud)
+        synced(cloud)
 
     assert "login page" in (aborted.value.hint or "")
     assert rows(catalog, STATUSES) == []

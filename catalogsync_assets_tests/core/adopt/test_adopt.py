@@ -121,12 +121,11 @@ def test_the_size_of_parts_is_guessed_where_the_store_does_not_tell_it(
 
 
 def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
-    library, scanned, adopted, cloud, remote, catalog, uploaded, backend
+    library, scanned, adopted, cloud, remote, catalog, synced, backend
 ):
     path = library.add("a.flac")
     content = path.read_bytes()
-    scanned()
-    uploaded(backend("other"))
+    synced(backend("other"))
     path.unlink()
     scanned(allow_empty=True)
     remote(cloud).put("a.flac", content, ChecksumSHA256=s3_sha256(content))
@@ -135,12 +134,11 @@ def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
 
 
 def test_without_a_local_file_and_without_a_digest_it_is_read_only_on_request(
-    library, scanned, adopted, cloud, remote, uploaded, backend, catalog
+    library, scanned, adopted, cloud, remote, synced, backend, catalog
 ):
     path = library.add("a.flac")
     content = path.read_bytes()
-    scanned()
-    uploaded(backend("other"))
+    synced(backend("other"))
     path.unlink()
     scanned(allow_empty=True)
     remote(cloud).put("a.flac", content)

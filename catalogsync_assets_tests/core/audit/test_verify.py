@@ -18,11 +18,10 @@ STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GRO
 
 
 def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_touched(
-    library, catalog, scanned, cloud, uploaded, verified, remote
+    library, catalog, cloud, synced, verified, remote
 ):
     library.fill(2_000, size=20)
-    scanned()
-    assert uploaded(cloud, workers=16).succeeded == 2_000
+    assert synced(cloud, workers=16).succeeded == 2_000
     faults = Faults(remote(cloud), 20)
 
     listing = verified(cloud)
@@ -54,11 +53,10 @@ def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_
 
 
 @pytest.fixture
-def ten(library, scanned, cloud, uploaded):
+def ten(library, cloud, synced):
     """A backend with ten files."""
     library.fill(10)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     return cloud
 
 
@@ -213,12 +211,11 @@ def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verifie
 
 
 def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
-    library, scanned, proxy, through_proxy, uploaded, verified
+    library, scanned, proxy, through_proxy, uploaded, synced, verified
 ):
     """Its row is there, and the listing has passed its key."""
     library.fill(3)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     library.add("album/late.mp3")
     scanned()
     done = []
@@ -236,12 +233,11 @@ def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
 
 
 def test_what_is_recorded_after_it_was_listed_is_not_foreign(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, remote
+    library, catalog, proxy, through_proxy, synced, verified, remote
 ):
     """An upload writes its row a moment after its object."""
     library.fill(4)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     remote(through_proxy).delete("album/0001.mp3")
     late = (
         "UPDATE file_locations SET container_name = ?"
@@ -291,12 +287,11 @@ TANGLED = ["a/1.mp3", "a!/1.mp3", "a-b.mp3", "a.mp3", "a/b/2.mp3", "a0.mp3", "é
 
 @pytest.mark.parametrize("order", ["as the store has it", "by bytes", "backwards"])
 def test_the_order_of_a_listing_does_not_matter(
-    library, scanned, cloud, uploaded, verified, remote, order, monkeypatch
+    library, cloud, synced, verified, remote, order, monkeypatch
 ):
     for name in TANGLED:
         library.add(name)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     remote(cloud).delete("a!/1.mp3")
     remote(cloud).put("a/b/2.mp3", b"short")
     remote(cloud).put("a!b/foreign", b"x")
@@ -362,11 +357,10 @@ def test_since_leaves_out_what_was_verified_later(ten, catalog, verified):
 
 
 def test_a_sample_is_about_its_share_and_differs_from_one_to_the_next(
-    library, catalog, scanned, cloud, uploaded, verified
+    library, catalog, cloud, synced, verified
 ):
     library.fill(200, size=10)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     taken = []
     for _ in range(2):
         change(catalog, "UPDATE file_locations SET verified_by = NULL")
@@ -405,12 +399,11 @@ def test_audits_are_kept_with_what_they_found(ten, catalog, verified, remote):
 
 
 def test_a_row_that_was_written_after_the_look_stays_as_it_is(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, remote
+    library, catalog, proxy, through_proxy, synced, verified, remote
 ):
     """Another run uploads the object anew, between the look that misses it and the mark."""
     library.fill(3)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     remote(through_proxy).delete("album/0001.mp3")
 
     def uploaded_meanwhile(request, answer):
@@ -434,12 +427,11 @@ def test_a_row_that_was_written_after_the_look_stays_as_it_is(
 
 
 def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_nothing_else(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified
+    library, catalog, proxy, through_proxy, synced, verified
 ):
     """The store goes on giving back the digest of what was sent once."""
     library.fill(5)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
 
     def rot(request, answer):
         if request.method == "GET" and request.key.endswith("0003.mp3"):
@@ -454,11 +446,10 @@ def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_no
     assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 4, "damaged": 1}
 
 
-def test_one_bad_read_is_no_damage(library, scanned, proxy, through_proxy, uploaded, verified):
+def test_one_bad_read_is_no_damage(library, proxy, through_proxy, synced, verified):
     """A bit that tips on the way is not the store's."""
     library.fill(5)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     left = [1]
 
     def tip(request, answer):
@@ -514,7 +505,7 @@ def test_samples_of_two_audits_are_independent():
 
 
 def test_status_tells_an_audit_of_everything_from_one_of_some(
-    verified, cloud, catalog, library, scanned, uploaded
+    verified, cloud, catalog, library, synced
 ):
     def limited():
         (here,) = (b for b in backend_status(catalog) if b.name == "cloud")
@@ -522,8 +513,7 @@ def test_status_tells_an_audit_of_everything_from_one_of_some(
         return here.last_audit.limited
 
     library.fill(2)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
 
     verified(cloud, "full")
     assert not limited()

@@ -11,11 +11,10 @@ LEVELS = ("listing", "head", "full")
 
 
 @pytest.fixture
-def twenty(library, scanned, through_proxy, uploaded):
+def twenty(library, through_proxy, synced):
     """A backend with twenty files."""
     library.fill(20)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     return through_proxy
 
 
@@ -110,21 +109,11 @@ def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_store_without_any_of_many_files_looks_like_another_one(
-    library,
-    catalog,
-    scanned,
-    cloud,
-    uploaded,
-    verified,
-    remote,
-    nothing_is_marked,
-    monkeypatch,
-    level,
+    library, catalog, cloud, synced, verified, remote, nothing_is_marked, monkeypatch, level
 ):
     monkeypatch.setattr(record, "_IMPLAUSIBLE", 10)
     library.fill(15, size=5)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     for key in remote(cloud).keys():  # noqa: SIM118
         remote(cloud).delete(key)
 

@@ -22,11 +22,10 @@ LEVELS = ("listing", "head", "full")
 
 
 @pytest.fixture
-def forty(library, scanned, through_proxy, uploaded):
+def forty(library, through_proxy, synced):
     """A backend with forty files."""
     library.fill(40, size=30)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     return through_proxy
 
 

@@ -57,12 +57,11 @@ def is_test(request: Any) -> bool:
 
 
 def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
-    library, scanned, proxy, unknown, uploaded, remote, known
+    library, proxy, unknown, synced, remote, known
 ):
     library.fill(20)
-    scanned()
 
-    assert uploaded(unknown).succeeded == 20
+    assert synced(unknown).succeeded == 20
 
     assert len([r for r in proxy.requests if not r.key.endswith(".mp3")]) <= 14
     assert [r.method for r in proxy.requests if r.key.endswith(".mp3")] == ["PUT"] * 20
@@ -72,13 +71,12 @@ def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
     assert "tested_at" not in answers  # `backend test` asks more
     asked = len([r for r in proxy.requests if is_test(r)])
     library.fill(2, folder="more")
-    scanned()
-    assert uploaded(unknown).succeeded == 2
+    assert synced(unknown).succeeded == 2
     assert len([r for r in proxy.requests if is_test(r)]) == asked
 
 
 def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
-    library, scanned, proxy, unknown, uploaded, known
+    library, proxy, unknown, synced, known
 ):
     proxy.before.append(
         lambda r: (
@@ -88,22 +86,18 @@ def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
         )
     )
     library.fill(2)
-    scanned()
 
-    assert uploaded(unknown).succeeded == 2
+    assert synced(unknown).succeeded == 2
 
     assert known(unknown)["put_checksum"] == "SHA256"
 
 
-def test_what_an_upload_asks_weakens_no_full_test(
-    catalog, library, scanned, unknown, uploaded, known
-):
+def test_what_an_upload_asks_weakens_no_full_test(catalog, library, unknown, synced, known):
     full = replace(PRESETS["seaweedfs"], tested_at="2026-11-01T00:00:00+00:00")
     keep_profile(catalog, unknown, replace(full, conditional_put=None))
     library.fill(1)
-    scanned()
 
-    uploaded(unknown)
+    synced(unknown)
 
     assert known(unknown) == full.known()
 
@@ -131,7 +125,7 @@ def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
 
 
 def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one(
-    library, scanned, proxy, s3, backend, uploaded
+    library, proxy, s3, backend, synced
 ):
     """None could be deleted for a day."""
     s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
@@ -139,11 +133,10 @@ def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one
     rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": retention}}
     s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=rule)
     library.fill(2)
-    scanned()
 
     locked = backend(endpoint=proxy.endpoint, provider="other", bucket="locked")
 
-    report = uploaded(locked)
+    report = synced(locked)
 
     assert (report.succeeded, report.failures) == (2, [])
     assert [r for r in proxy.requests if is_test(r)] == []
@@ -162,15 +155,14 @@ def knows_bare_etags_only(request: Any) -> Answer | None:
 
 
 def test_a_changed_file_replaces_its_earlier_version_where_only_bare_etags_match(
-    library, scanned, proxy, unknown, uploaded, remote, known, size
+    library, proxy, unknown, synced, remote, known, size
 ):
     proxy.before.append(knows_bare_etags_only)
     contents = [library.add("a.mp3", size=size).read_bytes() for _ in range(3)]
     refused = []
     for content in contents:
         library.add("a.mp3", content)
-        scanned()
-        assert uploaded(unknown).failures == []
+        assert synced(unknown).failures == []
         assert remote(unknown).get("a.mp3") == content
         refused.append(len([r for r in proxy.requests if r.status == 412 and not is_test(r)]))
 
@@ -179,11 +171,10 @@ def test_a_changed_file_replaces_its_earlier_version_where_only_bare_etags_match
 
 
 def test_a_store_that_denies_every_etag_overwrites_no_stranger(
-    library, scanned, proxy, unknown, uploaded, remote, size
+    library, proxy, unknown, synced, remote, size
 ):
     library.add("a.mp3", size=size)
-    scanned()
-    uploaded(unknown)
+    synced(unknown)
 
     def stranger(request):
         if header(request, "if-match") is None or request.method not in ("PUT", "POST"):
@@ -193,14 +184,13 @@ def test_a_store_that_denies_every_etag_overwrites_no_stranger(
 
     proxy.before.append(stranger)
     library.add("a.mp3", size=size)
-    scanned()
 
-    assert uploaded(unknown).failed == 1
+    assert synced(unknown).failed == 1
     assert remote(unknown).get("a.mp3") == b"a stranger's"
 
 
 def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
-    library, scanned, proxy, unknown, uploaded, remote, size
+    library, proxy, unknown, synced, remote, size
 ):
     """As Swift has it for objects in parts. A look has found the very version."""
     refusal = Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
@@ -209,8 +199,7 @@ def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
     )
     for _ in range(2):
         content = library.add("a.mp3", size=size).read_bytes()
-        scanned()
-        assert uploaded(unknown).failures == []
+        assert synced(unknown).failures == []
 
     assert remote(unknown).get("a.mp3") == content
 
@@ -220,10 +209,9 @@ def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
 
 @pytest.mark.usefixtures("untestable")
 def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
-    library, scanned, proxy, unknown, uploaded, known
+    library, proxy, unknown, synced, known
 ):
     library.fill(8)
-    scanned()
     together = threading.Barrier(4)
 
     def unsupported(request):
@@ -235,24 +223,23 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
 
     proxy.before.append(unsupported)
 
-    report = uploaded(unknown, workers=4)
+    report = synced(unknown, workers=4)
 
     assert (report.succeeded, report.failures) == (8, [])
     assert known(unknown)["conditional_put"] is False
 
 
 def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
-    library, scanned, proxy, through_proxy, uploaded, remote
+    library, proxy, through_proxy, synced, remote
 ):
     """No look came before the put."""
     library.add("a.mp3", b"ours")
-    scanned()
     remote(through_proxy).put("a.mp3", b"theirs")
     proxy.before.append(
         lambda r: refusal(501, "NotImplemented") if header(r, "if-none-match") else None
     )
 
-    assert [f.code for f in uploaded(through_proxy).failures] == ["Conflict"]
+    assert [f.code for f in synced(through_proxy).failures] == ["Conflict"]
     assert remote(through_proxy).get("a.mp3") == b"theirs"
 
 
@@ -261,12 +248,11 @@ def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
 
 @pytest.mark.parametrize("may_ask", [True, False])
 def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites_nothing(
-    library, scanned, proxy, unknown, uploaded, remote, known, may_ask
+    library, proxy, unknown, synced, remote, known, may_ask
 ):
     """As Ceph 16, which keeps conditions while it keeps no versions."""
     library.fill(1)
-    scanned()
-    uploaded(unknown)
+    synced(unknown)
     assert known(unknown)["conditional_put"] is True
 
     def with_versions(request):
@@ -280,10 +266,9 @@ def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites
     proxy.before.append(with_versions)
     for name in ("a.mp3", "b.mp3"):
         library.add(name, b"ours")
-    scanned()
     remote(unknown).put("b.mp3", b"theirs")
 
-    report = uploaded(unknown, workers=1)
+    report = synced(unknown, workers=1)
 
     assert "Conflict" in [f.code for f in report.failures]
     assert remote(unknown).get("b.mp3") == b"theirs"
@@ -308,7 +293,7 @@ def gives_no_digest_back(_request: Any, answer: Answer) -> None:
 
 
 def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
-    library, scanned, proxy, s3, unknown, uploaded, remote, size
+    library, proxy, s3, unknown, synced, remote, size
 ):
     def begins_without_digests(request):
         if request.method != "POST" or "uploads" not in request.parameters:
@@ -323,16 +308,15 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
     proxy.before += [begins_without_digests, refuses_digests_of_parts]
     proxy.after.append(gives_no_digest_back)
     content = library.add("a.mp3", size=size).read_bytes()
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert probe(unknown).profile.multipart is True
 
 
 @pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
 def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
-    library, scanned, proxy, s3, unknown, uploaded, remote, known, monkeypatch, code
+    library, proxy, s3, unknown, synced, remote, known, monkeypatch, code
 ):
     def refuses(request):
         if header(request, "x-amz-checksum-sha256") is not None:
@@ -346,15 +330,14 @@ def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_t
     monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     proxy.before.append(refuses)
     content = library.add("a.mp3", size=17 * MIB).read_bytes()
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["part_checksum"] is False
 
 
 def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
-    library, scanned, proxy, unknown, uploaded, remote, known, size
+    library, proxy, unknown, synced, remote, known, size
 ):
     proxy.before.append(
         lambda r: (
@@ -365,9 +348,8 @@ def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
     )
     content = library.add("a.mp3", size=size).read_bytes()
     library.add("b.mp3")
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["signed_payload"] is True
     result = probe(unknown)
@@ -375,7 +357,7 @@ def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
 
 
 def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
-    library, scanned, proxy, unknown, uploaded, remote, known, size
+    library, proxy, unknown, synced, remote, known, size
 ):
     text = "Content-MD5 HTTP header is required for Put Part requests with Object Lock parameters"
     proxy.before.append(
@@ -386,9 +368,8 @@ def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
         )
     )
     content = library.add("a.mp3", size=size).read_bytes()
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["needs_md5"] is True
     result = probe(unknown)

@@ -176,13 +176,12 @@ def test_a_bucket_that_is_missing_is_not_made(unregistered, buckets, s3):
 
 
 def test_uploads_find_it_out_once_files_are_on_two_backends_and_never_again(
-    catalog, library, scanned, uploaded, backend, buckets, proxy
+    catalog, library, uploaded, synced, backend, buckets, proxy
 ):
     library.fill(2)
-    scanned()
     first = backend("first", endpoint=proxy.endpoint, bucket=buckets[1])
     second = backend("second", bucket=buckets[2])
-    uploaded(first)
+    synced(first)
     assert separation(catalog).unproven == [("first", "second")]
     assert not [r for r in proxy.requests if "catalogsync-test" in r.key]
 
@@ -191,18 +190,16 @@ def test_uploads_find_it_out_once_files_are_on_two_backends_and_never_again(
 
     proxy.requests.clear()
     library.fill(3, folder="more")
-    scanned()
-    assert uploaded(second).succeeded == 3
+    assert synced(second).succeeded == 3
     assert proxy.requests == []
 
 
 def test_an_upload_goes_well_though_the_other_backend_is_down(
-    catalog, library, scanned, uploaded, backend, buckets, unused_endpoint, unregistered
+    catalog, library, uploaded, synced, backend, buckets, unused_endpoint, unregistered
 ):
     library.fill(2)
-    scanned()
     first = backend("first", bucket=buckets[1])
-    uploaded(first)
+    synced(first)
     place = {"bucket": buckets[1], "base_prefix": first.base_prefix}
     register(catalog, unregistered("first", endpoint=unused_endpoint, **place))
 

@@ -211,11 +211,10 @@ def test_which_of_several_backends_must_be_said(catalog, backend):
 
 
 def test_a_presigned_url_gives_the_very_bytes_for_a_while_and_is_kept_nowhere(
-    catalog, cloud, library, scanned, uploaded, tmp_path, caplog
+    catalog, cloud, library, synced, tmp_path, caplog
 ):
     library.add("ä b/#1 + 2?.mp3", b"the music")
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     target = tmp_path / "c.json"
 
     export_catalog(catalog, target, kind="json", places=presigned(catalog, expires=77))

@@ -127,12 +127,11 @@ def test_only_the_very_file_is_left_out_not_one_whose_name_begins_alike(library,
 
 
 def test_copies_of_what_is_left_out_stay_and_nothing_more_is_wanted_of_it(
-    library, scanned, catalog, cloud, backend, uploaded, remote, tmp_path
+    library, scanned, catalog, cloud, backend, uploaded, synced, remote, tmp_path
 ):
     library.add("a.mp3")
     library.add("Podcasts/b.mp3")
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     library.add("Podcasts/c.mp3")
     scanned()
     other = backend("other")
@@ -253,7 +252,7 @@ def test_a_link_that_is_put_there_after_the_scan_is_not_followed_by_an_upload(
 
 
 def test_a_fifo_in_place_of_a_file_does_not_hold_up_an_upload(
-    library, scanned, cloud, uploaded, remote, catalog
+    library, scanned, cloud, uploaded, synced, remote, catalog
 ):
     path, *_ = library.fill(3)
     scanned()
@@ -263,8 +262,7 @@ def test_a_fifo_in_place_of_a_file_does_not_hold_up_an_upload(
     report = uploaded(cloud)
 
     assert (report.succeeded, [f.code for f in report.failures]) == (2, ["SourceUnreadable"])
-    scanned()
-    assert uploaded(cloud).queued == 0
+    assert synced(cloud).queued == 0
 
 
 # --- odd values ---------------------------------------------------------------------------------

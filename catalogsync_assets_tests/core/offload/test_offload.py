@@ -301,12 +301,9 @@ def test_without_any_policy_every_backend_must_hold_a_file(
     assert offloaded(None).removed == 2
 
 
-def test_a_policy_of_no_copies_still_leaves_one(
-    library, scanned, cloud, uploaded, offloaded, catalog
-):
+def test_a_policy_of_no_copies_still_leaves_one(library, cloud, synced, offloaded, catalog):
     library.fill(2)
-    scanned()
-    uploaded(cloud, limit=1)
+    synced(cloud, limit=1)
     set_policy(catalog, ALL_OTHERS, 0)
 
     report = offloaded(None)
@@ -478,13 +475,10 @@ def test_no_more_stores_are_asked_than_copies_are_kept(
 
 
 @pytest.mark.usefixtures("untestable")
-def test_where_no_digest_is_kept_objects_are_read(
-    library, offloaded, scanned, backend, uploaded, proxy
-):
+def test_where_no_digest_is_kept_objects_are_read(library, offloaded, backend, synced, proxy):
     library.fill(2)
-    scanned()
     unknown = backend(endpoint=proxy.endpoint, provider="other")
-    uploaded(unknown)
+    synced(unknown)
     proxy.requests.clear()
 
     assert offloaded(1).removed == 2
@@ -546,12 +540,9 @@ def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
     assert len(library.contents()) == 3
 
 
-def test_a_store_that_falls_silent_is_soon_given_up(
-    library, offloaded, scanned, backend, uploaded, proxy
-):
+def test_a_store_that_falls_silent_is_soon_given_up(library, offloaded, backend, synced, proxy):
     library.fill(100)
-    scanned()
-    uploaded(backend(endpoint=proxy.endpoint))
+    synced(backend(endpoint=proxy.endpoint))
     proxy.refuse(10_000, refusal(503), methods="HEAD")
 
     with pytest.raises(OffloadAborted):

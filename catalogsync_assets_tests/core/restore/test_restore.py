@@ -39,12 +39,11 @@ def restore(catalog):
 
 
 @pytest.fixture
-def contents(library, scanned, cloud, uploaded):
+def contents(library, cloud, synced):
     """The library's files, by path; they are on `cloud`, too."""
     for name in NAMES:
         library.add(name, size=0 if name.startswith("empty") else 3000)
-    scanned()
-    assert uploaded(cloud).succeeded == len(NAMES)
+    assert synced(cloud).succeeded == len(NAMES)
     found = library.contents()
     return found
 
@@ -245,13 +244,12 @@ def test_without_a_good_copy_a_file_fails_alone(contents, cloud, restore, remote
 
 
 def test_from_one_backend_only_that_one_is_read(
-    catalog, contents, backend, uploaded, restore, library, scanned, tmp_path
+    catalog, contents, backend, uploaded, synced, restore, library, tmp_path
 ):
     second = backend("second")
     uploaded(second)
     library.add("later.mp3")
-    scanned()
-    uploaded(backend("third"))
+    synced(backend("third"))
 
     report = restore(tmp_path / "other", backend=second)
 
@@ -449,12 +447,9 @@ def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
     assert files_below(tmp_path / "other") == contents
 
 
-def test_a_broken_line_is_gone_on_from(
-    catalog, library, scanned, cloud, uploaded, proxy, restore, tmp_path
-):
+def test_a_broken_line_is_gone_on_from(catalog, library, cloud, synced, proxy, restore, tmp_path):
     content = library.add("large.mp3", size=6 * 1024 * 1024).read_bytes()
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     change(
         catalog,
         "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"

@@ -106,12 +106,11 @@ def test_a_listing_that_goes_in_circles_is_an_error(pages, keys, proxy, endless)
     ],
 )
 def test_a_listing_that_is_not_whole_marks_nothing_and_a_spoilt_answer_is_overcome(
-    library, scanned, uploaded, catalog, cloud, pages, body
+    library, synced, catalog, cloud, pages, body
 ):
     library.add("0.mp3")
     library.add("1.mp3")
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     size = "<Size>300</Size>"
     whole = page(entry("0.mp3", size), entry("1.mp3", ""))
     pages(body, whole, itertools.repeat(body))

@@ -63,11 +63,10 @@ def size(request, monkeypatch):
 
 
 @pytest.fixture
-def content(library, scanned, uploaded, through_proxy, size):
+def content(library, synced, through_proxy, size):
     """The content of `a.mp3`, which is uploaded."""
     found = library.add("a.mp3", size=size).read_bytes()
-    scanned()
-    assert uploaded(through_proxy).succeeded == 1
+    assert synced(through_proxy).succeeded == 1
     return found
 
 
@@ -198,14 +197,13 @@ def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
 
 
 def test_an_edited_file_replaces_the_damaged_object_of_its_earlier_content(
-    library, catalog, scanned, through_proxy, uploaded, remote, damage, content, size
+    library, catalog, through_proxy, synced, remote, damage, content, size
 ):
     remote(through_proxy).put("a.mp3", spoil(content))
     damage(catalog, through_proxy, "a.mp3")
     edited = library.add("a.mp3", size=size).read_bytes()
-    scanned()
 
-    assert uploaded(through_proxy).succeeded == 1
+    assert synced(through_proxy).succeeded == 1
     assert remote(through_proxy).get("a.mp3") == edited
     places = rows(catalog, PLACES + " ORDER BY id", through_proxy.id)
     assert [(asset, status) for asset, status, _ in places] == [(1, "superseded"), (2, "active")]

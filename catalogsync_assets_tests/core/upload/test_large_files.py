@@ -142,13 +142,12 @@ def test_a_stranger_who_comes_first_is_not_overwritten(
 
 @pytest.mark.usefixtures("large")
 def test_a_changed_large_file_replaces_our_earlier_version(
-    library, catalog, scanned, cloud, uploaded, remote
+    library, catalog, cloud, uploaded, synced, remote
 ):
     uploaded(cloud)
     content = library.add("large.flac", size=6 * MIB).read_bytes()
-    scanned()
 
-    report = uploaded(cloud)
+    report = synced(cloud)
 
     assert (report.succeeded, report.failures) == (1, [])
     assert remote(cloud).get("large.flac") == content
@@ -160,13 +159,12 @@ def test_a_changed_large_file_replaces_our_earlier_version(
 
 @pytest.mark.usefixtures("large")
 def test_a_large_file_may_become_a_small_one_and_a_small_one_large(
-    library, scanned, cloud, uploaded, remote
+    library, cloud, uploaded, synced, remote
 ):
     uploaded(cloud)
     for size in (300, 7 * MIB):
         content = library.add("large.flac", size=size).read_bytes()
-        scanned()
-        assert uploaded(cloud).failures == []
+        assert synced(cloud).failures == []
         assert remote(cloud).get("large.flac") == content
 
 
@@ -312,7 +310,7 @@ def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
     assert rows(catalog, PLACES, through_proxy.id) == []
 
 
-def test_a_large_file_that_rots_is_not_pushed(library, large, scanned, backend, uploaded, remote):
+def test_a_large_file_that_rots_is_not_pushed(library, large, backend, uploaded, synced, remote):
     import os
 
     first, second = backend("first"), backend("second")
@@ -321,9 +319,8 @@ def test_a_large_file_that_rots_is_not_pushed(library, large, scanned, backend, 
     stat = path.stat()
     path.write_bytes(b"\0" + large[1:])
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    scanned()
 
-    report = uploaded(second)
+    report = synced(second)
 
     assert [failure.code for failure in report.failures] == ["ContentDiffers"]
     assert remote(second).keys() == remote(second).unfinished() == []

@@ -281,10 +281,9 @@ def test_an_interrupt_leaves_the_file_queued_and_what_arrived(
 
 
 def test_a_run_that_is_stopped_begins_no_further_part(
-    library, scanned, proxy, through_proxy, uploaded, statuses
+    library, proxy, through_proxy, synced, statuses
 ):
     library.add("large.flac", size=60 * MIB)
-    scanned()
     stopped = []
 
     def hold(request):
@@ -301,7 +300,7 @@ def test_a_run_that_is_stopped_begins_no_further_part(
     proxy.before.append(hold)
 
     with pytest.raises(KeyboardInterrupt):
-        uploaded(through_proxy, progress=interrupt)
+        synced(through_proxy, progress=interrupt)
 
     assert statuses() == {"pending": 1}
     assert len(sent(proxy)) < 12
@@ -312,13 +311,12 @@ def test_a_run_that_is_stopped_begins_no_further_part(
 
 
 def test_a_source_that_changed_is_begun_anew(
-    library, scanned, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
+    library, proxy, through_proxy, cut_short, synced, remote, nothing_is_left
 ):
     upload_id = cut_short(through_proxy)
     library.add("large.flac", size=SIZE)
-    scanned()
 
-    report = uploaded(through_proxy)
+    report = synced(through_proxy)
 
     assert (report.succeeded, report.failures, report.bytes) == (1, [], SIZE)
     assert [r.parameters["uploadId"] for r in proxy.of("DELETE")] == [[upload_id]]
@@ -604,15 +602,14 @@ def without_conditions() -> Any:
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["other", "b2"])
 def test_a_store_without_conditions_is_looked_at_before_the_completion(
-    library, scanned, proxy, backend, uploaded, remote, provider
+    library, proxy, backend, uploaded, synced, remote, provider
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     proxy.before.append(without_conditions())
     assert uploaded(cloud).failures == []
     library.add("large.flac", size=7 * MIB)
-    scanned()
 
-    assert uploaded(cloud).failures == []
+    assert synced(cloud).failures == []
     assert remote(cloud).contents() == library.contents()
 
 
@@ -637,12 +634,11 @@ def test_a_stranger_who_comes_first_is_not_overwritten_without_conditions_either
 
 @pytest.mark.usefixtures("large")
 def test_a_store_that_takes_no_parts_is_said_before_anything_is_sent(
-    library, scanned, proxy, backend, uploaded
+    library, proxy, backend, synced
 ):
     library.add("small.flac")
-    scanned()
 
-    report = uploaded(backend(endpoint=proxy.endpoint, tested=StoreProfile(multipart=False)))
+    report = synced(backend(endpoint=proxy.endpoint, tested=StoreProfile(multipart=False)))
 
     assert (report.succeeded, [f.code for f in report.failures]) == (1, ["TooLarge"])
     assert "backend test" in report.failures[0].reason
@@ -676,13 +672,12 @@ def test_what_no_task_will_complete_is_aborted_by_the_next_run(
 
 @pytest.mark.usefixtures("large")
 def test_what_cannot_be_aborted_now_is_left_to_another_run(
-    catalog, library, scanned, proxy, through_proxy, cut_short, uploaded, nothing_is_left
+    catalog, library, proxy, through_proxy, cut_short, uploaded, synced, nothing_is_left
 ):
     cut_short(through_proxy)
     library.add("large.flac", size=300)
-    scanned()
     proxy.before.append(lambda r: refusal(503) if r.method == "DELETE" else None)
-    assert uploaded(through_proxy).succeeded == 1
+    assert synced(through_proxy).succeeded == 1
     assert len(rows(catalog, JOURNAL)) == 1
     proxy.before.clear()
 

@@ -22,7 +22,7 @@ def codes(report: UploadReport) -> list[str]:
 
 
 def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
-    library, catalog, scanned, cloud, uploaded, remote, statuses
+    library, catalog, scanned, cloud, uploaded, synced, remote, statuses
 ):
     library.add("a.mp3", b"before")
     library.add("b.mp3")
@@ -36,8 +36,7 @@ def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
     assert rows(catalog, PLACES, cloud.id) == [f"{cloud.base_prefix}/b.mp3"]
     assert statuses() == {"pending": 1, "succeeded": 1}
 
-    scanned()
-    assert uploaded(cloud).succeeded == 1
+    assert synced(cloud).succeeded == 1
     assert remote(cloud).get("a.mp3") == b"after!"
 
 
@@ -94,19 +93,17 @@ def test_a_file_of_another_size_is_not_sent(library, scanned, cloud, uploaded, r
 
 
 def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
-    library, scanned, backend, uploaded, remote, statuses
+    library, backend, synced, remote, statuses
 ):
     """Another content with the same size and time is no edit."""
     path = library.add("a.mp3", b"good")
     stat = path.stat()
-    scanned()
     first, second = backend("first"), backend("second")
-    uploaded(first)
+    synced(first)
     path.write_bytes(b"bad!")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    scanned()
 
-    report = uploaded(second)
+    report = synced(second)
 
     assert codes(report) == ["ContentDiffers"]
     assert "Restore it" in report.failures[0].reason
@@ -115,14 +112,13 @@ def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
     assert statuses() == {"succeeded": 1, "failed": 1}
 
 
-def test_one_missing_file_does_not_stop_the_others(library, scanned, cloud, uploaded, remote):
+def test_one_missing_file_does_not_stop_the_others(library, cloud, synced, remote):
     files = library.fill(6)
-    scanned()
     files[2].unlink()
     files[4].unlink()
     files[4].mkdir()
 
-    report = uploaded(cloud)
+    report = synced(cloud)
 
     assert report.succeeded == 4
     assert sorted(codes(report)) == ["SourceMissing", "SourceUnreadable"]

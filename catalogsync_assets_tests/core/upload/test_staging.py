@@ -19,14 +19,13 @@ PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_a
 
 
 @pytest.fixture
-def gone(library, scanned, cloud, uploaded):
+def gone(library, scanned, cloud, synced):
     """`gone(count)`: files that are on `cloud` and nowhere else any more; their contents."""
 
     def make(count, *, size=300):
         files = library.fill(count, size=size)
         library.add("stays.mp3")
-        scanned()
-        assert uploaded(cloud).succeeded == count + 1
+        assert synced(cloud).succeeded == count + 1
         contents = library.contents()
         for file in files:
             file.unlink()
