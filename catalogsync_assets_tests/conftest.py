@@ -4,16 +4,14 @@ No test mocks S3 or SQLite. Faults come from `Proxy`, a real HTTP server that st
 code under test and the store.
 """
 
-import dataclasses
 import functools
 import itertools
 import json
 import os
 import random
 import shutil
+import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from contextlib import suppress
@@ -49,9 +47,9 @@ from catalogsync_assets_tests.servers.fixtures import (
 )
 from catalogsync_assets_tests.support import database, files, waiting
 from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.processes import Outcome, started
 from catalogsync_assets_tests.support.proxy import Proxy, refusal
 from catalogsync_assets_tests.support.stores import s3_client
-from catalogsync_assets_tests.support.waiting import PATIENCE
 from catalogsync_assets_tests.support.web import Web, flac_like
 
 __all__ = ["ceph_server", "juicefs_server", "rclone_server", "swift_server"]
@@ -74,6 +72,12 @@ def seaweedfs(tmp_path_factory):
 def store(seaweedfs):
     """The server that all tests share; each test has a prefix or a bucket of its own."""
     return seaweedfs
+
+
+def pytest_configure() -> None:
+    """In the background of a shell SIGINT comes ignored, and what tests start would ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -450,61 +454,14 @@ def downloaded(catalog, library):
 # --- the command line ---------------------------------------------------------------------------
 
 
-def _child_environment(more: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
-
-
-@dataclasses.dataclass
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one JSON object on stdout."""
-        assert len(self.out.splitlines()) == 1, self.out
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def run_python(tmp_path):
-    """`run_python(code, *arguments)` runs code in a process of its own."""
-
-    def run(code, *arguments, **environment):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            cwd=tmp_path,
-            env=_child_environment(environment),
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
-
-    return run
-
-
 @pytest.fixture
 def start_python(tmp_path):
     """`start_python(code, *arguments)` starts a process that the test talks to or kills."""
     processes = []
 
     def start(code, *arguments, **environment):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            env=_child_environment(environment),
-        )
-        processes.append(process)
-        return process
+        processes.append(started(code, *arguments, folder=tmp_path, **environment))
+        return processes[-1]
 
     yield start
     for process in processes:
@@ -513,13 +470,19 @@ def start_python(tmp_path):
         process.communicate()
 
 
-# Where the tests run in the background of a shell, SIGINT comes ignored.
-_MAIN = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from catalogsync_assets.cli import main
-main(prog_name='catalogsync')
-"""
+@pytest.fixture
+def run_python(start_python):
+    """`run_python(code, *arguments)` runs code in a process of its own."""
+
+    def run(code, *arguments, **environment):
+        process = start_python(code, *arguments, **environment)
+        out, err = process.communicate()
+        return Outcome(process.returncode, out, err)
+
+    return run
+
+
+_MAIN = "from catalogsync_assets.cli import main; main(prog_name='catalogsync')"
 
 
 @pytest.fixture

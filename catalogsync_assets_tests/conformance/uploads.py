@@ -4,7 +4,6 @@ Each test where the first upload asks the store by itself, where it may not, and
 store has been done before.
 """
 
-import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,7 @@ from catalogsync_assets.core.stores.client import Labels, StoreClient
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import s3_sha256
-from catalogsync_assets_tests.support.proxy import Answer, refusal
-from catalogsync_assets_tests.support.waiting import PATIENCE
+from catalogsync_assets_tests.support.proxy import Gate, refusal
 
 Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
@@ -231,20 +229,14 @@ class Uploads:
         library.fill(30)
         scanned()
         enqueue(catalog, through_proxy)
-        dead = threading.Event()
-        proxy.before.append(
-            lambda r: (
-                dead.wait(30) and None if r.method == "PUT" and len(proxy.of("PUT")) > 8 else None
-            )
-        )
+        gate = Gate(proxy, passing=8)
         process = start_command(
             *("upload", "--backend", "cloud", "--workers", 4), CATALOGSYNC_DB=str(catalog.path)
         )
-        proxy.wait_until(lambda: len(proxy.of("PUT")) > 8)
-        process.kill()
-        process.wait()
-        dead.set()
-        proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+        gate.wait_for()
+        process.end()
+        gate.open()
+        proxy.start_anew()
         claims(through_proxy)
 
         report = uploaded(through_proxy)
@@ -334,27 +326,15 @@ class Uploads:
         """In its real sizes: nine parts of 8 MiB and a rest."""
         content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
         scanned()
-        dead = threading.Event()
-
-        def hold(request):
-            if (part_number(request) or 0) <= 3:
-                return None
-            dead.wait(PATIENCE)
-            return Answer(0, {}, b"")
-
-        proxy.before.append(hold)
+        gate = Gate(proxy, lambda r: (part_number(r) or 0) > 3, answer=refusal(0))
         process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
         proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
-        process.kill()
-        process.wait()
-        dead.set()
-        proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+        process.end()
+        gate.open()
+        proxy.start_anew()
         assert claims(through_proxy) == set()
         (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
-        there = remote(through_proxy).parts("large.flac", upload_id)
-        assert there == [1, 2, 3]
-        proxy.before.clear()
-        proxy.requests.clear()
+        assert remote(through_proxy).parts("large.flac", upload_id) == [1, 2, 3]
 
         report = uploaded(through_proxy)
 

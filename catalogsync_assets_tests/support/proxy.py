@@ -54,7 +54,35 @@ Before = Callable[[Request], "Answer | None"]
 After = Callable[[Request, Answer], None]
 
 
-class Proxy:
+class Serving:
+    """A server in a thread of its own, until it is closed.
+
+    Attributes:
+        lock: guards what is seen of the requests; notified of whatever one of them brings about.
+        url: where it listens.
+    """
+
+    def __init__(self, server: FaultyServer) -> None:
+        self.lock = threading.Condition()
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the connections too: those left open would keep the store from stopping."""
+        self._server.shutdown()
+        self._thread.join(PATIENCE)
+        self._server.server_close()
+        self._server.hang_up()
+
+    def wait_until(self, condition: Callable[[], object], *, seconds: float = PATIENCE) -> None:
+        """Wait for something that the arrival, a byte or the end of a request brings about."""
+        with self.lock:
+            assert self.lock.wait_for(condition, seconds), "it never came to that"
+
+
+class Proxy(Serving):
     """A real HTTP server in front of the store, which records requests and makes faults.
 
     Attributes:
@@ -72,19 +100,9 @@ class Proxy:
         self.after: list[After] = []
         self.most_at_once = self.most_bytes_at_once = 0
         self._under_way: list[int] = []
-        self.lock = threading.Condition()
         self.target = urlsplit(target)
-        self._server = FaultyServer(("127.0.0.1", 0), self)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    def close(self) -> None:
-        """Ends the connections too: those left open would keep the store from stopping."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._server.hang_up()
+        super().__init__(FaultyServer(("127.0.0.1", 0), self))
+        self.endpoint = self.url
 
     def of(self, method: str, **parameters: str) -> list[Request]:
         """The requests of a method whose query has these parameters."""
@@ -96,11 +114,6 @@ class Proxy:
             if r.method == method
             and all(value in r.parameters.get(name, []) for name, value in parameters.items())
         ]
-
-    def wait_until(self, condition: Callable[[], object], *, seconds: float = PATIENCE) -> None:
-        """Wait for something that the arrival or the end of a request brings about."""
-        with self.lock:
-            assert self.lock.wait_for(condition, seconds), "it never came to that"
 
     def refuse(self, times: int, answer: Answer, *, methods: str = "PUT") -> None:
         """Give this answer to the next so many requests of the methods, then let them pass."""
@@ -114,6 +127,13 @@ class Proxy:
             return answer
 
         self.before.append(rule)
+
+    def start_anew(self) -> None:
+        """Once all that came is answered: no rules any more, and nothing that has been seen."""
+        self.wait_until(lambda: all(request.status is not None for request in self.requests))
+        self.before.clear()
+        self.after.clear()
+        self.requests.clear()
 
     def forget_peaks(self) -> None:
         """Measure the most at once from now on."""
@@ -142,6 +162,63 @@ class Proxy:
                 if size:
                     self._under_way.remove(size)
                 self.lock.notify_all()
+
+
+class Gate:
+    """Lets so many requests of a kind pass and holds the others, until it is opened.
+
+    Attributes:
+        held: how many it has held.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        which: Callable[[Request], object] = lambda request: request.method == "PUT",
+        *,
+        passing: int = 0,
+        answer: Answer | None = None,
+        seconds: float = PATIENCE,
+    ) -> None:
+        """Hold from now on.
+
+        Args:
+            proxy: whose requests.
+            which: those it is for; all puts unless told.
+            passing: how many of them do not wait.
+            answer: what those that were held get in the end, in place of the store's.
+            seconds: how long it holds and `wait_for` waits at the most.
+        """
+        self._proxy, self._which, self._passing = proxy, which, passing
+        self._answer, self._seconds = answer, seconds
+        self.held = 0
+        self._open = False
+        proxy.before.append(self._rule)
+
+    def _rule(self, request: Request) -> Answer | None:
+        with self._proxy.lock:
+            if self._open or not self._which(request):
+                return None
+            if self._passing:
+                self._passing -= 1
+                return None
+            self.held += 1
+            self._proxy.lock.notify_all()
+        self.hold()
+        return self._answer
+
+    def hold(self) -> None:
+        """Hold whoever calls, a change of an answer for one, like the requests."""
+        self._proxy.wait_until(lambda: self._open, seconds=self._seconds)
+
+    def wait_for(self, count: int = 1) -> None:
+        """Wait until it has held so many."""
+        self._proxy.wait_until(lambda: self.held >= count, seconds=self._seconds)
+
+    def open(self) -> None:
+        with self._proxy.lock:
+            self._open = True
+            self._proxy.lock.notify_all()
 
 
 class FaultyServer(ThreadingHTTPServer):

@@ -14,7 +14,7 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.faults import Faults
-from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.proxy import Answer, Gate, refusal
 from catalogsync_assets_tests.support.waiting import until
 
 Verify = Callable[..., AuditReport]
@@ -135,36 +135,22 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
 def test_an_audit_that_was_killed_goes_on_and_finds_the_same(
     forty, faults, catalog, proxy, start_command, command, level
 ):
-    held = []
-    gate = [6 if level == "listing" else 24]
-
-    def hold(request):
-        with proxy.lock:
-            if not request.key.endswith(".mp3") or gate[0] > 10_000:
-                return
-            gate[0] -= 1
-            if gate[0] >= 0:
-                return
-            held.append(request.key)
-        proxy.wait_until(lambda: gate[0] > 10_000)
-
-    proxy.before.append(hold)
+    passing = 6 if level == "listing" else 24
+    gate = Gate(proxy, lambda r: r.key.endswith(".mp3"), passing=passing)
     # One at a time: what is recorded goes in the order of the keys, and of two workers the one with
     # the first key could be the one that is held.
     arguments = ("verify", "--backend", "cloud", "--level", level, "--workers", 1)
     arguments += ("--db", catalog.path)
     process = start_command(*arguments)
-    until(lambda: held and rows(catalog, "SELECT 1 FROM audit_findings WHERE kind <> 'foreign'"))
-    process.kill()
-    process.wait()
+    gate.wait_for()
+    until(lambda: rows(catalog, "SELECT 1 FROM audit_findings WHERE kind <> 'foreign'"))
+    process.end()
     (position,) = rows(catalog, "SELECT position FROM audits")
     (status,) = rows(catalog, "SELECT status FROM audits")
     recorded = rows(catalog, "SELECT locator FROM audit_findings WHERE kind <> 'foreign'")
     assert recorded
     assert status == "running"
-    with proxy.lock:
-        gate[0] = 100_000
-        proxy.lock.notify_all()
+    gate.open()
     before = len(proxy.requests)
 
     outcome = command(*arguments, "--json")

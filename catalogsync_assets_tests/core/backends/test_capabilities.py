@@ -14,7 +14,7 @@ from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import PRESETS
 from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets_tests.support.database import rows
-from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.proxy import Answer, Gate, refusal
 from catalogsync_assets_tests.support.waiting import PATIENCE
 
 MIB = 1024 * 1024
@@ -108,16 +108,12 @@ def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
     library.fill(2)
     scanned()
     enqueue(catalog, unknown)
-    dead = threading.Event()
-    proxy.before.append(
-        lambda r: dead.wait(PATIENCE) and None if is_test(r) and len(proxy.of("PUT")) > 3 else None
-    )
+    gate = Gate(proxy, lambda r: is_test(r) and len(proxy.of("PUT")) > 3)
     process = start_command("upload", "--backend", "cloud", CATALOGSYNC_DB=str(catalog.path))
-    proxy.wait_until(lambda: len(proxy.of("PUT")) > 3)
-    process.kill()
-    process.wait()
-    dead.set()
-    proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+    gate.wait_for()
+    process.end()
+    gate.open()
+    proxy.start_anew()
     assert len(remote(unknown).keys()) == 1
 
     assert uploaded(unknown).succeeded == 2

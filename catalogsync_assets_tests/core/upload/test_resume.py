@@ -11,7 +11,7 @@ from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.proxy import Gate, refusal
 from catalogsync_assets_tests.support.waiting import until
 
 MIB = 1024 * 1024
@@ -115,34 +115,17 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
     """In its real sizes: ten parts of 8 MiB. The answer to the fifth was still on its way."""
     content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
     scanned()
-    open_again = []
-
-    def let_four_pass(request):
-        if (number_of(request) or 0) <= 5:
-            return None
-        proxy.wait_until(lambda: open_again)
-        return refusal(0)
-
-    def keep_the_fifth_answer(request, answer):
-        if number_of(request) == 5:
-            proxy.wait_until(lambda: open_again)
-
-    proxy.before.append(let_four_pass)
-    proxy.after.append(keep_the_fifth_answer)
+    gate = Gate(proxy, lambda r: (number_of(r) or 0) > 5, answer=refusal(0))
+    proxy.after.append(lambda r, _: gate.hold() if number_of(r) == 5 else None)
     arguments = ("upload", "--backend", "cloud", "--db", catalog.path)
     process = start_command(*arguments)
     proxy.wait_until(lambda: len(proxy.of("PUT")) == 9)
     until(lambda: rows(catalog, JOURNALLED_PARTS) == [1, 2, 3, 4])
     (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
     until(lambda: remote(through_proxy).parts("large.flac", upload_id) == [1, 2, 3, 4, 5])
-    process.kill()
-    process.wait()
-    with proxy.lock:
-        open_again.append(True)
-        proxy.lock.notify_all()
-    proxy.before.clear()
-    proxy.after.clear()
-    proxy.requests.clear()
+    process.end()
+    gate.open()
+    proxy.start_anew()
 
     outcome = command(*arguments, "--json")
 
@@ -174,28 +157,13 @@ def test_a_kill_after_the_completion_costs_no_download(
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     enqueue(catalog, cloud)
     completed = []
-    killed = []
     proxy.after.append(lambda r, _: completed.append(True) if is_completion(r) else None)
-
-    def hold_the_last_look(request):
-        if request.method != "HEAD" or not completed:
-            return None
-        with proxy.lock:
-            killed.append(False)
-            proxy.lock.notify_all()
-        proxy.wait_until(lambda: True in killed)
-        return refusal(0)
-
-    proxy.before.append(hold_the_last_look)
+    gate = Gate(proxy, lambda r: r.method == "HEAD" and completed, answer=refusal(0))
     process = start_python(_UPLOAD, catalog.path)
-    proxy.wait_until(lambda: killed)
-    process.kill()
-    process.wait()
-    with proxy.lock:
-        killed.append(True)
-        proxy.lock.notify_all()
-    proxy.before.clear()
-    proxy.requests.clear()
+    gate.wait_for()
+    process.end()
+    gate.open()
+    proxy.start_anew()
     assert len(rows(catalog, JOURNAL)) == 1
     monkeypatch.setattr(multipart, "PART_BYTES", part_mib * MIB)
 
@@ -284,20 +252,12 @@ def test_a_run_that_is_stopped_begins_no_further_part(
     library, proxy, through_proxy, synced, statuses
 ):
     library.add("large.flac", size=60 * MIB)
-    stopped = []
-
-    def hold(request):
-        if (number_of(request) or 0) > 1:
-            proxy.wait_until(lambda: stopped)
+    gate = Gate(proxy, lambda r: (number_of(r) or 0) > 1)
 
     def interrupt(_):
         if len(sent(proxy)) >= multipart.PARTS_IN_FLIGHT:
-            with proxy.lock:
-                stopped.append(True)
-                proxy.lock.notify_all()
+            gate.open()
             raise KeyboardInterrupt
-
-    proxy.before.append(hold)
 
     with pytest.raises(KeyboardInterrupt):
         synced(through_proxy, progress=interrupt)

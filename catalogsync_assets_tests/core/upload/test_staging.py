@@ -12,7 +12,7 @@ from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.proxy import Gate, refusal
 
 MIB = 1024 * 1024
 PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
@@ -306,22 +306,13 @@ def test_what_a_killed_process_was_copying_is_removed_and_copied_anew(
 ):
     contents = gone(8)
     other = backend("other", endpoint=proxy.endpoint)
-    released = [False]
-
-    def hold(request):
-        if request.method == "PUT":
-            proxy.wait_until(lambda: released[0])
-
-    proxy.before.append(hold)
+    gate = Gate(proxy)
     arguments = ("upload", "--backend", "other", "--workers", 4, "--db", catalog.path)
     process = start_command(*arguments)
-    proxy.wait_until(lambda: len(proxy.of("PUT")) == 4)
-    process.kill()
-    process.wait()
+    gate.wait_for(4)
+    process.end()
     assert len([name for name in leftovers(catalog) if name.endswith(".part")]) >= 3
-    with proxy.lock:
-        released[0] = True
-        proxy.lock.notify_all()
+    gate.open()
 
     outcome = command(*arguments)
 
