@@ -89,7 +89,7 @@ class Audits:
         assert {f.key.removeprefix(forty.key_prefix) for f in report.findings} == theirs
         assert set(remote(forty).keys()) >= theirs
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_everything_comes_back_byte_for_byte_under_its_own_name(
         self, library, catalog, cloud, synced, verified, another_library
     ):

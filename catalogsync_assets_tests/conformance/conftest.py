@@ -10,16 +10,15 @@ import pytest
 
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.probe.probe import probe
-from catalogsync_assets.core.upload import multipart, put, upload
-from catalogsync_assets_tests.core.conftest import short_backoff, verified
+from catalogsync_assets.core.upload import upload
+from catalogsync_assets_tests.core.conftest import short_backoff, small_parts, verified
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.stores import s3_client
 
-__all__ = ["short_backoff", "verified"]
+__all__ = ["short_backoff", "small_parts", "verified"]
 
 for _name in ("audits", "uploads", "whole_way"):
     pytest.register_assert_rewrite(f"catalogsync_assets_tests.conformance.{_name}")
-MIB = 1024 * 1024
 ACTIVE = (
     "SELECT l.locator, f.sha256 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.backend_id = ? AND l.status = 'active'"
@@ -122,10 +121,3 @@ def held(catalog, remote):
 def claims(held):
     """`claims(backend)`: the keys of the same."""
     return lambda backend: set(held(backend))
-
-
-@pytest.fixture
-def in_parts(monkeypatch):
-    """What is large elsewhere begins at 1 MiB here."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)

@@ -19,6 +19,7 @@ from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingErro
 from catalogsync_assets.core.stores.client import Labels, StoreClient
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.files import s3_sha256
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 
@@ -34,21 +35,11 @@ ODD_NAMES = [
 ]
 
 
-def part_number(request: Any) -> int | None:
-    """Which part a request sends; None if none."""
-    given = request.parameters.get("partNumber")
-    return int(given[0]) if given and request.method == "PUT" else None
-
-
 def answered_parts(proxy: Any) -> list[int]:
     """The parts that the store has taken, as often as it has."""
     with proxy.lock:
         taken = [request for request in proxy.requests if request.status == 200]
-    return [number for request in taken if (number := part_number(request)) is not None]
-
-
-def spoil(body: bytes) -> bytes:
-    return bytes([body[0] ^ 1]) + body[1:]
+    return [number for request in taken if (number := request.part)]
 
 
 class Uploads:
@@ -152,7 +143,7 @@ class Uploads:
         )
         assert len(claims(cloud)) == len(ODD_NAMES)
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_a_large_file_arrives_in_parts_and_is_verified(
         self, library, cloud, synced, remote, claims
     ):
@@ -165,7 +156,7 @@ class Uploads:
         assert remote(cloud).head("large.flac")["ContentType"] == "audio/flac"
         assert claims(cloud) == {"large.flac"}
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_a_changed_large_file_replaces_our_earlier_version(
         self, library, cloud, synced, remote, claims
     ):
@@ -175,7 +166,7 @@ class Uploads:
             assert remote(cloud).get("large.flac") == content
             assert claims(cloud) == {"large.flac"}
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     @pytest.mark.parametrize("size", [300, 6 * MIB])
     def test_what_a_network_damages_is_not_claimed(
         self, library, proxy, through_proxy, synced, claims, size
@@ -185,7 +176,7 @@ class Uploads:
 
         def damage(request):
             if request.method == "PUT" and "bad" in request.key:
-                request.body = spoil(request.body)
+                request.body = flipped(request.body)
 
         proxy.before.append(damage)
 
@@ -326,7 +317,7 @@ class Uploads:
         """In its real sizes: nine parts of 8 MiB and a rest."""
         content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
         scanned()
-        gate = Gate(proxy, lambda r: (part_number(r) or 0) > 3, answer=refusal(0))
+        gate = Gate(proxy, lambda r: (r.part or 0) > 3, answer=refusal(0))
         process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
         proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
         process.end()
@@ -344,12 +335,12 @@ class Uploads:
         assert remote(through_proxy).unfinished() == []
         assert claims(through_proxy) == {"large.flac"}
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_of_unfinished_uploads_only_ours_are_aborted(
         self, library, catalog, proxy, through_proxy, synced, remote, s3, claims
     ):
         library.add("large.flac", size=12 * MIB)
-        proxy.before.append(lambda r: refusal(503) if part_number(r) == 2 else None)
+        proxy.answer(refusal(503), lambda r: r.part == 2)
         assert synced(through_proxy).retryable
         (ours,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
         key = through_proxy.key_prefix + "large.flac"
@@ -368,20 +359,13 @@ class Uploads:
         assert claims(through_proxy) == {"large.flac"}
         s3.abort_multipart_upload(**where)
 
-    @pytest.mark.usefixtures("in_parts")
+    @pytest.mark.usefixtures("small_parts")
     def test_a_completion_whose_answer_was_lost_is_no_failure(
         self, library, proxy, through_proxy, synced, remote, claims
     ):
         """Of the second try, Ceph says that the first is still in progress."""
         content = library.add("large.flac", size=11 * MIB).read_bytes()
-        lost = []
-
-        def lose(request, answer):
-            if request.method == "POST" and "uploadId" in request.parameters and not lost:
-                lost.append(request)
-                answer.status = 0
-
-        proxy.after.append(lose)
+        lost = proxy.lose_answer(lambda r: r.completes_parts)
 
         report = synced(through_proxy)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.backends import backend_by_name
-from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts, part_number
+from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts
 from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.processes import Process
 from catalogsync_assets_tests.support.programs import find_program
@@ -121,11 +121,11 @@ def kill_in_the_middle(proxy: Any) -> None:
 
     def is_small(request: Any) -> bool:
         ours = request.method == "PUT" and ".catalogsync" not in request.key
-        return ours and part_number(request) is None
+        return ours and request.part is None
 
     until_killed = {"answer": refusal(0), "seconds": 4 * PATIENCE}
     small = Gate(proxy, is_small, passing=PUTS_BEFORE, **until_killed)
-    large = Gate(proxy, lambda r: (part_number(r) or 0) > PARTS_BEFORE, **until_killed)
+    large = Gate(proxy, lambda r: (r.part or 0) > PARTS_BEFORE, **until_killed)
     with Process(
         [find_program("catalogsync") or "catalogsync", "upload", "--backend", "cloud"],
         stdout=subprocess.DEVNULL,

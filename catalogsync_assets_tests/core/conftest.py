@@ -4,6 +4,7 @@ import pytest
 
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
 from catalogsync_assets.core.stores import retry
+from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import Limits
 
 
@@ -11,6 +12,13 @@ from catalogsync_assets.core.upload.upload import Limits
 def short_backoff(monkeypatch):
     """Retries are counted, not waited for."""
     monkeypatch.setattr(retry, "MAX_BACKOFF", 0.02)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
+    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", 1024 * 1024)
+    monkeypatch.setattr(multipart, "PART_BYTES", 5 * 1024 * 1024)
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
     library.fill(FILES)
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
-    proxy.before.append(lambda r: answer if r.method == "PUT" else None)
+    proxy.answer(answer, lambda r: r.method == "PUT")
 
     with pytest.raises(UploadAborted, match="the store has no such object") as aborted:
         synced(cloud)

@@ -31,6 +31,24 @@ class Request:
         return unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
 
     @property
+    def part(self) -> int | None:
+        """Which part of an upload it sends; None if none."""
+        number = self.parameters.get("partNumber")
+        return int(number[0]) if number and self.method == "PUT" else None
+
+    @property
+    def begins_parts(self) -> bool:
+        return self.method == "POST" and "uploads" in self.parameters
+
+    @property
+    def completes_parts(self) -> bool:
+        return self.method == "POST" and "uploadId" in self.parameters
+
+    def header(self, name: str) -> str | None:
+        """A header, in whatever case it was sent; None if it was not."""
+        return next((v for n, v in self.headers.items() if n.lower() == name), None)
+
+    @property
     def parameters(self) -> dict[str, list[str]]:
         return parse_qs(urlsplit(self.path).query, keep_blank_values=True)
 
@@ -115,13 +133,36 @@ class Proxy(Serving):
             and all(value in r.parameters.get(name, []) for name, value in parameters.items())
         ]
 
-    def refuse(self, times: int, answer: Answer, *, methods: str = "PUT") -> None:
-        """Give this answer to the next so many requests of the methods, then let them pass."""
+    def answer(self, answer: Answer, which: Callable[[Request], object] = lambda _: True) -> None:
+        """Give this answer to all such requests, in place of the store's."""
+        self.before.append(lambda request: answer if which(request) else None)
+
+    def lose_answer(self, which: Callable[[Request], object]) -> list[Request]:
+        """Let the store do the first such request, and its answer be lost; that request then."""
+        lost: list[Request] = []
+
+        def lose(request: Request, answer: Answer) -> None:
+            if which(request) and not lost:
+                lost.append(request)
+                answer.status = 0
+
+        self.after.append(lose)
+        return lost
+
+    def refuse(
+        self,
+        times: int,
+        answer: Answer,
+        *,
+        methods: str = "PUT",
+        which: Callable[[Request], object] = lambda _: True,
+    ) -> None:
+        """Give this answer to the next so many such requests of the methods, then let them pass."""
         left = [times]
 
         def rule(request: Request) -> Answer | None:
             with self.lock:
-                if request.method not in methods.split() or not left[0]:
+                if request.method not in methods.split() or not left[0] or not which(request):
                     return None
                 left[0] -= 1
             return answer

@@ -113,9 +113,7 @@ def test_the_size_of_parts_is_guessed_where_the_store_does_not_tell_it(
     path = library.add("big.flac", size=11 * MIB + 5)
     send_in_parts(s3, path, cloud, "big.flac", 8 * MIB)
     scanned()
-    proxy.before.append(
-        lambda r: refusal(400, "InvalidArgument") if "partNumber" in r.parameters else None
-    )
+    proxy.answer(refusal(400, "InvalidArgument"), lambda r: "partNumber" in r.parameters)
 
     assert adopted().by == {"etag": 1}
 
@@ -381,9 +379,7 @@ def test_a_backslash_is_known_raw_and_as_rclone_encodes_it(
         f"<Key>{key}</Key><ETag>{etag}</ETag><Size>{len(content)}</Size></Contents>"
         "</ListBucketResult>"
     )
-    proxy.before.append(
-        lambda r: Answer(200, {}, listing.encode()) if "list-type" in r.parameters else None
-    )
+    proxy.answer(Answer(200, {}, listing.encode()), lambda r: "list-type" in r.parameters)
 
     report = adopted()
 

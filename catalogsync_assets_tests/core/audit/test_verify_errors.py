@@ -54,7 +54,7 @@ def test_a_refusal_of_everything_is_one_error_and_never_missing(
     twenty, proxy, verified, nothing_is_marked, level
 ):
     """As from credentials that may list, but not read."""
-    proxy.before.append(lambda _: refusal(403, "AccessDenied"))
+    proxy.answer(refusal(403, "AccessDenied"))
 
     with pytest.raises(AuditAborted, match="access denied"):
         verified(twenty, level)
@@ -66,9 +66,7 @@ def test_a_refusal_of_everything_is_one_error_and_never_missing(
 def test_a_refusal_of_one_key_is_a_finding_that_marks_nothing(
     twenty, proxy, verified, nothing_is_marked, level
 ):
-    proxy.before.append(
-        lambda r: refusal(403, "AccessDenied") if r.key.endswith("0000.mp3") else None
-    )
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.key.endswith("0000.mp3"))
 
     report = verified(twenty, level)
 
@@ -99,7 +97,7 @@ def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
 ):
     """A HEAD answers 404 for a missing bucket as for a missing object."""
     remote(twenty).delete("album/0000.mp3")
-    proxy.before.append(lambda r: refusal(404, "NoSuchBucket") if r.key.endswith(".mp3") else None)
+    proxy.answer(refusal(404, "NoSuchBucket"), lambda r: r.key.endswith(".mp3"))
 
     with pytest.raises(AuditAborted, match="there is no bucket"):
         verified(twenty, level)

@@ -12,7 +12,6 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import PRESETS
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.proxy import Answer, Gate, refusal
 from catalogsync_assets_tests.support.waiting import PATIENCE
@@ -39,14 +38,8 @@ def known(catalog):
 
 
 @pytest.fixture(params=["in one put", "in parts"])
-def size(request, monkeypatch):
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
+def size(request, small_parts):
     return 300 if request.param == "in one put" else 5 * MIB + 17
-
-
-def header(request: Any, name: str) -> str | None:
-    return next((v for n, v in request.headers.items() if n.lower() == name), None)
 
 
 def is_test(request: Any) -> bool:
@@ -78,12 +71,8 @@ def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
 def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
     library, proxy, unknown, synced, known
 ):
-    proxy.before.append(
-        lambda r: (
-            refusal(403, "AccessDenied")
-            if {"versioning", "object-lock"} & r.parameters.keys()
-            else None
-        )
+    proxy.answer(
+        refusal(403, "AccessDenied"), lambda r: {"versioning", "object-lock"} & r.parameters.keys()
     )
     library.fill(2)
 
@@ -145,7 +134,7 @@ def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one
 
 def knows_bare_etags_only(request: Any) -> Answer | None:
     """As Ceph 16."""
-    if request.method in ("PUT", "POST") and (header(request, "if-match") or "").startswith('"'):
+    if request.method in ("PUT", "POST") and (request.header("if-match") or "").startswith('"'):
         return Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
     return None
 
@@ -173,7 +162,7 @@ def test_a_store_that_denies_every_etag_overwrites_no_stranger(
     synced(unknown)
 
     def stranger(request):
-        if header(request, "if-match") is None or request.method not in ("PUT", "POST"):
+        if request.header("if-match") is None or request.method not in ("PUT", "POST"):
             return None
         remote(unknown).put("a.mp3", b"a stranger's")
         return Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
@@ -190,9 +179,7 @@ def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
 ):
     """As Swift has it for objects in parts. A look has found the very version."""
     refusal = Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
-    proxy.before.append(
-        lambda r: refusal if header(r, "if-match") and r.method in ("PUT", "POST") else None
-    )
+    proxy.answer(refusal, lambda r: r.header("if-match") and r.method in ("PUT", "POST"))
     for _ in range(2):
         content = library.add("a.mp3", size=size).read_bytes()
         assert synced(unknown).failures == []
@@ -211,7 +198,7 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
     together = threading.Barrier(4)
 
     def unsupported(request):
-        if request.method != "PUT" or header(request, "if-none-match") is None:
+        if request.method != "PUT" or request.header("if-none-match") is None:
             return None
         together.wait(PATIENCE)
         answer = refusal(501, "NotImplemented")
@@ -231,9 +218,7 @@ def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
     """No look came before the put."""
     library.add("a.mp3", b"ours")
     remote(through_proxy).put("a.mp3", b"theirs")
-    proxy.before.append(
-        lambda r: refusal(501, "NotImplemented") if header(r, "if-none-match") else None
-    )
+    proxy.answer(refusal(501, "NotImplemented"), lambda r: r.header("if-none-match"))
 
     assert [f.code for f in synced(through_proxy).failures] == ["Conflict"]
     assert remote(through_proxy).get("a.mp3") == b"theirs"
@@ -254,7 +239,7 @@ def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites
     def with_versions(request):
         if "versioning" in request.parameters:
             return Answer(200, {}, VERSIONS_ON) if may_ask else refusal(403, "AccessDenied")
-        if request.method == "PUT" and header(request, "if-none-match"):
+        if request.method == "PUT" and request.header("if-none-match"):
             remote(unknown).put(request.key.removeprefix(unknown.key_prefix), request.body)
             return Answer(200, {"ETag": '"1"', "x-amz-version-id": "v1"}, b"")
         return None
@@ -292,7 +277,7 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
     library, proxy, s3, unknown, synced, remote, size
 ):
     def begins_without_digests(request):
-        if request.method != "POST" or "uploads" not in request.parameters:
+        if not request.begins_parts:
             return None
         marks = {
             n[11:]: v for n, v in request.headers.items() if n.lower().startswith("x-amz-meta-")
@@ -312,18 +297,16 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
 
 @pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
 def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
-    library, proxy, s3, unknown, synced, remote, known, monkeypatch, code
+    library, proxy, s3, unknown, synced, remote, known, small_parts, code
 ):
     def refuses(request):
-        if header(request, "x-amz-checksum-sha256") is not None:
+        if request.header("x-amz-checksum-sha256") is not None:
             return refusal(400, code)
-        if request.method == "POST" and "uploads" in request.parameters:
+        if request.begins_parts:
             begun = s3.create_multipart_upload(Bucket=unknown.bucket, Key=request.key)
             return Answer(200, {}, f"<R><UploadId>{begun['UploadId']}</UploadId></R>".encode())
         return None
 
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     proxy.before.append(refuses)
     content = library.add("a.mp3", size=17 * MIB).read_bytes()
 
@@ -335,12 +318,9 @@ def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_t
 def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
     library, proxy, unknown, synced, remote, known, size
 ):
-    proxy.before.append(
-        lambda r: (
-            refusal(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported")
-            if "UNSIGNED" in (header(r, "x-amz-content-sha256") or "")
-            else None
-        )
+    proxy.answer(
+        refusal(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported"),
+        lambda r: "UNSIGNED" in (r.header("x-amz-content-sha256") or ""),
     )
     content = library.add("a.mp3", size=size).read_bytes()
     library.add("b.mp3")
@@ -356,12 +336,9 @@ def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
     library, proxy, unknown, synced, remote, known, size
 ):
     text = "Content-MD5 HTTP header is required for Put Part requests with Object Lock parameters"
-    proxy.before.append(
-        lambda r: (
-            refusal(400, "InvalidRequest", text)
-            if r.method == "PUT" and header(r, "content-md5") is None
-            else None
-        )
+    proxy.answer(
+        refusal(400, "InvalidRequest", text),
+        lambda r: r.method == "PUT" and r.header("content-md5") is None,
     )
     content = library.add("a.mp3", size=size).read_bytes()
 

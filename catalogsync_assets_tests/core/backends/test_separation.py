@@ -127,7 +127,7 @@ def test_what_does_not_answer_properly_is_not_proven_to_be_another_store(
 
 def test_what_may_not_be_deleted_again_is_named(unregistered, buckets, proxy, remote):
     one = unregistered("one", bucket=buckets[1], endpoint=proxy.endpoint)
-    proxy.before.append(lambda r: refusal(403, "AccessDenied") if r.method == "DELETE" else None)
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method == "DELETE")
 
     (finding,) = prove_pairs([(one, unregistered("other", bucket=buckets[2]))])
 
@@ -157,7 +157,7 @@ def test_a_backend_of_another_program_without_a_bucket_proves_nothing(unregister
 
 def test_who_may_only_read_still_shows_that_it_is_the_same(unregistered, proxy):
     reader = unregistered("reader", endpoint=proxy.endpoint)
-    proxy.before.append(lambda r: refusal(403, "AccessDenied") if r.method == "PUT" else None)
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method == "PUT")
 
     assert found(reader, unregistered("other")) == "same"
 

@@ -16,6 +16,7 @@ from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
 from catalogsync_assets.core.stores import retry
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.files import remains, sha256
 from catalogsync_assets_tests.support.proxy import refusal
 
@@ -59,10 +60,6 @@ def files_below():
 
 def codes(report: RestoreReport) -> list[str]:
     return sorted(failure.code for failure in report.failures)
-
-
-def spoiled(content: bytes) -> bytes:
-    return bytes([content[0] ^ 1]) + content[1:]
 
 
 def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
@@ -206,7 +203,7 @@ def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
     second = backend("second")
     uploaded(second)
     change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01' WHERE backend_id = ?", 1)
-    remote(second).put("a.mp3", spoiled(contents["a.mp3"]))
+    remote(second).put("a.mp3", flipped(contents["a.mp3"]))
     remote(second).delete("x/y/z.ogg")
 
     report = restore(tmp_path / "other")
@@ -231,7 +228,7 @@ def test_the_object_that_was_read_counts_as_verified(catalog, cloud, contents, r
 
 
 def test_without_a_good_copy_a_file_fails_alone(contents, cloud, restore, remote, tmp_path):
-    remote(cloud).put("a.mp3", spoiled(contents["a.mp3"]))
+    remote(cloud).put("a.mp3", flipped(contents["a.mp3"]))
     other = tmp_path / "other"
 
     report = restore(other)

@@ -192,9 +192,7 @@ def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style
 
 
 def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy):
-    proxy.before.append(
-        lambda r: refusal(403, "AccessDenied") if r.method in ("PUT", "DELETE", "HEAD") else None
-    )
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method in ("PUT", "DELETE", "HEAD"))
 
     result = probe(through_proxy)
 

@@ -136,7 +136,7 @@ def test_a_store_that_refuses_and_overwrites_all_the_same_is_found_out(
 
 def test_a_store_that_takes_a_conditional_put_and_does_nothing_is_found_out(proxy, through_proxy):
     done = replace(refusal(200), headers={"ETag": '"1"'}, body=b"")
-    proxy.before.append(lambda r: done if r.method == "PUT" and b"must not" in r.body else None)
+    proxy.answer(done, lambda r: r.method == "PUT" and b"must not" in r.body)
 
     result = probe(through_proxy)
 
@@ -145,12 +145,8 @@ def test_a_store_that_takes_a_conditional_put_and_does_nothing_is_found_out(prox
 
 
 def test_a_store_that_refuses_every_conditional_put_keeps_no_conditions(proxy, through_proxy):
-    proxy.before.append(
-        lambda r: (
-            refusal(412, "PreconditionFailed")
-            if r.method == "PUT" and has(r, "if-none-match")
-            else None
-        )
+    proxy.answer(
+        refusal(412, "PreconditionFailed"), lambda r: r.method == "PUT" and has(r, "if-none-match")
     )
 
     result = probe(through_proxy)
@@ -287,7 +283,7 @@ ASKING: dict[str, Callable[[Any], bool]] = {
 def test_what_is_not_answered_clearly_stays_unknown(
     proxy, through_proxy, remote, name, status, code
 ):
-    proxy.before.append(lambda r: refusal(status, code) if ASKING[name](r) else None)
+    proxy.answer(refusal(status, code), ASKING[name])
 
     result = probe(through_proxy)
 
@@ -302,7 +298,7 @@ def test_what_is_not_answered_clearly_stays_unknown(
 
 
 def test_an_unknown_answer_leaves_the_preset_in_force(proxy, through_proxy):
-    proxy.before.append(lambda r: refusal(503) if ASKING["conditional_put"](r) else None)
+    proxy.answer(refusal(503), ASKING["conditional_put"])
 
     found = probe(through_proxy).profile
 
@@ -339,9 +335,7 @@ def test_no_answer_at_all_is_a_failure(through_proxy, unused_endpoint):
 
 
 def test_a_key_that_may_not_read_is_of_no_use(proxy, through_proxy, remote):
-    proxy.before.append(
-        lambda r: refusal(403, "AccessDenied") if r.method in ("GET", "HEAD") else None
-    )
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method in ("GET", "HEAD"))
 
     result = probe(through_proxy)
 
@@ -351,9 +345,7 @@ def test_a_key_that_may_not_read_is_of_no_use(proxy, through_proxy, remote):
 
 
 def test_a_setting_that_the_store_refuses_is_its_reason(proxy, through_proxy):
-    proxy.before.append(
-        lambda r: refusal(400, "InvalidStorageClass") if has(r, "x-amz-storage-class") else None
-    )
+    proxy.answer(refusal(400, "InvalidStorageClass"), lambda r: has(r, "x-amz-storage-class"))
 
     result = probe(replace(through_proxy, storage_class="ICE"))
 
@@ -406,12 +398,9 @@ def test_a_test_that_is_stopped_cleans_up(through_proxy, remote, name, error):
 
 
 def test_a_key_that_may_not_delete_is_usable_and_what_is_left_is_told(proxy, through_proxy, remote):
-    proxy.before.append(
-        lambda r: (
-            refusal(403, "AccessDenied")
-            if r.method == "DELETE" and "uploadId" not in r.parameters
-            else None
-        )
+    proxy.answer(
+        refusal(403, "AccessDenied"),
+        lambda r: r.method == "DELETE" and "uploadId" not in r.parameters,
     )
 
     result = probe(through_proxy)

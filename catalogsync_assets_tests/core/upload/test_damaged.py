@@ -9,8 +9,8 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.stores.client import MARK
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.stores import s3_client
 
 MIB = 1024 * 1024
@@ -54,12 +54,8 @@ def damage(remote):
 
 
 @pytest.fixture(params=["in one put", "in parts"])
-def size(request, monkeypatch):
-    if request.param == "in one put":
-        return 3000
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
-    return 5 * MIB + 17
+def size(request, small_parts):
+    return 3000 if request.param == "in one put" else 5 * MIB + 17
 
 
 @pytest.fixture
@@ -70,10 +66,6 @@ def content(library, synced, through_proxy, size):
     return found
 
 
-def spoil(content: bytes) -> bytes:
-    return bytes([content[0] ^ 1]) + content[1:]
-
-
 def rot(proxy: Any) -> None:
     """Let every read give other bytes than were stored, until the object is stored anew."""
     stored = [False]
@@ -82,7 +74,7 @@ def rot(proxy: Any) -> None:
         if request.method in ("PUT", "POST"):
             stored[0] = True
         elif request.method == "GET" and request.key.endswith(".mp3") and not stored[0]:
-            answer.body = spoil(answer.body) if answer.body else answer.body
+            answer.body = flipped(answer.body) if answer.body else answer.body
 
     proxy.after.append(after)
 
@@ -91,7 +83,7 @@ def test_an_object_that_was_found_damaged_is_replaced(
     catalog, through_proxy, uploaded, remote, damage, content
 ):
     """Whatever it is: a verification has read it under a key that the catalog claims."""
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
 
     report = uploaded(through_proxy)
@@ -154,7 +146,7 @@ def test_rot_in_an_object_of_ours_that_came_later_is_replaced(
 def test_what_a_stranger_put_in_place_of_a_damaged_object_stays(
     catalog, through_proxy, uploaded, remote, damage, content
 ):
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
     remote(through_proxy).put("a.mp3", b"a stranger's")
 
@@ -171,7 +163,7 @@ def test_another_damaged_upload_of_ours_is_replaced(
     """It has another ETag than the damaged one, but our mark."""
     damage(catalog, through_proxy, "a.mp3", '"another"')
     mark = {MARK: f"{catalog_id(catalog)}/1"}
-    remote(through_proxy).put("a.mp3", spoil(content), Metadata=mark)
+    remote(through_proxy).put("a.mp3", flipped(content), Metadata=mark)
 
     assert uploaded(through_proxy).succeeded == 1
     assert remote(through_proxy).get("a.mp3") == content
@@ -182,12 +174,11 @@ def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
 ):
     if not through_proxy.profile.conditional_replace:
         pytest.skip("this store keeps no condition")
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
 
     def stranger(request):
-        completes = request.method == "POST" and "uploadId" in request.parameters
-        if completes or (request.method == "PUT" and "partNumber" not in request.parameters):
+        if request.completes_parts or (request.method == "PUT" and not request.part):
             remote(through_proxy).put("a.mp3", b"a stranger's")
 
     proxy.before.append(stranger)
@@ -199,7 +190,7 @@ def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
 def test_an_edited_file_replaces_the_damaged_object_of_its_earlier_content(
     library, catalog, through_proxy, synced, remote, damage, content, size
 ):
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
     edited = library.add("a.mp3", size=size).read_bytes()
 

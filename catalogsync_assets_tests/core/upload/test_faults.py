@@ -114,7 +114,7 @@ def test_tries_are_limited_and_the_file_is_tried_again_by_the_next_run(
 ):
     library.fill(3)
     unlucky = f"{through_proxy.base_prefix}/album/0001.mp3"
-    proxy.before.append(lambda r: refusal(503) if r.method == "PUT" and r.key == unlucky else None)
+    proxy.answer(refusal(503), lambda r: r.method == "PUT" and r.key == unlucky)
 
     report = synced(through_proxy, attempts=3)
 
@@ -131,12 +131,9 @@ def test_a_key_that_the_store_refuses_fails_at_once_and_alone(
     library, proxy, through_proxy, synced
 ):
     library.fill(3)
-    proxy.before.append(
-        lambda r: (
-            refusal(400, "KeyTooLongError", "Your key is too long")
-            if r.method == "PUT" and "0001" in r.key
-            else None
-        )
+    proxy.answer(
+        refusal(400, "KeyTooLongError", "Your key is too long"),
+        lambda r: r.method == "PUT" and "0001" in r.key,
     )
 
     report = synced(through_proxy, attempts=5)
@@ -251,9 +248,7 @@ def test_credentials_that_go_bad_in_the_middle_end_the_run(
     library, proxy, through_proxy, synced, statuses
 ):
     library.fill(40)
-    proxy.before.append(
-        lambda r: refusal(400, "ExpiredToken") if len(proxy.of("PUT")) > 10 else None
-    )
+    proxy.answer(refusal(400, "ExpiredToken"), lambda r: len(proxy.of("PUT")) > 10)
 
     error = aborted(synced, through_proxy)
 
@@ -268,11 +263,7 @@ def test_a_denial_for_one_key_does_not_stop_the_others(library, proxy, through_p
     library.fill(8)
     synced(through_proxy, limit=1)
     library.add("zz.mp3")
-    proxy.before.append(
-        lambda r: (
-            refusal(403, "AccessDenied", "no") if r.method == "PUT" and "zz" in r.key else None
-        )
-    )
+    proxy.answer(refusal(403, "AccessDenied", "no"), lambda r: r.method == "PUT" and "zz" in r.key)
 
     report = synced(through_proxy, workers=1)
 
@@ -347,7 +338,7 @@ def test_without_variables_the_default_chain_is_asked(
 def test_a_session_token_is_sent(library, proxy, through_proxy, synced, monkeypatch):
     library.fill(1)
     monkeypatch.setenv("CLOUD_SESSION_TOKEN", "a-token")
-    proxy.before.append(lambda _: refusal(400, "InvalidToken"))
+    proxy.answer(refusal(400, "InvalidToken"))
 
     aborted(synced, through_proxy)
 
@@ -392,7 +383,7 @@ def test_an_interrupt_records_what_is_done_and_frees_the_rest(
 
 def test_an_interrupt_does_not_wait_for_retries(library, proxy, through_proxy, synced, statuses):
     library.fill(20)
-    proxy.before.append(lambda r: refusal(503) if r.method == "PUT" else None)
+    proxy.answer(refusal(503), lambda r: r.method == "PUT")
 
     def interrupt(report):
         if proxy.of("PUT"):

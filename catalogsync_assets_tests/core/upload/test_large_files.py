@@ -1,7 +1,5 @@
 """Files that go in parts: whole or not at all, and nothing left behind."""
 
-from typing import Any
-
 import pytest
 
 from catalogsync_assets.core.stores.checksums import (
@@ -9,45 +7,19 @@ from catalogsync_assets.core.stores.checksums import (
     composite_sha256,
     digest_part,
 )
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadAborted
+from catalogsync_assets_tests.core.upload.conftest import SIZE
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.files import sha256
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 MIB = 1024 * 1024
-SIZE = 12 * MIB + 345
+pytestmark = pytest.mark.usefixtures("small_parts")
 PLACES = (
     "SELECT f.sha256, l.status, l.verified_by FROM file_locations l"
     " JOIN file_assets f ON f.id = l.file_asset_id WHERE l.backend_id = ? ORDER BY f.id"
 )
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
-
-
-@pytest.fixture
-def large(library, scanned):
-    """The content of `large.flac`, which is in the library and scanned."""
-    content = library.add("large.flac", size=SIZE).read_bytes()
-    scanned()
-    return content
-
-
-def is_part(request: Any) -> bool:
-    return request.method == "PUT" and "partNumber" in request.parameters
-
-
-def is_completion(request: Any) -> bool:
-    return request.method == "POST" and "uploadId" in request.parameters
-
-
-def is_beginning(request: Any) -> bool:
-    return request.method == "POST" and "uploads" in request.parameters
 
 
 def test_a_large_file_arrives_in_parts_and_is_verified(
@@ -58,7 +30,7 @@ def test_a_large_file_arrives_in_parts_and_is_verified(
     assert (report.succeeded, report.bytes) == (1, SIZE)
     assert remote(through_proxy).get("large.flac") == large
     assert rows(catalog, PLACES, through_proxy.id) == [(sha256(large), "active", "server-digest")]
-    assert sorted(len(r.body) for r in proxy.requests if is_part(r)) == [
+    assert sorted(len(r.body) for r in proxy.requests if r.part) == [
         2 * MIB + 345,
         5 * MIB,
         5 * MIB,
@@ -129,7 +101,7 @@ def test_a_stranger_who_comes_first_is_not_overwritten(
     large, proxy, through_proxy, uploaded, remote
 ):
     proxy.before.append(
-        lambda r: remote(through_proxy).put("large.flac", b"theirs") if is_completion(r) else None
+        lambda r: remote(through_proxy).put("large.flac", b"theirs") if r.completes_parts else None
     )
 
     report = uploaded(through_proxy)
@@ -172,9 +144,7 @@ def test_a_large_file_may_become_a_small_one_and_a_small_one_large(
 def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
     library, catalog, proxy, through_proxy, uploaded, remote, statuses
 ):
-    proxy.before.append(
-        lambda r: library.add("large.flac", size=SIZE) and None if is_part(r) else None
-    )
+    proxy.before.append(lambda r: library.add("large.flac", size=SIZE) and None if r.part else None)
 
     report = uploaded(through_proxy)
 
@@ -200,9 +170,10 @@ def test_a_fault_that_passes_does_not_fail_a_large_file(
 
     def kind_of(request):
         if request.method == "HEAD":
-            return "last look" if any(map(is_completion, proxy.requests)) else "first look"
-        kinds = {"beginning": is_beginning, "part": is_part, "completion": is_completion}
-        return next((name for name, test in kinds.items() if test(request)), "other")
+            return "last look" if any(r.completes_parts for r in proxy.requests) else "first look"
+        if request.begins_parts:
+            return "beginning"
+        return "completion" if request.completes_parts else "part" if request.part else "other"
 
     proxy.before.append(fail_once)
 
@@ -219,14 +190,7 @@ def test_a_completion_whose_answer_was_lost_is_no_conflict(
     large, proxy, through_proxy, uploaded, remote
 ):
     """The store has done what was asked; only its answer did not arrive."""
-    lost = []
-
-    def lose(request, answer):
-        if is_completion(request) and not lost:
-            lost.append(request)
-            answer.status = 0
-
-    proxy.after.append(lose)
+    proxy.lose_answer(lambda r: r.completes_parts)
 
     report = uploaded(through_proxy, attempts=4)
 
@@ -240,15 +204,7 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
 ):
     """As the login page of a network does, with the status of a success."""
     page = Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>")
-    answered = []
-
-    def answer_first(request):
-        if not is_completion(request) or answered:
-            return None
-        answered.append(request)
-        return page
-
-    proxy.before.append(answer_first)
+    proxy.refuse(1, page, methods="POST", which=lambda r: r.completes_parts)
 
     report = uploaded(through_proxy, attempts=3)
 
@@ -261,13 +217,7 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
 def test_a_large_file_that_is_refused_leaves_no_parts_behind(
     catalog, proxy, through_proxy, uploaded, remote
 ):
-    proxy.before.append(
-        lambda r: (
-            refusal(400, "EntityTooSmall")
-            if is_part(r) and r.parameters["partNumber"] == ["2"]
-            else None
-        )
-    )
+    proxy.answer(refusal(400, "EntityTooSmall"), lambda r: r.part == 2)
 
     report = uploaded(through_proxy)
 
@@ -282,7 +232,7 @@ def test_a_damaged_part_is_refused_and_sent_again(library, proxy, through_proxy,
     damaged = []
 
     def damage_once(request):
-        if is_part(request) and not damaged:
+        if request.part and not damaged:
             damaged.append(1)
             request.body = b"\xff" * len(request.body)
 
@@ -300,7 +250,7 @@ def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
 ):
     proxy.after.append(
         lambda r, _: (
-            remote(through_proxy).put("large.flac", b"x" * SIZE) if is_completion(r) else None
+            remote(through_proxy).put("large.flac", b"x" * SIZE) if r.completes_parts else None
         )
     )
 
@@ -311,14 +261,9 @@ def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
 
 
 def test_a_large_file_that_rots_is_not_pushed(library, large, backend, uploaded, synced, remote):
-    import os
-
     first, second = backend("first"), backend("second")
     uploaded(first)
-    path = library.root / "large.flac"
-    stat = path.stat()
-    path.write_bytes(b"\0" + large[1:])
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    library.rewrite("large.flac", flipped(large))
 
     report = synced(second)
 
@@ -330,7 +275,7 @@ def test_a_large_file_that_rots_is_not_pushed(library, large, backend, uploaded,
 def test_a_store_that_falls_silent_during_a_large_file_ends_the_run(
     proxy, through_proxy, uploaded, statuses
 ):
-    proxy.before.append(lambda r: refusal(0) if is_part(r) else None)
+    proxy.answer(refusal(0), lambda r: r.part)
 
     with pytest.raises(UploadAborted):
         uploaded(through_proxy, workers=1)

@@ -1,6 +1,5 @@
 """Uploads in parts that were cut short: what arrived is not sent again, and nothing is left."""
 
-import os
 import re
 from typing import Any
 
@@ -8,18 +7,21 @@ import pytest
 
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.profile import StoreProfile
-from catalogsync_assets.core.upload import multipart, put
+from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.upload import UploadAborted
+from catalogsync_assets_tests.core.upload.conftest import SIZE
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 from catalogsync_assets_tests.support.waiting import until
 
 MIB = 1024 * 1024
-SIZE = 12 * MIB + 345
 PARTS = {1: 5 * MIB, 2: 5 * MIB, 3: 2 * MIB + 345}
 HOW = "SELECT verified_by FROM file_locations WHERE status = 'active' AND backend_id = ?"
 JOURNAL = "SELECT * FROM multipart_uploads"
 JOURNALLED_PARTS = "SELECT part_number FROM multipart_parts ORDER BY part_number"
+
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 #: The same for a process of its own as `small_parts` is for this one.
 _UPLOAD = f"""
@@ -34,27 +36,12 @@ upload(catalog, backend_by_name(catalog, "cloud"))
 """
 
 
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    """What is large elsewhere begins at 1 MiB here, in the smallest parts that S3 takes."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
-
-
-@pytest.fixture
-def large(library, scanned):
-    """The content of `large.flac`, which is in the library and scanned."""
-    content = library.add("large.flac", size=SIZE).read_bytes()
-    scanned()
-    return content
-
-
 @pytest.fixture
 def cut_short(catalog, large, proxy, uploaded):
     """`cut_short(backend)`: parts 1 and 3 have arrived, then the store was away; the upload id."""
 
     def cut(backend):
-        proxy.before.append(lambda r: refusal(503) if number_of(r) == 2 else None)
+        proxy.answer(refusal(503), lambda r: r.part == 2)
         report = uploaded(backend)
         assert (report.failed, report.retryable, report.bytes) == (1, True, 0)
         assert rows(catalog, JOURNALLED_PARTS) == [1, 3]
@@ -77,23 +64,9 @@ def nothing_is_left(catalog, remote):
     return check
 
 
-def number_of(request: Any) -> int | None:
-    """Which part a request sends; None if none."""
-    given = request.parameters.get("partNumber")
-    return int(given[0]) if given and request.method == "PUT" else None
-
-
 def sent(proxy: Any) -> dict[int, int]:
     """The parts that the proxy has seen, with their bytes."""
-    return {n: len(r.body) for r in proxy.requests if (n := number_of(r)) is not None}
-
-
-def is_completion(request: Any) -> bool:
-    return request.method == "POST" and "uploadId" in request.parameters
-
-
-def is_beginning(request: Any) -> bool:
-    return request.method == "POST" and "uploads" in request.parameters
+    return {n: len(r.body) for r in proxy.requests if (n := r.part)}
 
 
 def is_listing(request: Any) -> bool:
@@ -115,8 +88,8 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
     """In its real sizes: ten parts of 8 MiB. The answer to the fifth was still on its way."""
     content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
     scanned()
-    gate = Gate(proxy, lambda r: (number_of(r) or 0) > 5, answer=refusal(0))
-    proxy.after.append(lambda r, _: gate.hold() if number_of(r) == 5 else None)
+    gate = Gate(proxy, lambda r: (r.part or 0) > 5, answer=refusal(0))
+    proxy.after.append(lambda r, _: gate.hold() if r.part == 5 else None)
     arguments = ("upload", "--backend", "cloud", "--db", catalog.path)
     process = start_command(*arguments)
     proxy.wait_until(lambda: len(proxy.of("PUT")) == 9)
@@ -135,7 +108,7 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
     assert outcome.json["bytes"] == sum(last.values())
     assert remote(through_proxy).get("large.flac") == content
     assert rows(catalog, HOW, through_proxy.id) == ["server-digest"]
-    assert not any(map(is_beginning, proxy.requests))
+    assert not any(r.begins_parts for r in proxy.requests)
     nothing_is_left(through_proxy)
 
 
@@ -157,7 +130,7 @@ def test_a_kill_after_the_completion_costs_no_download(
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     enqueue(catalog, cloud)
     completed = []
-    proxy.after.append(lambda r, _: completed.append(True) if is_completion(r) else None)
+    proxy.after.append(lambda r, _: completed.append(True) if r.completes_parts else None)
     gate = Gate(proxy, lambda r: r.method == "HEAD" and completed, answer=refusal(0))
     process = start_python(_UPLOAD, catalog.path)
     gate.wait_for()
@@ -214,7 +187,7 @@ def test_an_outage_leaves_what_arrived_and_the_next_run_sends_the_rest(
 def test_an_outage_at_the_completion_costs_no_part(
     large, proxy, through_proxy, uploaded, remote, nothing_is_left
 ):
-    proxy.before.append(lambda r: refusal(503) if is_completion(r) else None)
+    proxy.answer(refusal(503), lambda r: r.completes_parts)
     assert uploaded(through_proxy).failed == 1
     proxy.before.clear()
     proxy.requests.clear()
@@ -230,7 +203,7 @@ def test_an_outage_at_the_completion_costs_no_part(
 def test_an_interrupt_leaves_the_file_queued_and_what_arrived(
     catalog, library, proxy, through_proxy, uploaded, remote, statuses, nothing_is_left
 ):
-    proxy.before.append(lambda r: refusal(503) if number_of(r) == 2 else None)
+    proxy.answer(refusal(503), lambda r: r.part == 2)
 
     def interrupt(_):
         if rows(catalog, JOURNALLED_PARTS) == [1, 3]:
@@ -252,7 +225,7 @@ def test_a_run_that_is_stopped_begins_no_further_part(
     library, proxy, through_proxy, synced, statuses
 ):
     library.add("large.flac", size=60 * MIB)
-    gate = Gate(proxy, lambda r: (number_of(r) or 0) > 1)
+    gate = Gate(proxy, lambda r: (r.part or 0) > 1)
 
     def interrupt(_):
         if len(sent(proxy)) >= multipart.PARTS_IN_FLIGHT:
@@ -264,7 +237,7 @@ def test_a_run_that_is_stopped_begins_no_further_part(
 
     assert statuses() == {"pending": 1}
     assert len(sent(proxy)) < 12
-    assert not any(map(is_completion, proxy.requests))
+    assert not any(r.completes_parts for r in proxy.requests)
 
 
 # --- what was begun is of no use any more -------------------------------------------------------
@@ -320,7 +293,7 @@ def test_without_leave_to_list_parts_an_upload_is_begun_anew(
 ):
     """Listing parts is a permission of its own on AWS."""
     cut_short(through_proxy)
-    proxy.before.append(lambda r: refusal(403, "AccessDenied") if is_listing(r) else None)
+    proxy.answer(refusal(403, "AccessDenied"), is_listing)
 
     assert uploaded(through_proxy).failures == []
 
@@ -333,9 +306,7 @@ def test_credentials_that_expire_leave_what_arrived(
     large, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
 ):
     cut_short(through_proxy)
-    proxy.before.append(
-        lambda r: refusal(400, "ExpiredToken") if r.parameters and r.method != "HEAD" else None
-    )
+    proxy.answer(refusal(400, "ExpiredToken"), lambda r: r.parameters and r.method != "HEAD")
     with pytest.raises(UploadAborted):
         uploaded(through_proxy)
     proxy.before.clear()
@@ -352,7 +323,7 @@ def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
     aborted = []
 
     def abort_once(request):
-        hit = number_of(request) == 2 if at == "part" else is_completion(request)
+        hit = request.part == 2 if at == "part" else request.completes_parts
         if hit and not aborted:
             aborted.extend(rows(catalog, "SELECT upload_id FROM multipart_uploads"))
             s3.abort_multipart_upload(
@@ -364,7 +335,7 @@ def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
     report = uploaded(through_proxy)
 
     assert (report.succeeded, report.failures) == (1, [])
-    assert len([r for r in proxy.requests if is_beginning(r)]) == 2
+    assert len([r for r in proxy.requests if r.begins_parts]) == 2
     assert remote(through_proxy).get("large.flac") == large
     nothing_is_left(through_proxy)
 
@@ -381,7 +352,7 @@ def test_an_upload_of_another_program_to_the_same_key_is_never_aborted(
         library.add("large.flac", size=SIZE)
         scanned()
     if then == "refused":
-        proxy.before.append(lambda r: refusal(400, "InvalidPart") if is_completion(r) else None)
+        proxy.answer(refusal(400, "InvalidPart"), lambda r: r.completes_parts)
 
     assert uploaded(through_proxy).failed == (then == "refused")
 
@@ -454,10 +425,7 @@ def test_parts_of_a_file_that_changed_unseen_are_sent_again(
 ):
     """Size and mtime are the same: only the digest that was noted tells."""
     cut_short(through_proxy)
-    path = library.root / "large.flac"
-    stat = path.stat()
-    path.write_bytes(b"\0" + large[1:])
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    library.rewrite("large.flac", flipped(large))
 
     assert uploaded(through_proxy).failures == []
 
@@ -534,15 +502,12 @@ def test_an_unknown_store_that_refuses_checksums_is_sent_none(
     """Also by the run that goes on, which does not know what the first one learned."""
     cloud = backend(endpoint=proxy.endpoint, provider="other")
 
-    def refuse(request):
-        given = {name.lower() for name in request.headers}
-        if given & {"x-amz-checksum-algorithm", "x-amz-checksum-sha256"}:
-            return refusal(400, "InvalidArgument", "Unsupported header")
-        return None
+    def sends_checksums(request):
+        return request.header("x-amz-checksum-algorithm") or request.header("x-amz-checksum-sha256")
 
-    proxy.before.append(refuse)
+    proxy.answer(refusal(400, "InvalidArgument", "Unsupported header"), sends_checksums)
     cut_short(cloud)
-    proxy.before.append(refuse)
+    proxy.answer(refusal(400, "InvalidArgument", "Unsupported header"), sends_checksums)
 
     report = uploaded(cloud)
 
@@ -551,21 +516,15 @@ def test_an_unknown_store_that_refuses_checksums_is_sent_none(
     assert remote(cloud).get("large.flac") == large
 
 
-def without_conditions() -> Any:
-    def refuse(request: Any) -> Any:
-        given = {name.lower() for name in request.headers}
-        return refusal(501, "NotImplemented") if given & {"if-none-match", "if-match"} else None
-
-    return refuse
-
-
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["other", "b2"])
 def test_a_store_without_conditions_is_looked_at_before_the_completion(
     library, proxy, backend, uploaded, synced, remote, provider
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
-    proxy.before.append(without_conditions())
+    proxy.answer(
+        refusal(501, "NotImplemented"), lambda r: r.header("if-none-match") or r.header("if-match")
+    )
     assert uploaded(cloud).failures == []
     library.add("large.flac", size=7 * MIB)
 
@@ -581,13 +540,13 @@ def test_a_stranger_who_comes_first_is_not_overwritten_without_conditions_either
     """Nor where nobody knows whether the store keeps them."""
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     proxy.before.append(
-        lambda r: remote(cloud).put("large.flac", b"theirs") if number_of(r) == 3 else None
+        lambda r: remote(cloud).put("large.flac", b"theirs") if r.part == 3 else None
     )
 
     report = uploaded(cloud)
 
     assert [failure.code for failure in report.failures] == ["Conflict"]
-    assert not any(map(is_completion, proxy.requests))
+    assert not any(r.completes_parts for r in proxy.requests)
     assert remote(cloud).get("large.flac") == b"theirs"
     nothing_is_left(cloud)
 
@@ -602,7 +561,7 @@ def test_a_store_that_takes_no_parts_is_said_before_anything_is_sent(
 
     assert (report.succeeded, [f.code for f in report.failures]) == (1, ["TooLarge"])
     assert "backend test" in report.failures[0].reason
-    assert not any(map(is_beginning, proxy.requests))
+    assert not any(r.begins_parts for r in proxy.requests)
 
 
 # --- nothing is left in the end -----------------------------------------------------------------
@@ -636,7 +595,7 @@ def test_what_cannot_be_aborted_now_is_left_to_another_run(
 ):
     cut_short(through_proxy)
     library.add("large.flac", size=300)
-    proxy.before.append(lambda r: refusal(503) if r.method == "DELETE" else None)
+    proxy.answer(refusal(503), lambda r: r.method == "DELETE")
     assert synced(through_proxy).succeeded == 1
     assert len(rows(catalog, JOURNAL)) == 1
     proxy.before.clear()

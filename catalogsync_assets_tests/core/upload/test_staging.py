@@ -9,9 +9,9 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
-from catalogsync_assets.core.upload import multipart, put
 from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 
 MIB = 1024 * 1024
@@ -114,10 +114,8 @@ def test_a_lost_object_is_mended_from_another_backend(
 
 
 def test_a_large_file_goes_from_store_to_store_in_parts(
-    catalog, gone, backend, uploaded, remote, monkeypatch
+    catalog, gone, backend, uploaded, remote, small_parts
 ):
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     contents = gone(1, size=7 * MIB)
     other = backend("other")
 
@@ -127,26 +125,19 @@ def test_a_large_file_goes_from_store_to_store_in_parts(
 
 
 def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
-    gone, proxy, backend, uploaded, remote, monkeypatch
+    gone, proxy, backend, uploaded, remote, small_parts
 ):
     """It is fetched anew, into another file, and known by its content."""
-    monkeypatch.setattr(put, "SINGLE_PUT_BYTES", MIB)
-    monkeypatch.setattr(multipart, "PART_BYTES", 5 * MIB)
     contents = gone(1, size=11 * MIB)
     other = backend("other", endpoint=proxy.endpoint)
-
-    def no_third(request):
-        number = request.parameters.get("partNumber")
-        return refusal(503) if number == ["3"] else None
-
-    proxy.before.append(no_third)
+    proxy.answer(refusal(503), lambda r: r.part == 3)
     assert codes(uploaded(other)) == ["SlowDown"]
     proxy.before.clear()
 
     assert uploaded(other).succeeded == 1
     assert remote(other).contents() == contents
-    sent = Counter(r.parameters["partNumber"][0] for r in proxy.of("PUT") if "partNumber" in r.path)
-    assert (sent["1"], sent["2"]) == (1, 1)
+    sent = Counter(r.part for r in proxy.of("PUT"))
+    assert (sent[1], sent[2]) == (1, 1)
 
 
 @pytest.mark.parametrize("damaged", [True, False])
@@ -155,8 +146,7 @@ def test_a_source_that_proves_to_be_damaged_or_gone_fails_alone_and_is_marked(
 ):
     contents = gone(3)
     if damaged:
-        content = contents["album/0001.mp3"]
-        remote(cloud).put("album/0001.mp3", bytes([content[0] ^ 1]) + content[1:])
+        remote(cloud).put("album/0001.mp3", flipped(contents["album/0001.mp3"]))
     else:
         remote(cloud).delete("album/0001.mp3")
     other = backend("other")

@@ -8,6 +8,7 @@ import pytest
 
 from catalogsync_assets.core.stores.client import etag_is_md5_of
 from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 HOW = "SELECT verified_by FROM file_locations WHERE backend_id = ? AND status = 'active'"
@@ -31,10 +32,6 @@ def opaque_etag(_request: Any, answer: Any) -> None:
     for name in answer.headers:
         if name.lower() == "etag":
             answer.headers[name] = '"opaque-1"'
-
-
-def spoil(body: bytes) -> bytes:
-    return bytes([body[0] ^ 1]) + body[1:]
 
 
 @pytest.fixture
@@ -96,10 +93,8 @@ def test_a_store_that_may_not_be_asked_for_digests_is_asked_without(
     """It answers 400 to the header, as Backblaze B2 has; that is met once, not for each file."""
     library.fill(5)
 
-    def asks(request):
-        return any(name.lower() == "x-amz-checksum-mode" for name in request.headers)
-
-    proxy.before.append(lambda request: refusal(400) if asks(request) else None)
+    asks = lambda r: r.header("x-amz-checksum-mode")  # noqa: E731
+    proxy.answer(refusal(400), asks)
 
     assert synced(through_proxy, workers=1).succeeded == 5
     asked = [request for request in proxy.requests if asks(request)]
@@ -139,7 +134,7 @@ def test_a_network_that_damages_what_is_sent_records_nothing(
 
     def damage(request):
         if request.method == "PUT" and "0001" in request.key:
-            request.body = spoil(request.body)
+            request.body = flipped(request.body)
 
     proxy.before.append(damage)
 
@@ -157,7 +152,7 @@ def test_a_network_that_damages_once_is_overcome(library, proxy, through_proxy, 
     def damage_once(request):
         if request.method == "PUT" and request.key not in damaged:
             damaged.append(request.key)
-            request.body = spoil(request.body)
+            request.body = flipped(request.body)
 
     proxy.before.append(damage_once)
 
@@ -183,7 +178,7 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_records_nothing(
 
     def rot(request, answer):
         if request.method == "PUT" and answer.status == 200:
-            remote(through_proxy).put("a.mp3", spoil(request.body), ChecksumAlgorithm="SHA256")
+            remote(through_proxy).put("a.mp3", flipped(request.body), ChecksumAlgorithm="SHA256")
 
     proxy.after += [rot, *signs]
 
