@@ -230,9 +230,7 @@ class Uploads:
         proxy.start_anew()
         claims(through_proxy)
 
-        report = uploaded(through_proxy)
-
-        assert report.failures == []
+        assert uploaded(through_proxy).failures == []
         assert remote(through_proxy).contents() == library.contents()
         assert claims(through_proxy) == set(library.contents())
 

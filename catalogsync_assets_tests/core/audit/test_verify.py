@@ -118,9 +118,7 @@ def test_what_was_lost_stays_lost_until_it_is_whole(ten, catalog, verified, remo
     verified(ten)
     remote(ten).put("album/0003.mp3", b"x" * 300)
 
-    report = verified(ten)
-
-    assert found(report, "content") == {"album/0003.mp3"}
+    assert found(verified(ten), "content") == {"album/0003.mp3"}
     assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 9, "damaged": 1}
 
 

@@ -368,9 +368,7 @@ def test_a_file_that_the_tool_knew_and_that_is_gone_is_missing(older, library):
     catalog = older.adopt()
     (library.root / FILES[0]).unlink()
 
-    report = scan(catalog, [library.root])
-
-    assert report.missing == 1
+    assert scan(catalog, [library.root]).missing == 1
     assert rows(catalog, "SELECT id FROM file_locations WHERE status = 'missing'") == [1]
 
 

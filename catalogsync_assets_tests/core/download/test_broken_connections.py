@@ -132,9 +132,7 @@ def test_two_halves_of_different_contents_are_found_out_and_fetched_anew(
     web.fail_once("/x.flac", Fault(cut=100_000))
     web.pace = lambda r: len(web.requests) > 1 and web.add("/x.flac", new, etag=None)
 
-    report = downloaded(attempts=4)
-
-    assert report.succeeded == 1
+    assert downloaded(attempts=4).succeeded == 1
     assert library.contents() == {"x.flac": new}
 
 
@@ -203,8 +201,7 @@ def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
     web, wish, downloaded, library
 ):
     wish(web.add("/x.flac", length="none"))
-    report = downloaded()
-    assert report.failures[0].code == "LengthUnknown"
+    assert downloaded().failures[0].code == "LengthUnknown"
 
     size = len(web.files["/x.flac"].content)
     assert wish(web.url + "/x.flac", size=size).updated == 1
@@ -267,9 +264,7 @@ def test_content_that_is_not_what_the_manifest_says_is_refused(
 ):
     wish(web.add("/x.flac"), **known)
 
-    report = downloaded()
-
-    assert report.failures[0].code == ("SizeDiffers" if "size" in known else "DigestDiffers")
+    assert downloaded().failures[0].code == ("SizeDiffers" if "size" in known else "DigestDiffers")
     assert list(library.root.iterdir()) == []
 
 
@@ -287,9 +282,7 @@ def test_a_manifest_that_is_corrected_is_believed(web, wish, downloaded):
 def test_a_file_larger_than_allowed_is_refused(web, wish, downloaded, library, length):
     wish(web.add("/x.flac", length=length))
 
-    report = downloaded(max_file_bytes=2_000)
-
-    assert report.failures[0].code == "TooLarge"
+    assert downloaded(max_file_bytes=2_000).failures[0].code == "TooLarge"
     assert list(library.root.iterdir()) == []
 
 
@@ -306,9 +299,7 @@ def test_a_circle_of_redirects_is_left(web, wish, downloaded):
     wish(web.url + "/a")
     web.faults.append(lambda r: Fault(status=302, headers={"Location": "/a"}))
 
-    report = downloaded()
-
-    assert report.failures[0].code == "TooManyRedirects"
+    assert downloaded().failures[0].code == "TooManyRedirects"
     assert len(web.requests) == 11
 
 

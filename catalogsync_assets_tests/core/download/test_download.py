@@ -69,9 +69,7 @@ def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
     for folder in "abc":
         wish(web.add(f"/{folder}/x.flac"))
 
-    report = downloaded()
-
-    assert report.succeeded == 3
+    assert downloaded().succeeded == 3
     found = library.contents()
     assert sorted(found) == ["x (2).flac", "x (3).flac", "x (4).flac", "x.flac"]
     assert found.pop("x.flac") == mine
@@ -163,9 +161,7 @@ def test_a_scan_that_came_first_does_not_keep_the_file_from_its_song(
         change(catalog, sql)
     _place_again(catalog)
 
-    report = downloaded()
-
-    assert report.received == 0
+    assert downloaded().received == 0
     assert rows(catalog, "SELECT song_id FROM file_assets") == [song]
     assert rows(catalog, "SELECT id FROM songs") == [song]
 
@@ -227,9 +223,7 @@ def test_no_more_requests_are_under_way_than_there_are_workers(web, wish, downlo
                 turns.append(web.most_at_once)
                 web.lock.notify_all()
 
-    report = downloaded(workers=3, progress=take_a_turn)
-
-    assert report.succeeded == 40
+    assert downloaded(workers=3, progress=take_a_turn).succeeded == 40
     assert web.most_at_once == 3
 
 

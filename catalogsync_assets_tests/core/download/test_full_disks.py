@@ -78,9 +78,7 @@ def test_a_file_that_does_not_fit_goes_to_the_next_root(web, wish, downloaded, d
         web.add("/big.flac", flac_like("b", MIB)), web.add("/little.flac", flac_like("l", 64 * KIB))
     )
 
-    report = downloaded(small, large, workers=1, ask=nobody)
-
-    assert report.succeeded == 2
+    assert downloaded(small, large, workers=1, ask=nobody).succeeded == 2
     assert files_below(small) == ["little.flac"]
     assert files_below(large) == ["big.flac"]
     assert web.of("/big.flac")[0].sent < MIB or len(web.of("/big.flac")) == 2
@@ -175,9 +173,7 @@ def test_a_person_is_asked_once_and_all_workers_go_on_in_that_folder(
     more = tmp_path / "a" / "new" / "folder"
     person = Person(more)
 
-    report = downloaded(full, ask=person)
-
-    assert report.succeeded == 12
+    assert downloaded(full, ask=person).succeeded == 12
     assert len(person.questions) == 1
     assert person.questions[0].full == [full]
     assert 0 < person.questions[0].needed <= 200 * KIB

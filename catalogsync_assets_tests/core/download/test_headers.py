@@ -133,9 +133,7 @@ def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(web, wish, downloaded, 
         "/x.flac", Fault(cut=40_000), Fault(status=206, headers=part, body=content[:10_000])
     )
 
-    report = downloaded()
-
-    assert (report.succeeded, library.contents()) == (1, {"x.flac": content})
+    assert (downloaded().succeeded, library.contents()) == (1, {"x.flac": content})
 
 
 def test_a_rest_comes_in_as_many_parts_as_the_server_likes(web, wish, downloaded, library):
@@ -170,9 +168,7 @@ def test_what_comes_compressed_is_refused_and_said(web, wish, downloaded, coding
     content = gzip.compress(flac_like("x", 3_000))
     wish(web.add("/x.flac", content, headers={"Content-Encoding": coding}))
 
-    report = downloaded()
-
-    assert [failure.code for failure in report.failures] == ["Compressed"]
+    assert [failure.code for failure in downloaded().failures] == ["Compressed"]
 
 
 def test_addresses_as_people_write_them_are_fetched(web, wish, downloaded, library):

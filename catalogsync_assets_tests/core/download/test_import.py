@@ -140,9 +140,7 @@ XSPF = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def test_an_xspf_says_what_its_elements_say(imported, catalog):
-    report = imported("x.xspf", XSPF)
-
-    assert problems(report) == {8: "no url"}
+    assert problems(imported("x.xspf", XSPF)) == {8: "no url"}
     assert [(*row[:4], row[6]) for row in everything(catalog)] == [
         ("So What", "Miles Davis", "Kind of Blue", "http://a.example/1.mp3?a=1&b=2", "Late"),
         ("2", None, None, "http://a.example/2.mp3", "Late"),

@@ -245,9 +245,7 @@ def test_a_link_that_is_put_there_after_the_scan_is_not_followed_by_an_upload(
     else:
         path.symlink_to(outside)
 
-    report = uploaded(cloud)
-
-    assert [failure.code for failure in report.failures] == ["SourceOutside"]
+    assert [failure.code for failure in uploaded(cloud).failures] == ["SourceOutside"]
     assert remote(cloud).keys() == []
 
 

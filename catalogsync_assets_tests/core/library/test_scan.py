@@ -67,9 +67,7 @@ def test_a_changed_file_is_a_new_content_of_the_same_song_and_key(
     scanned()
     library.add("a.mp3", b"behind" if same_size else b"after")
 
-    report = scanned()
-
-    assert counts(report) == {"changed": 1, "problem_count": 1}
+    assert counts(scanned()) == {"changed": 1, "problem_count": 1}
     assert rows(
         catalog, "SELECT id, song_id, object_key, superseded_by_id FROM file_assets ORDER BY id"
     ) == [(1, 1, "a.mp3", 2), (2, 1, "a.mp3", None)]
@@ -282,9 +280,7 @@ def test_the_same_path_under_two_roots_has_two_keys(library, another_library, sc
 
     scanned(library.root)
     scanned(library.root, other.root)
-    report = scanned(other.root, library.root)
-
-    assert counts(report) == {"unchanged": 2}
+    assert counts(scanned(other.root, library.root)) == {"unchanged": 2}
     first, second = rows(catalog, KEYS)
     assert first == "album/01.mp3"
     assert second.startswith("album/01~")
@@ -358,9 +354,7 @@ def test_a_file_that_cannot_be_looked_at_is_not_taken_for_deleted(library, scann
     path.unlink()
     path.symlink_to(path.name)  # a link to itself: it is there, and nothing can be said of it
 
-    report = scanned()
-
-    assert report.missing == 0
+    assert scanned().missing == 0
     assert rows(catalog, PATHS)[0] == ("album/0000.mp3", "active")
 
 
@@ -414,9 +408,7 @@ def test_a_root_inside_one_that_the_catalog_knows_is_refused(library, scanned, c
 
 
 def test_tags_make_songs_and_artists_in_any_script(sample, catalog):
-    report = scan(catalog, [sample])
-
-    assert counts(report) == {"new": 24}
+    assert counts(scan(catalog, [sample])) == {"new": 24}
     songs = rows(catalog, "SELECT title, artist, album, track_number FROM songs")
     assert ("雨のち星", "月影オーケストラ", "硝子の庭", 1) in songs
     linked = rows(
@@ -538,9 +530,7 @@ def test_a_batch_never_changes_and_new_files_make_new_ones(library, scanned, cat
     library.add("album/0002.mp3").unlink()
     library.add("album/9999.mp3", b"new")
 
-    report = scanned(batch_max_files=10)
-
-    assert len(report.batches) == 1
+    assert len(scanned(batch_max_files=10).batches) == 1
     assert rows(catalog, BATCHES)[:1] == batches
     assert rows(catalog, MEMBERS) == [*members, (2, 4), (2, 5)]
 

@@ -730,9 +730,7 @@ def test_a_folder_without_permission_keeps_its_files_and_their_rows(
 
     monkeypatch.setattr(removal, "remove", as_somebody)
 
-    report = offload(catalog, 1, dry_run=False)
-
-    assert report.reasons == {"Unwritable": 1}
+    assert offload(catalog, 1, dry_run=False).reasons == {"Unwritable": 1}
     assert path.exists()
     assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
 

@@ -164,9 +164,7 @@ def test_a_file_that_comes_while_its_copy_is_fetched_stays(
 
     monkeypatch.setattr(Part, "sync", then_come)
 
-    report = restore(other)
-
-    assert codes(report) == ["Conflict"]
+    assert codes(restore(other)) == ["Conflict"]
     assert (other / "a.mp3").read_bytes() == b"came meanwhile"
 
 
@@ -367,9 +365,7 @@ def test_a_hostile_row_is_restored_within_the_root(
         "UPDATE file_locations SET library_path = '../../out.mp3' WHERE library_path = 'a.mp3'",
     )
 
-    report = restore(tmp_path / "deep" / "other")
-
-    assert report.restored == 5
+    assert restore(tmp_path / "deep" / "other").restored == 5
     assert len(files_below(tmp_path / "deep" / "other")) == 5
     assert not (tmp_path / "out.mp3").exists()
     assert not (tmp_path / "deep" / "out.mp3").exists()

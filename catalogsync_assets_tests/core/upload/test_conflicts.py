@@ -180,9 +180,7 @@ def test_an_object_that_a_stranger_has_replaced_is_a_conflict(
     remote(cloud).put("a.mp3", b"a stranger's")
     library.add("a.mp3", b"second")
 
-    report = synced(cloud)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert [failure.code for failure in synced(cloud).failures] == ["Conflict"]
     assert remote(cloud).get("a.mp3") == b"a stranger's"
     assert statuses()["failed"] == 1
 
@@ -206,9 +204,7 @@ def test_one_spoilt_look_overwrites_nothing_on_a_store_without_conditions(
 
     proxy.before.append(spoil_first_look)
 
-    report = synced(swift)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert [failure.code for failure in synced(swift).failures] == ["Conflict"]
     assert spoilt
     assert remote(swift).get("a.mp3") == b"a stranger's"
 
@@ -227,9 +223,7 @@ def test_a_stranger_who_comes_between_look_and_put_is_not_overwritten(
 
     proxy.before.append(stranger)
 
-    report = synced(through_proxy)
-
-    assert report.failed == 2
+    assert synced(through_proxy).failed == 2
     assert remote(through_proxy).get("new.mp3") == b"a stranger's"
     assert remote(through_proxy).get("old.mp3") == b"a stranger's"
 
@@ -284,9 +278,7 @@ def test_an_upload_whose_record_was_lost_does_not_stand_in_the_way_of_the_next_v
     change(catalog, "DROP TRIGGER fail")
     library.add("a.mp3", b"second")
 
-    report = synced(cloud)
-
-    assert report.failures == []
+    assert synced(cloud).failures == []
     assert remote(cloud).get("a.mp3") == b"second"
 
 

@@ -150,9 +150,7 @@ def test_what_a_stranger_put_in_place_of_a_damaged_object_stays(
     damage(catalog, through_proxy, "a.mp3")
     remote(through_proxy).put("a.mp3", b"a stranger's")
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["Conflict"]
     assert remote(through_proxy).get("a.mp3") == b"a stranger's"
     assert [place[:2] for place in rows(catalog, PLACES, through_proxy.id)] == [(1, "damaged")]
 

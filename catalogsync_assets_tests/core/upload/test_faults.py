@@ -103,9 +103,7 @@ def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
 
     proxy.after.append(lose)
 
-    report = synced(through_proxy, attempts=4)
-
-    assert report.failures == []
+    assert synced(through_proxy, attempts=4).failures == []
     assert remote(through_proxy).get("a.mp3") == b"second"
 
 

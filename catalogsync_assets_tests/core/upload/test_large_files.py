@@ -90,9 +90,7 @@ def test_another_large_object_is_a_conflict(
     theirs = b"x" * len(large) if same_size else b"theirs"
     remote(through_proxy).put("large.flac", theirs)
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["Conflict"]
     assert remote(through_proxy).get("large.flac") == theirs
     assert [r for r in proxy.requests if r.method in ("PUT", "POST")] == []
 
@@ -104,9 +102,7 @@ def test_a_stranger_who_comes_first_is_not_overwritten(
         lambda r: remote(through_proxy).put("large.flac", b"theirs") if r.completes_parts else None
     )
 
-    report = uploaded(through_proxy)
-
-    assert report.failed == 1
+    assert uploaded(through_proxy).failed == 1
     assert remote(through_proxy).get("large.flac") == b"theirs"
     assert remote(through_proxy).unfinished() == []
     assert len(large) == SIZE
@@ -146,9 +142,7 @@ def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
 ):
     proxy.before.append(lambda r: library.add("large.flac", size=SIZE) and None if r.part else None)
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["SourceChanged"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["SourceChanged"]
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
     assert rows(catalog, PLACES, through_proxy.id) == []
     assert statuses() == {"pending": 1}
@@ -219,9 +213,7 @@ def test_a_large_file_that_is_refused_leaves_no_parts_behind(
 ):
     proxy.answer(refusal(400, "EntityTooSmall"), lambda r: r.part == 2)
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["EntityTooSmall"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["EntityTooSmall"]
     assert rows(catalog, "SELECT * FROM multipart_uploads") == []
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
     assert rows(catalog, PLACES, through_proxy.id) == []
@@ -254,9 +246,7 @@ def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
         )
     )
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["Corrupted"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["Corrupted"]
     assert rows(catalog, PLACES, through_proxy.id) == []
 
 
@@ -265,9 +255,7 @@ def test_a_large_file_that_rots_is_not_pushed(library, large, backend, uploaded,
     uploaded(first)
     library.rewrite("large.flac", flipped(large))
 
-    report = synced(second)
-
-    assert [failure.code for failure in report.failures] == ["ContentDiffers"]
+    assert [failure.code for failure in synced(second).failures] == ["ContentDiffers"]
     assert remote(second).keys() == remote(second).unfinished() == []
 
 
@@ -302,6 +290,4 @@ def test_a_missing_large_file_whose_object_is_there_fails_alone_too(
     remote(cloud).put("large.flac", b"something")
     (library.root / "large.flac").unlink()
 
-    report = uploaded(cloud)
-
-    assert [f.code for f in report.failures] == ["SourceMissing"]
+    assert [f.code for f in uploaded(cloud).failures] == ["SourceMissing"]

@@ -25,9 +25,7 @@ def half_open(proxy):
 def test_bytes_on_their_way_are_bounded(library, proxy, through_proxy, synced):
     library.fill(24, size=100_000)
 
-    report = synced(through_proxy, workers=8, max_in_flight_bytes=300_000)
-
-    assert report.succeeded == 24
+    assert synced(through_proxy, workers=8, max_in_flight_bytes=300_000).succeeded == 24
     assert 100_000 < proxy.most_bytes_at_once <= 300_000
 
 
@@ -45,9 +43,7 @@ def test_a_file_larger_than_the_bound_goes_alone(library, proxy, through_proxy, 
     library.fill(4, size=100)
     library.add("album/0001 large.mp3", size=500_000)
 
-    report = synced(through_proxy, workers=4, max_in_flight_bytes=1_000)
-
-    assert report.succeeded == 5
+    assert synced(through_proxy, workers=4, max_in_flight_bytes=1_000).succeeded == 5
     assert proxy.most_bytes_at_once == 500_000
 
 

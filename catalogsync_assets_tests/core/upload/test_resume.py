@@ -543,9 +543,7 @@ def test_a_stranger_who_comes_first_is_not_overwritten_without_conditions_either
         lambda r: remote(cloud).put("large.flac", b"theirs") if r.part == 3 else None
     )
 
-    report = uploaded(cloud)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert [failure.code for failure in uploaded(cloud).failures] == ["Conflict"]
     assert not any(r.completes_parts for r in proxy.requests)
     assert remote(cloud).get("large.flac") == b"theirs"
     nothing_is_left(cloud)
@@ -583,9 +581,7 @@ def test_what_no_task_will_complete_is_aborted_by_the_next_run(
         change(catalog, "DELETE FROM upload_tasks")
         change(catalog, "UPDATE file_assets SET superseded_by_id = id")
 
-    report = uploaded(through_proxy)
-
-    assert report.failures == []
+    assert uploaded(through_proxy).failures == []
     nothing_is_left(through_proxy)
 
 

@@ -75,9 +75,7 @@ def test_every_name_becomes_the_key_that_was_planned(
     for name in NAMES:
         library.add(name)
 
-    report = synced(cloud)
-
-    assert report.failures == []
+    assert synced(cloud).failures == []
     assert remote(cloud).contents() == library.contents()
 
 
@@ -86,9 +84,7 @@ def test_names_that_need_another_key_arrive_too(library, cloud, synced, remote):
         library.add(name)
     library.add("/".join(["d" * 200] * 10) + "/too deep for a key.mp3")
 
-    report = synced(cloud)
-
-    assert report.failures == []
+    assert synced(cloud).failures == []
     stored = remote(cloud).contents()
     assert sorted(stored.values()) == sorted(library.contents().values())
 

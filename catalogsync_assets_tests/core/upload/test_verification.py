@@ -182,9 +182,7 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_records_nothing(
 
     proxy.after += [rot, *signs]
 
-    report = synced(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["Corrupted"]
+    assert [failure.code for failure in synced(through_proxy).failures] == ["Corrupted"]
     assert rows(catalog, HOW, through_proxy.id) == []
     assert statuses() == {"failed": 1}
 
@@ -200,9 +198,7 @@ def test_a_store_that_forgets_what_it_was_sent_records_nothing(
         )
     )
 
-    report = synced(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["BadAnswer"]
+    assert [failure.code for failure in synced(through_proxy).failures] == ["BadAnswer"]
     assert rows(catalog, HOW, through_proxy.id) == []
 
 
