@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets_tests.support.waiting import PATIENCE
 
 
@@ -25,6 +26,14 @@ def rows(database: Catalog | Path, sql: str, *values: Any) -> list[Any]:
 def change(database: Catalog | Path, sql: str, *values: Any) -> None:
     with closing(sqlite3.connect(_path(database), timeout=PATIENCE)) as raw, raw:
         raw.execute(sql, values)
+
+
+def move_backend(catalog: Catalog, backend: ObjectBackend, endpoint: str) -> None:
+    """A backend's row names another endpoint."""
+    config = "json_set(config, '$.endpoint', ?)"
+    change(
+        catalog, f"UPDATE storage_backends SET config = {config} WHERE id = ?", endpoint, backend.id
+    )
 
 
 def bytes_of(path: Path) -> bytes:

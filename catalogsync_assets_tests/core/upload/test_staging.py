@@ -10,7 +10,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.upload.upload import UploadReport
-from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.database import change, move_backend, rows
 from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 
@@ -82,12 +82,7 @@ def test_a_local_file_goes_before_an_object(
     library.add("album/0000.mp3", contents["album/0000.mp3"])
     change(catalog, "UPDATE file_assets SET sha256 = sha256")
     scanned()
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', 'http://127.0.0.1:1')"
-        " WHERE id = ?",
-        cloud.id,
-    )
+    move_backend(catalog, cloud, "http://127.0.0.1:1")
 
     report = uploaded(other)
 
@@ -202,12 +197,7 @@ def test_a_source_that_is_silent_is_given_up_and_the_others_go_on(
 ):
     gone(12)
     other = backend("other")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?) WHERE id = ?",
-        unused_endpoint,
-        cloud.id,
-    )
+    move_backend(catalog, cloud, unused_endpoint)
 
     report = uploaded(other, workers=2)
 
