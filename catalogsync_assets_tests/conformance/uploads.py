@@ -67,17 +67,18 @@ class Uploads:
         self, library, proxy, through_proxy, synced, remote, claims
     ):
         content = library.add("a.mp3").read_bytes()
-        library.add("b.mp3")
+        library.add("b.mp3", b"bytes")
         remote(through_proxy).put("a.mp3", content)
 
         report = synced(through_proxy, workers=1)
 
         assert (report.adopted, report.succeeded, report.failed) == (1, 1, 0)
+        assert report.bytes == len(b"bytes")
         assert claims(through_proxy) == {"a.mp3", "b.mp3"}
 
     @pytest.mark.parametrize("theirs", [b"them", b"somebody else's"])
     def test_another_object_is_a_conflict_and_stays(
-        self, library, cloud, synced, remote, claims, theirs
+        self, library, cloud, synced, remote, claims, statuses, theirs
     ):
         library.add("a.mp3", b"ours")
         library.add("b.mp3")
@@ -86,6 +87,9 @@ class Uploads:
         report = synced(cloud)
 
         assert (report.succeeded, [f.code for f in report.failures]) == (1, ["Conflict"])
+        assert "another object is stored" in report.failures[0].reason
+        assert "nothing was overwritten" in report.failures[0].reason
+        assert statuses() == {"succeeded": 1, "failed": 1}
         assert remote(cloud).get("a.mp3") == theirs
         assert claims(cloud) == {"b.mp3"}
 
@@ -103,13 +107,15 @@ class Uploads:
         assert claims(cloud) == ({"a.mp3"} if there == b"ours" else set())
 
     def test_a_changed_file_replaces_our_earlier_version(
-        self, library, cloud, synced, remote, claims
+        self, library, catalog, cloud, synced, remote, claims
     ):
         for content in (b"first", b"second", b"third"):
             library.add("a.mp3", content)
-            assert synced(cloud).failures == []
-            assert remote(cloud).get("a.mp3") == content
+            assert synced(cloud).succeeded == 1
+            assert remote(cloud).contents() == {"a.mp3": content}
             assert claims(cloud) == {"a.mp3"}
+        sql = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
+        assert rows(catalog, sql, cloud.id) == ["superseded", "superseded", "active"]
 
     def test_our_earlier_version_is_known_though_its_record_was_lost(
         self, library, catalog, scanned, cloud, uploaded, synced, remote, claims
@@ -225,9 +231,7 @@ class Uploads:
             *("upload", "--backend", "cloud", "--workers", 4), CATALOGSYNC_DB=str(catalog.path)
         )
         gate.wait_for()
-        process.end()
-        gate.open()
-        proxy.start_anew()
+        gate.open_after_the_end_of(process)
         claims(through_proxy)
 
         assert uploaded(through_proxy).failures == []
@@ -318,9 +322,7 @@ class Uploads:
         gate = Gate(proxy, lambda r: (r.part or 0) > 3, answer=refusal(0))
         process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
         proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
-        process.end()
-        gate.open()
-        proxy.start_anew()
+        gate.open_after_the_end_of(process)
         assert claims(through_proxy) == set()
         (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
         assert remote(through_proxy).parts("large.flac", upload_id) == [1, 2, 3]

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from catalogsync_assets_tests.support.processes import Process
 from catalogsync_assets_tests.support.waiting import PATIENCE
 
 
@@ -260,6 +261,12 @@ class Gate:
         with self._proxy.lock:
             self._open = True
             self._proxy.lock.notify_all()
+
+    def open_after_the_end_of(self, process: Process) -> None:
+        """Kill a process while its requests are held; then nothing is left of rules or requests."""
+        process.end()
+        self.open()
+        self._proxy.start_anew()
 
 
 class FaultyServer(ThreadingHTTPServer):

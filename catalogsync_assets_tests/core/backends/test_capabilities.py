@@ -100,9 +100,7 @@ def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
     gate = Gate(proxy, lambda r: is_test(r) and len(proxy.of("PUT")) > 3)
     process = start_command("upload", "--backend", "cloud", CATALOGSYNC_DB=str(catalog.path))
     gate.wait_for()
-    process.end()
-    gate.open()
-    proxy.start_anew()
+    gate.open_after_the_end_of(process)
     assert len(remote(unknown).keys()) == 1
 
     assert uploaded(unknown).succeeded == 2

@@ -14,18 +14,12 @@ from catalogsync_assets.core.restore.file import safe_path
 from catalogsync_assets.core.restore.restore import RestoreAborted, RestoreReport
 from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
-from catalogsync_assets.core.stores import retry
-from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
 from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.files import remains, sha256
 from catalogsync_assets_tests.support.proxy import refusal
 
 NAMES = ["a.mp3", "Ä/雨 (1).flac", "x/y/z.ogg", 'quo"te?.mp3', "empty.mp3"]
-
-
-@pytest.fixture(autouse=True)
-def short_backoff(monkeypatch):
-    monkeypatch.setattr(retry, "MAX_BACKOFF", 0.02)
 
 
 @pytest.fixture
@@ -45,17 +39,12 @@ def contents(library, cloud, synced):
     for name in NAMES:
         library.add(name, size=0 if name.startswith("empty") else 3000)
     assert synced(cloud).succeeded == len(NAMES)
-    found = library.contents()
-    return found
+    return library.contents()
 
 
-@pytest.fixture
-def files_below():
-    def read(root):
-        found = (p for p in root.rglob("*") if p.is_file())
-        return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
-
-    return read
+def files_below(root):
+    found = (p for p in root.rglob("*") if p.is_file())
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
 
 
 def codes(report: RestoreReport) -> list[str]:
@@ -112,7 +101,7 @@ def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, 
 
 
 def test_another_root_gets_the_files_and_rows_of_its_own(
-    library, catalog, scanned, contents, restore, files_below, tmp_path
+    library, catalog, scanned, contents, restore, tmp_path
 ):
     other = tmp_path / "another" / "disk"
 
@@ -168,9 +157,7 @@ def test_a_file_that_comes_while_its_copy_is_fetched_stays(
     assert (other / "a.mp3").read_bytes() == b"came meanwhile"
 
 
-def test_what_is_no_file_is_a_conflict_and_no_link_is_written_through(
-    contents, restore, tmp_path, files_below
-):
+def test_what_is_no_file_is_a_conflict_and_no_link_is_written_through(contents, restore, tmp_path):
     other, outside = tmp_path / "other", tmp_path / "outside"
     (other / "a.mp3").mkdir(parents=True)
     outside.mkdir()
@@ -196,7 +183,7 @@ def test_a_link_in_a_circle_is_a_conflict(restore, tmp_path):
 
 
 def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
-    catalog, contents, backend, uploaded, restore, remote, files_below, tmp_path
+    catalog, contents, backend, uploaded, restore, remote, tmp_path
 ):
     second = backend("second")
     uploaded(second)
@@ -293,7 +280,7 @@ def test_a_root_within_another_is_refused(contents, library, restore):
 
 
 def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
-    contents, restore, tmp_path, monkeypatch, files_below
+    contents, restore, tmp_path, monkeypatch
 ):
     append = Part.append
     left = [2]
@@ -323,7 +310,7 @@ def test_too_little_room_is_seen_before_a_byte_comes(contents, restore, tmp_path
 
 
 def test_files_of_two_roots_with_one_path_both_come(
-    catalog, library, another_library, cloud, scanned, uploaded, restore, files_below, tmp_path
+    catalog, library, another_library, cloud, scanned, uploaded, restore, tmp_path
 ):
     second = another_library("second")
     one = library.add("a.mp3").read_bytes()
@@ -357,9 +344,7 @@ def test_a_path_of_the_catalog_never_leads_out_of_the_root(path):
     assert names[0] != FOLDER
 
 
-def test_a_hostile_row_is_restored_within_the_root(
-    catalog, contents, restore, tmp_path, files_below
-):
+def test_a_hostile_row_is_restored_within_the_root(catalog, contents, restore, tmp_path):
     change(
         catalog,
         "UPDATE file_locations SET library_path = '../../out.mp3' WHERE library_path = 'a.mp3'",
@@ -372,7 +357,7 @@ def test_a_hostile_row_is_restored_within_the_root(
 
 
 def test_a_file_that_the_library_never_held_is_named_by_its_key(
-    catalog, contents, restore, tmp_path, files_below
+    catalog, contents, restore, tmp_path
 ):
     change(catalog, "DELETE FROM upload_tasks")
     change(catalog, "DELETE FROM file_locations WHERE library_path IS NOT NULL")
@@ -383,15 +368,10 @@ def test_a_file_that_the_library_never_held_is_named_by_its_key(
 
 @pytest.mark.parametrize("vouched", [True, False])
 def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
-    catalog, contents, proxy, restore, tmp_path, vouched
+    catalog, cloud, contents, proxy, restore, tmp_path, vouched
 ):
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"
-        " WHERE backend_type = 'object_storage'",
-        proxy.endpoint,
-    )
+    move_backend(catalog, cloud, proxy.endpoint)
 
     def without_digests(request, answer):
         if request.method == "HEAD" and not vouched:
@@ -413,16 +393,11 @@ def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
 
 
 def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
-    catalog, contents, proxy, restore, files_below, tmp_path
+    catalog, cloud, contents, proxy, restore, tmp_path
 ):
     """Nothing is believed of that one; the next run asks again."""
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"
-        " WHERE backend_type = 'object_storage'",
-        proxy.endpoint,
-    )
+    move_backend(catalog, cloud, proxy.endpoint)
     silent = True
 
     def refuse_one(request):
@@ -443,12 +418,7 @@ def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
 def test_a_broken_line_is_gone_on_from(catalog, library, cloud, synced, proxy, restore, tmp_path):
     content = library.add("large.mp3", size=6 * 1024 * 1024).read_bytes()
     synced(cloud)
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"
-        " WHERE backend_type = 'object_storage'",
-        proxy.endpoint,
-    )
+    move_backend(catalog, cloud, proxy.endpoint)
 
     def cut(request, answer):
         if request.method == "GET" and len(answer.body) > 2_100_000:

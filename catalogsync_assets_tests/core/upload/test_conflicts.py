@@ -5,22 +5,14 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
-from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.stores.client import MARK
-from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.faults import flipped
-from catalogsync_assets_tests.support.files import sha256
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 PLACES = (
     "SELECT f.id, l.status FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.backend_id = ? ORDER BY f.id"
-)
-
-# Stands for whatever may end a run between the put and the record of it.
-FAIL_TO_RECORD = (
-    "CREATE TRIGGER fail BEFORE INSERT ON file_locations"
-    " BEGIN SELECT RAISE(ABORT, 'out of luck'); END"
 )
 
 
@@ -44,19 +36,6 @@ def test_a_bucket_that_is_filled_already_is_adopted_without_sending_all_of_it(
     assert puts(proxy) == ["0000.mp3", "0006.mp3", "0007.mp3", "0008.mp3"]
 
 
-def test_an_identical_object_is_adopted(library, catalog, proxy, through_proxy, synced, remote):
-    content = library.add("a.mp3").read_bytes()
-    library.add("b.mp3")
-    remote(through_proxy).put("a.mp3", content)
-
-    report = synced(through_proxy)
-
-    assert (report.adopted, report.succeeded, report.failed) == (1, 1, 0)
-    assert report.bytes == len((library.root / "b.mp3").read_bytes())
-    assert rows(catalog, PLACES, through_proxy.id) == [(1, "active"), (2, "active")]
-    assert rows(catalog, "SELECT sha256 FROM file_assets WHERE id = 1") == [sha256(content)]
-
-
 def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
     library, catalog, scanned, cloud, uploaded, remote
 ):
@@ -70,27 +49,6 @@ def test_an_upload_of_ours_that_arrived_damaged_is_replaced(
     assert (report.succeeded, report.failed) == (1, 0)
     assert remote(cloud).get("a.mp3") == content
     assert rows(catalog, PLACES, cloud.id) == [(1, "active")]
-
-
-@pytest.mark.parametrize("same_size", [True, False])
-def test_another_object_is_a_conflict_and_stays(
-    library, catalog, cloud, synced, remote, statuses, same_size
-):
-    library.add("a.mp3", b"ours")
-    library.add("b.mp3")
-    theirs = b"them" if same_size else b"somebody else's"
-    remote(cloud).put("a.mp3", theirs)
-
-    report = synced(cloud)
-
-    assert (report.succeeded, report.failed) == (1, 1)
-    (failure,) = report.failures
-    assert failure.code == "Conflict"
-    assert "another object is stored" in failure.reason
-    assert "nothing was overwritten" in failure.reason
-    assert remote(cloud).get("a.mp3") == theirs
-    assert rows(catalog, PLACES, cloud.id) == [(2, "active")]
-    assert statuses() == {"succeeded": 1, "failed": 1}
 
 
 @pytest.mark.parametrize("path", ["0 first.mp3", "zz last.mp3"])
@@ -120,20 +78,6 @@ def test_a_conflict_that_was_cleared_away_is_uploaded_by_the_next_run(
 
     assert uploaded(cloud).succeeded == 1
     assert remote(cloud).get("a.mp3") == b"ours"
-
-
-def test_a_changed_file_replaces_our_earlier_version(library, catalog, cloud, synced, remote):
-    for content in (b"first", b"second", b"third"):
-        library.add("a.mp3", content)
-        assert synced(cloud).succeeded == 1
-        assert remote(cloud).get("a.mp3") == content
-
-    assert rows(catalog, PLACES, cloud.id) == [
-        (1, "superseded"),
-        (2, "superseded"),
-        (3, "active"),
-    ]
-    assert remote(cloud).keys() == ["a.mp3"]
 
 
 def test_a_version_whose_object_has_vanished_is_superseded_too(
@@ -263,23 +207,6 @@ def test_a_replacement_that_fails_is_done_by_the_next_run(
     assert uploaded(through_proxy).succeeded == 1
     assert remote(through_proxy).get("a.mp3") == b"second"
     assert rows(catalog, PLACES, through_proxy.id) == [(1, "superseded"), (2, "active")]
-
-
-def test_an_upload_whose_record_was_lost_does_not_stand_in_the_way_of_the_next_version(
-    library, catalog, scanned, cloud, uploaded, synced, remote
-):
-    """Stopped after the put and before the record; then the file is edited."""
-    library.add("a.mp3", b"first")
-    scanned()
-    change(catalog, FAIL_TO_RECORD)
-    with pytest.raises(CatalogError):
-        uploaded(cloud)
-    assert remote(cloud).get("a.mp3") == b"first"
-    change(catalog, "DROP TRIGGER fail")
-    library.add("a.mp3", b"second")
-
-    assert synced(cloud).failures == []
-    assert remote(cloud).get("a.mp3") == b"second"
 
 
 def test_a_deleted_file_keeps_its_object(

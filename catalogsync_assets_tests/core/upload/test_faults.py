@@ -72,15 +72,7 @@ def test_a_put_whose_answer_was_lost_is_not_sent_again_as_a_conflict(
     library, proxy, through_proxy, synced, remote, number
 ):
     files = library.fill(6)
-    which = files[number].name
-    lost = []
-
-    def lose(request, answer):
-        if request.method == "PUT" and request.key.endswith(which) and not lost:
-            lost.append(request.key)
-            answer.status = 0
-
-    proxy.after.append(lose)
+    proxy.lose_answer(lambda r: r.method == "PUT" and r.key.endswith(files[number].name))
 
     report = synced(through_proxy, workers=1, attempts=4)
 
@@ -94,14 +86,7 @@ def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
     library.add("a.mp3", b"first")
     synced(through_proxy)
     library.add("a.mp3", b"second")
-    lost = []
-
-    def lose(request, answer):
-        if request.method == "PUT" and not lost:
-            lost.append(request.key)
-            answer.status = 0
-
-    proxy.after.append(lose)
+    proxy.lose_answer(lambda r: r.method == "PUT")
 
     assert synced(through_proxy, attempts=4).failures == []
     assert remote(through_proxy).get("a.mp3") == b"second"
@@ -341,9 +326,7 @@ def test_a_session_token_is_sent(library, proxy, through_proxy, synced, monkeypa
     aborted(synced, through_proxy)
 
     assert proxy.requests
-    for request in proxy.requests:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        assert headers["x-amz-security-token"] == "a-token"
+    assert {r.header("x-amz-security-token") for r in proxy.requests} == {"a-token"}
 
 
 def test_the_secret_is_never_sent_or_written(library, catalog, proxy, through_proxy, synced):

@@ -126,17 +126,6 @@ def test_a_changed_large_file_replaces_our_earlier_version(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_large_file_may_become_a_small_one_and_a_small_one_large(
-    library, cloud, uploaded, synced, remote
-):
-    uploaded(cloud)
-    for size in (300, 7 * MIB):
-        content = library.add("large.flac", size=size).read_bytes()
-        assert synced(cloud).failures == []
-        assert remote(cloud).get("large.flac") == content
-
-
-@pytest.mark.usefixtures("large")
 def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
     library, catalog, proxy, through_proxy, uploaded, remote, statuses
 ):
@@ -176,19 +165,6 @@ def test_a_fault_that_passes_does_not_fail_a_large_file(
     assert len(failed) == 1
     assert report.failures == []
     assert report.retries == 1
-    assert remote(through_proxy).get("large.flac") == large
-    assert remote(through_proxy).unfinished() == []
-
-
-def test_a_completion_whose_answer_was_lost_is_no_conflict(
-    large, proxy, through_proxy, uploaded, remote
-):
-    """The store has done what was asked; only its answer did not arrive."""
-    proxy.lose_answer(lambda r: r.completes_parts)
-
-    report = uploaded(through_proxy, attempts=4)
-
-    assert (report.succeeded + report.adopted, report.failures) == (1, [])
     assert remote(through_proxy).get("large.flac") == large
     assert remote(through_proxy).unfinished() == []
 

@@ -96,9 +96,7 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
     until(lambda: rows(catalog, JOURNALLED_PARTS) == [1, 2, 3, 4])
     (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
     until(lambda: remote(through_proxy).parts("large.flac", upload_id) == [1, 2, 3, 4, 5])
-    process.end()
-    gate.open()
-    proxy.start_anew()
+    gate.open_after_the_end_of(process)
 
     outcome = command(*arguments, "--json")
 
@@ -134,9 +132,7 @@ def test_a_kill_after_the_completion_costs_no_download(
     gate = Gate(proxy, lambda r: r.method == "HEAD" and completed, answer=refusal(0))
     process = start_python(_UPLOAD, catalog.path)
     gate.wait_for()
-    process.end()
-    gate.open()
-    proxy.start_anew()
+    gate.open_after_the_end_of(process)
     assert len(rows(catalog, JOURNAL)) == 1
     monkeypatch.setattr(multipart, "PART_BYTES", part_mib * MIB)
 

@@ -135,19 +135,6 @@ def test_objects_carry_their_media_type_and_digest(library, cloud, synced, remot
         assert head["ChecksumSHA256"] == s3_sha256(content)
 
 
-def test_a_second_upload_makes_no_request_at_all(library, proxy, backend, uploaded, synced):
-    library.fill(5)
-    cloud = backend(endpoint=proxy.endpoint)
-    synced(cloud)
-    assert len(proxy.of("PUT")) == 5
-    proxy.requests.clear()
-
-    report = uploaded(cloud)
-
-    assert proxy.requests == []
-    assert figures(report) == (0, 0, 0, 0)
-
-
 def test_only_what_is_new_is_sent(library, proxy, backend, synced):
     library.fill(5)
     cloud = backend(endpoint=proxy.endpoint)
