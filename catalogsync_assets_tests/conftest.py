@@ -4,25 +4,18 @@ No test mocks S3 or SQLite. Faults come from `Proxy`, a real HTTP server that st
 code under test and the store.
 """
 
-from __future__ import annotations
-
-import base64
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import os
 import random
 import shutil
+import signal
 import socket
-import sqlite3
-import subprocess
-import sys
 import tempfile
-import time
 from collections import Counter
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,7 +39,6 @@ from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets.local_s3.store import local_store
-from catalogsync_assets_tests.proxy import PATIENCE, Proxy, refusal
 from catalogsync_assets_tests.servers.fixtures import (
     ceph_server,
     juicefs_server,
@@ -54,8 +46,12 @@ from catalogsync_assets_tests.servers.fixtures import (
     rclone_server,
     swift_server,
 )
-from catalogsync_assets_tests.stores import s3_client
-from catalogsync_assets_tests.web import Fault, Web, flac_like
+from catalogsync_assets_tests.support import database, files, waiting
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.processes import Outcome, started
+from catalogsync_assets_tests.support.proxy import Proxy, refusal
+from catalogsync_assets_tests.support.stores import s3_client
+from catalogsync_assets_tests.support.web import Web, flac_like
 
 __all__ = ["ceph_server", "juicefs_server", "rclone_server", "swift_server"]
 
@@ -77,6 +73,12 @@ def seaweedfs(tmp_path_factory):
 def store(seaweedfs):
     """The server that all tests share; each test has a prefix or a bucket of its own."""
     return seaweedfs
+
+
+def pytest_configure() -> None:
+    """In the background of a shell SIGINT comes ignored, and what tests start would ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -194,7 +196,7 @@ def unregistered(store):
     """`unregistered(name)`: settings of a backend with a prefix that nothing else uses."""
 
     def make(name="cloud", **settings):
-        defaults: dict[str, Any] = {
+        defaults = {
             "bucket": store.bucket,
             "endpoint": store.endpoint,
             "base_prefix": f"t{next(_prefixes)}",
@@ -243,64 +245,6 @@ def catalog(tmp_path, blank):
     opened.close()
     yield opened
     opened.close()
-
-
-def query(database: Catalog | Path, sql: str, *values: Any) -> list[Any]:
-    """Rows as tuples, or bare values of one column; read past the code under test."""
-    path = database.path if isinstance(database, Catalog) else database
-    with closing(sqlite3.connect(path, timeout=PATIENCE)) as raw:
-        rows = raw.execute(sql, values).fetchall()
-    return [row[0] if len(row) == 1 else row for row in rows]
-
-
-@pytest.fixture
-def rows():
-    """`rows(catalog, sql, *values)`."""
-    return query
-
-
-@pytest.fixture
-def change():
-    """`change(catalog, sql, *values)` writes past the code under test."""
-
-    def execute(database, sql, *values):
-        path = database.path if isinstance(database, Catalog) else database
-        with closing(sqlite3.connect(path, timeout=PATIENCE)) as raw, raw:
-            raw.execute(sql, values)
-
-    return execute
-
-
-def database_bytes(path: Path) -> bytes:
-    """All bytes of a catalog's files: the database, its log, its backups. Not the log's index."""
-    files = sorted(path.parent.glob(path.name + "*"))
-    return b"".join(file.read_bytes() for file in files if not file.name.endswith("-shm"))
-
-
-@pytest.fixture
-def bytes_of():
-    """`bytes_of(path)`: the database, its log and its backups, as they are on disk."""
-    return database_bytes
-
-
-@pytest.fixture
-def unprivileged():
-    """`with unprivileged():` permissions of files count, as they do not for root."""
-
-    @contextmanager
-    def block():
-        if os.geteuid() != 0:
-            yield
-            return
-        os.setegid(65534)
-        os.seteuid(65534)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-            os.setegid(0)
-
-    yield block
 
 
 @pytest.fixture
@@ -358,6 +302,13 @@ class Library:
         moment = 1_700_000_000_000_000_000 + next(self._clock) * 1_000_000_000
         os.utime(file, ns=(moment, moment))
         return file
+
+    def rewrite(self, path: str, content: bytes) -> None:
+        """Give a file other content under the mtime that it has, as a disk that rots does."""
+        file = self.root / path
+        stat = file.stat()
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     def fill(self, count: int, *, size: int = 300, folder: str = "album") -> list[Path]:
         return [self.add(f"{folder}/{i:04d}.mp3", size=size) for i in range(count)]
@@ -428,10 +379,21 @@ def uploaded(catalog, upload_limits):
 
 
 @pytest.fixture
+def synced(scanned, uploaded):
+    """`synced(backend)` scans `library` first."""
+
+    def run(backend, **options):
+        scanned()
+        return uploaded(backend, **options)
+
+    return run
+
+
+@pytest.fixture
 def statuses(catalog):
     """`statuses()`: how many upload tasks there are of each status."""
     sql = "SELECT status, COUNT(*) FROM upload_tasks GROUP BY status"
-    return lambda: Counter(dict(query(catalog, sql)))
+    return lambda: Counter(dict(rows(catalog, sql)))
 
 
 # --- a network with faults ----------------------------------------------------------------------
@@ -440,7 +402,7 @@ def statuses(catalog):
 @pytest.fixture
 def proxy_to():
     """`proxy_to(endpoint)`: a proxy in front of another server than the shared one."""
-    proxies: list[Proxy] = []
+    proxies = []
 
     def make(target):
         proxies.append(Proxy(target))
@@ -458,15 +420,9 @@ def proxy(store, proxy_to):
 
 
 @pytest.fixture
-def refused():
-    """`refused(status, code, message)`: an S3 error as a proxy's answer; status 0 hangs up."""
-    return refusal
-
-
-@pytest.fixture
-def untestable(proxy, refused):
+def untestable(proxy):
     """The store lets nobody write test objects: what it does stays unknown."""
-    proxy.before.append(lambda r: refused(403, "AccessDenied") if TEST_PREFIX in r.key else None)
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: TEST_PREFIX in r.key)
 
 
 @pytest.fixture
@@ -485,18 +441,6 @@ def web():
     server = Web()
     yield server
     server.close()
-
-
-@pytest.fixture
-def fault():
-    """`fault(status=503)`, `fault(cut=100)`: what a rule of `web.faults` gives."""
-    return Fault
-
-
-@pytest.fixture
-def music():
-    """`music(seed, size)`: content that passes for audio."""
-    return flac_like
 
 
 @pytest.fixture
@@ -526,70 +470,17 @@ def downloaded(catalog, library):
     return run
 
 
-@pytest.fixture
-def remains():
-    """`remains(root)`: what downloads have left of themselves below a root."""
-    return lambda root: [p.name for p in root.rglob("*") if ".catalogsync" in p.parts]
-
-
 # --- the command line ---------------------------------------------------------------------------
-
-
-def _child_environment(more: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
-
-
-@dataclasses.dataclass
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one JSON object on stdout."""
-        assert len(self.out.splitlines()) == 1, self.out
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def run_python(tmp_path):
-    """`run_python(code, *arguments)` runs code in a process of its own."""
-
-    def run(code, *arguments, **environment):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            cwd=tmp_path,
-            env=_child_environment(environment),
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
-
-    return run
 
 
 @pytest.fixture
 def start_python(tmp_path):
     """`start_python(code, *arguments)` starts a process that the test talks to or kills."""
-    processes: list[subprocess.Popen[str]] = []
+    processes = []
 
     def start(code, *arguments, **environment):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            env=_child_environment(environment),
-        )
-        processes.append(process)
-        return process
+        processes.append(started(code, *arguments, folder=tmp_path, **environment))
+        return processes[-1]
 
     yield start
     for process in processes:
@@ -598,13 +489,19 @@ def start_python(tmp_path):
         process.communicate()
 
 
-# Where the tests run in the background of a shell, SIGINT comes ignored.
-_MAIN = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from catalogsync_assets.cli import main
-main(prog_name='catalogsync')
-"""
+@pytest.fixture
+def run_python(start_python):
+    """`run_python(code, *arguments)` runs code in a process of its own."""
+
+    def run(code, *arguments, **environment):
+        process = start_python(code, *arguments, **environment)
+        out, err = process.communicate()
+        return Outcome(process.returncode, out, err)
+
+    return run
+
+
+_MAIN = "from catalogsync_assets.cli import main; main(prog_name='catalogsync')"
 
 
 @pytest.fixture
@@ -619,34 +516,6 @@ def start_command(start_python):
     return lambda *arguments, **environment: start_python(_MAIN, *arguments, **environment)
 
 
-@pytest.fixture
-def until():
-    """`until(condition)` asks again and again, for what another process brings about."""
-
-    def wait(condition):
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, "it never came to that"
-            time.sleep(0.01)
-
-    return wait
-
-
-# --- digests ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def sha256():
-    """The digest in hex, as the catalog has it."""
-    return lambda content: hashlib.sha256(content).hexdigest()
-
-
-@pytest.fixture
-def s3_sha256():
-    """The digest as S3 writes it."""
-    return lambda content: base64.b64encode(hashlib.sha256(content).digest()).decode()
-
-
 def is_missing(s3: Any, bucket: str) -> bool:
     try:
         s3.head_bucket(Bucket=bucket)
@@ -659,3 +528,20 @@ def is_missing(s3: Any, bucket: str) -> bool:
 def bucket_is_missing(s3):
     """`bucket_is_missing(name)`."""
     return lambda bucket: is_missing(s3, bucket)
+
+
+# --- handed on, while folders of tests still ask for them -------------------------------------
+
+
+def _handed_on(name: str, function: Any) -> Any:
+    return pytest.fixture(name=name)(lambda: function)
+
+
+_rows = _handed_on("rows", rows)
+_change = _handed_on("change", database.change)
+_bytes_of = _handed_on("bytes_of", database.bytes_of)
+_remains = _handed_on("remains", files.remains)
+_sha256 = _handed_on("sha256", files.sha256)
+_refused = _handed_on("refused", refusal)
+_music = _handed_on("music", flac_like)
+_until = _handed_on("until", waiting.until)

@@ -4,8 +4,6 @@ They are slow to start, so all are run once, two at a time, each in the state th
 tests look at how they ended.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -15,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -26,6 +23,7 @@ from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.database import rows
 
 PROJECT = Path(__file__).parents[1]
 MODULE = ("-m", "catalogsync_assets.definitions")
@@ -126,7 +124,7 @@ def project(tmp_path_factory, store):
     library = folder / "music"
     library.mkdir()
     catalog, _ = Catalog.initialise(folder / "catalog.db")
-    common: dict[str, Any] = {"bucket": store.bucket, "endpoint": store.endpoint}
+    common = {"bucket": store.bucket, "endpoint": store.endpoint}
     backends = {
         name: register(
             catalog,
@@ -228,9 +226,7 @@ def test_the_limit_of_the_pool_can_be_set(project, instance):
 
 
 @pytest.mark.parametrize("name", ["upload", "launch-upload"])
-def test_a_cell_is_uploaded_by_steps_in_processes_of_their_own(
-    project, instance, rows, remote, name
-):
+def test_a_cell_is_uploaded_by_steps_in_processes_of_their_own(project, instance, remote, name):
     assert project[name].code == 0, project[name].text
     batch, count = (project.first, 3) if name == "upload" else (project.second, 2)
     files = [f"{count}{number}.mp3" for number in range(count)]
@@ -265,7 +261,7 @@ def test_a_cell_that_fails_ends_its_command_with_an_error_and_the_reason(project
     assert cell not in instance.get_materialized_partitions(dg.AssetKey("remote_locations"))
 
 
-def test_a_scan_adds_a_batch_for_the_commands_that_follow(project, instance, rows):
+def test_a_scan_adds_a_batch_for_the_commands_that_follow(project, instance):
     assert project["launch-scan"].code == 0, project["launch-scan"].text
 
     keys = rows(project.catalog, "SELECT key FROM batches ORDER BY key")

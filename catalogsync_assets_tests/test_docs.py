@@ -1,7 +1,5 @@
 """The documents say what is there."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

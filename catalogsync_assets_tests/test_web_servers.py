@@ -4,8 +4,6 @@ They are slow to start, so both are started at once, each on a DAGSTER_HOME of i
 waited for is a line of their output, an answer, or their end.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

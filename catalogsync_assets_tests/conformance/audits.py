@@ -9,8 +9,9 @@ from catalogsync_assets.core.adopt.adopt import adopt
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
-from catalogsync_assets_tests.core.faults import Faults, flipped, found
-from catalogsync_assets_tests.stores import rclone_copy
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.stores import rclone_copy
 
 MIB = 1024 * 1024
 
@@ -19,11 +20,10 @@ class Audits:
     """What an audit does, on every store."""
 
     @pytest.fixture
-    def forty(self, library, scanned, cloud, uploaded):
+    def forty(self, library, cloud, synced):
         """A backend that holds the forty files of the library."""
         library.fill(40, size=30)
-        scanned()
-        assert uploaded(cloud).succeeded == 40
+        assert synced(cloud).succeeded == 40
         return cloud
 
     def test_every_fault_is_found_and_mended_and_nothing_else_is_touched(
@@ -49,7 +49,7 @@ class Audits:
         for level in ("listing", "head", "full"):
             assert (verified(forty, level).ok, verified(forty, level).lost) == (40, 0)
 
-    def test_a_head_reads_what_it_leaves_in_doubt(self, forty, verified, remote, rows, catalog):
+    def test_a_head_reads_what_it_leaves_in_doubt(self, forty, verified, remote, catalog):
         """A digest that nobody has checked proves nothing; another ETag is a reason to read."""
         remote(forty).put("album/0004.mp3", flipped(remote(forty).get("album/0004.mp3")))
 
@@ -60,7 +60,7 @@ class Audits:
         assert rows(catalog, active, forty.id) == [39]
 
     def test_a_missing_bucket_is_an_error_and_marks_nothing(
-        self, forty, backend, catalog, verified, change, rows
+        self, forty, backend, catalog, verified
     ):
         change(catalog, "UPDATE storage_backends SET container_name = 'nobody-has-it' WHERE id = ?",
                forty.id)  # fmt: skip
@@ -91,14 +91,13 @@ class Audits:
 
     @pytest.mark.usefixtures("small_parts")
     def test_everything_comes_back_byte_for_byte_under_its_own_name(
-        self, library, catalog, scanned, cloud, uploaded, verified, another_library
+        self, library, catalog, cloud, synced, verified, another_library
     ):
         for name in ODD_NAMES:
             library.add(f"{name}/{name}.mp3", name.encode())
         library.add("empty.mp3", b"")
         library.add("large.flac", size=11 * MIB)
-        scanned()
-        assert uploaded(cloud).failures == []
+        assert synced(cloud).failures == []
         files = len(library.contents())
         for level in ("listing", "head", "full"):
             assert (verified(cloud, level).ok, verified(cloud, level).findings) == (files, [])
@@ -110,12 +109,11 @@ class Audits:
         assert elsewhere.contents() == library.contents()
 
     def test_a_listing_of_more_than_a_page_is_read_to_its_end(
-        self, library, scanned, backend, uploaded, verified, found_out, remote
+        self, library, backend, synced, verified, found_out, remote
     ):
         cloud = backend(provider="other", tested=found_out)
         library.fill(1_005, size=20)
-        scanned()
-        assert uploaded(cloud, workers=16).succeeded == 1_005
+        assert synced(cloud, workers=16).succeeded == 1_005
         remote(cloud).delete("album/1004.mp3")
 
         report = verified(cloud)

@@ -3,8 +3,6 @@
 Each store has a module of its own, so that tests in several processes start no server twice.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 
@@ -14,13 +12,13 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.upload import upload
 from catalogsync_assets_tests.core.conftest import short_backoff, verified
-from catalogsync_assets_tests.stores import Store, s3_client
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.stores import s3_client
 
 __all__ = ["short_backoff", "verified"]
 
 for _name in ("audits", "uploads", "whole_way"):
     pytest.register_assert_rewrite(f"catalogsync_assets_tests.conformance.{_name}")
-MIB = 1024 * 1024
 ACTIVE = (
     "SELECT l.locator, f.sha256 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.backend_id = ? AND l.status = 'active'"
@@ -41,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def store(request):
     """The server of the module's store; a test of one that is not installed is skipped."""
-    found: Store = request.getfixturevalue(request.module.STORE)
+    found = request.getfixturevalue(request.module.STORE)
     return found
 
 
@@ -106,7 +104,7 @@ def through_proxy(proxy, backend, settings):
 
 
 @pytest.fixture
-def held(catalog, rows, remote):
+def held(catalog, remote):
     """`held(backend)`: the digests that active rows tell of, each checked against the store."""
 
     def check(backend):

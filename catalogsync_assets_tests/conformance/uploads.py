@@ -4,9 +4,6 @@ Each test where the first upload asks the store by itself, where it may not, and
 store has been done before.
 """
 
-from __future__ import annotations
-
-import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +19,10 @@ from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingErro
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
-from catalogsync_assets_tests.proxy import PATIENCE, Answer
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import s3_sha256
+from catalogsync_assets_tests.support.proxy import Gate, refusal
 
 Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
@@ -36,102 +36,90 @@ ODD_NAMES = [
 ]
 
 
-def part_number(request: Any) -> int | None:
-    """Which part a request sends; None if none."""
-    given = request.parameters.get("partNumber")
-    return int(given[0]) if given and request.method == "PUT" else None
-
-
 def answered_parts(proxy: Any) -> list[int]:
     """The parts that the store has taken, as often as it has."""
     with proxy.lock:
         taken = [request for request in proxy.requests if request.status == 200]
-    return [number for request in taken if (number := part_number(request)) is not None]
-
-
-def spoil(body: bytes) -> bytes:
-    return bytes([body[0] ^ 1]) + body[1:]
+    return [number for request in taken if (number := request.part)]
 
 
 class Uploads:
     """What an upload does, on every store."""
 
-    def test_new_files_arrive_and_are_verified(
-        self, library, scanned, cloud, uploaded, remote, claims
-    ):
+    def test_new_files_arrive_and_are_verified(self, library, cloud, synced, remote, claims):
         library.fill(20)
         library.add("empty.mp3", b"")
-        scanned()
 
-        report = uploaded(cloud)
+        report = synced(cloud)
 
         assert (report.succeeded, report.failures) == (21, [])
         assert remote(cloud).contents() == library.contents()
         assert claims(cloud) == set(library.contents())
 
-    def test_a_second_run_sends_nothing(self, library, scanned, proxy, through_proxy, uploaded):
+    def test_a_second_run_sends_nothing(self, library, proxy, through_proxy, uploaded, synced):
         library.fill(3)
-        scanned()
-        uploaded(through_proxy)
+        synced(through_proxy)
         proxy.requests.clear()
 
         assert uploaded(through_proxy).queued == 0
         assert proxy.requests == []
 
     def test_an_identical_object_is_adopted(
-        self, library, scanned, proxy, through_proxy, uploaded, remote, claims
+        self, library, proxy, through_proxy, synced, remote, claims
     ):
         content = library.add("a.mp3").read_bytes()
-        library.add("b.mp3")
-        scanned()
+        library.add("b.mp3", b"bytes")
         remote(through_proxy).put("a.mp3", content)
 
-        report = uploaded(through_proxy, workers=1)
+        report = synced(through_proxy, workers=1)
 
         assert (report.adopted, report.succeeded, report.failed) == (1, 1, 0)
+        assert report.bytes == len(b"bytes")
         assert claims(through_proxy) == {"a.mp3", "b.mp3"}
 
     @pytest.mark.parametrize("theirs", [b"them", b"somebody else's"])
     def test_another_object_is_a_conflict_and_stays(
-        self, library, scanned, cloud, uploaded, remote, claims, theirs
+        self, library, cloud, synced, remote, claims, statuses, theirs
     ):
         library.add("a.mp3", b"ours")
         library.add("b.mp3")
-        scanned()
         remote(cloud).put("a.mp3", theirs)
 
-        report = uploaded(cloud)
+        report = synced(cloud)
 
         assert (report.succeeded, [f.code for f in report.failures]) == (1, ["Conflict"])
+        assert "another object is stored" in report.failures[0].reason
+        assert "nothing was overwritten" in report.failures[0].reason
+        assert statuses() == {"succeeded": 1, "failed": 1}
         assert remote(cloud).get("a.mp3") == theirs
         assert claims(cloud) == {"b.mp3"}
 
     def test_a_digest_that_nobody_has_checked_is_no_proof(
-        self, library, scanned, cloud, uploaded, remote, claims, s3_sha256
+        self, library, cloud, synced, remote, claims
     ):
         """Another object, put with the digest of our file; rclone takes it, and gives it back."""
         library.add("a.mp3", b"ours")
-        scanned()
         with suppress(ClientError):
             remote(cloud).put("a.mp3", b"them", ChecksumSHA256=s3_sha256(b"ours"))
 
-        uploaded(cloud)
+        synced(cloud)
 
         there = remote(cloud).get("a.mp3")
         assert claims(cloud) == ({"a.mp3"} if there == b"ours" else set())
 
     def test_a_changed_file_replaces_our_earlier_version(
-        self, library, scanned, cloud, uploaded, remote, claims
+        self, library, catalog, cloud, synced, remote, claims
     ):
         for content in (b"first", b"second", b"third"):
             library.add("a.mp3", content)
-            scanned()
-            assert uploaded(cloud).failures == []
-            assert remote(cloud).get("a.mp3") == content
+            assert synced(cloud).succeeded == 1
+            assert remote(cloud).contents() == {"a.mp3": content}
             assert claims(cloud) == {"a.mp3"}
+        sql = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
+        assert rows(catalog, sql, cloud.id) == ["superseded", "superseded", "active"]
 
     def test_our_earlier_version_is_known_though_its_record_was_lost(
-        self, library, catalog, scanned, cloud, uploaded, remote, change, claims
+        self, library, catalog, scanned, cloud, uploaded, synced, remote, claims
     ):
         """By its metadata, whose names some stores give back in another case."""
         library.add("a.mp3", b"first")
@@ -145,18 +133,16 @@ class Uploads:
             uploaded(cloud)
         change(catalog, "DROP TRIGGER fail")
         library.add("a.mp3", b"second")
-        scanned()
 
-        assert uploaded(cloud).failures == []
+        assert synced(cloud).failures == []
         assert remote(cloud).get("a.mp3") == b"second"
         assert claims(cloud) == {"a.mp3"}
 
-    def test_odd_names_arrive(self, library, scanned, cloud, uploaded, remote, claims):
+    def test_odd_names_arrive(self, library, cloud, synced, remote, claims):
         for name in ODD_NAMES:
             library.add(f"{name}/{name}.mp3", name.encode())
-        scanned()
 
-        report = uploaded(cloud)
+        report = synced(cloud)
 
         assert (report.succeeded, report.failures) == (len(ODD_NAMES), [])
         assert sorted(remote(cloud).contents().values()) == sorted(
@@ -166,12 +152,11 @@ class Uploads:
 
     @pytest.mark.usefixtures("small_parts")
     def test_a_large_file_arrives_in_parts_and_is_verified(
-        self, library, scanned, cloud, uploaded, remote, claims
+        self, library, cloud, synced, remote, claims
     ):
         content = library.add("large.flac", size=12 * MIB + 345).read_bytes()
-        scanned()
 
-        report = uploaded(cloud)
+        report = synced(cloud)
 
         assert (report.succeeded, report.failures) == (1, [])
         assert remote(cloud).get("large.flac") == content
@@ -180,56 +165,48 @@ class Uploads:
 
     @pytest.mark.usefixtures("small_parts")
     def test_a_changed_large_file_replaces_our_earlier_version(
-        self, library, scanned, cloud, uploaded, remote, claims
+        self, library, cloud, synced, remote, claims
     ):
         for size in (6 * MIB, 300, 7 * MIB):
             content = library.add("large.flac", size=size).read_bytes()
-            scanned()
-            assert uploaded(cloud).failures == []
+            assert synced(cloud).failures == []
             assert remote(cloud).get("large.flac") == content
             assert claims(cloud) == {"large.flac"}
 
     @pytest.mark.usefixtures("small_parts")
     @pytest.mark.parametrize("size", [300, 6 * MIB])
     def test_what_a_network_damages_is_not_claimed(
-        self, library, scanned, proxy, through_proxy, uploaded, claims, size
+        self, library, proxy, through_proxy, synced, claims, size
     ):
         library.add("bad.flac", size=size)
         library.add("good.flac")
-        scanned()
 
         def damage(request):
             if request.method == "PUT" and "bad" in request.key:
-                request.body = spoil(request.body)
+                request.body = flipped(request.body)
 
         proxy.before.append(damage)
 
-        report = uploaded(through_proxy)
+        report = synced(through_proxy)
 
         assert (report.succeeded, report.failed) == (1, 1)
         assert claims(through_proxy) == {"good.flac"}
 
-    def test_wrong_credentials_are_refused(
-        self, library, scanned, cloud, uploaded, remote, monkeypatch
-    ):
+    def test_wrong_credentials_are_refused(self, library, cloud, synced, remote, monkeypatch):
         library.fill(1)
-        scanned()
         monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
 
         with pytest.raises(UploadAborted) as caught:
-            uploaded(cloud)
+            synced(cloud)
 
         assert isinstance(caught.value.cause, AccessRefusedError)
         assert remote(cloud).keys() == []
 
-    def test_a_missing_bucket_is_named_and_not_made(
-        self, library, scanned, backend, settings, uploaded, s3
-    ):
+    def test_a_missing_bucket_is_named_and_not_made(self, library, backend, settings, synced, s3):
         library.fill(1)
-        scanned()
 
         with pytest.raises(UploadAborted) as caught:
-            uploaded(backend(bucket="no-such-bucket", **settings))
+            synced(backend(bucket="no-such-bucket", **settings))
 
         assert isinstance(caught.value.cause, BucketMissingError)
         assert "no-such-bucket" not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
@@ -250,30 +227,20 @@ class Uploads:
         library.fill(30)
         scanned()
         enqueue(catalog, through_proxy)
-        dead = threading.Event()
-        proxy.before.append(
-            lambda r: (
-                dead.wait(30) and None if r.method == "PUT" and len(proxy.of("PUT")) > 8 else None
-            )
-        )
+        gate = Gate(proxy, passing=8)
         process = start_command(
             *("upload", "--backend", "cloud", "--workers", 4), CATALOGSYNC_DB=str(catalog.path)
         )
-        proxy.wait_until(lambda: len(proxy.of("PUT")) > 8)
-        process.kill()
-        process.wait()
-        dead.set()
-        proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+        gate.wait_for()
+        gate.open_after_the_end_of(process)
         claims(through_proxy)
 
-        report = uploaded(through_proxy)
-
-        assert report.failures == []
+        assert uploaded(through_proxy).failures == []
         assert remote(through_proxy).contents() == library.contents()
         assert claims(through_proxy) == set(library.contents())
 
     def test_a_foreign_object_stays_though_versioning_was_switched_on_after_the_test(
-        self, library, scanned, backend, uploaded, ask, s3, remote, claims
+        self, library, backend, synced, ask, s3, remote, claims
     ):
         """Ceph 16, for one, ignores If-None-Match from then on."""
         bucket = "versioned"
@@ -285,27 +252,24 @@ class Uploads:
             pytest.skip(f"the store keeps no versions ({error.response['Error']['Code']})")
         library.add("a.mp3", b"ours")
         library.add("b.mp3")
-        scanned()
         remote(cloud).put("a.mp3", b"them")
 
-        report = uploaded(cloud)
+        report = synced(cloud)
 
         assert (report.succeeded, [f.code for f in report.failures]) == (1, ["Conflict"])
         assert remote(cloud).get("a.mp3") == b"them"
         assert claims(cloud) == {"b.mp3"}
         library.add("b.mp3", b"edited")
-        scanned()
-        assert uploaded(cloud).succeeded == 1
+        assert synced(cloud).succeeded == 1
         assert remote(cloud).get("b.mp3") == b"edited"
         assert claims(cloud) == {"b.mp3"}
 
     def test_an_object_that_comes_between_look_and_put_stays(
-        self, library, scanned, proxy, through_proxy, uploaded, found_out, remote, claims
+        self, library, proxy, through_proxy, synced, found_out, remote, claims
     ):
         if not found_out.conditional_put:
             pytest.skip("the store keeps no conditions: there the look is all there is")
         library.add("a.mp3", b"ours")
-        scanned()
 
         def come_first(request):
             if request.method == "PUT" and request.key.endswith("/a.mp3"):
@@ -313,7 +277,7 @@ class Uploads:
 
         proxy.before.append(come_first)
 
-        report = uploaded(through_proxy)
+        report = synced(through_proxy)
 
         assert (report.succeeded, [f.code for f in report.failures]) == (0, ["Conflict"])
         assert remote(through_proxy).get("a.mp3") == b"them"
@@ -351,33 +315,18 @@ class Uploads:
         uploaded,
         start_command,
         remote,
-        rows,
         claims,
     ):
         """In its real sizes: nine parts of 8 MiB and a rest."""
         content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
         scanned()
-        dead = threading.Event()
-
-        def hold(request):
-            if (part_number(request) or 0) <= 3:
-                return None
-            dead.wait(PATIENCE)
-            return Answer(0, {}, b"")
-
-        proxy.before.append(hold)
+        gate = Gate(proxy, lambda r: (r.part or 0) > 3, answer=refusal(0))
         process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
         proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
-        process.kill()
-        process.wait()
-        dead.set()
-        proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+        gate.open_after_the_end_of(process)
         assert claims(through_proxy) == set()
         (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
-        there = remote(through_proxy).parts("large.flac", upload_id)
-        assert there == [1, 2, 3]
-        proxy.before.clear()
-        proxy.requests.clear()
+        assert remote(through_proxy).parts("large.flac", upload_id) == [1, 2, 3]
 
         report = uploaded(through_proxy)
 
@@ -389,33 +338,20 @@ class Uploads:
 
     @pytest.mark.usefixtures("small_parts")
     def test_of_unfinished_uploads_only_ours_are_aborted(
-        self,
-        library,
-        catalog,
-        scanned,
-        proxy,
-        through_proxy,
-        uploaded,
-        remote,
-        refused,
-        rows,
-        s3,
-        claims,
+        self, library, catalog, proxy, through_proxy, synced, remote, s3, claims
     ):
         library.add("large.flac", size=12 * MIB)
-        scanned()
-        proxy.before.append(lambda r: refused(503) if part_number(r) == 2 else None)
-        assert uploaded(through_proxy).retryable
+        proxy.answer(refusal(503), lambda r: r.part == 2)
+        assert synced(through_proxy).retryable
         (ours,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
         key = through_proxy.key_prefix + "large.flac"
         theirs = s3.create_multipart_upload(Bucket=through_proxy.bucket, Key=key)["UploadId"]
         where = {"Bucket": through_proxy.bucket, "Key": key, "UploadId": theirs}
         s3.upload_part(**where, PartNumber=1, Body=b"theirs")
         library.add("large.flac", size=11 * MIB)
-        scanned()
         proxy.before.clear()
 
-        report = uploaded(through_proxy)
+        report = synced(through_proxy)
 
         assert (report.succeeded, report.failures) == (1, [])
         assert remote(through_proxy).parts("large.flac", theirs) == [1]
@@ -426,21 +362,13 @@ class Uploads:
 
     @pytest.mark.usefixtures("small_parts")
     def test_a_completion_whose_answer_was_lost_is_no_failure(
-        self, library, scanned, proxy, through_proxy, uploaded, remote, claims
+        self, library, proxy, through_proxy, synced, remote, claims
     ):
         """Of the second try, Ceph says that the first is still in progress."""
         content = library.add("large.flac", size=11 * MIB).read_bytes()
-        scanned()
-        lost: list[Any] = []
+        lost = proxy.lose_answer(lambda r: r.completes_parts)
 
-        def lose(request, answer):
-            if request.method == "POST" and "uploadId" in request.parameters and not lost:
-                lost.append(request)
-                answer.status = 0
-
-        proxy.after.append(lose)
-
-        report = uploaded(through_proxy)
+        report = synced(through_proxy)
 
         assert (len(lost), report.succeeded, report.failures) == (1, 1, [])
         assert remote(through_proxy).get("large.flac") == content

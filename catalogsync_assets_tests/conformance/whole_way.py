@@ -1,24 +1,23 @@
 """A library's whole way to a store and back, by the program itself, killed in the middle."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
 import os
 import random
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.catalog.backends import backend_by_name
-from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts, part_number
-from catalogsync_assets_tests.core.faults import flipped
-from catalogsync_assets_tests.programs import find_program
-from catalogsync_assets_tests.proxy import PATIENCE, Answer
+from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.processes import Process
+from catalogsync_assets_tests.support.programs import find_program
+from catalogsync_assets_tests.support.proxy import Gate, refusal
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 MIB = 1024 * 1024
 FILES = 300
@@ -45,7 +44,7 @@ class WholeWay:
                 command, capture_output=True, text=True, timeout=SECONDS, check=False
             )
             assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-            told: dict[str, Any] = json.loads(done.stdout)
+            told = json.loads(done.stdout)
             return told
 
         return run
@@ -119,42 +118,29 @@ class WholeWay:
 
 def kill_in_the_middle(proxy: Any) -> None:
     """Begin to upload, and kill it while the large file and small ones are on their way."""
-    dead = threading.Event()
-    small: list[Any] = []
 
-    def hold(request: Any) -> Any:
-        part = part_number(request)
-        if request.method != "PUT" or ".catalogsync" in request.key:
-            return None
-        if part is None:
-            with proxy.lock:
-                small.append(request)
-                passes = len(small) <= PUTS_BEFORE
-                proxy.lock.notify_all()
-        else:
-            passes = part <= PARTS_BEFORE
-        if passes:
-            return None
-        dead.wait(SECONDS)
-        return Answer(0, {}, b"")
+    def is_small(request: Any) -> bool:
+        ours = request.method == "PUT" and ".catalogsync" not in request.key
+        return ours and request.part is None
 
-    proxy.before.append(hold)
-    with subprocess.Popen(
+    until_killed = {"answer": refusal(0), "seconds": 4 * PATIENCE}
+    small = Gate(proxy, is_small, passing=PUTS_BEFORE, **until_killed)
+    large = Gate(proxy, lambda r: (r.part or 0) > PARTS_BEFORE, **until_killed)
+    with Process(
         [find_program("catalogsync") or "catalogsync", "upload", "--backend", "cloud"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
+            small.wait_for()
             proxy.wait_until(
-                lambda: len(answered_parts(proxy)) == PARTS_BEFORE and len(small) > PUTS_BEFORE,
-                seconds=4 * PATIENCE,
+                lambda: len(answered_parts(proxy)) == PARTS_BEFORE, seconds=4 * PATIENCE
             )
         finally:
             process.kill()
-    dead.set()
-    proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
-    proxy.before.clear()
-    proxy.requests.clear()
+    small.open()
+    large.open()
+    proxy.start_anew()
 
 
 def digests(root: Path) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """Answers that are spoilt on their way, or lack what is optional: no command believes one look."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 
@@ -13,7 +11,8 @@ from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.core.offload.offload import offload
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.upload.upload import UploadAborted
-from catalogsync_assets_tests.proxy import Answer, Request
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.proxy import Answer, Request
 
 FILES = 4
 STATUSES = (
@@ -104,7 +103,7 @@ def of_music(fault: Fault) -> Fault:
 
 def once_each(fault: Fault) -> Fault:
     """The same, only in the first answer to each method and key."""
-    met: set[tuple[str, str]] = set()
+    met = set()
 
     def change(request: Request, answer: Answer) -> None:
         if (request.method, request.key) not in met:
@@ -138,16 +137,15 @@ LASTING = {
 
 
 @pytest.fixture
-def full(library, scanned, through_proxy, uploaded):
+def full(library, through_proxy, synced):
     """A backend with the library's files."""
     library.fill(FILES)
-    scanned()
-    assert uploaded(through_proxy).succeeded == FILES
+    assert synced(through_proxy).succeeded == FILES
     return through_proxy
 
 
 @pytest.fixture
-def commands(catalog, full, verified, tmp_path, backend, uploaded, change, scanned, library):
+def commands(catalog, full, verified, tmp_path, backend, uploaded, scanned, library):
     """Each reads all objects of `full`, and says of how many it was satisfied."""
     here = "DELETE FROM file_locations WHERE backend_id = ?"
 
@@ -199,9 +197,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fault", OVERCOME)
-def test_a_spoilt_answer_is_overcome_and_marks_nothing(
-    catalog, commands, proxy, rows, command, fault
-):
+def test_a_spoilt_answer_is_overcome_and_marks_nothing(catalog, commands, proxy, command, fault):
     proxy.after.append(OVERCOME[fault])
 
     assert commands[command]() == FILES
@@ -212,7 +208,7 @@ def test_a_spoilt_answer_is_overcome_and_marks_nothing(
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fault", LASTING)
 def test_a_line_that_always_spoils_says_nothing_of_an_object(
-    catalog, commands, proxy, rows, command, fault
+    catalog, commands, proxy, command, fault
 ):
     proxy.after.append(LASTING[fault])
 
@@ -225,7 +221,7 @@ def test_a_line_that_always_spoils_says_nothing_of_an_object(
 
 
 @pytest.mark.parametrize("command", ["verify full", "restore"])
-def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, rows, command):
+def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, command):
     proxy.after.append(of_music(flipped))
 
     commands[command]()
@@ -234,9 +230,7 @@ def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, rows, comma
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_login_page_in_place_of_the_store_is_one_clear_error(
-    catalog, commands, proxy, rows, command
-):
+def test_a_login_page_in_place_of_the_store_is_one_clear_error(catalog, commands, proxy, command):
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
     proxy.before.append(lambda _: answer)
 
@@ -251,16 +245,15 @@ def test_a_login_page_in_place_of_the_store_is_one_clear_error(
 
 @pytest.mark.parametrize("provider", ["seaweedfs", "other"])
 def test_a_put_that_a_login_page_answers_is_not_recorded(
-    catalog, library, scanned, backend, uploaded, proxy, rows, provider
+    catalog, library, backend, synced, proxy, provider
 ):
     library.fill(FILES)
-    scanned()
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
-    proxy.before.append(lambda r: answer if r.method == "PUT" else None)
+    proxy.answer(answer, lambda r: r.method == "PUT")
 
     with pytest.raises(UploadAborted, match="the store has no such object") as aborted:
-        uploaded(cloud)
+        synced(cloud)
 
     assert "login page" in (aborted.value.hint or "")
     assert rows(catalog, STATUSES) == []
@@ -289,7 +282,7 @@ def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
 
 
 @pytest.fixture
-def marked(catalog, full, rows):
+def marked(catalog, full):
     """All objects are marked damaged, and are whole."""
     ids = rows(catalog, "SELECT id FROM file_locations WHERE backend_id = ?", full.id)
     for each in ids:
@@ -298,7 +291,7 @@ def marked(catalog, full, rows):
 
 
 def test_a_copy_that_was_found_damaged_is_the_last_resort_of_a_restore(
-    catalog, marked, rows, tmp_path, library, backend, uploaded, change
+    catalog, marked, tmp_path, library, backend, uploaded
 ):
     def run(name):
         return restore(catalog, tmp_path / name, attempts=2, reserve_bytes=0)
@@ -321,7 +314,7 @@ def test_a_copy_that_was_found_damaged_is_the_last_resort_of_a_restore(
 
 
 def test_a_copy_that_was_found_damaged_is_the_last_source_of_an_upload(
-    catalog, marked, rows, library, backend, uploaded, scanned, remote
+    catalog, marked, library, backend, uploaded, scanned, remote
 ):
     contents = library.contents()
     for path in library.root.rglob("*.mp3"):

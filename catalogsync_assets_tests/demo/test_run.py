@@ -1,7 +1,5 @@
 """The demo, from nothing to a library that can be listened to."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import urllib.request
@@ -154,7 +152,7 @@ def test_its_dagster_home_has_the_settings_that_are_shipped(demo):
 
 
 def test_a_missing_library_folder_is_refused_before_anything_is_made(tmp_path, own_environment):
-    said: list[str] = []
+    said = []
 
     try:
         with pytest.raises(ConfigurationError, match="there is no folder") as caught:
@@ -185,7 +183,7 @@ def test_a_step_that_fails_ends_the_demo_with_its_reason(demo, tmp_path):
 
 
 def test_stopping_it_stops_its_store_and_may_be_repeated(tmp_path):
-    said: list[str] = []
+    said = []
     store = start_local_store(tmp_path / "store")
 
     for _ in range(2):

@@ -1,7 +1,5 @@
 """What one may rely on from the sample library."""
 
-from __future__ import annotations
-
 import hashlib
 import unicodedata
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What one may rely on from the local store. Every test talks to a real server."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -27,7 +25,7 @@ from catalogsync_assets.local_s3.store import (
     start_local_store,
     stop_local_store,
 )
-from catalogsync_assets_tests.stores import s3_client as s3
+from catalogsync_assets_tests.support.stores import s3_client as s3
 
 KEY = 'Hvít Nótt/01 "50% & more" #1 a+b?.flac'
 # Starts a store in another process, which then says what it started and waits.

@@ -4,14 +4,11 @@ All of it listens on this machine's loopback alone, trusts whoever asks there, a
 below a folder.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.servers.processes import (
     HOST,
     Requirement,
@@ -21,7 +18,8 @@ from catalogsync_assets_tests.servers.processes import (
     ini,
     started,
 )
-from catalogsync_assets_tests.stores import answers, ensure_bucket
+from catalogsync_assets_tests.support.programs import find_program
+from catalogsync_assets_tests.support.stores import answers, ensure_bucket
 
 REQUIREMENT = Requirement(
     ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),

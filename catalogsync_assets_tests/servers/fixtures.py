@@ -3,27 +3,23 @@
 Run as a program, it says what is not installed, and how to install it.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from catalogsync_assets_tests.servers import ceph, juicefs, rclone, swift
-from catalogsync_assets_tests.servers.processes import Requirement, S3Server
+from catalogsync_assets_tests.servers.processes import Requirement
 
 SERVERS = {module.__name__.rpartition(".")[2]: module for module in (ceph, swift, juicefs, rclone)}
 _SKIPPED = re.compile(r"store not tried: (\w+) \(not installed: (.+)\)$")
 
 
 def _requirement(name: str) -> Requirement:
-    found: Requirement = SERVERS[name].REQUIREMENT
+    found = SERVERS[name].REQUIREMENT
     return found
 
 
@@ -34,7 +30,7 @@ def _fixture(name: str) -> Any:
         if requirement.missing():
             pytest.skip(f"store not tried: {name} (not installed: {requirement.install})")
         folder = tmp_path_factory.mktemp(name)
-        start: Callable[[Path], AbstractContextManager[S3Server]] = getattr(SERVERS[name], name)
+        start = getattr(SERVERS[name], name)
         with start(folder) as running:
             yield running
         shutil.rmtree(folder, ignore_errors=True)

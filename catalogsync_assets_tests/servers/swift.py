@@ -4,8 +4,6 @@ All of it listens on this machine's loopback alone and keeps its files below a f
 lie on a file system with extended attributes.
 """
 
-from __future__ import annotations
-
 import getpass
 import gzip
 import json
@@ -17,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catalogsync_assets_tests.programs import find_program
 from catalogsync_assets_tests.servers.processes import (
     HOST,
     Requirement,
@@ -27,7 +24,8 @@ from catalogsync_assets_tests.servers.processes import (
     ini,
     started,
 )
-from catalogsync_assets_tests.stores import answers, ensure_bucket
+from catalogsync_assets_tests.support.programs import find_program
+from catalogsync_assets_tests.support.stores import answers, ensure_bucket
 
 _KINDS = ("account", "container", "object")
 REQUIREMENT = Requirement(

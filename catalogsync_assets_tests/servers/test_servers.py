@@ -1,7 +1,5 @@
 """Servers of tests: they end with the tests, say why they did not start, and none goes unsaid."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +8,7 @@ import psutil
 import pytest
 
 from catalogsync_assets_tests.servers.processes import ServerFailed, Servers, started
+from catalogsync_assets_tests.support.waiting import until
 
 _START = """
 import sys
@@ -41,7 +40,7 @@ def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path):
     assert "radosgw" in line
 
 
-def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python, until):
+def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python):
     def servers():
         return [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in command_of(p)]
 
@@ -59,7 +58,7 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python, 
 
 
 def test_a_server_that_ends_by_itself_is_tried_anew_and_its_last_words_are_told(tmp_path):
-    tries: list[Path] = []
+    tries = []
 
     def start(servers, folder):
         tries.append(folder)

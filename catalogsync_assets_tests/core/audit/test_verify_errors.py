@@ -4,21 +4,22 @@ import pytest
 
 from catalogsync_assets.core.audit import record
 from catalogsync_assets.core.audit.audit import AuditAborted, history
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import refusal
 
 LEVELS = ("listing", "head", "full")
 
 
 @pytest.fixture
-def twenty(library, scanned, through_proxy, uploaded):
+def twenty(library, through_proxy, synced):
     """A backend with twenty files."""
     library.fill(20)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     return through_proxy
 
 
 @pytest.fixture
-def nothing_is_marked(catalog, rows):
+def nothing_is_marked(catalog):
     sql = "SELECT DISTINCT status FROM file_locations WHERE backend_id = ?"
     return lambda backend: rows(catalog, sql, backend.id) == ["active"]
 
@@ -50,10 +51,10 @@ def test_a_store_that_is_not_there_marks_nothing(
 
 @pytest.mark.parametrize("level", ["head", "full"])
 def test_a_refusal_of_everything_is_one_error_and_never_missing(
-    twenty, proxy, refused, verified, nothing_is_marked, level
+    twenty, proxy, verified, nothing_is_marked, level
 ):
     """As from credentials that may list, but not read."""
-    proxy.before.append(lambda _: refused(403, "AccessDenied"))
+    proxy.answer(refusal(403, "AccessDenied"))
 
     with pytest.raises(AuditAborted, match="access denied"):
         verified(twenty, level)
@@ -63,11 +64,9 @@ def test_a_refusal_of_everything_is_one_error_and_never_missing(
 
 @pytest.mark.parametrize("level", ["head", "full"])
 def test_a_refusal_of_one_key_is_a_finding_that_marks_nothing(
-    twenty, proxy, refused, verified, nothing_is_marked, level
+    twenty, proxy, verified, nothing_is_marked, level
 ):
-    proxy.before.append(
-        lambda r: refused(403, "AccessDenied") if r.key.endswith("0000.mp3") else None
-    )
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.key.endswith("0000.mp3"))
 
     report = verified(twenty, level)
 
@@ -94,11 +93,11 @@ def test_a_bare_404_is_not_missing(twenty, proxy, verified, nothing_is_marked, l
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
-    twenty, proxy, remote, refused, verified, nothing_is_marked, level
+    twenty, proxy, remote, verified, nothing_is_marked, level
 ):
     """A HEAD answers 404 for a missing bucket as for a missing object."""
     remote(twenty).delete("album/0000.mp3")
-    proxy.before.append(lambda r: refused(404, "NoSuchBucket") if r.key.endswith(".mp3") else None)
+    proxy.answer(refusal(404, "NoSuchBucket"), lambda r: r.key.endswith(".mp3"))
 
     with pytest.raises(AuditAborted, match="there is no bucket"):
         verified(twenty, level)
@@ -108,22 +107,11 @@ def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_store_without_any_of_many_files_looks_like_another_one(
-    library,
-    catalog,
-    scanned,
-    cloud,
-    uploaded,
-    verified,
-    remote,
-    rows,
-    nothing_is_marked,
-    monkeypatch,
-    level,
+    library, catalog, cloud, synced, verified, remote, nothing_is_marked, monkeypatch, level
 ):
     monkeypatch.setattr(record, "_IMPLAUSIBLE", 10)
     library.fill(15, size=5)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     for key in remote(cloud).keys():  # noqa: SIM118
         remote(cloud).delete(key)
 
@@ -142,7 +130,7 @@ def test_a_store_without_any_of_many_files_looks_like_another_one(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_complaint_that_passes_is_tried_again(twenty, proxy, refused, verified, level):
+def test_a_complaint_that_passes_is_tried_again(twenty, proxy, verified, level):
     key = "" if level == "listing" else "0003.mp3"
     left = [1]
 
@@ -152,7 +140,7 @@ def test_a_complaint_that_passes_is_tried_again(twenty, proxy, refused, verified
             if not hit or not left[0]:
                 return None
             left[0] -= 1
-        return refused(503)
+        return refusal(503)
 
     proxy.before.append(once)
 

@@ -1,7 +1,5 @@
 """Audits that were cut short: they go on, redo nothing that is recorded, and find the same."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -14,19 +12,20 @@ from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, histo
 from catalogsync_assets.core.errors import StoreUnavailableError
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets_tests.core.faults import Faults
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import Faults
+from catalogsync_assets_tests.support.proxy import Answer, Gate, refusal
+from catalogsync_assets_tests.support.waiting import until
 
 Verify = Callable[..., AuditReport]
 LEVELS = ("listing", "head", "full")
 
 
 @pytest.fixture
-def forty(library, scanned, through_proxy, uploaded):
+def forty(library, through_proxy, synced):
     """A backend with forty files."""
     library.fill(40, size=30)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     return through_proxy
 
 
@@ -67,7 +66,7 @@ def asked(proxy: Any, since: int) -> list[str]:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_an_audit_whose_store_fell_silent_goes_on_and_finds_the_same(
-    forty, faults, catalog, proxy, verified, level, rows
+    forty, faults, catalog, proxy, verified, level
 ):
     silence = Silence(proxy, passing=4 if level == "listing" else 20)
     with pytest.raises(AuditAborted, match="no answer") as stopped:
@@ -103,7 +102,7 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
 ):
     """With pages of five, as 40 objects are one page."""
     whole = StoreClient.list_pages
-    asked_after: list[str | None] = []
+    asked_after = []
     left = [4]
 
     def pages(client, *, after=None):
@@ -134,38 +133,24 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_an_audit_that_was_killed_goes_on_and_finds_the_same(
-    forty, faults, catalog, proxy, start_command, command, rows, until, level
+    forty, faults, catalog, proxy, start_command, command, level
 ):
-    held: list[str] = []
-    gate = [6 if level == "listing" else 24]
-
-    def hold(request):
-        with proxy.lock:
-            if not request.key.endswith(".mp3") or gate[0] > 10_000:
-                return
-            gate[0] -= 1
-            if gate[0] >= 0:
-                return
-            held.append(request.key)
-        proxy.wait_until(lambda: gate[0] > 10_000)
-
-    proxy.before.append(hold)
+    passing = 6 if level == "listing" else 24
+    gate = Gate(proxy, lambda r: r.key.endswith(".mp3"), passing=passing)
     # One at a time: what is recorded goes in the order of the keys, and of two workers the one with
     # the first key could be the one that is held.
     arguments = ("verify", "--backend", "cloud", "--level", level, "--workers", 1)
     arguments += ("--db", catalog.path)
     process = start_command(*arguments)
-    until(lambda: held and rows(catalog, "SELECT 1 FROM audit_findings WHERE kind <> 'foreign'"))
-    process.kill()
-    process.wait()
+    gate.wait_for()
+    until(lambda: rows(catalog, "SELECT 1 FROM audit_findings WHERE kind <> 'foreign'"))
+    process.end()
     (position,) = rows(catalog, "SELECT position FROM audits")
     (status,) = rows(catalog, "SELECT status FROM audits")
     recorded = rows(catalog, "SELECT locator FROM audit_findings WHERE kind <> 'foreign'")
     assert recorded
     assert status == "running"
-    with proxy.lock:
-        gate[0] = 100_000
-        proxy.lock.notify_all()
+    gate.open()
     before = len(proxy.requests)
 
     outcome = command(*arguments, "--json")
@@ -224,7 +209,7 @@ def test_other_terms_begin_anew(forty, proxy, verified, other):
     assert report.audit_id != first
 
 
-def test_an_age_that_is_counted_from_now_goes_on(forty, proxy, verified, catalog, change):
+def test_an_age_that_is_counted_from_now_goes_on(forty, proxy, verified, catalog):
     """`--since 30d`, an hour later, is another moment and the same request."""
     change(catalog, "UPDATE file_locations SET verified_at = NULL")
     now = datetime.now(timezone.utc).replace(tzinfo=None)
@@ -238,14 +223,14 @@ def test_an_age_that_is_counted_from_now_goes_on(forty, proxy, verified, catalog
     assert (report.resumed, report.audit_id, report.checked) == (True, first, 40)
 
 
-def test_one_that_was_interrupted_long_ago_is_begun_anew(forty, proxy, verified, catalog, change):
+def test_one_that_was_interrupted_long_ago_is_begun_anew(forty, proxy, verified, catalog):
     interrupted(forty, proxy, verified)
     change(catalog, "UPDATE audits SET started_at = '2020-01-01 00:00:00'")
 
     assert not verified(forty, "head").resumed
 
 
-def test_one_that_another_process_works_on_is_left_alone(forty, proxy, verified, catalog, change):
+def test_one_that_another_process_works_on_is_left_alone(forty, proxy, verified, catalog):
     from catalogsync_assets.core.runner.owners import new_owner
 
     first = interrupted(forty, proxy, verified)
@@ -257,7 +242,7 @@ def test_one_that_another_process_works_on_is_left_alone(forty, proxy, verified,
     assert report.audit_id != first
 
 
-def test_a_repair_that_was_cut_short_goes_on(forty, faults, proxy, refused, verified):
+def test_a_repair_that_was_cut_short_goes_on(forty, faults, proxy, verified):
     left = [3]
 
     def rule(request):
@@ -265,7 +250,7 @@ def test_a_repair_that_was_cut_short_goes_on(forty, faults, proxy, refused, veri
             if request.method != "PUT":
                 return None
             left[0] -= 1
-            return refused(403, "InvalidAccessKeyId") if left[0] < 0 else None
+            return refusal(403, "InvalidAccessKeyId") if left[0] < 0 else None
 
     proxy.before.append(rule)
     with pytest.raises(AuditAborted, match="access key"):

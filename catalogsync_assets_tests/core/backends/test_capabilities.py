@@ -1,7 +1,5 @@
 """What an upload finds out about its store by itself, before it relies on it."""
 
-from __future__ import annotations
-
 import json
 import threading
 from dataclasses import replace
@@ -14,7 +12,9 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import PRESETS
-from catalogsync_assets_tests.proxy import PATIENCE, Answer
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Answer, Gate, refusal
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 MIB = 1024 * 1024
 VERSIONS_ON = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
@@ -27,7 +27,7 @@ def unknown(proxy, backend):
 
 
 @pytest.fixture
-def known(catalog, rows):
+def known(catalog):
     """`known(backend)`: what its row says of the store."""
 
     def read(backend):
@@ -42,10 +42,6 @@ def size(request, small_parts):
     return 300 if request.param == "in one put" else 5 * MIB + 17
 
 
-def header(request: Any, name: str) -> str | None:
-    return next((v for n, v in request.headers.items() if n.lower() == name), None)
-
-
 def is_test(request: Any) -> bool:
     return TEST_PREFIX in request.key
 
@@ -54,12 +50,11 @@ def is_test(request: Any) -> bool:
 
 
 def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
-    library, scanned, proxy, unknown, uploaded, remote, known
+    library, proxy, unknown, synced, remote, known
 ):
     library.fill(20)
-    scanned()
 
-    assert uploaded(unknown).succeeded == 20
+    assert synced(unknown).succeeded == 20
 
     assert len([r for r in proxy.requests if not r.key.endswith(".mp3")]) <= 14
     assert [r.method for r in proxy.requests if r.key.endswith(".mp3")] == ["PUT"] * 20
@@ -69,38 +64,29 @@ def test_the_first_upload_asks_a_dozen_questions_once_and_looks_at_no_file(
     assert "tested_at" not in answers  # `backend test` asks more
     asked = len([r for r in proxy.requests if is_test(r)])
     library.fill(2, folder="more")
-    scanned()
-    assert uploaded(unknown).succeeded == 2
+    assert synced(unknown).succeeded == 2
     assert len([r for r in proxy.requests if is_test(r)]) == asked
 
 
 def test_who_may_not_ask_about_versions_may_still_ask_the_rest(
-    library, scanned, proxy, unknown, uploaded, refused, known
+    library, proxy, unknown, synced, known
 ):
-    proxy.before.append(
-        lambda r: (
-            refused(403, "AccessDenied")
-            if {"versioning", "object-lock"} & r.parameters.keys()
-            else None
-        )
+    proxy.answer(
+        refusal(403, "AccessDenied"), lambda r: {"versioning", "object-lock"} & r.parameters.keys()
     )
     library.fill(2)
-    scanned()
 
-    assert uploaded(unknown).succeeded == 2
+    assert synced(unknown).succeeded == 2
 
     assert known(unknown)["put_checksum"] == "SHA256"
 
 
-def test_what_an_upload_asks_weakens_no_full_test(
-    catalog, library, scanned, unknown, uploaded, known
-):
+def test_what_an_upload_asks_weakens_no_full_test(catalog, library, unknown, synced, known):
     full = replace(PRESETS["seaweedfs"], tested_at="2026-11-01T00:00:00+00:00")
     keep_profile(catalog, unknown, replace(full, conditional_put=None))
     library.fill(1)
-    scanned()
 
-    uploaded(unknown)
+    synced(unknown)
 
     assert known(unknown) == full.known()
 
@@ -111,16 +97,10 @@ def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
     library.fill(2)
     scanned()
     enqueue(catalog, unknown)
-    dead = threading.Event()
-    proxy.before.append(
-        lambda r: dead.wait(PATIENCE) and None if is_test(r) and len(proxy.of("PUT")) > 3 else None
-    )
+    gate = Gate(proxy, lambda r: is_test(r) and len(proxy.of("PUT")) > 3)
     process = start_command("upload", "--backend", "cloud", CATALOGSYNC_DB=str(catalog.path))
-    proxy.wait_until(lambda: len(proxy.of("PUT")) > 3)
-    process.kill()
-    process.wait()
-    dead.set()
-    proxy.wait_until(lambda: all(request.status is not None for request in proxy.requests))
+    gate.wait_for()
+    gate.open_after_the_end_of(process)
     assert len(remote(unknown).keys()) == 1
 
     assert uploaded(unknown).succeeded == 2
@@ -128,7 +108,7 @@ def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
 
 
 def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one(
-    library, scanned, proxy, s3, backend, uploaded
+    library, proxy, s3, backend, synced
 ):
     """None could be deleted for a day."""
     s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
@@ -136,11 +116,10 @@ def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one
     rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": retention}}
     s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=rule)
     library.fill(2)
-    scanned()
 
     locked = backend(endpoint=proxy.endpoint, provider="other", bucket="locked")
 
-    report = uploaded(locked)
+    report = synced(locked)
 
     assert (report.succeeded, report.failures) == (2, [])
     assert [r for r in proxy.requests if is_test(r)] == []
@@ -153,21 +132,20 @@ def test_a_bucket_that_locks_what_is_put_gets_no_test_object_and_a_full_test_one
 
 def knows_bare_etags_only(request: Any) -> Answer | None:
     """As Ceph 16."""
-    if request.method in ("PUT", "POST") and (header(request, "if-match") or "").startswith('"'):
+    if request.method in ("PUT", "POST") and (request.header("if-match") or "").startswith('"'):
         return Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
     return None
 
 
 def test_a_changed_file_replaces_its_earlier_version_where_only_bare_etags_match(
-    library, scanned, proxy, unknown, uploaded, remote, known, size
+    library, proxy, unknown, synced, remote, known, size
 ):
     proxy.before.append(knows_bare_etags_only)
     contents = [library.add("a.mp3", size=size).read_bytes() for _ in range(3)]
     refused = []
     for content in contents:
         library.add("a.mp3", content)
-        scanned()
-        assert uploaded(unknown).failures == []
+        assert synced(unknown).failures == []
         assert remote(unknown).get("a.mp3") == content
         refused.append(len([r for r in proxy.requests if r.status == 412 and not is_test(r)]))
 
@@ -176,38 +154,33 @@ def test_a_changed_file_replaces_its_earlier_version_where_only_bare_etags_match
 
 
 def test_a_store_that_denies_every_etag_overwrites_no_stranger(
-    library, scanned, proxy, unknown, uploaded, remote, size
+    library, proxy, unknown, synced, remote, size
 ):
     library.add("a.mp3", size=size)
-    scanned()
-    uploaded(unknown)
+    synced(unknown)
 
     def stranger(request):
-        if header(request, "if-match") is None or request.method not in ("PUT", "POST"):
+        if request.header("if-match") is None or request.method not in ("PUT", "POST"):
             return None
         remote(unknown).put("a.mp3", b"a stranger's")
         return Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
 
     proxy.before.append(stranger)
     library.add("a.mp3", size=size)
-    scanned()
 
-    assert uploaded(unknown).failed == 1
+    assert synced(unknown).failed == 1
     assert remote(unknown).get("a.mp3") == b"a stranger's"
 
 
 def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
-    library, scanned, proxy, unknown, uploaded, remote, size
+    library, proxy, unknown, synced, remote, size
 ):
     """As Swift has it for objects in parts. A look has found the very version."""
     refusal = Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
-    proxy.before.append(
-        lambda r: refusal if header(r, "if-match") and r.method in ("PUT", "POST") else None
-    )
+    proxy.answer(refusal, lambda r: r.header("if-match") and r.method in ("PUT", "POST"))
     for _ in range(2):
         content = library.add("a.mp3", size=size).read_bytes()
-        scanned()
-        assert uploaded(unknown).failures == []
+        assert synced(unknown).failures == []
 
     assert remote(unknown).get("a.mp3") == content
 
@@ -217,39 +190,35 @@ def test_a_changed_file_replaces_its_earlier_version_where_no_etag_matches(
 
 @pytest.mark.usefixtures("untestable")
 def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
-    library, scanned, proxy, unknown, uploaded, refused, known
+    library, proxy, unknown, synced, known
 ):
     library.fill(8)
-    scanned()
     together = threading.Barrier(4)
 
     def unsupported(request):
-        if request.method != "PUT" or header(request, "if-none-match") is None:
+        if request.method != "PUT" or request.header("if-none-match") is None:
             return None
         together.wait(PATIENCE)
-        answer: Answer = refused(501, "NotImplemented")
+        answer = refusal(501, "NotImplemented")
         return answer
 
     proxy.before.append(unsupported)
 
-    report = uploaded(unknown, workers=4)
+    report = synced(unknown, workers=4)
 
     assert (report.succeeded, report.failures) == (8, [])
     assert known(unknown)["conditional_put"] is False
 
 
 def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
-    library, scanned, proxy, through_proxy, uploaded, remote, refused
+    library, proxy, through_proxy, synced, remote
 ):
     """No look came before the put."""
     library.add("a.mp3", b"ours")
-    scanned()
     remote(through_proxy).put("a.mp3", b"theirs")
-    proxy.before.append(
-        lambda r: refused(501, "NotImplemented") if header(r, "if-none-match") else None
-    )
+    proxy.answer(refusal(501, "NotImplemented"), lambda r: r.header("if-none-match"))
 
-    assert [f.code for f in uploaded(through_proxy).failures] == ["Conflict"]
+    assert [f.code for f in synced(through_proxy).failures] == ["Conflict"]
     assert remote(through_proxy).get("a.mp3") == b"theirs"
 
 
@@ -258,18 +227,17 @@ def test_a_store_that_was_thought_to_have_conditions_overwrites_nothing(
 
 @pytest.mark.parametrize("may_ask", [True, False])
 def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites_nothing(
-    library, scanned, proxy, unknown, uploaded, remote, refused, known, may_ask
+    library, proxy, unknown, synced, remote, known, may_ask
 ):
     """As Ceph 16, which keeps conditions while it keeps no versions."""
     library.fill(1)
-    scanned()
-    uploaded(unknown)
+    synced(unknown)
     assert known(unknown)["conditional_put"] is True
 
     def with_versions(request):
         if "versioning" in request.parameters:
-            return Answer(200, {}, VERSIONS_ON) if may_ask else refused(403, "AccessDenied")
-        if request.method == "PUT" and header(request, "if-none-match"):
+            return Answer(200, {}, VERSIONS_ON) if may_ask else refusal(403, "AccessDenied")
+        if request.method == "PUT" and request.header("if-none-match"):
             remote(unknown).put(request.key.removeprefix(unknown.key_prefix), request.body)
             return Answer(200, {"ETag": '"1"', "x-amz-version-id": "v1"}, b"")
         return None
@@ -277,10 +245,9 @@ def test_a_bucket_that_begins_to_keep_versions_and_ignores_conditions_overwrites
     proxy.before.append(with_versions)
     for name in ("a.mp3", "b.mp3"):
         library.add(name, b"ours")
-    scanned()
     remote(unknown).put("b.mp3", b"theirs")
 
-    report = uploaded(unknown, workers=1)
+    report = synced(unknown, workers=1)
 
     assert "Conflict" in [f.code for f in report.failures]
     assert remote(unknown).get("b.mp3") == b"theirs"
@@ -305,10 +272,10 @@ def gives_no_digest_back(_request: Any, answer: Answer) -> None:
 
 
 def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
-    library, scanned, proxy, s3, unknown, uploaded, remote, size
+    library, proxy, s3, unknown, synced, remote, size
 ):
     def begins_without_digests(request):
-        if request.method != "POST" or "uploads" not in request.parameters:
+        if not request.begins_parts:
             return None
         marks = {
             n[11:]: v for n, v in request.headers.items() if n.lower().startswith("x-amz-meta-")
@@ -320,9 +287,8 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
     proxy.before += [begins_without_digests, refuses_digests_of_parts]
     proxy.after.append(gives_no_digest_back)
     content = library.add("a.mp3", size=size).read_bytes()
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert probe(unknown).profile.multipart is True
 
@@ -330,40 +296,35 @@ def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("code", ["InvalidArgument", "NotImplemented"])
 def test_a_store_that_takes_an_upload_with_digests_and_refuses_them_with_parts_takes_large_files(
-    library, scanned, proxy, s3, unknown, uploaded, remote, refused, known, code
+    library, proxy, s3, unknown, synced, remote, known, small_parts, code
 ):
     def refuses(request):
-        if header(request, "x-amz-checksum-sha256") is not None:
-            return refused(400, code)
-        if request.method == "POST" and "uploads" in request.parameters:
+        if request.header("x-amz-checksum-sha256") is not None:
+            return refusal(400, code)
+        if request.begins_parts:
             begun = s3.create_multipart_upload(Bucket=unknown.bucket, Key=request.key)
             return Answer(200, {}, f"<R><UploadId>{begun['UploadId']}</UploadId></R>".encode())
         return None
 
     proxy.before.append(refuses)
     content = library.add("a.mp3", size=17 * MIB).read_bytes()
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["part_checksum"] is False
 
 
 def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
-    library, scanned, proxy, unknown, uploaded, remote, refused, known, size
+    library, proxy, unknown, synced, remote, known, size
 ):
-    proxy.before.append(
-        lambda r: (
-            refused(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported")
-            if "UNSIGNED" in (header(r, "x-amz-content-sha256") or "")
-            else None
-        )
+    proxy.answer(
+        refusal(400, "InvalidRequest", "UNSIGNED-PAYLOAD is not supported"),
+        lambda r: "UNSIGNED" in (r.header("x-amz-content-sha256") or ""),
     )
     content = library.add("a.mp3", size=size).read_bytes()
     library.add("b.mp3")
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["signed_payload"] is True
     result = probe(unknown)
@@ -371,20 +332,16 @@ def test_a_store_that_wants_signatures_over_all_bytes_gets_them(
 
 
 def test_a_bucket_with_object_lock_gets_the_digest_that_it_asks_for(
-    library, scanned, proxy, unknown, uploaded, remote, refused, known, size
+    library, proxy, unknown, synced, remote, known, size
 ):
     text = "Content-MD5 HTTP header is required for Put Part requests with Object Lock parameters"
-    proxy.before.append(
-        lambda r: (
-            refused(400, "InvalidRequest", text)
-            if r.method == "PUT" and header(r, "content-md5") is None
-            else None
-        )
+    proxy.answer(
+        refusal(400, "InvalidRequest", text),
+        lambda r: r.method == "PUT" and r.header("content-md5") is None,
     )
     content = library.add("a.mp3", size=size).read_bytes()
-    scanned()
 
-    assert uploaded(unknown).failures == []
+    assert synced(unknown).failures == []
     assert remote(unknown).get("a.mp3") == content
     assert known(unknown)["needs_md5"] is True
     result = probe(unknown)

@@ -9,6 +9,7 @@ from catalogsync_assets.core.backends.separation import prove_against_others, pr
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.separation import separation
 from catalogsync_assets_tests.servers.rclone import rclone
+from catalogsync_assets_tests.support.proxy import refusal
 
 
 def found(one, other):
@@ -54,7 +55,7 @@ def test_a_gateway_to_a_store_is_the_same_also_where_it_shows_other_keys(
 
 
 def test_what_the_nodes_of_a_store_know_late_is_seen_by_the_second_look(
-    unregistered, store, proxy_to, refused, monkeypatch
+    unregistered, store, proxy_to, monkeypatch
 ):
     waited = []
     monkeypatch.setattr(separation_module.time, "sleep", waited.append)
@@ -65,7 +66,7 @@ def test_what_the_nodes_of_a_store_know_late_is_seen_by_the_second_look(
 
         def not_yet(request):
             own = request.key.startswith(backend.key_prefix)
-            return None if own or waited else refused(404, "NoSuchKey")
+            return None if own or waited else refusal(404, "NoSuchKey")
 
         proxy.before.append(not_yet)
         return backend
@@ -95,22 +96,22 @@ def test_two_buckets_of_one_service_are_apart_and_nothing_is_left_in_them(
     ["may not write", "may not list", "has no answer", "cannot be read back", "is no store"],
 )
 def test_what_does_not_answer_properly_is_not_proven_to_be_another_store(
-    unregistered, buckets, proxy, refused, fault
+    unregistered, buckets, proxy, fault
 ):
     def faulty(request):
         ours = "catalogsync-test" in request.key
         if fault == "may not write" and request.method == "PUT":
-            return refused(403, "AccessDenied")
+            return refusal(403, "AccessDenied")
         if fault == "has no answer":
-            return refused(0)
+            return refusal(0)
         if fault == "is no store":
-            return refused(404, "")
+            return refusal(404, "")
         own = request.key.startswith(one.key_prefix)
         if request.method == "GET" and ours and own == (fault == "cannot be read back"):
             return {
                 # As AWS answers those who may read, but not list.
-                "may not list": refused(403, "AccessDenied"),
-                "cannot be read back": refused(404, "NoSuchKey"),
+                "may not list": refusal(403, "AccessDenied"),
+                "cannot be read back": refusal(404, "NoSuchKey"),
             }.get(fault)
         return None
 
@@ -124,9 +125,9 @@ def test_what_does_not_answer_properly_is_not_proven_to_be_another_store(
         assert "one" in finding.why
 
 
-def test_what_may_not_be_deleted_again_is_named(unregistered, buckets, proxy, refused, remote):
+def test_what_may_not_be_deleted_again_is_named(unregistered, buckets, proxy, remote):
     one = unregistered("one", bucket=buckets[1], endpoint=proxy.endpoint)
-    proxy.before.append(lambda r: refused(403, "AccessDenied") if r.method == "DELETE" else None)
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method == "DELETE")
 
     (finding,) = prove_pairs([(one, unregistered("other", bucket=buckets[2]))])
 
@@ -154,9 +155,9 @@ def test_a_backend_of_another_program_without_a_bucket_proves_nothing(unregister
     assert "other" in finding.why
 
 
-def test_who_may_only_read_still_shows_that_it_is_the_same(unregistered, proxy, refused):
+def test_who_may_only_read_still_shows_that_it_is_the_same(unregistered, proxy):
     reader = unregistered("reader", endpoint=proxy.endpoint)
-    proxy.before.append(lambda r: refused(403, "AccessDenied") if r.method == "PUT" else None)
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method == "PUT")
 
     assert found(reader, unregistered("other")) == "same"
 
@@ -175,13 +176,12 @@ def test_a_bucket_that_is_missing_is_not_made(unregistered, buckets, s3):
 
 
 def test_uploads_find_it_out_once_files_are_on_two_backends_and_never_again(
-    catalog, library, scanned, uploaded, backend, buckets, proxy
+    catalog, library, uploaded, synced, backend, buckets, proxy
 ):
     library.fill(2)
-    scanned()
     first = backend("first", endpoint=proxy.endpoint, bucket=buckets[1])
     second = backend("second", bucket=buckets[2])
-    uploaded(first)
+    synced(first)
     assert separation(catalog).unproven == [("first", "second")]
     assert not [r for r in proxy.requests if "catalogsync-test" in r.key]
 
@@ -190,18 +190,16 @@ def test_uploads_find_it_out_once_files_are_on_two_backends_and_never_again(
 
     proxy.requests.clear()
     library.fill(3, folder="more")
-    scanned()
-    assert uploaded(second).succeeded == 3
+    assert synced(second).succeeded == 3
     assert proxy.requests == []
 
 
 def test_an_upload_goes_well_though_the_other_backend_is_down(
-    catalog, library, scanned, uploaded, backend, buckets, unused_endpoint, unregistered
+    catalog, library, uploaded, synced, backend, buckets, unused_endpoint, unregistered
 ):
     library.fill(2)
-    scanned()
     first = backend("first", bucket=buckets[1])
-    uploaded(first)
+    synced(first)
     place = {"bucket": buckets[1], "base_prefix": first.base_prefix}
     register(catalog, unregistered("first", endpoint=unused_endpoint, **place))
 

@@ -1,7 +1,5 @@
 """A database of an older tool, adopted: its columns, its rows, its own statements, its faults."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +19,7 @@ from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload.upload import Limits, upload
+from catalogsync_assets_tests.support.database import change, rows
 
 FILES = ("a/01.flac", "b/02.flac", "c/03.flac")
 
@@ -140,7 +139,7 @@ def older(tmp_path, library):
 @pytest.fixture
 def sent(library, unregistered):
     """`sent(catalog)`: scan, register the backend `cloud`, plan, upload."""
-    settings: list[ObjectBackend] = []
+    settings = []
 
     def run(catalog):
         report = scan(catalog, [library.root])
@@ -157,7 +156,7 @@ def sent(library, unregistered):
 
 
 def test_scan_plan_and_upload_work_where_every_table_has_columns_that_must_be_filled(
-    older, sent, rows, remote
+    older, sent, remote
 ):
     catalog = older.adopt()
     older.library.add("d/04.flac")
@@ -173,7 +172,7 @@ def test_scan_plan_and_upload_work_where_every_table_has_columns_that_must_be_fi
 
 
 def test_tagged_files_get_their_artists_where_artists_have_columns_that_must_be_filled(
-    older, sample, rows
+    older, sample
 ):
     catalog = older.adopt()
 
@@ -212,7 +211,7 @@ def test_a_column_of_ours_that_this_database_wants_filled_does_not_stop_a_scan_o
     assert (uploaded.succeeded, uploaded.failed) == (4, 0)
 
 
-def test_a_column_of_the_key_that_must_be_filled_does_not_stop_a_scan(older, sample, rows):
+def test_a_column_of_the_key_that_must_be_filled_does_not_stop_a_scan(older, sample):
     older.shapes["artist_songs"] = (
         "artist_id INTEGER NOT NULL, song_id INTEGER NOT NULL, role TEXT NOT NULL,"
         " PRIMARY KEY (artist_id, song_id, role)"
@@ -258,7 +257,7 @@ def test_a_backend_without_settings_is_read(older, config):
 # --- names --------------------------------------------------------------------------------------
 
 
-def test_what_the_tool_calls_name_or_title_is_borrowed(older, rows):
+def test_what_the_tool_calls_name_or_title_is_borrowed(older):
     catalog = older.adopt()
 
     assert rows(catalog, "SELECT title FROM songs ORDER BY id") == ["Song 0", "Song 1", "Song 2"]
@@ -266,7 +265,7 @@ def test_what_the_tool_calls_name_or_title_is_borrowed(older, rows):
     assert [place.song_id for place in whereis(catalog, "song 1")] == [11]
 
 
-def test_a_borrowed_playlist_can_be_planned(older, unregistered, library, rows):
+def test_a_borrowed_playlist_can_be_planned(older, unregistered, library):
     catalog = older.adopt()
     scan(catalog, [library.root])
     cloud, _ = register(catalog, unregistered())
@@ -289,9 +288,7 @@ def test_the_tools_own_statements_work_before_and_after_an_upload(older, sent):
         assert {"Song 0", "Song 1"} <= names
 
 
-def test_a_song_that_the_tool_adds_after_the_adoption_is_met_uploaded_and_found(
-    older, sent, change, rows
-):
+def test_a_song_that_the_tool_adds_after_the_adoption_is_met_uploaded_and_found(older, sent):
     catalog = older.adopt()
     sent(catalog)
     path = older.library.add("e/Later On.flac")
@@ -322,7 +319,7 @@ def test_a_song_that_the_tool_adds_after_the_adoption_is_met_uploaded_and_found(
 # --- local files --------------------------------------------------------------------------------
 
 
-def test_local_rows_are_met_by_their_path_and_keep_song_and_file(older, library, rows):
+def test_local_rows_are_met_by_their_path_and_keep_song_and_file(older, library):
     catalog = older.adopt()
     tools = "SELECT id, file_asset_id, container_name, locator, absolute_path FROM file_locations"
     before = rows(catalog, tools)
@@ -347,7 +344,7 @@ def doubled(older):
     return older
 
 
-def test_two_rows_for_one_path_are_harmless_however_often_it_is_scanned(doubled, library, rows):
+def test_two_rows_for_one_path_are_harmless_however_often_it_is_scanned(doubled, library):
     catalog = doubled.adopt()
     for _ in range(4):
         report = scan(catalog, [library.root])
@@ -367,13 +364,11 @@ def test_a_path_that_the_tool_has_twice_is_uploaded_without_a_failure(doubled, s
     assert doubled.library.contents().items() <= stored.items()
 
 
-def test_a_file_that_the_tool_knew_and_that_is_gone_is_missing(older, library, rows):
+def test_a_file_that_the_tool_knew_and_that_is_gone_is_missing(older, library):
     catalog = older.adopt()
     (library.root / FILES[0]).unlink()
 
-    report = scan(catalog, [library.root])
-
-    assert report.missing == 1
+    assert scan(catalog, [library.root]).missing == 1
     assert rows(catalog, "SELECT id FROM file_locations WHERE status = 'missing'") == [1]
 
 
@@ -400,7 +395,7 @@ def test_a_remote_row_counts_as_present_and_is_not_uploaded_again(
     assert (cloud.songs, cloud.songs_absent, cloud.files, cloud.pending) == (3, 0, 3, 0)
 
 
-def test_presence_has_its_figures_after_the_first_scan(older, library, rows):
+def test_presence_has_its_figures_after_the_first_scan(older, library):
     older.more = [
         "INSERT INTO storage_backends VALUES (2, 'cloud', 'object_storage', 'b', '{}', 0,"
         " '2020-01-01 00:00:00')",
@@ -451,7 +446,7 @@ def test_a_table_that_the_tool_does_not_have_is_made(older, sent, absent):
 
 
 def test_tasks_that_the_tool_left_pending_without_a_source_are_planned_anew(
-    older, sent, unregistered, rows, remote
+    older, sent, unregistered, remote
 ):
     bucket = unregistered().bucket
     older.more = [
@@ -470,7 +465,7 @@ def test_tasks_that_the_tool_left_pending_without_a_source_are_planned_anew(
     assert rows(catalog, "SELECT COUNT(*) FROM upload_tasks") == [3]
 
 
-def test_presence_without_a_unique_rule_gets_one_row_for_a_song_and_backend(older, sent, rows):
+def test_presence_without_a_unique_rule_gets_one_row_for_a_song_and_backend(older, sent):
     catalog = older.adopt()
     for _ in range(2):
         sent(catalog)
@@ -479,7 +474,7 @@ def test_presence_without_a_unique_rule_gets_one_row_for_a_song_and_backend(olde
     assert rows(catalog, "SELECT DISTINCT present FROM song_backend_presence") == [0]
 
 
-def test_presence_that_the_tool_has_twice_does_not_stop_the_adoption(older, sent, rows):
+def test_presence_that_the_tool_has_twice_does_not_stop_the_adoption(older, sent):
     older.more = [f"INSERT INTO song_backend_presence VALUES ({n}, 10, 1, 1, 'x')" for n in (1, 2)]
 
     catalog = older.adopt()
@@ -514,7 +509,7 @@ def test_a_file_of_which_only_the_beginning_is_left_is_refused(older):
     refused(older.path, match=r"malformed|not a database")
 
 
-def test_a_damaged_table_is_refused_and_left_as_it_is(older, rows):
+def test_a_damaged_table_is_refused_and_left_as_it_is(older):
     older.make()
     page = rows(older.path, "SELECT rootpage FROM sqlite_master WHERE name = 'songs'")[0]
     size = rows(older.path, "PRAGMA page_size")[0]
@@ -544,7 +539,7 @@ def test_a_database_that_another_program_holds_is_refused_and_left_as_it_is(
     assert Catalog.initialise(older.path)[1].action == "migrated"
 
 
-def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(older, change):
+def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(older):
     older.make()
     change(older.path, f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
     change(older.path, f"INSERT INTO {VERSION_TABLE} VALUES ('9999')")

@@ -8,6 +8,7 @@ import pytest
 from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends, register
 from catalogsync_assets.core.errors import ConfigurationError, UnknownBackendError
 from catalogsync_assets.core.stores.backend import ObjectBackend, validated
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
 PLAIN = ObjectBackend(name="cloud", bucket="my-music")
 
@@ -85,7 +86,7 @@ def test_a_name_that_cannot_be_a_partition_key_is_refused(catalog, name):
         "https://s3.example/#hunter2",
     ],
 )
-def test_a_secret_in_a_url_is_refused_and_not_repeated(catalog, field, url, bytes_of):
+def test_a_secret_in_a_url_is_refused_and_not_repeated(catalog, field, url):
     with pytest.raises(ConfigurationError) as caught:
         register(catalog, replace(PLAIN, **{field: url}))
 
@@ -128,7 +129,7 @@ def test_a_prefix_is_kept_without_slashes_and_composed():
     assert validated(replace(PLAIN, base_prefix="/Mu\u0308sik/")).base_prefix == "Müsik"
 
 
-def test_a_backend_with_files_cannot_be_pointed_at_another_bucket(catalog, change):
+def test_a_backend_with_files_cannot_be_pointed_at_another_bucket(catalog):
     backend, _ = register(catalog, PLAIN)
     change(catalog, "INSERT INTO file_assets (id) VALUES (1)")
     change(
@@ -152,7 +153,7 @@ def test_a_backend_without_files_may_change_its_bucket(catalog):
     assert backend_by_name(catalog, "cloud").bucket == "another"
 
 
-def test_settings_of_other_programs_survive_an_update(catalog, rows, change):
+def test_settings_of_other_programs_survive_an_update(catalog):
     register(catalog, PLAIN)
     change(
         catalog,

@@ -3,8 +3,6 @@
 The truth is worked out here in Python from the rows, by another way than the product's SQL.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets_tests.support.database import rows
 
 Rows = Callable[..., list[Any]]
 
@@ -53,7 +52,7 @@ def tangled(catalog, backend, scanned, library):
     return catalog
 
 
-def truth(catalog: Catalog, rows: Rows) -> list[Cell]:
+def truth(catalog: Catalog) -> list[Cell]:
     stores = rows(catalog, "SELECT id, name FROM storage_backends WHERE backend_type <> 'local'")
     places = rows(catalog, "SELECT file_asset_id, backend_id, status FROM file_locations")
     remote = {store for store, _ in stores}
@@ -72,10 +71,10 @@ def truth(catalog: Catalog, rows: Rows) -> list[Cell]:
     return found
 
 
-def test_a_cell_counts_files_as_presence_does(tangled, rows):
+def test_a_cell_counts_files_as_presence_does(tangled):
     found = cells(tangled)
 
-    assert found == truth(tangled, rows)
+    assert found == truth(tangled)
     assert {cell.present < cell.files for cell in found} == {True, False}
 
 
@@ -113,7 +112,7 @@ def test_only_batches_with_work_waiting_can_become_whole(catalog, cloud, library
     tasks = lease.claim(EVERYTHING, 5)  # held: their process may have died
     assert waiting_batches(catalog, cloud) == batches
 
-    results: list[Uploaded | Failed] = [Failed(tasks[2], "SlowDown", "later")]
+    results = [Failed(tasks[2], "SlowDown", "later")]
     results += [
         Uploaded(t, f"{t.id:064x}", None, "head", adopted=False) for t in (*tasks[:2], tasks[3])
     ]

@@ -1,7 +1,5 @@
 """Opening, making and writing the catalog's file."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -19,6 +17,8 @@ from catalogsync_assets.core.catalog.schema import VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.settings import catalog_location, library_roots
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import unprivileged
 
 OLD_NAMES = [
     "playlist_pools",
@@ -59,7 +59,7 @@ def existing(path, blank):
 # --- init ---------------------------------------------------------------------------------------
 
 
-def test_init_makes_the_fifteen_tables_and_ours(path, rows):
+def test_init_makes_the_fifteen_tables_and_ours(path):
     _, report = Catalog.initialise(path)
 
     assert len(OLD_NAMES) == 15
@@ -70,7 +70,7 @@ def test_init_makes_the_fifteen_tables_and_ours(path, rows):
     assert (report.action, report.backup) == ("created", None)
 
 
-def test_a_catalog_is_kept_in_wal_mode(existing, rows):
+def test_a_catalog_is_kept_in_wal_mode(existing):
     assert rows(existing, "PRAGMA journal_mode") == ["wal"]
 
 
@@ -119,7 +119,7 @@ def test_processes_that_init_at_once_agree(path, start_python):
 
 def test_init_waits_for_another_program_that_writes(existing):
     """SQLite does not wait by itself when it is to change to WAL mode."""
-    problems: list[BaseException] = []
+    problems = []
 
     def initialise():
         try:
@@ -162,7 +162,7 @@ def test_open_or_create_makes_a_catalog_once(path):
     assert path.read_bytes() == before
 
 
-def test_open_or_create_does_not_migrate(path, change):
+def test_open_or_create_does_not_migrate(path):
     change(path, "CREATE TABLE songs (id INTEGER PRIMARY KEY)")
     before = path.read_bytes()
 
@@ -280,7 +280,7 @@ def attempt_to_write(path: Path) -> None:
         connection.execute(sa.text("INSERT INTO artists (name) VALUES ('x')"))
 
 
-def test_a_read_only_catalog_is_one_clear_error(guarded, unprivileged):
+def test_a_read_only_catalog_is_one_clear_error(guarded):
     guarded.chmod(0o444)
     before = guarded.read_bytes()
 
@@ -291,7 +291,7 @@ def test_a_read_only_catalog_is_one_clear_error(guarded, unprivileged):
     assert guarded.read_bytes() == before
 
 
-def test_a_read_only_folder_is_one_clear_error(guarded, unprivileged):
+def test_a_read_only_folder_is_one_clear_error(guarded):
     guarded.chmod(0o666)
     guarded.parent.chmod(0o555)
     before = guarded.read_bytes()
@@ -304,7 +304,7 @@ def test_a_read_only_folder_is_one_clear_error(guarded, unprivileged):
     assert files_in(guarded.parent) == [guarded.name]
 
 
-def test_a_catalog_that_may_not_be_read_is_one_clear_error(guarded, unprivileged):
+def test_a_catalog_that_may_not_be_read_is_one_clear_error(guarded):
     guarded.chmod(0o000)
 
     for how in (Catalog.open, Catalog.initialise):
@@ -313,7 +313,7 @@ def test_a_catalog_that_may_not_be_read_is_one_clear_error(guarded, unprivileged
         assert "permissions" in (caught.value.hint or "")
 
 
-def test_a_folder_that_may_not_be_entered_is_one_clear_error(guarded, unprivileged):
+def test_a_folder_that_may_not_be_entered_is_one_clear_error(guarded):
     guarded.parent.chmod(0o700)
 
     for how in (Catalog.open, Catalog.initialise, Catalog.open_or_create):
@@ -321,7 +321,7 @@ def test_a_folder_that_may_not_be_entered_is_one_clear_error(guarded, unprivileg
             how(guarded)
 
 
-def test_init_in_a_read_only_folder_leaves_nothing(public_folder, unprivileged):
+def test_init_in_a_read_only_folder_leaves_nothing(public_folder):
     public_folder.chmod(0o555)
 
     with unprivileged(), pytest.raises(CatalogError) as caught:
@@ -338,7 +338,7 @@ def insert(connection: sa.Connection, name: str) -> None:
     connection.execute(sa.text("INSERT INTO artists (name) VALUES (:name)"), {"name": name})
 
 
-def test_a_transaction_is_rolled_back_and_its_error_comes_through(catalog, rows):
+def test_a_transaction_is_rolled_back_and_its_error_comes_through(catalog):
     problem = RuntimeError("the very one")
 
     with pytest.raises(RuntimeError) as caught, catalog.transaction() as connection:
@@ -356,14 +356,14 @@ def test_a_rollback_that_fails_does_not_hide_the_error(catalog):
         _ = 1 / 0
 
 
-def test_what_a_transaction_wrote_is_there_for_others(catalog, rows):
+def test_what_a_transaction_wrote_is_there_for_others(catalog):
     with catalog.transaction() as connection:
         insert(connection, "kept")
 
     assert rows(catalog, "SELECT name FROM artists") == ["kept"]
 
 
-def test_what_is_read_in_a_transaction_is_true_until_it_commits(catalog, rows):
+def test_what_is_read_in_a_transaction_is_true_until_it_commits(catalog):
     """Threads that read, then write what follows from it, lose nothing and are never refused."""
 
     def count_up(times):
@@ -375,7 +375,7 @@ def test_what_is_read_in_a_transaction_is_true_until_it_commits(catalog, rows):
         except BaseException as error:
             problems.append(error)
 
-    problems: list[BaseException] = []
+    problems = []
     threads = [threading.Thread(target=count_up, args=(20,)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -471,7 +471,7 @@ def test_names_with_special_characters_are_paths_and_not_urls(tmp_path):
     assert path.is_file()
 
 
-def test_a_database_of_such_a_name_is_backed_up(tmp_path, change):
+def test_a_database_of_such_a_name_is_backed_up(tmp_path):
     path = tmp_path / "100% música #1?mode=ro.db"
     change(path, "CREATE TABLE songs (id INTEGER PRIMARY KEY)")
 

@@ -1,7 +1,5 @@
 """Claims on download tasks, and databases of other programs."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from contextlib import closing
@@ -23,6 +21,7 @@ from catalogsync_assets.core.catalog.download_results import NotDownloaded, reco
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest
+from catalogsync_assets_tests.support.database import change, rows
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def test_no_two_leases_hold_the_same_task(queued):
     assert first.claim(EVERY_DOWNLOAD, 1) == []
 
 
-def test_what_is_released_can_be_claimed_again_and_was_no_try(queued, rows):
+def test_what_is_released_can_be_claimed_again_and_was_no_try(queued):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
 
@@ -57,13 +56,13 @@ def test_what_is_released_can_be_claimed_again_and_was_no_try(queued, rows):
     ]
 
 
-def test_what_has_been_tried_least_goes_first(queued, change):
+def test_what_has_been_tried_least_goes_first(queued):
     change(queued, "UPDATE download_tasks SET attempts = 3 WHERE id < 8")
 
     assert ids(DownloadLease(queued).claim(EVERY_DOWNLOAD, 4)) == [8, 9, 10, 1]
 
 
-def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(queued, change):
+def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(queued):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
     host, _, _, token = lease.owner.split("|")
@@ -74,7 +73,7 @@ def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(queued, change)
     assert count_waiting(queued)[0] == 10
 
 
-def test_claims_of_a_process_that_lives_are_its_own_until_they_expire(queued, change):
+def test_claims_of_a_process_that_lives_are_its_own_until_they_expire(queued):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
     assert DownloadLease(queued).take_over_abandoned() == 0
@@ -84,7 +83,7 @@ def test_claims_of_a_process_that_lives_are_its_own_until_they_expire(queued, ch
     assert DownloadLease(queued).take_over_abandoned() == 4
 
 
-def test_renewing_puts_off_the_expiry(queued, rows, change, monkeypatch):
+def test_renewing_puts_off_the_expiry(queued, monkeypatch):
     lease = DownloadLease(queued)
     lease.claim(EVERY_DOWNLOAD, 4)
     change(queued, "UPDATE download_tasks SET lease_expires_at = 1 WHERE lease_owner IS NOT NULL")
@@ -99,7 +98,7 @@ def test_renewing_puts_off_the_expiry(queued, rows, change, monkeypatch):
     assert DownloadLease(queued).take_over_abandoned() == 0
 
 
-def test_a_failure_of_a_task_that_was_taken_over_is_not_written(queued, rows, change):
+def test_a_failure_of_a_task_that_was_taken_over_is_not_written(queued):
     late, now = DownloadLease(queued), DownloadLease(queued)
     (task,) = late.claim(EVERY_DOWNLOAD, 1)
     change(queued, "UPDATE download_tasks SET lease_owner = ? WHERE id = ?", now.owner, task.id)
@@ -111,7 +110,7 @@ def test_a_failure_of_a_task_that_was_taken_over_is_not_written(queued, rows, ch
     ]
 
 
-def test_only_failures_of_ours_are_queued_again(queued, change, rows):
+def test_only_failures_of_ours_are_queued_again(queued):
     change(queued, "UPDATE download_tasks SET status = 'failed' WHERE id < 4")
     change(queued, "UPDATE download_tasks SET error_code = 'Http503' WHERE id = 1")
 
@@ -156,7 +155,7 @@ def old(tmp_path):
     return path
 
 
-def test_a_queue_with_columns_of_the_same_names_is_adopted_and_kept(old, rows):
+def test_a_queue_with_columns_of_the_same_names_is_adopted_and_kept(old):
     before = rows(old, "SELECT * FROM download_tasks")
 
     Catalog.initialise(old)[0].close()
@@ -165,7 +164,7 @@ def test_a_queue_with_columns_of_the_same_names_is_adopted_and_kept(old, rows):
     assert [row[:width] for row in rows(old, "SELECT * FROM download_tasks")] == before
 
 
-def test_an_adopted_queue_takes_manifests_and_drains(old, tmp_path, web, library, rows):
+def test_an_adopted_queue_takes_manifests_and_drains(old, tmp_path, web, library):
     """Also failures, take-overs and releases, where other columns may not be empty."""
     catalog, _ = Catalog.initialise(old)
     others = "SELECT id, source, url, status, last_error, attempts FROM download_tasks WHERE id < 6"

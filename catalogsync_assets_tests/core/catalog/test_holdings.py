@@ -1,9 +1,6 @@
 """What a backend holds of a batch and of everything, and when that was verified."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,12 +17,13 @@ from catalogsync_assets.core.catalog.holdings import (
 )
 from catalogsync_assets.core.catalog.status import batch_formats
 from catalogsync_assets.core.stores.backend import LOCAL, ObjectBackend
+from catalogsync_assets_tests.support.database import change, rows
 
 Change = Callable[..., None]
 
 
 @pytest.fixture
-def batches(catalog, library, scanned, change):
+def batches(catalog, library, scanned):
     """Two batches of two files, 1 to 4, in the library alone."""
     library.fill(4)
     scanned(batch_max_files=2)
@@ -33,7 +31,7 @@ def batches(catalog, library, scanned, change):
     return first, second
 
 
-def put(catalog: Catalog, change: Change, backend: ObjectBackend, asset: int, **more: str) -> None:
+def put(catalog: Catalog, backend: ObjectBackend, asset: int, **more: str) -> None:
     """A row that says that the backend has a file."""
     change(
         catalog,
@@ -50,12 +48,12 @@ def put(catalog: Catalog, change: Change, backend: ObjectBackend, asset: int, **
     )
 
 
-def test_a_batch_is_absent_until_every_file_of_it_is_there(catalog, cloud, batches, change):
+def test_a_batch_is_absent_until_every_file_of_it_is_there(catalog, cloud, batches):
     first, second = batches
     assert absence(catalog, cloud, first) == Absence(2, 0)
 
-    put(catalog, change, cloud, 1)
-    put(catalog, change, cloud, 2, status="missing")
+    put(catalog, cloud, 1)
+    put(catalog, cloud, 2, status="missing")
     assert absence(catalog, cloud, first) == Absence(1, 0)
 
     change(catalog, "UPDATE file_locations SET status = 'active'")
@@ -63,11 +61,9 @@ def test_a_batch_is_absent_until_every_file_of_it_is_there(catalog, cloud, batch
     assert absence(catalog, cloud, second) == Absence(2, 0)
 
 
-def test_what_another_backend_has_is_absent_and_what_is_lost_is_nowhere(
-    catalog, backend, batches, change
-):
+def test_what_another_backend_has_is_absent_and_what_is_lost_is_nowhere(catalog, backend, batches):
     one, two = backend("one"), backend("two")
-    put(catalog, change, one, 1)
+    put(catalog, one, 1)
     change(catalog, "UPDATE file_locations SET status = 'missing' WHERE absolute_path IS NOT NULL")
 
     assert absence(catalog, two, batches[0]) == Absence(files=1, nowhere=0)
@@ -77,9 +73,9 @@ def test_what_another_backend_has_is_absent_and_what_is_lost_is_nowhere(
     assert absence(catalog, two, batches[0]) == Absence(files=1, nowhere=1)
 
 
-def test_newer_content_takes_the_place_of_the_old(catalog, cloud, batches, change):
+def test_newer_content_takes_the_place_of_the_old(catalog, cloud, batches):
     for asset in (1, 2):
-        put(catalog, change, cloud, asset, at="2026-01-01 00:00:00", by="head")
+        put(catalog, cloud, asset, at="2026-01-01 00:00:00", by="head")
     change(catalog, "UPDATE file_assets SET superseded_by_id = 4 WHERE id = 1")
 
     assert verification(catalog, cloud, batches[0]).files == {"head": 1}
@@ -90,11 +86,11 @@ def test_newer_content_takes_the_place_of_the_old(catalog, cloud, batches, chang
     assert [f.files for f in formats(catalog)] == [3]
 
 
-def test_verification_is_of_one_batch_or_of_the_whole_backend(catalog, cloud, batches, change):
-    put(catalog, change, cloud, 1, at="2026-01-01 00:00:00", by="head")
-    put(catalog, change, cloud, 2, at="2026-03-03 00:00:00", by="read")
-    put(catalog, change, cloud, 3)
-    put(catalog, change, cloud, 4, at="2026-02-02 00:00:00", by="head")
+def test_verification_is_of_one_batch_or_of_the_whole_backend(catalog, cloud, batches):
+    put(catalog, cloud, 1, at="2026-01-01 00:00:00", by="head")
+    put(catalog, cloud, 2, at="2026-03-03 00:00:00", by="read")
+    put(catalog, cloud, 3)
+    put(catalog, cloud, 4, at="2026-02-02 00:00:00", by="head")
 
     assert verification(catalog, cloud, batches[0]) == Verification(
         "2026-01-01 00:00:00", "2026-03-03 00:00:00", {"head": 1, "read": 1}
@@ -105,8 +101,8 @@ def test_verification_is_of_one_batch_or_of_the_whole_backend(catalog, cloud, ba
     assert verification(catalog, cloud, "unknown") == Verification()
 
 
-def test_formats_are_of_what_exists_anywhere_or_in_the_library(catalog, cloud, batches, change):
-    put(catalog, change, cloud, 1)
+def test_formats_are_of_what_exists_anywhere_or_in_the_library(catalog, cloud, batches):
+    put(catalog, cloud, 1)
     change(catalog, "UPDATE file_assets SET format = 'flac', size_bytes = 5000 WHERE id = 1")
     change(
         catalog,
@@ -122,9 +118,9 @@ def test_formats_are_of_what_exists_anywhere_or_in_the_library(catalog, cloud, b
 
 
 def test_a_cell_is_looked_up_from_its_batch_and_not_from_all_that_a_backend_holds(
-    catalog, cloud, batches, rows
+    catalog, cloud, batches
 ):
-    seen: list[tuple[str, Any]] = []
+    seen = []
     sa.event.listen(
         catalog.engine, "before_cursor_execute", lambda *event: seen.append((event[2], event[3]))
     )

@@ -1,7 +1,5 @@
 """The schema's history: from nothing, and from the shape that existing databases have."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +21,7 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
 # As existing databases have it: fewer columns, and some that this program does not know.
 OLD_SHAPE = """
@@ -142,7 +141,7 @@ def test_the_schema_version_is_the_newest_migration():
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
 
 
-def test_a_fresh_catalog_carries_the_version(catalog, rows):
+def test_a_fresh_catalog_carries_the_version(catalog):
     assert rows(catalog, f"SELECT version_num FROM {VERSION_TABLE}") == [SCHEMA_VERSION]
 
 
@@ -159,7 +158,7 @@ def test_every_old_row_and_unknown_column_is_kept(old):
     assert content_of(old, columns) == before
 
 
-def test_unknown_tables_indexes_and_views_are_kept(old, rows):
+def test_unknown_tables_indexes_and_views_are_kept(old):
     Catalog.initialise(old)[0].close()
 
     assert rows(old, "SELECT name FROM sqlite_master WHERE name LIKE 'my_%' ORDER BY 1") == [
@@ -195,7 +194,7 @@ def test_the_database_as_it_was_lies_beside_it(old):
     assert content_of(report.backup, columns) == before
 
 
-def test_what_the_old_tool_has_not_yet_checkpointed_is_in_the_backup(old, rows):
+def test_what_the_old_tool_has_not_yet_checkpointed_is_in_the_backup(old):
     with closing(sqlite3.connect(old, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode=WAL")
         other.execute("INSERT INTO songs (id, title) VALUES (99, 'last minute')")
@@ -207,7 +206,7 @@ def test_what_the_old_tool_has_not_yet_checkpointed_is_in_the_backup(old, rows):
         assert rows(path, "SELECT title FROM songs WHERE id = 99") == ["last minute"]
 
 
-def test_migrating_twice_is_the_same_as_once(old, bytes_of):
+def test_migrating_twice_is_the_same_as_once(old):
     Catalog.initialise(old)[0].close()
     before = bytes_of(old)
 
@@ -237,7 +236,7 @@ def test_the_old_tool_can_still_write(old):
         )
 
 
-def test_an_old_backend_is_read_and_its_other_settings_are_kept(old, rows):
+def test_an_old_backend_is_read_and_its_other_settings_are_kept(old):
     catalog, _ = Catalog.initialise(old)
 
     found = backend_by_name(catalog, "old-cloud")
@@ -253,7 +252,7 @@ def test_an_old_backend_is_read_and_its_other_settings_are_kept(old, rows):
     assert quota == 9
 
 
-def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(old, rows):
+def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(old):
     catalog, _ = Catalog.initialise(old)
 
     queued = enqueue(catalog, backend_by_name(catalog, "old-cloud"))
@@ -265,7 +264,7 @@ def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(old, rows)
     assert [status.name for status in backend_status(catalog)] == ["disk", "old-cloud"]
 
 
-def test_a_scan_of_an_old_library_knows_its_paths(old, library, rows, change):
+def test_a_scan_of_an_old_library_knows_its_paths(old, library):
     root = str(library.root)
     change(old, "UPDATE file_locations SET container_name = ? WHERE backend_id = 1", root)
     for path in ("a/01.flac", "b/02.flac", "c/03.flac"):
@@ -279,7 +278,7 @@ def test_a_scan_of_an_old_library_knows_its_paths(old, library, rows, change):
     assert sorted(rows(catalog, paths)) == ["a/01.flac", "b/02.flac", "c/03.flac"]
 
 
-def test_old_locations_without_a_root_are_known_by_their_absolute_path(old, library, rows, change):
+def test_old_locations_without_a_root_are_known_by_their_absolute_path(old, library):
     change(
         old,
         "UPDATE file_locations SET container_name = NULL, absolute_path = ? || '/' || locator"
@@ -299,7 +298,7 @@ def test_old_locations_without_a_root_are_known_by_their_absolute_path(old, libr
     assert len(rows(catalog, paths)) == 3
 
 
-def test_presence_of_old_songs_can_be_refreshed(old, rows):
+def test_presence_of_old_songs_can_be_refreshed(old):
     catalog, _ = Catalog.initialise(old)
 
     with catalog.transaction() as connection:
@@ -312,7 +311,7 @@ def test_presence_of_old_songs_can_be_refreshed(old, rows):
     ) == [(10, 1, 1, 1), (10, 2, 1, 1), (11, 1, 1, 1), (11, 2, 0, 1), (12, 1, 1, 1), (12, 2, 0, 1)]
 
 
-def test_a_table_that_has_only_an_id_is_completed(tmp_path, change):
+def test_a_table_that_has_only_an_id_is_completed(tmp_path):
     path = tmp_path / "bare.db"
     for table in ("songs", "upload_tasks"):
         change(path, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
@@ -325,7 +324,7 @@ def test_a_table_that_has_only_an_id_is_completed(tmp_path, change):
         assert {c.name for c in metadata.tables[table].columns} <= set(shape[table])
 
 
-def test_a_migration_that_fails_leaves_the_database_as_it_was(old, change, rows):
+def test_a_migration_that_fails_leaves_the_database_as_it_was(old):
     change(old, "DROP TABLE playlist_songs")
     change(old, "CREATE VIEW playlist_songs AS SELECT 1 AS one")
     before, shape = content_of(old, shape_of(old)), shape_of(old)
@@ -350,7 +349,7 @@ def test_a_disk_without_room_for_the_backup_is_said_before_anything_is_done(old,
     assert [path.name for path in old.parent.iterdir()] == [old.name]
 
 
-def test_foreign_keys_of_old_rows_stay_valid(old, rows):
+def test_foreign_keys_of_old_rows_stay_valid(old):
     Catalog.initialise(old)[0].close()
 
     assert rows(old, "PRAGMA foreign_key_check") == []

@@ -1,7 +1,5 @@
 """Keys: within S3's limits, never shared, always the same for the same path."""
 
-from __future__ import annotations
-
 import unicodedata
 
 import pytest
@@ -42,7 +40,7 @@ PATHS = (
 
 def keys_of(paths: list[str], root: str = ROOT) -> list[str]:
     """Keys given one after another, as a scan gives them."""
-    taken: set[str] = set()
+    taken = set()
     keys = []
     for path in paths:
         keys.append(object_key(root, path, taken.__contains__))

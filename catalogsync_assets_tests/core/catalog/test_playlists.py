@@ -1,7 +1,5 @@
 """Playlists take order, repetitions and removals from their lists; other programs' songs stay."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from catalogsync_assets.core.catalog.scope import Scope, select
 from catalogsync_assets.core.download import importing
 from catalogsync_assets.core.download.importing import ImportReport, import_manifest
 from catalogsync_assets.core.errors import CatalogError
+from catalogsync_assets_tests.support.database import change
 
 U = "http://a.example/"
 
@@ -77,7 +76,7 @@ def shelf(catalog, tmp_path):
 
 
 @pytest.fixture(params=[", PRIMARY KEY (playlist_id, song_id)", ""], ids=["key", "no-key"])
-def adopted(tmp_path, change, request):
+def adopted(tmp_path, request):
     """A catalog whose `playlist_songs` another program has made, with a column of its own."""
     path = tmp_path / "old.db"
     change(

@@ -3,8 +3,6 @@
 The truth is worked out here in Python from the rows, by another way than the product's SQL.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +24,7 @@ from catalogsync_assets.core.catalog.schema import metadata
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
 Rows = Callable[..., list[Any]]
 ROOT = "/music"
@@ -35,7 +34,7 @@ PRESENCE = (
 )
 
 
-def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
+def truth(catalog: Catalog) -> list[tuple[Any, ...]]:
     """Presence as it must be, from the locations and file assets alone."""
     current = dict(
         rows(
@@ -137,7 +136,7 @@ class World:
         if not self._held:
             return
         backend, task = self._held.pop()
-        result: Uploaded | Failed = (
+        result = (
             Uploaded(task, f"{task.file_asset_id:064x}", None, "head", adopted=False)
             if well
             else Failed(task, "X", "x")
@@ -246,7 +245,7 @@ BEGINNING = [("write", 0), ("write", 1), ("write", 2), ("claim", 0)]
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(events=st.lists(EVENTS, min_size=4, max_size=12))
-def test_presence_is_true_after_any_sequence_of_events(catalog, rows, events):
+def test_presence_is_true_after_any_sequence_of_events(catalog, events):
     with catalog.transaction() as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
@@ -255,21 +254,21 @@ def test_presence_is_true_after_any_sequence_of_events(catalog, rows, events):
     for event, what in [*BEGINNING, *events]:
         getattr(world, event)(what)
 
-    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert rows(catalog, PRESENCE) == truth(catalog)
 
 
-def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(catalog, rows):
+def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(catalog):
     world = World(catalog)
     world.write(0)
     world.claim(0)
     world.lose(0)
     world.finish(True)
 
-    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert rows(catalog, PRESENCE) == truth(catalog)
     assert len(rows(catalog, PRESENCE)) == 3
 
 
-def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog, rows):
+def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog):
     world = World(catalog)
     for event, what in (("write", 0), ("claim", 0), ("finish", True), ("lose", 0)):
         getattr(world, event)(what)
@@ -281,14 +280,14 @@ def test_a_file_whose_last_copy_is_withdrawn_exists_nowhere(catalog, rows):
 
 
 @pytest.mark.parametrize("found", ["missing", "damaged"])
-def test_a_file_whose_last_copy_is_lost_does_not_drop_out_of_the_sums(catalog, rows, found):
+def test_a_file_whose_last_copy_is_lost_does_not_drop_out_of_the_sums(catalog, found):
     world = World(catalog)
     for event, what in (("write", 0), ("claim", 0), ("finish", True), ("lose", 0)):
         getattr(world, event)(what)
 
     world.object_is((0, found))
 
-    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert rows(catalog, PRESENCE) == truth(catalog)
     assert {(total, present) for _, _, total, present, _, _ in rows(catalog, PRESENCE)} == {(1, 0)}
 
 
@@ -305,7 +304,7 @@ def busy_world(catalog: Catalog) -> World:
     return world
 
 
-def test_presence_can_be_made_from_nothing(catalog, rows, change):
+def test_presence_can_be_made_from_nothing(catalog):
     busy_world(catalog)
     before = rows(catalog, PRESENCE)
     change(catalog, "DELETE FROM song_backend_presence")
@@ -313,10 +312,10 @@ def test_presence_can_be_made_from_nothing(catalog, rows, change):
     with catalog.transaction() as connection:
         presence.refresh(connection)
 
-    assert rows(catalog, PRESENCE) == before == truth(catalog, rows)
+    assert rows(catalog, PRESENCE) == before == truth(catalog)
 
 
-def test_a_second_refresh_writes_nothing(catalog, bytes_of):
+def test_a_second_refresh_writes_nothing(catalog):
     busy_world(catalog)
     with catalog.transaction() as connection:
         presence.refresh(connection)
@@ -328,7 +327,7 @@ def test_a_second_refresh_writes_nothing(catalog, bytes_of):
     assert bytes_of(catalog.path) == before
 
 
-def test_untrue_rows_are_put_right(catalog, rows):
+def test_untrue_rows_are_put_right(catalog):
     busy_world(catalog)
     with catalog.transaction() as connection:
         connection.execute(sa.text("UPDATE song_backend_presence SET files_present = 7"))
@@ -338,7 +337,7 @@ def test_untrue_rows_are_put_right(catalog, rows):
         )
         presence.refresh(connection)
 
-    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert rows(catalog, PRESENCE) == truth(catalog)
 
 
 def test_no_songs_asked_for_is_nothing_to_do(catalog):
@@ -346,7 +345,7 @@ def test_no_songs_asked_for_is_nothing_to_do(catalog):
         assert presence.refresh(connection, song_ids=[]) == 0
 
 
-def test_where_presence_is_untrue_it_is_told_and_left_as_it_is(catalog, rows, change):
+def test_where_presence_is_untrue_it_is_told_and_left_as_it_is(catalog):
     world = busy_world(catalog)
     one = world.backends[0].id
     with catalog.read() as connection:

@@ -1,7 +1,5 @@
 """How many copies there must be, and which songs have too few."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import astuple
 from typing import Any
@@ -22,6 +20,7 @@ from catalogsync_assets.core.catalog.replication import (
 )
 from catalogsync_assets.core.catalog.separation import keep_verdicts, separation
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets_tests.support.database import change
 
 STORES = {2: "one", 3: "two", 4: "three"}
 ALL_APART = dict.fromkeys(itertools.combinations(STORES, 2), "apart")
@@ -118,7 +117,7 @@ def test_a_song_is_short_if_any_of_its_files_is(catalog, library_of):
     assert [(s.files, s.copies) for s in songs_under_policy(catalog)] == [(1, 1)]
 
 
-def test_a_file_in_two_libraries_is_held_to_the_stricter_policy(catalog, library_of, change):
+def test_a_file_in_two_libraries_is_held_to_the_stricter_policy(catalog, library_of):
     library_of([("/music", on(2))])
     change(
         catalog,
@@ -156,7 +155,7 @@ def test_each_library_has_its_own_policy(catalog, library_of):
     ]
 
 
-def test_a_library_that_is_offloaded_or_gone_keeps_its_policy(catalog, library_of, change):
+def test_a_library_that_is_offloaded_or_gone_keeps_its_policy(catalog, library_of):
     library_of([("/music", on(2))])
     set_policy(catalog, "/music", 1)
 
@@ -165,7 +164,7 @@ def test_a_library_that_is_offloaded_or_gone_keeps_its_policy(catalog, library_o
         assert songs_under_policy(catalog) == []
 
 
-def test_what_exists_nowhere_needs_no_copies(catalog, library_of, change):
+def test_what_exists_nowhere_needs_no_copies(catalog, library_of):
     library_of([("/music", on())], [("/music", on(2, 3)), ("/music", on(3, 4)), ("/music", on())])
     change(catalog, "UPDATE file_locations SET status = 'missing' WHERE file_asset_id IN (1, 4)")
     with catalog.transaction() as connection:

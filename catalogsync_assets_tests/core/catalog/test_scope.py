@@ -1,7 +1,5 @@
 """Selections of songs: how they are named, and what a plan makes of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
 )
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
 Rows = Callable[..., list[Any]]
 
@@ -37,7 +36,7 @@ GROUPINGS = (
 
 
 @pytest.fixture
-def music(catalog, library, scanned, change, rows):
+def music(catalog, library, scanned):
     """Six songs and their groupings."""
     library.fill(6)
     scanned(batch_max_files=4)
@@ -85,20 +84,20 @@ def test_a_selection_is_found_by_name_in_any_case_and_by_id(music, asked, kind, 
     assert select(music, **asked) == (Selection(kind, (row,)),)
 
 
-def test_a_name_that_is_a_number_goes_before_an_id(music, change):
+def test_a_name_that_is_a_number_goes_before_an_id(music):
     change(music, "INSERT INTO playlists (id, name) VALUES (14, '11')")
 
     assert select(music, playlists=["11"]) == (Selection("playlist", (14,)),)
 
 
-def test_a_name_in_another_alphabet_is_found_in_any_case(music, change):
+def test_a_name_in_another_alphabet_is_found_in_any_case(music):
     change(music, "INSERT INTO playlists (id, name) VALUES (14, 'Ночь')")
 
     assert select(music, playlists=["Ночь"]) == (Selection("playlist", (14,)),)
     assert select(music, playlists=["НОЧЬ"]) == (Selection("playlist", (14,)),)
 
 
-def test_two_playlists_of_one_name_are_both_selected(music, change, cloud):
+def test_two_playlists_of_one_name_are_both_selected(music, cloud):
     change(music, "INSERT INTO playlists (id, name) VALUES (14, 'evening')")
     change(music, "INSERT INTO playlist_songs (playlist_id, song_id) VALUES (14, 6)")
 
@@ -164,7 +163,7 @@ def test_a_plan_is_limited_to_the_union_of_the_selections(music, cloud, asked, f
     assert count_pending(music, cloud, scope) == (len(files), 300 * len(files))
 
 
-def test_selections_and_other_limits_must_all_hold(music, cloud, rows):
+def test_selections_and_other_limits_must_all_hold(music, cloud):
     first, _ = rows(music, "SELECT key FROM batches ORDER BY id")
 
     enqueue(music, cloud, Scope(batch_key=first, selections=select(music, pools=["Friends"])))
@@ -201,7 +200,7 @@ def test_a_later_plan_without_wishes_keeps_what_is_first(music, cloud):
     assert claimed(music, cloud)[0] == 5
 
 
-def test_candidates_are_what_a_plan_then_queues_and_change_nothing(music, cloud, library, bytes_of):
+def test_candidates_are_what_a_plan_then_queues_and_change_nothing(music, cloud, library):
     before = bytes_of(music.path)
 
     found = list(missing_candidates(music, cloud))

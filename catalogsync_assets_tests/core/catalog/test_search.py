@@ -1,11 +1,11 @@
 """Finding a song, and what is said of each of its files on each backend."""
 
-from __future__ import annotations
-
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.search import song_has_active_backend_file, whereis
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import sha256
 
 SONGS = {
     "davis/05.mp3": ("Blue in Green", "Miles Davis", "Kind of Blue"),
@@ -19,7 +19,7 @@ DAVIS = [IDS["davis/02.mp3"], IDS["davis/05.mp3"]]
 
 
 @pytest.fixture
-def music(catalog, library, scanned, change, rows):
+def music(catalog, library, scanned):
     """The songs above, one file each."""
     for path in SONGS:
         library.add(path)
@@ -114,7 +114,7 @@ def test_the_limit_counts_songs(music, backend):
 
 
 def test_a_backend_without_the_file_is_absent_and_active_once_it_is_there(
-    music, cloud, uploaded, library, sha256
+    music, cloud, uploaded, library
 ):
     song = IDS["davis/05.mp3"]
     before = whereis(music, "blue in green")

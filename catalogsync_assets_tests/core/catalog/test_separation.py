@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.separation import Separation, keep_verdicts, separation
+from catalogsync_assets_tests.support.database import change, rows
 
 NAMES = {1: "a", 2: "b", 3: "c", 4: "d"}
 PAIRS = [frozenset(pair) for pair in itertools.combinations(NAMES, 2)]
@@ -94,7 +95,7 @@ def test_a_verdict_is_void_once_a_backend_means_another_place(catalog, unregiste
 
 
 def test_other_settings_and_what_other_programs_keep_leave_a_verdict_as_it_is(
-    catalog, unregistered, rows, change
+    catalog, unregistered
 ):
     one, other = (register(catalog, unregistered(name))[0] for name in ("one", "other"))
     change(catalog, "UPDATE storage_backends SET config = json_set(config, '$.theirs', 5)")
@@ -108,7 +109,7 @@ def test_other_settings_and_what_other_programs_keep_leave_a_verdict_as_it_is(
 
 
 @pytest.mark.parametrize("config", ["", '{"separation": 5}', '{"separation": {"x": [1]}}'])
-def test_what_another_program_has_left_there_proves_nothing(catalog, backend, change, config):
+def test_what_another_program_has_left_there_proves_nothing(catalog, backend, config):
     backend("one")
     backend("other")
     change(catalog, "UPDATE storage_backends SET config = ?", config)

@@ -1,7 +1,5 @@
 """The figures that a person sees."""
 
-from __future__ import annotations
-
 from dataclasses import astuple
 
 from catalogsync_assets.core.catalog.leases import Lease
@@ -27,7 +25,7 @@ def test_each_backend_counts_what_is_there_and_what_is_to_do(catalog, library, s
     enqueue(catalog, cloud)
     lease = Lease(catalog, cloud)
     one, two, three, *_ = lease.claim(EVERYTHING, 4)
-    results: list[Uploaded | Failed] = [Failed(one, "SlowDown", "later")]
+    results = [Failed(one, "SlowDown", "later")]
     results += [Uploaded(t, f"{t.id:064x}", None, "head", adopted=False) for t in (two, three)]
     record(catalog, cloud, lease.owner, results)
     files[4].unlink()

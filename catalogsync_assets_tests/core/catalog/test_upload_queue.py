@@ -1,11 +1,8 @@
 """The upload queue: planning, leases, and what a finished upload leaves."""
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, list_pending
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
 DIGEST = "ab" * 32
 
@@ -32,7 +30,7 @@ def done(task: UploadTask, sha256: str = DIGEST) -> Uploaded:
 # --- planning -----------------------------------------------------------------------------------
 
 
-def test_every_file_is_queued_once(catalog, library, scanned, cloud, rows):
+def test_every_file_is_queued_once(catalog, library, scanned, cloud):
     library.fill(3, size=100)
     scanned()
 
@@ -45,7 +43,7 @@ def test_every_file_is_queued_once(catalog, library, scanned, cloud, rows):
     ) == [(cloud.bucket, f"{prefix}/album/000{i}.mp3", "pending") for i in range(3)]
 
 
-def test_a_second_plan_writes_nothing(catalog, library, scanned, cloud, bytes_of):
+def test_a_second_plan_writes_nothing(catalog, library, scanned, cloud):
     library.fill(3)
     scanned()
     enqueue(catalog, cloud)
@@ -68,7 +66,7 @@ def test_a_plan_leaves_what_is_running_to_its_owner(
     assert statuses() == {"running": 2, "pending": 1}
 
 
-def test_only_the_songs_asked_for_are_queued(catalog, library, scanned, cloud, rows):
+def test_only_the_songs_asked_for_are_queued(catalog, library, scanned, cloud):
     library.fill(4)
     scanned()
     songs = rows(catalog, "SELECT id FROM songs ORDER BY id")[1:3]
@@ -109,7 +107,7 @@ def test_a_failed_task_becomes_pending_again(catalog, library, scanned, cloud, l
 
 
 def test_waiting_tasks_of_files_that_are_gone_or_changed_are_dropped(
-    catalog, library, scanned, cloud, rows
+    catalog, library, scanned, cloud
 ):
     stays, gone, changed = library.fill(3)
     scanned()
@@ -167,9 +165,7 @@ def test_backends_do_not_share_a_queue(catalog, library, scanned, backend):
     assert count_pending(catalog, other)[0] == 3
 
 
-def test_another_base_prefix_plans_what_is_pending_anew(
-    catalog, library, scanned, cloud, lease, rows
-):
+def test_another_base_prefix_plans_what_is_pending_anew(catalog, library, scanned, cloud, lease):
     library.fill(2)
     scanned()
     enqueue(catalog, cloud)
@@ -192,7 +188,7 @@ def test_another_base_prefix_plans_what_is_pending_anew(
 @pytest.fixture
 def queued(catalog, library, scanned, cloud):
     """Forty files that wait to be uploaded."""
-    files: list[Path] = library.fill(40)
+    files = library.fill(40)
     scanned()
     enqueue(catalog, cloud)
     return files
@@ -214,7 +210,7 @@ def test_a_claimed_task_has_all_that_is_needed(lease, queued, cloud):
 
 @pytest.mark.usefixtures("queued")
 def test_threads_never_claim_the_same_task(catalog, cloud):
-    claimed: list[int] = []
+    claimed = []
 
     def claim_all():
         lease = Lease(catalog, cloud)
@@ -278,7 +274,7 @@ def test_what_a_dead_process_held_is_free_at_once_and_what_a_living_one_holds_is
     catalog, lease, start_python
 ):
     living, dying = (start_python(CLAIM, catalog.path, 4, word) for word in ("stay", "go"))
-    held: list[list[int]] = []
+    held = []
     for process in (living, dying):
         assert process.stdout.readline() == "ready\n"
         let_go(process)
@@ -293,7 +289,7 @@ def test_what_a_dead_process_held_is_free_at_once_and_what_a_living_one_holds_is
 
 
 @pytest.mark.usefixtures("queued")
-def test_an_expired_lease_is_taken_over_even_of_another_machine(catalog, lease, change, rows):
+def test_an_expired_lease_is_taken_over_even_of_another_machine(catalog, lease):
     first, second, *_ = (task.id for task in lease.claim(EVERYTHING, 3))
     sql = "UPDATE upload_tasks SET lease_owner = ?, lease_expires_at = ? WHERE id = ?"
     change(catalog, sql, "elsewhere|1|2.00|ab", time.time() - 1, first)
@@ -308,7 +304,7 @@ def test_an_expired_lease_is_taken_over_even_of_another_machine(catalog, lease, 
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_task_that_runs_without_any_lease_is_taken_over(catalog, lease, change):
+def test_a_task_that_runs_without_any_lease_is_taken_over(catalog, lease):
     change(catalog, "UPDATE upload_tasks SET status = 'running' WHERE id = 7")
 
     assert lease.take_over_abandoned() == 1
@@ -322,7 +318,7 @@ def test_another_run_of_this_very_process_is_not_robbed(catalog, cloud, lease):
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_lease_is_renewed_before_it_expires(catalog, lease, monkeypatch, rows):
+def test_a_lease_is_renewed_before_it_expires(catalog, lease, monkeypatch):
     lease.claim(EVERYTHING, 2)
     expiry = "SELECT DISTINCT lease_expires_at FROM upload_tasks WHERE status = 'running'"
     before = rows(catalog, expiry)
@@ -350,7 +346,7 @@ def test_release_frees_what_this_lease_holds_and_nothing_else(catalog, cloud, le
 
 @pytest.mark.usefixtures("queued")
 def test_a_failure_reported_too_late_does_not_undo_the_work_of_the_next_lease(
-    catalog, cloud, lease, change, rows
+    catalog, cloud, lease
 ):
     (task,) = lease.claim(EVERYTHING, 1)
     change(catalog, "UPDATE upload_tasks SET lease_expires_at = 1 WHERE id = ?", task.id)
@@ -367,7 +363,7 @@ def test_a_failure_reported_too_late_does_not_undo_the_work_of_the_next_lease(
 
 @pytest.mark.parametrize("planned_again", [True, False])
 def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
-    library, scanned, catalog, cloud, change, rows, planned_again
+    library, scanned, catalog, cloud, planned_again
 ):
     """Deleted, changed and left out: none of them is sent, or fails, in the next run."""
     paths = library.fill(4)
@@ -397,7 +393,7 @@ def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_result_is_recorded_in_location_file_task_and_presence(catalog, cloud, lease, rows):
+def test_a_result_is_recorded_in_location_file_task_and_presence(catalog, cloud, lease):
     (task,) = lease.claim(EVERYTHING, 1)
 
     record(catalog, cloud, lease.owner, [done(task)])
@@ -424,7 +420,7 @@ def test_a_result_is_recorded_in_location_file_task_and_presence(catalog, cloud,
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_result_recorded_twice_is_one_location(catalog, cloud, lease, rows):
+def test_a_result_recorded_twice_is_one_location(catalog, cloud, lease):
     tasks = lease.claim(EVERYTHING, 2)
     for _ in range(2):
         record(catalog, cloud, lease.owner, [done(task) for task in tasks])
@@ -434,7 +430,7 @@ def test_a_result_recorded_twice_is_one_location(catalog, cloud, lease, rows):
 
 
 @pytest.mark.usefixtures("queued")
-def test_results_are_recorded_all_or_none(catalog, cloud, lease, rows, statuses):
+def test_results_are_recorded_all_or_none(catalog, cloud, lease, statuses):
     good, bad = lease.claim(EVERYTHING, 2)
     untrue = replace(bad, file_asset_id=4711)
 
@@ -448,7 +444,7 @@ def test_results_are_recorded_all_or_none(catalog, cloud, lease, rows, statuses)
 
 
 @pytest.mark.usefixtures("queued")
-def test_a_public_url_is_recorded_with_the_location(catalog, cloud, lease, rows):
+def test_a_public_url_is_recorded_with_the_location(catalog, cloud, lease):
     public = replace(cloud, public_base_url="https://cdn.example/m")
     record(catalog, public, lease.owner, [done(t) for t in lease.claim(EVERYTHING, 1)])
 

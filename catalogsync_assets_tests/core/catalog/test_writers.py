@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets_tests.support.database import rows
 
 #: Files before the processes begin; scans of one of them while they work, files new in each.
 KNOWN, ROUNDS, NEW = 400, 10, 10
@@ -67,7 +68,7 @@ print(json.dumps({"done": done, "failed": failed}))
 
 
 def test_four_writers_do_everything_once_and_the_figures_add_up(
-    catalog, cloud, library, scanned, start_python, rows
+    catalog, cloud, library, scanned, start_python
 ):
     library.fill(KNOWN)
     scanned()
@@ -123,7 +124,7 @@ visitor.close()
 """
 
 
-def test_a_catalog_that_is_opened_twice_keeps_its_locks(catalog, run_python, rows):
+def test_a_catalog_that_is_opened_twice_keeps_its_locks(catalog, run_python):
     """Or another process takes itself for the last one, and removes the write-ahead log."""
     with catalog.transaction() as connection:
         connection.exec_driver_sql("INSERT INTO songs (title) VALUES ('one')")

@@ -1,7 +1,5 @@
 """Servers and connections that fail: what is retried, what is gone on from, what is refused."""
 
-from __future__ import annotations
-
 import email.utils
 import hashlib
 import logging
@@ -11,6 +9,9 @@ import pytest
 
 from catalogsync_assets.core.download import file as fetcher
 from catalogsync_assets.core.runner import run
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import remains, sha256
+from catalogsync_assets_tests.support.web import Fault, flac_like
 
 BIG = 300_000
 MODIFIED = "Mon, 01 Jan 2024 00:00:00 GMT"
@@ -21,10 +22,10 @@ MODIFIED = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
 def test_an_answer_that_asks_for_patience_is_retried_and_counted(
-    web, wish, downloaded, library, fault, status
+    web, wish, downloaded, library, status
 ):
     wish(web.add("/x.flac"))
-    web.fail_once("/x.flac", fault(status=status), fault(status=status))
+    web.fail_once("/x.flac", Fault(status=status), Fault(status=status))
 
     report = downloaded()
 
@@ -32,15 +33,15 @@ def test_an_answer_that_asks_for_patience_is_retried_and_counted(
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_the_server_says_how_long_to_wait(web, wish, downloaded, fault, monkeypatch):
-    waits: list[float] = []
+def test_the_server_says_how_long_to_wait(web, wish, downloaded, monkeypatch):
+    waits = []
     monkeypatch.setattr(fetcher.tenacity, "sleep_using_event", lambda _: waits.append)
     wish(web.add("/x.flac"))
     soon = email.utils.formatdate(time.time() + 50, usegmt=True)
     web.fail_once(
         "/x.flac",
-        fault(status=503, headers={"Retry-After": "7"}),
-        fault(status=429, headers={"Retry-After": soon}),
+        Fault(status=503, headers={"Retry-After": "7"}),
+        Fault(status=429, headers={"Retry-After": soon}),
     )
 
     assert downloaded().succeeded == 1
@@ -49,9 +50,9 @@ def test_the_server_says_how_long_to_wait(web, wish, downloaded, fault, monkeypa
     assert 40 < waits[1] <= 50
 
 
-def test_who_asks_to_wait_for_long_is_left_to_the_next_run(web, wish, downloaded, fault):
+def test_who_asks_to_wait_for_long_is_left_to_the_next_run(web, wish, downloaded):
     wish(web.add("/x.flac"))
-    web.fail_once("/x.flac", fault(status=503, headers={"Retry-After": "86400"}))
+    web.fail_once("/x.flac", Fault(status=503, headers={"Retry-After": "86400"}))
 
     report = downloaded()
 
@@ -59,11 +60,9 @@ def test_who_asks_to_wait_for_long_is_left_to_the_next_run(web, wish, downloaded
     assert downloaded().succeeded == 1
 
 
-def test_tries_are_limited_and_the_next_run_tries_again(
-    web, wish, downloaded, fault, catalog, rows
-):
+def test_tries_are_limited_and_the_next_run_tries_again(web, wish, downloaded, catalog):
     wish(web.add("/x.flac"), web.add("/y.flac"))
-    web.faults.append(lambda r: fault(status=503) if r.path == "/x.flac" else None)
+    web.faults.append(lambda r: Fault(status=503) if r.path == "/x.flac" else None)
 
     report = downloaded(attempts=3)
 
@@ -80,10 +79,10 @@ def test_tries_are_limited_and_the_next_run_tries_again(
 
 @pytest.mark.parametrize("length", ["true", "chunked"])
 def test_a_connection_that_breaks_is_gone_on_from_where_it_broke(
-    web, wish, downloaded, library, fault, music, length
+    web, wish, downloaded, library, length
 ):
-    wish(web.add("/x.flac", music("x", BIG), length=length))
-    web.fail_once("/x.flac", fault(cut=100_000), fault(cut=100_000))
+    wish(web.add("/x.flac", flac_like("x", BIG), length=length))
+    web.fail_once("/x.flac", Fault(cut=100_000), Fault(cut=100_000))
 
     report = downloaded(attempts=2)
 
@@ -94,21 +93,19 @@ def test_a_connection_that_breaks_is_gone_on_from_where_it_broke(
     assert report.received == BIG
 
 
-def test_a_date_serves_where_there_is_no_etag(web, wish, downloaded, fault, music):
+def test_a_date_serves_where_there_is_no_etag(web, wish, downloaded):
     headers = {"Last-Modified": MODIFIED}
-    wish(web.add("/x.flac", music("x", BIG), etag=None, headers=headers))
-    web.fail_once("/x.flac", fault(cut=100_000))
+    wish(web.add("/x.flac", flac_like("x", BIG), etag=None, headers=headers))
+    web.fail_once("/x.flac", Fault(cut=100_000))
 
     assert downloaded().resumed == 1
     assert web.of("/x.flac")[1].headers["If-Range"] == MODIFIED
 
 
 @pytest.mark.parametrize("how", [{"etag": None}, {"etag": 'W/"weak"'}, {"ranges": False}], ids=str)
-def test_without_a_way_to_tell_the_content_it_is_begun_anew(
-    web, wish, downloaded, library, fault, music, how
-):
-    wish(web.add("/x.flac", music("x", BIG), **how))
-    web.fail_once("/x.flac", fault(cut=100_000))
+def test_without_a_way_to_tell_the_content_it_is_begun_anew(web, wish, downloaded, library, how):
+    wish(web.add("/x.flac", flac_like("x", BIG), **how))
+    web.fail_once("/x.flac", Fault(cut=100_000))
 
     report = downloaded()
 
@@ -116,12 +113,10 @@ def test_without_a_way_to_tell_the_content_it_is_begun_anew(
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_a_digest_allows_to_go_on_without_a_validator(
-    web, wish, downloaded, library, fault, music, sha256
-):
-    content = music("x", BIG)
+def test_a_digest_allows_to_go_on_without_a_validator(web, wish, downloaded, library):
+    content = flac_like("x", BIG)
     wish(web.add("/x.flac", content, etag=None), sha256=sha256(content))
-    web.fail_once("/x.flac", fault(cut=100_000))
+    web.fail_once("/x.flac", Fault(cut=100_000))
 
     report = downloaded()
 
@@ -130,30 +125,28 @@ def test_a_digest_allows_to_go_on_without_a_validator(
 
 
 def test_two_halves_of_different_contents_are_found_out_and_fetched_anew(
-    web, wish, downloaded, library, fault, music, sha256
+    web, wish, downloaded, library
 ):
-    new = music("new", BIG)
-    wish(web.add("/x.flac", music("old", BIG), etag=None), sha256=sha256(new))
-    web.fail_once("/x.flac", fault(cut=100_000))
+    new = flac_like("new", BIG)
+    wish(web.add("/x.flac", flac_like("old", BIG), etag=None), sha256=sha256(new))
+    web.fail_once("/x.flac", Fault(cut=100_000))
     web.pace = lambda r: len(web.requests) > 1 and web.add("/x.flac", new, etag=None)
 
-    report = downloaded(attempts=4)
-
-    assert report.succeeded == 1
+    assert downloaded(attempts=4).succeeded == 1
     assert library.contents() == {"x.flac": new}
 
 
 @pytest.mark.parametrize("if_range", [True, False])
 def test_content_that_has_changed_meanwhile_is_fetched_anew(
-    web, wish, downloaded, library, fault, music, if_range
+    web, wish, downloaded, library, if_range
 ):
     """Also from a server that knows ranges but not If-Range."""
-    wish(web.add("/x.flac", music("old", BIG)))
-    new = music("new", BIG)
+    wish(web.add("/x.flac", flac_like("old", BIG)))
+    new = flac_like("new", BIG)
 
     def change(request):
         if len(web.requests) == 1:
-            return fault(cut=100_000)
+            return Fault(cut=100_000)
         web.add("/x.flac", new, etag='"two"', if_range=if_range)
         return None
 
@@ -163,13 +156,11 @@ def test_content_that_has_changed_meanwhile_is_fetched_anew(
     assert library.contents() == {"x.flac": new}
 
 
-def test_a_part_longer_than_the_content_is_begun_anew(
-    web, wish, downloaded, library, fault, music, sha256
-):
+def test_a_part_longer_than_the_content_is_begun_anew(web, wish, downloaded, library):
     """The server answers 416."""
-    new = music("new", 50_000)
-    wish(web.add("/x.flac", music("old", BIG), etag=None), sha256=sha256(new))
-    web.fail_once("/x.flac", fault(cut=100_000))
+    new = flac_like("new", 50_000)
+    wish(web.add("/x.flac", flac_like("old", BIG), etag=None), sha256=sha256(new))
+    web.fail_once("/x.flac", Fault(cut=100_000))
     web.pace = lambda _: None
 
     def shrink(request):
@@ -182,12 +173,10 @@ def test_a_part_longer_than_the_content_is_begun_anew(
     assert library.contents() == {"x.flac": new}
 
 
-def test_a_large_file_over_a_bad_line_comes_in_the_end(
-    web, wish, downloaded, library, fault, music
-):
+def test_a_large_file_over_a_bad_line_comes_in_the_end(web, wish, downloaded, library):
     """A try that brings something counts as none."""
-    wish(web.add("/x.flac", music("x", BIG)))
-    web.faults.append(lambda _: fault(cut=30_000))
+    wish(web.add("/x.flac", flac_like("x", BIG)))
+    web.faults.append(lambda _: Fault(cut=30_000))
 
     report = downloaded(attempts=2)
 
@@ -195,10 +184,10 @@ def test_a_large_file_over_a_bad_line_comes_in_the_end(
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_a_length_that_is_a_lie_never_becomes_a_file(web, wish, downloaded, library, fault):
+def test_a_length_that_is_a_lie_never_becomes_a_file(web, wish, downloaded, library):
     url = web.add("/x.flac")
     content = web.files["/x.flac"].content
-    lie = fault(status=200, headers={"Content-Length": str(len(content) + 10)}, body=content)
+    lie = Fault(status=200, headers={"Content-Length": str(len(content) + 10)}, body=content)
     wish(url)
     web.faults.append(lambda _: lie)
 
@@ -212,8 +201,7 @@ def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
     web, wish, downloaded, library
 ):
     wish(web.add("/x.flac", length="none"))
-    report = downloaded()
-    assert report.failures[0].code == "LengthUnknown"
+    assert downloaded().failures[0].code == "LengthUnknown"
 
     size = len(web.files["/x.flac"].content)
     assert wish(web.url + "/x.flac", size=size).updated == 1
@@ -222,10 +210,10 @@ def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
 
 
 def test_a_file_whose_end_only_the_connection_tells_must_have_its_size(
-    web, wish, downloaded, library, fault
+    web, wish, downloaded, library
 ):
     wish(web.add("/x.flac", length="none"), size=3_000)
-    web.fail_once("/x.flac", fault(cut=1_000))
+    web.fail_once("/x.flac", Fault(cut=1_000))
 
     assert downloaded().retries == 1
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
@@ -238,9 +226,9 @@ def test_a_file_whose_end_only_the_connection_tells_must_have_its_size(
     ("status", "code"),
     [(404, "NotFound"), (410, "NotFound"), (401, "AccessRefused"), (403, "AccessRefused")],
 )
-def test_what_is_not_there_fails_at_once_and_alone(web, wish, downloaded, fault, status, code):
+def test_what_is_not_there_fails_at_once_and_alone(web, wish, downloaded, status, code):
     wish(web.add("/x.flac"), web.add("/y.flac"))
-    web.faults.append(lambda r: fault(status=status) if r.path == "/x.flac" else None)
+    web.faults.append(lambda r: Fault(status=status) if r.path == "/x.flac" else None)
 
     report = downloaded()
 
@@ -276,9 +264,7 @@ def test_content_that_is_not_what_the_manifest_says_is_refused(
 ):
     wish(web.add("/x.flac"), **known)
 
-    report = downloaded()
-
-    assert report.failures[0].code == ("SizeDiffers" if "size" in known else "DigestDiffers")
+    assert downloaded().failures[0].code == ("SizeDiffers" if "size" in known else "DigestDiffers")
     assert list(library.root.iterdir()) == []
 
 
@@ -296,35 +282,31 @@ def test_a_manifest_that_is_corrected_is_believed(web, wish, downloaded):
 def test_a_file_larger_than_allowed_is_refused(web, wish, downloaded, library, length):
     wish(web.add("/x.flac", length=length))
 
-    report = downloaded(max_file_bytes=2_000)
-
-    assert report.failures[0].code == "TooLarge"
+    assert downloaded(max_file_bytes=2_000).failures[0].code == "TooLarge"
     assert list(library.root.iterdir()) == []
 
 
-def test_a_redirect_is_followed_to_another_name(web, wish, downloaded, library, fault):
+def test_a_redirect_is_followed_to_another_name(web, wish, downloaded, library):
     target = web.add("/deep/x.flac")
-    web.fail_once("/get", fault(status=302, headers={"Location": target}))
+    web.fail_once("/get", Fault(status=302, headers={"Location": target}))
     wish(web.url + "/get")
 
     assert downloaded().succeeded == 1
     assert list(library.contents()) == ["x.flac"]
 
 
-def test_a_circle_of_redirects_is_left(web, wish, downloaded, fault):
+def test_a_circle_of_redirects_is_left(web, wish, downloaded):
     wish(web.url + "/a")
-    web.faults.append(lambda r: fault(status=302, headers={"Location": "/a"}))
+    web.faults.append(lambda r: Fault(status=302, headers={"Location": "/a"}))
 
-    report = downloaded()
-
-    assert report.failures[0].code == "TooManyRedirects"
+    assert downloaded().failures[0].code == "TooManyRedirects"
     assert len(web.requests) == 11
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/y"])
-def test_a_redirect_to_anything_but_http_is_refused(web, wish, downloaded, fault, target):
+def test_a_redirect_to_anything_but_http_is_refused(web, wish, downloaded, target):
     wish(web.url + "/a")
-    web.faults.append(lambda r: fault(status=302, headers={"Location": target}))
+    web.faults.append(lambda r: Fault(status=302, headers={"Location": target}))
 
     assert downloaded().failures[0].code == "RedirectRefused"
 
@@ -333,10 +315,10 @@ def test_a_redirect_to_anything_but_http_is_refused(web, wish, downloaded, fault
     "place",
     ["[::1", "a:abc", "me:hunter2@[zz]", "a..b", f"{'a' * 70}.example", "xn--", "\u20ac\x80"],
 )
-def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloaded, fault, place):
+def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloaded, place):
     wish(web.url + "/a")
     target = f"http://{place}/x?sig=hunter2".encode().decode("latin-1")
-    web.faults.append(lambda r: fault(status=302, headers={"Location": target}))
+    web.faults.append(lambda r: Fault(status=302, headers={"Location": target}))
 
     (failure,) = downloaded().failures
 
@@ -347,7 +329,7 @@ def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloade
 
 
 def test_no_secret_of_an_address_is_shown_or_logged(
-    web, wish, downloaded, fault, catalog, rows, unused_endpoint, caplog
+    web, wish, downloaded, catalog, unused_endpoint, caplog
 ):
     caplog.set_level(logging.DEBUG)
     place = web.url.removeprefix("http://")
@@ -357,10 +339,10 @@ def test_no_secret_of_an_address_is_shown_or_logged(
     ]
     addresses += [f"{unused_endpoint}/x?sig={secret}", f"http://me:p{secret}%40x@{place}/503"]
     web.add("/html", b"<html>")
-    web.faults.append(lambda r: fault(status=503) if r.path == "/503" else None)
+    web.faults.append(lambda r: Fault(status=503) if r.path == "/503" else None)
     web.faults.append(
         lambda r: (
-            fault(status=302, headers={"Location": f"/loop?token={secret}"})
+            Fault(status=302, headers={"Location": f"/loop?token={secret}"})
             if r.path == "/loop"
             else None
         )
@@ -377,13 +359,11 @@ def test_no_secret_of_an_address_is_shown_or_logged(
     assert all(failure.url.startswith("http://127.0.0.1") for failure in report.failures)
 
 
-def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(
-    web, wish, downloaded, fault
-):
+def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(web, wish, downloaded):
     place = web.url.removeprefix("http://")
     web.add("/x.flac")
     other = web.url.replace("127.0.0.1", "localhost") + "/x.flac"
-    web.fail_once("/get", fault(status=302, headers={"Location": other}))
+    web.fail_once("/get", Fault(status=302, headers={"Location": other}))
     wish(f"http://me:secret@{place}/get")
 
     assert downloaded().succeeded == 1
@@ -394,22 +374,22 @@ def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(
 
 
 def test_five_hundred_files_over_a_bad_line_all_come_once_and_whole(
-    web, wish, downloaded, library, remains, fault, music, catalog, rows, monkeypatch
+    web, wish, downloaded, library, catalog, monkeypatch
 ):
     """Every fifth file meets a fault, each kind as often, some of them two in a row."""
     monkeypatch.setattr(run, "_BATCH", 50)
     kinds = [
-        lambda c: [fault(status=503)],
-        lambda c: [fault(status=429, headers={"Retry-After": "0"})],
-        lambda c: [fault(cut=len(c) // 2)],
-        lambda c: [fault(cut=0), fault(cut=len(c) - 1)],
-        lambda c: [fault(status=200, headers={"Content-Length": str(len(c) + 5)}, body=c)],
+        lambda c: [Fault(status=503)],
+        lambda c: [Fault(status=429, headers={"Retry-After": "0"})],
+        lambda c: [Fault(cut=len(c) // 2)],
+        lambda c: [Fault(cut=0), Fault(cut=len(c) - 1)],
+        lambda c: [Fault(status=200, headers={"Content-Length": str(len(c) + 5)}, body=c)],
     ]
     expected, faults = {}, 0
     entries = []
     for number in range(500):
         path = f"/{number % 7}/{number:03d}.flac"
-        content = music(number, 2_000 + number * 97 % 60_000)
+        content = flac_like(number, 2_000 + number * 97 % 60_000)
         how = [{}, {"ranges": False}, {"etag": None}, {"length": "chunked"}][number % 4]
         entries.append({"url": web.add(path, content, **how), "playlist": f"P{number % 3}"})
         expected[f"{number:03d}.flac"] = content

@@ -1,7 +1,5 @@
 """Downloads over a web that behaves: what comes where, and the rows that it leaves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,14 @@ import pytest
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import DownloadScope
 from catalogsync_assets.core.catalog.scope import select
-from catalogsync_assets_tests.audio_files import CONTENTS, id3, tagged
+from catalogsync_assets_tests.support.audio_files import CONTENTS, id3, tagged
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import remains, sha256
 
 Rows = Callable[..., list[Any]]
 
 
-def test_a_file_comes_whole_under_the_name_of_its_song(web, wish, downloaded, library, remains):
+def test_a_file_comes_whole_under_the_name_of_its_song(web, wish, downloaded, library):
     url = web.add("/x/y.flac")
     wish(url, title="So What", artist="Miles Davis", album="Kind of Blue", track=1)
 
@@ -69,9 +69,7 @@ def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
     for folder in "abc":
         wish(web.add(f"/{folder}/x.flac"))
 
-    report = downloaded()
-
-    assert report.succeeded == 3
+    assert downloaded().succeeded == 3
     found = library.contents()
     assert sorted(found) == ["x (2).flac", "x (3).flac", "x (4).flac", "x.flac"]
     assert found.pop("x.flac") == mine
@@ -79,7 +77,7 @@ def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
 
 
 def test_the_rows_are_those_that_a_scan_would_have_made(
-    web, wish, downloaded, library, scanned, catalog, rows, sha256
+    web, wish, downloaded, library, scanned, catalog
 ):
     wish(web.add("/x.flac"))
     downloaded()
@@ -99,7 +97,7 @@ def test_the_rows_are_those_that_a_scan_would_have_made(
 
 
 def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
-    web, wish, downloaded, library, scanned, sample, catalog, rows
+    web, wish, downloaded, library, scanned, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     wish(web.add("/any.flac", file.read_bytes()), title="As I call it", playlist="Mine")
@@ -118,7 +116,7 @@ def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
 
 
 def test_a_title_that_was_only_guessed_gives_way_to_that_of_the_file(
-    web, wish, downloaded, sample, catalog, rows
+    web, wish, downloaded, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     wish(web.add("/17.flac", file.read_bytes()))
@@ -131,7 +129,7 @@ def test_a_title_that_was_only_guessed_gives_way_to_that_of_the_file(
 
 
 def test_a_file_is_another_file_of_the_song_that_the_library_has(
-    web, wish, downloaded, library, scanned, sample, catalog, rows
+    web, wish, downloaded, library, scanned, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     library.add("mine.flac", file.read_bytes())
@@ -149,7 +147,7 @@ def test_a_file_is_another_file_of_the_song_that_the_library_has(
 
 
 def test_a_scan_that_came_first_does_not_keep_the_file_from_its_song(
-    web, wish, downloaded, scanned, catalog, rows, change
+    web, wish, downloaded, scanned, catalog
 ):
     """As after a kill between the file's name and its row."""
     wish(web.add("/x.flac"), title="Wanted", playlist="Mine")
@@ -161,16 +159,14 @@ def test_a_scan_that_came_first_does_not_keep_the_file_from_its_song(
         "UPDATE download_tasks SET status = 'pending'",
     ):
         change(catalog, sql)
-    _place_again(catalog, rows)
+    _place_again(catalog)
 
-    report = downloaded()
-
-    assert report.received == 0
+    assert downloaded().received == 0
     assert rows(catalog, "SELECT song_id FROM file_assets") == [song]
     assert rows(catalog, "SELECT id FROM songs") == [song]
 
 
-def _place_again(catalog: Catalog, rows: Rows) -> None:
+def _place_again(catalog: Catalog) -> None:
     """The notes as they were before the row."""
     import json
 
@@ -218,7 +214,7 @@ def test_a_queue_that_is_empty_makes_no_request_and_no_client(
 def test_no_more_requests_are_under_way_than_there_are_workers(web, wish, downloaded):
     """The first three are held while the run takes three more turns: a fourth would come."""
     wish(*(web.add(f"/{i}.flac") for i in range(40)))
-    turns: list[int] = []
+    turns = []
     web.pace = lambda _: web.wait_until(lambda: len(turns) >= 3)
 
     def take_a_turn(_report):
@@ -227,15 +223,11 @@ def test_no_more_requests_are_under_way_than_there_are_workers(web, wish, downlo
                 turns.append(web.most_at_once)
                 web.lock.notify_all()
 
-    report = downloaded(workers=3, progress=take_a_turn)
-
-    assert report.succeeded == 40
+    assert downloaded(workers=3, progress=take_a_turn).succeeded == 40
     assert web.most_at_once == 3
 
 
-def test_what_other_programs_have_in_the_queue_is_left_as_it_is(
-    web, wish, downloaded, catalog, rows, change
-):
+def test_what_other_programs_have_in_the_queue_is_left_as_it_is(web, wish, downloaded, catalog):
     wish(web.add("/x.flac"))
     table = "SELECT id, song_id, source, url, status, last_error FROM download_tasks WHERE id > 9"
     for number, values in enumerate(
@@ -287,7 +279,7 @@ def test_a_name_keeps_its_extension_where_that_is_what_stands_behind_a_tag(
 
 
 def test_tags_of_a_download_tell_its_artists_and_that_they_could_not_be_read(
-    web, wish, downloaded, catalog, rows, tmp_path
+    web, wish, downloaded, catalog, tmp_path
 ):
     duet = tagged(tmp_path / "d.flac", "flac vorbis", title=["Duet"], artist=["One", "Two"])
     wish(web.add("/d.flac", duet.read_bytes()))

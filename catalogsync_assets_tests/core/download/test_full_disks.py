@@ -1,7 +1,5 @@
 """Disks that fill up: before a file, and in the middle of one. Real ones, of some MiB each."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess
@@ -14,6 +12,9 @@ from catalogsync_assets.core.download.disks import Disks, Question
 from catalogsync_assets.core.download.report import DownloadAborted
 from catalogsync_assets.core.download.roots import remembered_roots
 from catalogsync_assets.core.errors import LibraryError, NoRoomError
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import remains
+from catalogsync_assets_tests.support.web import flac_like
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -22,7 +23,7 @@ MIB = 1024 * KIB
 @pytest.fixture
 def disk(tmp_path):
     """`disk(name, size)`: a file system of its own with so many bytes of room."""
-    mounted: list[Path] = []
+    mounted = []
 
     def make(name, size):
         place = tmp_path / name
@@ -71,29 +72,29 @@ class Person:
 # --- before a file ------------------------------------------------------------------------------
 
 
-def test_a_file_that_does_not_fit_goes_to_the_next_root(web, wish, downloaded, disk, music):
+def test_a_file_that_does_not_fit_goes_to_the_next_root(web, wish, downloaded, disk):
     small, large = disk("small", 256 * KIB), disk("large", 8 * MIB)
-    wish(web.add("/big.flac", music("b", MIB)), web.add("/little.flac", music("l", 64 * KIB)))
+    wish(
+        web.add("/big.flac", flac_like("b", MIB)), web.add("/little.flac", flac_like("l", 64 * KIB))
+    )
 
-    report = downloaded(small, large, workers=1, ask=nobody)
-
-    assert report.succeeded == 2
+    assert downloaded(small, large, workers=1, ask=nobody).succeeded == 2
     assert files_below(small) == ["little.flac"]
     assert files_below(large) == ["big.flac"]
     assert web.of("/big.flac")[0].sent < MIB or len(web.of("/big.flac")) == 2
 
 
-def test_a_size_that_the_manifest_knows_costs_no_request(web, wish, downloaded, disk, music):
+def test_a_size_that_the_manifest_knows_costs_no_request(web, wish, downloaded, disk):
     small, large = disk("small", 256 * KIB), disk("large", 8 * MIB)
-    wish(web.add("/big.flac", music("b", MIB)), size=MIB)
+    wish(web.add("/big.flac", flac_like("b", MIB)), size=MIB)
 
     assert downloaded(small, large).received == MIB
     assert len(web.requests) == 1
 
 
-def test_a_reserve_is_left_free(web, wish, downloaded, disk, music):
+def test_a_reserve_is_left_free(web, wish, downloaded, disk):
     one, two = disk("one", MIB), disk("two", 8 * MIB)
-    wish(*(web.add(f"/{i}.flac", music(i, 100 * KIB)) for i in range(6)))
+    wish(*(web.add(f"/{i}.flac", flac_like(i, 100 * KIB)) for i in range(6)))
 
     downloaded(one, two, workers=1, reserve=600 * KIB)
 
@@ -101,10 +102,10 @@ def test_a_reserve_is_left_free(web, wish, downloaded, disk, music):
     assert os.statvfs(one).f_bavail * os.statvfs(one).f_frsize >= 600 * KIB
 
 
-def test_what_is_promised_to_others_counts_as_taken(web, wish, downloaded, disk, music):
+def test_what_is_promised_to_others_counts_as_taken(web, wish, downloaded, disk):
     """Four that would each fit alone, begun at once: none is begun in vain."""
     one, two = disk("one", 1200 * KIB), disk("two", 8 * MIB)
-    wish(*(web.add(f"/{i}.flac", music(i, 500 * KIB)) for i in range(4)))
+    wish(*(web.add(f"/{i}.flac", flac_like(i, 500 * KIB)) for i in range(4)))
     web.pace = lambda _: web.wait_until(lambda: web.most_at_once >= 4)
 
     report = downloaded(one, two)
@@ -118,12 +119,12 @@ def test_what_is_promised_to_others_counts_as_taken(web, wish, downloaded, disk,
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_disk_that_fills_up_in_the_middle_hands_over_to_the_next(
-    web, wish, downloaded, disk, music, remains, catalog, rows, workers
+    web, wish, downloaded, disk, catalog, workers
 ):
     """No sizes are known beforehand; only writing tells."""
     one, two = disk("one", MIB), disk("two", 16 * MIB)
     for number in range(8):
-        web.add(f"/{number}.flac", music(number, 300 * KIB), length="chunked")
+        web.add(f"/{number}.flac", flac_like(number, 300 * KIB), length="chunked")
     wish(*(web.url + path for path in web.files))
 
     report = downloaded(one, two, workers=workers)
@@ -165,16 +166,14 @@ def test_a_quota_counts_as_a_full_disk(web, wish, downloaded, tmp_path, monkeypa
 
 
 def test_a_person_is_asked_once_and_all_workers_go_on_in_that_folder(
-    web, wish, downloaded, disk, music, tmp_path, catalog
+    web, wish, downloaded, disk, tmp_path, catalog
 ):
     full = disk("full", 256 * KIB)
-    wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(12)))
+    wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(12)))
     more = tmp_path / "a" / "new" / "folder"
     person = Person(more)
 
-    report = downloaded(full, ask=person)
-
-    assert report.succeeded == 12
+    assert downloaded(full, ask=person).succeeded == 12
     assert len(person.questions) == 1
     assert person.questions[0].full == [full]
     assert 0 < person.questions[0].needed <= 200 * KIB
@@ -183,24 +182,22 @@ def test_a_person_is_asked_once_and_all_workers_go_on_in_that_folder(
     assert remembered_roots(catalog) == [more]
 
 
-def test_a_later_run_goes_on_in_the_folder_without_asking(
-    web, wish, downloaded, disk, music, tmp_path
-):
+def test_a_later_run_goes_on_in_the_folder_without_asking(web, wish, downloaded, disk, tmp_path):
     full = disk("full", 256 * KIB)
-    wish(web.add("/a.flac", music("a", 300 * KIB)))
+    wish(web.add("/a.flac", flac_like("a", 300 * KIB)))
     downloaded(full, ask=Person(tmp_path / "more"))
-    wish(web.add("/b.flac", music("b", 300 * KIB)))
+    wish(web.add("/b.flac", flac_like("b", 300 * KIB)))
 
     assert downloaded(full, ask=nobody).succeeded == 1
     assert files_below(tmp_path / "more") == ["a.flac", "b.flac"]
 
 
 def test_a_folder_that_will_not_do_is_asked_about_again_with_the_reason(
-    web, wish, downloaded, disk, music, tmp_path
+    web, wish, downloaded, disk, tmp_path
 ):
     full, tiny = disk("full", 256 * KIB), disk("tiny", 256 * KIB)
     (tmp_path / "file").write_text("not a folder")
-    wish(web.add("/a.flac", music("a", 300 * KIB)))
+    wish(web.add("/a.flac", flac_like("a", 300 * KIB)))
     person = Person(full / "inside", full, tmp_path / "file", tiny, tmp_path / "good")
 
     assert downloaded(full, ask=person).succeeded == 1
@@ -216,10 +213,10 @@ def test_a_folder_that_will_not_do_is_asked_about_again_with_the_reason(
 
 @pytest.mark.parametrize("ask", [None, "declines"])
 def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
-    web, wish, downloaded, disk, music, remains, catalog, rows, ask
+    web, wish, downloaded, disk, catalog, ask
 ):
     full = disk("full", 256 * KIB)
-    wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(6)))
+    wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(6)))
     person = Person(None)
 
     with pytest.raises(DownloadAborted) as caught:
@@ -238,11 +235,11 @@ def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
 
 
 def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
-    web, wish, downloaded, disk, music
+    web, wish, downloaded, disk
 ):
     """It is held until the run has heard that nobody names another folder."""
     full = disk("full", 256 * KIB)
-    wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(4)))
+    wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(4)))
     heard = threading.Event()
     asked = Person(None)
     web.pace = lambda r: heard.wait(30) if r.sent else None
@@ -253,10 +250,10 @@ def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
     assert caught.value.report.succeeded == len(files_below(full)) == 1
 
 
-def test_room_that_has_been_made_is_used_by_the_next_run(web, wish, downloaded, disk, music):
+def test_room_that_has_been_made_is_used_by_the_next_run(web, wish, downloaded, disk):
     full = disk("full", 512 * KIB)
     (full / "ballast").write_bytes(bytes(400 * KIB))
-    wish(web.add("/a.flac", music("a", 300 * KIB), length="chunked"))
+    wish(web.add("/a.flac", flac_like("a", 300 * KIB), length="chunked"))
     with pytest.raises(DownloadAborted):
         downloaded(full)
     (full / "ballast").unlink()
@@ -279,7 +276,7 @@ def test_a_root_that_looks_unmounted_gets_nothing(web, wish, downloaded, library
 
 
 def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
-    web, wish, downloaded, disk, catalog, rows
+    web, wish, downloaded, disk, catalog
 ):
     root = disk("read-only", MIB)
     subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
@@ -296,7 +293,7 @@ def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
 def test_without_hard_links_no_file_is_overwritten_either(
-    web, wish, downloaded, library, remains, monkeypatch, code
+    web, wish, downloaded, library, monkeypatch, code
 ):
     """As on exFAT, which answers so."""
 

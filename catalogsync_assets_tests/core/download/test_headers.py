@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from catalogsync_assets.core.download import headers
+from catalogsync_assets_tests.support.web import Fault, flac_like
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
@@ -110,14 +111,12 @@ def test_how_long_a_server_asks_to_wait(text, seconds):
 # --- in a download ------------------------------------------------------------------------------
 
 
-def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(
-    web, wish, downloaded, library, music, fault
-):
-    content = music("x", 3_000)
+def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(web, wish, downloaded, library):
+    content = flac_like("x", 3_000)
     wish(web.url + "/all.flac", web.url + "/half.flac", web.url + "/unsaid.flac")
     for name, given in (("all", "0-2999/3000"), ("half", "0-2999/6000"), ("unsaid", "")):
         field = {"Content-Range": f"bytes {given}"} if given else {}
-        web.fail_once(f"/{name}.flac", fault(status=206, headers=field, body=content))
+        web.fail_once(f"/{name}.flac", Fault(status=206, headers=field, body=content))
 
     report = downloaded()
 
@@ -125,34 +124,28 @@ def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(
     assert (report.succeeded, report.failed) == (1, 2)
 
 
-def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(
-    web, wish, downloaded, library, music, fault
-):
+def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(web, wish, downloaded, library):
     """A server that gives ranges of at most so many bytes, and does not say how many there are."""
-    content = music("x", 60_000)
+    content = flac_like("x", 60_000)
     wish(web.add("/x.flac", content, length="chunked"))
     part = {"Content-Range": "bytes 40000-49999/*", "ETag": '"one"'}
     web.fail_once(
-        "/x.flac", fault(cut=40_000), fault(status=206, headers=part, body=content[:10_000])
+        "/x.flac", Fault(cut=40_000), Fault(status=206, headers=part, body=content[:10_000])
     )
 
-    report = downloaded()
-
-    assert (report.succeeded, library.contents()) == (1, {"x.flac": content})
+    assert (downloaded().succeeded, library.contents()) == (1, {"x.flac": content})
 
 
-def test_a_rest_comes_in_as_many_parts_as_the_server_likes(
-    web, wish, downloaded, library, music, fault
-):
-    content = music("x", 60_000)
+def test_a_rest_comes_in_as_many_parts_as_the_server_likes(web, wish, downloaded, library):
+    content = flac_like("x", 60_000)
     wish(web.add("/x.flac", content))
 
     def at_most_ten_thousand(request):
         if "Range" not in request.headers:
-            return fault(cut=20_000)
+            return Fault(cut=20_000)
         end = min(request.start + 10_000, len(content))
         field = {"Content-Range": f"BYTES {request.start}-{end - 1}/60000", "ETag": '"one"'}
-        return fault(status=206, headers=field, body=content[request.start : end])
+        return Fault(status=206, headers=field, body=content[request.start : end])
 
     web.faults.append(at_most_ten_thousand)
 
@@ -171,13 +164,11 @@ def test_what_is_no_coding_is_taken_as_it_comes(web, wish, downloaded, library, 
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", "identity, gzip", "br"])
-def test_what_comes_compressed_is_refused_and_said(web, wish, downloaded, music, coding):
-    content = gzip.compress(music("x", 3_000))
+def test_what_comes_compressed_is_refused_and_said(web, wish, downloaded, coding):
+    content = gzip.compress(flac_like("x", 3_000))
     wish(web.add("/x.flac", content, headers={"Content-Encoding": coding}))
 
-    report = downloaded()
-
-    assert [failure.code for failure in report.failures] == ["Compressed"]
+    assert [failure.code for failure in downloaded().failures] == ["Compressed"]
 
 
 def test_addresses_as_people_write_them_are_fetched(web, wish, downloaded, library):

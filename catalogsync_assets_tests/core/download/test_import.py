@@ -1,7 +1,5 @@
 """Manifests become songs, playlists and tasks; what is wrong in them is told and left out."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download import importing
 from catalogsync_assets.core.download.importing import ImportReport, import_manifest
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets_tests.support.database import change, rows
 
 Rows = Callable[..., list[Any]]
 ALL = "SELECT s.title, s.artist, s.album, t.url, t.sha256, t.size_bytes, p.name{}"
@@ -36,7 +35,7 @@ def imported(catalog, tmp_path):
     return run
 
 
-def everything(catalog: Catalog, rows: Rows) -> list[Any]:
+def everything(catalog: Catalog) -> list[Any]:
     return rows(catalog, ALL.format("") + JOINED)
 
 
@@ -82,11 +81,11 @@ JSONL = "\n".join(
     ],
     ids=["csv", "csv-of-windows", "tsv", "jsonl", "jsonl-with-blank-lines"],
 )
-def test_a_table_says_all_that_can_be_said(imported, catalog, rows, name, text):
+def test_a_table_says_all_that_can_be_said(imported, catalog, name, text):
     report = imported(name, text)
 
     assert (report.entries, report.tasks, report.songs, report.bad) == (3, 3, 3, 0)
-    found = everything(catalog, rows)
+    found = everything(catalog)
     url = "http://a.example/"
     assert found[0] == (
         *("So What", "Miles Davis", "Kind of Blue"),
@@ -99,7 +98,7 @@ def test_a_table_says_all_that_can_be_said(imported, catalog, rows, name, text):
     assert rows(catalog, "SELECT name FROM artists") == ["Miles Davis"]
 
 
-def test_an_m3u_says_what_its_comments_say(imported, catalog, rows):
+def test_an_m3u_says_what_its_comments_say(imported, catalog):
     imported(
         "late night.m3u8",
         "#EXTM3U\n#EXTINF:123,Miles Davis - So What\n#EXTALB:Kind of Blue\nhttp://a.example/1.mp3\n"
@@ -107,7 +106,7 @@ def test_an_m3u_says_what_its_comments_say(imported, catalog, rows):
         "http://a.example/3.mp3\n",
     )
 
-    assert [(row[0], row[1], row[2], row[6]) for row in everything(catalog, rows)] == [
+    assert [(row[0], row[1], row[2], row[6]) for row in everything(catalog)] == [
         ("So What", "Miles Davis", "Kind of Blue", "late night"),
         ("Nobody knows", None, None, "late night"),
         ("3", None, None, "late night"),
@@ -115,7 +114,7 @@ def test_an_m3u_says_what_its_comments_say(imported, catalog, rows):
     assert rows(catalog, "SELECT position FROM playlist_songs ORDER BY song_id") == [1, 2, 3]
 
 
-def test_an_m3u_may_name_its_playlist(imported, catalog, rows):
+def test_an_m3u_may_name_its_playlist(imported, catalog):
     imported("x.m3u", "#EXTM3U\n#PLAYLIST:Ночь\nhttp://a.example/1.mp3\n")
 
     assert rows(catalog, "SELECT name FROM playlists") == ["Ночь"]
@@ -140,11 +139,9 @@ XSPF = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-def test_an_xspf_says_what_its_elements_say(imported, catalog, rows):
-    report = imported("x.xspf", XSPF)
-
-    assert problems(report) == {8: "no url"}
-    assert [(*row[:4], row[6]) for row in everything(catalog, rows)] == [
+def test_an_xspf_says_what_its_elements_say(imported, catalog):
+    assert problems(imported("x.xspf", XSPF)) == {8: "no url"}
+    assert [(*row[:4], row[6]) for row in everything(catalog)] == [
         ("So What", "Miles Davis", "Kind of Blue", "http://a.example/1.mp3?a=1&b=2", "Late"),
         ("2", None, None, "http://a.example/2.mp3", "Late"),
     ]
@@ -173,7 +170,7 @@ BOMB = (
     ],
     ids=["bomb", "file", "dtd", "parameter"],
 )
-def test_xml_with_entities_of_its_own_is_refused_as_a_whole(imported, catalog, rows, head):
+def test_xml_with_entities_of_its_own_is_refused_as_a_whole(imported, catalog, head):
     text = XSPF.replace("<playlist v", f"{head}\n<playlist v").replace("So What", "&x;")
 
     with pytest.raises(UsageError, match="document type or entities"):
@@ -182,7 +179,7 @@ def test_xml_with_entities_of_its_own_is_refused_as_a_whole(imported, catalog, r
     assert rows(catalog, "SELECT COUNT(*) FROM download_tasks") == [0]
 
 
-def test_xml_that_breaks_off_gives_what_came_before(imported, catalog, rows):
+def test_xml_that_breaks_off_gives_what_came_before(imported, catalog):
     report = imported("x.xspf", XSPF[: XSPF.index("<track><title>without")] + "<oops")
 
     assert report.tasks == 1
@@ -238,7 +235,7 @@ def test_bad_lines_are_told_by_number_and_the_rest_goes_in(imported):
     assert not any("a.example" in reason for reason in problems(report).values())
 
 
-def test_a_value_that_a_song_can_do_without_costs_a_warning_and_no_song(imported, catalog, rows):
+def test_a_value_that_a_song_can_do_without_costs_a_warning_and_no_song(imported, catalog):
     report = imported(
         "x.jsonl",
         '{"url": "http://a.example/1", "title": "T", "track": "A1", "disc": -1}\n'
@@ -271,7 +268,7 @@ def test_a_value_that_a_song_can_do_without_costs_a_warning_and_no_song(imported
         ("-1", None),
     ],
 )
-def test_a_size_is_read_without_doubt_or_refused(imported, catalog, rows, text, size):
+def test_a_size_is_read_without_doubt_or_refused(imported, catalog, text, size):
     report = imported("x.csv", f'url,size\nhttp://a.example/1,"{text}"\n')
 
     assert rows(catalog, "SELECT size_bytes FROM download_tasks") == ([size] if size else [])
@@ -295,7 +292,7 @@ def test_bad_lines_of_json_are_told_by_number(imported):
 
 
 @pytest.mark.parametrize(("name", "text"), [("m.csv", CSV), ("m.jsonl", JSONL), ("m.xspf", XSPF)])
-def test_importing_twice_adds_nothing(imported, catalog, rows, name, text):
+def test_importing_twice_adds_nothing(imported, catalog, name, text):
     first = imported(name, text)
     tables = ("songs", "artists", "artist_songs", "playlists", "playlist_songs", "download_tasks")
     before = [rows(catalog, f"SELECT * FROM {table}") for table in tables]
@@ -307,7 +304,7 @@ def test_importing_twice_adds_nothing(imported, catalog, rows, name, text):
     assert again.known == first.tasks
 
 
-def test_an_address_that_is_listed_twice_is_one_task(imported, catalog, rows):
+def test_an_address_that_is_listed_twice_is_one_task(imported, catalog):
     report = imported(
         "x.csv", "url,title,playlist\nhttp://a.example/1,A,P\nhttp://a.example/1,B,Q\n"
     )
@@ -317,7 +314,7 @@ def test_an_address_that_is_listed_twice_is_one_task(imported, catalog, rows):
     assert rows(catalog, "SELECT COUNT(*) FROM playlist_songs") == [2]
 
 
-def test_two_addresses_of_one_recording_are_one_song(imported, catalog, rows):
+def test_two_addresses_of_one_recording_are_one_song(imported, catalog):
     report = imported(
         "x.csv",
         "url,title,artist,album,track\nhttp://a.example/1.mp3,T,A,B,1\n"
@@ -327,7 +324,7 @@ def test_two_addresses_of_one_recording_are_one_song(imported, catalog, rows):
     assert (report.tasks, report.songs) == (3, 2)
 
 
-def test_the_song_that_a_scan_has_made_is_met(imported, scanned, sample, catalog, rows):
+def test_the_song_that_a_scan_has_made_is_met(imported, scanned, sample, catalog):
     scanned(sample)
     songs = rows(catalog, "SELECT id, title, artist, album, track_number, disc_number FROM songs")
     lines = [
@@ -340,7 +337,7 @@ def test_the_song_that_a_scan_has_made_is_met(imported, scanned, sample, catalog
     assert (report.tasks, report.songs) == (len(songs), 0)
 
 
-def test_a_playlist_is_told_by_its_name_in_any_case(imported, catalog, rows, change):
+def test_a_playlist_is_told_by_its_name_in_any_case(imported, catalog):
     change(catalog, "INSERT INTO playlists (id, name) VALUES (7, 'НОЧЬ')")
 
     imported("x.csv", "url,playlist\nhttp://a.example/1,ночь\n")
@@ -352,7 +349,7 @@ def test_a_playlist_is_told_by_its_name_in_any_case(imported, catalog, rows, cha
     ]
 
 
-def test_an_entry_may_name_its_source_and_then_any_address(imported, catalog, rows):
+def test_an_entry_may_name_its_source_and_then_any_address(imported, catalog):
     imported("x.csv", "url,source\ntape:17,tape\nhttp://a.example/1,\n")
     imported("y.csv", "url\nreel-9\n", source="tape")
 
@@ -387,7 +384,7 @@ def test_memory_does_not_grow_with_the_manifest(catalog, tmp_path, monkeypatch):
 
 
 def test_what_is_stopped_in_the_middle_is_completed_by_another_import(
-    catalog, tmp_path, monkeypatch, rows
+    catalog, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(importing, "_CHUNK", 10)
     path = tmp_path / "x.csv"

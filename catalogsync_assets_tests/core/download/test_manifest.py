@@ -1,7 +1,5 @@
 """Manifests as programs write them: encodings, line ends, names of columns, odd values."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -153,7 +151,7 @@ def test_columns_have_the_names_that_other_programs_give_them(read):
 def test_an_encoding_is_guessed_said_and_can_be_named(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(f"url,title\n{U}1,Ночь\n".encode("windows-1251"))
-    guesses: list[str] = []
+    guesses = []
 
     def title(**options):
         (entry,) = read_manifest(path, on_guess=guesses.append, **options)

@@ -3,6 +3,7 @@
 import pytest
 
 from catalogsync_assets.core.offload.offload import offload
+from catalogsync_assets_tests.support.database import rows
 
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL ORDER BY id"
@@ -24,7 +25,7 @@ def remembered(request, wish, downloaded, web, library, catalog, cloud, uploaded
 
 
 def test_another_content_takes_another_name_and_replaces_no_copy(
-    remembered, wish, downloaded, web, catalog, cloud, uploaded, remote, rows
+    remembered, wish, downloaded, web, catalog, cloud, uploaded, remote
 ):
     wish(web.add("/2/x.flac"), title="X", artist="Y")
 
@@ -36,7 +37,7 @@ def test_another_content_takes_another_name_and_replaces_no_copy(
     assert set(remote(cloud).contents().values()) == contents
 
 
-def test_the_same_content_is_there_again(remembered, wish, downloaded, web, catalog, rows):
+def test_the_same_content_is_there_again(remembered, wish, downloaded, web, catalog):
     wish(web.add("/2/x.flac", web.files["/1/x.flac"].content), title="X", artist="Y")
 
     assert downloaded().succeeded == 1

@@ -1,7 +1,5 @@
 """Sources are plug-ins: found by entry point, chosen by task, and never the end of a run."""
 
-from __future__ import annotations
-
 from importlib import metadata
 from pathlib import Path
 
@@ -10,8 +8,9 @@ import pytest
 from catalogsync_assets.core import plugins
 from catalogsync_assets.core.download import sources
 from catalogsync_assets.core.download.http import HttpSource
-from catalogsync_assets.core.download.sources import Source, Sources, installed
-from catalogsync_assets_tests.packages import importable, install
+from catalogsync_assets.core.download.sources import Sources, installed
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.packages import importable, install
 
 MODULE = '''
 """A source of tapes: `tape:17` is the 17th, and some are damaged."""
@@ -140,7 +139,7 @@ def test_a_source_is_asked_for_the_rest_after_it_broke_off(tapes, wish, download
     ],
 )
 def test_whatever_a_source_raises_is_the_failure_of_one_file(
-    tapes, wish, downloaded, catalog, rows, number, code, said
+    tapes, wish, downloaded, catalog, number, code, said
 ):
     wish(
         {"url": f"tape:{number}", "source": "tape"},
@@ -157,7 +156,7 @@ def test_whatever_a_source_raises_is_the_failure_of_one_file(
 
 
 def test_an_unknown_source_is_said_with_what_to_install_and_stays_queued(
-    web, wish, downloaded, catalog, rows
+    web, wish, downloaded, catalog
 ):
     """Another program that shares the catalog may know it."""
     wish({"url": "disc:1", "source": "disc"}, {"url": web.add("/x.flac")})
@@ -177,7 +176,7 @@ def test_an_unknown_source_is_said_with_what_to_install_and_stays_queued(
 
 
 def test_a_queue_of_an_unknown_source_costs_no_more_than_a_statement(
-    web, wish, downloaded, catalog, rows
+    web, wish, downloaded, catalog
 ):
     """As another program may have left it. Neither claimed nor counted as tried."""
     wish(*({"url": f"disc:{i}", "source": "disc"} for i in range(1_500)), web.add("/x.flac"))
@@ -227,6 +226,6 @@ def test_the_packages_metadata_name_the_built_in_source():
 
 def test_the_built_in_source_keeps_to_the_interface():
     """mypy holds it to that; here it is made as a plug-in is."""
-    made: Source = HttpSource()
+    made = HttpSource()
 
     made.close()

@@ -1,7 +1,5 @@
 """A catalog with a playlist, made by hand: exports read rows, and no file is opened."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -10,6 +10,7 @@ from catalogsync_assets.core.errors import CatalogSyncError, UsageError
 from catalogsync_assets.core.export import contents
 from catalogsync_assets.core.export.export import export_playlist
 from catalogsync_assets.core.export.places import local, public
+from catalogsync_assets_tests.support.database import rows
 
 
 def test_songs_are_in_the_playlists_order_with_artist_title_and_duration(shelf, exported):
@@ -135,7 +136,7 @@ def test_two_playlists_of_one_name_are_told_apart_by_their_ids(shelf, exported):
 
 
 @pytest.mark.parametrize("kind", ["m3u8", "csv", "jsonl"])
-def test_an_exported_playlist_can_be_imported(shelf, backend, catalog, tmp_path, blank, rows, kind):
+def test_an_exported_playlist_can_be_imported(shelf, backend, catalog, tmp_path, blank, kind):
     """Into another catalog: the same songs in the same order, from the public addresses."""
     cloud = backend("cloud", public_base_url="https://cdn.example/m")
     songs = [

@@ -1,7 +1,5 @@
 """The catalog as tables for other programs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -20,6 +18,7 @@ from catalogsync_assets.core.export import contents, parquet
 from catalogsync_assets.core.export.export import export_catalog, export_playlist
 from catalogsync_assets.core.export.places import everywhere, local, presigned, public
 from catalogsync_assets.core.export.rows import COLUMNS
+from catalogsync_assets_tests.support.database import bytes_of
 
 TITLE = 'A "quoted", title\nof two lines; =1+1'
 
@@ -212,11 +211,10 @@ def test_which_of_several_backends_must_be_said(catalog, backend):
 
 
 def test_a_presigned_url_gives_the_very_bytes_for_a_while_and_is_kept_nowhere(
-    catalog, cloud, library, scanned, uploaded, tmp_path, bytes_of, caplog
+    catalog, cloud, library, synced, tmp_path, caplog
 ):
     library.add("ä b/#1 + 2?.mp3", b"the music")
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     target = tmp_path / "c.json"
 
     export_catalog(catalog, target, kind="json", places=presigned(catalog, expires=77))

@@ -1,11 +1,9 @@
 """What a file is, by its content: of every kind of audio, and behind ID3v2 tags."""
 
-from __future__ import annotations
-
 import pytest
 
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, Content, format_of, look
-from catalogsync_assets_tests.audio_files import CONTENTS, id3
+from catalogsync_assets_tests.support.audio_files import CONTENTS, id3
 
 
 def looked_at(content: bytes) -> Content:

@@ -14,6 +14,7 @@ from catalogsync_assets.core.files.opening import (
     open_regular,
 )
 from catalogsync_assets.core.library.tags import read_tags
+from catalogsync_assets_tests.support.waiting import until
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_sockets_devices_and_folders_are_no_files(tmp_path):
                 open_regular(path)
 
 
-def test_a_file_that_another_process_has_a_lease_on_is_waited_for(tmp_path, start_python, until):
+def test_a_file_that_another_process_has_a_lease_on_is_waited_for(tmp_path, start_python):
     """As a Samba server has for its clients; it gives it up when the kernel says so."""
     path = tmp_path / "a.mp3"
     path.write_bytes(b"x")

@@ -1,7 +1,5 @@
 """Parts: what may be gone on from, who holds them, and in which order a file gets its name."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
@@ -118,7 +116,7 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_row(
     web, wish, downloaded, catalog, monkeypatch
 ):
-    order: list[str] = []
+    order = []
     fsync, link, record = os.fsync, os.link, partial.remove
 
     def note_fsync(fd):

@@ -15,6 +15,7 @@ from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.upload_queue import enqueue, missing_candidates
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.upload.upload import Limits, upload
+from catalogsync_assets_tests.support.database import change, rows
 
 PLACES = (
     "SELECT l.library_path, l.status FROM file_locations l WHERE library_root IS NOT NULL"
@@ -31,9 +32,7 @@ def ignoring(library, text):
     library.add(".catalogsyncignore", text.encode())
 
 
-def test_a_file_that_a_rule_leaves_out_is_excluded_until_the_rule_goes(
-    library, scanned, catalog, rows
-):
+def test_a_file_that_a_rule_leaves_out_is_excluded_until_the_rule_goes(library, scanned, catalog):
     library.add("Podcasts/1.mp3")
     library.add("music/2.mp3")
     scanned()
@@ -52,7 +51,7 @@ def test_a_file_that_a_rule_leaves_out_is_excluded_until_the_rule_goes(
 
 
 def test_a_file_that_went_while_it_was_left_out_is_missing_once_it_is_looked_for(
-    library, scanned, catalog, rows
+    library, scanned, catalog
 ):
     path = library.add("Podcasts/1.mp3")
     library.add("2.mp3")
@@ -70,7 +69,7 @@ def test_a_file_that_went_while_it_was_left_out_is_missing_once_it_is_looked_for
 
 @pytest.mark.parametrize("rule", ["", "inner", "setting"])
 def test_a_folder_that_is_emptied_and_removed_while_it_is_left_out_is_no_loss(
-    library, scanned, catalog, rows, change, monkeypatch, rule
+    library, scanned, catalog, monkeypatch, rule
 ):
     """As recycle bins and `.stversions` are, by their own programs."""
     folder = "Podcasts" if rule else "x-recycle"
@@ -109,9 +108,7 @@ def test_a_library_that_is_left_out_as_a_whole_is_not_an_unmounted_disk(library,
     assert (scanned().excluded, scanned().missing) == (1, 0)
 
 
-def test_only_the_very_file_is_left_out_not_one_whose_name_begins_alike(
-    library, scanned, catalog, rows
-):
+def test_only_the_very_file_is_left_out_not_one_whose_name_begins_alike(library, scanned, catalog):
     for name in ("1.mp3", "1.mp3.mp3"):
         library.add(name)
     gone = library.root / "1.mp3.mp3"
@@ -130,12 +127,11 @@ def test_only_the_very_file_is_left_out_not_one_whose_name_begins_alike(
 
 
 def test_copies_of_what_is_left_out_stay_and_nothing_more_is_wanted_of_it(
-    library, scanned, catalog, cloud, backend, uploaded, remote, rows, tmp_path
+    library, scanned, catalog, cloud, backend, uploaded, synced, remote, tmp_path
 ):
     library.add("a.mp3")
     library.add("Podcasts/b.mp3")
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     library.add("Podcasts/c.mp3")
     scanned()
     other = backend("other")
@@ -180,7 +176,7 @@ def outside(tmp_path):
 
 
 def test_a_link_that_leads_out_of_every_root_is_reported_and_not_followed(
-    library, another_library, scanned, catalog, rows, outside
+    library, another_library, scanned, catalog, outside
 ):
     other = another_library("other")
     other.add("real.mp3")
@@ -205,7 +201,7 @@ def test_a_link_that_leads_out_of_every_root_is_reported_and_not_followed(
 
 
 def test_following_links_is_remembered_by_later_scans_and_uploads(
-    library, scanned, catalog, cloud, uploaded, remote, rows, outside
+    library, scanned, catalog, cloud, uploaded, remote, outside
 ):
     library.add("a.mp3")
     (library.root / "link.mp3").symlink_to(outside)
@@ -221,7 +217,7 @@ def test_following_links_is_remembered_by_later_scans_and_uploads(
 
 
 def test_what_lies_behind_a_folder_that_has_become_a_link_is_excluded(
-    library, scanned, catalog, rows, tmp_path
+    library, scanned, catalog, tmp_path
 ):
     library.add("Album/a.mp3")
     library.add("Album!/b.mp3")
@@ -249,14 +245,12 @@ def test_a_link_that_is_put_there_after_the_scan_is_not_followed_by_an_upload(
     else:
         path.symlink_to(outside)
 
-    report = uploaded(cloud)
-
-    assert [failure.code for failure in report.failures] == ["SourceOutside"]
+    assert [failure.code for failure in uploaded(cloud).failures] == ["SourceOutside"]
     assert remote(cloud).keys() == []
 
 
 def test_a_fifo_in_place_of_a_file_does_not_hold_up_an_upload(
-    library, scanned, cloud, uploaded, remote, catalog, rows
+    library, scanned, cloud, uploaded, synced, remote, catalog
 ):
     path, *_ = library.fill(3)
     scanned()
@@ -266,15 +260,14 @@ def test_a_fifo_in_place_of_a_file_does_not_hold_up_an_upload(
     report = uploaded(cloud)
 
     assert (report.succeeded, [f.code for f in report.failures]) == (2, ["SourceUnreadable"])
-    scanned()
-    assert uploaded(cloud).queued == 0
+    assert synced(cloud).queued == 0
 
 
 # --- odd values ---------------------------------------------------------------------------------
 
 
 def test_a_time_that_no_column_holds_does_not_end_a_scan_and_tells_changes(
-    library, scanned, catalog, cloud, uploaded, remote, rows
+    library, scanned, catalog, cloud, uploaded, remote
 ):
     names = {"a.mp3": 13_569_465_600, "b.mp3": -11_000_000_000, "c.mp3": -1, "d.mp3": 0}
     for name, seconds in names.items():
@@ -294,7 +287,7 @@ def test_a_time_that_no_column_holds_does_not_end_a_scan_and_tells_changes(
     assert remote(cloud).get("a.mp3") == b"y" * 300
 
 
-def test_a_size_that_cannot_be_is_reported_and_the_rest_recorded(scanned, catalog, rows):
+def test_a_size_that_cannot_be_is_reported_and_the_rest_recorded(scanned, catalog):
     """Sums of such sizes overflow. (tmpfs has them; ext4 does not.)"""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         for name in ("a.mp3", "b.mp3", "c.mp3"):

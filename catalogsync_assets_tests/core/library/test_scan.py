@@ -1,13 +1,10 @@
 """Scanning: the catalog follows the disk, and nothing is read or written without need."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import unicodedata
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +17,8 @@ from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
 from catalogsync_assets.core.library.scan import ScanReport, scan
+from catalogsync_assets_tests.support.database import bytes_of, rows
+from catalogsync_assets_tests.support.files import sha256, unprivileged
 
 PATHS = "SELECT locator, status FROM file_locations ORDER BY id"
 KEYS = "SELECT object_key FROM file_assets WHERE superseded_by_id IS NULL ORDER BY object_key_fold"
@@ -34,7 +33,7 @@ def counts(report: ScanReport) -> dict[str, int]:
 # --- what a scan sees ---------------------------------------------------------------------------
 
 
-def test_new_files_are_recorded(library, scanned, catalog, rows):
+def test_new_files_are_recorded(library, scanned, catalog):
     library.add("b/two.mp3", b"22")
     path = library.add("a/one.mp3", b"1")
 
@@ -62,15 +61,13 @@ def test_a_second_scan_finds_all_unchanged(library, scanned):
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_a_changed_file_is_a_new_content_of_the_same_song_and_key(
-    library, scanned, catalog, rows, same_size
+    library, scanned, catalog, same_size
 ):
     library.add("a.mp3", b"before")
     scanned()
     library.add("a.mp3", b"behind" if same_size else b"after")
 
-    report = scanned()
-
-    assert counts(report) == {"changed": 1, "problem_count": 1}
+    assert counts(scanned()) == {"changed": 1, "problem_count": 1}
     assert rows(
         catalog, "SELECT id, song_id, object_key, superseded_by_id FROM file_assets ORDER BY id"
     ) == [(1, 1, "a.mp3", 2), (2, 1, "a.mp3", None)]
@@ -78,7 +75,7 @@ def test_a_changed_file_is_a_new_content_of_the_same_song_and_key(
     assert rows(catalog, "SELECT COUNT(*) FROM songs") == [1]
 
 
-def test_a_file_that_is_gone_is_marked_and_keeps_its_rows(library, scanned, catalog, rows):
+def test_a_file_that_is_gone_is_marked_and_keeps_its_rows(library, scanned, catalog):
     gone, _ = library.fill(2)
     scanned()
     gone.unlink()
@@ -91,7 +88,7 @@ def test_a_file_that_is_gone_is_marked_and_keeps_its_rows(library, scanned, cata
     assert counts(scanned()) == {"unchanged": 1}
 
 
-def test_a_file_that_returns_is_the_same_file(library, scanned, catalog, rows, tmp_path):
+def test_a_file_that_returns_is_the_same_file(library, scanned, catalog, tmp_path):
     gone, _ = library.fill(2)
     scanned()
     gone.rename(tmp_path / "aside")
@@ -103,7 +100,7 @@ def test_a_file_that_returns_is_the_same_file(library, scanned, catalog, rows, t
     assert rows(catalog, "SELECT COUNT(*) FROM file_assets") == [2]
 
 
-def test_a_file_that_returns_with_another_content_is_changed(library, scanned, catalog, rows):
+def test_a_file_that_returns_with_another_content_is_changed(library, scanned, catalog):
     gone, _ = library.fill(2)
     scanned()
     gone.unlink()
@@ -115,7 +112,7 @@ def test_a_file_that_returns_with_another_content_is_changed(library, scanned, c
 
 
 def test_a_touched_file_of_known_digest_is_read_and_found_unchanged(
-    library, scanned, catalog, cloud, rows, sha256
+    library, scanned, catalog, cloud
 ):
     path = library.add("a.mp3", b"same")
     scanned()
@@ -133,7 +130,7 @@ def test_a_touched_file_of_known_digest_is_read_and_found_unchanged(
     assert rows(catalog, "SELECT COUNT(*) FROM file_assets") == [1]
 
 
-def test_a_file_that_takes_the_place_of_a_folder_is_seen(library, scanned, catalog, rows):
+def test_a_file_that_takes_the_place_of_a_folder_is_seen(library, scanned, catalog):
     library.add("a.mp3/inner.mp3")
     scanned()
     shutil.rmtree(library.root / "a.mp3")
@@ -147,7 +144,7 @@ def test_a_file_that_takes_the_place_of_a_folder_is_seen(library, scanned, catal
 
 def test_progress_is_told(library, scanned):
     library.fill(3)
-    seen: list[int] = []
+    seen = []
 
     scanned(progress=lambda report: seen.append(report.files))
 
@@ -179,7 +176,7 @@ def test_a_second_scan_opens_no_file(library, catalog, run_python):
     assert outcome.out.split() == ["5", "0"], outcome.err
 
 
-def test_a_second_scan_writes_nothing(library, scanned, catalog, bytes_of):
+def test_a_second_scan_writes_nothing(library, scanned, catalog):
     gone, *_ = library.fill(5)
     scanned()
     gone.unlink()
@@ -210,7 +207,7 @@ def test_known_files_are_read_in_pages_without_gaps(library, scanned, monkeypatc
 # --- names --------------------------------------------------------------------------------------
 
 
-def test_hostile_names_are_cataloged_or_reported_and_never_fatal(library, scanned, catalog, rows):
+def test_hostile_names_are_cataloged_or_reported_and_never_fatal(library, scanned, catalog):
     usable = [
         " lead.mp3",
         "back\\slash.mp3",
@@ -247,7 +244,7 @@ def test_a_root_whose_own_name_is_no_utf8_is_one_clear_error(catalog, tmp_path):
         scan(catalog, [root])
 
 
-def test_names_that_are_one_on_other_systems_get_keys_of_their_own(library, scanned, catalog, rows):
+def test_names_that_are_one_on_other_systems_get_keys_of_their_own(library, scanned, catalog):
     pairs = [
         "Ä.mp3",
         unicodedata.normalize("NFD", "Ä.mp3"),
@@ -266,7 +263,7 @@ def test_names_that_are_one_on_other_systems_get_keys_of_their_own(library, scan
     assert all(unicodedata.is_normalized("NFC", key) for key in keys)
 
 
-def test_a_key_that_later_scans_would_share_is_told_apart_too(library, scanned, catalog, rows):
+def test_a_key_that_later_scans_would_share_is_told_apart_too(library, scanned, catalog):
     for name in ("Song.mp3", "SONG.mp3", "song.mp3"):
         library.add(name)
         scanned()
@@ -276,24 +273,20 @@ def test_a_key_that_later_scans_would_share_is_told_apart_too(library, scanned, 
     assert len({key.casefold() for key in keys}) == 3
 
 
-def test_the_same_path_under_two_roots_has_two_keys(
-    library, another_library, scanned, catalog, rows
-):
+def test_the_same_path_under_two_roots_has_two_keys(library, another_library, scanned, catalog):
     other = another_library("other")
     for root in (library, other):
         root.add("album/01.mp3")
 
     scanned(library.root)
     scanned(library.root, other.root)
-    report = scanned(other.root, library.root)
-
-    assert counts(report) == {"unchanged": 2}
+    assert counts(scanned(other.root, library.root)) == {"unchanged": 2}
     first, second = rows(catalog, KEYS)
     assert first == "album/01.mp3"
     assert second.startswith("album/01~")
 
 
-def test_a_file_named_like_anothers_key_gets_a_key_of_its_own(library, scanned, catalog, rows):
+def test_a_file_named_like_anothers_key_gets_a_key_of_its_own(library, scanned, catalog):
     """As happens when the contents of a bucket are copied back into the library."""
     first, second = library.add("Song.mp3"), library.add("song.mp3")
     scanned()
@@ -312,7 +305,7 @@ def test_a_file_named_like_anothers_key_gets_a_key_of_its_own(library, scanned, 
     assert len(set(keys)) == len(keys) == 3
 
 
-def test_a_key_is_kept_when_the_file_changes(library, scanned, catalog, rows):
+def test_a_key_is_kept_when_the_file_changes(library, scanned, catalog):
     for name in ("Song.mp3", "song.mp3"):
         library.add(name)
     scanned()
@@ -327,9 +320,7 @@ def test_a_key_is_kept_when_the_file_changes(library, scanned, catalog, rows):
 # --- what cannot be seen is not gone ------------------------------------------------------------
 
 
-def test_what_lies_in_a_folder_that_cannot_be_read_is_not_taken_for_deleted(
-    blank, public_folder, unprivileged, rows
-):
+def test_what_lies_in_a_folder_that_cannot_be_read_is_not_taken_for_deleted(blank, public_folder):
     root = public_folder / "music"
     for name in ("a", "b", "b/inner", "b!", "c"):
         (root / name).mkdir(parents=True)
@@ -357,21 +348,17 @@ def test_what_lies_in_a_folder_that_cannot_be_read_is_not_taken_for_deleted(
     }
 
 
-def test_a_file_that_cannot_be_looked_at_is_not_taken_for_deleted(library, scanned, catalog, rows):
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_deleted(library, scanned, catalog):
     path, _ = library.fill(2)
     scanned()
     path.unlink()
     path.symlink_to(path.name)  # a link to itself: it is there, and nothing can be said of it
 
-    report = scanned()
-
-    assert report.missing == 0
+    assert scanned().missing == 0
     assert rows(catalog, PATHS)[0] == ("album/0000.mp3", "active")
 
 
-def test_a_root_that_has_become_empty_is_refused_unless_that_is_said(
-    library, scanned, catalog, rows
-):
+def test_a_root_that_has_become_empty_is_refused_unless_that_is_said(library, scanned, catalog):
     files = library.fill(2)
     scanned()
     for path in files:
@@ -391,7 +378,7 @@ def test_an_empty_root_that_never_held_anything_is_fine(library, scanned):
 
 
 def test_a_root_that_is_not_there_does_not_make_its_files_missing(
-    library, another_library, scanned, catalog, rows
+    library, another_library, scanned, catalog
 ):
     other = another_library("other")
     library.add("a.mp3")
@@ -406,7 +393,7 @@ def test_a_root_that_is_not_there_does_not_make_its_files_missing(
     assert dict(rows(catalog, PATHS))["a.mp3"] == "active"
 
 
-def test_a_root_inside_one_that_the_catalog_knows_is_refused(library, scanned, catalog, rows):
+def test_a_root_inside_one_that_the_catalog_knows_is_refused(library, scanned, catalog):
     """Its files would be cataloged, and uploaded, a second time."""
     library.add("jazz/a.mp3")
     scanned()
@@ -420,10 +407,8 @@ def test_a_root_inside_one_that_the_catalog_knows_is_refused(library, scanned, c
 # --- songs --------------------------------------------------------------------------------------
 
 
-def test_tags_make_songs_and_artists_in_any_script(sample, catalog, rows):
-    report = scan(catalog, [sample])
-
-    assert counts(report) == {"new": 24}
+def test_tags_make_songs_and_artists_in_any_script(sample, catalog):
+    assert counts(scan(catalog, [sample])) == {"new": 24}
     songs = rows(catalog, "SELECT title, artist, album, track_number FROM songs")
     assert ("雨のち星", "月影オーケストラ", "硝子の庭", 1) in songs
     linked = rows(
@@ -435,7 +420,7 @@ def test_tags_make_songs_and_artists_in_any_script(sample, catalog, rows):
     assert linked == [(name, artists.count(name)) for name in sorted(set(artists))]
 
 
-def test_one_recording_in_two_formats_is_one_song_with_two_files(sample, catalog, rows):
+def test_one_recording_in_two_formats_is_one_song_with_two_files(sample, catalog):
     scan(catalog, [sample])
 
     twins = rows(
@@ -446,7 +431,7 @@ def test_one_recording_in_two_formats_is_one_song_with_two_files(sample, catalog
     assert [(set(formats.split(",")), keys) for formats, keys in twins] == [({"flac", "ogg"}, 2)]
 
 
-def test_a_file_with_a_garbage_content_is_kept_and_reported(library, scanned, catalog, rows):
+def test_a_file_with_a_garbage_content_is_kept_and_reported(library, scanned, catalog):
     library.add("01 Garbage.ogg", b"no music at all" * 100)
 
     report = scanned()
@@ -455,7 +440,7 @@ def test_a_file_with_a_garbage_content_is_kept_and_reported(library, scanned, ca
     assert [problem.path for problem in report.problems] == ["01 Garbage.ogg"]
 
 
-def test_files_without_tags_are_songs_of_their_own(library, scanned, catalog, rows):
+def test_files_without_tags_are_songs_of_their_own(library, scanned, catalog):
     library.add("a/01 Same.mp3")
     library.add("b/01 Same.mp3")
     scanned()
@@ -463,13 +448,13 @@ def test_files_without_tags_are_songs_of_their_own(library, scanned, catalog, ro
     assert rows(catalog, "SELECT title FROM songs") == ["Same", "Same"]
 
 
-def test_a_tag_that_is_edited_changes_the_song(sample, library, scanned, catalog, rows):
+def test_a_tag_that_is_edited_changes_the_song(sample, library, scanned, catalog):
     import mutagen
 
     path = library.root / "a.flac"
     shutil.copy(sorted(sample.rglob("*.flac"))[0], path)
     scanned()
-    audio: Any = mutagen.File(path)  # type: ignore[attr-defined, unused-ignore]
+    audio = mutagen.File(path)  # type: ignore[attr-defined, unused-ignore]
     audio["title"], audio["artist"] = "A New Title", "A New Artist"
     audio.save()
     scanned()
@@ -479,7 +464,7 @@ def test_a_tag_that_is_edited_changes_the_song(sample, library, scanned, catalog
 
 
 def test_a_file_that_is_given_the_tags_of_another_song_leaves_its_twin_alone(
-    sample, library, scanned, catalog, rows
+    sample, library, scanned, catalog
 ):
     import mutagen
 
@@ -490,7 +475,7 @@ def test_a_file_that_is_given_the_tags_of_another_song_leaves_its_twin_alone(
         shutil.copy(source, library.root / f"twin{source.suffix}")
     scanned()
     (title,) = rows(catalog, "SELECT title FROM songs")
-    audio: Any = mutagen.File(library.root / "twin.flac")  # type: ignore[attr-defined, unused-ignore]
+    audio = mutagen.File(library.root / "twin.flac")  # type: ignore[attr-defined, unused-ignore]
     audio["title"] = "Another Song Altogether"
     audio.save()
     scanned()
@@ -511,7 +496,7 @@ BATCHES = "SELECT key, file_count, size_bytes FROM batches ORDER BY id"
 MEMBERS = "SELECT batch_id, id FROM file_assets ORDER BY id"
 
 
-def test_new_files_make_batches_within_both_limits(library, scanned, catalog, rows):
+def test_new_files_make_batches_within_both_limits(library, scanned, catalog):
     library.fill(5, size=10)
     library.fill(1, size=1_000, folder="large")
     library.fill(2, size=40, folder="middle")
@@ -537,7 +522,7 @@ def test_the_keys_of_batches_are_partition_keys(library, scanned):
     assert all(set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") for key in keys)
 
 
-def test_a_batch_never_changes_and_new_files_make_new_ones(library, scanned, catalog, rows):
+def test_a_batch_never_changes_and_new_files_make_new_ones(library, scanned, catalog):
     library.fill(3)
     scanned(batch_max_files=10)
     batches, members = rows(catalog, BATCHES), rows(catalog, MEMBERS)
@@ -545,15 +530,13 @@ def test_a_batch_never_changes_and_new_files_make_new_ones(library, scanned, cat
     library.add("album/0002.mp3").unlink()
     library.add("album/9999.mp3", b"new")
 
-    report = scanned(batch_max_files=10)
-
-    assert len(report.batches) == 1
+    assert len(scanned(batch_max_files=10).batches) == 1
     assert rows(catalog, BATCHES)[:1] == batches
     assert rows(catalog, MEMBERS) == [*members, (2, 4), (2, 5)]
 
 
 def test_a_content_that_was_superseded_before_it_was_batched_is_in_no_batch(
-    library, another_library, scanned, catalog, rows
+    library, another_library, scanned, catalog
 ):
     """A scan that ends early leaves files that are in no batch yet; some change before the next."""
     library.fill(3)
@@ -594,7 +577,7 @@ scan(catalog, [Path(sys.argv[2])], progress=stop_at_last)
 """
 
 
-def test_two_scans_at_once_record_each_path_once(library, catalog, start_python, rows):
+def test_two_scans_at_once_record_each_path_once(library, catalog, start_python):
     library.fill(700, size=1)
     processes = [start_python(SCAN, catalog.path, library.root, 0) for _ in range(2)]
     for process in processes:
@@ -614,9 +597,7 @@ def test_two_scans_at_once_record_each_path_once(library, catalog, start_python,
     assert rows(catalog, "SELECT COUNT(*) FROM songs") == [700]
 
 
-def test_a_scan_that_was_killed_is_completed_by_the_next(
-    library, catalog, scanned, start_python, rows
-):
+def test_a_scan_that_was_killed_is_completed_by_the_next(library, catalog, scanned, start_python):
     library.fill(700, size=1)
     process = start_python(SCAN, catalog.path, library.root, 400)
     process.communicate("go\n")
@@ -636,10 +617,10 @@ def test_a_scan_that_was_killed_is_completed_by_the_next(
     assert rows(catalog, "SELECT SUM(file_count) FROM batches") == [700]
 
 
-def test_a_path_that_another_scan_has_recorded_meanwhile_is_left_as_it_is(library, catalog, rows):
+def test_a_path_that_another_scan_has_recorded_meanwhile_is_left_as_it_is(library, catalog):
     """The other scan comes in between this one's look at the disk and its record."""
     library.fill(2)
-    came_between: list[ScanReport] = []
+    came_between = []
 
     def other(report):
         if not came_between:

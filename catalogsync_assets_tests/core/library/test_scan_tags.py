@@ -1,9 +1,5 @@
 """What tags become in the catalog: artists, files whose tags cannot be read, reading them again."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from mutagen.flac import FLAC
 
@@ -12,7 +8,9 @@ from catalogsync_assets.core.catalog.file_tags import unread_tags
 from catalogsync_assets.core.catalog.scope import select
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.library.scan import scan
-from catalogsync_assets_tests.audio_files import tagged, untagged
+from catalogsync_assets_tests.support.audio_files import tagged, untagged
+from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.files import unprivileged
 
 ARTISTS = (
     "SELECT s.title, a.name FROM artist_songs x JOIN artists a ON a.id = x.artist_id"
@@ -26,7 +24,7 @@ DUET = {"title": ["Duet"], "artist": ["First", "Second"], "album": ["L"], "track
 
 
 @pytest.mark.parametrize("way", ["flac vorbis", "mp3 id3", "m4a mp4", "wv ape", "wma asf"])
-def test_each_artist_of_a_song_is_linked_to_it_and_finds_it(library, scanned, catalog, rows, way):
+def test_each_artist_of_a_song_is_linked_to_it_and_finds_it(library, scanned, catalog, way):
     tagged(library.root / f"a.{way.split(maxsplit=1)[0]}", way, **DUET)
 
     scanned()
@@ -39,7 +37,7 @@ def test_each_artist_of_a_song_is_linked_to_it_and_finds_it(library, scanned, ca
 
 def test_an_artist_that_is_linked_but_not_shown_is_found(library, scanned, catalog):
     path = tagged(library.root / "a.flac", "flac vorbis", title=["t"], artist=["One feat. 2nd"])
-    audio: Any = FLAC(path)
+    audio = FLAC(path)
     audio["artists"] = ["One", "Second Singer"]
     audio.save()
     scanned()
@@ -47,9 +45,7 @@ def test_an_artist_that_is_linked_but_not_shown_is_found(library, scanned, catal
     assert [place.title for place in whereis(catalog, "second singer")] == ["t"]
 
 
-def test_one_song_in_a_container_of_one_artist_and_in_one_of_several(
-    library, scanned, catalog, rows
-):
+def test_one_song_in_a_container_of_one_artist_and_in_one_of_several(library, scanned, catalog):
     tagged(library.root / "a.mp3", "mp3 id3", **{**DUET, "artist": ["First"]})
     tagged(library.root / "b.flac", "flac vorbis", **DUET)
 
@@ -82,9 +78,7 @@ def test_a_file_without_readable_tags_is_told_of_by_every_scan_until_it_is_mende
     assert unread_tags(catalog) == (0, [])
 
 
-def test_a_file_that_could_not_be_opened_is_tried_again_by_the_next_scan(
-    public_folder, rows, unprivileged
-):
+def test_a_file_that_could_not_be_opened_is_tried_again_by_the_next_scan(public_folder):
     path = tagged(public_folder / "music" / "a.flac", "flac vorbis", title=["Real Title"])
     path.chmod(0)
     with unprivileged():
@@ -112,7 +106,7 @@ def test_a_gone_file_is_no_longer_told_of(library, scanned):
 # --- reading tags again -------------------------------------------------------------------------
 
 
-def test_reading_again_mends_what_an_older_version_read(library, scanned, catalog, rows, change):
+def test_reading_again_mends_what_an_older_version_read(library, scanned, catalog):
     """It knew one artist of several, no APEv2 in an MP3, and took FLAC behind ID3v2 for MP3."""
     tagged(library.root / "1 duet.flac", "flac vorbis", **DUET)
     tagged(library.root / "02 gain.mp3", "mp3 ape", title=["Gain"], artist=["A"], album=["L"])
@@ -136,9 +130,7 @@ def test_reading_again_mends_what_an_older_version_read(library, scanned, catalo
     assert rows(catalog, "SELECT format FROM file_assets ORDER BY format") == ["flac", "mp3"]
 
 
-def test_reading_again_leaves_what_a_song_is_called_and_whose_file_it_is(
-    library, scanned, catalog, rows, change
-):
+def test_reading_again_leaves_what_a_song_is_called_and_whose_file_it_is(library, scanned, catalog):
     tagged(library.root / "a.flac", "flac vorbis", **DUET)
     tagged(library.root / "b.flac", "flac vorbis", title=["b"], artist=["First"], album=["M"])
     scanned()
@@ -156,7 +148,7 @@ def test_reading_again_leaves_what_a_song_is_called_and_whose_file_it_is(
     assert rows(catalog, "SELECT * FROM songs") == settled
 
 
-def test_a_second_reading_of_the_same_tags_writes_nothing(library, scanned, catalog, bytes_of):
+def test_a_second_reading_of_the_same_tags_writes_nothing(library, scanned, catalog):
     tagged(library.root / "a.flac", "flac vorbis", **DUET)
     untagged(library.root / "b.mp3")
     library.add("c.mp3", b"no audio")

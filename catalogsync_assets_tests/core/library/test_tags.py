@@ -1,13 +1,10 @@
 """Reading tags, of files that are what they say and of files that are not."""
 
-from __future__ import annotations
-
 import shutil
 import struct
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import mutagen
 import pytest
@@ -20,7 +17,7 @@ from mutagen.mp4 import MP4
 
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension, media_type
 from catalogsync_assets.core.library.tags import Tags, read_tags
-from catalogsync_assets_tests.audio_files import (
+from catalogsync_assets_tests.support.audio_files import (
     CONTENTS,
     WAYS,
     tagged,
@@ -32,7 +29,7 @@ from catalogsync_assets_tests.audio_files import (
 def retagged(source: Path, target: Path, **tags: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)
-    audio: Any = mutagen.File(target)  # type: ignore[attr-defined, unused-ignore]
+    audio = mutagen.File(target)  # type: ignore[attr-defined, unused-ignore]
     audio.delete()
     audio.update(tags)
     audio.save()
@@ -272,10 +269,10 @@ def test_a_slash_in_a_name_parts_no_artists(tmp_path, way):
 def test_artists_that_are_named_singly_are_those_of_the_song(tmp_path):
     """Picard's ARTISTS beside an ARTIST as it is credited, as a freely named tag of each kind."""
     flac = tagged(tmp_path / "a.flac", "flac vorbis", artist=["One feat. Two"])
-    audio: Any = FLAC(flac)
+    audio = FLAC(flac)
     audio["ARTISTS"] = ["One", "Two"]
     audio.save()
-    mp4: Any = MP4(tagged(tmp_path / "a.m4a", "m4a mp4", artist=["One feat. Two"]))
+    mp4 = MP4(tagged(tmp_path / "a.m4a", "m4a mp4", artist=["One feat. Two"]))
     mp4["----:com.apple.iTunes:ARTISTS"] = [b"One", b"Two"]
     mp4.save()
     mp3 = untagged(tmp_path / "a.mp3")

@@ -1,7 +1,5 @@
 """Walking a root: order, and names that nobody would choose."""
 
-from __future__ import annotations
-
 import errno
 import os
 import unicodedata
@@ -12,6 +10,7 @@ import pytest
 
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.library.walk import FoundFile, Problem, walk
+from catalogsync_assets_tests.support.files import unprivileged
 
 
 def found(root: Path) -> list[str]:
@@ -205,7 +204,7 @@ def test_what_only_looks_like_a_file_is_reported(library):
     assert [problem.path for problem in problems(library.root)] == ["pipe.mp3"]
 
 
-def test_a_folder_that_may_not_be_read_is_reported(public_folder, unprivileged):
+def test_a_folder_that_may_not_be_read_is_reported(public_folder):
     for name in ("a", "closed", "z"):
         (public_folder / name).mkdir()
         (public_folder / name / "song.mp3").touch()

@@ -1,7 +1,5 @@
 """Offload: a local file goes only when enough stores are proven to hold it, and nothing is lost."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,10 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets.core.offload import offload as offload_module
 from catalogsync_assets.core.offload.offload import OffloadAborted, offload
-from catalogsync_assets_tests.core.kills import STEPS, Killed, die_at
+from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
+from catalogsync_assets_tests.support.files import unprivileged
+from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
+from catalogsync_assets_tests.support.proxy import refusal
 
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL"
@@ -32,10 +33,11 @@ PLACES = (
 
 @pytest.fixture
 def stored(library, scanned, uploaded, backend, buckets):
-    """`stored("cloud", "vault")`: scans the library and uploads it to these new backends, each with
-    a bucket of its own."""
+    """`stored("cloud", "vault", files=3)`: fills the library, scans it, and uploads it to these new
+    backends, each with a bucket of its own."""
 
-    def run(*names, **settings):
+    def run(*names, files=0, **settings):
+        library.fill(files)
         scanned()
         backends = [
             backend(name, **{"bucket": bucket, **settings})
@@ -68,7 +70,7 @@ def leftovers(library: Any) -> list[str]:
 
 
 def test_files_that_enough_backends_hold_go_and_their_rows_say_so(
-    library, stored, offloaded, catalog, rows, remote
+    library, stored, offloaded, catalog, remote
 ):
     library.fill(5)
     before = library.contents()
@@ -84,9 +86,8 @@ def test_files_that_enough_backends_hold_go_and_their_rows_say_so(
     assert remote(cloud).contents() == remote(vault).contents() == before
 
 
-def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog, bytes_of):
-    library.fill(3)
-    stored("cloud")
+def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog):
+    stored("cloud", files=3)
     before = library.contents()
     catalog.close()
     database = bytes_of(catalog.path)
@@ -101,9 +102,8 @@ def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog, 
     assert library.contents() == before
 
 
-def test_a_dry_run_by_the_catalog_asks_no_store(library, stored, catalog):
-    library.fill(2)
-    stored("cloud")
+def test_a_dry_run_by_the_catalog_asks_no_store(stored, catalog):
+    stored("cloud", files=2)
 
     def never(_):
         raise AssertionError("a store was asked")
@@ -112,8 +112,7 @@ def test_a_dry_run_by_the_catalog_asks_no_store(library, stored, catalog):
 
 
 def test_files_on_too_few_backends_stay(library, stored, offloaded, scanned, backend):
-    library.fill(3)
-    stored("cloud")
+    stored("cloud", files=3)
     backend("vault")
 
     report = offloaded(2)
@@ -129,8 +128,7 @@ def test_more_copies_than_backends_is_wrong_use(catalog, cloud):
 
 
 def test_only_named_backends_count(library, stored, offloaded, backend):
-    library.fill(2)
-    stored("cloud")
+    stored("cloud", files=2)
     empty = backend("vault")
 
     assert offloaded(1, backends=[empty]).too_few == 2
@@ -144,8 +142,7 @@ def test_only_named_backends_count(library, stored, offloaded, backend):
 def test_one_bucket_under_two_names_counts_once(
     library, stored, offloaded, uploaded, backend, proxy, how
 ):
-    library.fill(2)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=2)
     settings = {
         "another host name": {"endpoint": cloud.endpoint.replace("127.0.0.1", "localhost")},
         "a proxy": {"endpoint": proxy.endpoint},
@@ -161,10 +158,9 @@ def test_one_bucket_under_two_names_counts_once(
 
 
 def test_of_three_backends_of_which_two_are_one_store_two_copies_remain(
-    library, stored, offloaded, uploaded, backend, buckets
+    stored, offloaded, uploaded, backend, buckets
 ):
-    library.fill(2)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=2)
     uploaded(backend("again", endpoint=cloud.endpoint.replace("127.0.0.1", "localhost")))
     vault = backend("vault", bucket=buckets[1])
     uploaded(vault, limit=1)
@@ -181,8 +177,7 @@ def test_of_three_backends_of_which_two_are_one_store_two_copies_remain(
 def test_a_verdict_that_is_no_longer_true_removes_nothing(
     library, stored, offloaded, uploaded, backend, catalog
 ):
-    library.fill(2)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=2)
     again = backend("again")
     uploaded(again)
     keep_verdicts(catalog, [(cloud, again, "apart")])
@@ -197,10 +192,9 @@ def test_a_verdict_that_is_no_longer_true_removes_nothing(
 
 
 def test_a_backend_that_was_pointed_elsewhere_is_proven_anew(
-    library, stored, offloaded, catalog, unregistered
+    stored, offloaded, catalog, unregistered
 ):
-    library.fill(2)
-    vault = stored("cloud", "vault")[1]
+    vault = stored("cloud", "vault", files=2)[1]
     alias = vault.endpoint.replace("127.0.0.1", "localhost")
     place = {"bucket": vault.bucket, "base_prefix": vault.base_prefix, "endpoint": alias}
     register(catalog, unregistered("vault", **place))
@@ -213,14 +207,13 @@ def test_a_backend_that_was_pointed_elsewhere_is_proven_anew(
 
 
 def test_stores_that_cannot_be_told_apart_now_count_as_one(
-    library, stored, offloaded, backend, uploaded, proxy, refused
+    library, stored, offloaded, backend, uploaded, proxy
 ):
     """Read-only credentials: what is known of earlier is not enough for a deletion."""
-    library.fill(2)
-    stored("cloud")
+    stored("cloud", files=2)
     vault = backend("vault", bucket="second-bucket", endpoint=proxy.endpoint)
     uploaded(vault)
-    proxy.refuse(99, refused(403, "AccessDenied"))
+    proxy.refuse(99, refusal(403, "AccessDenied"))
 
     with pytest.raises(OffloadAborted, match="cloud and vault are not proven to be two") as raised:
         offloaded(2)
@@ -231,10 +224,9 @@ def test_stores_that_cannot_be_told_apart_now_count_as_one(
 
 
 def test_for_a_single_copy_no_store_is_asked_which_it_is(
-    library, stored, offloaded, backend, uploaded, proxy
+    stored, offloaded, backend, uploaded, proxy
 ):
-    library.fill(1)
-    stored("cloud")
+    stored("cloud", files=1)
     uploaded(backend("vault", bucket="second-bucket", endpoint=proxy.endpoint))
     proxy.requests.clear()
 
@@ -243,9 +235,8 @@ def test_for_a_single_copy_no_store_is_asked_which_it_is(
     assert proxy.of("PUT") == []
 
 
-def test_no_store_is_asked_where_nothing_needs_to_go(library, stored, offloaded, catalog):
-    library.fill(1)
-    stored("cloud", "vault")
+def test_no_store_is_asked_where_nothing_needs_to_go(stored, offloaded, catalog):
+    stored("cloud", "vault", files=1)
 
     def never(_):
         raise AssertionError("a store was asked")
@@ -253,9 +244,8 @@ def test_no_store_is_asked_where_nothing_needs_to_go(library, stored, offloaded,
     assert offloaded(2, until_free=1, connect=never).removed == 0
 
 
-def test_a_new_backend_without_files_is_not_spoken_of(library, stored, catalog, backend):
-    library.fill(1)
-    stored("cloud")
+def test_a_new_backend_without_files_is_not_spoken_of(stored, catalog, backend):
+    stored("cloud", files=1)
     backend("vault", bucket="second-bucket")
 
     report = offload(catalog, check=False)
@@ -291,8 +281,7 @@ def test_without_a_number_the_policy_of_each_library_says_how_many_copies_stay(
 def test_without_any_policy_every_backend_must_hold_a_file(
     library, stored, offloaded, backend, uploaded
 ):
-    library.fill(2)
-    stored("cloud")
+    stored("cloud", files=2)
     vault = backend("vault", bucket="second-bucket")
 
     assert (offloaded(None).removed, len(library.contents())) == (0, 2)
@@ -300,12 +289,9 @@ def test_without_any_policy_every_backend_must_hold_a_file(
     assert offloaded(None).removed == 2
 
 
-def test_a_policy_of_no_copies_still_leaves_one(
-    library, scanned, cloud, uploaded, offloaded, catalog
-):
+def test_a_policy_of_no_copies_still_leaves_one(library, cloud, synced, offloaded, catalog):
     library.fill(2)
-    scanned()
-    uploaded(cloud, limit=1)
+    synced(cloud, limit=1)
     set_policy(catalog, ALL_OTHERS, 0)
 
     report = offloaded(None)
@@ -317,8 +303,7 @@ def test_a_policy_of_no_copies_still_leaves_one(
 def test_fewer_copies_than_the_policy_are_refused_unless_it_is_said(
     library, stored, offloaded, catalog, of_root
 ):
-    library.fill(2)
-    stored("cloud", "vault")
+    stored("cloud", "vault", files=2)
     set_policy(catalog, library.root if of_root else ALL_OTHERS, 2)
 
     for dry_run in (True, False):
@@ -332,7 +317,7 @@ def test_fewer_copies_than_the_policy_are_refused_unless_it_is_said(
 
 
 def test_another_librarys_policy_does_not_stand_in_the_way(
-    library, another_library, scanned, stored, offloaded, catalog, rows
+    library, another_library, scanned, stored, offloaded, catalog
 ):
     library.fill(1)
     archive = another_library("archive")
@@ -354,7 +339,7 @@ def test_another_librarys_policy_does_not_stand_in_the_way(
         offloaded(1)
 
 
-def test_a_scope_and_an_age_limit_what_goes(library, stored, offloaded, catalog, rows):
+def test_a_scope_and_an_age_limit_what_goes(library, stored, offloaded, catalog):
     paths = library.fill(4)
     os.utime(paths[0])  # just now
     stored("cloud")
@@ -371,11 +356,8 @@ def test_a_scope_and_an_age_limit_what_goes(library, stored, offloaded, catalog,
     assert sorted(library.contents()) == ["album/0000.mp3", "album/0002.mp3", "album/0003.mp3"]
 
 
-def test_the_oldest_go_first_and_only_until_enough_is_free(
-    library, stored, catalog, offloaded, monkeypatch
-):
-    library.fill(6)
-    stored("cloud")
+def test_the_oldest_go_first_and_only_until_enough_is_free(stored, catalog, offloaded, monkeypatch):
+    stored("cloud", files=6)
     usage = type("Usage", (), {"free": 10_000})
     monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
 
@@ -390,10 +372,9 @@ def test_the_oldest_go_first_and_only_until_enough_is_free(
 
 
 def test_what_may_not_go_is_made_up_for_by_the_next_until_enough_is_free(
-    library, stored, offloaded, remote, monkeypatch
+    stored, offloaded, remote, monkeypatch
 ):
-    library.fill(6)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=6)
     usage = type("Usage", (), {"free": 10_000})
     monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
     remote(cloud).delete("album/0000.mp3")
@@ -410,10 +391,9 @@ def test_what_may_not_go_is_made_up_for_by_the_next_until_enough_is_free(
 
 @pytest.mark.parametrize("fault", ["gone", "truncated", "other bytes"])
 def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tells(
-    library, stored, offloaded, remote, catalog, rows, fault
+    library, stored, offloaded, remote, catalog, fault
 ):
-    library.fill(3)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=3)
     store = remote(cloud)
     if fault == "gone":
         store.delete("album/0001.mp3")
@@ -439,10 +419,9 @@ def test_a_file_whose_object_is_not_what_the_catalog_says_stays_and_the_row_tell
 
 
 def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
-    library, stored, offloaded, remote, catalog, rows
+    stored, offloaded, remote, catalog
 ):
-    library.fill(3)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=3)
     for key in remote(cloud).contents():
         remote(cloud).delete(key)
 
@@ -452,9 +431,8 @@ def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
     assert rows(catalog, "SELECT COUNT(*) FROM file_locations WHERE status = 'missing'") == [0]
 
 
-def test_another_backend_makes_up_for_one_that_has_lost_a_file(library, stored, offloaded, remote):
-    library.fill(2)
-    first, *_ = stored("a", "b", "c")
+def test_another_backend_makes_up_for_one_that_has_lost_a_file(stored, offloaded, remote):
+    first, *_ = stored("a", "b", "c", files=2)
     remote(first).delete("album/0000.mp3")
 
     report = offloaded(2)
@@ -462,11 +440,8 @@ def test_another_backend_makes_up_for_one_that_has_lost_a_file(library, stored, 
     assert (report.removed, report.failed, report.missing) == (2, 0, 1)
 
 
-def test_no_more_stores_are_asked_than_copies_are_kept(
-    library, stored, offloaded, proxy, backend, uploaded
-):
-    library.fill(3)
-    stored("a")
+def test_no_more_stores_are_asked_than_copies_are_kept(stored, offloaded, proxy, backend, uploaded):
+    stored("a", files=3)
     second = backend("b", endpoint=proxy.endpoint)
     uploaded(second)
     proxy.requests.clear()
@@ -477,13 +452,10 @@ def test_no_more_stores_are_asked_than_copies_are_kept(
 
 
 @pytest.mark.usefixtures("untestable")
-def test_where_no_digest_is_kept_objects_are_read(
-    library, offloaded, scanned, backend, uploaded, proxy
-):
+def test_where_no_digest_is_kept_objects_are_read(library, offloaded, backend, synced, proxy):
     library.fill(2)
-    scanned()
     unknown = backend(endpoint=proxy.endpoint, provider="other")
-    uploaded(unknown)
+    synced(unknown)
     proxy.requests.clear()
 
     assert offloaded(1).removed == 2
@@ -511,16 +483,10 @@ def test_an_object_whose_digest_the_store_does_not_have_is_read(
 
 
 def test_a_store_that_is_down_is_made_up_for_by_the_others(
-    library, stored, offloaded, catalog, change, unused_endpoint
+    stored, offloaded, catalog, unused_endpoint
 ):
-    library.fill(3)
-    down, _ = stored("cloud", "vault")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?) WHERE id = ?",
-        unused_endpoint,
-        down.id,
-    )
+    down, _ = stored("cloud", "vault", files=3)
+    move_backend(catalog, down, unused_endpoint)
 
     report = offloaded(1)
 
@@ -528,16 +494,10 @@ def test_a_store_that_is_down_is_made_up_for_by_the_others(
 
 
 def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
-    library, stored, offloaded, catalog, change, unused_endpoint
+    library, stored, offloaded, catalog, unused_endpoint
 ):
-    library.fill(3)
-    down, _ = stored("cloud", "vault")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?) WHERE id = ?",
-        unused_endpoint,
-        down.id,
-    )
+    down, _ = stored("cloud", "vault", files=3)
+    move_backend(catalog, down, unused_endpoint)
 
     with pytest.raises(OffloadAborted, match="too few of the backends"):
         offloaded(2)
@@ -545,13 +505,10 @@ def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
     assert len(library.contents()) == 3
 
 
-def test_a_store_that_falls_silent_is_soon_given_up(
-    library, offloaded, scanned, backend, uploaded, proxy, refused
-):
+def test_a_store_that_falls_silent_is_soon_given_up(library, offloaded, backend, synced, proxy):
     library.fill(100)
-    scanned()
-    uploaded(backend(endpoint=proxy.endpoint))
-    proxy.refuse(10_000, refused(503), methods="HEAD")
+    synced(backend(endpoint=proxy.endpoint))
+    proxy.refuse(10_000, refusal(503), methods="HEAD")
 
     with pytest.raises(OffloadAborted):
         offloaded(1, workers=1)
@@ -564,8 +521,7 @@ def test_a_store_that_falls_silent_is_soon_given_up(
 
 
 def test_a_file_that_changed_since_the_scan_stays(library, stored, offloaded):
-    library.fill(3)
-    stored("cloud")
+    stored("cloud", files=3)
     library.add("album/0001.mp3", b"new content")
 
     report = offloaded(1)
@@ -577,9 +533,7 @@ def test_a_file_that_changed_since_the_scan_stays(library, stored, offloaded):
 def test_a_file_that_was_changed_behind_its_size_and_time_stays(library, stored, offloaded):
     path = library.fill(1)[0]
     stored("cloud")
-    before = path.stat()
-    path.write_bytes(b"y" * 300)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    library.rewrite("album/0000.mp3", b"y" * 300)
 
     report = offloaded(1)
 
@@ -589,7 +543,7 @@ def test_a_file_that_was_changed_behind_its_size_and_time_stays(library, stored,
 
 @pytest.mark.parametrize("when", ["after hashing", "after renaming"])
 def test_a_file_that_changes_between_its_proof_and_its_deletion_stays(
-    library, stored, offloaded, catalog, rows, monkeypatch, when
+    library, stored, offloaded, catalog, monkeypatch, when
 ):
     path = library.fill(1)[0]
     stored("cloud")
@@ -643,11 +597,10 @@ def test_a_file_that_was_replaced_by_name_stays(library, stored, offloaded, monk
 
 
 def test_what_was_recorded_meanwhile_keeps_its_file(
-    library, stored, offloaded, catalog, change, rows, monkeypatch
+    library, stored, offloaded, catalog, monkeypatch
 ):
     """An audit finds an object missing after offload has looked at it."""
-    library.fill(2)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=2)
     begin = offload_module.offloads.begin
 
     def audit_then_begin(*arguments):
@@ -684,8 +637,7 @@ def test_links_and_files_with_other_links_stay_and_are_no_failure(library, store
 
 
 def test_a_folder_that_became_a_link_is_not_followed(library, stored, offloaded, tmp_path):
-    library.fill(1)
-    stored("cloud")
+    stored("cloud", files=1)
     (library.root / "album").rename(tmp_path / "elsewhere")
     (library.root / "album").symlink_to(tmp_path / "elsewhere")
 
@@ -694,7 +646,7 @@ def test_a_folder_that_became_a_link_is_not_followed(library, stored, offloaded,
 
 
 def test_a_row_that_leads_out_of_its_root_is_not_followed(
-    library, stored, offloaded, catalog, change, tmp_path
+    library, stored, offloaded, catalog, tmp_path
 ):
     path = library.fill(1)[0]
     stored("cloud")
@@ -707,10 +659,9 @@ def test_a_row_that_leads_out_of_its_root_is_not_followed(
 
 
 def test_a_root_that_is_not_there_is_reported_and_its_files_keep_their_rows(
-    library, stored, offloaded, catalog, rows, tmp_path
+    library, stored, offloaded, catalog, tmp_path
 ):
-    library.fill(2)
-    stored("cloud")
+    stored("cloud", files=2)
     library.root.rename(tmp_path / "unmounted")
 
     assert offloaded(1).reasons == {"RootMissing": 2}
@@ -721,15 +672,7 @@ def test_a_root_that_is_not_there_is_reported_and_its_files_keep_their_rows(
 
 
 def test_a_folder_without_permission_keeps_its_files_and_their_rows(
-    backend,
-    catalog,
-    another_library,
-    public_folder,
-    scanned,
-    uploaded,
-    unprivileged,
-    rows,
-    monkeypatch,
+    backend, catalog, another_library, public_folder, scanned, uploaded, monkeypatch
 ):
     library = another_library(str(public_folder / "music"))
     path = library.fill(1)[0]
@@ -746,28 +689,20 @@ def test_a_folder_without_permission_keeps_its_files_and_their_rows(
 
     monkeypatch.setattr(removal, "remove", as_somebody)
 
-    report = offload(catalog, 1, dry_run=False)
-
-    assert report.reasons == {"Unwritable": 1}
+    assert offload(catalog, 1, dry_run=False).reasons == {"Unwritable": 1}
     assert path.exists()
     assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
 
 
-def test_rows_of_other_programs_that_no_scan_has_met_are_no_candidates(
-    library, stored, offloaded, catalog, change
-):
-    library.fill(1)
-    stored("cloud")
+def test_rows_of_other_programs_that_no_scan_has_met_are_no_candidates(stored, offloaded, catalog):
+    stored("cloud", files=1)
     change(catalog, "UPDATE file_locations SET library_root = NULL WHERE backend_id = 1")
 
     assert offloaded(1).candidates == 0
 
 
-def test_a_file_whose_digest_the_catalog_does_not_know_stays(
-    library, stored, offloaded, catalog, change
-):
-    library.fill(1)
-    stored("cloud")
+def test_a_file_whose_digest_the_catalog_does_not_know_stays(stored, offloaded, catalog):
+    stored("cloud", files=1)
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
 
     assert offloaded(1).reasons == {"NoDigest": 1}
@@ -777,10 +712,9 @@ def test_a_file_whose_digest_the_catalog_does_not_know_stays(
 
 
 def test_an_offloaded_file_is_neither_missing_nor_uploaded_again(
-    library, stored, offloaded, scanned, catalog, backend, rows
+    stored, offloaded, scanned, catalog, backend
 ):
-    library.fill(2)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=2)
     offloaded(1)
 
     report = scanned()
@@ -798,11 +732,8 @@ def test_an_offloaded_file_is_neither_missing_nor_uploaded_again(
     }
 
 
-def test_an_offloaded_file_still_counts_as_a_file_of_its_song(
-    library, stored, offloaded, catalog, rows
-):
-    library.fill(1)
-    stored("cloud")
+def test_an_offloaded_file_still_counts_as_a_file_of_its_song(stored, offloaded, catalog):
+    stored("cloud", files=1)
     offloaded(1)
 
     assert rows(
@@ -814,7 +745,7 @@ def test_an_offloaded_file_still_counts_as_a_file_of_its_song(
 
 @pytest.mark.parametrize("same_time", [True, False])
 def test_a_file_that_is_put_back_is_there_again(
-    library, stored, offloaded, scanned, catalog, rows, same_time
+    library, stored, offloaded, scanned, catalog, same_time
 ):
     path = library.fill(1)[0]
     before, content = path.stat(), path.read_bytes()
@@ -833,10 +764,9 @@ def test_a_file_that_is_put_back_is_there_again(
 
 
 def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
-    library, stored, offloaded, scanned, uploaded, catalog, rows, remote
+    library, stored, offloaded, scanned, uploaded, catalog, remote
 ):
-    library.fill(1)
-    (cloud,) = stored("cloud")
+    (cloud,) = stored("cloud", files=1)
     offloaded(1)
     library.add("album/0000.mp3", b"remastered")
 
@@ -849,11 +779,10 @@ def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
 
 
 def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
-    library, stored, offloaded, scanned, catalog, rows, monkeypatch
+    library, stored, offloaded, scanned, catalog, monkeypatch
 ):
     """The walk finds the file, then it is removed, then the scan reads its row."""
-    library.fill(2)
-    stored("cloud")
+    stored("cloud", files=2)
     known_files = scan_module.rows.known_files
 
     def offload_then_know(*arguments):
@@ -876,7 +805,7 @@ def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("by", ["scan", "offload"])
 def test_a_kill_at_any_step_loses_nothing_and_is_set_right(
-    library, stored, offloaded, scanned, catalog, rows, monkeypatch, step, by
+    library, stored, offloaded, scanned, catalog, monkeypatch, step, by
 ):
     library.fill(3)
     before = library.contents()
@@ -902,10 +831,9 @@ def test_a_kill_at_any_step_loses_nothing_and_is_set_right(
 
 
 def test_what_a_kill_left_is_not_judged_while_the_disk_is_not_there(
-    library, stored, offloaded, catalog, rows, tmp_path, monkeypatch
+    library, stored, offloaded, catalog, tmp_path, monkeypatch
 ):
-    library.fill(1)
-    stored("cloud")
+    stored("cloud", files=1)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         die_at("renamed", patch)
         offloaded(1)
@@ -935,9 +863,8 @@ def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
     assert leftovers(library) == []
 
 
-def test_ctrl_c_leaves_rows_that_are_true(library, stored, offloaded, catalog, rows, monkeypatch):
-    library.fill(4)
-    stored("cloud")
+def test_ctrl_c_leaves_rows_that_are_true(library, stored, offloaded, catalog, monkeypatch):
+    stored("cloud", files=4)
     count = 0
     unlink = Path.unlink
 
@@ -962,8 +889,7 @@ def test_ctrl_c_leaves_rows_that_are_true(library, stored, offloaded, catalog, r
 
 
 def test_two_offloads_at_once_are_one_after_the_other(library, stored, catalog, monkeypatch):
-    library.fill(1)
-    stored("cloud")
+    stored("cloud", files=1)
     monkeypatch.setattr(removal, "PATIENCE", 0)
 
     with removal.alone(catalog) as right:
@@ -979,8 +905,7 @@ def test_two_offloads_at_once_are_one_after_the_other(library, stored, catalog, 
 def test_a_catalog_of_another_name_is_the_same_catalog(
     library, stored, catalog, tmp_path, monkeypatch, name
 ):
-    library.fill(1)
-    stored("cloud")
+    stored("cloud", files=1)
     monkeypatch.setattr(removal, "PATIENCE", 0)
     (tmp_path / "link.db").symlink_to(catalog.path)
     (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
@@ -1003,8 +928,7 @@ def test_a_catalog_of_another_name_is_the_same_catalog(
 
 def test_a_catalog_with_a_hard_link_removes_nothing(library, stored, offloaded, catalog, tmp_path):
     """There is no place beside both names where a lock would be found by both."""
-    library.fill(1)
-    stored("cloud")
+    stored("cloud", files=1)
     (tmp_path / "elsewhere").mkdir()
     os.link(catalog.path, tmp_path / "elsewhere/catalog.db")
 

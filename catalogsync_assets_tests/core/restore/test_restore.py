@@ -1,7 +1,5 @@
 """Files come back whole, under their names, over no other file, and are known to the next scan."""
 
-from __future__ import annotations
-
 import os
 import shutil
 
@@ -16,15 +14,12 @@ from catalogsync_assets.core.restore.file import safe_path
 from catalogsync_assets.core.restore.restore import RestoreAborted, RestoreReport
 from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
-from catalogsync_assets.core.stores import retry
-from catalogsync_assets_tests.proxy import refusal
+from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import remains, sha256
+from catalogsync_assets_tests.support.proxy import refusal
 
 NAMES = ["a.mp3", "Ä/雨 (1).flac", "x/y/z.ogg", 'quo"te?.mp3', "empty.mp3"]
-
-
-@pytest.fixture(autouse=True)
-def short_backoff(monkeypatch):
-    monkeypatch.setattr(retry, "MAX_BACKOFF", 0.02)
 
 
 @pytest.fixture
@@ -39,35 +34,25 @@ def restore(catalog):
 
 
 @pytest.fixture
-def contents(library, scanned, cloud, uploaded):
+def contents(library, cloud, synced):
     """The library's files, by path; they are on `cloud`, too."""
     for name in NAMES:
         library.add(name, size=0 if name.startswith("empty") else 3000)
-    scanned()
-    assert uploaded(cloud).succeeded == len(NAMES)
-    found: dict[str, bytes] = library.contents()
-    return found
+    assert synced(cloud).succeeded == len(NAMES)
+    return library.contents()
 
 
-@pytest.fixture
-def files_below():
-    def read(root):
-        found = (p for p in root.rglob("*") if p.is_file())
-        return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
-
-    return read
+def files_below(root):
+    found = (p for p in root.rglob("*") if p.is_file())
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
 
 
 def codes(report: RestoreReport) -> list[str]:
     return sorted(failure.code for failure in report.failures)
 
 
-def spoiled(content: bytes) -> bytes:
-    return bytes([content[0] ^ 1]) + content[1:]
-
-
 def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
-    library, catalog, scanned, contents, restore, rows, remains
+    library, catalog, scanned, contents, restore
 ):
     times = {p: p.stat().st_mtime_ns for p in library.root.rglob("*") if p.is_file()}
     shutil.rmtree(library.root)
@@ -86,7 +71,7 @@ def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
 
 
 def test_files_that_a_scan_has_missed_are_restored_and_active_again(
-    library, catalog, scanned, contents, restore, rows
+    library, catalog, scanned, contents, restore
 ):
     (library.root / "a.mp3").unlink()
     (library.root / "x/y/z.ogg").unlink()
@@ -106,7 +91,7 @@ def test_files_that_a_scan_has_missed_are_restored_and_active_again(
     assert scanned().unchanged == 5
 
 
-def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, restore, change):
+def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, restore):
     (library.root / "a.mp3").unlink()
     change(catalog, "UPDATE file_locations SET status = 'offloaded' WHERE library_path = 'a.mp3'")
 
@@ -116,7 +101,7 @@ def test_offloaded_files_are_missing_files(library, catalog, scanned, contents, 
 
 
 def test_another_root_gets_the_files_and_rows_of_its_own(
-    library, catalog, scanned, contents, restore, files_below, tmp_path, rows
+    library, catalog, scanned, contents, restore, tmp_path
 ):
     other = tmp_path / "another" / "disk"
 
@@ -157,7 +142,7 @@ def test_a_different_file_stays_and_is_a_conflict(contents, restore, tmp_path, t
 
 
 def test_a_file_that_comes_while_its_copy_is_fetched_stays(
-    contents, restore, tmp_path, monkeypatch, remains
+    contents, restore, tmp_path, monkeypatch
 ):
     other = tmp_path / "other"
     sync = Part.sync
@@ -168,15 +153,11 @@ def test_a_file_that_comes_while_its_copy_is_fetched_stays(
 
     monkeypatch.setattr(Part, "sync", then_come)
 
-    report = restore(other)
-
-    assert codes(report) == ["Conflict"]
+    assert codes(restore(other)) == ["Conflict"]
     assert (other / "a.mp3").read_bytes() == b"came meanwhile"
 
 
-def test_what_is_no_file_is_a_conflict_and_no_link_is_written_through(
-    contents, restore, tmp_path, files_below
-):
+def test_what_is_no_file_is_a_conflict_and_no_link_is_written_through(contents, restore, tmp_path):
     other, outside = tmp_path / "other", tmp_path / "outside"
     (other / "a.mp3").mkdir(parents=True)
     outside.mkdir()
@@ -202,12 +183,12 @@ def test_a_link_in_a_circle_is_a_conflict(restore, tmp_path):
 
 
 def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
-    catalog, contents, backend, uploaded, restore, remote, files_below, rows, change, tmp_path
+    catalog, contents, backend, uploaded, restore, remote, tmp_path
 ):
     second = backend("second")
     uploaded(second)
     change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01' WHERE backend_id = ?", 1)
-    remote(second).put("a.mp3", spoiled(contents["a.mp3"]))
+    remote(second).put("a.mp3", flipped(contents["a.mp3"]))
     remote(second).delete("x/y/z.ogg")
 
     report = restore(tmp_path / "other")
@@ -222,9 +203,7 @@ def test_a_damaged_copy_is_refused_and_the_next_backend_asked(
     assert found == {"a.mp3": "damaged", "x/y/z.ogg": "missing"}
 
 
-def test_the_object_that_was_read_counts_as_verified(
-    catalog, cloud, contents, restore, rows, change, tmp_path
-):
+def test_the_object_that_was_read_counts_as_verified(catalog, cloud, contents, restore, tmp_path):
     change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01', verified_by = 'head'")
 
     restore(tmp_path / "other")
@@ -233,10 +212,8 @@ def test_the_object_that_was_read_counts_as_verified(
     assert rows(catalog, sql, cloud.id) == ["read"]
 
 
-def test_without_a_good_copy_a_file_fails_alone(
-    contents, cloud, restore, remote, tmp_path, remains
-):
-    remote(cloud).put("a.mp3", spoiled(contents["a.mp3"]))
+def test_without_a_good_copy_a_file_fails_alone(contents, cloud, restore, remote, tmp_path):
+    remote(cloud).put("a.mp3", flipped(contents["a.mp3"]))
     other = tmp_path / "other"
 
     report = restore(other)
@@ -249,13 +226,12 @@ def test_without_a_good_copy_a_file_fails_alone(
 
 
 def test_from_one_backend_only_that_one_is_read(
-    catalog, contents, backend, uploaded, restore, library, scanned, tmp_path
+    catalog, contents, backend, uploaded, synced, restore, library, tmp_path
 ):
     second = backend("second")
     uploaded(second)
     library.add("later.mp3")
-    scanned()
-    uploaded(backend("third"))
+    synced(backend("third"))
 
     report = restore(tmp_path / "other", backend=second)
 
@@ -273,7 +249,7 @@ def test_a_backend_that_refuses_ends_the_run_before_it_begins(
 
 
 def test_a_dry_run_writes_nothing_and_speaks_to_no_store(
-    contents, catalog, restore, tmp_path, bytes_of, monkeypatch, library
+    contents, catalog, restore, tmp_path, monkeypatch, library
 ):
     for name in ("CLOUD_ACCESS_KEY_ID", "CLOUD_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -304,7 +280,7 @@ def test_a_root_within_another_is_refused(contents, library, restore):
 
 
 def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
-    contents, restore, tmp_path, monkeypatch, files_below, remains
+    contents, restore, tmp_path, monkeypatch
 ):
     append = Part.append
     left = [2]
@@ -334,7 +310,7 @@ def test_too_little_room_is_seen_before_a_byte_comes(contents, restore, tmp_path
 
 
 def test_files_of_two_roots_with_one_path_both_come(
-    catalog, library, another_library, cloud, scanned, uploaded, restore, files_below, tmp_path
+    catalog, library, another_library, cloud, scanned, uploaded, restore, tmp_path
 ):
     second = another_library("second")
     one = library.add("a.mp3").read_bytes()
@@ -368,24 +344,20 @@ def test_a_path_of_the_catalog_never_leads_out_of_the_root(path):
     assert names[0] != FOLDER
 
 
-def test_a_hostile_row_is_restored_within_the_root(
-    catalog, contents, restore, change, tmp_path, files_below
-):
+def test_a_hostile_row_is_restored_within_the_root(catalog, contents, restore, tmp_path):
     change(
         catalog,
         "UPDATE file_locations SET library_path = '../../out.mp3' WHERE library_path = 'a.mp3'",
     )
 
-    report = restore(tmp_path / "deep" / "other")
-
-    assert report.restored == 5
+    assert restore(tmp_path / "deep" / "other").restored == 5
     assert len(files_below(tmp_path / "deep" / "other")) == 5
     assert not (tmp_path / "out.mp3").exists()
     assert not (tmp_path / "deep" / "out.mp3").exists()
 
 
 def test_a_file_that_the_library_never_held_is_named_by_its_key(
-    catalog, contents, restore, change, tmp_path, files_below
+    catalog, contents, restore, tmp_path
 ):
     change(catalog, "DELETE FROM upload_tasks")
     change(catalog, "DELETE FROM file_locations WHERE library_path IS NOT NULL")
@@ -396,15 +368,10 @@ def test_a_file_that_the_library_never_held_is_named_by_its_key(
 
 @pytest.mark.parametrize("vouched", [True, False])
 def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
-    catalog, contents, proxy, restore, change, rows, sha256, tmp_path, vouched
+    catalog, cloud, contents, proxy, restore, tmp_path, vouched
 ):
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"
-        " WHERE backend_type = 'object_storage'",
-        proxy.endpoint,
-    )
+    move_backend(catalog, cloud, proxy.endpoint)
 
     def without_digests(request, answer):
         if request.method == "HEAD" and not vouched:
@@ -426,16 +393,11 @@ def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
 
 
 def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
-    catalog, contents, proxy, restore, change, files_below, tmp_path
+    catalog, cloud, contents, proxy, restore, tmp_path
 ):
     """Nothing is believed of that one; the next run asks again."""
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"
-        " WHERE backend_type = 'object_storage'",
-        proxy.endpoint,
-    )
+    move_backend(catalog, cloud, proxy.endpoint)
     silent = True
 
     def refuse_one(request):
@@ -453,18 +415,10 @@ def test_a_store_that_does_not_vouch_for_one_file_does_not_stop_the_others(
     assert files_below(tmp_path / "other") == contents
 
 
-def test_a_broken_line_is_gone_on_from(
-    catalog, library, scanned, cloud, uploaded, proxy, restore, change, tmp_path
-):
+def test_a_broken_line_is_gone_on_from(catalog, library, cloud, synced, proxy, restore, tmp_path):
     content = library.add("large.mp3", size=6 * 1024 * 1024).read_bytes()
-    scanned()
-    uploaded(cloud)
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?)"
-        " WHERE backend_type = 'object_storage'",
-        proxy.endpoint,
-    )
+    synced(cloud)
+    move_backend(catalog, cloud, proxy.endpoint)
 
     def cut(request, answer):
         if request.method == "GET" and len(answer.body) > 2_100_000:
@@ -503,7 +457,7 @@ def test_a_folder_that_cannot_be_written_to_fails_its_files_and_no_others(
 # --- what a killed run has left -----------------------------------------------------------------
 
 
-def begun(catalog, root, path, rows):
+def begun(catalog, root, path):
     """A part of a file, as a killed restore leaves it."""
     sql = "SELECT file_asset_id FROM file_locations WHERE library_path = ?"
     part = Part(root, f"{catalog_id(catalog)}-restore-{rows(catalog, sql, path)[0]}")
@@ -516,12 +470,12 @@ def begun(catalog, root, path, rows):
 @pytest.mark.parametrize("missing", [True, False])
 @pytest.mark.parametrize("scanned_since", [True, False])
 def test_a_part_goes_once_its_file_has_come_back_otherwise(
-    contents, library, scanned, catalog, restore, rows, remains, missing, scanned_since
+    contents, library, scanned, catalog, restore, missing, scanned_since
 ):
     path = library.root / "a.mp3"
     path.unlink()
     scanned()
-    begun(catalog, library.root, "a.mp3", rows)
+    begun(catalog, library.root, "a.mp3")
     path.write_bytes(contents["a.mp3"])
     if scanned_since:
         scanned()
@@ -533,13 +487,13 @@ def test_a_part_goes_once_its_file_has_come_back_otherwise(
 
 
 def test_the_part_of_a_file_that_is_still_to_come_stays(
-    contents, library, scanned, catalog, restore, rows, remains
+    contents, library, scanned, catalog, restore
 ):
     for name in ("a.mp3", "x/y/z.ogg"):
         (library.root / name).unlink()
     scanned()
-    begun(catalog, library.root, "a.mp3", rows)
-    begun(catalog, library.root, "x/y/z.ogg", rows)
+    begun(catalog, library.root, "a.mp3")
+    begun(catalog, library.root, "x/y/z.ogg")
     library.add(".catalogsyncignore", b"x/\n")  # that one is no longer wanted
     scanned()
     a_file = rows(catalog, "SELECT f.song_id FROM file_assets f WHERE object_key = 'Ä/雨 (1).flac'")

@@ -1,7 +1,5 @@
 """Between the run and its workers: what is handed out, and what comes back."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 
@@ -27,7 +25,7 @@ def take(dispatch: Numbers) -> Number:
 
 def taken(dispatch: Numbers) -> Callable[[], Number | None]:
     """Takes in a thread; the call waits for what was taken."""
-    result: list[Number | None] = []
+    result = []
     thread = threading.Thread(target=lambda: result.append(dispatch.take()))
     thread.start()
 

@@ -1,7 +1,5 @@
 """How fast a run goes, told by a clock that the test moves."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

@@ -1,7 +1,5 @@
 """What comes from a store is what it should be, or does not come."""
 
-from __future__ import annotations
-
 import random
 import threading
 from typing import Any
@@ -12,6 +10,8 @@ from catalogsync_assets.core.errors import DamagedObjectError, StoreError, Store
 from catalogsync_assets.core.files.partial import FOLDER, Part
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.fetch import fetch, is_gone
+from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.proxy import refusal
 
 MIB = 1024 * 1024
 CONTENT = random.Random(1).randbytes(3 * MIB + 5)  # noqa: S311
@@ -26,7 +26,7 @@ def part(tmp_path):
 
 
 @pytest.fixture
-def get(through_proxy, remote, part, sha256):
+def get(through_proxy, remote, part):
     """`get()` makes one try to fetch an object with `CONTENT`, which is stored."""
     client = StoreClient(through_proxy)
     remote(through_proxy).put("a.mp3", CONTENT)
@@ -86,8 +86,8 @@ def test_a_header_in_other_letters_than_ascii_hinders_nothing(proxy, get, name):
     assert get().size_bytes == len(CONTENT)
 
 
-def test_an_object_comes_whole(get, part, sha256):
-    pieces: list[int] = []
+def test_an_object_comes_whole(get, part):
+    pieces = []
 
     found = get(received=pieces.append)
 
@@ -105,7 +105,7 @@ def test_an_empty_object_comes(get, remote, through_proxy, part):
     assert part.path.read_bytes() == b""
 
 
-def test_of_an_object_that_nothing_is_known_of_the_digest_is_told(get, sha256):
+def test_of_an_object_that_nothing_is_known_of_the_digest_is_told(get):
     assert get(known=False).sha256 == sha256(CONTENT)
 
 
@@ -142,13 +142,11 @@ def test_what_was_damaged_on_its_way_only_is_read_once_more(get, proxy, part):
     assert part.path.read_bytes() == CONTENT
 
 
-def test_an_object_that_is_gone_is_told_from_other_refusals(
-    get, remote, through_proxy, proxy, refused
-):
+def test_an_object_that_is_gone_is_told_from_other_refusals(get, remote, through_proxy, proxy):
     remote(through_proxy).delete("a.mp3")
     with pytest.raises(StoreError) as gone:
         get()
-    proxy.refuse(1, refused(404, "NoSuchBucket"), methods="GET")
+    proxy.refuse(1, refusal(404, "NoSuchBucket"), methods="GET")
     with pytest.raises(StoreError) as without_bucket:
         get()
 

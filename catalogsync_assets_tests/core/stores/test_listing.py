@@ -1,7 +1,5 @@
 """Listings end when the store says so, or with one clear error; what is optional may be missing."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 
@@ -9,13 +7,13 @@ import pytest
 
 from catalogsync_assets.core.audit.audit import AuditAborted, AuditRequest, audit
 from catalogsync_assets.core.errors import StoreError
-from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.listing import listed
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import once
 from catalogsync_assets.core.upload.upload import Limits
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Answer
 
 NS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -52,7 +50,7 @@ def pages(proxy):
 @pytest.fixture
 def cloud(backend, proxy):
     """A backend without a prefix whose requests the proxy sees."""
-    found: ObjectBackend = backend(endpoint=proxy.endpoint, base_prefix="")
+    found = backend(endpoint=proxy.endpoint, base_prefix="")
     return found
 
 
@@ -108,12 +106,11 @@ def test_a_listing_that_goes_in_circles_is_an_error(pages, keys, proxy, endless)
     ],
 )
 def test_a_listing_that_is_not_whole_marks_nothing_and_a_spoilt_answer_is_overcome(
-    library, scanned, uploaded, catalog, rows, cloud, pages, body
+    library, synced, catalog, cloud, pages, body
 ):
     library.add("0.mp3")
     library.add("1.mp3")
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
     size = "<Size>300</Size>"
     whole = page(entry("0.mp3", size), entry("1.mp3", ""))
     pages(body, whole, itertools.repeat(body))

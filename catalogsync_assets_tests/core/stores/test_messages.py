@@ -1,7 +1,5 @@
 """What is said when a store, or something before it, refuses: the cause, and what to do."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,7 +8,7 @@ from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.upload.upload import UploadAborted
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -85,44 +83,37 @@ def answer(status: int, code: str, more: str = "", said: str = "no", **headers: 
         ),
     ],
 )
-def test_a_refusal_names_its_cause(
-    library, scanned, proxy, through_proxy, uploaded, given, message, hint
-):
+def test_a_refusal_names_its_cause(library, proxy, through_proxy, synced, given, message, hint):
     library.fill(4)
-    scanned()
     proxy.before.append(lambda _: given)
 
     with pytest.raises(UploadAborted) as caught:
-        uploaded(through_proxy)
+        synced(through_proxy)
 
     assert message in caught.value.message
     assert hint in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-def test_a_redirection_is_named_at_once(library, scanned, proxy, through_proxy, uploaded, status):
+def test_a_redirection_is_named_at_once(library, proxy, through_proxy, synced, status):
     library.fill(1)
-    scanned()
     proxy.before.append(lambda _: answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
 
     with pytest.raises(UploadAborted) as caught:
-        uploaded(through_proxy)
+        synced(through_proxy)
 
     assert "a=b" not in str(caught.value)
     assert "--region" in (caught.value.hint or "")
     assert len(proxy.requests) < 20  # obstore follows ten
 
 
-def test_the_hint_for_another_region_repeats_all_settings(
-    library, scanned, proxy, backend, uploaded
-):
+def test_the_hint_for_another_region_repeats_all_settings(library, proxy, backend, synced):
     library.fill(1)
-    scanned()
     proxy.before.append(lambda _: answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
     cloud = backend(endpoint=proxy.endpoint, base_prefix="my music", workers=3)
 
     with pytest.raises(UploadAborted) as caught:
-        uploaded(cloud, workers=3)
+        synced(cloud, workers=3)
 
     assert caught.value.hint == (
         f"catalogsync register-object-backend --name cloud --bucket {cloud.bucket}"
@@ -181,33 +172,27 @@ def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(through_pro
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_server_that_answers_yes_to_everything_is_no_store(
-    library, scanned, proxy, through_proxy, uploaded
-):
+def test_a_server_that_answers_yes_to_everything_is_no_store(library, proxy, through_proxy, synced):
     library.fill(2)
-    scanned()
     proxy.before.append(lambda _: Answer(200, {}, b""))
 
     with pytest.raises(UploadAborted, match="no object store"):
-        uploaded(through_proxy)
+        synced(through_proxy)
 
 
 def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style(
-    library, scanned, backend, uploaded
+    library, backend, synced
 ):
     library.fill(1)
-    scanned()
 
     with pytest.raises(UploadAborted) as caught:
-        uploaded(backend(endpoint="http://store.invalid", addressing_style="virtual"))
+        synced(backend(endpoint="http://store.invalid", addressing_style="virtual"))
 
     assert "--addressing-style path" in (caught.value.hint or "")
 
 
-def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy, refused):
-    proxy.before.append(
-        lambda r: refused(403, "AccessDenied") if r.method in ("PUT", "DELETE", "HEAD") else None
-    )
+def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy):
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method in ("PUT", "DELETE", "HEAD"))
 
     result = probe(through_proxy)
 

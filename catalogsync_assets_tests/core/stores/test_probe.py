@@ -1,7 +1,5 @@
 """What a test of a store finds out, and that it leaves nothing behind."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +17,7 @@ from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS
 from catalogsync_assets.core.stores.probe.probe import ProbeResult, probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import NO_CHECKSUM, PRESETS, StoreProfile
+from catalogsync_assets_tests.support.proxy import refusal
 
 SECRET = "a-secret-that-nobody-may-see"
 MIB = 1024 * 1024
@@ -92,14 +91,14 @@ def test_rclone_checks_neither_digests_nor_conditions(rclone, unregistered, prox
 # --- stores that are worse ----------------------------------------------------------------------
 
 
-def test_a_store_that_refuses_headers_is_usable_without_them(proxy, through_proxy, refused):
+def test_a_store_that_refuses_headers_is_usable_without_them(proxy, through_proxy):
     """As Backblaze B2 has it."""
 
     def refuse(request):
         if has(request, "x-amz-checksum", "x-amz-sdk-checksum"):
-            return refused(400, "InvalidArgument", "Unsupported header 'x-amz-checksum-sha256'")
+            return refusal(400, "InvalidArgument", "Unsupported header 'x-amz-checksum-sha256'")
         if request.method != "GET" and has(request, "if-none-match", "if-match"):
-            return refused(501, "NotImplemented", "A header implies functionality")
+            return refusal(501, "NotImplemented", "A header implies functionality")
         return None
 
     proxy.before.append(refuse)
@@ -118,13 +117,13 @@ def test_a_store_that_refuses_headers_is_usable_without_them(proxy, through_prox
     [("if-none-match", "conditional_put"), ("if-match", "conditional_replace")],
 )
 def test_a_store_that_refuses_and_overwrites_all_the_same_is_found_out(
-    proxy, through_proxy, remote, refused, header, question
+    proxy, through_proxy, remote, header, question
 ):
     def refuse_and_do(request):
         if request.method != "PUT" or not has(request, header) or b"must not" not in request.body:
             return None
         remote(through_proxy).put(request.key.removeprefix(through_proxy.key_prefix), request.body)
-        return refused(412, "PreconditionFailed")
+        return refusal(412, "PreconditionFailed")
 
     proxy.before.append(refuse_and_do)
 
@@ -135,11 +134,9 @@ def test_a_store_that_refuses_and_overwrites_all_the_same_is_found_out(
     assert getattr(result.profile, question) is False
 
 
-def test_a_store_that_takes_a_conditional_put_and_does_nothing_is_found_out(
-    proxy, through_proxy, refused
-):
-    done = replace(refused(200), headers={"ETag": '"1"'}, body=b"")
-    proxy.before.append(lambda r: done if r.method == "PUT" and b"must not" in r.body else None)
+def test_a_store_that_takes_a_conditional_put_and_does_nothing_is_found_out(proxy, through_proxy):
+    done = replace(refusal(200), headers={"ETag": '"1"'}, body=b"")
+    proxy.answer(done, lambda r: r.method == "PUT" and b"must not" in r.body)
 
     result = probe(through_proxy)
 
@@ -147,15 +144,9 @@ def test_a_store_that_takes_a_conditional_put_and_does_nothing_is_found_out(
     assert result.profile.conditional_put is False
 
 
-def test_a_store_that_refuses_every_conditional_put_keeps_no_conditions(
-    proxy, through_proxy, refused
-):
-    proxy.before.append(
-        lambda r: (
-            refused(412, "PreconditionFailed")
-            if r.method == "PUT" and has(r, "if-none-match")
-            else None
-        )
+def test_a_store_that_refuses_every_conditional_put_keeps_no_conditions(proxy, through_proxy):
+    proxy.answer(
+        refusal(412, "PreconditionFailed"), lambda r: r.method == "PUT" and has(r, "if-none-match")
     )
 
     result = probe(through_proxy)
@@ -165,13 +156,13 @@ def test_a_store_that_refuses_every_conditional_put_keeps_no_conditions(
 
 
 def test_a_store_that_refuses_a_wrong_digest_and_keeps_the_object_does_not_check(
-    proxy, through_proxy, remote, refused
+    proxy, through_proxy, remote
 ):
     def refuse_and_keep(request):
         if not request.key.endswith("sha256-wrong") or request.method != "PUT":
             return None
         remote(through_proxy).put(request.key.removeprefix(through_proxy.key_prefix), request.body)
-        return refused(400, "BadDigest")
+        return refusal(400, "BadDigest")
 
     proxy.before.append(refuse_and_keep)
 
@@ -290,9 +281,9 @@ ASKING: dict[str, Callable[[Any], bool]] = {
 @pytest.mark.parametrize("name", ASKING)
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied"), (0, "")])
 def test_what_is_not_answered_clearly_stays_unknown(
-    proxy, through_proxy, remote, refused, name, status, code
+    proxy, through_proxy, remote, name, status, code
 ):
-    proxy.before.append(lambda r: refused(status, code) if ASKING[name](r) else None)
+    proxy.answer(refusal(status, code), ASKING[name])
 
     result = probe(through_proxy)
 
@@ -306,8 +297,8 @@ def test_what_is_not_answered_clearly_stays_unknown(
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
 
 
-def test_an_unknown_answer_leaves_the_preset_in_force(proxy, through_proxy, refused):
-    proxy.before.append(lambda r: refused(503) if ASKING["conditional_put"](r) else None)
+def test_an_unknown_answer_leaves_the_preset_in_force(proxy, through_proxy):
+    proxy.answer(refusal(503), ASKING["conditional_put"])
 
     found = probe(through_proxy).profile
 
@@ -343,10 +334,8 @@ def test_no_answer_at_all_is_a_failure(through_proxy, unused_endpoint):
     assert told(result) == {"access": None}
 
 
-def test_a_key_that_may_not_read_is_of_no_use(proxy, through_proxy, remote, refused):
-    proxy.before.append(
-        lambda r: refused(403, "AccessDenied") if r.method in ("GET", "HEAD") else None
-    )
+def test_a_key_that_may_not_read_is_of_no_use(proxy, through_proxy, remote):
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method in ("GET", "HEAD"))
 
     result = probe(through_proxy)
 
@@ -355,10 +344,8 @@ def test_a_key_that_may_not_read_is_of_no_use(proxy, through_proxy, remote, refu
     assert remote(through_proxy).keys() == []
 
 
-def test_a_setting_that_the_store_refuses_is_its_reason(proxy, through_proxy, refused):
-    proxy.before.append(
-        lambda r: refused(400, "InvalidStorageClass") if has(r, "x-amz-storage-class") else None
-    )
+def test_a_setting_that_the_store_refuses_is_its_reason(proxy, through_proxy):
+    proxy.answer(refusal(400, "InvalidStorageClass"), lambda r: has(r, "x-amz-storage-class"))
 
     result = probe(replace(through_proxy, storage_class="ICE"))
 
@@ -410,15 +397,10 @@ def test_a_test_that_is_stopped_cleans_up(through_proxy, remote, name, error):
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
 
 
-def test_a_key_that_may_not_delete_is_usable_and_what_is_left_is_told(
-    proxy, through_proxy, remote, refused
-):
-    proxy.before.append(
-        lambda r: (
-            refused(403, "AccessDenied")
-            if r.method == "DELETE" and "uploadId" not in r.parameters
-            else None
-        )
+def test_a_key_that_may_not_delete_is_usable_and_what_is_left_is_told(proxy, through_proxy, remote):
+    proxy.answer(
+        refusal(403, "AccessDenied"),
+        lambda r: r.method == "DELETE" and "uploadId" not in r.parameters,
     )
 
     result = probe(through_proxy)
@@ -430,14 +412,14 @@ def test_a_key_that_may_not_delete_is_usable_and_what_is_left_is_told(
     assert left <= set(result.left_behind)
 
 
-def test_a_deletion_that_fails_once_is_repeated(proxy, through_proxy, remote, refused):
-    failed: set[str] = set()
+def test_a_deletion_that_fails_once_is_repeated(proxy, through_proxy, remote):
+    failed = set()
 
     def fail_once(request):
         if request.method != "DELETE" or request.path in failed:
             return None
         failed.add(request.path)
-        return refused(503)
+        return refusal(503)
 
     proxy.before.append(fail_once)
 

@@ -3,15 +3,15 @@
 On SeaweedFS, which keeps digests, and on rclone, which keeps none and knows no conditions.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.stores.objects import OWNER_TAG
-from catalogsync_assets_tests.stores import s3_client
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.stores import s3_client
 
 MIB = 1024 * 1024
 PLACES = "SELECT file_asset_id, status, verified_by FROM file_locations WHERE backend_id = ?"
@@ -36,7 +36,7 @@ def through_proxy(proxy, backend, request):
 
 
 @pytest.fixture
-def damage(change, remote):
+def damage(remote):
     """`damage(backend, key, etag=…)`: what a verification writes; the ETag that is there now."""
 
     def mark(catalog, backend, key, etag="now"):
@@ -54,24 +54,16 @@ def damage(change, remote):
 
 
 @pytest.fixture(params=["in one put", "in parts"])
-def size(request):
-    if request.param == "in one put":
-        return 3000
-    request.getfixturevalue("small_parts")
-    return 5 * MIB + 17
+def size(request, small_parts):
+    return 3000 if request.param == "in one put" else 5 * MIB + 17
 
 
 @pytest.fixture
-def content(library, scanned, uploaded, through_proxy, size):
+def content(library, synced, through_proxy, size):
     """The content of `a.mp3`, which is uploaded."""
-    found: bytes = library.add("a.mp3", size=size).read_bytes()
-    scanned()
-    assert uploaded(through_proxy).succeeded == 1
+    found = library.add("a.mp3", size=size).read_bytes()
+    assert synced(through_proxy).succeeded == 1
     return found
-
-
-def spoil(content: bytes) -> bytes:
-    return bytes([content[0] ^ 1]) + content[1:]
 
 
 def rot(proxy: Any) -> None:
@@ -82,16 +74,16 @@ def rot(proxy: Any) -> None:
         if request.method in ("PUT", "POST"):
             stored[0] = True
         elif request.method == "GET" and request.key.endswith(".mp3") and not stored[0]:
-            answer.body = spoil(answer.body) if answer.body else answer.body
+            answer.body = flipped(answer.body) if answer.body else answer.body
 
     proxy.after.append(after)
 
 
 def test_an_object_that_was_found_damaged_is_replaced(
-    catalog, through_proxy, uploaded, remote, rows, damage, content
+    catalog, through_proxy, uploaded, remote, damage, content
 ):
     """Whatever it is: a verification has read it under a key that the catalog claims."""
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
 
     report = uploaded(through_proxy)
@@ -127,7 +119,7 @@ def test_rot_that_no_head_shows_is_replaced(
 
 @pytest.mark.parametrize("etag", [None, '"another"'])
 def test_what_has_the_right_digest_by_a_head_is_read_before_it_is_adopted(
-    catalog, proxy, through_proxy, uploaded, rows, damage, content, etag
+    catalog, proxy, through_proxy, uploaded, damage, content, etag
 ):
     """Someone has mended it meanwhile, or it is not known which object was damaged."""
     damage(catalog, through_proxy, "a.mp3", etag)
@@ -152,15 +144,13 @@ def test_rot_in_an_object_of_ours_that_came_later_is_replaced(
 
 
 def test_what_a_stranger_put_in_place_of_a_damaged_object_stays(
-    catalog, through_proxy, uploaded, remote, rows, damage, content
+    catalog, through_proxy, uploaded, remote, damage, content
 ):
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
     remote(through_proxy).put("a.mp3", b"a stranger's")
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["Conflict"]
     assert remote(through_proxy).get("a.mp3") == b"a stranger's"
     assert [place[:2] for place in rows(catalog, PLACES, through_proxy.id)] == [(1, "damaged")]
 
@@ -171,7 +161,7 @@ def test_another_damaged_upload_of_ours_is_replaced(
     """It has another ETag than the damaged one, but our mark."""
     damage(catalog, through_proxy, "a.mp3", '"another"')
     mark = {OWNER_TAG: f"{catalog_id(catalog)}/1"}
-    remote(through_proxy).put("a.mp3", spoil(content), Metadata=mark)
+    remote(through_proxy).put("a.mp3", flipped(content), Metadata=mark)
 
     assert uploaded(through_proxy).succeeded == 1
     assert remote(through_proxy).get("a.mp3") == content
@@ -182,12 +172,11 @@ def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
 ):
     if not through_proxy.profile.conditional_replace:
         pytest.skip("this store keeps no condition")
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
 
     def stranger(request):
-        completes = request.method == "POST" and "uploadId" in request.parameters
-        if completes or (request.method == "PUT" and "partNumber" not in request.parameters):
+        if request.completes_parts or (request.method == "PUT" and not request.part):
             remote(through_proxy).put("a.mp3", b"a stranger's")
 
     proxy.before.append(stranger)
@@ -197,22 +186,19 @@ def test_a_stranger_who_comes_between_look_and_replacement_is_not_overwritten(
 
 
 def test_an_edited_file_replaces_the_damaged_object_of_its_earlier_content(
-    library, catalog, scanned, through_proxy, uploaded, remote, rows, damage, content, size
+    library, catalog, through_proxy, synced, remote, damage, content, size
 ):
-    remote(through_proxy).put("a.mp3", spoil(content))
+    remote(through_proxy).put("a.mp3", flipped(content))
     damage(catalog, through_proxy, "a.mp3")
     edited = library.add("a.mp3", size=size).read_bytes()
-    scanned()
 
-    assert uploaded(through_proxy).succeeded == 1
+    assert synced(through_proxy).succeeded == 1
     assert remote(through_proxy).get("a.mp3") == edited
     places = rows(catalog, PLACES + " ORDER BY id", through_proxy.id)
     assert [(asset, status) for asset, status, _ in places] == [(1, "superseded"), (2, "active")]
 
 
-def test_an_object_that_has_gone_is_put_anew(
-    catalog, through_proxy, uploaded, remote, rows, change, content
-):
+def test_an_object_that_has_gone_is_put_anew(catalog, through_proxy, uploaded, remote, content):
     remote(through_proxy).delete("a.mp3")
     change(
         catalog,

@@ -1,7 +1,5 @@
 """Stores and networks that fail: what is retried, what ends a run, what is said."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
@@ -21,6 +19,8 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload.buffers import Buffers
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
 from catalogsync_assets.local_s3.store import local_store, start_local_store
+from catalogsync_assets_tests.support.database import bytes_of, rows
+from catalogsync_assets_tests.support.proxy import refusal
 
 Upload = Callable[..., UploadReport]
 SECRET = "a-secret-that-nobody-may-see"
@@ -31,14 +31,13 @@ SECRET = "a-secret-that-nobody-may-see"
 
 @pytest.mark.parametrize("status", [500, 503, 429, 0])
 def test_a_fault_that_passes_is_retried_and_counted(
-    library, scanned, proxy, through_proxy, uploaded, remote, refused, status
+    library, proxy, through_proxy, synced, remote, status
 ):
     """Status 0: the connection ends without an answer."""
     library.fill(3)
-    scanned()
-    proxy.refuse(2, refused(status, "InternalError" if status == 500 else "SlowDown"))
+    proxy.refuse(2, refusal(status, "InternalError" if status == 500 else "SlowDown"))
 
-    report = uploaded(through_proxy, attempts=4)
+    report = synced(through_proxy, attempts=4)
 
     assert (report.succeeded, report.failed, report.retries) == (3, 0, 2)
     assert remote(through_proxy).contents() == library.contents()
@@ -46,86 +45,61 @@ def test_a_fault_that_passes_is_retried_and_counted(
 
 @pytest.mark.usefixtures("untestable")
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_passing_fault_of_a_look_is_retried_too(
-    library, scanned, proxy, backend, uploaded, refused, method
-):
+def test_a_passing_fault_of_a_look_is_retried_too(library, proxy, backend, synced, method):
     library.fill(3)
-    scanned()
-    proxy.refuse(1, refused(503), methods=method)
+    proxy.refuse(1, refusal(503), methods=method)
 
     # An unknown store: one that is known need not be looked at.
-    report = uploaded(backend(endpoint=proxy.endpoint, provider="other"), attempts=4)
+    report = synced(backend(endpoint=proxy.endpoint, provider="other"), attempts=4)
 
     assert (report.succeeded, report.retries) == (3, 1)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_an_answer_without_a_code_of_s3_is_judged_by_its_status(
-    library, scanned, proxy, through_proxy, uploaded, refused, status
+    library, proxy, through_proxy, synced, status
 ):
     library.fill(2)
-    scanned()
-    answer = refused(status)
+    answer = refusal(status)
     answer.body = b"<html>Bad Gateway</html>"
     proxy.refuse(1, answer)
 
-    assert uploaded(through_proxy, attempts=3).succeeded == 2
+    assert synced(through_proxy, attempts=3).succeeded == 2
 
 
 @pytest.mark.parametrize("number", [0, 5], ids=["first", "last"])
 def test_a_put_whose_answer_was_lost_is_not_sent_again_as_a_conflict(
-    library, scanned, proxy, through_proxy, uploaded, remote, number
+    library, proxy, through_proxy, synced, remote, number
 ):
     files = library.fill(6)
-    scanned()
-    which = files[number].name
-    lost: list[str] = []
+    proxy.lose_answer(lambda r: r.method == "PUT" and r.key.endswith(files[number].name))
 
-    def lose(request, answer):
-        if request.method == "PUT" and request.key.endswith(which) and not lost:
-            lost.append(request.key)
-            answer.status = 0
-
-    proxy.after.append(lose)
-
-    report = uploaded(through_proxy, workers=1, attempts=4)
+    report = synced(through_proxy, workers=1, attempts=4)
 
     assert (report.succeeded, report.adopted, report.failed) == (6, 0, 0)
     assert remote(through_proxy).contents() == library.contents()
 
 
 def test_a_replacement_whose_answer_was_lost_is_no_conflict_either(
-    library, scanned, proxy, through_proxy, uploaded, remote
+    library, proxy, through_proxy, synced, remote
 ):
     library.add("a.mp3", b"first")
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
     library.add("a.mp3", b"second")
-    scanned()
-    lost: list[str] = []
+    proxy.lose_answer(lambda r: r.method == "PUT")
 
-    def lose(request, answer):
-        if request.method == "PUT" and not lost:
-            lost.append(request.key)
-            answer.status = 0
-
-    proxy.after.append(lose)
-
-    report = uploaded(through_proxy, attempts=4)
-
-    assert report.failures == []
+    assert synced(through_proxy, attempts=4).failures == []
     assert remote(through_proxy).get("a.mp3") == b"second"
 
 
 def test_tries_are_limited_and_the_file_is_tried_again_by_the_next_run(
-    library, scanned, proxy, through_proxy, uploaded, refused, statuses
+    library, proxy, through_proxy, uploaded, synced, statuses
 ):
     library.fill(3)
-    scanned()
     unlucky = f"{through_proxy.base_prefix}/album/0001.mp3"
-    proxy.before.append(lambda r: refused(503) if r.method == "PUT" and r.key == unlucky else None)
+    proxy.answer(refusal(503), lambda r: r.method == "PUT" and r.key == unlucky)
 
-    report = uploaded(through_proxy, attempts=3)
+    report = synced(through_proxy, attempts=3)
 
     assert (report.succeeded, report.failed, report.retries) == (2, 1, 2)
     assert [r.key for r in proxy.of("PUT")].count(unlucky) == 3
@@ -137,19 +111,15 @@ def test_tries_are_limited_and_the_file_is_tried_again_by_the_next_run(
 
 
 def test_a_key_that_the_store_refuses_fails_at_once_and_alone(
-    library, scanned, proxy, through_proxy, uploaded, refused
+    library, proxy, through_proxy, synced
 ):
     library.fill(3)
-    scanned()
-    proxy.before.append(
-        lambda r: (
-            refused(400, "KeyTooLongError", "Your key is too long")
-            if r.method == "PUT" and "0001" in r.key
-            else None
-        )
+    proxy.answer(
+        refusal(400, "KeyTooLongError", "Your key is too long"),
+        lambda r: r.method == "PUT" and "0001" in r.key,
     )
 
-    report = uploaded(through_proxy, attempts=5)
+    report = synced(through_proxy, attempts=5)
 
     assert (report.succeeded, report.failed, report.retries) == (2, 1, 0)
     assert report.failures[0].code == "KeyTooLongError"
@@ -201,12 +171,11 @@ def test_a_store_that_falls_silent_ends_the_run_and_nothing_stays_running(
 
 
 def test_a_server_that_is_down_is_said_before_anything_is_claimed(
-    library, scanned, backend, uploaded, unused_endpoint, statuses, rows, catalog
+    library, backend, synced, unused_endpoint, statuses, catalog
 ):
     library.fill(3)
-    scanned()
 
-    error = aborted(uploaded, backend(endpoint=unused_endpoint))
+    error = aborted(synced, backend(endpoint=unused_endpoint))
 
     assert isinstance(error.cause, StoreUnavailableError)
     assert "connection refused" in error.message
@@ -216,22 +185,20 @@ def test_a_server_that_is_down_is_said_before_anything_is_claimed(
     assert rows(catalog, "SELECT DISTINCT attempts FROM upload_tasks") == [0]
 
 
-def test_a_host_that_is_not_known_is_said(library, scanned, backend, uploaded):
+def test_a_host_that_is_not_known_is_said(library, backend, synced):
     library.fill(1)
-    scanned()
 
-    error = aborted(uploaded, backend(endpoint="http://no-such-host.invalid"), attempts=1)
+    error = aborted(synced, backend(endpoint="http://no-such-host.invalid"), attempts=1)
 
     assert isinstance(error.cause, StoreUnavailableError)
     assert "its name is not known" in error.message
 
 
-def test_an_endpoint_with_the_wrong_scheme_is_explained(library, scanned, proxy, backend, uploaded):
+def test_an_endpoint_with_the_wrong_scheme_is_explained(library, proxy, backend, synced):
     library.fill(1)
-    scanned()
     cloud = backend(endpoint=proxy.endpoint.replace("http:", "https:"))
 
-    error = aborted(uploaded, cloud, attempts=1)
+    error = aborted(synced, cloud, attempts=1)
 
     assert "does not speak TLS" in error.message
 
@@ -244,24 +211,12 @@ def test_an_endpoint_with_the_wrong_scheme_is_explained(library, scanned, proxy,
     ],
 )
 def test_wrong_credentials_end_the_run_and_are_not_repeated(
-    library,
-    catalog,
-    scanned,
-    cloud,
-    uploaded,
-    monkeypatch,
-    statuses,
-    bytes_of,
-    remote,
-    variable,
-    value,
-    said,
+    library, catalog, cloud, synced, monkeypatch, statuses, remote, variable, value, said
 ):
     library.fill(3)
-    scanned()
     monkeypatch.setenv(variable, value)
 
-    error = aborted(uploaded, cloud)
+    error = aborted(synced, cloud)
 
     assert isinstance(error.cause, AccessRefusedError)
     assert said in error.message
@@ -273,15 +228,12 @@ def test_wrong_credentials_end_the_run_and_are_not_repeated(
 
 
 def test_credentials_that_go_bad_in_the_middle_end_the_run(
-    library, scanned, proxy, through_proxy, uploaded, refused, statuses
+    library, proxy, through_proxy, synced, statuses
 ):
     library.fill(40)
-    scanned()
-    proxy.before.append(
-        lambda r: refused(400, "ExpiredToken") if len(proxy.of("PUT")) > 10 else None
-    )
+    proxy.answer(refusal(400, "ExpiredToken"), lambda r: len(proxy.of("PUT")) > 10)
 
-    error = aborted(uploaded, through_proxy)
+    error = aborted(synced, through_proxy)
 
     assert isinstance(error.cause, AccessRefusedError)
     assert "expired" in error.message
@@ -290,32 +242,23 @@ def test_credentials_that_go_bad_in_the_middle_end_the_run(
     assert left["succeeded"] == error.report.succeeded > 0
 
 
-def test_a_denial_for_one_key_does_not_stop_the_others(
-    library, scanned, proxy, through_proxy, uploaded, refused
-):
+def test_a_denial_for_one_key_does_not_stop_the_others(library, proxy, through_proxy, synced):
     library.fill(8)
-    scanned()
-    uploaded(through_proxy, limit=1)
+    synced(through_proxy, limit=1)
     library.add("zz.mp3")
-    scanned()
-    proxy.before.append(
-        lambda r: (
-            refused(403, "AccessDenied", "no") if r.method == "PUT" and "zz" in r.key else None
-        )
-    )
+    proxy.answer(refusal(403, "AccessDenied", "no"), lambda r: r.method == "PUT" and "zz" in r.key)
 
-    report = uploaded(through_proxy, workers=1)
+    report = synced(through_proxy, workers=1)
 
     assert (report.succeeded, [f.code for f in report.failures]) == (7, ["AccessDenied"])
 
 
 def test_a_missing_bucket_ends_the_run_and_is_not_made(
-    library, scanned, backend, uploaded, bucket_is_missing, statuses
+    library, backend, synced, bucket_is_missing, statuses
 ):
     library.fill(3)
-    scanned()
 
-    error = aborted(uploaded, backend(bucket="no-such-bucket"))
+    error = aborted(synced, backend(bucket="no-such-bucket"))
 
     assert isinstance(error.cause, BucketMissingError)
     assert "'no-such-bucket'" in error.message
@@ -332,14 +275,13 @@ def test_a_missing_bucket_ends_the_run_and_is_not_made(
     ],
 )
 def test_one_variable_without_the_other_is_a_configuration_error(
-    library, scanned, cloud, uploaded, monkeypatch, statuses, there, lacking
+    library, cloud, synced, monkeypatch, statuses, there, lacking
 ):
     library.fill(1)
-    scanned()
     monkeypatch.delenv(lacking)
 
     with pytest.raises(ConfigurationError) as caught:
-        uploaded(cloud)
+        synced(cloud)
 
     assert f"{there} is set, but {lacking} is not" in caught.value.message
     assert caught.value.hint == f"set {lacking}"
@@ -348,26 +290,22 @@ def test_one_variable_without_the_other_is_a_configuration_error(
     assert statuses() == {"pending": 1}
 
 
-def test_no_credentials_anywhere_names_the_variables(
-    library, scanned, cloud, uploaded, monkeypatch
-):
+def test_no_credentials_anywhere_names_the_variables(library, cloud, synced, monkeypatch):
     library.fill(1)
-    scanned()
     monkeypatch.delenv("CLOUD_ACCESS_KEY_ID")
     monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
 
     with pytest.raises(ConfigurationError, match="no credentials") as caught:
-        uploaded(cloud)
+        synced(cloud)
 
     for name in ("CLOUD_ACCESS_KEY_ID", "CLOUD_SECRET_ACCESS_KEY"):
         assert name in (caught.value.hint or "")
 
 
 def test_without_variables_the_default_chain_is_asked(
-    library, scanned, cloud, uploaded, monkeypatch, tmp_path
+    library, cloud, synced, monkeypatch, tmp_path
 ):
     library.fill(2)
-    scanned()
     monkeypatch.delenv("CLOUD_ACCESS_KEY_ID")
     monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
     shared = tmp_path / "credentials"
@@ -377,31 +315,23 @@ def test_without_variables_the_default_chain_is_asked(
     )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(shared))
 
-    assert uploaded(cloud).succeeded == 2
+    assert synced(cloud).succeeded == 2
 
 
-def test_a_session_token_is_sent(
-    library, scanned, proxy, through_proxy, uploaded, monkeypatch, refused
-):
+def test_a_session_token_is_sent(library, proxy, through_proxy, synced, monkeypatch):
     library.fill(1)
-    scanned()
     monkeypatch.setenv("CLOUD_SESSION_TOKEN", "a-token")
-    proxy.before.append(lambda _: refused(400, "InvalidToken"))
+    proxy.answer(refusal(400, "InvalidToken"))
 
-    aborted(uploaded, through_proxy)
+    aborted(synced, through_proxy)
 
     assert proxy.requests
-    for request in proxy.requests:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        assert headers["x-amz-security-token"] == "a-token"
+    assert {r.header("x-amz-security-token") for r in proxy.requests} == {"a-token"}
 
 
-def test_the_secret_is_never_sent_or_written(
-    library, catalog, scanned, proxy, through_proxy, uploaded, bytes_of
-):
+def test_the_secret_is_never_sent_or_written(library, catalog, proxy, through_proxy, synced):
     library.fill(2)
-    scanned()
-    uploaded(through_proxy)
+    synced(through_proxy)
 
     assert SECRET.encode() not in bytes_of(catalog.path)
     for request in proxy.requests:
@@ -412,17 +342,16 @@ def test_the_secret_is_never_sent_or_written(
 
 
 def test_an_interrupt_records_what_is_done_and_frees_the_rest(
-    library, scanned, proxy, through_proxy, uploaded, statuses, remote
+    library, proxy, through_proxy, uploaded, synced, statuses, remote
 ):
     library.fill(60)
-    scanned()
 
     def interrupt(report):
         if len(proxy.of("PUT")) >= 10:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        uploaded(through_proxy, progress=interrupt)
+        synced(through_proxy, progress=interrupt)
 
     left = statuses()
     assert left["running"] == left["failed"] == 0
@@ -433,19 +362,16 @@ def test_an_interrupt_records_what_is_done_and_frees_the_rest(
     assert statuses() == {"succeeded": 60}
 
 
-def test_an_interrupt_does_not_wait_for_retries(
-    library, scanned, proxy, through_proxy, uploaded, statuses, refused
-):
+def test_an_interrupt_does_not_wait_for_retries(library, proxy, through_proxy, synced, statuses):
     library.fill(20)
-    scanned()
-    proxy.before.append(lambda r: refused(503) if r.method == "PUT" else None)
+    proxy.answer(refusal(503), lambda r: r.method == "PUT")
 
     def interrupt(report):
         if proxy.of("PUT"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        uploaded(through_proxy, attempts=1_000, progress=interrupt)
+        synced(through_proxy, attempts=1_000, progress=interrupt)
 
     assert statuses()["running"] == 0
 
@@ -460,14 +386,13 @@ def test_the_store_tells_a_missing_key_from_a_missing_bucket(s3, store):
 
 @pytest.mark.parametrize("failed_tries", [0, 1])
 def test_the_memory_of_a_request_that_was_given_up_is_not_used_again(
-    library, scanned, proxy, through_proxy, uploaded, refused, monkeypatch, failed_tries
+    library, proxy, through_proxy, synced, monkeypatch, failed_tries
 ):
     """It may still be reading it, and would send the bytes of another file."""
     library.add("a.mp3", size=1_100_000)
-    scanned()
-    proxy.refuse(failed_tries, refused(0))
-    dropped: list[int] = []
+    proxy.refuse(failed_tries, refusal(0))
+    dropped = []
     monkeypatch.setattr(Buffers, "forget", lambda _, buffer: dropped.append(len(buffer)))
 
-    assert uploaded(through_proxy).succeeded == 1
+    assert synced(through_proxy).succeeded == 1
     assert len(dropped) == failed_tries

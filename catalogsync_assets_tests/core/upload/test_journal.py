@@ -1,7 +1,5 @@
 """The journal of uploads in parts."""
 
-from __future__ import annotations
-
 import pytest
 import sqlalchemy as sa
 
@@ -12,6 +10,7 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload import journal
 from catalogsync_assets.core.upload.journal import SentPart, UnfinishedUpload
+from catalogsync_assets_tests.support.database import change, rows
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_a_part_that_is_sent_again_takes_its_row(catalog, cloud, task):
     assert found.parts == {1: SentPart("second", "d")}
 
 
-def test_forgetting_an_upload_forgets_its_parts_and_may_be_repeated(catalog, cloud, task, rows):
+def test_forgetting_an_upload_forgets_its_parts_and_may_be_repeated(catalog, cloud, task):
     upload, other = begun(catalog, cloud, task), begun(catalog, cloud, task, "other")
     journal.note_part(catalog, upload, 1, SentPart("e", "d"))
     for _ in range(2):
@@ -64,9 +63,7 @@ def test_forgetting_an_upload_forgets_its_parts_and_may_be_repeated(catalog, clo
     assert rows(catalog, "SELECT * FROM multipart_parts") == []
 
 
-def test_a_part_that_arrives_after_its_upload_was_forgotten_leaves_no_row(
-    catalog, cloud, task, rows
-):
+def test_a_part_that_arrives_after_its_upload_was_forgotten_leaves_no_row(catalog, cloud, task):
     upload = begun(catalog, cloud, task)
     journal.forget(catalog, upload)
 
@@ -97,7 +94,7 @@ _ELSEWHERE = (
     ],
 )
 def test_an_upload_is_abandoned_once_no_task_will_complete_it(
-    catalog, cloud, backend, task, change, statement, is_abandoned
+    catalog, cloud, backend, task, statement, is_abandoned
 ):
     upload = begun(catalog, cloud, task)
     change(catalog, "UPDATE upload_tasks SET status = 'pending'")
@@ -114,7 +111,7 @@ def test_an_upload_is_abandoned_once_no_task_will_complete_it(
     "statement",
     ["UPDATE file_assets SET superseded_by_id = id", "UPDATE file_locations SET status='missing'"],
 )
-def test_what_a_run_is_about_is_never_abandoned(catalog, cloud, task, change, statement):
+def test_what_a_run_is_about_is_never_abandoned(catalog, cloud, task, statement):
     begun(catalog, cloud, task)
     change(catalog, statement)
 
@@ -122,7 +119,7 @@ def test_what_a_run_is_about_is_never_abandoned(catalog, cloud, task, change, st
 
 
 def test_abandoned_uploads_are_found_by_an_index(catalog, cloud):
-    statements: list[str] = []
+    statements = []
     sa.event.listen(
         catalog.engine, "before_cursor_execute", lambda *given: statements.append(given[2])
     )

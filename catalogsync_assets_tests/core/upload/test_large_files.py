@@ -1,9 +1,5 @@
 """Files that go in parts: whole or not at all, and nothing left behind."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 
 from catalogsync_assets.core.stores.checksums import (
@@ -12,46 +8,30 @@ from catalogsync_assets.core.stores.checksums import (
     digest_part,
 )
 from catalogsync_assets.core.upload.upload import UploadAborted
-from catalogsync_assets_tests.proxy import Answer
+from catalogsync_assets_tests.core.upload.conftest import SIZE
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 MIB = 1024 * 1024
-SIZE = 12 * MIB + 345
+pytestmark = pytest.mark.usefixtures("small_parts")
 PLACES = (
     "SELECT f.sha256, l.status, l.verified_by FROM file_locations l"
     " JOIN file_assets f ON f.id = l.file_asset_id WHERE l.backend_id = ? ORDER BY f.id"
 )
 
 
-@pytest.fixture
-def large(library, scanned):
-    """The content of `large.flac`, which is in the library and scanned."""
-    content: bytes = library.add("large.flac", size=SIZE).read_bytes()
-    scanned()
-    return content
-
-
-def is_part(request: Any) -> bool:
-    return request.method == "PUT" and "partNumber" in request.parameters
-
-
-def is_completion(request: Any) -> bool:
-    return request.method == "POST" and "uploadId" in request.parameters
-
-
-def is_beginning(request: Any) -> bool:
-    return request.method == "POST" and "uploads" in request.parameters
-
-
 def test_a_large_file_arrives_in_parts_and_is_verified(
-    catalog, large, proxy, through_proxy, uploaded, remote, rows, sha256
+    catalog, large, proxy, through_proxy, uploaded, remote
 ):
     report = uploaded(through_proxy)
 
     assert (report.succeeded, report.bytes) == (1, SIZE)
     assert remote(through_proxy).get("large.flac") == large
     assert rows(catalog, PLACES, through_proxy.id) == [(sha256(large), "active", "server-digest")]
-    assert sorted(len(r.body) for r in proxy.requests if is_part(r)) == [
+    assert sorted(len(r.body) for r in proxy.requests if r.part) == [
         2 * MIB + 345,
         5 * MIB,
         5 * MIB,
@@ -81,7 +61,7 @@ def test_a_second_upload_of_a_large_file_makes_no_request(proxy, through_proxy, 
 
 @pytest.mark.parametrize("digests", [True, False])
 def test_an_identical_large_object_is_adopted(
-    catalog, large, proxy, through_proxy, uploaded, remote, rows, sha256, digests
+    catalog, large, proxy, through_proxy, uploaded, remote, digests
 ):
     more = {"ChecksumAlgorithm": "SHA256"} if digests else {}
     remote(through_proxy).put("large.flac", large, **more)
@@ -95,9 +75,7 @@ def test_an_identical_large_object_is_adopted(
     ]
 
 
-def test_a_large_object_of_ours_without_a_row_is_adopted(
-    catalog, large, cloud, uploaded, remote, rows, change
-):
+def test_a_large_object_of_ours_without_a_row_is_adopted(catalog, large, cloud, uploaded, remote):
     """As after a kill between the upload and its record."""
     uploaded(cloud)
     change(catalog, "DELETE FROM file_locations WHERE backend_id = ?", cloud.id)
@@ -113,9 +91,7 @@ def test_another_large_object_is_a_conflict(
     theirs = b"x" * len(large) if same_size else b"theirs"
     remote(through_proxy).put("large.flac", theirs)
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["Conflict"]
     assert remote(through_proxy).get("large.flac") == theirs
     assert [r for r in proxy.requests if r.method in ("PUT", "POST")] == []
 
@@ -124,12 +100,10 @@ def test_a_stranger_who_comes_first_is_not_overwritten(
     large, proxy, through_proxy, uploaded, remote
 ):
     proxy.before.append(
-        lambda r: remote(through_proxy).put("large.flac", b"theirs") if is_completion(r) else None
+        lambda r: remote(through_proxy).put("large.flac", b"theirs") if r.completes_parts else None
     )
 
-    report = uploaded(through_proxy)
-
-    assert report.failed == 1
+    assert uploaded(through_proxy).failed == 1
     assert remote(through_proxy).get("large.flac") == b"theirs"
     assert remote(through_proxy).unfinished() == []
     assert len(large) == SIZE
@@ -137,13 +111,12 @@ def test_a_stranger_who_comes_first_is_not_overwritten(
 
 @pytest.mark.usefixtures("large")
 def test_a_changed_large_file_replaces_our_earlier_version(
-    library, catalog, scanned, cloud, uploaded, remote, rows
+    library, catalog, cloud, uploaded, synced, remote
 ):
     uploaded(cloud)
     content = library.add("large.flac", size=6 * MIB).read_bytes()
-    scanned()
 
-    report = uploaded(cloud)
+    report = synced(cloud)
 
     assert (report.succeeded, report.failures) == (1, [])
     assert remote(cloud).get("large.flac") == content
@@ -154,28 +127,12 @@ def test_a_changed_large_file_replaces_our_earlier_version(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_large_file_may_become_a_small_one_and_a_small_one_large(
-    library, scanned, cloud, uploaded, remote
-):
-    uploaded(cloud)
-    for size in (300, 7 * MIB):
-        content = library.add("large.flac", size=size).read_bytes()
-        scanned()
-        assert uploaded(cloud).failures == []
-        assert remote(cloud).get("large.flac") == content
-
-
-@pytest.mark.usefixtures("large")
 def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
-    library, catalog, proxy, through_proxy, uploaded, remote, rows, statuses
+    library, catalog, proxy, through_proxy, uploaded, remote, statuses
 ):
-    proxy.before.append(
-        lambda r: library.add("large.flac", size=SIZE) and None if is_part(r) else None
-    )
+    proxy.before.append(lambda r: library.add("large.flac", size=SIZE) and None if r.part else None)
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["SourceChanged"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["SourceChanged"]
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
     assert rows(catalog, PLACES, through_proxy.id) == []
     assert statuses() == {"pending": 1}
@@ -184,22 +141,23 @@ def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
 @pytest.mark.parametrize("status", [503, 0])
 @pytest.mark.parametrize("kind", ["first look", "beginning", "part", "completion", "last look"])
 def test_a_fault_that_passes_does_not_fail_a_large_file(
-    large, proxy, through_proxy, uploaded, remote, refused, kind, status
+    large, proxy, through_proxy, uploaded, remote, kind, status
 ):
     """One request of each kind is refused, or the connection ends instead of an answer."""
-    failed: list[Any] = []
+    failed = []
 
     def fail_once(request):
         if failed or kind_of(request) != kind:
             return None
         failed.append(request)
-        return refused(status)
+        return refusal(status)
 
     def kind_of(request):
         if request.method == "HEAD":
-            return "last look" if any(map(is_completion, proxy.requests)) else "first look"
-        kinds = {"beginning": is_beginning, "part": is_part, "completion": is_completion}
-        return next((name for name, test in kinds.items() if test(request)), "other")
+            return "last look" if any(r.completes_parts for r in proxy.requests) else "first look"
+        if request.begins_parts:
+            return "beginning"
+        return "completion" if request.completes_parts else "part" if request.part else "other"
 
     proxy.before.append(fail_once)
 
@@ -212,40 +170,12 @@ def test_a_fault_that_passes_does_not_fail_a_large_file(
     assert remote(through_proxy).unfinished() == []
 
 
-def test_a_completion_whose_answer_was_lost_is_no_conflict(
-    large, proxy, through_proxy, uploaded, remote
-):
-    """The store has done what was asked; only its answer did not arrive."""
-    lost: list[Any] = []
-
-    def lose(request, answer):
-        if is_completion(request) and not lost:
-            lost.append(request)
-            answer.status = 0
-
-    proxy.after.append(lose)
-
-    report = uploaded(through_proxy, attempts=4)
-
-    assert (report.succeeded + report.adopted, report.failures) == (1, [])
-    assert remote(through_proxy).get("large.flac") == large
-    assert remote(through_proxy).unfinished() == []
-
-
 def test_a_completion_that_something_else_has_answered_is_made_again(
     large, proxy, through_proxy, uploaded, remote
 ):
     """As the login page of a network does, with the status of a success."""
     page = Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>")
-    answered: list[Any] = []
-
-    def answer_first(request):
-        if not is_completion(request) or answered:
-            return None
-        answered.append(request)
-        return page
-
-    proxy.before.append(answer_first)
+    proxy.refuse(1, page, methods="POST", which=lambda r: r.completes_parts)
 
     report = uploaded(through_proxy, attempts=3)
 
@@ -256,19 +186,11 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
 
 @pytest.mark.usefixtures("large")
 def test_a_large_file_that_is_refused_leaves_no_parts_behind(
-    catalog, proxy, through_proxy, uploaded, remote, refused, rows
+    catalog, proxy, through_proxy, uploaded, remote
 ):
-    proxy.before.append(
-        lambda r: (
-            refused(400, "EntityTooSmall")
-            if is_part(r) and r.parameters["partNumber"] == ["2"]
-            else None
-        )
-    )
+    proxy.answer(refusal(400, "EntityTooSmall"), lambda r: r.part == 2)
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["EntityTooSmall"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["EntityTooSmall"]
     assert rows(catalog, "SELECT * FROM multipart_uploads") == []
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
     assert rows(catalog, PLACES, through_proxy.id) == []
@@ -276,10 +198,10 @@ def test_a_large_file_that_is_refused_leaves_no_parts_behind(
 
 @pytest.mark.usefixtures("large")
 def test_a_damaged_part_is_refused_and_sent_again(library, proxy, through_proxy, uploaded, remote):
-    damaged: list[int] = []
+    damaged = []
 
     def damage_once(request):
-        if is_part(request) and not damaged:
+        if request.part and not damaged:
             damaged.append(1)
             request.body = b"\xff" * len(request.body)
 
@@ -293,42 +215,32 @@ def test_a_damaged_part_is_refused_and_sent_again(library, proxy, through_proxy,
 
 @pytest.mark.usefixtures("large")
 def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
-    catalog, proxy, through_proxy, uploaded, remote, rows
+    catalog, proxy, through_proxy, uploaded, remote
 ):
     proxy.after.append(
         lambda r, _: (
-            remote(through_proxy).put("large.flac", b"x" * SIZE) if is_completion(r) else None
+            remote(through_proxy).put("large.flac", b"x" * SIZE) if r.completes_parts else None
         )
     )
 
-    report = uploaded(through_proxy)
-
-    assert [failure.code for failure in report.failures] == ["Corrupted"]
+    assert [failure.code for failure in uploaded(through_proxy).failures] == ["Corrupted"]
     assert rows(catalog, PLACES, through_proxy.id) == []
 
 
-def test_a_large_file_that_rots_is_not_pushed(library, large, scanned, backend, uploaded, remote):
-    import os
-
+def test_a_large_file_that_rots_is_not_pushed(library, large, backend, uploaded, synced, remote):
     first, second = backend("first"), backend("second")
     uploaded(first)
-    path = library.root / "large.flac"
-    stat = path.stat()
-    path.write_bytes(b"\0" + large[1:])
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    scanned()
+    library.rewrite("large.flac", flipped(large))
 
-    report = uploaded(second)
-
-    assert [failure.code for failure in report.failures] == ["ContentDiffers"]
+    assert [failure.code for failure in synced(second).failures] == ["ContentDiffers"]
     assert remote(second).keys() == remote(second).unfinished() == []
 
 
 @pytest.mark.usefixtures("large")
 def test_a_store_that_falls_silent_during_a_large_file_ends_the_run(
-    proxy, through_proxy, uploaded, refused, statuses
+    proxy, through_proxy, uploaded, statuses
 ):
-    proxy.before.append(lambda r: refused(0) if is_part(r) else None)
+    proxy.answer(refusal(0), lambda r: r.part)
 
     with pytest.raises(UploadAborted):
         uploaded(through_proxy, workers=1)
@@ -355,6 +267,4 @@ def test_a_missing_large_file_whose_object_is_there_fails_alone_too(
     remote(cloud).put("large.flac", b"something")
     (library.root / "large.flac").unlink()
 
-    report = uploaded(cloud)
-
-    assert [f.code for f in report.failures] == ["SourceMissing"]
+    assert [f.code for f in uploaded(cloud).failures] == ["SourceMissing"]

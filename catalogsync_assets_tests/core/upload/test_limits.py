@@ -5,6 +5,7 @@ import pytest
 from catalogsync_assets.core.runner import dispatch
 from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.limits import Limits
+from catalogsync_assets_tests.support.proxy import refusal
 
 MIB = 1024 * 1024
 
@@ -22,72 +23,62 @@ def half_open(proxy):
 
 
 @pytest.mark.usefixtures("half_open")
-def test_bytes_on_their_way_are_bounded(library, scanned, proxy, through_proxy, uploaded):
+def test_bytes_on_their_way_are_bounded(library, proxy, through_proxy, synced):
     library.fill(24, size=100_000)
-    scanned()
 
-    report = uploaded(through_proxy, workers=8, max_in_flight_bytes=300_000)
-
-    assert report.succeeded == 24
+    assert synced(through_proxy, workers=8, max_in_flight_bytes=300_000).succeeded == 24
     assert 100_000 < proxy.most_bytes_at_once <= 300_000
 
 
 @pytest.mark.usefixtures("half_open")
-def test_files_on_their_way_are_bounded(library, scanned, proxy, through_proxy, uploaded):
+def test_files_on_their_way_are_bounded(library, proxy, through_proxy, synced):
     library.fill(24)
-    scanned()
 
-    uploaded(through_proxy, workers=3)
+    synced(through_proxy, workers=3)
 
     assert 1 < proxy.most_at_once <= 3
 
 
 @pytest.mark.usefixtures("half_open")
-def test_a_file_larger_than_the_bound_goes_alone(library, scanned, proxy, through_proxy, uploaded):
+def test_a_file_larger_than_the_bound_goes_alone(library, proxy, through_proxy, synced):
     library.fill(4, size=100)
     library.add("album/0001 large.mp3", size=500_000)
-    scanned()
 
-    report = uploaded(through_proxy, workers=4, max_in_flight_bytes=1_000)
-
-    assert report.succeeded == 5
+    assert synced(through_proxy, workers=4, max_in_flight_bytes=1_000).succeeded == 5
     assert proxy.most_bytes_at_once == 500_000
 
 
-def test_workers_work_at_the_same_time(library, scanned, proxy, through_proxy, uploaded):
+def test_workers_work_at_the_same_time(library, proxy, through_proxy, synced):
     """Each put waits until four are there: fewer workers would never get on."""
     library.fill(4)
-    scanned()
     proxy.before.append(
         lambda r: proxy.wait_until(lambda: len(proxy.of("PUT")) == 4) if r.method == "PUT" else None
     )
 
-    assert uploaded(through_proxy, workers=4).succeeded == 4
+    assert synced(through_proxy, workers=4).succeeded == 4
 
 
 @pytest.mark.usefixtures("half_open")
 def test_a_store_that_complains_gets_fewer_requests_at_a_time(
-    library, scanned, proxy, through_proxy, uploaded, refused
+    library, proxy, through_proxy, synced
 ):
     library.fill(12)
-    scanned()
-    proxy.refuse(8, refused(503))
+    proxy.refuse(8, refusal(503))
     of_first_wave = lambda: any(not r.status for r in proxy.of("PUT")[:8])  # noqa: E731
     proxy.before.insert(0, lambda _: proxy.forget_peaks() if of_first_wave() else None)
 
-    report = uploaded(through_proxy, workers=8, attempts=6)
+    report = synced(through_proxy, workers=8, attempts=6)
 
     assert (report.succeeded, report.failed) == (12, 0)
     assert proxy.most_at_once < 8
 
 
 def test_a_request_that_hangs_does_not_hold_up_the_rest(
-    library, scanned, proxy, through_proxy, uploaded, remote, monkeypatch
+    library, proxy, through_proxy, synced, remote, monkeypatch
 ):
     """It ends only once the same file has come through by another request."""
     monkeypatch.setattr(dispatch, "STRAGGLER_SECONDS", 0.1)
     library.fill(8)
-    scanned()
     hanging = "0005.mp3"
 
     def of_hanging():
@@ -99,18 +90,17 @@ def test_a_request_that_hangs_does_not_hold_up_the_rest(
 
     proxy.before.append(hang)
 
-    report = uploaded(through_proxy, workers=4)
+    report = synced(through_proxy, workers=4)
 
     assert (report.succeeded, report.failed) == (8, 0)
     assert len(of_hanging()) == 2
     assert remote(through_proxy).contents() == library.contents()
 
 
-def test_a_run_keeps_to_its_bandwidth(library, scanned, through_proxy, uploaded):
+def test_a_run_keeps_to_its_bandwidth(library, through_proxy, synced):
     library.fill(6, size=50_000)
-    scanned()
 
-    report = uploaded(through_proxy, workers=6, bytes_per_second=500_000)
+    report = synced(through_proxy, workers=6, bytes_per_second=500_000)
 
     assert report.succeeded == 6
     assert report.seconds >= 0.5  # the sixth file may begin after five tenths of a second

@@ -1,8 +1,5 @@
 """Uploads in parts that were cut short: what arrived is not sent again, and nothing is left."""
 
-from __future__ import annotations
-
-import os
 import re
 from typing import Any
 
@@ -12,14 +9,20 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.upload import UploadAborted
+from catalogsync_assets_tests.core.upload.conftest import SIZE
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.proxy import Gate, refusal
+from catalogsync_assets_tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 MIB = 1024 * 1024
-SIZE = 12 * MIB + 345
 PARTS = {1: 5 * MIB, 2: 5 * MIB, 3: 2 * MIB + 345}
 HOW = "SELECT verified_by FROM file_locations WHERE status = 'active' AND backend_id = ?"
 JOURNAL = "SELECT * FROM multipart_uploads"
 JOURNALLED_PARTS = "SELECT part_number FROM multipart_parts ORDER BY part_number"
+
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 #: The same for a process of its own as `small_parts` is for this one.
 _UPLOAD = f"""
@@ -34,19 +37,11 @@ upload(catalog, backend_by_name(catalog, "cloud"), limits=limits)
 
 
 @pytest.fixture
-def large(library, scanned):
-    """The content of `large.flac`, which is in the library and scanned."""
-    content: bytes = library.add("large.flac", size=SIZE).read_bytes()
-    scanned()
-    return content
-
-
-@pytest.fixture
-def cut_short(catalog, large, proxy, uploaded, refused, rows):
+def cut_short(catalog, large, proxy, uploaded):
     """`cut_short(backend)`: parts 1 and 3 have arrived, then the store was away; the upload id."""
 
     def cut(backend):
-        proxy.before.append(lambda r: refused(503) if number_of(r) == 2 else None)
+        proxy.answer(refusal(503), lambda r: r.part == 2)
         report = uploaded(backend)
         assert (report.failed, report.retryable, report.bytes) == (1, True, 0)
         assert rows(catalog, JOURNALLED_PARTS) == [1, 3]
@@ -59,7 +54,7 @@ def cut_short(catalog, large, proxy, uploaded, refused, rows):
 
 
 @pytest.fixture
-def nothing_is_left(catalog, remote, rows):
+def nothing_is_left(catalog, remote):
     """`nothing_is_left(backend)`: neither parts in the store nor rows in the journal."""
 
     def check(backend):
@@ -69,23 +64,9 @@ def nothing_is_left(catalog, remote, rows):
     return check
 
 
-def number_of(request: Any) -> int | None:
-    """Which part a request sends; None if none."""
-    given = request.parameters.get("partNumber")
-    return int(given[0]) if given and request.method == "PUT" else None
-
-
 def sent(proxy: Any) -> dict[int, int]:
     """The parts that the proxy has seen, with their bytes."""
-    return {n: len(r.body) for r in proxy.requests if (n := number_of(r)) is not None}
-
-
-def is_completion(request: Any) -> bool:
-    return request.method == "POST" and "uploadId" in request.parameters
-
-
-def is_beginning(request: Any) -> bool:
-    return request.method == "POST" and "uploads" in request.parameters
+    return {n: len(r.body) for r in proxy.requests if (n := r.part)}
 
 
 def is_listing(request: Any) -> bool:
@@ -102,50 +83,20 @@ def reads(proxy: Any) -> list[Any]:
 
 
 def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
-    library,
-    catalog,
-    scanned,
-    proxy,
-    through_proxy,
-    start_command,
-    command,
-    remote,
-    refused,
-    rows,
-    until,
-    nothing_is_left,
+    library, catalog, scanned, proxy, through_proxy, start_command, command, remote, nothing_is_left
 ):
     """In its real sizes: ten parts of 8 MiB. The answer to the fifth was still on its way."""
     content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
     scanned()
-    open_again: list[bool] = []
-
-    def let_four_pass(request):
-        if (number_of(request) or 0) <= 5:
-            return None
-        proxy.wait_until(lambda: open_again)
-        return refused(0)
-
-    def keep_the_fifth_answer(request, answer):
-        if number_of(request) == 5:
-            proxy.wait_until(lambda: open_again)
-
-    proxy.before.append(let_four_pass)
-    proxy.after.append(keep_the_fifth_answer)
+    gate = Gate(proxy, lambda r: (r.part or 0) > 5, answer=refusal(0))
+    proxy.after.append(lambda r, _: gate.hold() if r.part == 5 else None)
     arguments = ("upload", "--backend", "cloud", "--db", catalog.path)
     process = start_command(*arguments)
     proxy.wait_until(lambda: len(proxy.of("PUT")) == 9)
     until(lambda: rows(catalog, JOURNALLED_PARTS) == [1, 2, 3, 4])
     (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")
     until(lambda: remote(through_proxy).parts("large.flac", upload_id) == [1, 2, 3, 4, 5])
-    process.kill()
-    process.wait()
-    with proxy.lock:
-        open_again.append(True)
-        proxy.lock.notify_all()
-    proxy.before.clear()
-    proxy.after.clear()
-    proxy.requests.clear()
+    gate.open_after_the_end_of(process)
 
     outcome = command(*arguments, "--json")
 
@@ -155,7 +106,7 @@ def test_a_killed_upload_goes_on_from_the_parts_that_arrived(
     assert outcome.json["bytes"] == sum(last.values())
     assert remote(through_proxy).get("large.flac") == content
     assert rows(catalog, HOW, through_proxy.id) == ["server-digest"]
-    assert not any(map(is_beginning, proxy.requests))
+    assert not any(r.begins_parts for r in proxy.requests)
     nothing_is_left(through_proxy)
 
 
@@ -169,37 +120,18 @@ def test_a_kill_after_the_completion_costs_no_download(
     start_python,
     uploaded,
     remote,
-    refused,
-    rows,
     nothing_is_left,
     provider,
     part_mib,
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     enqueue(catalog, cloud)
-    completed: list[bool] = []
-    killed: list[bool] = []
-    proxy.after.append(lambda r, _: completed.append(True) if is_completion(r) else None)
-
-    def hold_the_last_look(request):
-        if request.method != "HEAD" or not completed:
-            return None
-        with proxy.lock:
-            killed.append(False)
-            proxy.lock.notify_all()
-        proxy.wait_until(lambda: True in killed)
-        return refused(0)
-
-    proxy.before.append(hold_the_last_look)
+    completed = []
+    proxy.after.append(lambda r, _: completed.append(True) if r.completes_parts else None)
+    gate = Gate(proxy, lambda r: r.method == "HEAD" and completed, answer=refusal(0))
     process = start_python(_UPLOAD, catalog.path)
-    proxy.wait_until(lambda: killed)
-    process.kill()
-    process.wait()
-    with proxy.lock:
-        killed.append(True)
-        proxy.lock.notify_all()
-    proxy.before.clear()
-    proxy.requests.clear()
+    gate.wait_for()
+    gate.open_after_the_end_of(process)
     assert len(rows(catalog, JOURNAL)) == 1
 
     report = uploaded(cloud, part_bytes=part_mib * MIB)
@@ -214,7 +146,7 @@ def test_a_kill_after_the_completion_costs_no_download(
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["seaweedfs", "b2"])
 def test_a_kill_before_the_row_costs_no_download(
-    catalog, proxy, backend, uploaded, rows, change, nothing_is_left, provider
+    catalog, proxy, backend, uploaded, nothing_is_left, provider
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     uploaded(cloud)
@@ -247,9 +179,9 @@ def test_an_outage_leaves_what_arrived_and_the_next_run_sends_the_rest(
 
 
 def test_an_outage_at_the_completion_costs_no_part(
-    large, proxy, through_proxy, uploaded, refused, remote, nothing_is_left
+    large, proxy, through_proxy, uploaded, remote, nothing_is_left
 ):
-    proxy.before.append(lambda r: refused(503) if is_completion(r) else None)
+    proxy.answer(refusal(503), lambda r: r.completes_parts)
     assert uploaded(through_proxy).failed == 1
     proxy.before.clear()
     proxy.requests.clear()
@@ -263,18 +195,9 @@ def test_an_outage_at_the_completion_costs_no_part(
 
 @pytest.mark.usefixtures("large")
 def test_an_interrupt_leaves_the_file_queued_and_what_arrived(
-    catalog,
-    library,
-    proxy,
-    through_proxy,
-    uploaded,
-    remote,
-    rows,
-    statuses,
-    refused,
-    nothing_is_left,
+    catalog, library, proxy, through_proxy, uploaded, remote, statuses, nothing_is_left
 ):
-    proxy.before.append(lambda r: refused(503) if number_of(r) == 2 else None)
+    proxy.answer(refusal(503), lambda r: r.part == 2)
 
     def interrupt(_):
         if rows(catalog, JOURNALLED_PARTS) == [1, 3]:
@@ -293,44 +216,34 @@ def test_an_interrupt_leaves_the_file_queued_and_what_arrived(
 
 
 def test_a_run_that_is_stopped_begins_no_further_part(
-    library, scanned, proxy, through_proxy, uploaded, statuses
+    library, proxy, through_proxy, synced, statuses
 ):
     library.add("large.flac", size=60 * MIB)
-    scanned()
-    stopped: list[bool] = []
-
-    def hold(request):
-        if (number_of(request) or 0) > 1:
-            proxy.wait_until(lambda: stopped)
+    gate = Gate(proxy, lambda r: (r.part or 0) > 1)
 
     def interrupt(_):
         if len(sent(proxy)) >= multipart.PARTS_IN_FLIGHT:
-            with proxy.lock:
-                stopped.append(True)
-                proxy.lock.notify_all()
+            gate.open()
             raise KeyboardInterrupt
 
-    proxy.before.append(hold)
-
     with pytest.raises(KeyboardInterrupt):
-        uploaded(through_proxy, progress=interrupt)
+        synced(through_proxy, progress=interrupt)
 
     assert statuses() == {"pending": 1}
     assert len(sent(proxy)) < 12
-    assert not any(map(is_completion, proxy.requests))
+    assert not any(r.completes_parts for r in proxy.requests)
 
 
 # --- what was begun is of no use any more -------------------------------------------------------
 
 
 def test_a_source_that_changed_is_begun_anew(
-    library, scanned, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
+    library, proxy, through_proxy, cut_short, synced, remote, nothing_is_left
 ):
     upload_id = cut_short(through_proxy)
     library.add("large.flac", size=SIZE)
-    scanned()
 
-    report = uploaded(through_proxy)
+    report = synced(through_proxy)
 
     assert (report.succeeded, report.failures, report.bytes) == (1, [], SIZE)
     assert [r.parameters["uploadId"] for r in proxy.of("DELETE")] == [[upload_id]]
@@ -340,7 +253,7 @@ def test_a_source_that_changed_is_begun_anew(
 
 
 def test_a_file_that_no_scan_has_met_since_is_begun_anew_by_its_time(
-    library, catalog, proxy, through_proxy, cut_short, uploaded, remote, change, nothing_is_left
+    library, catalog, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
 ):
     """As in a database of another program: the catalog knows no mtime to compare."""
     cut_short(through_proxy)
@@ -370,11 +283,11 @@ def test_an_upload_that_the_store_let_expire_is_begun_anew(
 
 
 def test_without_leave_to_list_parts_an_upload_is_begun_anew(
-    large, proxy, through_proxy, cut_short, uploaded, remote, refused, nothing_is_left
+    large, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
 ):
     """Listing parts is a permission of its own on AWS."""
     cut_short(through_proxy)
-    proxy.before.append(lambda r: refused(403, "AccessDenied") if is_listing(r) else None)
+    proxy.answer(refusal(403, "AccessDenied"), is_listing)
 
     assert uploaded(through_proxy).failures == []
 
@@ -384,12 +297,10 @@ def test_without_leave_to_list_parts_an_upload_is_begun_anew(
 
 
 def test_credentials_that_expire_leave_what_arrived(
-    large, proxy, through_proxy, cut_short, uploaded, remote, refused, nothing_is_left
+    large, proxy, through_proxy, cut_short, uploaded, remote, nothing_is_left
 ):
     cut_short(through_proxy)
-    proxy.before.append(
-        lambda r: refused(400, "ExpiredToken") if r.parameters and r.method != "HEAD" else None
-    )
+    proxy.answer(refusal(400, "ExpiredToken"), lambda r: r.parameters and r.method != "HEAD")
     with pytest.raises(UploadAborted):
         uploaded(through_proxy)
     proxy.before.clear()
@@ -401,12 +312,12 @@ def test_credentials_that_expire_leave_what_arrived(
 
 @pytest.mark.parametrize("at", ["part", "completion"])
 def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
-    large, catalog, s3, proxy, through_proxy, uploaded, remote, rows, nothing_is_left, at
+    large, catalog, s3, proxy, through_proxy, uploaded, remote, nothing_is_left, at
 ):
-    aborted: list[str] = []
+    aborted = []
 
     def abort_once(request):
-        hit = number_of(request) == 2 if at == "part" else is_completion(request)
+        hit = request.part == 2 if at == "part" else request.completes_parts
         if hit and not aborted:
             aborted.extend(rows(catalog, "SELECT upload_id FROM multipart_uploads"))
             s3.abort_multipart_upload(
@@ -418,25 +329,14 @@ def test_an_upload_that_is_aborted_from_outside_is_begun_anew(
     report = uploaded(through_proxy)
 
     assert (report.succeeded, report.failures) == (1, [])
-    assert len([r for r in proxy.requests if is_beginning(r)]) == 2
+    assert len([r for r in proxy.requests if r.begins_parts]) == 2
     assert remote(through_proxy).get("large.flac") == large
     nothing_is_left(through_proxy)
 
 
 @pytest.mark.parametrize("then", ["goes on", "changed", "refused"])
 def test_an_upload_of_another_program_to_the_same_key_is_never_aborted(
-    catalog,
-    library,
-    scanned,
-    s3,
-    proxy,
-    through_proxy,
-    cut_short,
-    uploaded,
-    remote,
-    refused,
-    rows,
-    then,
+    catalog, library, scanned, s3, proxy, through_proxy, cut_short, uploaded, remote, then
 ):
     place = {"Bucket": through_proxy.bucket, "Key": f"{through_proxy.key_prefix}large.flac"}
     theirs = s3.create_multipart_upload(**place)["UploadId"]
@@ -446,7 +346,7 @@ def test_an_upload_of_another_program_to_the_same_key_is_never_aborted(
         library.add("large.flac", size=SIZE)
         scanned()
     if then == "refused":
-        proxy.before.append(lambda r: refused(400, "InvalidPart") if is_completion(r) else None)
+        proxy.answer(refusal(400, "InvalidPart"), lambda r: r.completes_parts)
 
     assert uploaded(through_proxy).failed == (then == "refused")
 
@@ -519,10 +419,7 @@ def test_parts_of_a_file_that_changed_unseen_are_sent_again(
 ):
     """Size and mtime are the same: only the digest that was noted tells."""
     cut_short(through_proxy)
-    path = library.root / "large.flac"
-    stat = path.stat()
-    path.write_bytes(b"\0" + large[1:])
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    library.rewrite("large.flac", flipped(large))
 
     assert uploaded(through_proxy).failures == []
 
@@ -559,7 +456,7 @@ def test_a_list_of_parts_is_read_to_its_end(proxy, through_proxy, cut_short, upl
 
 
 def test_a_store_without_checksums_is_sent_none_and_verified_by_its_etag(
-    catalog, large, proxy, backend, uploaded, remote, rows
+    catalog, large, proxy, backend, uploaded, remote
 ):
     cloud = backend(endpoint=proxy.endpoint, provider="b2")
 
@@ -575,9 +472,7 @@ def test_a_store_without_checksums_is_sent_none_and_verified_by_its_etag(
         assert "if-none-match" not in names
 
 
-def test_an_object_that_no_digest_tells_of_is_read_back(
-    catalog, large, proxy, backend, uploaded, rows
-):
+def test_an_object_that_no_digest_tells_of_is_read_back(catalog, large, proxy, backend, uploaded):
     cloud = backend(endpoint=proxy.endpoint, provider="b2")
 
     def make_opaque(request, answer):
@@ -596,20 +491,17 @@ def test_an_object_that_no_digest_tells_of_is_read_back(
 
 
 def test_an_unknown_store_that_refuses_checksums_is_sent_none(
-    large, proxy, backend, cut_short, uploaded, remote, refused
+    large, proxy, backend, cut_short, uploaded, remote
 ):
     """Also by the run that goes on, which does not know what the first one learned."""
     cloud = backend(endpoint=proxy.endpoint, provider="other")
 
-    def refuse(request):
-        given = {name.lower() for name in request.headers}
-        if given & {"x-amz-checksum-algorithm", "x-amz-checksum-sha256"}:
-            return refused(400, "InvalidArgument", "Unsupported header")
-        return None
+    def sends_checksums(request):
+        return request.header("x-amz-checksum-algorithm") or request.header("x-amz-checksum-sha256")
 
-    proxy.before.append(refuse)
+    proxy.answer(refusal(400, "InvalidArgument", "Unsupported header"), sends_checksums)
     cut_short(cloud)
-    proxy.before.append(refuse)
+    proxy.answer(refusal(400, "InvalidArgument", "Unsupported header"), sends_checksums)
 
     report = uploaded(cloud)
 
@@ -618,26 +510,19 @@ def test_an_unknown_store_that_refuses_checksums_is_sent_none(
     assert remote(cloud).get("large.flac") == large
 
 
-def without_conditions(refused: Any) -> Any:
-    def refuse(request: Any) -> Any:
-        given = {name.lower() for name in request.headers}
-        return refused(501, "NotImplemented") if given & {"if-none-match", "if-match"} else None
-
-    return refuse
-
-
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("provider", ["other", "b2"])
 def test_a_store_without_conditions_is_looked_at_before_the_completion(
-    library, scanned, proxy, backend, uploaded, remote, refused, provider
+    library, proxy, backend, uploaded, synced, remote, provider
 ):
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
-    proxy.before.append(without_conditions(refused))
+    proxy.answer(
+        refusal(501, "NotImplemented"), lambda r: r.header("if-none-match") or r.header("if-match")
+    )
     assert uploaded(cloud).failures == []
     library.add("large.flac", size=7 * MIB)
-    scanned()
 
-    assert uploaded(cloud).failures == []
+    assert synced(cloud).failures == []
     assert remote(cloud).contents() == library.contents()
 
 
@@ -649,29 +534,26 @@ def test_a_stranger_who_comes_first_is_not_overwritten_without_conditions_either
     """Nor where nobody knows whether the store keeps them."""
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     proxy.before.append(
-        lambda r: remote(cloud).put("large.flac", b"theirs") if number_of(r) == 3 else None
+        lambda r: remote(cloud).put("large.flac", b"theirs") if r.part == 3 else None
     )
 
-    report = uploaded(cloud)
-
-    assert [failure.code for failure in report.failures] == ["Conflict"]
-    assert not any(map(is_completion, proxy.requests))
+    assert [failure.code for failure in uploaded(cloud).failures] == ["Conflict"]
+    assert not any(r.completes_parts for r in proxy.requests)
     assert remote(cloud).get("large.flac") == b"theirs"
     nothing_is_left(cloud)
 
 
 @pytest.mark.usefixtures("large")
 def test_a_store_that_takes_no_parts_is_said_before_anything_is_sent(
-    library, scanned, proxy, backend, uploaded
+    library, proxy, backend, synced
 ):
     library.add("small.flac")
-    scanned()
 
-    report = uploaded(backend(endpoint=proxy.endpoint, tested=StoreProfile(multipart=False)))
+    report = synced(backend(endpoint=proxy.endpoint, tested=StoreProfile(multipart=False)))
 
     assert (report.succeeded, [f.code for f in report.failures]) == (1, ["TooLarge"])
     assert "backend test" in report.failures[0].reason
-    assert not any(map(is_beginning, proxy.requests))
+    assert not any(r.begins_parts for r in proxy.requests)
 
 
 # --- nothing is left in the end -----------------------------------------------------------------
@@ -679,7 +561,7 @@ def test_a_store_that_takes_no_parts_is_said_before_anything_is_sent(
 
 @pytest.mark.parametrize("fate", ["deleted", "small now", "planned away"])
 def test_what_no_task_will_complete_is_aborted_by_the_next_run(
-    catalog, library, scanned, through_proxy, cut_short, uploaded, change, nothing_is_left, fate
+    catalog, library, scanned, through_proxy, cut_short, uploaded, nothing_is_left, fate
 ):
     cut_short(through_proxy)
     if fate == "deleted":
@@ -693,30 +575,18 @@ def test_what_no_task_will_complete_is_aborted_by_the_next_run(
         change(catalog, "DELETE FROM upload_tasks")
         change(catalog, "UPDATE file_assets SET superseded_by_id = id")
 
-    report = uploaded(through_proxy)
-
-    assert report.failures == []
+    assert uploaded(through_proxy).failures == []
     nothing_is_left(through_proxy)
 
 
 @pytest.mark.usefixtures("large")
 def test_what_cannot_be_aborted_now_is_left_to_another_run(
-    catalog,
-    library,
-    scanned,
-    proxy,
-    through_proxy,
-    cut_short,
-    uploaded,
-    refused,
-    rows,
-    nothing_is_left,
+    catalog, library, proxy, through_proxy, cut_short, uploaded, synced, nothing_is_left
 ):
     cut_short(through_proxy)
     library.add("large.flac", size=300)
-    scanned()
-    proxy.before.append(lambda r: refused(503) if r.method == "DELETE" else None)
-    assert uploaded(through_proxy).succeeded == 1
+    proxy.answer(refusal(503), lambda r: r.method == "DELETE")
+    assert synced(through_proxy).succeeded == 1
     assert len(rows(catalog, JOURNAL)) == 1
     proxy.before.clear()
 

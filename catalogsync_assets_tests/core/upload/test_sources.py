@@ -1,7 +1,5 @@
 """Local files that change, vanish or rot between scan and upload."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,8 @@ from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.runner import run
 from catalogsync_assets.core.upload.source import Source
 from catalogsync_assets.core.upload.upload import UploadReport
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import sha256, unprivileged
 
 PLACES = "SELECT locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
 
@@ -22,7 +22,7 @@ def codes(report: UploadReport) -> list[str]:
 
 
 def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
-    library, catalog, scanned, cloud, uploaded, remote, rows, statuses
+    library, catalog, scanned, cloud, uploaded, synced, remote, statuses
 ):
     library.add("a.mp3", b"before")
     library.add("b.mp3")
@@ -36,8 +36,7 @@ def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
     assert rows(catalog, PLACES, cloud.id) == [f"{cloud.base_prefix}/b.mp3"]
     assert statuses() == {"pending": 1, "succeeded": 1}
 
-    scanned()
-    assert uploaded(cloud).succeeded == 1
+    assert synced(cloud).succeeded == 1
     assert remote(cloud).get("a.mp3") == b"after!"
 
 
@@ -60,7 +59,7 @@ def test_a_file_that_changed_and_got_its_time_back_is_read_by_the_next_scan(
 
 @pytest.mark.parametrize("content", [b"after!", b"of another size"])
 def test_a_changed_file_is_not_tried_again_by_the_same_run(
-    library, catalog, scanned, cloud, uploaded, remote, rows, statuses, monkeypatch, content
+    library, catalog, scanned, cloud, uploaded, remote, statuses, monkeypatch, content
 ):
     """A run that goes on for long writes down what became of it in between."""
     monkeypatch.setattr(run, "_BATCH", 1)
@@ -83,30 +82,24 @@ def test_a_changed_file_is_not_tried_again_by_the_same_run(
 
 @pytest.mark.parametrize("content", [b"", b"short", b"a longer content"])
 def test_a_file_of_another_size_is_not_sent(library, scanned, cloud, uploaded, remote, content):
-    path = library.add("a.mp3", b"8 bytes!")
-    stat = path.stat()
+    library.add("a.mp3", b"8 bytes!")
     scanned()
-    path.write_bytes(content)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    library.rewrite("a.mp3", content)
 
     assert codes(uploaded(cloud)) == ["SourceChanged"]
     assert remote(cloud).keys() == []
 
 
 def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
-    library, scanned, backend, uploaded, remote, statuses
+    library, backend, synced, remote, statuses
 ):
     """Another content with the same size and time is no edit."""
-    path = library.add("a.mp3", b"good")
-    stat = path.stat()
-    scanned()
+    library.add("a.mp3", b"good")
     first, second = backend("first"), backend("second")
-    uploaded(first)
-    path.write_bytes(b"bad!")
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    scanned()
+    synced(first)
+    library.rewrite("a.mp3", b"bad!")
 
-    report = uploaded(second)
+    report = synced(second)
 
     assert codes(report) == ["ContentDiffers"]
     assert "Restore it" in report.failures[0].reason
@@ -115,14 +108,13 @@ def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
     assert statuses() == {"succeeded": 1, "failed": 1}
 
 
-def test_one_missing_file_does_not_stop_the_others(library, scanned, cloud, uploaded, remote):
+def test_one_missing_file_does_not_stop_the_others(library, cloud, synced, remote):
     files = library.fill(6)
-    scanned()
     files[2].unlink()
     files[4].unlink()
     files[4].mkdir()
 
-    report = uploaded(cloud)
+    report = synced(cloud)
 
     assert report.succeeded == 4
     assert sorted(codes(report)) == ["SourceMissing", "SourceUnreadable"]
@@ -130,7 +122,7 @@ def test_one_missing_file_does_not_stop_the_others(library, scanned, cloud, uplo
     assert len(remote(cloud).keys()) == 4
 
 
-def test_a_file_that_may_not_be_read_says_so(public_folder, unprivileged):
+def test_a_file_that_may_not_be_read_says_so(public_folder):
     path = public_folder / "a.mp3"
     path.touch(mode=0o000)
     task = task_of(path)
@@ -150,7 +142,7 @@ def task_of(path: Path, sha256: str | None = None) -> UploadTask:
     return UploadTask(1, 1, 1, 1, str(path), stat.st_size, stat.st_mtime_ns, sha256, path.name)
 
 
-def test_content_and_digest_come_from_one_read(library, sha256):
+def test_content_and_digest_come_from_one_read(library):
     path = library.add("a.mp3", size=100_000)
 
     with Source(task_of(path)) as source:
@@ -161,7 +153,7 @@ def test_content_and_digest_come_from_one_read(library, sha256):
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 100, 1_000])
-def test_parts_make_the_whole(library, sha256, size):
+def test_parts_make_the_whole(library, size):
     path = library.add("a.mp3", size=100)
 
     with Source(task_of(path)) as source:
@@ -173,7 +165,7 @@ def test_parts_make_the_whole(library, sha256, size):
     assert digest == sha256(path.read_bytes())
 
 
-def test_an_empty_file_is_one_empty_part(library, sha256):
+def test_an_empty_file_is_one_empty_part(library):
     with Source(task_of(library.add("a.mp3", b""))) as source:
         assert list(source.parts(10)) == [b""]
         assert source.finish() == sha256(b"")
@@ -209,7 +201,7 @@ def test_a_change_while_reading_is_noticed_even_where_no_scan_has_noted_a_time(l
     assert caught.value.code == "SourceChanged"
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(library, sha256):
+def test_a_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(library):
     """A program that writes anew and renames leaves the open file whole."""
     path = library.add("a.mp3", b"12345678")
 

@@ -1,7 +1,5 @@
 """Files that are no longer here go from one backend to another."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 
@@ -12,21 +10,23 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.upload.upload import UploadReport
+from catalogsync_assets_tests.support.database import change, move_backend, rows
+from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.proxy import Gate, refusal
 
 MIB = 1024 * 1024
 PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
 
 
 @pytest.fixture
-def gone(library, scanned, cloud, uploaded):
+def gone(library, scanned, cloud, synced):
     """`gone(count)`: files that are on `cloud` and nowhere else any more; their contents."""
 
     def make(count, *, size=300):
         files = library.fill(count, size=size)
         library.add("stays.mp3")
-        scanned()
-        assert uploaded(cloud).succeeded == count + 1
-        contents: dict[str, bytes] = library.contents()
+        assert synced(cloud).succeeded == count + 1
+        contents = library.contents()
         for file in files:
             file.unlink()
         assert scanned().missing == count
@@ -45,7 +45,7 @@ def leftovers(catalog: Catalog) -> list[str]:
 
 
 def test_a_new_backend_gets_from_another_what_is_no_longer_here(
-    catalog, gone, backend, uploaded, remote, rows
+    catalog, gone, backend, uploaded, remote
 ):
     contents = gone(5)
     other = backend("other")
@@ -73,7 +73,7 @@ FILES = ["album/0000.mp3", "album/0001.mp3", "stays.mp3"]
 
 
 def test_a_local_file_goes_before_an_object(
-    gone, library, scanned, proxy, backend, uploaded, cloud, catalog, change
+    gone, library, scanned, proxy, backend, uploaded, cloud, catalog
 ):
     """Also if it has come back after it was planned."""
     contents = gone(1)
@@ -82,12 +82,7 @@ def test_a_local_file_goes_before_an_object(
     library.add("album/0000.mp3", contents["album/0000.mp3"])
     change(catalog, "UPDATE file_assets SET sha256 = sha256")
     scanned()
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', 'http://127.0.0.1:1')"
-        " WHERE id = ?",
-        cloud.id,
-    )
+    move_backend(catalog, cloud, "http://127.0.0.1:1")
 
     report = uploaded(other)
 
@@ -95,7 +90,7 @@ def test_a_local_file_goes_before_an_object(
 
 
 def test_a_lost_object_is_mended_from_another_backend(
-    catalog, gone, cloud, backend, uploaded, remote, change, rows
+    catalog, gone, cloud, backend, uploaded, remote
 ):
     contents = gone(2)
     other = backend("other")
@@ -113,8 +108,9 @@ def test_a_lost_object_is_mended_from_another_backend(
     assert rows(catalog, PLACES, cloud.id) == ["active"] * 3
 
 
-@pytest.mark.usefixtures("small_parts")
-def test_a_large_file_goes_from_store_to_store_in_parts(catalog, gone, backend, uploaded, remote):
+def test_a_large_file_goes_from_store_to_store_in_parts(
+    catalog, gone, backend, uploaded, remote, small_parts
+):
     contents = gone(1, size=7 * MIB)
     other = backend("other")
 
@@ -125,34 +121,28 @@ def test_a_large_file_goes_from_store_to_store_in_parts(catalog, gone, backend, 
 
 @pytest.mark.usefixtures("small_parts")
 def test_a_large_copy_that_was_cut_short_goes_on_from_its_parts(
-    gone, proxy, backend, uploaded, remote, refused
+    gone, proxy, backend, uploaded, remote, small_parts
 ):
     """It is fetched anew, into another file, and known by its content."""
     contents = gone(1, size=11 * MIB)
     other = backend("other", endpoint=proxy.endpoint)
-
-    def no_third(request):
-        number = request.parameters.get("partNumber")
-        return refused(503) if number == ["3"] else None
-
-    proxy.before.append(no_third)
+    proxy.answer(refusal(503), lambda r: r.part == 3)
     assert codes(uploaded(other)) == ["SlowDown"]
     proxy.before.clear()
 
     assert uploaded(other).succeeded == 1
     assert remote(other).contents() == contents
-    sent = Counter(r.parameters["partNumber"][0] for r in proxy.of("PUT") if "partNumber" in r.path)
-    assert (sent["1"], sent["2"]) == (1, 1)
+    sent = Counter(r.part for r in proxy.of("PUT"))
+    assert (sent[1], sent[2]) == (1, 1)
 
 
 @pytest.mark.parametrize("damaged", [True, False])
 def test_a_source_that_proves_to_be_damaged_or_gone_fails_alone_and_is_marked(
-    catalog, gone, cloud, backend, uploaded, remote, rows, damaged
+    catalog, gone, cloud, backend, uploaded, remote, damaged
 ):
     contents = gone(3)
     if damaged:
-        content = contents["album/0001.mp3"]
-        remote(cloud).put("album/0001.mp3", bytes([content[0] ^ 1]) + content[1:])
+        remote(cloud).put("album/0001.mp3", flipped(contents["album/0001.mp3"]))
     else:
         remote(cloud).delete("album/0001.mp3")
     other = backend("other")
@@ -204,16 +194,11 @@ def test_a_source_without_credentials_fails_its_files_and_no_others(
 
 
 def test_a_source_that_is_silent_is_given_up_and_the_others_go_on(
-    catalog, gone, cloud, backend, uploaded, change, rows, unused_endpoint
+    catalog, gone, cloud, backend, uploaded, unused_endpoint
 ):
     gone(12)
     other = backend("other")
-    change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.endpoint', ?) WHERE id = ?",
-        unused_endpoint,
-        cloud.id,
-    )
+    move_backend(catalog, cloud, unused_endpoint)
 
     report = uploaded(other, workers=2)
 
@@ -223,18 +208,14 @@ def test_a_source_that_is_silent_is_given_up_and_the_others_go_on(
     assert rows(catalog, PLACES, cloud.id) == ["active"] * 13  # silence proves nothing
 
 
-def test_a_file_whose_digest_nobody_knows_is_not_taken_from_another_backend(
-    catalog, gone, backend, change
-):
+def test_a_file_whose_digest_nobody_knows_is_not_taken_from_another_backend(catalog, gone, backend):
     gone(2)
     change(catalog, "UPDATE file_assets SET sha256 = NULL WHERE id = 1")
 
     assert enqueue(catalog, backend("other")) == 2
 
 
-def test_an_object_in_another_bucket_than_the_backend_has_is_no_source(
-    catalog, gone, backend, change
-):
+def test_an_object_in_another_bucket_than_the_backend_has_is_no_source(catalog, gone, backend):
     gone(2)
     change(
         catalog,
@@ -306,22 +287,13 @@ def test_what_a_killed_process_was_copying_is_removed_and_copied_anew(
 ):
     contents = gone(8)
     other = backend("other", endpoint=proxy.endpoint)
-    released = [False]
-
-    def hold(request):
-        if request.method == "PUT":
-            proxy.wait_until(lambda: released[0])
-
-    proxy.before.append(hold)
+    gate = Gate(proxy)
     arguments = ("upload", "--backend", "other", "--workers", 4, "--db", catalog.path)
     process = start_command(*arguments)
-    proxy.wait_until(lambda: len(proxy.of("PUT")) == 4)
-    process.kill()
-    process.wait()
+    gate.wait_for(4)
+    process.end()
     assert len([name for name in leftovers(catalog) if name.endswith(".part")]) >= 3
-    with proxy.lock:
-        released[0] = True
-        proxy.lock.notify_all()
+    gate.open()
 
     outcome = command(*arguments)
 

@@ -1,7 +1,5 @@
 """Uploading when nothing goes wrong: all there, verified, recorded, and never sent twice."""
 
-from __future__ import annotations
-
 import unicodedata
 
 import pytest
@@ -10,6 +8,8 @@ from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.upload.upload import Limits, UploadReport, upload
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import s3_sha256, sha256
 
 
 def figures(report: UploadReport) -> tuple[int, int, int, int]:
@@ -17,14 +17,13 @@ def figures(report: UploadReport) -> tuple[int, int, int, int]:
     return report.queued, report.succeeded, report.adopted, report.failed
 
 
-def test_every_file_arrives_byte_for_byte(library, scanned, cloud, uploaded, remote):
+def test_every_file_arrives_byte_for_byte(library, cloud, synced, remote):
     library.fill(20)
     library.add("empty.mp3", b"")
     library.add("one byte.mp3", b"\0")
     library.add("larger.flac", size=3_000_000)
-    scanned()
 
-    report = uploaded(cloud)
+    report = synced(cloud)
 
     assert figures(report) == (23, 23, 0, 0)
     assert report.bytes == report.queued_bytes == sum(map(len, library.contents().values()))
@@ -68,40 +67,31 @@ NAMES = [
 
 @pytest.mark.parametrize("large", [False, True])
 def test_every_name_becomes_the_key_that_was_planned(
-    library, scanned, cloud, uploaded, remote, upload_limits, large
+    library, cloud, synced, remote, upload_limits, large
 ):
     """Whichever client sends it: small files go by obstore, large ones by boto3."""
     if large:
         upload_limits["single_put_bytes"] = 10
     for name in NAMES:
         library.add(name)
-    scanned()
 
-    report = uploaded(cloud)
-
-    assert report.failures == []
+    assert synced(cloud).failures == []
     assert remote(cloud).contents() == library.contents()
 
 
-def test_names_that_need_another_key_arrive_too(library, scanned, cloud, uploaded, remote):
+def test_names_that_need_another_key_arrive_too(library, cloud, synced, remote):
     for name in ("A.mp3", "a.mp3", "back\\slash.mp3", "A\u0308.mp3", "\u00c4.mp3"):
         library.add(name)
     library.add("/".join(["d" * 200] * 10) + "/too deep for a key.mp3")
-    scanned()
 
-    report = uploaded(cloud)
-
-    assert report.failures == []
+    assert synced(cloud).failures == []
     stored = remote(cloud).contents()
     assert sorted(stored.values()) == sorted(library.contents().values())
 
 
-def test_the_catalog_knows_digest_place_and_verification(
-    library, catalog, scanned, cloud, uploaded, rows, remote, sha256
-):
+def test_the_catalog_knows_digest_place_and_verification(library, catalog, cloud, synced, remote):
     library.fill(3)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
 
     contents = library.contents()
     assert dict(
@@ -124,9 +114,7 @@ def test_the_catalog_knows_digest_place_and_verification(
         assert when is not None
 
 
-def test_objects_carry_their_media_type_and_digest(
-    library, scanned, cloud, uploaded, remote, sha256, s3_sha256
-):
+def test_objects_carry_their_media_type_and_digest(library, cloud, synced, remote):
     kinds = {
         "a.flac": "audio/flac",
         "a.m4a": "audio/mp4",
@@ -138,8 +126,7 @@ def test_objects_carry_their_media_type_and_digest(
     }
     for name in kinds:
         library.add(name)
-    scanned()
-    uploaded(cloud)
+    synced(cloud)
 
     for name, kind in kinds.items():
         head, content = remote(cloud).head(name), (library.root / name).read_bytes()
@@ -148,41 +135,24 @@ def test_objects_carry_their_media_type_and_digest(
         assert head["ChecksumSHA256"] == s3_sha256(content)
 
 
-def test_a_second_upload_makes_no_request_at_all(library, scanned, proxy, backend, uploaded):
+def test_only_what_is_new_is_sent(library, proxy, backend, synced):
     library.fill(5)
-    scanned()
     cloud = backend(endpoint=proxy.endpoint)
-    uploaded(cloud)
-    assert len(proxy.of("PUT")) == 5
-    proxy.requests.clear()
-
-    report = uploaded(cloud)
-
-    assert proxy.requests == []
-    assert figures(report) == (0, 0, 0, 0)
-
-
-def test_only_what_is_new_is_sent(library, scanned, proxy, backend, uploaded):
-    library.fill(5)
-    scanned()
-    cloud = backend(endpoint=proxy.endpoint)
-    uploaded(cloud)
+    synced(cloud)
     proxy.requests.clear()
     library.add("new.mp3")
-    scanned()
 
-    uploaded(cloud)
+    synced(cloud)
 
     assert [request.key for request in proxy.of("PUT")] == [f"{cloud.base_prefix}/new.mp3"]
 
 
-def test_two_backends_get_their_own_copies(library, scanned, backend, uploaded, remote):
+def test_two_backends_get_their_own_copies(library, backend, uploaded, synced, remote):
     library.fill(3)
-    scanned()
     one, other = backend("one"), backend("other", base_prefix="")
     other_keys_before = set(remote(other).keys())
 
-    uploaded(one)
+    synced(one)
     assert remote(one).contents() == library.contents()
     assert not {"album/0000.mp3"} & set(remote(other).keys())
     uploaded(other)
@@ -193,17 +163,16 @@ def test_two_backends_get_their_own_copies(library, scanned, backend, uploaded, 
         remote(other).delete(key)
 
 
-def test_a_limit_uploads_so_many_files(library, scanned, cloud, uploaded, remote, statuses):
+def test_a_limit_uploads_so_many_files(library, cloud, uploaded, synced, remote, statuses):
     library.fill(10)
-    scanned()
 
-    assert figures(uploaded(cloud, limit=4)) == (4, 4, 0, 0)
+    assert figures(synced(cloud, limit=4)) == (4, 4, 0, 0)
     assert len(remote(cloud).keys()) == 4
     assert statuses() == {"succeeded": 4, "pending": 6}
     assert figures(uploaded(cloud, limit=100)) == (6, 6, 0, 0)
 
 
-def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, cloud, remote, rows):
+def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, cloud, remote):
     library.fill(6)
     _, second, _ = scanned(batch_max_files=2).batches
     enqueue(catalog, cloud)
@@ -214,16 +183,15 @@ def test_a_scope_uploads_its_files_and_no_others(library, catalog, scanned, clou
     assert remote(cloud).keys() == ["album/0002.mp3", "album/0003.mp3"]
 
 
-def test_progress_counts_only_what_is_recorded(library, catalog, scanned, cloud, uploaded, rows):
+def test_progress_counts_only_what_is_recorded(library, catalog, cloud, synced):
     library.fill(10)
-    scanned()
-    claims: list[tuple[int, int]] = []
+    claims = []
 
     def compare(report):
         recorded = rows(catalog, "SELECT COUNT(*) FROM upload_tasks WHERE status = 'succeeded'")
         claims.append((report.succeeded, recorded[0]))
 
-    uploaded(cloud, progress=compare)
+    synced(cloud, progress=compare)
 
     assert claims[-1] == (10, 10)
     assert all(said <= recorded for said, recorded in claims)

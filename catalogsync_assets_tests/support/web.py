@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import random
 import socket
-import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from catalogsync_assets_tests.proxy import PATIENCE, FaultyServer
+from catalogsync_assets_tests.support.proxy import FaultyServer, Serving
 
 
 def flac_like(seed: object, size: int = 3_000) -> bytes:
@@ -67,7 +66,7 @@ class Fault:
     cut: int | None = None
 
 
-class Web:
+class Web(Serving):
     """A real web server that a test fills and disturbs.
 
     Attributes:
@@ -86,17 +85,7 @@ class Web:
         self.faults: list[Callable[[WebRequest], Fault | None]] = []
         self.pace: Callable[[WebRequest], None] = lambda _: None
         self.most_at_once = self._at_once = 0
-        self.lock = threading.Condition()
-        self._server = _WebServer(("127.0.0.1", 0), self)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._server.hang_up()
+        super().__init__(_WebServer(("127.0.0.1", 0), self))
 
     def add(self, path: str, content: bytes | None = None, **how: Any) -> str:
         """Put a file there, with content of its own unless told; its address."""
@@ -111,11 +100,6 @@ class Web:
     def of(self, path: str) -> list[WebRequest]:
         with self.lock:
             return [r for r in self.requests if r.path == path]
-
-    def wait_until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that the arrival, a byte or the end of a request brings about."""
-        with self.lock:
-            assert self.lock.wait_for(condition, PATIENCE), "it never came to that"
 
     def enter(self, request: WebRequest) -> None:
         with self.lock:
