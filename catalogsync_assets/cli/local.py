@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from catalogsync_assets.cli import output
+from catalogsync_assets.cli import options, output
 
 _DIRECTORY = click.option(
     "--directory",
@@ -17,12 +17,12 @@ _DIRECTORY = click.option(
 )
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  catalogsync demo
-  catalogsync demo --library ~/Music
-  catalogsync demo --stop"""
+@options.command(
+    "catalogsync demo",
+    "catalogsync demo --library ~/Music",
+    "catalogsync demo --stop",
+    db=False,
+    json=False,
 )
 @_DIRECTORY
 @click.option(
@@ -45,11 +45,7 @@ def demo(directory: Path, library: Path | None, stop: bool) -> None:
     run_demo(directory, library, say=output.note)
 
 
-@click.command(
-    epilog="""\b
-Example:
-  catalogsync dev --port 3000"""
-)
+@options.command("catalogsync dev --port 3000", db=False, json=False)
 @_DIRECTORY
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def dev(directory: Path, port: int) -> None:

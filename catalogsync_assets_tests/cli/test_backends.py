@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from catalogsync_assets.cli import backends, output
+from catalogsync_assets.cli import backends, types
 from catalogsync_assets.core.transfer.questions import QUESTIONS
 from catalogsync_assets_tests.proxy import PATIENCE
 
@@ -113,18 +113,17 @@ def test_a_setting_that_cannot_be_is_wrong_use(cli: Cli, option: str, value: str
         ("256 mib", 256 * 1024**2),
         ("10MB", 10_000_000),
         ("1.5GiB", 3 * 1024**3 // 2),
-        (5, 5),
     ],
 )
 def test_sizes_are_read(text: Any, count: int) -> None:
-    assert output.Size().convert(text, None, None) == count
-    assert output.Size(rate=True).convert(f"{text}/s" if text != 5 else 5, None, None) == count
+    assert types.size(text) == count
+    assert types.rate(text) == types.rate(f"{text}/s") == count
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "-5", "1e3", "10MiB/s", "10 Mi B", "10MiBs", "nan"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a size"):
-        output.Size().convert(text, None, None)
+        types.size(text)
 
 
 # --- backend test -------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import click
 import pytest
 
-from catalogsync_assets.cli.audit import Moment, Percent
+from catalogsync_assets.cli import types
 from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
 
@@ -179,18 +178,11 @@ def test_wrong_use_is_told_apart_from_findings(
 
 def test_moments_and_shares_are_read() -> None:
     now = datetime.now(timezone.utc).replace(tzinfo=None)
-    context = click.Context(click.Command("verify"))
 
-    month = Moment().convert("30d", None, context)
-    assert month is not None
-    assert abs(now - timedelta(days=30) - month) < timedelta(minutes=1)
-    zoned = Moment().convert("2026-11-01T12:00:00+02:00", None, context)
+    assert abs(now - timedelta(days=30) - types.moment("30d")) < timedelta(minutes=1)
+    zoned = types.moment("2026-11-01T12:00:00+02:00")
     assert zoned == datetime(2026, 11, 1, 10)  # noqa: DTZ001
-    assert [Percent().convert(text, None, context) for text in ("5%", "0.5", "100")] == [
-        5,
-        0.5,
-        100,
-    ]
+    assert [types.share(text) for text in ("5%", "0.5", "100")] == [5, 0.5, 100]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
