@@ -17,14 +17,9 @@ if TYPE_CHECKING:
     "catalogsync adopt --backend cloud",
     "catalogsync adopt --backend cloud --read",
 )
-@click.option("--backend", "backend_name", required=True, metavar="NAME", help="Whose bucket.")
-@click.option("--dry-run", is_flag=True, help="Compare, and record nothing.")
-@click.option(
-    "--read",
-    "may_read",
-    is_flag=True,
-    help="Read objects of which nothing else tells what they hold.",
-)
+@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Whose bucket.")
+@options.flag("--dry-run", "Compare, and record nothing.")
+@options.flag("--read", "Read objects of which nothing else tells what they hold.", "may_read")
 @options.workers("Objects compared")
 def adopt(backend_name: str, **chosen: Any) -> None:
     """Record what a bucket already holds of the library, without sending a byte.
@@ -42,7 +37,7 @@ def adopt(backend_name: str, **chosen: Any) -> None:
         lambda r: (r.known + r.foreign + r.compared, None, f"{r.backend}: {r.listed:,} listed"),
         lambda progress: run_adopt(catalog, backend, progress=progress, **chosen),
     )
-    failed = bool(report.differ or report.undecided or report.failed)
+    failed = report.differ + report.undecided + report.failed
     running.end(report, lambda: _print(report), stopped, failed=failed)
 
 

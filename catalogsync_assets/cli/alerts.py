@@ -36,5 +36,5 @@ def test() -> None:
             ("notifier", "outcome"),
             [(n, "sent" if r is None else f"failed: {r}") for n, r in reasons.items()],
         ),
-        failed=bool(failed or notifiers.problems),
+        failed=len(failed | notifiers.problems),
     )

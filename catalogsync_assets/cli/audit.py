@@ -10,7 +10,7 @@ from catalogsync_assets.cli import options, output, running, types
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.audit.audit import AuditReport
-    from catalogsync_assets.core.catalog.audits import PastAudit
+    from catalogsync_assets.core.catalog.audits import Finding, PastAudit
 
 _WORDS = {
     "missing": "gone from the store",
@@ -38,24 +38,20 @@ _WORDS = {
 @click.option(
     "--sample",
     "sample_percent",
-    type=types.share,
     metavar="N%",
+    type=types.share,
     help="Only so many of the files, picked at random.",
 )
 @click.option(
     "--since",
-    type=types.moment,
     metavar="WHEN",
+    type=types.moment,
     help="Only files that have not been verified since then: 30d, 12h, or a date.",
 )
-@click.option("--repair", is_flag=True, help="Upload again what is missing or damaged.")
-@click.option(
-    "--restart", "anew", is_flag=True, help="Begin anew, also where an earlier one was interrupted."
-)
-@click.option(
-    "--allow-empty", is_flag=True, help="Believe a store that has none of a hundred files."
-)
-@click.option("--history", is_flag=True, help="List past verifications instead.")
+@options.flag("--repair", "Upload again what is missing or damaged.")
+@options.flag("--restart", "Begin anew, also where an earlier one was interrupted.", "anew")
+@options.flag("--allow-empty", "Believe a store that has none of a hundred files.")
+@options.flag("--history", "List past verifications instead.")
 @options.workers("Requests")
 @options.selecting
 def verify(backend_name: str | None, history: bool, workers: int | None, **terms: Any) -> None:
@@ -94,8 +90,7 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
         how_far,
         lambda progress: audit(catalog, backend, request, limits=limits, progress=progress),
     )
-    failed = report.open > 0
-    running.end(report, lambda: _print(report), stopped, failed=failed, open=report.open)
+    running.end(report, lambda: _print(report), stopped, failed=report.open, open=report.open)
 
 
 def _how_far(report: AuditReport) -> tuple[int, int, str]:
@@ -120,7 +115,9 @@ def _print(report: AuditReport) -> None:
         [tuple(getattr(report, column) for column in columns)],
     )
     for kind, words in _WORDS.items():
-        _print_findings(report, kind, words)
+        if count := getattr(report, kind):
+            output.message("note" if kind == "foreign" else kind, f"{count:,} {words}")
+            output.listed([_line(f) for f in report.findings if f.kind == kind], count)
     if report.unproven and report.level != "listing":
         output.note(
             f"of {output.files(report.unproven)} only the size is known to be right: the store"
@@ -135,20 +132,9 @@ def _print(report: AuditReport) -> None:
         )
 
 
-def _print_findings(report: AuditReport, kind: str, words: str) -> None:
-    count = getattr(report, kind)
-    if not count:
-        return
-    label = "note" if kind == "foreign" else kind
-    output.message(label, f"{count:,} {words}")
-    output.listed(
-        [
-            f.key + (f" ({f.detail})" if f.detail else "") + (f": {f.repair}" if f.repair else "")
-            for f in report.findings
-            if f.kind == kind
-        ],
-        count,
-    )
+def _line(finding: Finding) -> str:
+    detail = f" ({finding.detail})" if finding.detail else ""
+    return f"{finding.key}{detail}{f': {finding.repair}' if finding.repair else ''}"
 
 
 def _print_history(past: list[PastAudit]) -> None:

@@ -43,12 +43,12 @@ _AS_COPIES = {
 @click.option("--bucket", required=True, help="An existing bucket.")
 @click.option("--endpoint", metavar="URL", help="The service's URL. [default: AWS]")
 @click.option("--region", default="us-east-1", show_default=True)
-@click.option("--base-prefix", default="", metavar="PREFIX", help="What every key begins with.")
+@click.option("--base-prefix", metavar="PREFIX", default="", help="What every key begins with.")
 @click.option(
     "--credential-env-prefix",
+    metavar="PREFIX",
     default="AWS",
     show_default=True,
-    metavar="PREFIX",
     help="Credentials come from ${PREFIX}_ACCESS_KEY_ID, ${PREFIX}_SECRET_ACCESS_KEY and, if set,"
     " ${PREFIX}_SESSION_TOKEN; with none set, from the AWS default chain.",
 )
@@ -65,22 +65,20 @@ _AS_COPIES = {
     type=click.Choice(tuple(PRESETS)),
     help="The service, for what it is known to do. [default: told by the endpoint]",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, MAX_WORKERS),
-    help="Files on their way at a time. [default: the program's]",
+@options.number(
+    "--workers", "Files on their way at a time. [default: the program's]", most=MAX_WORKERS
 )
 @click.option(
     "--max-in-flight",
     "max_in_flight_bytes",
-    type=types.size,
     metavar="SIZE",
+    type=types.size,
     help="Bytes of files in memory at a time, such as 256MiB. [default: the program's]",
 )
 @click.option(
     "--bandwidth-limit",
-    type=types.rate,
     metavar="SIZE",
+    type=types.rate,
     help="Bytes that a run sends in a second at most, such as 10MiB/s. [default: no limit]",
 )
 @click.option(

@@ -44,9 +44,9 @@ _LISTED = 20
 @click.option("--playlist", metavar="NAME", help="Put all songs into this playlist.")
 @click.option(
     "--source",
+    metavar="NAME",
     default="http",
     show_default=True,
-    metavar="NAME",
     help="What fetches the entries that name no source themselves.",
 )
 def import_manifest(manifest: Path, **chosen: Any) -> None:
@@ -69,8 +69,7 @@ def import_manifest(manifest: Path, **chosen: Any) -> None:
         output.listed(texts, count, kind="warning", most=_LISTED)
     if report.guessed_encoding:
         output.message(
-            "warning",
-            f"{manifest} is not UTF-8; what is not was read as {report.guessed_encoding}",
+            "warning", f"{manifest} is not UTF-8; what is not was read as {report.guessed_encoding}"
         )
         output.message(
             "hint", "name another with --encoding; songs that are queued keep the names they have"
@@ -78,7 +77,7 @@ def import_manifest(manifest: Path, **chosen: Any) -> None:
     running.end(
         report,
         lambda: _print_import(report),
-        failed=bool(report.bad),
+        failed=report.bad,
         problems=[problem._asdict() for problem in report.problems],
         warnings=[odd._asdict() for odd in report.warnings],
     )
@@ -104,26 +103,14 @@ def _print_import(report: ImportReport) -> None:
     "Where the files go; when it is full, to the next."
     " [default: $CATALOGSYNC_LIBRARY_ROOTS, else those of the last scans]"
 )
-@click.option("--source", "sources", multiple=True, metavar="NAME", help="Only of this source.")
+@click.option("--source", "sources", metavar="NAME", multiple=True, help="Only of this source.")
 @click.option(
-    "--playlist", "playlists", multiple=True, metavar="NAME", help="Only of this playlist, or id."
+    "--playlist", "playlists", metavar="NAME", multiple=True, help="Only of this playlist, or id."
 )
-@options.limit("At most so many files.", metavar="N")
+@options.number("--limit", "At most so many files.", metavar="N")
 @options.workers("Files on their way", most=64, default=8)
-@click.option(
-    "--max-file-mib",
-    type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Refuse larger files.",
-)
-@click.option(
-    "--keep-free-mib",
-    type=click.IntRange(min=0),
-    default=256,
-    show_default=True,
-    help="Leave so much free on each disk.",
-)
+@options.number("--max-file-mib", "Refuse larger files.", default=4096)
+@options.number("--keep-free-mib", "Leave so much free on each disk.", least=0, default=256)
 @click.option("--upload", "backend_name", metavar="BACKEND", help="Then upload what it lacks.")
 def run(
     roots: tuple[Path, ...],
@@ -177,7 +164,7 @@ def run(
         enqueue(catalog, backend)
         upload, stopped = upload_queued(catalog, backend, by="catalogsync run")
         told["upload"] = upload
-    failed = bool(report.failed or (upload and upload.failed))
+    failed = report.failed + (upload.failed if upload else 0)
     running.end(told, lambda: _print(report, upload), stopped, failed=failed, show_stopped=True)
 
 

@@ -39,11 +39,11 @@ _exporting = options.together(
         metavar="NAME",
         help="Files on this one. [default: the only one there is, if one is needed]",
     ),
-    click.option(
+    options.number(
         "--expires",
+        "How long presigned URLs are good for, at most 604800: a week. [default: 3600]",
+        most=604_800,
         metavar="SECONDS",
-        type=click.IntRange(1, 604_800),
-        help="How long presigned URLs are good for, at most 604800: a week. [default: 3600]",
     ),
     click.option(
         "--relative-to",
@@ -51,9 +51,7 @@ _exporting = options.together(
         type=click.Path(path_type=Path),
         help="Local paths as seen from there. [default: absolute]",
     ),
-    click.option(
-        "--strict", is_flag=True, help="Fail, and write no file, if a song has no such location."
-    ),
+    options.flag("--strict", "Fail, and write no file, if a song has no such location."),
 )
 
 
@@ -137,7 +135,7 @@ def _kind(given: str | None, target: Path, *, default: str) -> str:
     kind = given or EXTENSIONS.get(target.suffix[1:].lower(), default)
     if target == _STDOUT and kind == "parquet":
         raise UsageError("Parquet is not text", hint="name a file with --output")
-    if target == _STDOUT and output.wants_json():
+    if target == _STDOUT and options.wants_json():
         raise UsageError(
             "--json would stand in the middle of the export",
             hint="name a file with --output; for the export as JSON: --format json",

@@ -65,34 +65,18 @@ def warn_of_unread_tags(report: ScanReport) -> None:
     "A folder of music; may be repeated."
     " [default: $CATALOGSYNC_LIBRARY_ROOTS, else those of the last scans]"
 )
-@click.option(
-    "--batch-files",
-    "batch_max_files",
-    type=click.IntRange(min=1),
-    help="Files in a batch at most. [default: 5000]",
-)
-@click.option(
-    "--batch-bytes",
-    "batch_max_bytes",
-    type=click.IntRange(min=1),
-    help="Bytes in a batch at most. [default: 8 GiB]",
-)
-@click.option(
-    "--allow-empty",
-    is_flag=True,
-    help="Accept that a folder which held music now holds none.",
-)
+@options.number("--batch-files", "Files in a batch at most. [default: 5000]", "batch_max_files")
+@options.number("--batch-bytes", "Bytes in a batch at most. [default: 8 GiB]", "batch_max_bytes")
+@options.flag("--allow-empty", "Accept that a folder which held music now holds none.")
 @click.option(
     "--follow-links/--no-follow-links",
     default=None,
     help="Whether links to files may lead out of every root; remembered. [default: as last said]",
 )
-@click.option(
-    "--reread",
-    is_flag=True,
-    help="Read the tags of unchanged files, too, as after an update of catalogsync.",
+@options.flag(
+    "--reread", "Read the tags of unchanged files, too, as after an update of catalogsync."
 )
-@click.option("--plan", is_flag=True, help="Then queue what each backend lacks.")
+@options.flag("--plan", "Then queue what each backend lacks.")
 def scan(roots: tuple[Path, ...], plan: bool, **chosen: Any) -> None:
     """Bring the catalog in line with the library.
 
@@ -165,7 +149,7 @@ def print_scan(report: ScanReport) -> None:
     "catalogsync whereis 17 --json",
 )
 @click.argument("query")
-@options.limit("Songs.", default=50)
+@options.number("--limit", "Songs.", default=50)
 def whereis(query: str, limit: int) -> None:
     """Show where a song is: each of its files on each backend.
 

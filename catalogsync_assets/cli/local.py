@@ -30,7 +30,7 @@ _DIRECTORY = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder of music. [default: a sample that is made]",
 )
-@click.option("--stop", is_flag=True, help="Stop the demo's store.")
+@options.flag("--stop", "Stop the demo's store.")
 def demo(directory: Path, library: Path | None, stop: bool) -> None:
     """The whole job on this machine: a local S3 store, a library, Dagster, and what is where.
 
@@ -47,7 +47,7 @@ def demo(directory: Path, library: Path | None, stop: bool) -> None:
 
 @options.command("catalogsync dev --port 3000", db=False, json=False)
 @_DIRECTORY
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@options.number("--port", None, most=65535, default=3000)
 def dev(directory: Path, port: int) -> None:
     """Open Dagster's web UI on the demo's state, or on your own catalog where there is no demo."""
     from catalogsync_assets.demo.run import run_dev

@@ -21,41 +21,36 @@ _LISTED = 5
     "catalogsync offload --keep-copies 2 --until-free 50GiB --delete",
     "catalogsync offload --keep-copies 1 --below-policy --backend cloud --delete",
 )
-@click.option(
+@options.number(
     "--keep-copies",
-    type=click.IntRange(min=1),
+    "Remove a file only if so many stores are proven to hold it. [default: as many as the policy"
+    " asks for]",
     metavar="N",
-    help="Remove a file only if so many stores are proven to hold it. [default: as many as the"
-    " policy asks for]",
 )
-@click.option(
-    "--below-policy", is_flag=True, help="Keep N copies even where the policy asks for more."
-)
+@options.flag("--below-policy", "Keep N copies even where the policy asks for more.")
 @click.option(
     "--backend",
     "backend_names",
-    multiple=True,
     metavar="NAME",
+    multiple=True,
     help="Only copies on this one count; may be repeated. [default: all]",
 )
 @click.option(
     "--older-than",
     "older_than_seconds",
-    type=types.age,
     metavar="AGE",
+    type=types.age,
     help="Only files that have not been modified for so long, such as 90d, 8w or 12h.",
 )
 @click.option(
     "--until-free",
-    type=types.size,
     metavar="SIZE",
+    type=types.size,
     help="Stop when so much is free where the files are, such as 50GiB.",
 )
 @options.selecting
 @click.option("--dry-run/--delete", default=True, show_default=True, help="Only show, or remove.")
-@click.option(
-    "--check", is_flag=True, help="In a dry run, ask stores and read files, too, as --delete does."
-)
+@options.flag("--check", "In a dry run, ask stores and read files, too, as --delete does.")
 @options.workers("Files that are looked at", default=16)
 def offload(
     keep_copies: int | None, below_policy: bool, backend_names: tuple[str, ...], **chosen: Any
@@ -92,7 +87,7 @@ def offload(
         report,
         lambda: _print(report),
         stopped,
-        failed=bool(report.failed or not (report.dry_run or report.goal_reached)),
+        failed=report.failed or not (report.dry_run or report.goal_reached),
         show_stopped=report.removed > 0,
         goal_reached=report.goal_reached,
     )

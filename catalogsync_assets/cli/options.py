@@ -1,8 +1,7 @@
-"""What the commands share before they run: how they are made, and their common options.
+"""What the commands are made of: the program, how a command is made, and common options.
 
 --db, --json and the options that say which songs a command is about give no argument: they are
-remembered in click's context, and asked for by `running.open_catalog`, `output.wants_json` and
-`running.selected_scope`.
+remembered in click's context, and asked for by `running`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
+
+from catalogsync_assets import __version__
+from catalogsync_assets.cli.output import ClearErrors
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -30,8 +32,32 @@ def given(name: str) -> Any:
     return click.get_current_context().meta.get(_GIVEN + name)
 
 
+def wants_json() -> bool:
+    """Whether --json was given."""
+    return bool(given("json"))
+
+
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     context.meta[f"{_GIVEN}{parameter.name}"] = value
+
+
+@click.group(
+    cls=ClearErrors,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+A first session:
+  catalogsync init
+  catalogsync scan --library-root ~/Music
+  catalogsync register-object-backend --name cloud --bucket my-music --credential-env-prefix CLOUD
+  catalogsync backend test cloud
+  catalogsync upload --backend cloud
+  catalogsync status
+
+Exit codes: 0 all done, 1 something failed and is listed, 2 wrong use.""",
+)
+@click.version_option(__version__, prog_name="catalogsync")
+def main() -> None:
+    """Keep a music library safe on S3-compatible object stores, and know which song is where."""
 
 
 def _examples(lines: tuple[str, ...]) -> str:
@@ -41,7 +67,7 @@ def _examples(lines: tuple[str, ...]) -> str:
 def command(
     *examples: str,
     name: str | None = None,
-    of: click.Group | None = None,
+    of: click.Group = main,
     db: bool = True,
     json: bool = True,
 ) -> Callable[[Callable[..., None]], click.Command]:
@@ -50,7 +76,7 @@ def command(
     Args:
         examples: lines for the end of its help.
         name: where it is not the function's.
-        of: the group that it belongs to, if not to the program's.
+        of: the group that it is added to.
         db, json: False for a command without the option.
     """
 
@@ -60,8 +86,7 @@ def command(
             made.params.insert(0, _option("--db", metavar="PATH", help=_DB))
         if json:
             made.params.append(_option("--json", is_flag=True, is_eager=True, help=_JSON))
-        if of is not None:
-            of.add_command(made)
+        of.add_command(made)
         return made
 
     return make
@@ -69,7 +94,7 @@ def command(
 
 def group(*examples: str) -> Callable[[Callable[..., None]], click.Group]:
     """Makes a group of commands, with examples at the end of its help."""
-    return click.group(epilog=_examples(examples))
+    return main.group(epilog=_examples(examples))
 
 
 _DB = "The catalog, a path or sqlite:/// URL. [default: $CATALOGSYNC_DB, else catalogsync.db]"
@@ -91,9 +116,41 @@ def together(*several: Option) -> Option:
     return add
 
 
+def flag(name: str, text: str, target: str | None = None) -> Option:
+    """An option without a value.
+
+    Args:
+        text: of the help.
+        target: the name of the argument, where it is another.
+    """
+    return click.option(*_names(name, target), is_flag=True, help=text)
+
+
+def number(
+    name: str,
+    text: str | None,
+    target: str | None = None,
+    *,
+    least: int = 1,
+    most: int | None = None,
+    **settings: Any,
+) -> Option:
+    """An option with a whole number from `least` to `most`; see `flag`.
+
+    Args:
+        settings: further ones of `click.option`; a default is shown.
+    """
+    settings = {"type": click.IntRange(least, most), "show_default": True, **settings}
+    return click.option(*_names(name, target), help=text, **settings)
+
+
+def _names(name: str, target: str | None) -> list[str]:
+    return [name, target] if target else [name]
+
+
 def _selecting(name: str, target: str, text: str, kind: Any = str) -> Option:
     metavar = "ID" if kind is int else "NAME"
-    settings: dict[str, Any] = {"expose_value": False, "callback": _remember, "multiple": True}
+    settings: dict[str, Any] = {"multiple": True, "expose_value": False, "callback": _remember}
     return click.option(name, target, type=kind, metavar=metavar, help=text, **settings)
 
 
@@ -110,32 +167,14 @@ selecting = together(
 )
 
 
-def workers(of_what: str, *, most: int = 256, default: int | None = None) -> Option:
-    """--workers."""
-    return click.option(
-        "--workers",
-        type=click.IntRange(1, most),
-        default=default,
-        show_default=default is not None,
-        help=f"{of_what} at a time." + ("" if default else " [default: the backend's, else 16]"),
-    )
-
-
-def limit(text: str, *, default: int | None = None, metavar: str | None = None) -> Option:
-    """--limit."""
-    return click.option(
-        "--limit",
-        type=click.IntRange(min=1),
-        default=default,
-        show_default=default is not None,
-        metavar=metavar,
-        help=text,
-    )
+def workers(of_what: str, **settings: Any) -> Option:
+    """--workers; see `number`."""
+    default = "" if "default" in settings else " [default: the backend's, else 16]"
+    settings = {"most": 256, **settings}
+    return number("--workers", f"{of_what} at a time.{default}", **settings)
 
 
 def library_roots(text: str) -> Option:
     """--library-root, as `roots`."""
-    folder = click.Path(path_type=Path)
-    return click.option(
-        "--library-root", "roots", multiple=True, metavar="FOLDER", type=folder, help=text
-    )
+    settings: dict[str, Any] = {"metavar": "FOLDER", "type": click.Path(path_type=Path)}
+    return click.option("--library-root", "roots", multiple=True, help=text, **settings)

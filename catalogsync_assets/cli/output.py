@@ -26,18 +26,12 @@ from typing import Any, BinaryIO, cast
 import click
 
 from catalogsync_assets.__main__ import STOPPED, stop_by
-from catalogsync_assets.cli.options import given
 from catalogsync_assets.core.visible import UNSAFE, visible, visible_lines
 
 #: Where click's context holds the open catalog.
 CATALOG = "catalogsync.catalog"
 #: Seconds between lines of progress where there is no terminal.
 _LINE_INTERVAL = 10.0
-
-
-def wants_json() -> bool:
-    """Whether --json was given."""
-    return bool(given("json"))
 
 
 class ClearErrors(click.Group):

@@ -19,8 +19,8 @@ from catalogsync_assets.cli import options, output, running, types
 @click.option(
     "--required-copies",
     "copies",
-    type=types.copies,
     metavar="N|all|default",
+    type=types.copies,
     help="On so many backends, on every one, or what holds without this setting.",
 )
 def policy(root: str | None, copies: int | str | None) -> None:

@@ -31,14 +31,13 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Read from this backend only. [default: the one verified last, then the next]",
 )
-@click.option("--missing", is_flag=True, help="Only files that are below no library root any more.")
-@click.option("--all", "everything", is_flag=True, help="Every file of the catalog.")
+@options.flag("--missing", "Only files that are below no library root any more.")
+@options.flag("--all", "Every file of the catalog.", "everything")
 @options.selecting
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option(
+@options.flag("--dry-run", "Only say what would be done.")
+@options.flag(
     "--allow-empty",
-    is_flag=True,
-    help="The root held files and is empty now: its disk is mounted, they are really gone.",
+    "The root held files and is empty now: its disk is mounted, they are really gone.",
 )
 @options.workers("Files on their way")
 def restore(
@@ -55,8 +54,7 @@ def restore(
 
     if not (missing or everything or running.is_selecting()):
         raise UsageError(
-            "which files?",
-            hint="--missing, --all, or a --playlist, --artist, --pool or --song",
+            "which files?", hint="--missing, --all, or a --playlist, --artist, --pool or --song"
         )
     if everything and (missing or running.is_selecting()):
         raise UsageError("--all leaves nothing to select", hint="drop it, or the other options")
@@ -76,8 +74,7 @@ def restore(
             **chosen,
         ),
     )
-    failed = report.failed > 0
-    running.end(report, lambda: _print(report), stopped, failed=failed, show_stopped=True)
+    running.end(report, lambda: _print(report), stopped, failed=report.failed, show_stopped=True)
 
 
 def _how_far(report: RestoreReport) -> int:

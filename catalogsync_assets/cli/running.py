@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from catalogsync_assets.cli import output
-from catalogsync_assets.cli.options import given
+from catalogsync_assets.cli.options import given, wants_json
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.backends import ObjectBackend
@@ -121,7 +121,7 @@ def end(
     show: Callable[[], None],
     stopped: CatalogSyncError | None = None,
     *,
-    failed: bool = False,
+    failed: int = 0,
     show_stopped: bool = False,
     **more: Any,
 ) -> None:
@@ -131,18 +131,18 @@ def end(
         report: for --json; a dataclass or a mapping.
         show: prints it for a person.
         stopped: what broke the work off: raised, once the report is printed.
-        failed: whether the exit code is 1.
+        failed: how much did: the exit code is 1 if any.
         show_stopped: whether a person is shown the report of what was broken off, too.
         more: further fields of the JSON object.
     """
-    if output.wants_json():
+    if wants_json():
         fields = report if isinstance(report, dict) else dataclasses.asdict(report)
         ending = {"error": stopped.message, "hint": stopped.hint} if stopped else {}
         output.print_json({**fields, **more, **ending})
     elif stopped is None or show_stopped:
         show()
     if stopped is not None:
-        stopped.printed = output.wants_json()  # type: ignore[attr-defined]
+        stopped.printed = wants_json()  # type: ignore[attr-defined]
         raise stopped
     if failed:
         click.get_current_context().exit(1)

@@ -5,17 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from catalogsync_assets.cli import options, output, running
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.policy import PolicyStatus, ShortSong
-    from catalogsync_assets.core.catalog.status import (
-        BackendStatus,
-        LastAudit,
-        VerifiedBetween,
-    )
+    from catalogsync_assets.core.catalog.status import BackendStatus, LastAudit, VerifiedBetween
 
 
 @options.command(
@@ -24,15 +18,9 @@ if TYPE_CHECKING:
     "catalogsync status --under-policy --limit 20",
     "catalogsync status --json | jq '.backends[] | {name, pending}'",
 )
-@click.option(
-    "--verified",
-    is_flag=True,
-    help="Also since when the files of each backend are known to be there.",
-)
-@click.option(
-    "--under-policy", is_flag=True, help="List the songs that have fewer copies than required."
-)
-@options.limit("Songs of that list.", default=100)
+@options.flag("--verified", "Also since when the files of each backend are known to be there.")
+@options.flag("--under-policy", "List the songs that have fewer copies than required.")
+@options.number("--limit", "Songs of that list.", default=100)
 def status(verified: bool, under_policy: bool, limit: int) -> None:
     """Show what is where: songs, files and bytes of each backend, and what is still to do.
 

@@ -10,7 +10,7 @@ import click
 
 from catalogsync_assets.cli import options, output, running
 from catalogsync_assets.cli.library import print_scan, scan_roots
-from catalogsync_assets.cli.reports import CellReports
+from catalogsync_assets.cli.reports import cell_reporter
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.backends import ObjectBackend
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from catalogsync_assets.core.errors import CatalogSyncError
     from catalogsync_assets.core.transfer.engine import UploadReport
 
-_prioritize = click.option(
-    "--prioritize",
-    is_flag=True,
-    help="Plan everything, but these songs first, instead of these only.",
+_prioritize = options.flag(
+    "--prioritize", "Plan everything, but these songs first, instead of these only."
 )
 
 
@@ -83,12 +81,12 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
     'catalogsync upload --backend cloud --artist "Nina Simone" --prioritize',
     "catalogsync upload --backend cloud --enqueue-only",
 )
-@click.option("--backend", "backend_name", required=True, metavar="NAME", help="Where to.")
+@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Where to.")
 @options.library_roots(
     "Scan this folder first; may be repeated. [default: upload what was scanned before]"
 )
 @options.workers("Files on their way")
-@options.limit("At most so many files.", metavar="N")
+@options.number("--limit", "At most so many files.", metavar="N")
 @click.option(
     "--run/--enqueue-only", default=True, show_default=True, help="Upload, or only queue."
 )
@@ -120,7 +118,7 @@ def upload(
     if roots:
         scanned = scan_roots(catalog, library_roots(roots))
         told["scan"] = dataclasses.asdict(scanned)
-        if not output.wants_json():
+        if not options.wants_json():
             print_scan(scanned)
     scope, first = _scopes(catalog, prioritize=prioritize)  # of what the scan has found, too
     enqueue(catalog, backend, scope, first=first)
@@ -132,16 +130,11 @@ def upload(
     else:
         pending, size = count_pending(catalog, backend, scope)
         report = UploadReport(backend.name, limits.workers, queued=pending, queued_bytes=size)
-    running.end(report, lambda: print_upload(report), stopped, failed=report.failed > 0, **told)
+    running.end(report, lambda: print_upload(report), stopped, failed=report.failed, **told)
 
 
 def upload_queued(
-    catalog: Catalog,
-    backend: ObjectBackend,
-    scope: Scope | None = None,
-    *,
-    by: str,
-    **limits: Any,
+    catalog: Catalog, backend: ObjectBackend, scope: Scope | None = None, *, by: str, **limits: Any
 ) -> tuple[UploadReport, CatalogSyncError | None]:
     """Upload what is queued, show how far it is, and tell Dagster of it.
 
@@ -157,13 +150,13 @@ def upload_queued(
     from catalogsync_assets.core.transfer.engine import upload as run_upload
 
     scope = scope or EVERYTHING
-    cells = CellReports(catalog, backend, scope, by=by)
+    report_cells = cell_reporter(catalog, backend, scope, by=by)
     report, stopped = running.watched(
         "bytes",
         lambda r: (r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)),
         lambda progress: run_upload(catalog, backend, scope=scope, progress=progress, **limits),
     )
-    cells.send(report)
+    report_cells(report)
     return report, stopped
 
 
@@ -195,9 +188,9 @@ def print_upload(report: UploadReport) -> None:
     "catalogsync failures --tags",
 )
 @click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
-@options.limit("Rows.", default=100)
-@click.option("--retry", is_flag=True, help="Queue them again.")
-@click.option("--tags", is_flag=True, help="List the files whose tags could not be read instead.")
+@options.number("--limit", "Rows.", default=100)
+@options.flag("--retry", "Queue them again.")
+@options.flag("--tags", "List the files whose tags could not be read instead.")
 def failures(backend_name: str | None, limit: int, retry: bool, tags: bool) -> None:
     """List the uploads that failed, newest first, with reasons.
 
@@ -220,7 +213,7 @@ def failures(backend_name: str | None, limit: int, retry: bool, tags: bool) -> N
     found = failed_uploads(catalog, backend_name=backend_name, limit=limit)
     requeued = sum(requeue_failed(catalog, backend) for backend in chosen) if retry else 0
     running.end({"failures": found, "requeued": requeued}, lambda: _print_failed(found))
-    if retry and found and not output.wants_json():
+    if retry and found and not options.wants_json():
         output.note(f"{output.files(requeued)} queued again")
 
 
