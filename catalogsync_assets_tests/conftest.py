@@ -7,7 +7,6 @@ code under test and the store.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -48,6 +47,7 @@ from catalogsync_assets.core.transfer.engine import Limits, UploadReport, upload
 from catalogsync_assets.core.transfer.probe_session import TEST_PREFIX
 from catalogsync_assets.demo.local_store import LocalStore, local_store
 from catalogsync_assets.demo.sample_library import make_sample_library
+from catalogsync_assets_tests.programs import Outcome, Process, child_environment, heed_ctrl_c
 from catalogsync_assets_tests.proxy import PATIENCE, Answer, Proxy, refusal
 from catalogsync_assets_tests.servers.fixtures import (
     ceph_server,
@@ -79,6 +79,11 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
 def store(seaweedfs: LocalStore) -> LocalStore:
     """The server that all tests share; each test has a prefix or a bucket of its own."""
     return seaweedfs
+
+
+def pytest_configure() -> None:
+    """Before any process is started."""
+    heed_ctrl_c()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -534,25 +539,6 @@ def remains() -> Callable[[Path], list[str]]:
 # --- the command line ---------------------------------------------------------------------------
 
 
-def _child_environment(more: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
-
-
-@dataclasses.dataclass
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one JSON object on stdout."""
-        assert len(self.out.splitlines()) == 1, self.out
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., Outcome]:
     """`run_python(code, *arguments)` runs code in a process of its own."""
@@ -564,7 +550,7 @@ def run_python(tmp_path: Path) -> Callable[..., Outcome]:
             text=True,
             timeout=PATIENCE,
             cwd=tmp_path,
-            env=_child_environment(environment),
+            env=child_environment(**environment),
             check=False,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
@@ -573,37 +559,29 @@ def run_python(tmp_path: Path) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start_python(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """`start_python(code, *arguments)` starts a process that the test talks to or kills."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Process] = []
 
-    def start(code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+    def start(code: str, *arguments: object, **environment: str) -> Process:
+        process = Process(
             [sys.executable, "-c", code, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
-            env=_child_environment(environment),
+            env=child_environment(**environment),
         )
         processes.append(process)
         return process
 
     yield start
     for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.end()
 
 
-# Where the tests run in the background of a shell, SIGINT comes ignored.
-_MAIN = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from catalogsync_assets.cli import main
-main(prog_name='catalogsync')
-"""
+_MAIN = "from catalogsync_assets.cli import main; main(prog_name='catalogsync')"
 
 
 @pytest.fixture
@@ -614,8 +592,8 @@ def command(run_python: Callable[..., Outcome]) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def start_command(
-    start_python: Callable[..., subprocess.Popen[str]],
-) -> Callable[..., subprocess.Popen[str]]:
+    start_python: Callable[..., Process],
+) -> Callable[..., Process]:
     """The same, without waiting for its end."""
     return lambda *arguments, **environment: start_python(_MAIN, *arguments, **environment)
 

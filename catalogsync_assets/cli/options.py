@@ -41,6 +41,11 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
     context.meta[f"{_GIVEN}{parameter.name}"] = value
 
 
+_REMEMBERED: dict[str, Any] = {"expose_value": False, "callback": _remember}
+_DB = "The catalog, a path or sqlite:/// URL. [default: $CATALOGSYNC_DB, else catalogsync.db]"
+_JSON = "Print one JSON object on stdout."
+
+
 @click.group(
     cls=ClearErrors,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -62,6 +67,10 @@ def main() -> None:
 
 def _examples(lines: tuple[str, ...]) -> str:
     return "\n".join(("\b", "Examples:" if lines[1:] else "Example:", *(f"  {x}" for x in lines)))
+
+
+def _option(name: str, **settings: Any) -> click.Option:
+    return click.Option([name], **_REMEMBERED, **settings)
 
 
 def command(
@@ -95,14 +104,6 @@ def command(
 def group(*examples: str) -> Callable[[Callable[..., None]], click.Group]:
     """Makes a group of commands, with examples at the end of its help."""
     return main.group(epilog=_examples(examples))
-
-
-_DB = "The catalog, a path or sqlite:/// URL. [default: $CATALOGSYNC_DB, else catalogsync.db]"
-_JSON = "Print one JSON object on stdout."
-
-
-def _option(name: str, **settings: Any) -> click.Option:
-    return click.Option([name], expose_value=False, callback=_remember, **settings)
 
 
 def together(*several: Option) -> Option:
@@ -149,9 +150,8 @@ def _names(name: str, target: str | None) -> list[str]:
 
 
 def _selecting(name: str, target: str, text: str, kind: Any = str) -> Option:
-    metavar = "ID" if kind is int else "NAME"
-    settings: dict[str, Any] = {"multiple": True, "expose_value": False, "callback": _remember}
-    return click.option(name, target, type=kind, metavar=metavar, help=text, **settings)
+    settings = {"metavar": "ID" if kind is int else "NAME", **_REMEMBERED}
+    return click.option(name, target, type=kind, multiple=True, help=text, **settings)
 
 
 #: The options that say which songs a command is about.

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-
 from catalogsync_assets.notifications import webhook
 from catalogsync_assets.notifications.notifiers import VARIABLE
 from catalogsync_assets_tests.receivers import Posts
 
 
-def test_a_test_alert_is_sent_by_each_notifier(
-    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_test_alert_is_sent_by_each_notifier(cli, monkeypatch):
     with Posts().serving() as posts:
         monkeypatch.setenv(VARIABLE, "log,webhook")
         monkeypatch.setenv(webhook.URL_VARIABLE, posts.url)
@@ -31,9 +24,7 @@ def test_a_test_alert_is_sent_by_each_notifier(
     assert [post.body["subject"] for post in posts.came] == ["catalogsync: a test"]
 
 
-def test_what_does_not_arrive_is_said_with_the_reason(
-    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_arrive_is_said_with_the_reason(cli, monkeypatch):
     with Posts().serving() as posts:
         monkeypatch.setenv(VARIABLE, "pigeon,webhook,log")
         monkeypatch.setenv(webhook.URL_VARIABLE, f"{posts.url}/hunter2")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import click
 import pytest
@@ -14,29 +12,23 @@ from catalogsync_assets.cli import backends, types
 from catalogsync_assets.core.transfer.questions import QUESTIONS
 from catalogsync_assets_tests.proxy import PATIENCE
 
-Cli = Callable[..., Any]
 SECRET = "a-secret-that-nobody-may-see"
 REGISTER = ("register-object-backend", "--name", "cloud", "--bucket", "my-music")
 
 
 @pytest.fixture
-def registered(cli: Cli, unregistered: Callable[..., Any]) -> Callable[..., Any]:
+def registered(register):
     """`registered(**settings)`: a backend `cloud` of which nothing is known."""
-
-    def run(**settings: Any) -> Any:
-        made = unregistered("cloud", **settings)
-        done = cli(
-            *("register-object-backend", "--name", "cloud", "--bucket", made.bucket),
-            *("--endpoint", made.endpoint, "--base-prefix", made.base_prefix),
-            *("--credential-env-prefix", "CLOUD"),
-        )
-        assert done.code == 0, done.err
-        return made
-
-    return run
+    return lambda **settings: register(provider=None, **settings)
 
 
-def only(cli: Cli) -> Any:
+def shown(cli):
+    """The one backend, as `backends` has it."""
+    header, line = (row.split("\t") for row in cli("backends").out.splitlines())
+    return dict(zip(header, line, strict=True))
+
+
+def only(cli):
     """The one backend, as `backends --json` has it."""
     (found,) = cli("backends", "--json").json["backends"]
     return found
@@ -45,7 +37,7 @@ def only(cli: Cli) -> Any:
 # --- settings -----------------------------------------------------------------------------------
 
 
-def test_every_setting_can_be_given_and_is_listed(cli: Cli) -> None:
+def test_every_setting_can_be_given_and_is_listed(cli):
     done = cli(
         *REGISTER,
         *("--provider", "ceph", "--workers", 4, "--max-in-flight", "256MiB"),
@@ -66,18 +58,17 @@ def test_every_setting_can_be_given_and_is_listed(cli: Cli) -> None:
         "cache_control": "public, max-age=60",
     }
     assert expected.items() <= only(cli).items()
-    header, line = (row.split("\t") for row in cli("backends").out.splitlines())
-    shown = dict(zip(header, line, strict=True))
-    assert shown["provider"] == "ceph"
-    assert shown["settings"] == "4 workers, 268.4 MB in memory, 10.5 MB/s, STANDARD_IA, aws:kms"
+    assert shown(cli)["provider"] == "ceph"
+    assert (
+        shown(cli)["settings"] == "4 workers, 268.4 MB in memory, 10.5 MB/s, STANDARD_IA, aws:kms"
+    )
 
 
-def test_what_is_not_given_is_told_by_the_endpoint(cli: Cli) -> None:
+def test_what_is_not_given_is_told_by_the_endpoint(cli):
     cli(*REGISTER, "--endpoint", "https://id.r2.cloudflarestorage.com")
 
-    header, line = (row.split("\t") for row in cli("backends").out.splitlines())
-    shown = dict(zip(header, line, strict=True))
-    assert (shown["provider"], shown["settings"], shown["tested"]) == ("r2", "-", "no")
+    line = shown(cli)
+    assert (line["provider"], line["settings"], line["tested"]) == ("r2", "-", "no")
     assert only(cli)["profile"]["conditional_put"] is True
 
 
@@ -98,7 +89,7 @@ def test_what_is_not_given_is_told_by_the_endpoint(cli: Cli) -> None:
         ("--cache-control", "a\nb: c"),
     ],
 )
-def test_a_setting_that_cannot_be_is_wrong_use(cli: Cli, option: str, value: str) -> None:
+def test_a_setting_that_cannot_be_is_wrong_use(cli, option, value):
     result = cli(*REGISTER, option, value)
 
     assert (result.code, result.out) == (2, "")
@@ -115,13 +106,13 @@ def test_a_setting_that_cannot_be_is_wrong_use(cli: Cli, option: str, value: str
         ("1.5GiB", 3 * 1024**3 // 2),
     ],
 )
-def test_sizes_are_read(text: Any, count: int) -> None:
+def test_sizes_are_read(text, count):
     assert types.size(text) == count
     assert types.rate(text) == types.rate(f"{text}/s") == count
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "-5", "1e3", "10MiB/s", "10 Mi B", "10MiBs", "nan"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_what_is_no_size_is_refused(text):
     with pytest.raises(click.BadParameter, match="is not a size"):
         types.size(text)
 
@@ -129,9 +120,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 # --- backend test -------------------------------------------------------------------------------
 
 
-def test_a_test_prints_what_the_store_does_and_remembers_it(
-    cli: Cli, registered: Any, remote: Any
-) -> None:
+def test_a_test_prints_what_the_store_does_and_remembers_it(cli, registered, remote):
     made = registered()
 
     result = cli("backend", "test", "cloud")
@@ -148,7 +137,7 @@ def test_a_test_prints_what_the_store_does_and_remembers_it(
     assert cli("backends").out.splitlines()[1].endswith(found["tested"]["tested_at"][:10])
 
 
-def test_a_test_as_json(cli: Cli, registered: Any) -> None:
+def test_a_test_as_json(cli, registered):
     registered()
 
     told = cli("backend", "test", "cloud", "--json").json
@@ -159,9 +148,7 @@ def test_a_test_as_json(cli: Cli, registered: Any) -> None:
     assert told["profile"]["tested_at"]
 
 
-def test_an_unclear_answer_is_shown_as_unknown_and_not_kept(
-    cli: Cli, registered: Any, proxy: Any, refused: Any
-) -> None:
+def test_an_unclear_answer_is_shown_as_unknown_and_not_kept(cli, registered, proxy, refused):
     registered(endpoint=proxy.endpoint)
     proxy.before.append(
         lambda r: refused(403, "AccessDenied") if "uploads" in r.parameters else None
@@ -175,8 +162,8 @@ def test_an_unclear_answer_is_shown_as_unknown_and_not_kept(
 
 
 def test_a_store_that_cannot_be_used_is_an_error_and_keeps_what_was_known(
-    cli: Cli, registered: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    cli, registered, monkeypatch
+):
     registered()
     cli("backend", "test", "cloud")
     before = only(cli)["tested"]
@@ -195,9 +182,7 @@ def test_a_store_that_cannot_be_used_is_an_error_and_keeps_what_was_known(
     assert only(cli)["tested"] == before
 
 
-def test_what_a_test_could_not_delete_is_named(
-    cli: Cli, registered: Any, proxy: Any, refused: Any
-) -> None:
+def test_what_a_test_could_not_delete_is_named(cli, registered, proxy, refused):
     made = registered(endpoint=proxy.endpoint)
     proxy.before.append(lambda r: refused(403, "AccessDenied") if r.method == "DELETE" else None)
 
@@ -208,18 +193,16 @@ def test_what_a_test_could_not_delete_is_named(
     assert f"{made.base_prefix}/.catalogsync-test-" in result.err
 
 
-def test_ctrl_c_ends_a_test_and_it_cleans_up(
-    catalog: Any, backend: Any, proxy: Any, remote: Any, start_command: Any
-) -> None:
+def test_ctrl_c_ends_a_test_and_it_cleans_up(catalog, backend, proxy, remote, start_command):
     made = backend(endpoint=proxy.endpoint, provider="other")
     stopped, arrived = threading.Event(), threading.Event()
 
-    def hold(request: Any) -> None:
+    def hold(request):
         if request.key.endswith("/conditional"):
             # What was sent first arrives first, though nobody waits for its answer any more.
             (arrived if request.method == "DELETE" else stopped).wait(PATIENCE)
 
-    def note(request: Any, _answer: Any) -> None:
+    def note(request, _answer):
         if request.key.endswith("/conditional"):
             arrived.set()
 
@@ -230,14 +213,14 @@ def test_ctrl_c_ends_a_test_and_it_cleans_up(
 
     process.send_signal(signal.SIGINT)
     stopped.set()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate()
 
     assert process.returncode == 130
     assert "Traceback" not in err
     assert remote(made).keys() == remote(made).unfinished() == []
 
 
-def test_an_unknown_name_is_wrong_use(cli: Cli, registered: Any) -> None:
+def test_an_unknown_name_is_wrong_use(cli, registered):
     registered()
 
     result = cli("backend", "test", "clout")
@@ -247,14 +230,14 @@ def test_an_unknown_name_is_wrong_use(cli: Cli, registered: Any) -> None:
 
 
 @pytest.mark.parametrize("command", backends.backend.commands)
-def test_the_help_of_every_command_of_the_group_has_an_example(cli: Cli, command: str) -> None:
+def test_the_help_of_every_command_of_the_group_has_an_example(cli, command):
     result = cli("backend", command, "--help")
 
     assert f"  catalogsync backend {command}" in result.out
     assert "Exit code" in result.out
 
 
-def test_no_secret_is_printed(cli: Cli, registered: Any) -> None:
+def test_no_secret_is_printed(cli, registered):
     registered()
     said = [cli("backend", "test", "cloud", *more) for more in ((), ("--json",))]
 
@@ -264,9 +247,7 @@ def test_no_secret_is_printed(cli: Cli, registered: Any) -> None:
 # --- uploads ------------------------------------------------------------------------------------
 
 
-def test_an_upload_tests_a_store_in_part_and_a_test_does_the_rest(
-    cli: Cli, library: Any, registered: Any
-) -> None:
+def test_an_upload_tests_a_store_in_part_and_a_test_does_the_rest(cli, library, registered):
     library.fill(1)
     cli("scan", "--library-root", library.root)
     registered()
@@ -278,9 +259,7 @@ def test_an_upload_tests_a_store_in_part_and_a_test_does_the_rest(
     assert only(cli)["profile"]["multipart"] is True
 
 
-def test_a_refused_header_hints_at_the_test(
-    cli: Cli, library: Any, registered: Any, proxy: Any, refused: Any
-) -> None:
+def test_a_refused_header_hints_at_the_test(cli, library, registered, proxy, refused):
     library.fill(1)
     cli("scan", "--library-root", library.root)
     registered(endpoint=proxy.endpoint)

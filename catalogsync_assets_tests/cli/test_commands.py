@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from catalogsync_assets.cli import main
 
-Cli = Callable[..., Any]
 SECRET = "a-secret-that-nobody-may-see"
 COMMANDS = sorted(main.commands)
 
 
-@pytest.fixture
-def register(cli: Cli, unregistered: Callable[..., Any]) -> Callable[..., Any]:
-    """`register(name, **settings)` registers a backend by the command."""
-
-    def run(name: str = "cloud", **settings: Any) -> Any:
-        made = unregistered(name, **settings)
-        arguments = ["--name", made.name, "--bucket", made.bucket, "--endpoint", made.endpoint]
-        arguments += ["--base-prefix", made.base_prefix]
-        arguments += ["--credential-env-prefix", made.credential_env_prefix]
-        arguments += ["--provider", made.provider]
-        done = cli("register-object-backend", *arguments)
-        assert done.code == 0, done.err
-        return made
-
-    return run
-
-
-def errors_of(result: Any) -> list[str]:
+def errors_of(result):
     """The lines on stderr; there may be no traceback among them."""
     assert "Traceback" not in result.err
-    lines: list[str] = result.err.splitlines()
-    return lines
+    return result.err.splitlines()
 
 
 # --- help ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_every_command_has_an_example(cli: Cli, command: str) -> None:
+def test_the_help_of_every_command_has_an_example(cli, command):
     result = cli(command, "--help")
 
     assert result.code == 0
@@ -54,13 +33,13 @@ def test_the_help_of_every_command_has_an_example(cli: Cli, command: str) -> Non
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_explained(command: str) -> None:
+def test_every_option_is_explained(command):
     for option in main.commands[command].params:
         if isinstance(option, click.Option) and option.name not in ("region", "port"):
             assert option.help, option.name
 
 
-def test_the_help_shows_a_first_session_and_the_exit_codes(cli: Cli) -> None:
+def test_the_help_shows_a_first_session_and_the_exit_codes(cli):
     result = cli("--help")
 
     assert result.code == 0
@@ -69,14 +48,14 @@ def test_the_help_shows_a_first_session_and_the_exit_codes(cli: Cli) -> None:
     assert "Exit codes" in result.out
 
 
-def test_the_version_is_told(cli: Cli) -> None:
+def test_the_version_is_told(cli):
     assert cli("--version").out.startswith("catalogsync, version ")
 
 
 # --- a whole session ----------------------------------------------------------------------------
 
 
-def test_a_first_session(cli: Cli, library: Any, register: Any, remote: Any) -> None:
+def test_a_first_session(cli, library, register, remote):
     library.fill(3)
 
     made = cli("init")
@@ -100,7 +79,7 @@ def test_a_first_session(cli: Cli, library: Any, register: Any, remote: Any) -> 
     assert cli("upload", "--backend", "cloud").out == "cloud: nothing to upload\n"
 
 
-def test_scan_and_register_make_the_catalog(cli: Cli, library: Any, tmp_path: Path) -> None:
+def test_scan_and_register_make_the_catalog(cli, library, tmp_path):
     library.fill(1)
     for number, arguments in enumerate(
         (
@@ -113,9 +92,7 @@ def test_scan_and_register_make_the_catalog(cli: Cli, library: Any, tmp_path: Pa
         assert path.is_file()
 
 
-def test_the_default_catalog_is_in_the_current_folder(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_catalog_is_in_the_current_folder(cli, monkeypatch):
     monkeypatch.delenv("CATALOGSYNC_DB")
 
     cli("init")
@@ -123,9 +100,7 @@ def test_the_default_catalog_is_in_the_current_folder(
     assert Path("catalogsync.db").is_file()
 
 
-def test_roots_come_from_the_environment(
-    cli: Cli, library: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_roots_come_from_the_environment(cli, library, monkeypatch):
     library.fill(2)
     monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(library.root))
 
@@ -135,14 +110,14 @@ def test_roots_come_from_the_environment(
 # --- json ---------------------------------------------------------------------------------------
 
 
-def test_init_as_json(cli: Cli, tmp_path: Path) -> None:
+def test_init_as_json(cli, tmp_path):
     path = str(tmp_path / "catalog.db")
 
     assert cli("init", "--json").json == {"path": path, "action": "created", "backup": None}
     assert cli("init", "--json").json["action"] == "unchanged"
 
 
-def test_scan_as_json(cli: Cli, library: Any) -> None:
+def test_scan_as_json(cli, library):
     gone, _ = library.fill(2, size=10)
     library.add("b\n.mp3")
 
@@ -158,7 +133,7 @@ def test_scan_as_json(cli: Cli, library: Any) -> None:
     assert f"warning: {gone} is gone" in second.err
 
 
-def test_register_and_backends_as_json(cli: Cli, unregistered: Any) -> None:
+def test_register_and_backends_as_json(cli, unregistered):
     given = unregistered()
     arguments = ["--name", "cloud", "--bucket", given.bucket, "--endpoint", given.endpoint]
 
@@ -171,7 +146,7 @@ def test_register_and_backends_as_json(cli: Cli, unregistered: Any) -> None:
     assert [backend["name"] for backend in listed["backends"]] == ["cloud"]
 
 
-def test_plan_as_json(cli: Cli, library: Any, register: Any) -> None:
+def test_plan_as_json(cli, library, register):
     library.fill(3, size=10)
     cli("scan", "--library-root", library.root)
     register("cloud")
@@ -189,7 +164,7 @@ def test_plan_as_json(cli: Cli, library: Any, register: Any) -> None:
     }
 
 
-def test_upload_as_json(cli: Cli, library: Any, register: Any, remote: Any) -> None:
+def test_upload_as_json(cli, library, register, remote):
     library.fill(3, size=10)
     library.add("album/zz.mp3", b"ours")
     cli("scan", "--library-root", library.root)
@@ -218,7 +193,7 @@ def test_upload_as_json(cli: Cli, library: Any, register: Any, remote: Any) -> N
     assert "nothing was overwritten" in failure["reason"]
 
 
-def test_status_as_json(cli: Cli, library: Any, register: Any, tmp_path: Path) -> None:
+def test_status_as_json(cli, library, register, tmp_path):
     library.fill(2, size=10)
     cli("scan", "--library-root", library.root)
     register()
@@ -234,7 +209,7 @@ def test_status_as_json(cli: Cli, library: Any, register: Any, tmp_path: Path) -
     assert expected.items() <= by_name["local"].items()
 
 
-def test_json_keeps_every_script_as_it_is(cli: Cli, library: Any) -> None:
+def test_json_keeps_every_script_as_it_is(cli, library):
     path = library.add("雨.mp3")
     cli("scan", "--library-root", library.root)
     library.add("b.mp3")
@@ -245,7 +220,7 @@ def test_json_keeps_every_script_as_it_is(cli: Cli, library: Any) -> None:
     assert "雨.mp3" in result.out
 
 
-def test_thousands_of_warnings_are_not_all_listed(cli: Cli, library: Any) -> None:
+def test_thousands_of_warnings_are_not_all_listed(cli, library):
     library.fill(30)
     cli("scan", "--library-root", library.root)
     for path in sorted(library.root.rglob("*.mp3"))[:25]:
@@ -260,7 +235,7 @@ def test_thousands_of_warnings_are_not_all_listed(cli: Cli, library: Any) -> Non
 # --- uploading ----------------------------------------------------------------------------------
 
 
-def test_enqueue_only_sends_nothing(cli: Cli, library: Any, register: Any, proxy: Any) -> None:
+def test_enqueue_only_sends_nothing(cli, library, register, proxy):
     library.fill(3)
     cli("scan", "--library-root", library.root)
     register(endpoint=proxy.endpoint)
@@ -271,7 +246,7 @@ def test_enqueue_only_sends_nothing(cli: Cli, library: Any, register: Any, proxy
     assert proxy.requests == []
 
 
-def test_failures_are_listed_by_reason(cli: Cli, library: Any, register: Any, remote: Any) -> None:
+def test_failures_are_listed_by_reason(cli, library, register, remote):
     library.fill(30)
     cli("scan", "--library-root", library.root)
     for path in sorted(library.root.rglob("*.mp3"))[2:]:
@@ -293,7 +268,7 @@ def test_failures_are_listed_by_reason(cli: Cli, library: Any, register: Any, re
     assert "mp3 has changed since the last scan" in lines[8]
 
 
-def test_files_without_readable_tags_are_told_of_and_listed(cli: Cli, library: Any) -> None:
+def test_files_without_readable_tags_are_told_of_and_listed(cli, library):
     path = library.add("a.mp3", b"no audio")
     cli("scan", "--library-root", library.root)
 
@@ -320,7 +295,7 @@ def test_files_without_readable_tags_are_told_of_and_listed(cli: Cli, library: A
 # --- errors -------------------------------------------------------------------------------------
 
 
-def require_error(result: Any, code: int, *said: str) -> None:
+def require_error(result, code, *said):
     """One `error:` and one `hint:` line on stderr, nothing on stdout, no traceback."""
     assert (result.code, result.out) == (code, "")
     error, hint = errors_of(result)
@@ -339,17 +314,13 @@ def require_error(result: Any, code: int, *said: str) -> None:
         ("upload", "--backend", "cloud"),
     ],
 )
-def test_a_missing_catalog_is_one_clear_error(
-    cli: Cli, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
+def test_a_missing_catalog_is_one_clear_error(cli, tmp_path, arguments):
     require_error(cli(*arguments), 1, "there is no catalog at", "catalogsync init")
     assert not (tmp_path / "catalog.db").exists()
 
 
 @pytest.mark.parametrize("arguments", [("init",), ("status",), ("scan", "--library-root", ".")])
-def test_a_catalog_that_is_none_is_one_clear_error(
-    cli: Cli, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
+def test_a_catalog_that_is_none_is_one_clear_error(cli, tmp_path, arguments):
     (tmp_path / "catalog.db").write_bytes(b"no database at all")
 
     require_error(cli(*arguments), 1, "is not an SQLite database")
@@ -358,23 +329,21 @@ def test_a_catalog_that_is_none_is_one_clear_error(
 @pytest.mark.parametrize(
     "arguments", [("upload", "--backend", "clout"), ("plan", "--backend", "clout")]
 )
-def test_an_unknown_backend_lists_the_known_ones(
-    cli: Cli, register: Any, arguments: tuple[str, ...]
-) -> None:
+def test_an_unknown_backend_lists_the_known_ones(cli, register, arguments):
     register("cloud")
     register("attic")
 
     require_error(cli(*arguments), 2, "'clout'", "registered are: attic, cloud")
 
 
-def test_a_url_of_another_database_is_wrong_use(cli: Cli) -> None:
+def test_a_url_of_another_database_is_wrong_use(cli):
     result = cli("status", "--db", "postgresql://me:hunter2@host/db")
 
     require_error(result, 2, "sqlite:///")
     assert "hunter2" not in result.err
 
 
-def test_a_bad_setting_is_wrong_use(cli: Cli) -> None:
+def test_a_bad_setting_is_wrong_use(cli):
     result = cli(
         "register-object-backend",
         *("--name", "cloud", "--bucket", "my-music"),
@@ -385,11 +354,11 @@ def test_a_bad_setting_is_wrong_use(cli: Cli) -> None:
     assert "hunter2" not in result.err
 
 
-def test_no_root_is_wrong_use(cli: Cli) -> None:
+def test_no_root_is_wrong_use(cli):
     require_error(cli("scan"), 2, "CATALOGSYNC_LIBRARY_ROOTS")
 
 
-def test_a_root_inside_another_is_wrong_use(cli: Cli, library: Any) -> None:
+def test_a_root_inside_another_is_wrong_use(cli, library):
     result = cli(
         *("scan", "--library-root", library.root),
         *("--library-root", library.root / "inner"),
@@ -398,7 +367,7 @@ def test_a_root_inside_another_is_wrong_use(cli: Cli, library: Any) -> None:
     require_error(result, 2, "lies inside")
 
 
-def test_an_unmounted_root_is_an_error_and_can_be_accepted(cli: Cli, library: Any) -> None:
+def test_an_unmounted_root_is_an_error_and_can_be_accepted(cli, library):
     (path,) = library.fill(1)
     cli("scan", "--library-root", library.root)
     path.unlink()
@@ -419,14 +388,14 @@ def test_an_unmounted_root_is_an_error_and_can_be_accepted(cli: Cli, library: An
         ("status", "--no-such-option"),
     ],
 )
-def test_wrong_use_ends_with_two(cli: Cli, arguments: tuple[str, ...]) -> None:
+def test_wrong_use_ends_with_two(cli, arguments):
     result = cli(*arguments)
 
     assert (result.code, result.out) == (2, "")
     assert "Error: " in result.err
 
 
-def test_an_error_as_json_is_one_object_too(cli: Cli, register: Any) -> None:
+def test_an_error_as_json_is_one_object_too(cli, register):
     register()
     result = cli("upload", "--backend", "clout", "--json")
 
@@ -436,9 +405,7 @@ def test_an_error_as_json_is_one_object_too(cli: Cli, register: Any) -> None:
     assert len(errors_of(result)) == 2
 
 
-def test_one_variable_without_the_other_is_wrong_use(
-    cli: Cli, library: Any, register: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_variable_without_the_other_is_wrong_use(cli, library, register, monkeypatch):
     library.fill(1)
     cli("scan", "--library-root", library.root)
     register()
@@ -450,13 +417,8 @@ def test_one_variable_without_the_other_is_wrong_use(
 
 
 def test_a_wrong_secret_is_an_error_that_names_the_variables(
-    cli: Cli,
-    library: Any,
-    register: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    bytes_of: Any,
-) -> None:
+    cli, library, register, monkeypatch, tmp_path, bytes_of
+):
     library.fill(1)
     cli("scan", "--library-root", library.root)
     register()
@@ -472,9 +434,7 @@ def test_a_wrong_secret_is_an_error_that_names_the_variables(
     assert SECRET.encode() not in bytes_of(tmp_path / "catalog.db")
 
 
-def test_an_upload_that_cannot_go_on_tells_in_json_what_it_did(
-    cli: Cli, library: Any, register: Any
-) -> None:
+def test_an_upload_that_cannot_go_on_tells_in_json_what_it_did(cli, library, register):
     library.fill(2)
     cli("scan", "--library-root", library.root)
     register(bucket="no-such-bucket")
@@ -489,7 +449,7 @@ def test_an_upload_that_cannot_go_on_tells_in_json_what_it_did(
     assert "error: " in result.err
 
 
-def test_plan_without_a_backend_says_what_to_do(cli: Cli) -> None:
+def test_plan_without_a_backend_says_what_to_do(cli):
     cli("init")
 
     result = cli("plan", "--json")
@@ -498,7 +458,7 @@ def test_plan_without_a_backend_says_what_to_do(cli: Cli) -> None:
     assert "register-object-backend" in result.err
 
 
-def test_a_backend_registered_again_says_so(cli: Cli) -> None:
+def test_a_backend_registered_again_says_so(cli):
     arguments = ("register-object-backend", "--name", "cloud", "--bucket", "my-music")
 
     assert cli(*arguments).out.startswith("registered cloud")
@@ -507,9 +467,7 @@ def test_a_backend_registered_again_says_so(cli: Cli) -> None:
     assert listed[1].split("\t")[:3] == ["cloud", "my-music", "AWS"]
 
 
-def test_no_command_prints_a_secret(
-    cli: Cli, library: Any, register: Any, tmp_path: Path, bytes_of: Any
-) -> None:
+def test_no_command_prints_a_secret(cli, library, register, tmp_path, bytes_of):
     library.fill(1)
     cli("scan", "--library-root", library.root)
     register()
@@ -524,7 +482,7 @@ def test_no_command_prints_a_secret(
     assert SECRET.encode() not in bytes_of(tmp_path / "catalog.db")
 
 
-def test_every_json_result_is_one_line(cli: Cli, library: Any, register: Any) -> None:
+def test_every_json_result_is_one_line(cli, library, register):
     library.fill(1)
     outputs = [
         cli(*arguments, "--json")
@@ -545,7 +503,7 @@ def test_every_json_result_is_one_line(cli: Cli, library: Any, register: Any) ->
         assert isinstance(json.loads(result.out), dict)
 
 
-def test_a_scan_without_roots_takes_those_of_the_last_one(cli: Cli, library: Any) -> None:
+def test_a_scan_without_roots_takes_those_of_the_last_one(cli, library):
     library.fill(2)
     cli("scan", "--library-root", library.root)
     library.add("later.mp3")

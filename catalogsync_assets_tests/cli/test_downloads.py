@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.download import fetcher
-
-Rows = Callable[..., list[Any]]
 
 
 @pytest.fixture(autouse=True)
-def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_backoff(monkeypatch):
     monkeypatch.setattr(fetcher, "_MAX_BACKOFF", 0.02)
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Path:
+def manifest(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("url,title,playlist\nhttp://a.example/1,A,Mine\nnonsense,B\n")
     return path
 
 
-def test_an_import_says_what_it_did_and_which_lines_are_bad(cli: Any, manifest: Path) -> None:
+def test_an_import_says_what_it_did_and_which_lines_are_bad(cli, manifest):
     """It makes the catalog, too."""
     done = cli("import", manifest)
 
@@ -48,7 +42,7 @@ def test_an_import_warns_of_a_value_that_it_did_without(cli, manifest):
     assert f"warning: {manifest}, line 2: track cannot be read, taken without it" in done.err
 
 
-def test_an_import_as_json(cli: Any, manifest: Path) -> None:
+def test_an_import_as_json(cli, manifest):
     done = cli("import", manifest, "--json")
 
     assert done.json == {
@@ -70,9 +64,7 @@ def test_an_import_as_json(cli: Any, manifest: Path) -> None:
     }
 
 
-def test_an_import_says_which_encoding_it_guessed_and_what_left_a_playlist(
-    cli: Any, tmp_path: Path
-) -> None:
+def test_an_import_says_which_encoding_it_guessed_and_what_left_a_playlist(cli, tmp_path):
     path = tmp_path / "m.m3u"
     path.write_bytes(b"#EXTINF:1,Bj\xf6rk - A\rhttp://a.example/1\rhttp://a.example/2\r")
 
@@ -88,7 +80,7 @@ def test_an_import_says_which_encoding_it_guessed_and_what_left_a_playlist(
     assert cli("import", path, "--encoding", "klingon").code == 2
 
 
-def test_a_path_of_a_file_is_said_to_be_one(cli: Any, tmp_path: Path) -> None:
+def test_a_path_of_a_file_is_said_to_be_one(cli, tmp_path):
     path = tmp_path / "m.m3u"
     path.write_text("A/1.flac\nC:\\x\\2.mp3\nfile:///x/3.mp3\n4.ogg\nftp://a.example/5.mp3\n")
 
@@ -97,7 +89,7 @@ def test_a_path_of_a_file_is_said_to_be_one(cli: Any, tmp_path: Path) -> None:
     assert ["looks like a path" in line for line in lines] == [True] * 4 + [False]
 
 
-def test_an_import_without_bad_lines_ends_well(cli: Any, tmp_path: Path) -> None:
+def test_an_import_without_bad_lines_ends_well(cli, tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"url": "http://a.example/1"}')
 
@@ -108,34 +100,23 @@ def test_an_import_without_bad_lines_ends_well(cli: Any, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "arguments", [("none.csv",), ("x.txt",), ("x.csv", "--format", "pdf"), ()], ids=str
 )
-def test_wrong_use_of_import_is_told_apart(cli: Any, arguments: tuple[str, ...]) -> None:
+def test_wrong_use_of_import_is_told_apart(cli, arguments):
     assert cli("import", *arguments).code == 2
 
 
-def test_a_run_downloads_scans_and_uploads(
-    cli: Any,
-    web: Any,
-    wish: Any,
-    library: Any,
-    cloud: ObjectBackend,
-    remote: Any,
-    catalog: Catalog,
-    rows: Rows,
-) -> None:
+def test_a_run_downloads_scans_and_uploads(cli, web, wish, library, cloud, remote, catalog, rows):
     wish(web.add("/1.flac"), web.add("/2.flac"))
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--workers", 2)
 
     assert done.code == 0, done.err
     assert done.out.startswith("2 files queued, 2 downloaded, 0 failed; 6.0 kB in ")
-    assert "cloud: 2 uploaded, 0 adopted, 0 failed; 6.0 kB" in done.out
+    assert "cloud: 2 files queued, 2 uploaded, 0 adopted, 0 failed; 6.0 kB" in done.out
     assert remote(cloud).contents() == library.contents()
     assert rows(catalog, "SELECT file_count FROM batches") == [2]
 
 
-def test_a_run_as_json_is_one_object(
-    cli: Any, web: Any, wish: Any, library: Any, cloud: ObjectBackend
-) -> None:
+def test_a_run_as_json_is_one_object(cli, web, wish, library, cloud):
     wish(web.add("/1.flac"), web.url + "/404")
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
@@ -149,7 +130,19 @@ def test_a_run_as_json_is_one_object(
     assert told["scan"]["files"] == told["upload"]["succeeded"] == 1
 
 
-def test_failures_are_listed_and_tried_again(cli: Any, web: Any, wish: Any, library: Any) -> None:
+def test_a_run_whose_upload_breaks_off_tells_what_it_did(cli, web, wish, library, backend):
+    wish(web.add("/1.flac"))
+    backend(bucket="no-such-bucket")
+
+    done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
+
+    assert done.code == 1
+    assert set(done.json) == {"download", "scan", "upload", "error", "hint"}
+    assert (done.json["download"]["succeeded"], done.json["upload"]["succeeded"]) == (1, 0)
+    assert "'no-such-bucket'" in done.json["error"]
+
+
+def test_failures_are_listed_and_tried_again(cli, web, wish, library):
     wish(web.url + "/x.flac?sig=hunter2")
     root = ("--library-root", library.root)
 
@@ -164,11 +157,11 @@ def test_failures_are_listed_and_tried_again(cli: Any, web: Any, wish: Any, libr
     assert cli("run", *root).out == "nothing to download\n"
 
 
-def test_a_run_is_limited_as_told(cli: Any, web: Any, wish: Any, library: Any) -> None:
+def test_a_run_is_limited_as_told(cli, web, wish, library):
     wish(*({"url": web.add(f"/{i}.flac"), "playlist": f"P{i % 2}"} for i in range(6)))
     base = ("run", "--library-root", library.root, "--json")
 
-    def downloaded(*arguments: object) -> int:
+    def downloaded(*arguments):
         return int(cli(*base, *arguments).json["download"]["succeeded"])
 
     assert downloaded("--source", "tape") == 0
@@ -177,7 +170,7 @@ def test_a_run_is_limited_as_told(cli: Any, web: Any, wish: Any, library: Any) -
     assert downloaded("--source", "http") == 3
 
 
-def test_a_file_that_is_too_large_is_refused(cli: Any, web: Any, wish: Any, library: Any) -> None:
+def test_a_file_that_is_too_large_is_refused(cli, web, wish, library):
     wish(web.add("/x.flac", b"fLaC" + bytes(2 * 1024 * 1024)))
 
     done = cli("run", "--library-root", library.root, "--max-file-mib", 1)
@@ -198,9 +191,7 @@ def test_a_file_that_is_too_large_is_refused(cli: Any, web: Any, wish: Any, libr
     ],
     ids=str,
 )
-def test_wrong_use_of_run_is_told_apart(
-    cli: Any, catalog: Catalog, arguments: tuple[str, ...]
-) -> None:
+def test_wrong_use_of_run_is_told_apart(cli, catalog, arguments):
     """A folder that is not there may be a disk that is not mounted: it is not made."""
     done = cli("run", *arguments)
 
@@ -209,7 +200,7 @@ def test_wrong_use_of_run_is_told_apart(
     assert not Path("/no/such/folder").exists()
 
 
-def test_a_run_without_a_catalog_says_so(cli: Any) -> None:
+def test_a_run_without_a_catalog_says_so(cli):
     done = cli("run", "--json")
 
     assert done.code == 1

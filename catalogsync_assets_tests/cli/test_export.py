@@ -6,22 +6,17 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.cli import export as commands
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.export.export import FORMATS
 from catalogsync_assets.core.export.places import LOCATIONS
 
-Cli = Callable[..., Any]
-
 
 @pytest.fixture
-def evening(catalog: Catalog, library: Any, scanned: Any, change: Any) -> Any:
+def evening(catalog, library, scanned, change):
     """A playlist of two songs, of which one has a file."""
     library.add("Nina/01.mp3")
     scanned()
@@ -31,11 +26,11 @@ def evening(catalog: Catalog, library: Any, scanned: Any, change: Any) -> Any:
     return library
 
 
-def test_the_choices_are_those_of_the_core() -> None:
+def test_the_choices_are_those_of_the_core():
     assert (commands._FORMATS, commands._LOCATIONS) == (FORMATS, LOCATIONS)
 
 
-def test_a_playlist_goes_to_stdout_and_what_is_left_out_to_stderr(cli: Cli, evening: Any) -> None:
+def test_a_playlist_goes_to_stdout_and_what_is_left_out_to_stderr(cli, evening):
     result = cli("export", "playlist", "evening")
 
     assert result.code == 0
@@ -45,7 +40,7 @@ def test_a_playlist_goes_to_stdout_and_what_is_left_out_to_stderr(cli: Cli, even
     )
 
 
-def test_strict_writes_no_file_and_ends_with_1(cli: Cli, evening: Any) -> None:
+def test_strict_writes_no_file_and_ends_with_1(cli, evening):
     result = cli("export", "playlist", "Evening", "--output", "e.m3u8", "--strict")
 
     assert (result.code, result.out) == (1, "")
@@ -53,7 +48,7 @@ def test_strict_writes_no_file_and_ends_with_1(cli: Cli, evening: Any) -> None:
     assert not Path("e.m3u8").exists()
 
 
-def test_the_name_of_the_file_tells_the_format(cli: Cli, evening: Any) -> None:
+def test_the_name_of_the_file_tells_the_format(cli, evening):
     for name in ("e.m3u", "e.m3u8", "e.csv", "e.json", "e.jsonl", "e.ndjson", "e.parquet"):
         result = cli("export", "playlist", "Evening", "--output", name)
         assert (result.code, result.out) == (0, f"{name}: 1 song, 1 row\n")
@@ -62,7 +57,7 @@ def test_the_name_of_the_file_tells_the_format(cli: Cli, evening: Any) -> None:
     assert Path("e.parquet").read_bytes()[:4] == b"PAR1"
 
 
-def test_the_catalog_is_csv_by_default(cli: Cli, evening: Any) -> None:
+def test_the_catalog_is_csv_by_default(cli, evening):
     result = cli("export", "catalog")
 
     (row,) = csv.DictReader(io.StringIO(result.out))
@@ -70,14 +65,14 @@ def test_the_catalog_is_csv_by_default(cli: Cli, evening: Any) -> None:
     assert result.err == ""
 
 
-def test_the_catalog_can_be_limited_to_songs(cli: Cli, evening: Any) -> None:
+def test_the_catalog_can_be_limited_to_songs(cli, evening):
     assert cli("export", "catalog", "--format", "jsonl", "--song", 9).out == ""
     assert (
         cli("export", "catalog", "--format", "jsonl", "--playlist", "Evening").out.count("\n") == 1
     )
 
 
-def test_a_summary_as_json_needs_a_file(cli: Cli, evening: Any) -> None:
+def test_a_summary_as_json_needs_a_file(cli, evening):
     told = cli("export", "playlist", "Evening", "--output", "e.csv", "--json").json
     assert told == {
         "output": "e.csv",
@@ -108,25 +103,21 @@ def test_a_summary_as_json_needs_a_file(cli: Cli, evening: Any) -> None:
         (("--output", "."), ". is not a file"),
     ],
 )
-def test_what_makes_no_sense_is_one_clear_error(
-    cli: Cli, evening: Any, arguments: tuple[Any, ...], said: str
-) -> None:
+def test_what_makes_no_sense_is_one_clear_error(cli, evening, arguments, said):
     result = cli("export", "catalog", *arguments)
 
     assert (result.code, result.out) == (2, "")
     assert said in result.err
 
 
-def test_a_playlist_that_is_none_is_one_clear_error(cli: Cli, evening: Any) -> None:
+def test_a_playlist_that_is_none_is_one_clear_error(cli, evening):
     result = cli("export", "playlist", "Morning")
 
     assert (result.code, result.out) == (2, "")
     assert "Evening" in result.err
 
 
-def test_without_pyarrow_the_extra_is_named(
-    cli: Cli, evening: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_pyarrow_the_extra_is_named(cli, evening, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
     result = cli("export", "catalog", "--output", "c.parquet")
@@ -137,8 +128,8 @@ def test_without_pyarrow_the_extra_is_named(
 
 
 def test_utf_8_is_written_whatever_the_locale_and_a_closed_pipe_is_no_traceback(
-    command: Any, catalog: Catalog, shelf_of: Callable[[int], None], run_python: Any
-) -> None:
+    command, catalog, shelf_of, run_python
+):
     shelf_of(2_000)
     result = command("export", "catalog", "--db", catalog.path, LC_ALL="C", PYTHONUTF8="0")
     assert result.code == 0, result.err
@@ -159,8 +150,8 @@ def test_utf_8_is_written_whatever_the_locale_and_a_closed_pipe_is_no_traceback(
 
 
 @pytest.fixture
-def shelf_of(catalog: Catalog) -> Callable[[int], None]:
-    def fill(songs: int) -> None:
+def shelf_of(catalog):
+    def fill(songs):
         with catalog.transaction() as connection:
             sql = connection.exec_driver_sql
             sql("INSERT INTO storage_backends (id, name, backend_type) VALUES (1,'local','local')")

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
-
-from catalogsync_assets.core.catalog.database import Catalog
-
-Cli = Callable[..., Any]
 
 
 @pytest.fixture
-def music(catalog: Catalog, library: Any, scanned: Any, backend: Any) -> Any:
+def music(catalog, library, scanned, backend):
     """Three songs, two backends, nothing uploaded."""
     library.fill(3)
     scanned()
@@ -22,7 +15,7 @@ def music(catalog: Catalog, library: Any, scanned: Any, backend: Any) -> Any:
     return library
 
 
-def test_without_a_policy_every_backend_is_required(cli: Cli, music: Any) -> None:
+def test_without_a_policy_every_backend_is_required(cli, music):
     result = cli("policy")
 
     lines = [line.split("\t") for line in result.out.splitlines()[1:]]
@@ -36,7 +29,7 @@ def test_without_a_policy_every_backend_is_required(cli: Cli, music: Any) -> Non
     }
 
 
-def test_a_policy_is_set_shown_and_taken_back(cli: Cli, music: Any) -> None:
+def test_a_policy_is_set_shown_and_taken_back(cli, music):
     assert cli("policy", "--required-copies", 1).code == 0
     told = cli("policy", "--library-root", music.root, "--required-copies", "all", "--json").json
     assert [(p["required_copies"], p["own"]) for p in told["policies"]] == [
@@ -50,7 +43,7 @@ def test_a_policy_is_set_shown_and_taken_back(cli: Cli, music: Any) -> None:
     assert [(p["required_copies"], p["own"]) for p in told["policies"]] == [(1, True), (1, False)]
 
 
-def test_more_copies_than_backends_are_warned_about(cli: Cli, music: Any) -> None:
+def test_more_copies_than_backends_are_warned_about(cli, music):
     result = cli("policy", "--required-copies", 3)
 
     assert result.code == 0
@@ -66,16 +59,14 @@ def test_more_copies_than_backends_are_warned_about(cli: Cli, music: Any) -> Non
         (("--library-root", "elsewhere", "--required-copies", "2"), "knows no library root"),
     ],
 )
-def test_a_wrong_policy_is_one_clear_error(
-    cli: Cli, music: Any, arguments: tuple[str, ...], said: str
-) -> None:
+def test_a_wrong_policy_is_one_clear_error(cli, music, arguments, said):
     result = cli("policy", *arguments)
 
     assert (result.code, result.out) == (2, "")
     assert said in result.err
 
 
-def test_status_tells_whether_there_are_enough_copies(cli: Cli, music: Any) -> None:
+def test_status_tells_whether_there_are_enough_copies(cli, music):
     assert "copies: 3 of 3 songs have fewer than required (2);" in cli("status").err
 
     cli("upload", "--backend", "cloud")
@@ -99,9 +90,7 @@ def test_status_tells_whether_there_are_enough_copies(cli: Cli, music: Any) -> N
     assert (result.code, result.out) == (0, "")
 
 
-def test_status_tells_when_what_is_there_was_verified(
-    cli: Cli, music: Any, catalog: Catalog, change: Any
-) -> None:
+def test_status_tells_when_what_is_there_was_verified(cli, music, catalog, change):
     cli("upload", "--backend", "cloud")
     plain, asked = cli("status"), cli("status", "--verified")
     assert "last audit never" in plain.err
@@ -127,7 +116,7 @@ def test_status_tells_when_what_is_there_was_verified(
     assert list(told["verified"]) == ["cloud"]
 
 
-def test_status_tells_damaged_objects(cli: Cli, music: Any, catalog: Catalog, change: Any) -> None:
+def test_status_tells_damaged_objects(cli, music, catalog, change):
     cli("upload", "--backend", "cloud")
     change(
         catalog,
@@ -146,7 +135,7 @@ def test_status_tells_damaged_objects(cli: Cli, music: Any, catalog: Catalog, ch
     }
 
 
-def test_a_catalog_with_nothing_to_copy_says_so(cli: Cli, catalog: Catalog, library: Any) -> None:
+def test_a_catalog_with_nothing_to_copy_says_so(cli, catalog, library):
     assert "copies: there are no songs yet" in cli("status").err
     library.fill(1)
     cli("scan", "--library-root", library.root)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from catalogsync_assets.assets.partitions import cells as cells_partitions
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
 
-Cli = Callable[..., Any]
 KEY = dg.AssetKey("remote_locations")
 
 
 class Home:
     """A DAGSTER_HOME, and what its instance knows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         self.path = path
 
-    def cells(self) -> set[str]:
+    def cells(self):
         with dg.DagsterInstance.from_config(str(self.path)) as instance:
             return instance.get_materialized_partitions(KEY)
 
-    def event(self, cell: str) -> dg.AssetMaterialization:
+    def event(self, cell):
         with dg.DagsterInstance.from_config(str(self.path)) as instance:
             (record,) = instance.fetch_materializations(
                 dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=[cell]), limit=10
@@ -37,14 +32,14 @@ class Home:
 
 
 @pytest.fixture
-def home(dagster_home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(dagster_home, monkeypatch):
     """DAGSTER_HOME is set, to an instance that knows nothing."""
     monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
     return Home(dagster_home)
 
 
 @pytest.fixture
-def upload(cli: Cli, catalog: Catalog) -> Callable[..., Any]:
+def upload(cli, catalog):
     """`upload(…)` to `cloud`."""
     return lambda *arguments: cli("upload", "--backend", "cloud", *arguments)
 
@@ -53,13 +48,8 @@ def upload(cli: Cli, catalog: Catalog) -> Callable[..., Any]:
 
 
 def test_an_upload_materializes_its_cells_without_a_run(
-    home: Home,
-    upload: Any,
-    cloud: ObjectBackend,
-    backend: Callable[..., ObjectBackend],
-    library: Any,
-    scanned: Any,
-) -> None:
+    home, upload, cloud, backend, library, scanned
+):
     backend("other")
     batches = []
     for folder in ("a", "b"):
@@ -81,9 +71,7 @@ def test_an_upload_materializes_its_cells_without_a_run(
     assert event.metadata["files missing"].value == 0
 
 
-def test_what_is_found_in_place_is_reported_too(
-    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any, remote: Any
-) -> None:
+def test_what_is_found_in_place_is_reported_too(home, upload, cloud, library, scanned, remote):
     (file,) = library.fill(1)
     (batch,) = scanned().batches
     remote(cloud).put("album/0000.mp3", file.read_bytes())
@@ -94,13 +82,8 @@ def test_what_is_found_in_place_is_reported_too(
 
 
 def test_only_cells_that_this_upload_made_whole_are_reported(
-    home: Home,
-    upload: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    uploaded: Callable[..., Any],
-) -> None:
+    home, upload, cloud, library, scanned, uploaded
+):
     library.fill(1, folder="before")
     scanned()
     uploaded(cloud)
@@ -118,8 +101,8 @@ def test_only_cells_that_this_upload_made_whole_are_reported(
 
 
 def test_a_cell_that_failed_in_dagster_is_green_once_the_command_line_has_filled_it(
-    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any
-) -> None:
+    home, upload, cloud, library, scanned
+):
     from catalogsync_assets.definitions import defs
 
     library.fill(1)
@@ -147,13 +130,13 @@ def test_a_cell_that_failed_in_dagster_is_green_once_the_command_line_has_filled
         assert status_of(instance, cell) == dg.AssetPartitionStatus.MATERIALIZED
 
 
-def status_of(instance: dg.DagsterInstance, cell: str) -> Any:
+def status_of(instance, cell):
     return (instance.get_status_by_partition(KEY, [cell], cells_partitions) or {}).get(cell)
 
 
 def test_an_upload_that_fails_for_a_file_reports_the_cells_that_are_whole(
-    home: Home, upload: Any, cloud: ObjectBackend, library: Any, scanned: Any, remote: Any
-) -> None:
+    home, upload, cloud, library, scanned, remote
+):
     library.fill(1, folder="good")
     (good,) = scanned().batches
     library.fill(1, folder="bad")
@@ -166,14 +149,8 @@ def test_an_upload_that_fails_for_a_file_reports_the_cells_that_are_whole(
 
 
 def test_an_upload_that_breaks_off_reports_what_it_had_done(
-    home: Home,
-    upload: Any,
-    backend: Callable[..., ObjectBackend],
-    proxy: Any,
-    refused: Any,
-    library: Any,
-    scanned: Any,
-) -> None:
+    home, upload, backend, proxy, refused, library, scanned
+):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(2, folder="a")
     (first,) = scanned().batches
@@ -192,15 +169,7 @@ def test_an_upload_that_breaks_off_reports_what_it_had_done(
     assert home.cells() == {f"cloud|{first}"}
 
 
-def test_a_run_with_upload_reports_its_cells(
-    home: Home,
-    cli: Cli,
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    library: Any,
-    wish: Any,
-    web: Any,
-) -> None:
+def test_a_run_with_upload_reports_its_cells(home, cli, catalog, cloud, library, wish, web):
     wish(web.add("/one.flac"))
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
@@ -213,9 +182,7 @@ def test_a_run_with_upload_reports_its_cells(
 # --- what is not --------------------------------------------------------------------------------
 
 
-def test_dagster_is_not_loaded_where_nothing_was_uploaded(
-    home: Home, run_python: Any, catalog: Catalog, cloud: ObjectBackend
-) -> None:
+def test_dagster_is_not_loaded_where_nothing_was_uploaded(home, run_python, catalog, cloud):
     done = run_python(
         "import sys\n"
         "from catalogsync_assets.cli import main\n"
@@ -228,13 +195,8 @@ def test_dagster_is_not_loaded_where_nothing_was_uploaded(
 
 
 def test_nothing_that_dagster_has_to_say_is_printed(
-    dagster_home: Path,
-    command: Any,
-    catalog: Catalog,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-) -> None:
+    dagster_home, command, catalog, cloud, library, scanned
+):
     """In a process of its own. Without a `dagster.yaml`, of which Dagster warns."""
     library.fill(1)
     (batch,) = scanned().batches
@@ -254,32 +216,32 @@ def test_nothing_that_dagster_has_to_say_is_printed(
 # --- an instance that is no use -----------------------------------------------------------------
 
 
-def _absent(folder: Path) -> Path:
+def _absent(folder):
     return folder / "absent"
 
 
-def _file(folder: Path) -> Path:
+def _file(folder):
     (folder / "file").write_text("")
     return folder / "file"
 
 
-def _relative(_: Path) -> Path:
+def _relative(_):
     return Path("relative")
 
 
-def _bad_settings(folder: Path) -> Path:
+def _bad_settings(folder):
     (folder / "bad").mkdir()
     (folder / "bad" / "dagster.yaml").write_text("storage: [no")
     return folder / "bad"
 
 
-def _unknown_settings(folder: Path) -> Path:
+def _unknown_settings(folder):
     (folder / "unknown").mkdir()
     (folder / "unknown" / "dagster.yaml").write_text("no_such_setting: 1\n")
     return folder / "unknown"
 
 
-def _unusable_storage(folder: Path) -> Path:
+def _unusable_storage(folder):
     (folder / "blocked").mkdir()
     (folder / "blocked" / "history").write_text("a file where Dagster wants a folder")
     return folder / "blocked"
@@ -289,14 +251,8 @@ def _unusable_storage(folder: Path) -> Path:
     "make", [_absent, _file, _relative, _bad_settings, _unknown_settings, _unusable_storage]
 )
 def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
-    upload: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make: Callable[[Path], Path],
-) -> None:
+    upload, cloud, library, scanned, tmp_path, monkeypatch, make
+):
     library.fill(1)
     scanned()
     home = make(tmp_path)
@@ -312,12 +268,8 @@ def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
 
 
 def test_a_dagster_home_that_may_not_be_written_is_one_warning(
-    upload: Any,
-    cloud: ObjectBackend,
-    library: Any,
-    scanned: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    upload, cloud, library, scanned, monkeypatch
+):
     library.fill(1)
     scanned()
     monkeypatch.setenv("DAGSTER_HOME", "/proc")  # where root may not write either

@@ -5,32 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets_tests.cli.gate import Gate
 
-Cli = Callable[..., Any]
-Rows = Callable[..., list[Any]]
 MIB = 1024 * 1024
 FILES = 24
 
 
 @pytest.fixture
-def through_proxy(proxy: Any, backend: Any) -> ObjectBackend:
-    found: ObjectBackend = backend(endpoint=proxy.endpoint)
-    return found
-
-
-@pytest.fixture
-def original(
-    library: Any, scanned: Any, through_proxy: ObjectBackend, uploaded: Any, tmp_path: Path
-) -> Path:
+def original(library, scanned, through_proxy, uploaded, tmp_path):
     """A copy of the library, which is uploaded and gone from its place."""
     library.fill(FILES)
     library.add("a large one.flac", size=5 * MIB)
@@ -42,55 +28,31 @@ def original(
 
 
 @pytest.fixture
-def restoring(library: Any, catalog: Catalog) -> list[object]:
+def recorded(catalog, rows, library):
+    """`recorded()`: how many files are known to be there, as they were read."""
+    sql = "SELECT COUNT(*) FROM file_locations WHERE library_root = ? AND verified_by = 'read'"
+    return lambda: rows(catalog, sql, str(library.root))[0]
+
+
+@pytest.fixture
+def restoring(library, catalog):
     """The command's arguments."""
     arguments = ("--all", "--to", library.root, "--db", catalog.path)
     return ["restore", *arguments, "--allow-empty", "--workers", 4]
 
 
-def identical(one: Path, other: Path) -> bool:
+def identical(one, other):
     return subprocess.run(["diff", "-r", one, other], check=False).returncode == 0
 
 
-def recorded(catalog: Catalog, rows: Rows, root: Path) -> int:
-    sql = "SELECT COUNT(*) FROM file_locations WHERE library_root = ? AND verified_by = 'read'"
-    return int(rows(catalog, sql, str(root))[0])
-
-
-def half_here(root: Path) -> int:
+def half_here(root):
     """Bytes of files that are on their way."""
     return sum(part.stat().st_size for part in root.glob(".catalogsync/*.part"))
 
 
-class Gate:
-    """Lets so many reads of objects pass and holds the others, until it is opened."""
-
-    def __init__(self, proxy: Any, passing: int, what: str = ".mp3") -> None:
-        self._proxy, self._passing, self._what = proxy, passing, what
-        self.held = 0
-        self._open = False
-        proxy.before.append(self._rule)
-
-    def _rule(self, request: Any) -> None:
-        if request.method != "GET" or self._what not in request.path:
-            return
-        with self._proxy.lock:
-            if self._passing:
-                self._passing -= 1
-                return
-            self.held += 1
-            self._proxy.lock.notify_all()
-        self._proxy.wait_until(lambda: self._open)
-
-    def open(self) -> None:
-        with self._proxy.lock:
-            self._open = True
-            self._proxy.lock.notify_all()
-
-
 def test_a_library_comes_back_identical_and_a_scan_finds_nothing_to_do(
-    cli: Cli, catalog: Catalog, library: Any, original: Path, restoring: list[object]
-) -> None:
+    cli, catalog, library, original, restoring
+):
     refused = cli(*[a for a in restoring if a != "--allow-empty"])
     rehearsal = cli(*restoring, "--dry-run")
     assert library.contents() == {}
@@ -109,9 +71,7 @@ def test_a_library_comes_back_identical_and_a_scan_finds_nothing_to_do(
     assert (again["present"], again["restored"], again["received"]) == (25, 0, 0)
 
 
-def test_a_conflict_is_listed_and_ends_with_1(
-    cli: Cli, library: Any, original: Path, restoring: list[object]
-) -> None:
+def test_a_conflict_is_listed_and_ends_with_1(cli, library, original, restoring):
     theirs = library.add("album/0003.mp3", b"another")
 
     outcome = cli(*restoring)
@@ -124,9 +84,7 @@ def test_a_conflict_is_listed_and_ends_with_1(
     assert theirs.read_bytes() == b"another"
 
 
-def test_a_damaged_copy_is_named(
-    cli: Cli, original: Path, restoring: list[object], remote: Any, through_proxy: ObjectBackend
-) -> None:
+def test_a_damaged_copy_is_named(cli, original, restoring, remote, through_proxy):
     remote(through_proxy).put("album/0001.mp3", b"x" * 300)
 
     outcome = cli(*restoring)
@@ -145,9 +103,7 @@ def test_a_damaged_copy_is_named(
         (("--playlist", "unknown"), "there is no playlist 'unknown'"),
     ],
 )
-def test_wrong_use_ends_with_2(
-    cli: Cli, catalog: Catalog, tmp_path: Path, arguments: tuple[str, ...], expected: str
-) -> None:
+def test_wrong_use_ends_with_2(cli, catalog, tmp_path, arguments, expected):
     outcome = cli("restore", "--to", tmp_path / "to", "--db", catalog.path, *arguments)
 
     assert outcome.code == 2
@@ -155,9 +111,7 @@ def test_wrong_use_ends_with_2(
     assert not (tmp_path / "to").exists()
 
 
-def test_only_the_songs_of_a_playlist_come(
-    cli: Cli, catalog: Catalog, library: Any, original: Path, change: Any
-) -> None:
+def test_only_the_songs_of_a_playlist_come(cli, catalog, library, original, change):
     change(catalog, "INSERT INTO playlists (id, name) VALUES (1, 'Favourites')")
     change(
         catalog,
@@ -175,32 +129,23 @@ def test_only_the_songs_of_a_playlist_come(
 
 
 def test_a_restore_that_was_killed_fetches_only_what_is_missing(
-    catalog: Catalog,
-    library: Any,
-    original: Path,
-    proxy: Any,
-    restoring: list[object],
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    until: Any,
-    remains: Any,
-) -> None:
+    catalog, library, original, proxy, restoring, start_command, command, rows, until, remains
+):
     """Killed with a large file half here, others recorded, others not begun."""
     cuts = [1]
 
-    def cut(request: Any, answer: Any) -> None:
+    def cut(request, answer):
         if request.method == "GET" and len(answer.body) > MIB and cuts[0]:
             cuts[0] -= 1
             answer.body = answer.body[: 3 * MIB]
             answer.headers["Connection"] = "close"
 
     proxy.after.append(cut)
-    small = Gate(proxy, passing=10)
-    large = Gate(proxy, passing=1, what=".flac")
+    small = Gate(proxy, "GET", passing=10, what=".mp3")
+    large = Gate(proxy, "GET", passing=1, what=".flac")
     process = start_command(*restoring)
-    until(lambda: recorded(catalog, rows, library.root) == 10)
-    proxy.wait_until(lambda: small.held > 0)
+    until(lambda: recorded() == 10)
+    small.wait_until_held()
     # How many more it asks for by then depends: after an error it asks for less at a time.
     until(lambda: half_here(library.root) >= 2 * MIB)
     process.kill()
@@ -224,22 +169,14 @@ def test_a_restore_that_was_killed_fetches_only_what_is_missing(
 
 
 def test_a_restore_that_is_stopped_records_what_is_there(
-    catalog: Catalog,
-    library: Any,
-    original: Path,
-    proxy: Any,
-    restoring: list[object],
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    until: Any,
-) -> None:
-    gate = Gate(proxy, passing=10)
+    catalog, library, original, proxy, restoring, start_command, command, rows, until
+):
+    gate = Gate(proxy, "GET", passing=10, what=".mp3")
     process = start_command(*restoring)
-    until(lambda: recorded(catalog, rows, library.root) >= 10)
-    proxy.wait_until(lambda: gate.held == 4)
+    until(lambda: recorded() >= 10)
+    gate.wait_until_held(4)
     process.send_signal(signal.SIGINT)
-    until(lambda: process.poll() is not None)
+    process.wait()
     gate.open()
     _, err = process.communicate()
 
@@ -250,9 +187,7 @@ def test_a_restore_that_is_stopped_records_what_is_there(
     assert identical(original, library.root)
 
 
-def test_a_full_disk_is_one_clear_error(
-    cli: Cli, restoring: list[object], original: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_one_clear_error(cli, restoring, original, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
 
     outcome = cli(*restoring)

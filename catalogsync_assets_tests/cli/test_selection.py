@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-from catalogsync_assets.core.backends import ObjectBackend
 from catalogsync_assets.core.catalog.database import Catalog
-
-Cli = Callable[..., Any]
 
 # Four files 1 to 4 of songs 1 to 4.
 GROUPINGS = (
@@ -26,7 +20,7 @@ GROUPINGS = (
 
 
 @pytest.fixture
-def music(catalog: Catalog, library: Any, scanned: Any, change: Any) -> Catalog:
+def music(catalog, library, scanned, change):
     library.fill(4)
     scanned()
     for statement in GROUPINGS:
@@ -35,7 +29,7 @@ def music(catalog: Catalog, library: Any, scanned: Any, change: Any) -> Catalog:
 
 
 @pytest.fixture
-def failing(music: Catalog, cloud: ObjectBackend, remote: Any, cli: Cli) -> ObjectBackend:
+def failing(music, cloud, remote, cli):
     """Two of four uploads have failed: something else is stored under their keys."""
     for number in (0, 1):
         remote(cloud).put(f"album/000{number}.mp3", b"somebody else's")
@@ -57,9 +51,7 @@ SELECTIONS = [
 
 
 @pytest.mark.parametrize(("options", "files"), SELECTIONS)
-def test_a_plan_queues_the_songs_asked_for_alone(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, rows: Any, options: Any, files: list[int]
-) -> None:
+def test_a_plan_queues_the_songs_asked_for_alone(music, cloud, cli, rows, options, files):
     result = cli("plan", *options, "--json")
 
     assert result.code == 0
@@ -67,18 +59,14 @@ def test_a_plan_queues_the_songs_asked_for_alone(
     assert rows(music, "SELECT file_asset_id FROM upload_tasks ORDER BY 1") == files
 
 
-def test_an_upload_sends_the_songs_asked_for_alone(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, remote: Any
-) -> None:
+def test_an_upload_sends_the_songs_asked_for_alone(music, cloud, cli, remote):
     result = cli("upload", "--backend", "cloud", "--playlist", "Evening", "--json")
 
     assert (result.code, result.json["queued"], result.json["succeeded"]) == (0, 1, 1)
     assert remote(cloud).keys() == ["album/0002.mp3"]
 
 
-def test_an_upload_of_some_leaves_what_else_was_queued(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, remote: Any, statuses: Any
-) -> None:
+def test_an_upload_of_some_leaves_what_else_was_queued(music, cloud, cli, remote, statuses):
     cli("plan")
 
     cli("upload", "--backend", "cloud", "--song", "1", "--artist", "Nina")
@@ -89,8 +77,8 @@ def test_an_upload_of_some_leaves_what_else_was_queued(
 
 @pytest.mark.parametrize("queued_before", [False, True])
 def test_with_prioritize_all_is_planned_and_those_songs_go_first(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, remote: Any, statuses: Any, queued_before: bool
-) -> None:
+    music, cloud, cli, remote, statuses, queued_before
+):
     if queued_before:
         cli("plan")
 
@@ -102,9 +90,7 @@ def test_with_prioritize_all_is_planned_and_those_songs_go_first(
     assert statuses() == {"succeeded": 1, "pending": 3}
 
 
-def test_a_prioritized_plan_is_kept_by_a_later_upload(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, remote: Any
-) -> None:
+def test_a_prioritized_plan_is_kept_by_a_later_upload(music, cloud, cli, remote):
     planned = cli("plan", "--playlist", "Evening", "--prioritize", "--json")
     cli("upload", "--backend", "cloud", "--limit", 1)
 
@@ -113,9 +99,7 @@ def test_a_prioritized_plan_is_kept_by_a_later_upload(
 
 
 @pytest.mark.parametrize("command", [("plan",), ("upload", "--backend", "cloud")])
-def test_prioritize_alone_is_wrong_use(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, statuses: Any, command: Any
-) -> None:
+def test_prioritize_alone_is_wrong_use(music, cloud, cli, statuses, command):
     result = cli(*command, "--prioritize")
 
     assert (result.code, result.out) == (2, "")
@@ -125,8 +109,8 @@ def test_prioritize_alone_is_wrong_use(
 
 @pytest.mark.parametrize("option", ["--playlist", "--artist", "--pool"])
 def test_a_name_that_does_not_exist_is_wrong_use_and_nothing_is_queued(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, statuses: Any, option: str
-) -> None:
+    music, cloud, cli, statuses, option
+):
     result = cli("plan", option, "nobody", "--json")
 
     assert result.code == 2
@@ -135,9 +119,7 @@ def test_a_name_that_does_not_exist_is_wrong_use_and_nothing_is_queued(
     assert statuses() == {}
 
 
-def test_enqueue_only_counts_what_was_asked_for(
-    music: Catalog, cloud: ObjectBackend, cli: Cli
-) -> None:
+def test_enqueue_only_counts_what_was_asked_for(music, cloud, cli):
     cli("plan")
 
     result = cli("upload", "--backend", "cloud", "--enqueue-only", "--song", "2", "--json")
@@ -148,9 +130,7 @@ def test_enqueue_only_counts_what_was_asked_for(
 # --- whereis ------------------------------------------------------------------------------------
 
 
-def test_whereis_prints_a_line_for_each_file_and_backend(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, library: Any
-) -> None:
+def test_whereis_prints_a_line_for_each_file_and_backend(music, cloud, cli, library):
     cli("upload", "--backend", "cloud", "--song", "1")
 
     lines = [line.split("\t") for line in cli("whereis", "album/000").out.splitlines()]
@@ -166,7 +146,7 @@ def test_whereis_prints_a_line_for_each_file_and_backend(
     assert lines[1][7] == str(library.root / "album/0000.mp3")
 
 
-def test_whereis_as_json(music: Catalog, cloud: ObjectBackend, cli: Cli) -> None:
+def test_whereis_as_json(music, cloud, cli):
     result = cli("whereis", "3", "--json")
 
     assert result.code == 0
@@ -177,7 +157,7 @@ def test_whereis_as_json(music: Catalog, cloud: ObjectBackend, cli: Cli) -> None
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_whereis_of_nothing_ends_with_1(music: Catalog, cli: Cli, options: Any) -> None:
+def test_whereis_of_nothing_ends_with_1(music, cli, options):
     result = cli("whereis", "no such thing", *options)
 
     assert result.code == 1
@@ -188,7 +168,7 @@ def test_whereis_of_nothing_ends_with_1(music: Catalog, cli: Cli, options: Any) 
 # --- failures -----------------------------------------------------------------------------------
 
 
-def test_failures_are_listed_with_reasons(failing: ObjectBackend, cli: Cli) -> None:
+def test_failures_are_listed_with_reasons(failing, cli):
     table = [line.split("\t") for line in cli("failures").out.splitlines()]
     result = cli("failures", "--json", "--limit", 1)
 
@@ -201,9 +181,7 @@ def test_failures_are_listed_with_reasons(failing: ObjectBackend, cli: Cli) -> N
     assert result.json["requeued"] == 0
 
 
-def test_retry_queues_failures_again(
-    failing: ObjectBackend, cli: Cli, statuses: Any, remote: Any, library: Any
-) -> None:
+def test_retry_queues_failures_again(failing, cli, statuses, remote, library):
     result = cli("failures", "--retry", "--json")
 
     assert (len(result.json["failures"]), result.json["requeued"]) == (2, 2)
@@ -215,9 +193,7 @@ def test_retry_queues_failures_again(
     assert remote(failing).contents() == library.contents()
 
 
-def test_failures_of_another_backend_are_left_alone(
-    failing: ObjectBackend, backend: Any, cli: Cli, statuses: Any
-) -> None:
+def test_failures_of_another_backend_are_left_alone(failing, backend, cli, statuses):
     backend("other")
 
     result = cli("failures", "--backend", "other", "--retry", "--json")
@@ -231,8 +207,8 @@ def test_failures_of_another_backend_are_left_alone(
 
 
 def test_a_scan_with_plan_says_what_it_queued_for_each_backend(
-    music: Catalog, backend: Any, cli: Cli, library: Any, statuses: Any
-) -> None:
+    music, backend, cli, library, statuses
+):
     backend("one")
     backend("two")
     library.fill(1, folder="new")
@@ -248,8 +224,8 @@ def test_a_scan_with_plan_says_what_it_queued_for_each_backend(
 
 
 def test_status_tells_whole_partial_and_absent_songs_reasons_and_the_last_success(
-    failing: ObjectBackend, backend: Any, cli: Cli, music: Catalog, change: Any
-) -> None:
+    failing, backend, cli, music, change
+):
     backend("other")
     # Files 2 and 3 are of one song now: one failed, the other is there.
     change(music, "UPDATE file_assets SET song_id = 3 WHERE id = 2")
@@ -260,7 +236,7 @@ def test_status_tells_whole_partial_and_absent_songs_reasons_and_the_last_succes
 
     found = {b["name"]: b for b in cli("status", "--json").json["backends"]}
 
-    def songs(name: str) -> list[int]:
+    def songs(name):
         return [
             found[name][key] for key in ("songs", "songs_partial", "songs_absent", "songs_total")
         ]
@@ -301,14 +277,8 @@ def test_status_tells_whole_partial_and_absent_songs_reasons_and_the_last_succes
     ],
 )
 def test_a_selection_of_what_is_not_there_is_wrong_use(
-    music: Catalog,
-    cloud: ObjectBackend,
-    cli: Cli,
-    statuses: Any,
-    command: Any,
-    option: Any,
-    said: Any,
-) -> None:
+    music, cloud, cli, statuses, command, option, said
+):
     result = cli(*command, *option)
 
     assert result.code == 2
@@ -317,8 +287,8 @@ def test_a_selection_of_what_is_not_there_is_wrong_use(
 
 
 def test_upload_scans_the_roots_that_it_is_given_first(
-    library: Any, another_library: Any, cloud: ObjectBackend, cli: Cli, remote: Any
-) -> None:
+    library, another_library, cloud, cli, remote
+):
     other = another_library("other")
     library.add("a.mp3")
     other.add("b.mp3")
@@ -335,9 +305,7 @@ def test_upload_scans_the_roots_that_it_is_given_first(
     assert "nowhere" in nowhere.err
 
 
-def test_a_song_that_the_first_scan_finds_can_be_named(
-    library: Any, cloud: ObjectBackend, cli: Cli, remote: Any
-) -> None:
+def test_a_song_that_the_first_scan_finds_can_be_named(library, cloud, cli, remote):
     library.add("a.mp3")
     library.add("b.mp3")
     upload = ("upload", "--backend", "cloud", "--library-root", library.root, "--song")
@@ -359,14 +327,12 @@ def test_a_song_that_the_first_scan_finds_can_be_named(
         ("run", "--upload", "nobody"),
     ],
 )
-def test_the_catalog_is_closed_however_a_command_ends(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, monkeypatch: Any, arguments: Any
-) -> None:
+def test_the_catalog_is_closed_however_a_command_ends(music, cloud, cli, monkeypatch, arguments):
     """The last connection that is closed takes the write-ahead log away."""
     opened = []
     original = Catalog.open
 
-    def remembering(*given: Any) -> Catalog:
+    def remembering(*given):
         opened.append(original(*given))
         return opened[-1]
 
@@ -400,9 +366,7 @@ def test_the_catalog_is_closed_however_a_command_ends(
         ("import", "x" * 5000),
     ],
 )
-def test_odd_arguments_are_one_error(
-    music: Catalog, cloud: ObjectBackend, cli: Cli, arguments: Any
-) -> None:
+def test_odd_arguments_are_one_error(music, cloud, cli, arguments):
     result = cli(*arguments)
 
     assert result.code in (1, 2)

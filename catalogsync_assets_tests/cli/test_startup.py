@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 LOADED = """
@@ -19,10 +16,10 @@ finally:
 
 
 @pytest.fixture
-def loaded(run_python: Callable[..., Any]) -> Callable[..., set[str]]:
+def loaded(run_python):
     """`loaded("status")`: which of the heavy packages the command has imported."""
 
-    def run(*arguments: object) -> set[str]:
+    def run(*arguments):
         outcome = run_python(LOADED, *arguments)
         assert outcome.code == 0, outcome.err
         return set(outcome.err.splitlines()[-1].split())
@@ -33,13 +30,13 @@ def loaded(run_python: Callable[..., Any]) -> Callable[..., set[str]]:
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("upload", "--help"), ("run", "--help"), ("demo", "--help")]
 )
-def test_help_needs_nothing(loaded: Any, arguments: tuple[str, ...]) -> None:
+def test_help_needs_nothing(loaded, arguments):
     assert loaded(*arguments) == set()
 
 
 def test_commands_on_the_catalog_need_neither_the_orchestrator_nor_a_store(
-    loaded: Any, library: Any, catalog: Any, cloud: Any
-) -> None:
+    loaded, library, catalog, cloud
+):
     library.fill(1)
     forbidden = {"dagster", "boto3", "botocore", "obstore", "alembic"}
     for arguments in (
@@ -52,17 +49,15 @@ def test_commands_on_the_catalog_need_neither_the_orchestrator_nor_a_store(
 
 
 def test_a_scan_that_finds_nothing_new_does_not_load_the_tag_reader(
-    loaded: Any, library: Any, catalog: Any, scanned: Any
-) -> None:
+    loaded, library, catalog, scanned
+):
     library.fill(1)
     scanned()
 
     assert "mutagen" not in loaded("scan", "--library-root", library.root, "--db", catalog.path)
 
 
-def test_an_upload_does_not_load_the_orchestrator(
-    loaded: Any, library: Any, catalog: Any, scanned: Any, cloud: Any
-) -> None:
+def test_an_upload_does_not_load_the_orchestrator(loaded, library, catalog, scanned, cloud):
     library.fill(1)
     scanned()
 
@@ -72,7 +67,7 @@ def test_an_upload_does_not_load_the_orchestrator(
     assert "dagster" not in used
 
 
-def test_an_upload_of_nothing_loads_no_client(loaded: Any, catalog: Any, cloud: Any) -> None:
+def test_an_upload_of_nothing_loads_no_client(loaded, catalog, cloud):
     used = loaded("upload", "--backend", cloud.name, "--db", catalog.path)
 
     assert not used & {"boto3", "botocore", "dagster"}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.cli import types
-from catalogsync_assets.core.backends import ObjectBackend
-from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets_tests.cli.gate import Gate
 
-Rows = Callable[..., list[Any]]
 #: In the order of the table.
 COLUMNS = [
     *("checked", "ok", "missing", "size", "content"),
@@ -22,27 +18,25 @@ COLUMNS = [
 
 
 @pytest.fixture
-def ten(library: Any, scanned: Any, cloud: ObjectBackend, uploaded: Any) -> ObjectBackend:
+def ten(stored, cloud):
     """A backend with ten files."""
-    library.fill(10)
-    scanned()
-    uploaded(cloud)
+    stored(10)
     return cloud
 
 
 @pytest.fixture
-def verify(cli: Any, catalog: Catalog) -> Callable[..., Any]:
+def verify(cli, catalog):
     """`verify("--level", "full")`, of the backend `cloud`."""
     return lambda *more: cli("verify", "--backend", "cloud", "--db", catalog.path, *more)
 
 
-def figures(out: str) -> dict[str, int]:
+def figures(out):
     head, row = (line.split("\t") for line in out.splitlines())
     assert head == COLUMNS
     return dict(zip(COLUMNS, map(int, row), strict=True))
 
 
-def test_a_sound_store_is_said_to_be_so(ten: ObjectBackend, verify: Any) -> None:
+def test_a_sound_store_is_said_to_be_so(ten, verify):
     for level in ("listing", "head", "full"):
         done = verify("--level", level)
 
@@ -50,9 +44,7 @@ def test_a_sound_store_is_said_to_be_so(ten: ObjectBackend, verify: Any) -> None
         assert figures(done.out) == {**dict.fromkeys(COLUMNS, 0), "checked": 10, "ok": 10}
 
 
-def test_findings_are_listed_with_what_to_do_and_the_exit_code_is_1(
-    ten: ObjectBackend, verify: Any, remote: Any
-) -> None:
+def test_findings_are_listed_with_what_to_do_and_the_exit_code_is_1(ten, verify, remote):
     remote(ten).delete("album/0003.mp3")
     remote(ten).put("album/0004.mp3", b"short")
 
@@ -68,9 +60,7 @@ def test_findings_are_listed_with_what_to_do_and_the_exit_code_is_1(
     assert "hint: `catalogsync upload --backend cloud` brings back" in done.err
 
 
-def test_what_is_repaired_is_no_failure(
-    ten: ObjectBackend, verify: Any, remote: Any, library: Any
-) -> None:
+def test_what_is_repaired_is_no_failure(ten, verify, remote, library):
     remote(ten).delete("album/0003.mp3")
 
     done = verify("--repair")
@@ -81,9 +71,7 @@ def test_what_is_repaired_is_no_failure(
     assert remote(ten).contents() == library.contents()
 
 
-def test_foreign_objects_are_listed_and_are_no_failure(
-    ten: ObjectBackend, verify: Any, remote: Any
-) -> None:
+def test_foreign_objects_are_listed_and_are_no_failure(ten, verify, remote):
     for i in range(7):
         remote(ten).put(f"foreign/{i}", b"x")
 
@@ -96,7 +84,7 @@ def test_foreign_objects_are_listed_and_are_no_failure(
     assert "and 2 more; --json lists them" in done.err
 
 
-def test_json_has_everything(ten: ObjectBackend, verify: Any, remote: Any) -> None:
+def test_json_has_everything(ten, verify, remote):
     remote(ten).delete("album/0003.mp3")
 
     report = verify("--json", "--repair", "--level", "full").json
@@ -110,9 +98,7 @@ def test_json_has_everything(ten: ObjectBackend, verify: Any, remote: Any) -> No
     assert report["upload"]["succeeded"] == 1
 
 
-def test_a_store_that_cannot_be_reached_is_one_error(
-    ten: ObjectBackend, verify: Any, backend: Any, unused_endpoint: str
-) -> None:
+def test_a_store_that_cannot_be_reached_is_one_error(ten, verify, backend, unused_endpoint):
     backend(endpoint=unused_endpoint, base_prefix=ten.base_prefix, workers=1)
 
     done = verify("--json", "--workers", 1)
@@ -123,9 +109,7 @@ def test_a_store_that_cannot_be_reached_is_one_error(
     assert done.err.count("error:") == 1
 
 
-def test_what_only_its_size_speaks_for_is_said_so(
-    ten: ObjectBackend, verify: Any, catalog: Catalog, change: Any
-) -> None:
+def test_what_only_its_size_speaks_for_is_said_so(ten, verify, catalog, change):
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
     change(catalog, "UPDATE file_locations SET etag = NULL")
 
@@ -135,9 +119,7 @@ def test_what_only_its_size_speaks_for_is_said_so(
     assert "of 10 files only the size is known to be right" in done.err
 
 
-def test_past_verifications_are_listed(
-    ten: ObjectBackend, verify: Any, cli: Any, catalog: Catalog, remote: Any
-) -> None:
+def test_past_verifications_are_listed(ten, verify, cli, catalog, remote):
     assert "nothing has been verified yet" in verify("--history").out
     remote(ten).delete("album/0003.mp3")
     verify()
@@ -166,9 +148,7 @@ def test_past_verifications_are_listed(
         (("--backend", "cloud", "--playlist", "none"), "there is no playlist 'none'"),
     ],
 )
-def test_wrong_use_is_told_apart_from_findings(
-    cloud: ObjectBackend, cli: Any, catalog: Catalog, arguments: tuple[str, ...], reason: str
-) -> None:
+def test_wrong_use_is_told_apart_from_findings(cloud, cli, catalog, arguments, reason):
     done = cli("verify", "--db", catalog.path, *arguments)
 
     assert done.code == 2
@@ -176,7 +156,7 @@ def test_wrong_use_is_told_apart_from_findings(
     assert "Traceback" not in done.err
 
 
-def test_moments_and_shares_are_read() -> None:
+def test_moments_and_shares_are_read():
     now = datetime.now(timezone.utc).replace(tzinfo=None)
 
     assert abs(now - timedelta(days=30) - types.moment("30d")) < timedelta(minutes=1)
@@ -187,38 +167,18 @@ def test_moments_and_shares_are_read() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_verification_that_goes_on_later(
-    library: Any,
-    catalog: Catalog,
-    scanned: Any,
-    uploaded: Any,
-    proxy: Any,
-    backend: Any,
-    start_command: Any,
-    command: Any,
-    rows: Rows,
-    number: int,
-) -> None:
-    cloud = backend(endpoint=proxy.endpoint)
+    library, catalog, scanned, uploaded, proxy, through_proxy, start_command, command, rows, number
+):
     library.fill(20)
     scanned()
-    uploaded(cloud)
-    held: list[str] = []
-    done = [False]
-
-    def hold(request: Any) -> None:
-        if request.key.endswith("0009.mp3") and not done[0]:
-            held.append(request.key)
-            proxy.wait_until(lambda: done[0])
-
-    proxy.before.append(hold)
+    uploaded(through_proxy)
+    gate = Gate(proxy, "HEAD", what="0009.mp3")
     arguments = ("verify", "--backend", "cloud", "--level", "head", "--db", catalog.path)
     process = start_command(*arguments)
-    proxy.wait_until(lambda: held)
+    gate.wait_until_held()
     process.send_signal(number)
     _, errors = process.communicate()
-    with proxy.lock:
-        done[0] = True
-        proxy.lock.notify_all()
+    gate.open()
 
     assert process.returncode == 130
     assert "stopped: what was done is recorded" in errors
@@ -229,7 +189,7 @@ def test_a_signal_ends_a_verification_that_goes_on_later(
     assert (report["resumed"], report["checked"], report["ok"]) == (True, 20, 20)
 
 
-def test_going_on_is_said(ten: ObjectBackend, verify: Any, catalog: Catalog, change: Any) -> None:
+def test_going_on_is_said(ten, verify, catalog, change):
     verify("--level", "head")
     change(catalog, "UPDATE audits SET status = 'interrupted', position = NULL, counts = '{}'")
 
