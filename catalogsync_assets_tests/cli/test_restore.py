@@ -129,7 +129,7 @@ def test_only_the_songs_of_a_playlist_come(cli, catalog, library, original, chan
 
 
 def test_a_restore_that_was_killed_fetches_only_what_is_missing(
-    catalog, library, original, proxy, restoring, start_command, command, rows, until, remains
+    library, original, proxy, restoring, start_command, command, recorded, until, remains
 ):
     """Killed with a large file half here, others recorded, others not begun."""
     cuts = [1]
@@ -169,7 +169,7 @@ def test_a_restore_that_was_killed_fetches_only_what_is_missing(
 
 
 def test_a_restore_that_is_stopped_records_what_is_there(
-    catalog, library, original, proxy, restoring, start_command, command, rows, until
+    library, original, proxy, restoring, start_command, command, recorded, until
 ):
     gate = Gate(proxy, "GET", passing=10, what=".mp3")
     process = start_command(*restoring)
