@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import tempfile
 from collections import Counter
@@ -46,12 +45,11 @@ from catalogsync_assets_tests.servers.fixtures import (
     rclone_server,
     swift_server,
 )
-from catalogsync_assets_tests.support import database, files, waiting
 from catalogsync_assets_tests.support.database import rows
-from catalogsync_assets_tests.support.processes import Outcome, started
+from catalogsync_assets_tests.support.processes import Outcome, heed_ctrl_c, started
 from catalogsync_assets_tests.support.proxy import Proxy, refusal
 from catalogsync_assets_tests.support.stores import s3_client
-from catalogsync_assets_tests.support.web import Web, flac_like
+from catalogsync_assets_tests.support.web import Web
 
 __all__ = ["ceph_server", "juicefs_server", "rclone_server", "swift_server"]
 
@@ -76,9 +74,8 @@ def store(seaweedfs):
 
 
 def pytest_configure() -> None:
-    """In the background of a shell SIGINT comes ignored, and what tests start would ignore it."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Before any process is started."""
+    heed_ctrl_c()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -484,9 +481,7 @@ def start_python(tmp_path):
 
     yield start
     for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.end()
 
 
 @pytest.fixture
@@ -528,20 +523,3 @@ def is_missing(s3: Any, bucket: str) -> bool:
 def bucket_is_missing(s3):
     """`bucket_is_missing(name)`."""
     return lambda bucket: is_missing(s3, bucket)
-
-
-# --- handed on, while folders of tests still ask for them -------------------------------------
-
-
-def _handed_on(name: str, function: Any) -> Any:
-    return pytest.fixture(name=name)(lambda: function)
-
-
-_rows = _handed_on("rows", rows)
-_change = _handed_on("change", database.change)
-_bytes_of = _handed_on("bytes_of", database.bytes_of)
-_remains = _handed_on("remains", files.remains)
-_sha256 = _handed_on("sha256", files.sha256)
-_refused = _handed_on("refused", refusal)
-_music = _handed_on("music", flac_like)
-_until = _handed_on("until", waiting.until)

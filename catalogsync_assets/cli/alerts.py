@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import click
-
-from catalogsync_assets.cli import output
+from catalogsync_assets.cli import options, output, running
 
 
-@click.group(
-    epilog="""\b
-Example:
-  catalogsync alerts test"""
-)
+@options.group("catalogsync alerts test")
 def alerts() -> None:
     """What is told of failures, and to whom."""
 
 
-@alerts.command(
-    epilog="""\b
-Examples:
-  catalogsync alerts test
-  CATALOGSYNC_ALERTS=email,slack catalogsync alerts test"""
+@options.command(
+    "catalogsync alerts test",
+    "CATALOGSYNC_ALERTS=email,slack catalogsync alerts test",
+    of=alerts,
+    db=False,
 )
-@output.json_option
 def test() -> None:
     """Send a test alert by every notifier that CATALOGSYNC_ALERTS names.
 
@@ -36,15 +29,12 @@ def test() -> None:
     )
     reasons: dict[str, str | None] = dict.fromkeys(notifiers.names)
     reasons |= failed | notifiers.problems
-    if output.wants_json():
-        output.print_json(
-            {"notifiers": [{"name": n, "sent": r is None, "reason": r} for n, r in reasons.items()]}
-        )
-    else:
-        output.print_table(
+    running.end(
+        {"notifiers": [{"name": n, "sent": r is None, "reason": r} for n, r in reasons.items()]},
+        lambda: output.print_table(
             "a test alert",
             ("notifier", "outcome"),
             [(n, "sent" if r is None else f"failed: {r}") for n, r in reasons.items()],
-        )
-    if failed or notifiers.problems:
-        click.get_current_context().exit(1)
+        ),
+        failed=len(failed | notifiers.problems),
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from catalogsync_assets.cli import output
+from catalogsync_assets.cli import options, output, running, types
 from catalogsync_assets.core.stores.backend import (
     ADDRESSING_STYLES,
     ENCRYPTIONS,
@@ -28,31 +28,27 @@ _AS_COPIES = {
 }
 
 
-@click.command(
-    "register-object-backend",
-    epilog="""\b
-Examples:
-  AWS S3, with the credentials that the aws command uses:
-    catalogsync register-object-backend --name aws --bucket my-music --region eu-central-1
-  Cloudflare R2, with R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY in the environment:
-    catalogsync register-object-backend --name r2 --bucket my-music --region auto \\
-      --endpoint https://ACCOUNT.r2.cloudflarestorage.com --credential-env-prefix R2
-  Gently, over a thin line, to a cheaper class of storage:
-    catalogsync register-object-backend --name cold --bucket my-music --workers 4 \\
-      --bandwidth-limit 2MiB/s --storage-class STANDARD_IA
-  Then ask the store what it does: catalogsync backend test r2""",
+@options.command(
+    "AWS S3, with the credentials that the aws command uses:",
+    "  catalogsync register-object-backend --name aws --bucket my-music --region eu-central-1",
+    "Cloudflare R2, with R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY in the environment:",
+    "  catalogsync register-object-backend --name r2 --bucket my-music --region auto \\",
+    "    --endpoint https://ACCOUNT.r2.cloudflarestorage.com --credential-env-prefix R2",
+    "Gently, over a thin line, to a cheaper class of storage:",
+    "  catalogsync register-object-backend --name cold --bucket my-music --workers 4 \\",
+    "    --bandwidth-limit 2MiB/s --storage-class STANDARD_IA",
+    "Then ask the store what it does: catalogsync backend test r2",
 )
-@output.db_option
 @click.option("--name", required=True, help="What to call it: a-z, 0-9, _ and -.")
 @click.option("--bucket", required=True, help="An existing bucket.")
 @click.option("--endpoint", metavar="URL", help="The service's URL. [default: AWS]")
 @click.option("--region", default="us-east-1", show_default=True)
-@click.option("--base-prefix", default="", metavar="PREFIX", help="What every key begins with.")
+@click.option("--base-prefix", metavar="PREFIX", default="", help="What every key begins with.")
 @click.option(
     "--credential-env-prefix",
+    metavar="PREFIX",
     default="AWS",
     show_default=True,
-    metavar="PREFIX",
     help="Credentials come from ${PREFIX}_ACCESS_KEY_ID, ${PREFIX}_SECRET_ACCESS_KEY and, if set,"
     " ${PREFIX}_SESSION_TOKEN; with none set, from the AWS default chain.",
 )
@@ -69,22 +65,20 @@ Examples:
     type=click.Choice(tuple(PRESETS)),
     help="The service, for what it is known to do. [default: told by the endpoint]",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, MAX_WORKERS),
-    help="Files on their way at a time. [default: the program's]",
+@options.number(
+    "--workers", "Files on their way at a time. [default: the program's]", most=MAX_WORKERS
 )
 @click.option(
     "--max-in-flight",
     "max_in_flight_bytes",
-    type=output.Size(),
     metavar="SIZE",
+    type=types.size,
     help="Bytes of files in memory at a time, such as 256MiB. [default: the program's]",
 )
 @click.option(
     "--bandwidth-limit",
-    type=output.Size(rate=True),
     metavar="SIZE",
+    type=types.rate,
     help="Bytes that a run sends in a second at most, such as 10MiB/s. [default: no limit]",
 )
 @click.option(
@@ -99,8 +93,7 @@ Examples:
 )
 @click.option("--kms-key-id", metavar="ID", help="The key for aws:kms. [default: the service's]")
 @click.option("--cache-control", metavar="VALUE", help="The Cache-Control header of new objects.")
-@output.json_option
-def register_object_backend(db: str | None, **settings: Any) -> None:
+def register_object_backend(**settings: Any) -> None:
     """Register a bucket of an S3-compatible service, or update the one of the same name.
 
     Nothing is sent to the service. No secret is stored: only the name of the variables that hold
@@ -108,32 +101,26 @@ def register_object_backend(db: str | None, **settings: Any) -> None:
     """
     from catalogsync_assets.core.catalog.backends import register
 
-    catalog = output.open_catalog(db, create=True)
-    backend, is_new = register(catalog, ObjectBackend(**settings))
-    if output.wants_json():
-        output.print_json({"new": is_new, **dataclasses.asdict(backend)})
-        return
-    word = "registered" if is_new else "updated"
-    output.echo(f"{word} {backend.name}: bucket {backend.bucket} at {backend.endpoint or 'AWS'}")
+    catalog = running.open_catalog(create=True)
+    made, is_new = register(catalog, ObjectBackend(**settings))
+    word, place = "registered" if is_new else "updated", made.endpoint or "AWS"
+    running.end(
+        {"new": is_new, **dataclasses.asdict(made)},
+        lambda: output.echo(f"{word} {made.name}: bucket {made.bucket} at {place}"),
+    )
 
 
-@click.command(
-    epilog="""\b
-Example:
-  catalogsync backends"""
-)
-@output.db_option
-@output.json_option
-def backends(db: str | None) -> None:
+@options.command("catalogsync backends")
+def backends() -> None:
     """List the registered object stores."""
     from catalogsync_assets.core.catalog.backends import object_backends
 
-    catalog = output.open_catalog(db)
-    found = object_backends(catalog)
-    if output.wants_json():
-        listed = [{**dataclasses.asdict(b), "profile": b.profile.known()} for b in found]
-        output.print_json({"backends": listed})
-        return
+    found = object_backends(running.open_catalog())
+    listed = [{**dataclasses.asdict(b), "profile": b.profile.known()} for b in found]
+    running.end({"backends": listed}, lambda: _print(found))
+
+
+def _print(found: list[ObjectBackend]) -> None:
     output.print_table(
         "backends",
         (
@@ -172,25 +159,16 @@ def _settings(backend: ObjectBackend) -> str:
     return ", ".join(word for word in words if word) or "-"
 
 
-@click.group(
-    epilog="""\b
-Example:
-  catalogsync backend test cloud"""
-)
+@options.group("catalogsync backend test cloud")
 def backend() -> None:
     """Work on one backend; see `backend test --help`."""
 
 
-@backend.command(
-    epilog="""\b
-Examples:
-  catalogsync backend test cloud
-  catalogsync backend test cloud --json"""
+@options.command(
+    "catalogsync backend test cloud", "catalogsync backend test cloud --json", of=backend
 )
-@output.db_option
 @click.argument("name")
-@output.json_option
-def test(db: str | None, name: str) -> None:
+def test(name: str) -> None:
     """Ask a backend's store what it really does, and remember it.
 
     Stores some small objects below PREFIX.catalogsync-test-RANDOM/, sends wrong digests and
@@ -209,7 +187,7 @@ def test(db: str | None, name: str) -> None:
     from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS
     from catalogsync_assets.core.stores.probe.probe import probe
 
-    catalog = output.open_catalog(db)
+    catalog = running.open_catalog()
     found = backend_by_name(catalog, name)
     asked: list[str] = []
     with output.progress("questions") as line:
@@ -224,43 +202,29 @@ def test(db: str | None, name: str) -> None:
     if result.usable:
         keep_profile(catalog, found, result.profile)
         others = prove_against_others(catalog, backend_by_name(catalog, name))
-    _print_test(name, result, others)
-    if result.failure is not None:
-        click.get_current_context().exit(result.failure.exit_code)
-
-
-def _print_test(name: str, result: ProbeResult, others: list[Finding]) -> None:
-    failure = result.failure
     left_behind = sorted({*result.left_behind, *(key for f in others for key in f.left_behind)})
-    if output.wants_json():
-        told: dict[str, Any] = {
-            "backend": name,
-            "usable": result.usable,
-            "answers": result.answers,
-            "profile": result.profile.known(),
-            "left_behind": left_behind,
-            "others": [
-                {"backend": f.other.name, "verdict": f.verdict, "why": f.why} for f in others
-            ],
-        }
-        if failure is not None:
-            told |= {"error": failure.message, "hint": failure.hint}
-        output.print_json(told)
-    else:
-        output.print_table(
-            f"what the store of {name} does",
-            ("asked", "answer", "for uploads"),
-            [
-                (a.what, _ANSWERS[a.answer] + (f": {a.detail}" if a.detail else ""), a.meaning)
-                for a in result.answers
-            ],
-        )
-        for f in others:
-            output.note(f"{f.other.name}: {_AS_COPIES[f.verdict]}{f' ({f.why})' if f.why else ''}")
     if left_behind:
         keys = ", ".join(left_behind)
         output.message("warning", f"the test could not delete what it had written: {keys}")
-    if failure is not None:
-        output.message("error", failure.message)
-        if failure.hint:
-            output.message("hint", failure.hint)
+    told = {
+        "backend": name,
+        "usable": result.usable,
+        "answers": result.answers,
+        "profile": result.profile.known(),
+        "left_behind": left_behind,
+        "others": [{"backend": f.other.name, "verdict": f.verdict, "why": f.why} for f in others],
+    }
+    running.end(told, lambda: _print_test(name, result, others), result.failure, show_stopped=True)
+
+
+def _print_test(name: str, result: ProbeResult, others: list[Finding]) -> None:
+    output.print_table(
+        f"what the store of {name} does",
+        ("asked", "answer", "for uploads"),
+        [
+            (a.what, _ANSWERS[a.answer] + (f": {a.detail}" if a.detail else ""), a.meaning)
+            for a in result.answers
+        ],
+    )
+    for f in others:
+        output.note(f"{f.other.name}: {_AS_COPIES[f.verdict]}{f' ({f.why})' if f.why else ''}")

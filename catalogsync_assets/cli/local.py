@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from catalogsync_assets.cli import output
+from catalogsync_assets.cli import options, output
 
 _DIRECTORY = click.option(
     "--directory",
@@ -17,12 +17,12 @@ _DIRECTORY = click.option(
 )
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  catalogsync demo
-  catalogsync demo --library ~/Music
-  catalogsync demo --stop"""
+@options.command(
+    "catalogsync demo",
+    "catalogsync demo --library ~/Music",
+    "catalogsync demo --stop",
+    db=False,
+    json=False,
 )
 @_DIRECTORY
 @click.option(
@@ -30,7 +30,7 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder of music. [default: a sample that is made]",
 )
-@click.option("--stop", is_flag=True, help="Stop the demo's store.")
+@options.flag("--stop", "Stop the demo's store.")
 def demo(directory: Path, library: Path | None, stop: bool) -> None:
     """The whole job on this machine: a local S3 store, a library, Dagster, and what is where.
 
@@ -45,13 +45,9 @@ def demo(directory: Path, library: Path | None, stop: bool) -> None:
     run_demo(directory, library, say=output.note)
 
 
-@click.command(
-    epilog="""\b
-Example:
-  catalogsync dev --port 3000"""
-)
+@options.command("catalogsync dev --port 3000", db=False, json=False)
 @_DIRECTORY
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@options.number("--port", None, most=65535, default=3000)
 def dev(directory: Path, port: int) -> None:
     """Open Dagster's web UI on the demo's state, or on your own catalog where there is no demo."""
     from catalogsync_assets.demo.run import run_dev

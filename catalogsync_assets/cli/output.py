@@ -1,4 +1,4 @@
-"""What all commands share: options, how results, errors and progress are shown.
+"""What all commands share: how results, errors and progress are shown.
 
 On a terminal there are tables and a progress bar; elsewhere plain text that a program can cut;
 with `--json` one object on stdout, also when the command fails. Nothing is printed but by this
@@ -17,84 +17,21 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 import click
 
 from catalogsync_assets.__main__ import STOPPED, stop_by
 from catalogsync_assets.core.visible import UNSAFE, visible, visible_lines
 
-if TYPE_CHECKING:
-    from catalogsync_assets.core.catalog.database import Catalog
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-_JSON = "catalogsync.json"
-_CATALOG = "catalogsync.catalog"
+#: Where click's context holds the open catalog.
+CATALOG = "catalogsync.catalog"
 #: Seconds between lines of progress where there is no terminal.
 _LINE_INTERVAL = 10.0
-_SIZE = re.compile(r"\d+(\.\d+)? ?[A-Za-z]*")
-
-
-def db_option(function: _Function) -> _Function:
-    """--db, the catalog."""
-    return click.option(
-        "--db",
-        metavar="PATH",
-        help="The catalog, a path or sqlite:/// URL."
-        " [default: $CATALOGSYNC_DB, else catalogsync.db]",
-    )(function)
-
-
-def json_option(function: _Function) -> _Function:
-    """--json; whoever prints asks `wants_json`."""
-
-    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        context.meta[_JSON] = value
-
-    return click.option(
-        "--json",
-        "_json",
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=remember,
-        help="Print one JSON object on stdout.",
-    )(function)
-
-
-def wants_json() -> bool:
-    """Whether --json was given."""
-    return bool(click.get_current_context().meta.get(_JSON))
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
-    """A number of bytes, such as 256MiB, 10MB or 1048576; with `rate`, also 10MiB/s."""
-
-    name = "size"
-
-    def __init__(self, *, rate: bool = False) -> None:
-        self._rate = rate
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        from pydantic import ByteSize, TypeAdapter, ValidationError
-
-        if isinstance(value, int):
-            return value
-        text = str(value).strip()
-        text = text.removesuffix("/s").rstrip() if self._rate else text
-        try:
-            if _SIZE.fullmatch(text):  # ByteSize would overlook what follows the unit
-                return int(TypeAdapter(ByteSize).validate_python(text))
-        except ValidationError:
-            pass
-        example = "10MiB/s" if self._rate else "256MiB"
-        self.fail(f"{value!r} is not a size; write it like {example}", param, ctx)
 
 
 class ClearErrors(click.Group):
@@ -155,7 +92,7 @@ class ClearErrors(click.Group):
         except KeyboardInterrupt as error:
             raise click.Abort from error
         except Exception as error:
-            if (catalog := ctx.meta.get(_CATALOG)) is not None:
+            if (catalog := ctx.meta.get(CATALOG)) is not None:
                 from catalogsync_assets.core.catalog.invalid_rows import explain
 
                 if (explained := explain(error, catalog)) is not None:
@@ -225,24 +162,6 @@ def _show_what_libraries_say() -> None:
     warnings.showwarning = show  # type: ignore[assignment]  # it need not name the rest
 
 
-def open_catalog(db: str | None, *, create: bool = False) -> Catalog:
-    """The catalog, open until the command ends, however it ends.
-
-    Args:
-        db: as --db gave it.
-        create: make it where there is none.
-
-    Raises:
-        CatalogError: it cannot be opened; see `Catalog.open`.
-    """
-    from catalogsync_assets.core.catalog.database import Catalog
-
-    context = click.get_current_context()
-    catalog = Catalog.open_or_create(db) if create else Catalog.open(db)
-    context.meta[_CATALOG] = catalog
-    return context.with_resource(closing(catalog))
-
-
 # --- the one place where text is printed, made visible or as JSON -------------------------------
 
 
@@ -297,9 +216,7 @@ class _Terminal:
 
     def write(self, content: bytes) -> int:
         text = self._decode(content)
-        row = text.removesuffix(
-            "\r\n"
-        )  # only a row of CSV ends so, and only there a value has lines
+        row = text.removesuffix("\r\n")  # of CSV: only there a value has lines
         shown = visible_lines(text) if row == text else visible(row) + "\n"
         with _writing_results():
             sys.stdout.write(shown)
@@ -356,8 +273,21 @@ def _plain(value: object) -> object:
     raise TypeError(f"not JSON: {value!r}")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout: drawn on a terminal, tab-separated elsewhere. Numbers go to the right."""
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    empty: str | None = None,
+) -> None:
+    """A table on stdout: drawn on a terminal, tab-separated elsewhere. Numbers go to the right.
+
+    Args:
+        empty: what is printed instead where there are no rows.
+    """
+    if empty and not rows:
+        echo(empty)
+        return
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             _print_results("\t".join(visible(cell) for cell in row))
@@ -395,9 +325,49 @@ def size(count: int) -> str:
     return decimal(count)
 
 
+def speed(count: int, seconds: float) -> str:
+    """Bytes, and how fast they went: 1.2 GB in 3.4 s (352.9 MB/s)."""
+    rate = int(count / seconds) if seconds else 0
+    return size(count) + (f" in {seconds:.1f} s ({size(rate)}/s)" if rate else "")
+
+
+def counted(count: int, word: str) -> str:
+    """`1 song`, `2 songs`."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
 def files(count: int) -> str:
     """`1 file`, `2 files`."""
-    return f"{count:,} file" + ("" if count == 1 else "s")
+    return counted(count, "file")
+
+
+def with_counts(text: str, *counts: tuple[int, str]) -> str:
+    """The text, and of the counts those that are not 0: `cloud: 3 of 9 files, 1 failed`."""
+    return text + "".join(f", {count:,} {word}" for count, word in counts if count)
+
+
+def listed(
+    texts: Sequence[str],
+    count: int,
+    *,
+    kind: str | None = None,
+    most: int = 5,
+    more: str = "more; --json lists them",
+) -> None:
+    """The first of many texts, each on a line on stderr: there can be thousands.
+
+    Args:
+        count: how many there are in all, the missing ones included.
+        kind: of messages; without one, the lines are indented, below a message of their own.
+        most: lines.
+        more: what is said of those that are left out, after their number.
+    """
+    indent = "" if kind else "  "
+    shown = texts[:most]
+    for text in shown:
+        message(kind, text) if kind else note(f"{indent}{text}")
+    if count > len(shown):
+        note(f"{indent}and {count - len(shown):,} {more}")
 
 
 class ProgressLine:

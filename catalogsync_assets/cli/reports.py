@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,46 +21,40 @@ if TYPE_CHECKING:
     from catalogsync_assets.core.stores.backend import ObjectBackend
     from catalogsync_assets.core.upload.upload import UploadReport
 
-
 #: Characters of a reason; Dagster's may be pages.
 _LONGEST = 200
 
 
-class CellReports:
+def cell_reporter(
+    catalog: Catalog, backend: ObjectBackend, scope: Scope, *, by: str
+) -> Callable[[UploadReport], None]:
     """Made before an upload, as only then it can be seen which batches it is about.
 
     Args:
-        scope: of the upload; None for everything.
+        scope: of the upload.
         by: the command, as it is called in the report.
+
+    Returns:
+        What, after the upload, reports the cells that are whole then, and says why in one line on
+        stderr if it cannot.
     """
+    from catalogsync_assets.core.catalog.cells import waiting_batches
 
-    def __init__(
-        self, catalog: Catalog, backend: ObjectBackend, scope: Scope | None = None, *, by: str
-    ) -> None:
-        self._catalog, self._backend, self._by = catalog, backend, by
-        self._home = os.environ.get("DAGSTER_HOME")
-        self._batches: list[str] = []
-        if self._home:
-            from catalogsync_assets.core.catalog.cells import waiting_batches
-            from catalogsync_assets.core.catalog.scope import EVERYTHING
+    home = os.environ.get("DAGSTER_HOME")
+    batches = waiting_batches(catalog, backend, scope) if home else []
 
-            self._batches = waiting_batches(catalog, backend, scope or EVERYTHING)
-
-    def send(self, report: UploadReport) -> None:
-        """Report the cells that are whole now. Says why in one line on stderr if it cannot."""
-        if not (self._home and self._batches and report.succeeded + report.adopted):
+    def report_cells(report: UploadReport) -> None:
+        if not (home and batches and report.succeeded + report.adopted):
             return
         try:
             with _quiet():
                 from catalogsync_assets.assets.reports import report_whole_cells
 
-                report_whole_cells(
-                    self._catalog, self._backend, self._batches, home=self._home, by=self._by
-                )
+                report_whole_cells(catalog, backend, batches, home=home, by=by)
         except Exception as error:  # whatever is wrong with it is no failure of the upload
-            output.message(
-                "warning", f"Dagster was not told: DAGSTER_HOME {self._home}: {_short(error)}"
-            )
+            output.message("warning", f"Dagster was not told: DAGSTER_HOME {home}: {_short(error)}")
+
+    return report_cells
 
 
 @contextmanager

@@ -5,45 +5,23 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from catalogsync_assets.cli import output
+from catalogsync_assets.cli import options, output, running
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.replication import PolicyStatus, ShortSong
-    from catalogsync_assets.core.catalog.status import (
-        BackendStatus,
-        LastAudit,
-        VerifiedBetween,
-    )
+    from catalogsync_assets.core.catalog.status import BackendStatus, LastAudit, VerifiedBetween
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  catalogsync status
-  catalogsync status --verified
-  catalogsync status --under-policy --limit 20
-  catalogsync status --json | jq '.backends[] | {name, pending}'"""
+@options.command(
+    "catalogsync status",
+    "catalogsync status --verified",
+    "catalogsync status --under-policy --limit 20",
+    "catalogsync status --json | jq '.backends[] | {name, pending}'",
 )
-@output.db_option
-@click.option(
-    "--verified",
-    is_flag=True,
-    help="Also since when the files of each backend are known to be there.",
-)
-@click.option(
-    "--under-policy", is_flag=True, help="List the songs that have fewer copies than required."
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Songs of that list.",
-)
-@output.json_option
-def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> None:
+@options.flag("--verified", "Also since when the files of each backend are known to be there.")
+@options.flag("--under-policy", "List the songs that have fewer copies than required.")
+@options.number("--limit", "Songs of that list.", default=100)
+def status(verified: bool, under_policy: bool, limit: int) -> None:
     """Show what is where: songs, files and bytes of each backend, and what is still to do.
 
     With whether every song has the copies that it should have; see `policy`.
@@ -52,26 +30,36 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
     from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
 
-    catalog = output.open_catalog(db)
+    catalog = running.open_catalog()
     found = backend_status(catalog)
     copies = policy_status(catalog, found)
     ages = verification_ages(catalog) if verified else {}
     short = songs_under_policy(catalog, limit) if under_policy else []
     unread, _ = unread_tags(catalog, limit=1)
-    if output.wants_json():
-        told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
-        told["unread_tag_count"] = unread
-        if verified:
-            told["verified"] = ages
-        if under_policy:
-            told["under_policy"] = short
-        output.print_json(told)
-        return
+    told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
+    told["unread_tag_count"] = unread
+    if verified:
+        told["verified"] = ages
     if under_policy:
-        _print_short(short, copies)
-        return
+        told["under_policy"] = short
+
+    def show() -> None:
+        if under_policy:
+            _print_short(short)
+        else:
+            _print_backends(str(catalog.path), found, ages)
+        _print_copies(copies)
+        if not under_policy:
+            _print_troubles(found, unread)
+
+    running.end(told, show)
+
+
+def _print_backends(
+    title: str, found: list[BackendStatus], ages: dict[str, VerifiedBetween]
+) -> None:
     output.print_table(
-        str(catalog.path),
+        title,
         (
             *("backend", "complete", "partial", "absent", "files", "bytes"),
             *("pending", "failed", "gone"),
@@ -87,10 +75,6 @@ def status(db: str | None, verified: bool, under_policy: bool, limit: int) -> No
     for b in found:
         if words := _more(b, ages.get(b.name)):
             output.note(f"{b.name}: {words}")
-    _print_copies(copies)
-    if unread:
-        output.note(f"tags: those of {output.files(unread)} could not be read; see failures --tags")
-    _warn(found)
 
 
 def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
@@ -143,26 +127,22 @@ def _in_words(copies: PolicyStatus) -> str:
     )
 
 
-def _warn(found: list[BackendStatus]) -> None:
+def _print_troubles(found: list[BackendStatus], unread: int) -> None:
+    if unread:
+        output.note(f"tags: those of {output.files(unread)} could not be read; see failures --tags")
     for b in found:
         if b.damaged:
-            output.message(
-                "damaged", f"{b.name}: the content of {output.files(b.damaged)} is wrong"
-            )
+            wrong = f"the content of {output.files(b.damaged)} is wrong"
+            output.message("damaged", f"{b.name}: {wrong}")
         for reason in b.reasons:
-            output.message(
-                "failed", f"{b.name}: {reason.count:,} x {reason.code}: {reason.example}"
-            )
+            failed = f"{reason.count:,} x {reason.code}: {reason.example}"
+            output.message("failed", f"{b.name}: {failed}")
 
 
-def _print_short(short: list[ShortSong], copies: PolicyStatus) -> None:
+def _print_short(short: list[ShortSong]) -> None:
     if short:
         output.print_table(
             "songs under policy",
             ("song", "artist", "title", "files", "copies", "required"),
-            [
-                tuple("-" if cell is None else cell for cell in dataclasses.astuple(s))
-                for s in short
-            ],
+            [["-" if cell is None else cell for cell in dataclasses.astuple(s)] for s in short],
         )
-    _print_copies(copies)

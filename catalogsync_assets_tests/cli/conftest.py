@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import signal
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from catalogsync_assets.cli import main
-
-
-@dataclasses.dataclass
-class Result:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one JSON object on stdout."""
-        assert len(self.out.splitlines()) == 1, self.out
-        return json.loads(self.out)
+from catalogsync_assets_tests.support.processes import Outcome
 
 
 @pytest.fixture
@@ -40,8 +23,47 @@ def cli(tmp_path, monkeypatch):
         done = CliRunner().invoke(main, [*map(str, arguments)], prog_name="catalogsync")
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
-        return Result(done.exit_code, done.stdout, done.stderr)
+        return Outcome(done.exit_code, done.stdout, done.stderr)
 
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def register(cli, unregistered):
+    """`register(name, **settings)` registers a backend by the command."""
+
+    def run(name="cloud", **settings):
+        made = unregistered(name, **settings)
+        arguments = ["--name", made.name, "--bucket", made.bucket, "--endpoint", made.endpoint]
+        arguments += ["--base-prefix", made.base_prefix]
+        arguments += ["--credential-env-prefix", made.credential_env_prefix]
+        arguments += ["--provider", made.provider] if made.provider else []
+        done = cli("register-object-backend", *arguments)
+        assert done.code == 0, done.err
+        return made
+
+    return run
+
+
+@pytest.fixture
+def through_proxy(proxy, backend):
+    """A backend `cloud` behind the proxy."""
+    return backend(endpoint=proxy.endpoint)
+
+
+@pytest.fixture
+def stored(library, scanned, uploaded, cloud):
+    """`stored(files)`: so many files in the library, which are on `cloud`, too.
+
+    Of the catalog of the other fixtures, which is that of `cli`.
+    """
+
+    def fill(files):
+        library.fill(files)
+        scanned()
+        uploaded(cloud)
+        return library
+
+    return fill

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from catalogsync_assets.cli import main
+from catalogsync_assets_tests.support.database import bytes_of
 
 SECRET = "a-secret-that-nobody-may-see"
 COMMANDS = sorted(main.commands)
 
 
-@pytest.fixture
-def register(cli, unregistered):
-    """`register(name, **settings)` registers a backend by the command."""
-
-    def run(name="cloud", **settings):
-        made = unregistered(name, **settings)
-        arguments = ["--name", made.name, "--bucket", made.bucket, "--endpoint", made.endpoint]
-        arguments += ["--base-prefix", made.base_prefix]
-        arguments += ["--credential-env-prefix", made.credential_env_prefix]
-        arguments += ["--provider", made.provider]
-        done = cli("register-object-backend", *arguments)
-        assert done.code == 0, done.err
-        return made
-
-    return run
-
-
-def errors_of(result: Any) -> list[str]:
+def errors_of(result):
     """The lines on stderr; there may be no traceback among them."""
     assert "Traceback" not in result.err
-    lines: list[str] = result.err.splitlines()
-    return lines
+    return result.err.splitlines()
 
 
 # --- help ---------------------------------------------------------------------------------------
@@ -314,7 +296,7 @@ def test_files_without_readable_tags_are_told_of_and_listed(cli, library):
 # --- errors -------------------------------------------------------------------------------------
 
 
-def require_error(result: Any, code: int, *said: str) -> None:
+def require_error(result, code, *said):
     """One `error:` and one `hint:` line on stderr, nothing on stdout, no traceback."""
     assert (result.code, result.out) == (code, "")
     error, hint = errors_of(result)
@@ -436,7 +418,7 @@ def test_one_variable_without_the_other_is_wrong_use(cli, library, register, mon
 
 
 def test_a_wrong_secret_is_an_error_that_names_the_variables(
-    cli, library, register, monkeypatch, tmp_path, bytes_of
+    cli, library, register, monkeypatch, tmp_path
 ):
     library.fill(1)
     cli("scan", "--library-root", library.root)
@@ -486,7 +468,7 @@ def test_a_backend_registered_again_says_so(cli):
     assert listed[1].split("\t")[:3] == ["cloud", "my-music", "AWS"]
 
 
-def test_no_command_prints_a_secret(cli, library, register, tmp_path, bytes_of):
+def test_no_command_prints_a_secret(cli, library, register, tmp_path):
     library.fill(1)
     cli("scan", "--library-root", library.root)
     register()

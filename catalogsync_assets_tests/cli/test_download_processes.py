@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import re
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
-from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import remains
+from catalogsync_assets_tests.support.processes import Terminal
+from catalogsync_assets_tests.support.web import flac_like
 
 #: What httpx reads at a time, at most.
 READ_BUFFER = 64 * 1024
@@ -24,10 +22,29 @@ KIB = 1024
 
 
 @pytest.fixture
-def states(catalog, rows):
+def states(catalog):
     """`states()`: how many download tasks there are of each status."""
     sql = "SELECT status, COUNT(*) FROM download_tasks GROUP BY status"
     return lambda: Counter(dict(rows(catalog, sql)))
+
+
+@pytest.fixture
+def queued(web, wish):
+    """`queued(files, kib)`: queues so many files, each of so many KiB or as `kib` says of each."""
+
+    def queue(files, kib):
+        sizes = [kib(i) if callable(kib) else kib for i in range(1, files + 1)]
+        contents = {f"{i}.flac": flac_like(i, int(n * KIB)) for i, n in enumerate(sizes, 1)}
+        wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
+        return contents
+
+    return queue
+
+
+@pytest.fixture
+def downloading(catalog, library):
+    """The command."""
+    return ("run", "--db", catalog.path, "--library-root", library.root)
 
 
 class Pace:
@@ -37,14 +54,14 @@ class Pace:
     nothing in them to speak of. `cut` ends what is under way, as its client is gone.
     """
 
-    def __init__(self, web: Any, root: Path, catalog: Catalog) -> None:
+    def __init__(self, web, root, catalog):
         self._web = web
         self._folder = root / ".catalogsync"
         self._prefix = catalog_id(catalog)
         self.gone = threading.Event()
         web.pace = self
 
-    def __call__(self, request: Any) -> None:
+    def __call__(self, request):
         gone = self.gone
         number = int(Path(request.path).stem)
         part = self._folder / f"{self._prefix}-{number}.part"
@@ -58,21 +75,20 @@ class Pace:
                 pass
             gone.wait(0.001)
 
-    def cut(self) -> None:
+    def cut(self):
         self.gone.set()
         self._web.wait_until(lambda: self._web._at_once == 0)
         self.gone = threading.Event()
 
 
 def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
-    web, wish, music, library, remains, catalog, start_command, command, rows, states
+    web, queued, downloading, library, catalog, start_command, command, states
 ):
     workers, kills = 4, 6
-    contents = {f"{i}.flac": music(i, (100 + i * 37 % 400) * KIB) for i in range(1, 25)}
-    wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
+    contents = queued(24, lambda i: 100 + i * 37 % 400)
     total = sum(map(len, contents.values()))
     pace = Pace(web, library.root, catalog)
-    arguments = ("run", "--db", catalog.path, "--library-root", library.root, "--workers", workers)
+    arguments = (*downloading, "--workers", workers)
     for number in range(kills):
         process = start_command(*arguments)
         enough = total * (number + 1) // (kills + 2) + number * 7_777
@@ -123,15 +139,13 @@ main(sys.argv[1:], prog_name="catalogsync")
 @pytest.mark.parametrize("moment", ["link", "folder", "unlink", "record", "remove"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_around_the_moment_of_placing_costs_no_byte_and_leaves_no_second_file(
-    web, wish, library, remains, catalog, start_python, command, rows, moment, when
+    web, wish, downloading, library, catalog, run_python, command, moment, when
 ):
     wish(web.add("/x.flac"), title="Wanted", playlist="Mine")
-    arguments = ("run", "--db", catalog.path, "--library-root", library.root)
-    process = start_python(MOMENTS, moment, when, *arguments)
-    process.wait(60)
-    assert process.returncode == -signal.SIGKILL, process.stderr.read()
+    died = run_python(MOMENTS, moment, when, *downloading)
+    assert died.code == -signal.SIGKILL, died.err
 
-    outcome = command(*arguments, "--json")
+    outcome = command(*downloading, "--json")
 
     assert outcome.code == 0, outcome.err
     content = web.files["/x.flac"].content
@@ -147,16 +161,15 @@ def test_a_kill_around_the_moment_of_placing_costs_no_byte_and_leaves_no_second_
 
 
 def test_two_runs_at_once_fetch_no_file_twice(
-    web, wish, music, library, catalog, start_command, states
+    web, queued, downloading, library, start_command, states
 ):
     """More files than one process claims at a time, held until both have begun."""
-    contents = {f"{i}.flac": music(i, 1_000) for i in range(200)}
-    wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
+    contents = queued(200, 1)
     web.pace = lambda _: web.wait_until(lambda: web.most_at_once >= 6)
-    arguments = ("run", "--db", catalog.path, "--library-root", library.root, "--workers", 3)
+    arguments = (*downloading, "--workers", 3)
 
     processes = [start_command(*arguments, "--json") for _ in range(2)]
-    ended = [process.communicate(timeout=60) for process in processes]
+    ended = [process.communicate() for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0], ended
     assert Counter(request.path for request in web.requests) == Counter(list(web.files))
@@ -166,17 +179,16 @@ def test_two_runs_at_once_fetch_no_file_twice(
 
 
 def test_a_run_that_is_stopped_keeps_what_it_has_and_can_be_gone_on_with(
-    web, wish, music, library, catalog, start_command, command, states
+    web, queued, downloading, library, catalog, start_command, command, states
 ):
-    contents = {f"{i}.flac": music(i, 200 * KIB) for i in range(1, 9)}
-    wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
+    contents = queued(8, 200)
     pace = Pace(web, library.root, catalog)
-    arguments = ("run", "--db", catalog.path, "--library-root", library.root, "--workers", 2)
+    arguments = (*downloading, "--workers", 2)
     process = start_command(*arguments)
     web.wait_until(lambda: sum(r.sent for r in web.requests) >= 500 * KIB)
 
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     pace.cut()
 
     assert process.returncode == 130, err
@@ -202,62 +214,19 @@ def full(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-class Terminal:
-    """A command before a terminal of its own."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        ours, theirs = pty.openpty()
-        self._fd = ours
-        code = "from catalogsync_assets.cli import main; main(prog_name='catalogsync')"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
-        os.close(theirs)
-        self.seen = ""
-
-    def read_until(self, text: str) -> None:
-        while text not in self.plain:
-            try:
-                piece = os.read(self._fd, 4096)
-            except OSError:
-                piece = b""
-            assert piece, f"it ended without {text!r}: {self.plain}"
-            self.seen += piece.decode(errors="replace")
-
-    def read_all(self) -> None:
-        try:
-            while piece := os.read(self._fd, 4096):
-                self.seen += piece.decode(errors="replace")
-        except OSError:
-            return
-
-    @property
-    def plain(self) -> str:
-        """Without colours and movements of the cursor."""
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
-
-    def say(self, text: str) -> None:
-        os.write(self._fd, text.encode() + b"\n")
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-        os.close(self._fd)
+@pytest.fixture
+def downloading_there(catalog, full):
+    """The command that downloads to that disk."""
+    return ("run", "--db", catalog.path, "--library-root", full, "--keep-free-mib", 0)
 
 
 @pytest.fixture
 def terminal():
     """`terminal("run", …)`."""
-    made: list[Terminal] = []
+    made = []
 
     def start(*arguments):
-        made.append(Terminal([*map(str, arguments)]))
+        made.append(Terminal(*arguments))
         return made[-1]
 
     yield start
@@ -266,34 +235,31 @@ def terminal():
 
 
 def test_a_person_at_a_terminal_is_asked_once_for_another_folder(
-    web, wish, music, full, tmp_path, catalog, terminal, states
+    web, wish, queued, downloading_there, full, tmp_path, terminal, states
 ):
-    wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(8)))
-    base = ("run", "--db", catalog.path, "--library-root", full, "--keep-free-mib", 0)
+    queued(8, 200)
 
-    session = terminal(*base)
+    session = terminal(*downloading_there)
     session.read_until("Folder to go on in")
     session.say(str(tmp_path / "more"))
     session.read_all()
 
-    assert session.process.wait(60) == 0, session.plain
+    assert session.process.wait() == 0, session.plain
     assert session.plain.count("Folder to go on in") == 1
     assert f"full: {full}" in session.plain
     assert states() == {"succeeded": 8}
     assert len(list((tmp_path / "more").glob("*.flac"))) == 7
-    wish(web.add("/later.flac", music("later", 200 * KIB)))
-    again = terminal(*base)
+    wish(web.add("/later.flac", flac_like("later", 200 * KIB)))
+    again = terminal(*downloading_there)
     again.read_all()
-    assert again.process.wait(60) == 0, again.plain
+    assert again.process.wait() == 0, again.plain
     assert "Folder" not in again.plain
 
 
 @pytest.mark.parametrize("answer", ["", None], ids=["empty", "ctrl-c"])
-def test_a_person_who_names_none_stops_the_run(
-    web, wish, music, full, catalog, terminal, states, answer
-):
-    wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(4)))
-    session = terminal("run", "--db", catalog.path, "--library-root", full, "--keep-free-mib", 0)
+def test_a_person_who_names_none_stops_the_run(queued, downloading_there, terminal, states, answer):
+    queued(4, 200)
+    session = terminal(*downloading_there)
     session.read_until("Folder to go on in")
     if answer is None:
         session.process.send_signal(signal.SIGINT)
@@ -301,7 +267,7 @@ def test_a_person_who_names_none_stops_the_run(
         session.say(answer)
     session.read_all()
 
-    assert session.process.wait(60) == (130 if answer is None else 1), session.plain
+    assert session.process.wait() == (130 if answer is None else 1), session.plain
     left = states()
     assert left["succeeded"] + left["pending"] == 4
     # A signal also ends what is on its way; without one, the file that has room may finish.
@@ -309,13 +275,11 @@ def test_a_person_who_names_none_stops_the_run(
 
 
 def test_without_a_terminal_the_run_stops_and_says_what_is_needed(
-    web, wish, music, full, catalog, command, states
+    queued, downloading_there, full, command, states
 ):
-    wish(*(web.add(f"/{i}.flac", music(i, 200 * KIB)) for i in range(4)))
+    queued(4, 200)
 
-    outcome = command(
-        "run", "--db", catalog.path, "--library-root", full, "--keep-free-mib", 0, "--json"
-    )
+    outcome = command(*downloading_there, "--json")
 
     assert outcome.code == 1
     assert outcome.json["download"]["succeeded"] == outcome.json["scan"]["files"] == 1

@@ -1,11 +1,14 @@
 """import and run: what they print, how they end."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
 import pytest
 
 from catalogsync_assets.core.download import file as fetcher
+from catalogsync_assets_tests.support.database import rows
 
 
 @pytest.fixture(autouse=True)
@@ -102,14 +105,14 @@ def test_wrong_use_of_import_is_told_apart(cli, arguments):
     assert cli("import", *arguments).code == 2
 
 
-def test_a_run_downloads_scans_and_uploads(cli, web, wish, library, cloud, remote, catalog, rows):
+def test_a_run_downloads_scans_and_uploads(cli, web, wish, library, cloud, remote, catalog):
     wish(web.add("/1.flac"), web.add("/2.flac"))
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--workers", 2)
 
     assert done.code == 0, done.err
     assert done.out.startswith("2 files queued, 2 downloaded, 0 failed; 6.0 kB in ")
-    assert "cloud: 2 uploaded, 0 adopted, 0 failed; 6.0 kB" in done.out
+    assert "cloud: 2 files queued, 2 uploaded, 0 adopted, 0 failed; 6.0 kB" in done.out
     assert remote(cloud).contents() == library.contents()
     assert rows(catalog, "SELECT file_count FROM batches") == [2]
 
@@ -126,6 +129,18 @@ def test_a_run_as_json_is_one_object(cli, web, wish, library, cloud):
     (failure,) = told["download"]["failures"]
     assert (failure["code"], failure["source"]) == ("NotFound", "http")
     assert told["scan"]["files"] == told["upload"]["succeeded"] == 1
+
+
+def test_a_run_whose_upload_breaks_off_tells_what_it_did(cli, web, wish, library, backend):
+    wish(web.add("/1.flac"))
+    backend(bucket="no-such-bucket")
+
+    done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
+
+    assert done.code == 1
+    assert set(done.json) == {"download", "scan", "upload", "error", "hint"}
+    assert (done.json["download"]["succeeded"], done.json["upload"]["succeeded"]) == (1, 0)
+    assert "'no-such-bucket'" in done.json["error"]
 
 
 def test_failures_are_listed_and_tried_again(cli, web, wish, library):

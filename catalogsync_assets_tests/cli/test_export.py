@@ -1,5 +1,7 @@
 """Exports as a person asks for them."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
@@ -11,10 +13,11 @@ import pytest
 from catalogsync_assets.cli import export as commands
 from catalogsync_assets.core.export.export import FORMATS
 from catalogsync_assets.core.export.places import LOCATIONS
+from catalogsync_assets_tests.support.database import change
 
 
 @pytest.fixture
-def evening(catalog, library, scanned, change):
+def evening(catalog, library, scanned):
     """A playlist of two songs, of which one has a file."""
     library.add("Nina/01.mp3")
     scanned()

@@ -1,14 +1,17 @@
 """A value that cannot stand in its column is told with its row."""
 
+from __future__ import annotations
+
 import pytest
 
 from catalogsync_assets.core.catalog.invalid_rows import explain, explained
 from catalogsync_assets.core.errors import CatalogError, UsageError
 from catalogsync_assets.resources.catalog import CatalogResource
+from catalogsync_assets_tests.support.database import change, rows
 
 
 @pytest.fixture
-def spoilt(library, scanned, cloud, catalog, change):
+def spoilt(library, scanned, cloud, catalog):
     """`spoilt("file_assets.size_bytes", "'abc'")`: in one row of a catalog with three files."""
     library.fill(3)
     scanned()
@@ -88,7 +91,7 @@ def test_a_step_of_the_pipeline_names_the_row(spoilt):
     ],
 )
 def test_a_backend_whose_settings_cannot_be_read_does_not_pass_for_one_of_aws(
-    cli, catalog, cloud, change, config, said
+    cli, catalog, cloud, config, said
 ):
     change(catalog, f"UPDATE storage_backends SET config = '{config}' WHERE name = 'cloud'")
     catalog.close()
@@ -111,7 +114,7 @@ def test_a_backend_whose_settings_cannot_be_read_does_not_pass_for_one_of_aws(
     ],
 )
 def test_no_command_judges_an_object_by_a_size_or_digest_that_cannot_be(
-    cli, catalog, library, scanned, cloud, backend, change, rows, tmp_path, table, column, value
+    cli, catalog, library, scanned, cloud, backend, tmp_path, table, column, value
 ):
     library.fill(2)
     scanned()
@@ -142,7 +145,7 @@ def test_no_command_judges_an_object_by_a_size_or_digest_that_cannot_be(
     assert len(list(library.contents())) == 2
 
 
-def test_a_digest_in_capitals_is_one(cli, catalog, library, scanned, cloud, change, tmp_path):
+def test_a_digest_in_capitals_is_one(cli, catalog, library, scanned, cloud, tmp_path):
     library.fill(2)
     scanned()
     cli("upload", "--backend", "cloud")

@@ -1,5 +1,7 @@
 """The commands `offload` and `adopt`: what a person or a program sees of them."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
@@ -8,39 +10,36 @@ from catalogsync_assets.core.offload import offload as offload_module
 
 
 @pytest.fixture
-def stored(library, scanned, uploaded, cloud):
-    """Three files on one backend; `catalog.db` of `cli` is the catalog of the other fixtures."""
-    library.fill(3)
-    scanned()
-    uploaded(cloud)
-    return library
+def three(stored):
+    """A library of three files that are on one backend, too."""
+    return stored(3)
 
 
 # --- offload ------------------------------------------------------------------------------------
 
 
-def test_without_delete_it_says_what_would_go(cli, stored):
+def test_without_delete_it_says_what_would_go(cli, three):
     done = cli("offload", "--keep-copies", 1)
 
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[0] == "3 files, 900 bytes would go"
-    assert lines[1] == f"  {stored.root}/album/0000.mp3"
+    assert lines[1] == f"  {three.root}/album/0000.mp3"
     assert "nothing was removed; --delete removes them, once the stores have proven" in done.err
-    assert len(stored.contents()) == 3
+    assert len(three.contents()) == 3
 
 
-def test_with_delete_it_removes(cli, stored):
+def test_with_delete_it_removes(cli, three):
     done = cli("offload", "--keep-copies", 1, "--delete")
 
     assert (done.code, done.out) == (0, "3 files, 900 bytes removed\n")
-    assert stored.contents() == {}
+    assert three.contents() == {}
     assert "\t3\t" in cli("status").out.splitlines()[1]
     assert cli("scan").out.startswith("0 files, 0 bytes: 0 new, 0 changed, 0 unchanged, 0 gone")
 
 
-def test_files_that_may_not_go_are_listed_with_reasons(cli, stored, remote, cloud):
-    stored.add("album/0000.mp3", b"changed")
+def test_files_that_may_not_go_are_listed_with_reasons(cli, three, remote, cloud):
+    three.add("album/0000.mp3", b"changed")
     remote(cloud).delete("album/0001.mp3")
 
     done = cli("offload", "--keep-copies", 1, "--delete")
@@ -53,15 +52,15 @@ def test_files_that_may_not_go_are_listed_with_reasons(cli, stored, remote, clou
     assert "Traceback" not in done.err
 
 
-def test_json_tells_the_same(cli, stored):
+def test_json_tells_the_same(cli, three):
     found = cli("offload", "--keep-copies", 1, "--check", "--json").json
 
     assert (found["dry_run"], found["checked"], found["removed"]) == (True, True, 3)
-    assert found["files"] == [f"{stored.root}/album/{i:04d}.mp3" for i in range(3)]
+    assert found["files"] == [f"{three.root}/album/{i:04d}.mp3" for i in range(3)]
     assert (found["failed"], found["too_few"], found["goal_reached"]) == (0, 0, True)
 
 
-def test_a_goal_that_cannot_be_reached_is_said(cli, stored, monkeypatch):
+def test_a_goal_that_cannot_be_reached_is_said(cli, three, monkeypatch):
     usage = type("Usage", (), {"free": 10_000_000})
     monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
 
@@ -69,7 +68,7 @@ def test_a_goal_that_cannot_be_reached_is_said(cli, stored, monkeypatch):
     done = cli("offload", "--keep-copies", 1, "--until-free", "20MB", "--delete")
 
     assert done.code == 1
-    assert f"only 10.0 MB free at {stored.root}, not 20.0 MB" in done.err
+    assert f"only 10.0 MB free at {three.root}, not 20.0 MB" in done.err
 
 
 @pytest.mark.parametrize(
@@ -79,46 +78,47 @@ def test_a_goal_that_cannot_be_reached_is_said(cli, stored, monkeypatch):
         (["--keep-copies", 0], "--keep-copies"),
         (["--keep-copies", 2], "2 copies cannot be kept by 1 backends"),
         (["--keep-copies", 1, "--older-than", "soon"], "write it like 90d, 8w or 12h"),
+        (["--keep-copies", 1, "--older-than", "3m"], "write it like 90d, 8w or 12h"),
         (["--keep-copies", 1, "--until-free", "much"], "is not a size"),
         (["--keep-copies", 1, "--backend", "nowhere"], "no backend is called 'nowhere'"),
         (["--keep-copies", 1, "--playlist", "none"], "there is no playlist"),
     ],
 )
-def test_wrong_use_is_said_and_nothing_goes(cli, stored, arguments, said):
+def test_wrong_use_is_said_and_nothing_goes(cli, three, arguments, said):
     done = cli("offload", *arguments, "--delete")
 
     assert done.code == 2
     assert said in done.err
-    assert len(stored.contents()) == 3
+    assert len(three.contents()) == 3
 
 
-def test_the_policy_is_the_number_that_is_not_given(cli, stored, backend, buckets, uploaded):
+def test_the_policy_is_the_number_that_is_not_given(cli, three, backend, buckets, uploaded):
     cli("policy", "--required-copies", 2)
 
     done = cli("offload", "--delete")
     assert (done.code, done.out) == (0, "0 files, 0 bytes removed\n")
     assert "3 files stay: with fewer copies on different stores than their policy" in done.err
     refused = cli("offload", "--keep-copies", 1, "--delete")
-    assert (refused.code, len(stored.contents())) == (2, 3)
+    assert (refused.code, len(three.contents())) == (2, 3)
     assert "the policy asks for 2 copies of each file below" in refused.err
     assert "add --below-policy" in refused.err
 
     uploaded(backend("vault", bucket=buckets[1]), limit=1)
     assert cli("offload", "--delete", "--json").json["keep_copies"] is None
-    assert len(stored.contents()) == 2
+    assert len(three.contents()) == 2
     done = cli("offload", "--keep-copies", 1, "--below-policy", "--delete")
     assert (done.code, done.out) == (0, "2 files, 600 bytes removed\n")
 
 
 def test_one_bucket_under_two_names_is_said_wherever_copies_are_counted(
-    cli, stored, cloud, backend, uploaded, unregistered
+    cli, three, cloud, backend, uploaded, unregistered
 ):
     alias = {"endpoint": cloud.endpoint.replace("127.0.0.1", "localhost")}
     uploaded(backend("again", **alias))
     cli("policy", "--required-copies", 2)
 
     done = cli("offload", "--keep-copies", 2, "--delete")
-    assert (done.code, len(stored.contents())) == (1, 3)
+    assert (done.code, len(three.contents())) == (1, 3)
     assert "2 copies: again, cloud are the same store" in done.err
     dry = cli("offload")
     assert dry.out == "0 files, 0 bytes would go\n"
@@ -146,8 +146,8 @@ def test_one_bucket_under_two_names_is_said_wherever_copies_are_counted(
     assert "again, cloud are the same store" in cli("status").err
 
 
-def test_ages_are_lengths_of_time(cli, stored):
-    (stored.root / "album/0000.mp3").touch()
+def test_ages_are_lengths_of_time(cli, three):
+    (three.root / "album/0000.mp3").touch()
     cli("scan")
 
     for age in ("1h", "1d", "2w"):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 
-import pytest
-
-from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Gate
 
 PLACES = (
     "SELECT library_path, status FROM file_locations WHERE library_root IS NOT NULL"
@@ -36,14 +35,8 @@ main(["offload", "--keep-copies", "1", "--delete", "--db", sys.argv[1]])
 """
 
 
-@pytest.fixture
-def through_proxy(proxy, backend):
-    found: ObjectBackend = backend(endpoint=proxy.endpoint)
-    return found
-
-
 def test_a_killed_offload_loses_nothing_and_the_next_completes_it(
-    library, catalog, cloud, scanned, uploaded, run_python, command, remote, rows
+    library, catalog, cloud, scanned, uploaded, run_python, command, remote
 ):
     """In the instant in which the second file has lost its name and is not deleted yet."""
     library.fill(4)
@@ -66,39 +59,23 @@ def test_a_killed_offload_loses_nothing_and_the_next_completes_it(
 
 
 def test_a_signal_while_stores_are_asked_ends_it_with_all_rows_true(
-    library, catalog, scanned, uploaded, proxy, through_proxy, start_command, run_python, rows
+    library, catalog, scanned, uploaded, proxy, through_proxy, start_command, run_python
 ):
     """More files than are gone through at a time: the first are gone, the others are asked for.
     Meanwhile another process is sent away."""
     library.fill(100, size=20)
     scanned()
     uploaded(through_proxy)
-    passing, held, stopped = 64, 0, False
-
-    def gate(request):
-        nonlocal passing, held
-        if request.method != "HEAD":
-            return
-        with proxy.lock:
-            if passing:
-                passing -= 1
-                return
-            held += 1
-            proxy.lock.notify_all()
-        proxy.wait_until(lambda: stopped)
-
-    proxy.before.append(gate)
+    gate = Gate(proxy, lambda r: r.method == "HEAD", passing=64)
     process = start_command("offload", "--keep-copies", 1, "--delete", "--db", catalog.path)
-    proxy.wait_until(lambda: held)
+    gate.wait_for()
 
     other = run_python(_IMPATIENT, catalog.path)
     assert (other.code, "another process removes files" in other.err) == (1, True)
 
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
-    with proxy.lock:
-        stopped = True
-        proxy.lock.notify_all()
+    gate.open()
 
     assert process.returncode == 130, errors
     there = library.contents()

@@ -1,6 +1,10 @@
 """How many copies there must be, and what `status` says of it."""
 
+from __future__ import annotations
+
 import pytest
+
+from catalogsync_assets_tests.support.database import change
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_status_tells_whether_there_are_enough_copies(cli, music):
     assert (result.code, result.out) == (0, "")
 
 
-def test_status_tells_when_what_is_there_was_verified(cli, music, catalog, change):
+def test_status_tells_when_what_is_there_was_verified(cli, music, catalog):
     cli("upload", "--backend", "cloud")
     plain, asked = cli("status"), cli("status", "--verified")
     assert "last audit never" in plain.err
@@ -114,7 +118,7 @@ def test_status_tells_when_what_is_there_was_verified(cli, music, catalog, chang
     assert list(told["verified"]) == ["cloud"]
 
 
-def test_status_tells_damaged_objects(cli, music, catalog, change):
+def test_status_tells_damaged_objects(cli, music, catalog):
     cli("upload", "--backend", "cloud")
     change(
         catalog,

@@ -5,82 +5,45 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.stores.backend import ObjectBackend
-
-Rows = Callable[..., list[Any]]
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Gate
+from catalogsync_assets_tests.support.waiting import until
 
 
 @pytest.fixture
-def through_proxy(proxy, backend):
-    found: ObjectBackend = backend(endpoint=proxy.endpoint)
-    return found
-
-
-def active(catalog: Catalog, backend: ObjectBackend, rows: Rows) -> tuple[int, int]:
-    """How many rows say that a file is there, and of how many files they speak."""
-    (found,) = rows(
-        catalog,
+def active(catalog, through_proxy):
+    """`active()`: how many rows say that a file is there, and of how many files they speak."""
+    sql = (
         "SELECT COUNT(*), COUNT(DISTINCT file_asset_id) FROM file_locations"
-        " WHERE backend_id = ? AND status = 'active'",
-        backend.id,
+        " WHERE backend_id = ? AND status = 'active'"
     )
-    return tuple(found)  # type: ignore[return-value]
+    return lambda: rows(catalog, sql, through_proxy.id)[0]
 
 
-class Gate:
-    """Lets so many puts pass and holds the others, until it is opened."""
+@pytest.fixture
+def uploading(catalog, library, scanned, through_proxy):
+    """`uploading(files)`: a command that has so many to upload, four at a time."""
 
-    def __init__(self, proxy: Any, passing: int) -> None:
-        self._proxy = proxy
-        self._passing = passing
-        self.held = 0
-        self._open = False
-        proxy.before.append(self._rule)
+    def prepare(files, size=300):
+        library.fill(files, size=size)
+        scanned()
+        return ("upload", "--backend", "cloud", "--workers", 4, "--db", catalog.path)
 
-    def _rule(self, request: Any) -> None:
-        if request.method != "PUT":
-            return
-        with self._proxy.lock:
-            if self._passing:
-                self._passing -= 1
-                return
-            self.held += 1
-            self._proxy.lock.notify_all()
-        self._proxy.wait_until(lambda: self._open)
-
-    def open(self) -> None:
-        with self._proxy.lock:
-            self._open = True
-            self._proxy.lock.notify_all()
+    return prepare
 
 
 def test_an_upload_that_was_killed_is_completed_by_the_next(
-    library,
-    catalog,
-    scanned,
-    proxy,
-    through_proxy,
-    start_command,
-    command,
-    remote,
-    rows,
-    statuses,
-    until,
+    library, uploading, proxy, through_proxy, start_command, command, remote, active, statuses
 ):
     """Killed when some files are recorded, some are on their way, and some have not been begun."""
-    library.fill(60)
-    scanned()
+    arguments = uploading(60)
     gate = Gate(proxy, passing=20)
-    arguments = ("upload", "--backend", "cloud", "--workers", 4, "--db", catalog.path)
     process = start_command(*arguments)
     until(lambda: statuses()["succeeded"] == 20)
-    proxy.wait_until(lambda: gate.held == 4)
+    gate.wait_for(4)
     process.kill()
     process.wait()
     assert statuses()["running"] == 40
@@ -92,22 +55,18 @@ def test_an_upload_that_was_killed_is_completed_by_the_next(
     told = outcome.json
     assert told["succeeded"] + told["adopted"] == 40
     assert statuses() == {"succeeded": 60}
-    assert active(catalog, through_proxy, rows) == (60, 60)
+    assert active() == (60, 60)
     assert remote(through_proxy).contents() == library.contents()
 
 
 def test_two_uploads_at_once_send_no_file_twice(
-    library, catalog, scanned, proxy, through_proxy, start_command, remote, rows, statuses
+    uploading, proxy, through_proxy, start_command, remote, active, statuses
 ):
     """More files than one process claims at a time, so that both have some."""
-    library.fill(600, size=20)
-    scanned()
-    gate = Gate(proxy, passing=0)
-    processes = [
-        start_command("upload", "--backend", "cloud", "--workers", 4, "--db", catalog.path)
-        for _ in range(2)
-    ]
-    proxy.wait_until(lambda: gate.held == 8)  # four of each
+    arguments = uploading(600, size=20)
+    gate = Gate(proxy)
+    processes = [start_command(*arguments) for _ in range(2)]
+    gate.wait_for(8)  # four of each
     gate.open()
     for process in processes:
         _, errors = process.communicate()
@@ -117,19 +76,18 @@ def test_two_uploads_at_once_send_no_file_twice(
     assert len(puts) == 600
     assert set(puts.values()) == {1}
     assert statuses() == {"succeeded": 600}
-    assert active(catalog, through_proxy, rows) == (600, 600)
+    assert active() == (600, 600)
     assert len(remote(through_proxy).keys()) == 600
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_upload_soon_and_leaves_nothing_running(
-    library, catalog, scanned, proxy, through_proxy, start_command, remote, rows, statuses, number
+    uploading, proxy, through_proxy, start_command, remote, active, statuses, number
 ):
-    library.fill(60)
-    scanned()
+    arguments = uploading(60)
     gate = Gate(proxy, passing=10)
-    process = start_command("upload", "--backend", "cloud", "--workers", 4, "--db", catalog.path)
-    proxy.wait_until(lambda: gate.held == 4)
+    process = start_command(*arguments)
+    gate.wait_for(4)
     process.send_signal(number)
     sent = time.monotonic()
     gate.open()
@@ -143,25 +101,21 @@ def test_a_signal_ends_an_upload_soon_and_leaves_nothing_running(
     left = statuses()
     assert left["running"] == left["failed"] == 0
     assert 14 <= left["succeeded"] < 60
-    assert active(catalog, through_proxy, rows) == (left["succeeded"], left["succeeded"])
+    assert active() == (left["succeeded"], left["succeeded"])
     assert len(remote(through_proxy).keys()) == left["succeeded"]
 
 
 def test_a_signal_ends_an_upload_whose_store_does_not_answer(
-    library, catalog, scanned, proxy, through_proxy, start_command, statuses, until
+    uploading, proxy, start_command, statuses
 ):
     """A network that hangs is when people press Ctrl-C."""
-    library.fill(8)
-    scanned()
-    gate = Gate(proxy, passing=0)
-    process = start_command("upload", "--backend", "cloud", "--workers", 4, "--db", catalog.path)
-    proxy.wait_until(lambda: gate.held == 4)
+    arguments = uploading(8)
+    gate = Gate(proxy)
+    process = start_command(*arguments)
+    gate.wait_for(4)
     process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + 8
     try:
-        until(lambda: process.poll() is not None or time.monotonic() > deadline)
-
-        assert process.poll() == 130
+        assert process.wait(8) == 130
         assert statuses()["running"] == 0
     finally:
         gate.open()
@@ -188,7 +142,7 @@ def test_a_signal_ends_a_scan(library, catalog, start_python, scanned):
     assert scanned().files == 20
 
 
-def test_output_that_nobody_reads_is_no_crash(library, catalog, start_command):
+def test_output_that_nobody_reads_is_no_crash(catalog, start_command):
     """As in `catalogsync status | head -0`."""
     process = start_command("status", "--db", catalog.path)
     process.stdout.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from catalogsync_assets.assets.partitions import cells as cells_partitions
+from catalogsync_assets_tests.support.proxy import refusal
 
 KEY = dg.AssetKey("remote_locations")
 
@@ -16,14 +16,14 @@ KEY = dg.AssetKey("remote_locations")
 class Home:
     """A DAGSTER_HOME, and what its instance knows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         self.path = path
 
-    def cells(self) -> set[str]:
+    def cells(self):
         with dg.DagsterInstance.from_config(str(self.path)) as instance:
             return instance.get_materialized_partitions(KEY)
 
-    def event(self, cell: str) -> dg.AssetMaterialization:
+    def event(self, cell):
         with dg.DagsterInstance.from_config(str(self.path)) as instance:
             (record,) = instance.fetch_materializations(
                 dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=[cell]), limit=10
@@ -131,7 +131,7 @@ def test_a_cell_that_failed_in_dagster_is_green_once_the_command_line_has_filled
         assert status_of(instance, cell) == dg.AssetPartitionStatus.MATERIALIZED
 
 
-def status_of(instance: dg.DagsterInstance, cell: str) -> Any:
+def status_of(instance, cell):
     return (instance.get_status_by_partition(KEY, [cell], cells_partitions) or {}).get(cell)
 
 
@@ -150,7 +150,7 @@ def test_an_upload_that_fails_for_a_file_reports_the_cells_that_are_whole(
 
 
 def test_an_upload_that_breaks_off_reports_what_it_had_done(
-    home, upload, backend, proxy, refused, library, scanned
+    home, upload, backend, proxy, library, scanned
 ):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(2, folder="a")
@@ -159,7 +159,7 @@ def test_an_upload_that_breaks_off_reports_what_it_had_done(
     scanned()
     proxy.before.append(
         lambda r: (
-            refused(403, "InvalidAccessKeyId") if r.method == "PUT" and "/b/" in r.path else None
+            refusal(403, "InvalidAccessKeyId") if r.method == "PUT" and "/b/" in r.path else None
         )
     )
 
@@ -217,32 +217,32 @@ def test_nothing_that_dagster_has_to_say_is_printed(
 # --- an instance that is no use -----------------------------------------------------------------
 
 
-def _absent(folder: Path) -> Path:
+def _absent(folder):
     return folder / "absent"
 
 
-def _file(folder: Path) -> Path:
+def _file(folder):
     (folder / "file").write_text("")
     return folder / "file"
 
 
-def _relative(_: Path) -> Path:
+def _relative(_):
     return Path("relative")
 
 
-def _bad_settings(folder: Path) -> Path:
+def _bad_settings(folder):
     (folder / "bad").mkdir()
     (folder / "bad" / "dagster.yaml").write_text("storage: [no")
     return folder / "bad"
 
 
-def _unknown_settings(folder: Path) -> Path:
+def _unknown_settings(folder):
     (folder / "unknown").mkdir()
     (folder / "unknown" / "dagster.yaml").write_text("no_such_setting: 1\n")
     return folder / "unknown"
 
 
-def _unusable_storage(folder: Path) -> Path:
+def _unusable_storage(folder):
     (folder / "blocked").mkdir()
     (folder / "blocked" / "history").write_text("a file where Dagster wants a folder")
     return folder / "blocked"

@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import remains
+from catalogsync_assets_tests.support.proxy import Gate
+from catalogsync_assets_tests.support.waiting import until
 
-Rows = Callable[..., list[Any]]
 MIB = 1024 * 1024
 FILES = 24
 
 
-@pytest.fixture
-def through_proxy(proxy, backend):
-    found: ObjectBackend = backend(endpoint=proxy.endpoint)
-    return found
+def reading(ending):
+    """Requests that read objects with such a name."""
+    return lambda request: request.method == "GET" and ending in request.path
 
 
 @pytest.fixture
@@ -39,50 +36,26 @@ def original(library, scanned, through_proxy, uploaded, tmp_path):
 
 
 @pytest.fixture
+def recorded(catalog, library):
+    """`recorded()`: how many files are known to be there, as they were read."""
+    sql = "SELECT COUNT(*) FROM file_locations WHERE library_root = ? AND verified_by = 'read'"
+    return lambda: rows(catalog, sql, str(library.root))[0]
+
+
+@pytest.fixture
 def restoring(library, catalog):
     """The command's arguments."""
     arguments = ("--all", "--to", library.root, "--db", catalog.path)
     return ["restore", *arguments, "--allow-empty", "--workers", 4]
 
 
-def identical(one: Path, other: Path) -> bool:
+def identical(one, other):
     return subprocess.run(["diff", "-r", one, other], check=False).returncode == 0
 
 
-def recorded(catalog: Catalog, rows: Rows, root: Path) -> int:
-    sql = "SELECT COUNT(*) FROM file_locations WHERE library_root = ? AND verified_by = 'read'"
-    return int(rows(catalog, sql, str(root))[0])
-
-
-def half_here(root: Path) -> int:
+def half_here(root):
     """Bytes of files that are on their way."""
     return sum(part.stat().st_size for part in root.glob(".catalogsync/*.part"))
-
-
-class Gate:
-    """Lets so many reads of objects pass and holds the others, until it is opened."""
-
-    def __init__(self, proxy: Any, passing: int, what: str = ".mp3") -> None:
-        self._proxy, self._passing, self._what = proxy, passing, what
-        self.held = 0
-        self._open = False
-        proxy.before.append(self._rule)
-
-    def _rule(self, request: Any) -> None:
-        if request.method != "GET" or self._what not in request.path:
-            return
-        with self._proxy.lock:
-            if self._passing:
-                self._passing -= 1
-                return
-            self.held += 1
-            self._proxy.lock.notify_all()
-        self._proxy.wait_until(lambda: self._open)
-
-    def open(self) -> None:
-        with self._proxy.lock:
-            self._open = True
-            self._proxy.lock.notify_all()
 
 
 def test_a_library_comes_back_identical_and_a_scan_finds_nothing_to_do(
@@ -146,7 +119,7 @@ def test_wrong_use_ends_with_2(cli, catalog, tmp_path, arguments, expected):
     assert not (tmp_path / "to").exists()
 
 
-def test_only_the_songs_of_a_playlist_come(cli, catalog, library, original, change):
+def test_only_the_songs_of_a_playlist_come(cli, catalog, library, original):
     change(catalog, "INSERT INTO playlists (id, name) VALUES (1, 'Favourites')")
     change(
         catalog,
@@ -164,7 +137,7 @@ def test_only_the_songs_of_a_playlist_come(cli, catalog, library, original, chan
 
 
 def test_a_restore_that_was_killed_fetches_only_what_is_missing(
-    catalog, library, original, proxy, restoring, start_command, command, rows, until, remains
+    library, original, proxy, restoring, start_command, command, recorded
 ):
     """Killed with a large file half here, others recorded, others not begun."""
     cuts = [1]
@@ -176,11 +149,11 @@ def test_a_restore_that_was_killed_fetches_only_what_is_missing(
             answer.headers["Connection"] = "close"
 
     proxy.after.append(cut)
-    small = Gate(proxy, passing=10)
-    large = Gate(proxy, passing=1, what=".flac")
+    small = Gate(proxy, reading(".mp3"), passing=10)
+    large = Gate(proxy, reading(".flac"), passing=1)
     process = start_command(*restoring)
-    until(lambda: recorded(catalog, rows, library.root) == 10)
-    proxy.wait_until(lambda: small.held > 0)
+    until(lambda: recorded() == 10)
+    small.wait_for()
     # How many more it asks for by then depends: after an error it asks for less at a time.
     until(lambda: half_here(library.root) >= 2 * MIB)
     process.kill()
@@ -204,14 +177,14 @@ def test_a_restore_that_was_killed_fetches_only_what_is_missing(
 
 
 def test_a_restore_that_is_stopped_records_what_is_there(
-    catalog, library, original, proxy, restoring, start_command, command, rows, until
+    library, original, proxy, restoring, start_command, command, recorded
 ):
-    gate = Gate(proxy, passing=10)
+    gate = Gate(proxy, reading(".mp3"), passing=10)
     process = start_command(*restoring)
-    until(lambda: recorded(catalog, rows, library.root) >= 10)
-    proxy.wait_until(lambda: gate.held == 4)
+    until(lambda: recorded() >= 10)
+    gate.wait_for(4)
     process.send_signal(signal.SIGINT)
-    until(lambda: process.poll() is not None)
+    process.wait()
     gate.open()
     _, err = process.communicate()
 

@@ -1,8 +1,11 @@
 """Which songs a command is about, where they are, and what failed."""
 
+from __future__ import annotations
+
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets_tests.support.database import change, rows
 
 # Four files 1 to 4 of songs 1 to 4.
 GROUPINGS = (
@@ -18,7 +21,7 @@ GROUPINGS = (
 
 
 @pytest.fixture
-def music(catalog, library, scanned, change):
+def music(catalog, library, scanned):
     library.fill(4)
     scanned()
     for statement in GROUPINGS:
@@ -49,7 +52,7 @@ SELECTIONS = [
 
 
 @pytest.mark.parametrize(("options", "files"), SELECTIONS)
-def test_a_plan_queues_the_songs_asked_for_alone(music, cloud, cli, rows, options, files):
+def test_a_plan_queues_the_songs_asked_for_alone(music, cloud, cli, options, files):
     result = cli("plan", *options, "--json")
 
     assert result.code == 0
@@ -222,7 +225,7 @@ def test_a_scan_with_plan_says_what_it_queued_for_each_backend(
 
 
 def test_status_tells_whole_partial_and_absent_songs_reasons_and_the_last_success(
-    failing, backend, cli, music, change
+    failing, backend, cli, music
 ):
     backend("other")
     # Files 2 and 3 are of one song now: one failed, the other is there.

@@ -1,11 +1,12 @@
 """A signal ends a command with its exit code, whatever the command is at."""
 
+from __future__ import annotations
+
 import pytest
 
 # Sends a signal to this very process when a module is about to be imported.
 STOPPED_AT = """
 import builtins, os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
 number, where = int(sys.argv[1]), sys.argv[2]
 original = builtins.__import__
 def importing(name, *more):

@@ -1,5 +1,7 @@
 """Commands start fast: they import only what they need."""
 
+from __future__ import annotations
+
 import pytest
 
 LOADED = """

@@ -1,12 +1,16 @@
 """What comes from outside does not act on a terminal, and passes through every stream."""
 
+from __future__ import annotations
+
 import json
 import os
-import pty
 import subprocess
 import sys
 
 import pytest
+
+from catalogsync_assets_tests.support.database import change
+from catalogsync_assets_tests.support.processes import Terminal
 
 EVIL = "a\x1b]0;owned\x07b\x9b2Jc\u202ed\u2028e\ne: [bold]f[/bold] \U000e0041"
 SHOWN = r"a\x1b]0;owned\x07b\x9b2Jc\u202ed\u2028e\ne: [bold]f[/bold] \U000e0041"
@@ -15,44 +19,20 @@ UNSAFE = ("\x1b]0;owned", "\x9b2J", "\u202e", "\u2028", "\ne: ", "\U000e0041")
 
 @pytest.fixture
 def on_terminal(tmp_path):
-    """`on_terminal("status")`: what a terminal of 250 columns gets of a command."""
+    """`on_terminal("status")`: what a wide terminal gets of a command."""
 
     def run(*arguments, **environment):
-        master, slave = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "catalogsync_assets", *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=slave,
-            stderr=slave,
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-                "TERM": "xterm-256color",
-                "COLUMNS": "400",
-                **environment,
-            },
-        )
-        os.close(slave)
-        came = b""
-        while piece := _read(master):
-            came += piece
-        os.close(master)
-        process.wait()
-        return came.decode()
+        environment = {"TERM": "xterm-256color", "COLUMNS": "400", **environment}
+        terminal = Terminal(*arguments, cwd=tmp_path, **environment)
+        came = terminal.read_all()
+        terminal.close()
+        return came
 
     return run
 
 
-def _read(terminal):
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # how Linux tells that the other side is closed
-        return b""
-
-
 @pytest.fixture
-def evil_song(library, scanned, catalog, change):
+def evil_song(library, scanned, catalog):
     """A song whose title, artist and format would act on a terminal."""
     library.add("one.mp3")
     scanned()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from datetime import datetime, timedelta, timezone
 
-import click
 import pytest
 
-from catalogsync_assets.cli.audit import Moment, Percent
+from catalogsync_assets.cli import types
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.proxy import Gate
 
 #: In the order of the table.
 COLUMNS = [
@@ -18,11 +19,9 @@ COLUMNS = [
 
 
 @pytest.fixture
-def ten(library, scanned, cloud, uploaded):
+def ten(stored, cloud):
     """A backend with ten files."""
-    library.fill(10)
-    scanned()
-    uploaded(cloud)
+    stored(10)
     return cloud
 
 
@@ -32,7 +31,7 @@ def verify(cli, catalog):
     return lambda *more: cli("verify", "--backend", "cloud", "--db", catalog.path, *more)
 
 
-def figures(out: str) -> dict[str, int]:
+def figures(out):
     head, row = (line.split("\t") for line in out.splitlines())
     assert head == COLUMNS
     return dict(zip(COLUMNS, map(int, row), strict=True))
@@ -111,7 +110,7 @@ def test_a_store_that_cannot_be_reached_is_one_error(ten, verify, backend, unuse
     assert done.err.count("error:") == 1
 
 
-def test_what_only_its_size_speaks_for_is_said_so(ten, verify, catalog, change):
+def test_what_only_its_size_speaks_for_is_said_so(ten, verify, catalog):
     change(catalog, "UPDATE file_assets SET sha256 = NULL")
     change(catalog, "UPDATE file_locations SET etag = NULL")
 
@@ -160,45 +159,27 @@ def test_wrong_use_is_told_apart_from_findings(cloud, cli, catalog, arguments, r
 
 def test_moments_and_shares_are_read():
     now = datetime.now(timezone.utc).replace(tzinfo=None)
-    context = click.Context(click.Command("verify"))
 
-    month = Moment().convert("30d", None, context)
-    assert month is not None
-    assert abs(now - timedelta(days=30) - month) < timedelta(minutes=1)
-    zoned = Moment().convert("2026-11-01T12:00:00+02:00", None, context)
+    assert abs(now - timedelta(days=30) - types.moment("30d")) < timedelta(minutes=1)
+    zoned = types.moment("2026-11-01T12:00:00+02:00")
     assert zoned == datetime(2026, 11, 1, 10)  # noqa: DTZ001
-    assert [Percent().convert(text, None, context) for text in ("5%", "0.5", "100")] == [
-        5,
-        0.5,
-        100,
-    ]
+    assert [types.share(text) for text in ("5%", "0.5", "100")] == [5, 0.5, 100]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_verification_that_goes_on_later(
-    library, catalog, scanned, uploaded, proxy, backend, start_command, command, rows, number
+    library, catalog, scanned, uploaded, proxy, through_proxy, start_command, command, number
 ):
-    cloud = backend(endpoint=proxy.endpoint)
     library.fill(20)
     scanned()
-    uploaded(cloud)
-    held: list[str] = []
-    done = [False]
-
-    def hold(request):
-        if request.key.endswith("0009.mp3") and not done[0]:
-            held.append(request.key)
-            proxy.wait_until(lambda: done[0])
-
-    proxy.before.append(hold)
+    uploaded(through_proxy)
+    gate = Gate(proxy, lambda r: r.method == "HEAD" and "0009.mp3" in r.path)
     arguments = ("verify", "--backend", "cloud", "--level", "head", "--db", catalog.path)
     process = start_command(*arguments)
-    proxy.wait_until(lambda: held)
+    gate.wait_for()
     process.send_signal(number)
     _, errors = process.communicate()
-    with proxy.lock:
-        done[0] = True
-        proxy.lock.notify_all()
+    gate.open()
 
     assert process.returncode == 130
     assert "stopped: what was done is recorded" in errors
@@ -209,7 +190,7 @@ def test_a_signal_ends_a_verification_that_goes_on_later(
     assert (report["resumed"], report["checked"], report["ok"]) == (True, 20, 20)
 
 
-def test_going_on_is_said(ten, verify, catalog, change):
+def test_going_on_is_said(ten, verify, catalog):
     verify("--level", "head")
     change(catalog, "UPDATE audits SET status = 'interrupted', position = NULL, counts = '{}'")
 

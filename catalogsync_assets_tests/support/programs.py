@@ -1,4 +1,4 @@
-"""Programs that tests run."""
+"""Programs of others that tests run."""
 
 from __future__ import annotations
 

@@ -1,0 +1,180 @@
+"""What the commands are made of: the program, how a command is made, and common options.
+
+--db, --json and the options that say which songs a command is about give no argument: they are
+remembered in click's context, and asked for by `running`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from catalogsync_assets import __version__
+from catalogsync_assets.cli.output import ClearErrors
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Option(Protocol):
+    """What `click.option` returns, or several of it as one."""
+
+    def __call__(self, function: _Function, /) -> _Function: ...
+
+
+_GIVEN = "catalogsync.given."
+
+
+def given(name: str) -> Any:
+    """What --db, --json or an option of `selecting` has given; None where there is no such."""
+    return click.get_current_context().meta.get(_GIVEN + name)
+
+
+def wants_json() -> bool:
+    """Whether --json was given."""
+    return bool(given("json"))
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    context.meta[f"{_GIVEN}{parameter.name}"] = value
+
+
+_REMEMBERED: dict[str, Any] = {"expose_value": False, "callback": _remember}
+_DB = "The catalog, a path or sqlite:/// URL. [default: $CATALOGSYNC_DB, else catalogsync.db]"
+_JSON = "Print one JSON object on stdout."
+
+
+@click.group(
+    cls=ClearErrors,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+A first session:
+  catalogsync init
+  catalogsync scan --library-root ~/Music
+  catalogsync register-object-backend --name cloud --bucket my-music --credential-env-prefix CLOUD
+  catalogsync backend test cloud
+  catalogsync upload --backend cloud
+  catalogsync status
+
+Exit codes: 0 all done, 1 something failed and is listed, 2 wrong use.""",
+)
+@click.version_option(__version__, prog_name="catalogsync")
+def main() -> None:
+    """Keep a music library safe on S3-compatible object stores, and know which song is where."""
+
+
+def _examples(lines: tuple[str, ...]) -> str:
+    return "\n".join(("\b", "Examples:" if lines[1:] else "Example:", *(f"  {x}" for x in lines)))
+
+
+def _option(name: str, **settings: Any) -> click.Option:
+    return click.Option([name], **_REMEMBERED, **settings)
+
+
+def command(
+    *examples: str,
+    name: str | None = None,
+    of: click.Group = main,
+    db: bool = True,
+    json: bool = True,
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a command, with --db as its first option and --json as its last.
+
+    Args:
+        examples: lines for the end of its help.
+        name: where it is not the function's.
+        of: the group that it is added to.
+        db, json: False for a command without the option.
+    """
+
+    def make(function: Callable[..., None]) -> click.Command:
+        made = click.command(name, epilog=_examples(examples))(function)
+        if db:
+            made.params.insert(0, _option("--db", metavar="PATH", help=_DB))
+        if json:
+            made.params.append(_option("--json", is_flag=True, is_eager=True, help=_JSON))
+        of.add_command(made)
+        return made
+
+    return make
+
+
+def group(*examples: str) -> Callable[[Callable[..., None]], click.Group]:
+    """Makes a group of commands, with examples at the end of its help."""
+    return main.group(epilog=_examples(examples))
+
+
+def together(*several: Option) -> Option:
+    """Several options as one decorator, in this order."""
+
+    def add(function: _Function) -> _Function:
+        for option in reversed(several):
+            function = option(function)
+        return function
+
+    return add
+
+
+def flag(name: str, text: str, target: str | None = None) -> Option:
+    """An option without a value.
+
+    Args:
+        text: of the help.
+        target: the name of the argument, where it is another.
+    """
+    return click.option(*_names(name, target), is_flag=True, help=text)
+
+
+def number(
+    name: str,
+    text: str | None,
+    target: str | None = None,
+    *,
+    least: int = 1,
+    most: int | None = None,
+    **settings: Any,
+) -> Option:
+    """An option with a whole number from `least` to `most`; see `flag`.
+
+    Args:
+        settings: further ones of `click.option`; a default is shown.
+    """
+    settings = {"type": click.IntRange(least, most), "show_default": True, **settings}
+    return click.option(*_names(name, target), help=text, **settings)
+
+
+def _names(name: str, target: str | None) -> list[str]:
+    return [name, target] if target else [name]
+
+
+def _selecting(name: str, target: str, text: str, kind: Any = str) -> Option:
+    settings = {"metavar": "ID" if kind is int else "NAME", **_REMEMBERED}
+    return click.option(name, target, type=kind, multiple=True, help=text, **settings)
+
+
+#: The options that say which songs a command is about.
+selecting = together(
+    _selecting("--song", "songs", "... or this song.", int),
+    _selecting(
+        "--playlist",
+        "playlists",
+        "Only songs of this playlist, or its id; may be repeated, as may the next two.",
+    ),
+    _selecting("--artist", "artists", "... of this artist, or id."),
+    _selecting("--pool", "pools", "... of this pool, or its id."),
+)
+
+
+def workers(of_what: str, **settings: Any) -> Option:
+    """--workers; see `number`."""
+    default = "" if "default" in settings else " [default: the backend's, else 16]"
+    settings = {"most": 256, **settings}
+    return number("--workers", f"{of_what} at a time.{default}", **settings)
+
+
+def library_roots(text: str) -> Option:
+    """--library-root, as `roots`."""
+    settings: dict[str, Any] = {"metavar": "FOLDER", "type": click.Path(path_type=Path)}
+    return click.option("--library-root", "roots", multiple=True, help=text, **settings)
