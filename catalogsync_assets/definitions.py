@@ -7,14 +7,15 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from catalogsync_assets.assets.audits import backend_audit
+from catalogsync_assets.assets.backend_audit import backend_audit
+from catalogsync_assets.assets.backend_presence import backend_presence
 from catalogsync_assets.assets.checks import CHECKS
-from catalogsync_assets.assets.library import downloaded_files
-from catalogsync_assets.assets.presence import backend_presence
-from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
+from catalogsync_assets.assets.downloaded_files import downloaded_files
+from catalogsync_assets.assets.pending_uploads import pending_uploads
+from catalogsync_assets.assets.remote_locations import remote_locations
 from catalogsync_assets.automation.alerts import ALERTS
-from catalogsync_assets.automation.audits import weekly_audit
-from catalogsync_assets.automation.jobs import JOBS, executor, nightly_scan
+from catalogsync_assets.automation.executor import executor
+from catalogsync_assets.automation.schedules import JOBS, SCHEDULES
 from catalogsync_assets.automation.sensors import SENSORS
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
@@ -28,15 +29,12 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
     """
     return dg.Definitions(
         assets=[
-            downloaded_files,
-            pending_uploads,
-            remote_locations,
-            backend_presence,
-            backend_audit,
+            *(downloaded_files, pending_uploads, remote_locations),
+            *(backend_presence, backend_audit),
         ],
         asset_checks=CHECKS,
-        jobs=JOBS,
-        schedules=[nightly_scan, weekly_audit],
+        jobs=JOBS.values(),
+        schedules=SCHEDULES,
         sensors=[*SENSORS, *ALERTS],
         executor=executor,
         resources={

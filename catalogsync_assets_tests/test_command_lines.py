@@ -18,7 +18,7 @@ import dagster as dg
 import pytest
 
 from catalogsync_assets.assets.partitions import register_keys
-from catalogsync_assets.assets.uploads import UPLOAD_POOL
+from catalogsync_assets.assets.remote_locations import UPLOAD_POOL
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan

@@ -1,13 +1,17 @@
 """The code location as a whole."""
 
 import json
+import re
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from catalogsync_assets.definitions import build_defs, defs
 from catalogsync_assets.resources import CatalogResource
+from catalogsync_assets_tests.support.database import rows
 
+PROJECT = Path(__file__).parents[1]
 # Imports the definitions with every warning an error, and tells what that did: databases opened,
 # connections made, clients built, threads started. Then does such things, to show that they are
 # seen.
@@ -91,19 +95,18 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version():
         ("backend_audit", "audits", "position"),
     ],
 )
-def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(
-    asset, table, column, catalog, rows
-):
+def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(asset, table, column, catalog):
     (spec,) = (s for s in defs.resolve_all_asset_specs() if s.key == dg.AssetKey(asset))
 
     assert spec.metadata["dagster/table_name"].value == table
     columns = [c.name for c in spec.metadata["dagster/column_schema"].value.columns]
     assert column in columns
     assert columns == rows(catalog, f"SELECT name FROM pragma_table_info('{table}')")
-    # Their text, as the UI cannot open a file; and no link that leads nowhere.
-    docs = spec.metadata["docs"].value
-    assert docs.startswith("#")
-    assert "](" not in docs.replace("](http", "")
+    document, _, chapters = (spec.description or "").rpartition("More: ")[2].partition(", ")
+    text = (PROJECT / document.strip("`")).read_text("utf-8")
+    named = re.findall(r"\*(.+?)\*", chapters)
+    assert named
+    assert [name for name in named if f"\n## {name}\n" not in text] == []
 
 
 def test_every_job_schedule_and_sensor_says_what_it_is_for():

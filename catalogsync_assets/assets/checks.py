@@ -8,18 +8,16 @@ import warnings
 
 import dagster as dg
 
-from catalogsync_assets.assets.library import downloaded_files
-from catalogsync_assets.assets.metadata import MAX_ROWS, clear_failures, table
+from catalogsync_assets.assets.backend_presence import backend_presence, of_failures
+from catalogsync_assets.assets.downloaded_files import downloaded_files
 from catalogsync_assets.assets.partitions import backends
-from catalogsync_assets.assets.presence import backend_presence
-from catalogsync_assets.core.catalog import presence
-from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.assets.ui.metadata import MAX_ROWS, Metadata, clear_failures, table
 from catalogsync_assets.core.catalog.replication import (
     PolicyStatus,
     policy_status,
     songs_under_policy,
 )
-from catalogsync_assets.core.catalog.status import backend_status, failed_uploads
+from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.library.check import check_local_files
 from catalogsync_assets.resources import CatalogResource
 
@@ -32,49 +30,10 @@ with warnings.catch_warnings():
         context: dg.AssetCheckExecutionContext, catalog: CatalogResource
     ) -> dg.AssetCheckResult:
         """No upload to the backend has failed and waits for another try."""
-        name = context.partition_key
         with clear_failures(), catalog.open() as database:
-            here = next(b for b in backend_status(database) if b.name == name)
-            failures = failed_uploads(database, backend_name=name, limit=MAX_ROWS)
-        return dg.AssetCheckResult(
-            passed=here.failed == 0,
-            metadata={
-                "failed": here.failed,
-                "reasons": table(
-                    ("reason", "files", "example"),
-                    [(r.code, r.count, r.example) for r in here.reasons],
-                ),
-                "failures": table(
-                    ("key", "code", "reason", "attempts"),
-                    [(f.locator, f.code or "", f.reason or "", f.attempts) for f in failures],
-                ),
-            },
-        )
-
-    @dg.asset_check(asset=backend_presence, partitions_def=backends)
-    def presence_agrees_with_locations(
-        context: dg.AssetCheckExecutionContext, catalog: CatalogResource
-    ) -> dg.AssetCheckResult:
-        """What the catalog sums up of the backend is what its location rows say."""
-        with clear_failures(), catalog.open() as database:
-            backend = backend_by_name(database, context.partition_key)
-            with database.read() as connection:
-                count, songs = presence.disagreements(
-                    connection, backend_id=backend.id, limit=MAX_ROWS
-                )
-        return dg.AssetCheckResult(
-            passed=count == 0,
-            metadata={
-                "songs": count,
-                "offenders": table(
-                    ("song", "title", "recorded", "as the locations say"),
-                    [
-                        (s.song_id, s.title or "", s.recorded or "-", s.computed or "-")
-                        for s in songs
-                    ],
-                ),
-            },
-        )
+            here = next(b for b in backend_status(database) if b.name == context.partition_key)
+            failures = of_failures(database, here)
+        return dg.AssetCheckResult(passed=here.failed == 0, metadata=failures)
 
 
 @dg.asset_check(asset=backend_presence)
@@ -103,7 +62,7 @@ def songs_have_the_copies_they_need(catalog: CatalogResource) -> dg.AssetCheckRe
     )
 
 
-def _counted_as_one(found: PolicyStatus) -> dict[str, dg.MetadataValue]:
+def _counted_as_one(found: PolicyStatus) -> Metadata:
     """Which backends make one copy together, if any do."""
     rows = [(", ".join(names), "they are the same store") for names in found.same]
     rows += [
@@ -130,9 +89,4 @@ def local_files_are_there(catalog: CatalogResource) -> dg.AssetCheckResult:
     )
 
 
-CHECKS = [
-    no_failed_uploads,
-    presence_agrees_with_locations,
-    songs_have_the_copies_they_need,
-    local_files_are_there,
-]
+CHECKS = [no_failed_uploads, songs_have_the_copies_they_need, local_files_are_there]

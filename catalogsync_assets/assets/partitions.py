@@ -6,51 +6,45 @@ batches, and by the sensor of `automation` for what the command line did.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from datetime import datetime
 from typing import Any
 
-import click
 import dagster as dg
 
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
-from catalogsync_assets.core.errors import ConfigurationError
-
-
-class _ForgottenError(ConfigurationError, click.ClickException):  # type: ignore[misc]  # Final
-    """Dagster's command line, which is click's too, shows it as a sentence, without a traceback."""
-
-    def format_message(self) -> str:
-        return str(self)
 
 
 class _Keys(dg.DynamicPartitionsDefinition):
     """Dynamic partitions that say why none is known where DAGSTER_HOME is not set.
 
     Each command then has an instance of its own and forgets the keys when it ends; what Dagster
-    says of a key that it does not know gives no hint of that.
+    says of a key that it does not know, after a long traceback, gives no hint of that.
     """
 
-    def has_partition_key(
-        self,
-        partition_key: str,
-        current_time: datetime | None = None,
-        dynamic_partitions_store: Any = None,
-    ) -> bool:
-        known = super().has_partition_key(partition_key, current_time, dynamic_partitions_store)
+    def has_partition_key(self, partition_key: str, *store: Any, **more: Any) -> bool:
+        """Whether Dagster knows the key. Ends a command that could know none, and says why.
+
+        The process ends, as no error of ours reaches the terminal of `dagster asset materialize`
+        and `dg launch` without a traceback. The web server and the daemon know these partitions by
+        Dagster's own class, and so never come here (Dagster 1.13.27).
+        """
+        known = super().has_partition_key(partition_key, *store, **more)
         if (
             not known
             and not os.environ.get("DAGSTER_HOME")
-            and not self.get_partition_keys(current_time, dynamic_partitions_store)
+            and not self.get_partition_keys(*store, **more)
         ):
-            raise _ForgottenError(
-                f"no partition is known, so not {partition_key!r} either: DAGSTER_HOME is not set,"
-                " and without it Dagster forgets partitions between commands",
-                hint="export DAGSTER_HOME=/an/absolute/folder, then materialize downloaded_files",
+            logging.getLogger(__name__).error(
+                "Error: no partition is known, so not %r either: DAGSTER_HOME is not set, and"
+                " without it Dagster forgets partitions between commands (hint: export"
+                " DAGSTER_HOME=/an/absolute/folder, then materialize downloaded_files)",
+                partition_key,
             )
+            raise SystemExit(2)
         return known
 
 
@@ -69,14 +63,12 @@ def missing_keys(
     catalog: Catalog, instance: dg.DagsterInstance
 ) -> dict[dg.DynamicPartitionsDefinition, list[str]]:
     """The keys that the catalog knows and the Dagster instance does not, by definition."""
-    known = {
-        backends: [b.name for b in object_backends(catalog)],
-        batches: batch_keys(catalog),
-    }
     missing: dict[dg.DynamicPartitionsDefinition, list[str]] = {}
-    for definition, keys in known.items():
-        assert definition.name is not None
-        there = set(instance.get_dynamic_partitions(definition.name))
+    for definition, keys in (
+        (backends, [b.name for b in object_backends(catalog)]),
+        (batches, batch_keys(catalog)),
+    ):
+        there = set(instance.get_dynamic_partitions(str(definition.name)))
         missing[definition] = [key for key in keys if key not in there]
     return missing
 
@@ -85,5 +77,4 @@ def register_keys(catalog: Catalog, instance: dg.DagsterInstance) -> None:
     """Make every backend and batch of the catalog a partition. Idempotent."""
     for definition, keys in missing_keys(catalog, instance).items():
         if keys:
-            assert definition.name is not None
-            instance.add_dynamic_partitions(definition.name, keys)
+            instance.add_dynamic_partitions(str(definition.name), keys)

@@ -6,13 +6,13 @@ sensor `catalog_partitions` for what nobody has reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
-from catalogsync_assets.assets.cells import cell_metadata
 from catalogsync_assets.assets.partitions import register_keys
+from catalogsync_assets.assets.ui.cells import cell_metadata
 from catalogsync_assets.core.catalog.cells import cells
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import ConfigurationError
@@ -33,10 +33,7 @@ def materialization(
     return dg.AssetMaterialization(
         ASSET,
         partition=dg.MultiPartitionKey({"backend": backend.name, "batch": batch}),
-        metadata={
-            **cell_metadata(catalog, backend, batch),
-            "reported by": dg.MetadataValue.text(by),
-        },
+        metadata={**cell_metadata(catalog, backend, batch), "reported by": by},
     )
 
 
@@ -60,18 +57,11 @@ def report_whole_cells(
     """
     if not Path(home).is_absolute() or not Path(home).is_dir():
         raise ConfigurationError("it must be the absolute path of a folder")
+    whole = [cell for cell in cells(catalog, batches=batches, backend=backend) if cell.whole]
     with dg.DagsterInstance.get() as instance:
         register_keys(catalog, instance)
-        count = 0
-        for event in _events(catalog, backend, batches, by):
-            instance.report_runless_asset_event(event)
-            count += 1
-    return count
-
-
-def _events(
-    catalog: Catalog, backend: ObjectBackend, batches: Sequence[str], by: str
-) -> Iterator[dg.AssetMaterialization]:
-    for cell in cells(catalog, batches=batches, backend=backend):
-        if cell.whole:
-            yield materialization(catalog, backend, cell.batch, by=by)
+        for cell in whole:
+            instance.report_runless_asset_event(
+                materialization(catalog, backend, cell.batch, by=by)
+            )
+    return len(whole)

@@ -5,8 +5,8 @@ from datetime import datetime, timezone
 import dagster as dg
 
 from catalogsync_assets.assets.partitions import missing_keys
-from catalogsync_assets.automation.comparison import Cursor, compare, stamp
-from catalogsync_assets.automation.jobs import upload_job
+from catalogsync_assets.automation.reconcile import Cursor, reconcile, stamp
+from catalogsync_assets.automation.schedules import JOBS
 from catalogsync_assets.core.catalog.database import catalog_path
 from catalogsync_assets.core.errors import CatalogSyncError
 from catalogsync_assets.resources import CatalogResource
@@ -14,7 +14,7 @@ from catalogsync_assets.resources import CatalogResource
 
 @dg.sensor(
     name="catalog_partitions",
-    job=upload_job,
+    job=JOBS["upload_batch"],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Keeps the partitions true to the catalog: makes new backends and batches"
@@ -27,7 +27,7 @@ def catalog_partitions(
     """Register the keys that this instance does not know; then compare the cells."""
     now, cursor = datetime.now(timezone.utc), Cursor.parse(context.cursor)
     try:
-        written = stamp(catalog_path(catalog.location))  # before the comparison reads
+        written = stamp(catalog_path(catalog.location))  # before anything reads it
         with catalog.open() as database:
             missing = missing_keys(database, context.instance)
             # Dagster takes in events before new keys, and an event of an unknown key is lost.
@@ -45,7 +45,7 @@ def catalog_partitions(
                     "every backend and batch of the catalog is a partition, and nothing has"
                     " changed since all cells were as the catalog says"
                 )
-            found = compare(database, context.instance, cursor, now_stamp=written, now=now)
+            found = reconcile(database, context.instance, cursor, now_stamp=written, now=now)
     except CatalogSyncError as error:
         return dg.SkipReason(str(error))
     if not found.events and not found.requests:

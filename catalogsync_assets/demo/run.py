@@ -137,18 +137,13 @@ def prepare_dagster_home(home: Path) -> None:
             (home / name).write_text(ours.read_text())
     import dagster as dg
 
-    from catalogsync_assets.assets.uploads import UPLOAD_POOL
+    from catalogsync_assets.assets.remote_locations import UPLOAD_POOL
+    from catalogsync_assets.automation.instance import make_databases, make_pool
 
     os.environ[_DAGSTER_HOME] = str(home)
     with dg.DagsterInstance.get() as instance:
-        instance.get_dynamic_partitions("backend")
-        instance.get_runs(limit=1)
-        instance.all_instigator_state()
-        storage = instance.event_log_storage
-        if UPLOAD_POOL not in storage.get_concurrency_keys():  # else a limit of the user's is lost
-            # The UI shows a pool, and lets its limit be changed, once it is known, which otherwise
-            # is when it is first used.
-            storage.initialize_concurrency_limit_to_default(UPLOAD_POOL)
+        make_databases(instance)
+        make_pool(instance, UPLOAD_POOL)
 
 
 def _start(directory: Path, say: Say) -> LocalStore:

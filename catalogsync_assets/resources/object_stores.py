@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from catalogsync_assets.core.stores.backend import MAX_WORKERS, ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
@@ -30,26 +30,14 @@ class BackendS3Resource(S3Resource):
     backend; the client is the very one that the command line uses.
     """
 
-    backend_name: str
-    bucket: str
-    base_prefix: str = ""
-    addressing_style: str = "auto"
-    credential_env_prefix: str = "AWS"
-    workers: int | None = None
+    _backend: ObjectBackend = PrivateAttr()
 
     @classmethod
     def of(cls, backend: ObjectBackend) -> BackendS3Resource:
         """The resource for a registered backend."""
-        return cls(
-            backend_name=backend.name,
-            bucket=backend.bucket,
-            base_prefix=backend.base_prefix,
-            addressing_style=backend.addressing_style,
-            credential_env_prefix=backend.credential_env_prefix,
-            workers=backend.workers,
-            endpoint_url=backend.endpoint,
-            region_name=backend.region,
-        )
+        resource = cls(endpoint_url=backend.endpoint, region_name=backend.region)
+        resource._backend = backend
+        return resource
 
     def get_client(self) -> S3Client:
         """A boto3 client for the backend.
@@ -57,18 +45,7 @@ class BackendS3Resource(S3Resource):
         Raises:
             ConfigurationError: no credentials in the environment; the hint names the variables.
         """
-        return boto3_client(
-            ObjectBackend(
-                name=self.backend_name,
-                bucket=self.bucket,
-                base_prefix=self.base_prefix,
-                addressing_style=self.addressing_style,
-                credential_env_prefix=self.credential_env_prefix,
-                workers=self.workers,
-                endpoint=self.endpoint_url,
-                region=self.region_name or "us-east-1",
-            )
-        )
+        return boto3_client(self._backend)
 
 
 class ObjectStoreResource(dg.ConfigurableResource):

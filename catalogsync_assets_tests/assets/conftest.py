@@ -24,7 +24,7 @@ def plain(value: dg.MetadataValue) -> Any:
     """A figure or a text as it is, a table as the list of its rows."""
     if isinstance(value, dg.TableMetadataValue):
         return [record.data for record in value.records]
-    return value.value
+    return getattr(value, "value", value)
 
 
 def plain_metadata(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:

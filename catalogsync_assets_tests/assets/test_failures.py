@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import dagster as dg
 import pytest
 
-from catalogsync_assets.assets.uploads import pending_uploads, remote_locations
-from catalogsync_assets.automation.jobs import upload_job
+from catalogsync_assets.assets.pending_uploads import pending_uploads
+from catalogsync_assets.assets.remote_locations import remote_locations
+from catalogsync_assets.automation.schedules import JOBS
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.leases import Lease
@@ -20,6 +21,8 @@ from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import refusal
 
 WRONG_SECRET = "another-secret-that-nobody-may-see"
 
@@ -28,7 +31,7 @@ def upload_job_in_this_process() -> dg.JobDefinition:
     """The job of the code location, with an executor that needs no further process."""
     return dg.Definitions(
         assets=[pending_uploads, remote_locations],
-        jobs=[upload_job],
+        jobs=[JOBS["upload_batch"]],
         executor=dg.in_process_executor,
         resources={
             "catalog": CatalogResource(),
@@ -182,7 +185,7 @@ def test_a_store_that_refuses_everything_fails_the_cell_and_keeps_the_queue(
 
 
 def test_a_step_whose_store_comes_back_goes_on_where_it_stopped(
-    pipeline, backend, proxy, refused, library, in_place
+    pipeline, backend, proxy, library, in_place
 ):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     library.fill(5)
@@ -194,7 +197,7 @@ def test_a_step_whose_store_comes_back_goes_on_where_it_stopped(
             return None
         if stored.total() == 2 and not broken:
             broken.append(request.key)
-            return refused(503)
+            return refusal(503)
         stored[request.key] += 1
         return None
 
@@ -213,7 +216,7 @@ def test_a_step_whose_store_comes_back_goes_on_where_it_stopped(
 
 
 def test_a_cell_with_a_failed_file_is_not_materialized_but_all_others_are_uploaded(
-    pipeline, cloud, library, remote, catalog, rows, statuses
+    pipeline, cloud, library, remote, catalog, statuses
 ):
     library.fill(5)
     remote(cloud).put("album/0002.mp3", b"foreign")
@@ -276,12 +279,12 @@ def test_a_conflict_is_for_a_person_and_not_tried_again(pipeline, cloud, library
 
 
 def test_a_file_that_failed_for_a_passing_reason_is_tried_again_by_the_step(
-    pipeline, backend, proxy, refused, library, in_place
+    pipeline, backend, proxy, library, in_place
 ):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     library.fill(5)
     pipeline.scan()
-    proxy.refuse(1, refused(503))
+    proxy.refuse(1, refusal(503))
 
     run = pipeline.upload(workers=4)
 
@@ -290,13 +293,11 @@ def test_a_file_that_failed_for_a_passing_reason_is_tried_again_by_the_step(
     assert in_place(cloud)
 
 
-def test_the_table_of_failures_is_short_however_many_there_are(
-    pipeline, backend, proxy, refused, library
-):
+def test_the_table_of_failures_is_short_however_many_there_are(pipeline, backend, proxy, library):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(55)
     pipeline.scan()
-    proxy.refuse(1000, refused(400, "InvalidArgument", "no"))
+    proxy.refuse(1000, refusal(400, "InvalidArgument", "no"))
 
     description, metadata = pipeline.upload().failure
 

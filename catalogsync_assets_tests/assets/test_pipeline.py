@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets_tests.support.database import rows
 
 Rows = Callable[..., list[Any]]
 
@@ -22,7 +23,7 @@ NAMES = {
 }
 
 
-def contents(rows: Rows, catalog: Catalog | Path, prefix: str) -> dict[str, Counter[str]]:
+def contents(catalog: Catalog | Path, prefix: str) -> dict[str, Counter[str]]:
     """The rows of the tables, all columns but ids and times; prefixes are made the same."""
     names = {column: dict(rows(catalog, query)) for column, query in NAMES.items()}
     found = {}
@@ -41,7 +42,7 @@ def contents(rows: Rows, catalog: Catalog | Path, prefix: str) -> dict[str, Coun
 
 
 def test_the_pipeline_leaves_the_same_rows_as_the_command_line(
-    pipeline, command, catalog, unregistered, backend, remote, sample, use_library, rows, tmp_path
+    pipeline, command, catalog, unregistered, backend, remote, sample, use_library, tmp_path
 ):
     use_library(sample)
     ours = backend("cloud", public_base_url="https://music.example")
@@ -60,8 +61,8 @@ def test_the_pipeline_leaves_the_same_rows_as_the_command_line(
     ):
         assert command(*line, "--db", second).code == 0
 
-    expected = contents(rows, second, theirs.key_prefix)
-    assert contents(rows, catalog, ours.key_prefix) == expected
+    expected = contents(second, theirs.key_prefix)
+    assert contents(catalog, ours.key_prefix) == expected
     files = [path for path in sample.rglob("*") if path.is_file()]
     assert expected["file_locations"].total() == 2 * len(files)
     assert remote(ours).contents() == remote(theirs).contents()

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from catalogsync_assets.assets.metadata import clear_failures, table
+from catalogsync_assets.assets.ui.metadata import clear_failures, table
 from catalogsync_assets.automation import alerts
 from catalogsync_assets.core import settings
 from catalogsync_assets.core.errors import StoreUnavailableError

@@ -10,14 +10,14 @@ import dagster as dg
 import pytest
 
 from catalogsync_assets.core.settings import timezone as local_timezone
-from catalogsync_assets.definitions import build_defs
+
+from .conftest import DEFS, cell_key, started_run
 
 HERE = ZoneInfo(local_timezone())
 EVENING = datetime(2026, 1, 5, 20, 0, tzinfo=HERE)
 BEFORE_THE_SWEEP = datetime(2026, 1, 6, 4, 59, tzinfo=HERE)
 SWEEP = datetime(2026, 1, 6, 5, 0, 30, tzinfo=HERE)
 NEXT_SWEEP = SWEEP + timedelta(days=1)
-DEFS = build_defs()
 
 
 class Night:
@@ -54,29 +54,11 @@ class Night:
         self.instance.add_dynamic_partitions(dimension, list(keys))
 
     def materialized(self, asset: str, partition: str | None = None) -> None:
-        key = as_key(partition) if partition and "|" in partition else partition
+        key = cell_key(partition) if partition and "|" in partition else partition
         self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=key))
 
-    def started(self, job: str, asset: str, partition: str) -> dg.DagsterRun:
-        """A run that has been launched and is on its way."""
-        tags = {"dagster/partition": partition}
-        if "|" in partition:
-            parts = as_key(partition).keys_by_dimension
-            tags |= {f"dagster/partition/{name}": key for name, key in parts.items()}
-        return self.instance.create_run_for_job(
-            DEFS.resolve_job_def(job),
-            status=dg.DagsterRunStatus.STARTED,
-            tags=tags,
-            asset_selection=frozenset([dg.AssetKey(asset)]),
-        )
-
     def uploading(self, cell: str) -> dg.DagsterRun:
-        return self.started("upload_batch", "remote_locations", cell)
-
-
-def as_key(cell: str) -> dg.MultiPartitionKey:
-    backend, _, batch = cell.partition("|")
-    return dg.MultiPartitionKey({"backend": backend, "batch": batch})
+        return started_run(self.instance, "upload_batch", "remote_locations", cell)
 
 
 @pytest.fixture
@@ -134,7 +116,7 @@ def test_a_scan_is_followed_by_a_plan_for_every_backend(filled):
 
 
 def test_a_scan_that_ends_while_a_plan_runs_is_planned_for_afterwards(filled):
-    running = filled.started("plan_uploads", "pending_uploads", "cloud")
+    running = started_run(filled.instance, "plan_uploads", "pending_uploads", "cloud")
     filled.materialized("downloaded_files")
     assert filled.tick() == {}
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
-from catalogsync_assets.assets.uploads import UPLOAD_POOL, upload_chunk
+from catalogsync_assets.assets.remote_locations import UPLOAD_POOL, upload_chunk
 from catalogsync_assets.demo.run import prepare_dagster_home
 
 SHIPPED = resources.files("catalogsync_assets.automation")

@@ -29,7 +29,9 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
-from catalogsync_assets_tests.proxy import PATIENCE, Proxy, Request, refusal
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import Proxy, Request, refusal
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 PROJECT = Path(__file__).parents[2]
 JOB = {
@@ -245,7 +247,7 @@ class Gate:
             self._proxy.lock.notify_all()
 
 
-def statuses(deployment: Deployment, backend: ObjectBackend, rows: Rows) -> Counter[str]:
+def statuses(deployment: Deployment, backend: ObjectBackend) -> Counter[str]:
     return Counter(
         rows(
             deployment.catalog,
@@ -256,29 +258,29 @@ def statuses(deployment: Deployment, backend: ObjectBackend, rows: Rows) -> Coun
 
 
 def test_a_run_that_is_cancelled_ends_though_its_store_hangs_and_leaves_nothing_stuck(
-    deployment, rows, remote
+    deployment, remote
 ):
     hanging = deployment.backend("hanging")
     gate = Gate(deployment.proxy, hanging)
     run_id = deployment.launch(hanging, deployment.few)
     gate.wait_for(4)
-    assert statuses(deployment, hanging, rows) == {"running": 5}
+    assert statuses(deployment, hanging) == {"running": 5}
 
     deployment.terminate(run_id)
 
     try:
         assert deployment.end_of(run_id) == dg.DagsterRunStatus.CANCELED
-        assert statuses(deployment, hanging, rows) == {"pending": 5}
+        assert statuses(deployment, hanging) == {"pending": 5}
     finally:
         gate.open()
     again = deployment.launch(hanging, deployment.few)
     assert deployment.end_of(again) == dg.DagsterRunStatus.SUCCESS
-    assert statuses(deployment, hanging, rows) == {"succeeded": 5}
+    assert statuses(deployment, hanging) == {"succeeded": 5}
     assert len(remote(hanging).keys()) == 5
     assert f"hanging|{deployment.few}" in deployment.whole()
 
 
-def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(deployment, rows, remote):
+def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(deployment, remote):
     picky = deployment.backend("picky")
     refused = {f"{picky.key_prefix}few/{number:04d}.mp3" for number in (1, 3)}
     rule = lambda r: refusal(400, "InvalidArgument") if r.key in refused else None  # noqa: E731
@@ -286,7 +288,7 @@ def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(deployment
     run_id = deployment.launch(picky, deployment.few)
     assert deployment.end_of(run_id) == dg.DagsterRunStatus.FAILURE
     assert "2 of 5 files could not be uploaded" in deployment.text_of(run_id)
-    assert statuses(deployment, picky, rows) == {"succeeded": 3, "failed": 2}
+    assert statuses(deployment, picky) == {"succeeded": 3, "failed": 2}
     first = deployment.puts(picky)
     deployment.proxy.before.remove(rule)
 
@@ -298,7 +300,7 @@ def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(deployment
     assert f"picky|{deployment.few}" in deployment.whole()
 
 
-def test_two_runs_and_a_command_at_once_send_no_file_twice(deployment, rows, remote, start_command):
+def test_two_runs_and_a_command_at_once_send_no_file_twice(deployment, remote, start_command):
     shared = deployment.backend("shared")
     gate = Gate(deployment.proxy, shared)
     runs = [deployment.launch(shared, deployment.many) for _ in range(2)]
@@ -316,7 +318,7 @@ def test_two_runs_and_a_command_at_once_send_no_file_twice(deployment, rows, rem
     sent = deployment.puts(shared)
     assert len(sent) == MANY + SIZES["few"]  # the command sends the other batch, too
     assert set(sent.values()) == {1}
-    assert set(statuses(deployment, shared, rows)) == {"succeeded"}
+    assert set(statuses(deployment, shared)) == {"succeeded"}
     # One that is done while others still have files of the cell says so; the last finds it whole.
     for run_id, end in zip(runs, ends, strict=True):
         if end != dg.DagsterRunStatus.SUCCESS:

@@ -20,8 +20,8 @@ from catalogsync_assets.notifications.notifiers import (
 )
 from catalogsync_assets.notifications.slack import SlackNotifier
 from catalogsync_assets.notifications.webhook import WebhookNotifier
-from catalogsync_assets_tests.packages import importable, install
 from catalogsync_assets_tests.receivers import Mails, Posts, mail_server
+from catalogsync_assets_tests.support.packages import importable, install
 
 TOKEN = "hunter2-the-token"
 ALERT = Alert(

@@ -28,7 +28,7 @@ from catalogsync_assets.definitions import defs
 from catalogsync_assets.demo.run import prepare_dagster_home
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets.local_s3.store import LocalStore, start_local_store, stop_local_store
-from catalogsync_assets_tests.stores import s3_client
+from catalogsync_assets_tests.support.stores import s3_client
 
 # As an installed `catalogsync` is called, but of the code beside this file.
 MAIN = """

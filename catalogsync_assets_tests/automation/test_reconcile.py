@@ -2,129 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import dagster as dg
 import pytest
 
-from catalogsync_assets.assets import partitions
-from catalogsync_assets.automation import comparison
-from catalogsync_assets.automation.comparison import Cursor, compare, stamp
+from catalogsync_assets.automation import reconcile
+from catalogsync_assets.automation.reconcile import Cursor, stamp
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.locations import mark
-from catalogsync_assets.definitions import build_defs
-from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+from catalogsync_assets_tests.support.database import rows
+
+from .conftest import CELLS as KEY
+from .conftest import DEFS
 
 # Dagster's own tags of a cell's partition, in its own hands: `dagster/partition/backend`.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
 
-KEY = dg.AssetKey("remote_locations")
-DEFS = build_defs({"object_stores": ObjectStoreResource(workers=2, attempts=1)})
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
 SWEEP = datetime(2026, 1, 6, 5, 0, 30, tzinfo=timezone.utc)
-
-
-@dataclass
-class Tick:
-    """What a tick of the sensor did."""
-
-    reported: list[str] = field(default_factory=list)
-    requested: list[dg.RunRequest] = field(default_factory=list)
-    added: dict[str, list[str]] = field(default_factory=dict)
-    skipped: str | None = None
-
-    @property
-    def runs_for(self) -> list[str | None]:
-        return [request.partition_key for request in self.requested]
-
-
-class Watch:
-    """A Dagster instance, and the sensor as its daemon would tick it, with its cursor.
-
-    Events and new keys are written as the daemon does it; runs are for the test to carry out.
-    """
-
-    def __init__(self, instance: dg.DagsterInstance, ref: Any) -> None:
-        self.instance = instance
-        self._ref = ref
-        self.cursor: str | None = None
-
-    def tick(self) -> Tick:
-        sensor = DEFS.resolve_sensor_def("catalog_partitions")
-        with dg.build_sensor_context(
-            self.instance,
-            instance_ref=self._ref,
-            definitions=DEFS,
-            resources={"catalog": CatalogResource()},
-            cursor=self.cursor,
-        ) as context:
-            answer = sensor.evaluate_tick(context)
-        done = Tick(requested=list(answer.run_requests or []), skipped=answer.skip_message)
-        for event in answer.asset_events:
-            assert isinstance(event, dg.AssetMaterialization)
-            self.instance.report_runless_asset_event(event)
-            done.reported.append(str(event.partition))
-        for added in answer.dynamic_partitions_requests or []:
-            assert isinstance(added, dg.AddDynamicPartitionsRequest)
-            self.instance.add_dynamic_partitions(
-                added.partitions_def_name, list(added.partition_keys)
-            )
-            done.added[added.partitions_def_name] = list(added.partition_keys)
-        self.cursor = answer.cursor
-        return done
-
-    def settle(self) -> None:
-        """Tick until the sensor rests."""
-        for _ in range(10):
-            if "nothing has changed" in (self.tick().skipped or ""):
-                return
-        raise AssertionError("it never rests")
-
-    def carry_out(self, request: dg.RunRequest) -> bool:
-        result = DEFS.resolve_job_def("upload_batch").execute_in_process(
-            instance=self.instance,
-            partition_key=request.partition_key,
-            tags=request.tags,
-            raise_on_error=False,
-        )
-        return result.success
-
-    def started(self, cell: str) -> dg.DagsterRun:
-        """A run of the cell that is on its way."""
-        backend, _, batch = cell.partition("|")
-        return self.instance.create_run_for_job(
-            DEFS.resolve_job_def("upload_batch"),
-            status=dg.DagsterRunStatus.STARTED,
-            tags={
-                "dagster/partition": cell,
-                "dagster/partition/backend": backend,
-                "dagster/partition/batch": batch,
-            },
-            asset_selection=frozenset([KEY]),
-        )
-
-    def status(self, cell: str) -> str | None:
-        found = self.instance.get_status_by_partition(KEY, [cell], partitions.cells) or {}
-        status = found.get(cell)
-        return status and status.value
-
-
-@pytest.fixture(scope="module")
-def ref(blank_dagster_home):
-    """Without the name of a lasting instance, Dagster does not ask any for partitions."""
-    with dg.DagsterInstance.from_config(str(blank_dagster_home)) as instance:
-        return instance.get_ref()
-
-
-@pytest.fixture
-def watch(catalog, ref, monkeypatch):
-    monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Watch(instance, ref)
 
 
 @pytest.fixture
@@ -139,7 +37,7 @@ def filled(watch, cloud, library, scanned, uploaded):
 
 
 @pytest.fixture
-def lose(catalog, remote, rows):
+def lose(catalog, remote):
     """`lose(backend, count)`: so many objects go, and a verification finds it."""
 
     def run(backend, count=1):
@@ -254,7 +152,7 @@ def test_a_green_cell_that_lost_files_gets_a_run_that_brings_them_back(
         assert (done.reported, done.requested) == ([], [])
 
 
-def test_a_damaged_file_counts_as_lost(filled, catalog, rows):
+def test_a_damaged_file_counts_as_lost(filled, catalog):
     watch, cell = filled
     (location, *_) = rows(catalog, "SELECT id FROM file_locations WHERE absolute_path IS NULL")
     mark(catalog, [location], "damaged")
@@ -302,7 +200,9 @@ def test_a_run_that_was_cancelled_is_not_requested_again_on_the_same_day(
     lose(cloud)
 
     def request(now):
-        found = compare(catalog, watch.instance, Cursor(), now_stamp=stamp(catalog.path), now=now)
+        found = reconcile.reconcile(
+            catalog, watch.instance, Cursor(), now_stamp=stamp(catalog.path), now=now
+        )
         (request,) = found.requests
         return request
 
@@ -342,7 +242,7 @@ def five(watch, cloud, library, scanned, uploaded):
 
 
 def test_a_tick_reports_a_bounded_number_and_the_next_goes_on_from_there(watch, five, monkeypatch):
-    monkeypatch.setattr(comparison, "_MAX_EVENTS", 2)
+    monkeypatch.setattr(reconcile, "_MAX_EVENTS", 2)
 
     ticks = [watch.tick().reported for _ in range(4)]
 
@@ -350,8 +250,8 @@ def test_a_tick_reports_a_bounded_number_and_the_next_goes_on_from_there(watch, 
 
 
 def test_a_tick_that_has_worked_long_enough_leaves_the_rest_to_the_next(watch, five, monkeypatch):
-    monkeypatch.setattr(comparison, "_SECONDS", 0.0)
-    monkeypatch.setattr(comparison, "_PAGE", 2)
+    monkeypatch.setattr(reconcile, "_SECONDS", 0.0)
+    monkeypatch.setattr(reconcile, "_PAGE", 2)
 
     ticks = [watch.tick().reported for _ in range(6)]
 
@@ -359,7 +259,7 @@ def test_a_tick_that_has_worked_long_enough_leaves_the_rest_to_the_next(watch, f
 
 
 def test_a_tick_requests_a_bounded_number_of_runs(watch, five, cloud, lose, monkeypatch):
-    monkeypatch.setattr(comparison, "_MAX_RUNS", 2)
+    monkeypatch.setattr(reconcile, "_MAX_RUNS", 2)
     watch.settle()
     lose(cloud, 5)
 
@@ -371,9 +271,9 @@ def test_a_tick_requests_a_bounded_number_of_runs(watch, five, cloud, lose, monk
 def test_nothing_is_compared_while_the_catalog_is_not_written_to(filled, cloud, lose, monkeypatch):
     watch, cell = filled
     looked: list[object] = []
-    read = comparison.cells
+    read = reconcile.cells
     monkeypatch.setattr(
-        comparison, "cells", lambda *args, **more: looked.append(1) or read(*args, **more)
+        reconcile, "cells", lambda *args, **more: looked.append(1) or read(*args, **more)
     )
     for _ in range(3):
         assert "nothing has changed" in (watch.tick().skipped or "")
@@ -390,11 +290,11 @@ def test_after_an_hour_all_is_compared_though_the_catalog_has_not_changed(filled
     watch.instance.wipe_assets([KEY])
     assert watch.tick().reported == []
     assert watch.cursor is not None
-    settled = Cursor.parse(watch.cursor)
-    assert settled.rests(settled.settled or "", datetime.now(timezone.utc))
-    assert not settled.rests(settled.settled or "", datetime.now(timezone.utc) + timedelta(hours=1))
+    rested = Cursor.parse(watch.cursor)
+    assert rested.rests(rested.agreed or "", datetime.now(timezone.utc))
+    assert not rested.rests(rested.agreed or "", datetime.now(timezone.utc) + timedelta(hours=1))
 
-    watch.cursor = str(Cursor(settled=settled.settled, settled_at=settled.settled_at - 3600))
+    watch.cursor = str(Cursor(agreed=rested.agreed, agreed_at=rested.agreed_at - 3600))
 
     assert watch.tick().reported == [cell]
 

@@ -1,4 +1,4 @@
-"""How an upload goes: lines for the log while it runs, and samples of it for a plot.
+"""How a run goes: lines for the log meanwhile, and of an upload samples for a plot.
 
 A log line costs about 4 ms and is seen at once, metadata only at the end. Neither grows with the
 number of files.
@@ -7,10 +7,11 @@ number of files.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from catalogsync_assets.assets.metadata import mebibytes
+from catalogsync_assets.assets.ui.metadata import mebibytes
 from catalogsync_assets.core.upload.upload import UploadReport
 
 #: Seconds between lines at the beginning; a line each sixtieth of the time that has passed later,
@@ -26,6 +27,24 @@ _SAMPLE_SECONDS = 0.5
 _SMALL = 90
 #: Points of a plot.
 _POINTS = 60
+
+
+_Report = TypeVar("_Report")
+
+
+def now_and_then(
+    say: Callable[[str], None], line: Callable[[_Report], str]
+) -> Callable[[_Report], None]:
+    """Takes a report as it grows, and says a line of it every five seconds."""
+    next_line = time.monotonic() + _SECONDS
+
+    def show(report: _Report) -> None:
+        nonlocal next_line
+        if time.monotonic() >= next_line:
+            next_line = time.monotonic() + _SECONDS
+            say(line(report))
+
+    return show
 
 
 class Sample(NamedTuple):
@@ -144,9 +163,8 @@ def rates(chunks: Iterable[Sequence[Sample]]) -> list[Rate]:
     points = max(1, min(_POINTS, int(length)))
     width = length / points or 1.0
     edges = [start + i * width for i in range(points + 1)]
-    by_then = [[_cumulative(samples, edge) for samples in known] for edge in edges]
-    sent = [sum(total[0] for total in totals) for totals in by_then]
-    done = [sum(total[1] for total in totals) for totals in by_then]
+    by_then = [[_by(samples, edge) for samples in known] for edge in edges]
+    sent, done = ([sum(total[i] for total in totals) for totals in by_then] for i in (0, 1))
     return [
         Rate(
             second=(i + 0.5) * width,
@@ -158,17 +176,13 @@ def rates(chunks: Iterable[Sequence[Sample]]) -> list[Rate]:
     ]
 
 
-def _cumulative(samples: Sequence[Sample], at: float) -> tuple[float, float]:
+def _by(samples: Sequence[Sample], at: float) -> tuple[float, float]:
     """Bytes and files of a chunk by a time, between two samples by the straight line."""
-    before = samples[0]
-    for after in samples:
-        if after.at >= at:
-            span = after.at - before.at
-            share = (at - before.at) / span if span > 0 else 1.0
-            share = min(1.0, max(0.0, share))
-            return (
-                before.bytes + share * (after.bytes - before.bytes),
-                before.files + share * (after.files - before.files),
-            )
-        before = after
-    return float(before.bytes), float(before.files)
+    index = min(max(1, bisect_left(samples, at, key=lambda s: s.at)), len(samples) - 1)
+    before, after = samples[index - 1], samples[index]
+    span = after.at - before.at
+    share = min(1.0, max(0.0, (at - before.at) / span)) if span > 0 else 1.0
+    return (
+        before.bytes + share * (after.bytes - before.bytes),
+        before.files + share * (after.files - before.files),
+    )

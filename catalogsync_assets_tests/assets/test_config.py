@@ -3,11 +3,13 @@
 import dagster as dg
 import pytest
 
+from catalogsync_assets_tests.support.database import bytes_of, change
+
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def playlists(catalog, change):
+def playlists(catalog):
     """After a scan of five files: `Evening` has the songs 1 and 2; the artist `Nina` song 2; the
     pool `Day` holds `Evening`."""
     for statement in (
@@ -34,7 +36,7 @@ def five(pipeline, library, cloud, playlists):
 
 @pytest.mark.parametrize("asset", ["pending_uploads", "remote_locations"])
 def test_a_dry_run_shows_what_would_go_and_changes_nothing(
-    pipeline, backend, proxy, library, catalog, bytes_of, asset
+    pipeline, backend, proxy, library, catalog, asset
 ):
     cloud = backend("cloud", endpoint=proxy.endpoint)
     first, *_ = library.fill(3, size=500_000)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from defusedxml import ElementTree
 
-from catalogsync_assets.assets import plots
-from catalogsync_assets.assets.progress import MAX_SAMPLES, Progress, Rate, Sample, rates
+from catalogsync_assets.assets.ui import plots
+from catalogsync_assets.assets.ui.progress import MAX_SAMPLES, Progress, Rate, Sample, rates
 from catalogsync_assets.core.catalog.status import BackendStatus, FormatTotal
 from catalogsync_assets.core.upload.upload import UploadReport
 

@@ -9,8 +9,8 @@ The catalog is the source of truth:
 | not whole | missing or failed | nothing: that is for the condition of `remote_locations` |
 | either | in progress | nothing yet; it is looked at again |
 
-The comparison walks over the batches, the newest first, a few seconds at a time, and rests while
-the catalog's files are as they were when all was found in order.
+It walks over the batches, the newest first, a few seconds at a time, and rests while the catalog's
+files are as they were when both agreed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from pathlib import Path
 
 import dagster as dg
@@ -61,18 +60,18 @@ def stamp(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far the comparison has come, from tick to tick.
+    """How far it has come, from tick to tick.
 
     Attributes:
-        settled, settled_at: the catalog's stamp when all was last found in order, and when that
-            was, in seconds since the epoch.
+        agreed, agreed_at: the catalog's stamp when both last agreed, and when that was, in seconds
+            since the epoch.
         began: the stamp when the walk that is under way began.
         after: the batch that it has come to; None when no walk is under way.
         left: whether it has met something that must be looked at again.
     """
 
-    settled: str | None = None
-    settled_at: float = 0.0
+    agreed: str | None = None
+    agreed_at: float = 0.0
     began: str | None = None
     after: str | None = None
     left: bool = False
@@ -89,9 +88,9 @@ class Cursor:
         return json.dumps(dataclasses.asdict(self))
 
     def rests(self, now_stamp: str, now: datetime) -> bool:
-        """Whether nothing has changed since all was in order."""
-        fresh = 0 <= now.timestamp() - self.settled_at < _REST
-        return self.after is None and self.settled == now_stamp and fresh
+        """Whether nothing has changed since they agreed."""
+        fresh = 0 <= now.timestamp() - self.agreed_at < _REST
+        return self.after is None and self.agreed == now_stamp and fresh
 
 
 @dataclass
@@ -103,7 +102,7 @@ class Differences:
     requests: list[dg.RunRequest] = field(default_factory=list)
 
 
-def compare(
+def reconcile(
     catalog: Catalog,
     instance: dg.DagsterInstance,
     cursor: Cursor,
@@ -111,7 +110,7 @@ def compare(
     now_stamp: str,
     now: datetime,
 ) -> Differences:
-    """Go on with the comparison where the cursor says, for some seconds.
+    """Go on where the cursor says, for some seconds.
 
     Every key of the catalog must be a partition already.
 
@@ -140,8 +139,8 @@ def compare(
         found.cursor = dataclasses.replace(cursor, after=batch, left=left)
         if _is_enough(found) or time.monotonic() >= deadline:
             return found
-    settled = None if left else cursor.began
-    found.cursor = Cursor(settled=settled, settled_at=now.timestamp())
+    agreed = None if left else cursor.began
+    found.cursor = Cursor(agreed=agreed, agreed_at=now.timestamp())
     return found
 
 
@@ -157,12 +156,10 @@ def _still_to_walk(keys: list[str], after: str | None) -> list[str]:
 
 def _walk(catalog: Catalog, batches: list[str]) -> Iterator[tuple[str, list[Cell]]]:
     for start in range(0, len(batches), _PAGE):
-        page = cells(catalog, batches=batches[start : start + _PAGE])
-        by_batch: Mapping[str, list[Cell]] = {
-            batch: list(of_batch) for batch, of_batch in groupby(page, lambda cell: cell.batch)
-        }
-        for batch in batches[start : start + _PAGE]:
-            yield batch, by_batch.get(batch, [])
+        page = batches[start : start + _PAGE]
+        found = cells(catalog, batches=page)
+        for batch in page:
+            yield batch, [cell for cell in found if cell.batch == batch]
 
 
 def _request(instance: dg.DagsterInstance, cell: Cell, now: datetime) -> dg.RunRequest:

@@ -7,8 +7,7 @@ playlists, artists, pools and songs by the first step, before it changes anythin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field, ValidationError
@@ -46,32 +45,16 @@ class SelectionConfig(dg.Config):
         Raises:
             UsageError: one of them does not exist.
         """
-        return select(
-            catalog,
-            songs=self.songs,
-            playlists=self.playlists,
-            artists=self.artists,
-            pools=self.pools,
-        )
+        return select(catalog, **self._named())
 
     @property
     def restrictions(self) -> str:
         """What is left out by it, as a person says it; empty if nothing is."""
-        named = {
-            "songs": [str(song) for song in self.songs],
-            "playlists": self.playlists,
-            "artists": self.artists,
-            "pools": self.pools,
-        }
-        return "; ".join(f"{name}: {', '.join(given)}" for name, given in named.items() if given)
+        named = self._named().items()
+        return "; ".join(f"{name}: {', '.join(map(str, given))}" for name, given in named if given)
 
-
-class AuditLevel(Enum):
-    """How closely a cell's objects are looked at once more."""
-
-    none = "none"
-    head = "head"
-    full = "full"
+    def _named(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("songs", "playlists", "artists", "pools")}
 
 
 class UploadConfig(SelectionConfig):
@@ -85,8 +68,8 @@ class UploadConfig(SelectionConfig):
         description="Files on their way at a time in a step; by default as the resource"
         " object_stores says, else the backend's own limit, else 16.",
     )
-    audit_level: AuditLevel = Field(
-        default=AuditLevel.none,
+    audit_level: Literal["none", "head", "full"] = Field(
+        default="none",
         description="Look at each object of the cell once more before it counts as materialized:"
         " head compares what the store says of it, full reads it.",
     )

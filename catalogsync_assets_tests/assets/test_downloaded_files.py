@@ -6,6 +6,7 @@ import pytest
 
 from catalogsync_assets.core.download import disks
 from catalogsync_assets.core.download.disks import DEFAULT_RESERVE
+from catalogsync_assets_tests.support.database import rows
 
 MIB = 1024 * 1024
 
@@ -82,7 +83,7 @@ def test_problems_are_all_counted_but_only_some_are_shown(pipeline, library):
 
 
 def test_the_backends_and_batches_of_the_catalog_become_partitions(
-    pipeline, library, backend, catalog, rows
+    pipeline, library, backend, catalog
 ):
     backend("one")
     library.fill(2)
@@ -123,9 +124,7 @@ def test_roots_of_the_run_come_before_those_of_the_environment(pipeline, library
     assert metadata["library roots"] == str(other.root)
 
 
-def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(
-    pipeline, library, catalog, rows
-):
+def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(pipeline, library, catalog):
     (file,) = library.fill(1)
     pipeline.scan()
     file.unlink()
@@ -169,7 +168,7 @@ def test_a_queue_that_is_empty_is_not_spoken_of(pipeline, library):
 
 
 def test_full_disks_fail_the_run_after_what_came_was_cataloged(
-    pipeline, library, web, wish, catalog, rows, monkeypatch
+    pipeline, library, web, wish, catalog, monkeypatch
 ):
     """A disk that has room for no more than the reserve and one of two files."""
     found = os.statvfs(library.root)

@@ -1,13 +1,12 @@
-"""The jobs, the nightly schedule and the executor."""
+"""The jobs, and what runs by the clock: the nightly scan and the weekly audit."""
 
-import importlib.util
 from datetime import datetime, timezone
 
 import dagster as dg
-import pytest
 
-from catalogsync_assets.automation.jobs import JOBS, executor
-from catalogsync_assets.definitions import defs
+from catalogsync_assets.automation.schedules import JOBS, weekly_audit
+from catalogsync_assets.definitions import build_defs, defs
+from catalogsync_assets.resources import CatalogResource
 
 NIGHT = datetime(2026, 1, 6, 3, 0, tzinfo=timezone.utc)
 
@@ -53,52 +52,29 @@ def test_the_schedule_and_the_sweep_go_by_the_clock_on_the_wall(run_python):
 
 def test_every_asset_has_a_job_that_materializes_it_alone():
     graph = defs.resolve_asset_graph()
-    selected = [job.selection.resolve(graph) for job in JOBS]
+    selected = [job.selection.resolve(graph) for job in JOBS.values()]
 
     assert all(len(keys) == 1 for keys in selected)
     assert {key for keys in selected for key in keys} == graph.get_all_asset_keys()
 
 
-@pytest.mark.parametrize(
-    ("given", "variable", "steps"),
-    [
-        ({}, None, 2),
-        ({"max_concurrent": 3}, "5", 3),
-        ({}, "5", 5),
-        ({"max_concurrent": None}, "", 2),
-    ],
-)
-def test_the_launchpad_says_how_many_steps_run_at_a_time_else_the_environment(
-    monkeypatch, given, variable, steps
-):
-    if variable is not None:
-        monkeypatch.setenv("DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT", variable)
+def test_each_week_every_backend_is_audited(tmp_path, catalog, backend):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
 
-    config = dg.validate_run_config(
-        defs.resolve_job_def("upload_batch"), {"execution": {"config": given}}
-    )
+        def tick():
+            with dg.build_schedule_context(
+                instance=instance,
+                scheduled_execution_time=datetime(2026, 11, 22, 4, tzinfo=timezone.utc),
+                repository_def=build_defs().get_repository_def(),
+                resources={"catalog": CatalogResource(location=str(catalog.path))},
+            ) as context:
+                return weekly_audit.evaluate_tick(context)
 
-    ((_, settings),) = config["execution"].items()
-    assert settings["max_concurrent"] == steps
-    assert "forkserver" in settings["start_method"]
+        assert tick().skip_message == "no backend is registered"
+        backend("cloud")
+        backend("attic")
+        instance.add_dynamic_partitions("backend", ["cloud", "attic"])
 
+        asked = tick().run_requests
 
-@pytest.mark.parametrize("given", [0, -1])
-def test_a_run_of_no_steps_at_a_time_is_refused_with_what_to_say_instead(given):
-    with pytest.raises(dg.DagsterError) as refused:
-        dg.validate_run_config(
-            defs.resolve_job_def("upload_batch"),
-            {"execution": {"config": {"max_concurrent": given}}},
-        )
-
-    assert f"max_concurrent is {given}" in str(refused.value.__cause__)
-    assert "1 or more" in str(refused.value.__cause__)
-
-
-def test_every_module_that_is_loaded_before_the_first_step_exists():
-    """One that does not is passed over in silence, and each step pays for it."""
-    config = executor.apply_config_mapping({"config": {}}).value["config"]
-    modules = config["start_method"]["forkserver"]["preload_modules"]
-
-    assert "catalogsync_assets.definitions" in modules
-    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+    assert sorted(request.partition_key for request in asked) == ["attic", "cloud"]

@@ -1,18 +1,21 @@
-"""How results look in the web UI: tables, rates, and failures that say what to do."""
+"""How results look in the web UI: tables, figures, and failures that say what to do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
+from catalogsync_assets.core.catalog.status import FormatTotal
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
 from catalogsync_assets.core.visible import visible
 
 OWNERS = ["team:library"]
-Metadata = dict[str, dg.MetadataValue]
+#: What Dagster takes: its own values, or a figure or a text as it is.
+Metadata = dict[str, Any]
 
 #: Rows of a table in the UI; the command line lists more.
 MAX_ROWS = 50
@@ -47,6 +50,13 @@ def _type(values: Sequence[str | int | float]) -> str:
     return "float" if values and all(isinstance(v, int | float) for v in values) else "string"
 
 
+def formats_table(formats: Iterable[FormatTotal]) -> dg.TableMetadataValue:
+    """How many files of each format there are, and their size."""
+    return table(
+        ("format", "files", "MiB"), [(f.format, f.files, mebibytes(f.bytes)) for f in formats]
+    )
+
+
 def count_of(files: int) -> str:
     """`1 file`, `2,000 files`."""
     return f"{files:,} file{'' if files == 1 else 's'}"
@@ -79,7 +89,7 @@ def clear_failures(
         yield
     except CatalogSyncError as error:
         cause = getattr(error, "cause", error)
-        hint: Metadata = {"hint": dg.MetadataValue.text(visible(error.hint))} if error.hint else {}
+        hint = {"hint": visible(error.hint)} if error.hint else {}
         raise dg.Failure(
             description=visible(error),  # which Dagster prints on its terminal, too
             metadata={**hint, **details(error)},

@@ -5,6 +5,8 @@ from collections import Counter
 
 import pytest
 
+from catalogsync_assets_tests.support.database import rows
+
 MIB = 1024 * 1024
 
 
@@ -52,7 +54,7 @@ def test_a_plan_queues_again_what_failed(pipeline, cloud, library, remote, statu
     assert statuses() == {"succeeded": 1, "pending": 1}
 
 
-def test_a_plan_is_about_one_backend(pipeline, backend, library, catalog, rows):
+def test_a_plan_is_about_one_backend(pipeline, backend, library, catalog):
     backend("one")
     two = backend("two")
     library.fill(2)

@@ -1,7 +1,7 @@
 """What the catalog alone knows of a cell `backend|batch`, as metadata.
 
 The same for a cell that Dagster has uploaded and for one that the command line has. What a run
-itself did - rate, retries, what it sent - is added by `uploads`.
+itself did - rate, retries, what it sent - is added by `remote_locations`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from catalogsync_assets.assets.links import bucket_link, object_link
-from catalogsync_assets.assets.metadata import Metadata, mebibytes, table
+from catalogsync_assets.assets.ui.links import bucket_link, object_link
+from catalogsync_assets.assets.ui.metadata import Metadata, formats_table, mebibytes, table
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.holdings import (
     Verification,
@@ -31,12 +31,10 @@ def cell_metadata(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> M
     """
     formats = batch_formats(catalog, backend.name, batch_key)
     metadata: Metadata = {
-        "dagster/row_count": dg.MetadataValue.int(sum(f.files for f in formats)),
-        "files missing": dg.MetadataValue.int(absence(catalog, backend, batch_key).files),
-        "size (MiB)": dg.MetadataValue.float(mebibytes(sum(f.bytes for f in formats))),
-        "by format": table(
-            ("format", "files", "MiB"), [(f.format, f.files, mebibytes(f.bytes)) for f in formats]
-        ),
+        "dagster/row_count": sum(f.files for f in formats),
+        "files missing": absence(catalog, backend, batch_key).files,
+        "size (MiB)": mebibytes(sum(f.bytes for f in formats)),
+        "by format": formats_table(formats),
         "bucket link": dg.MetadataValue.url(bucket_link(backend)),
     }
     if found := sample_object(catalog, backend, batch_key):
@@ -44,7 +42,7 @@ def cell_metadata(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> M
         metadata["sample object"] = (
             dg.MetadataValue.url(link)
             if link
-            else dg.MetadataValue.text(visible(f"s3://{backend.bucket}/{found.locator}"))
+            else visible(f"s3://{backend.bucket}/{found.locator}")
         )
     return {**metadata, **of_verification(verification(catalog, backend, batch_key))}
 

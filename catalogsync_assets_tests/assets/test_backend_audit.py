@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any
 
-import dagster as dg
 import pytest
 
-from catalogsync_assets.automation.audits import weekly_audit
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
-from catalogsync_assets.definitions import build_defs
-from catalogsync_assets.resources import CatalogResource
 
 from .conftest import plain
 
@@ -153,28 +148,3 @@ def test_a_cell_is_looked_at_once_more_if_asked_for(
         assert [row["found"] for row in metadata["findings"]] == ["missing"]
         assert uploaded.upload(config={"audit_level": level}).success
         assert in_place(cloud)
-
-
-# --- each week ----------------------------------------------------------------------------------
-
-
-def test_each_week_every_backend_is_audited(tmp_path, catalog, backend):
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-
-        def tick():
-            with dg.build_schedule_context(
-                instance=instance,
-                scheduled_execution_time=datetime(2026, 11, 22, 4, tzinfo=timezone.utc),
-                repository_def=build_defs().get_repository_def(),
-                resources={"catalog": CatalogResource(location=str(catalog.path))},
-            ) as context:
-                return weekly_audit.evaluate_tick(context)
-
-        assert tick().skip_message == "no backend is registered"
-        backend("cloud")
-        backend("attic")
-        instance.add_dynamic_partitions("backend", ["cloud", "attic"])
-
-        asked = tick().run_requests
-
-    assert sorted(request.partition_key for request in asked) == ["attic", "cloud"]

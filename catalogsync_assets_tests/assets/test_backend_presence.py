@@ -4,7 +4,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from catalogsync_assets.assets.metadata import percent
+from catalogsync_assets.assets.ui.metadata import percent
+from catalogsync_assets_tests.support.database import change, rows
 
 PRESENCE = (
     "SELECT s.title, b.name, p.files_total, p.files_present FROM song_backend_presence p"
@@ -67,9 +68,7 @@ def test_presence_lists_the_uploads_that_failed(pipeline, cloud, remote, library
     assert "another object is stored" in failure["reason"]
 
 
-def test_presence_says_when_the_backend_was_verified_and_by_what(
-    pipeline, cloud, catalog, library, change
-):
+def test_presence_says_when_the_backend_was_verified_and_by_what(pipeline, cloud, catalog, library):
     library.fill(3)
     pipeline.scan()
     pipeline.upload()
@@ -96,7 +95,7 @@ def test_almost_all_is_not_a_hundred_percent():
 
 
 def test_presence_repairs_rows_that_are_not_as_the_locations_say(
-    pipeline, cloud, catalog, sample, use_library, rows, change
+    pipeline, cloud, catalog, sample, use_library
 ):
     use_library(sample)
     pipeline.scan()

@@ -1,14 +1,20 @@
 """`downloaded_files`: what has come to the local disk, and in which batch it goes up."""
 
-import time
-
 import dagster as dg
 from pydantic import Field
 
-from catalogsync_assets.assets import plots
-from catalogsync_assets.assets.metadata import MAX_ROWS, OWNERS, clear_failures, mebibytes, table
 from catalogsync_assets.assets.partitions import register_keys
-from catalogsync_assets.assets.tables import definition_metadata
+from catalogsync_assets.assets.ui import plots
+from catalogsync_assets.assets.ui.metadata import (
+    OWNERS,
+    Metadata,
+    clear_failures,
+    formats_table,
+    mebibytes,
+    table,
+)
+from catalogsync_assets.assets.ui.progress import now_and_then
+from catalogsync_assets.assets.ui.tables import definition_metadata
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
@@ -21,9 +27,6 @@ from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.settings import library_roots
 from catalogsync_assets.core.stores.backend import LOCAL
 from catalogsync_assets.resources import CatalogResource
-
-#: Seconds between lines of progress: an event costs about 4 ms, so never one per file.
-_PROGRESS_SECONDS = 5.0
 
 
 class ScanConfig(dg.Config):
@@ -47,7 +50,7 @@ class ScanConfig(dg.Config):
     owners=OWNERS,
     code_version="1",
     tags={"catalogsync/stage": "1-library"},
-    metadata=definition_metadata("file_assets", "The Dagster pipeline", "Partitions"),
+    metadata=definition_metadata("file_assets"),
 )
 def downloaded_files(
     context: dg.AssetExecutionContext, config: ScanConfig, catalog: CatalogResource
@@ -59,7 +62,7 @@ def downloaded_files(
     Files that are gone are marked missing; nothing on any backend is touched for it. Each new
     batch becomes a partition of `remote_locations`.
 
-    More: `docs/pipeline.md`, which the metadata `docs` shows.
+    More: `docs/pipeline.md`, *Partitions*.
     """
     with clear_failures(), catalog.open() as database:
         roots = library_roots(config.library_roots, known=known_roots(database))
@@ -92,13 +95,10 @@ def downloaded_files(
             "left out from now on": report.excluded,
             "problems": report.problem_count,
             "unread tags": report.unread_tag_count,
-            "left out or gone": table(("file", "reason"), problems[:MAX_ROWS]),
+            "left out or gone": table(("file", "reason"), problems),
             "new batches": ", ".join(report.batches) or "none",
             "library roots": ", ".join(str(r) for r in rooms.roots),
-            "by format": table(
-                ("format", "files", "MiB"),
-                [(f.format, f.files, mebibytes(f.bytes)) for f in by_format],
-            ),
+            "by format": formats_table(by_format),
             "bytes by format": plots.bytes_by_format(by_format),
             **_of_downloads(downloads),
         }
@@ -109,28 +109,24 @@ def _drain(
     context: dg.AssetExecutionContext, catalog: Catalog, rooms: Rooms
 ) -> tuple[DownloadReport, DownloadAborted | None]:
     """Download what is queued, and why that came to an early end, if it did."""
-    next_line = time.monotonic() + _PROGRESS_SECONDS
-
-    def show(report: DownloadReport) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            next_line = time.monotonic() + _PROGRESS_SECONDS
-            context.log.info(
-                f"{report.succeeded:,} of {report.queued:,} files downloaded, {report.failed:,}"
-                f" failed; {mebibytes(report.received)} MiB received, {report.retries:,} retries"
-            )
-
     try:
-        return download(catalog, rooms, progress=show), None
+        return download(catalog, rooms, progress=now_and_then(context.log.info, _line)), None
     except DownloadAborted as error:
         return error.report, error
 
 
-def _of_downloads(report: DownloadReport) -> dict[str, dg.MetadataValue]:
+def _line(report: DownloadReport) -> str:
+    """How far the downloads are."""
+    return (
+        f"{report.succeeded:,} of {report.queued:,} files downloaded, {report.failed:,} failed;"
+        f" {mebibytes(report.received)} MiB received, {report.retries:,} retries"
+    )
+
+
+def _of_downloads(report: DownloadReport) -> Metadata:
     """What came from where, where anything was queued at all."""
     if not report.queued:
         return {}
-    columns = ("source", "done", "failed", "MiB", "MiB/s")
     rows = [
         (
             name,
@@ -143,7 +139,7 @@ def _of_downloads(report: DownloadReport) -> dict[str, dg.MetadataValue]:
     ]
     failures = [(f.source, f.url, f.reason) for f in report.failures]
     return {
-        "downloads": table(columns, rows),
-        "downloads failed": table(("source", "address", "reason"), failures[:MAX_ROWS]),
-        "download retries": dg.MetadataValue.int(report.retries),
+        "downloads": table(("source", "done", "failed", "MiB", "MiB/s"), rows),
+        "downloads failed": table(("source", "address", "reason"), failures),
+        "download retries": report.retries,
     }

@@ -1,18 +1,19 @@
-"""`pending_uploads` and `remote_locations`: what a backend lacks, and bringing it there."""
+"""`remote_locations`: the files of a batch on a backend, brought there in chunks."""
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
+from typing import NamedTuple
 
 import dagster as dg
 
-from catalogsync_assets.assets import plots
-from catalogsync_assets.assets.audits import audit_cell
-from catalogsync_assets.assets.cells import cell_metadata
-from catalogsync_assets.assets.links import bucket_link
-from catalogsync_assets.assets.metadata import (
-    MAX_ROWS,
+from catalogsync_assets.assets.backend_audit import audit_cell
+from catalogsync_assets.assets.config import UploadConfig, for_all
+from catalogsync_assets.assets.partitions import by_backend, cells
+from catalogsync_assets.assets.pending_uploads import observe, preview
+from catalogsync_assets.assets.ui import plots
+from catalogsync_assets.assets.ui.cells import cell_metadata
+from catalogsync_assets.assets.ui.metadata import (
     OWNERS,
     Metadata,
     clear_failures,
@@ -20,24 +21,15 @@ from catalogsync_assets.assets.metadata import (
     mebibytes,
     table,
 )
-from catalogsync_assets.assets.partitions import backends, by_backend, cells
-from catalogsync_assets.assets.progress import Progress, Sample, rates
-from catalogsync_assets.assets.run_config import AuditLevel, SelectionConfig, UploadConfig, for_all
-from catalogsync_assets.assets.tables import definition_metadata
+from catalogsync_assets.assets.ui.progress import Progress, Sample, rates
+from catalogsync_assets.assets.ui.tables import definition_metadata
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.batches import group
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import require_batch
 from catalogsync_assets.core.catalog.holdings import absence
-from catalogsync_assets.core.catalog.scope import Scope, Selection
-from catalogsync_assets.core.catalog.upload_queue import (
-    count_pending,
-    enqueue,
-    list_pending,
-    missing_candidates,
-)
+from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.catalog.upload_queue import enqueue, list_pending
 from catalogsync_assets.core.settings import timezone
-from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport, upload
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
@@ -47,133 +39,16 @@ UPLOAD_POOL = "catalogsync_upload"
 SWEEP_CRON = "0 5 * * *"
 
 
-@dg.asset(
-    partitions_def=backends,
-    deps=["downloaded_files"],
-    group_name="uploads",
-    kinds={"sqlite"},
-    owners=OWNERS,
-    code_version="1",
-    tags={"catalogsync/stage": "2-plan"},
-    metadata=definition_metadata("upload_tasks", "Partitions", "Run configuration"),
-    output_required=False,
-    automation_condition=(
-        dg.AutomationCondition.any_deps_updated().since_last_handled()
-        | dg.AutomationCondition.on_missing()
-    )
-    & ~dg.AutomationCondition.any_deps_missing()
-    & ~dg.AutomationCondition.in_progress(),
-)
-def pending_uploads(
-    context: dg.AssetExecutionContext, config: SelectionConfig, catalog: CatalogResource
-) -> Iterator[dg.MaterializeResult]:
-    """The upload tasks of a backend: every current file that it lacks, in one SQL statement.
-
-    What failed before is queued again; what is no longer wanted there is cancelled. Materialized
-    means: all that the backend lacks is queued. A dry run, or one for some songs only that leaves
-    out others, is an observation instead.
-
-    More: `docs/pipeline.md`, which the metadata `docs` shows.
-    """
-    name = context.partition_key
-    with clear_failures(), catalog.open() as database:
-        backend = backend_by_name(database, name)
-        scope = Scope(selections=config.selections(database))
-        if config.dry_run:
-            metadata = _preview(database, backend, scope)
-            _observe(context, config, metadata, "queued")
-            return
-        left_out = _count(missing_candidates(database, backend)) if config.restrictions else 0
-        left_out -= _count(missing_candidates(database, backend, scope)) if left_out else 0
-        queued = enqueue(database, backend, scope)
-        files, size = count_pending(database, backend)
-    metadata = {
-        "dagster/row_count": dg.MetadataValue.int(files),
-        "newly queued": dg.MetadataValue.int(queued),
-        "size (MiB)": dg.MetadataValue.float(mebibytes(size)),
-        "bucket": dg.MetadataValue.text(backend.bucket),
-        "bucket link": dg.MetadataValue.url(bucket_link(backend)),
-        "endpoint": dg.MetadataValue.text(backend.endpoint or "AWS"),
-    }
-    if left_out:
-        metadata["left out"] = dg.MetadataValue.int(left_out)
-        _observe(context, config, metadata, "queued")
-        return
-    yield dg.MaterializeResult(metadata=metadata)
-
-
-def _count(files: Iterator[object]) -> int:
-    return sum(1 for _ in files)
-
-
-def _preview(
-    database: Catalog, backend: ObjectBackend, scope: Scope, limit: int | None = None
-) -> Metadata:
-    """What would go to a backend, with the first files as a table. Changes nothing."""
-    files = size = 0
-    first: list[tuple[str, str, float]] = []
-    for missing in islice(missing_candidates(database, backend, scope), limit):
-        files += 1
-        size += missing.size_bytes
-        if len(first) < MAX_ROWS:
-            first.append((missing.path, missing.locator, mebibytes(missing.size_bytes)))
-    return {
-        "would upload": dg.MetadataValue.int(files),
-        "would upload (MiB)": dg.MetadataValue.float(mebibytes(size)),
-        "first files": table(("file", "key", "MiB"), first),
-        "bucket link": dg.MetadataValue.url(bucket_link(backend)),
-    }
-
-
-def _observe(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
-    config: SelectionConfig,
-    metadata: Metadata,
-    done: str,
-) -> None:
-    """Show what a run did that leaves its partition as it was, or would have done."""
-    if config.dry_run:
-        why = f"a dry run: nothing was {done}"
-    else:
-        why = f"not all was {done}, as the run was restricted to {config.restrictions}"
-    context.log.info(f"Not materialized: {why}.")
-    asset = "pending_uploads" if done == "queued" else "remote_locations"
-    context.log_event(
-        dg.AssetObservation(
-            asset,
-            partition=context.partition_key,
-            metadata={
-                "not materialized": dg.MetadataValue.text(why),
-                "restricted to": dg.MetadataValue.text(config.restrictions or "nothing"),
-                **metadata,
-            },
-        )
-    )
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A part of a cell's work: the pending files from one id to another, both included.
+class Chunk(NamedTuple):
+    """A part of a cell's work.
 
     Attributes:
+        scope: the pending files from one id to another.
         files: how many there were when it was planned; it uploads no more.
-        selections: only files of songs in any of these, if there are any.
     """
 
-    backend: str
-    batch: str
-    first_id: int
-    last_id: int
+    scope: Scope
     files: int
-    selections: tuple[Selection, ...] = ()
-
-    @property
-    def scope(self) -> Scope:
-        return Scope(
-            batch_key=self.batch,
-            file_asset_ids=(self.first_id, self.last_id),
-            selections=self.selections,
-        )
 
 
 def _cell(context: dg.OpExecutionContext) -> tuple[str, str]:
@@ -198,7 +73,7 @@ def plan_batch(
         require_batch(database, batch)
         scope = Scope(batch_key=batch, selections=config.selections(database))
         if config.dry_run:
-            _observe(context, config, _preview(database, backend, scope, config.limit), "uploaded")
+            observe(context, config, preview(database, backend, scope, config.limit), "uploaded")
             return
         enqueue(database, backend, scope)
         waiting = islice(list_pending(database, backend, scope), config.limit)
@@ -216,24 +91,20 @@ def plan_batch(
     )
     for g in chunks:
         yield dg.DynamicOutput(
-            Chunk(backend_name, batch, g.first_id, g.last_id, g.files, tuple(scope.selections)),
+            Chunk(replace(scope, file_asset_ids=(g.first_id, g.last_id)), g.files),
             mapping_key=f"from_{g.first_id}",
         )
 
 
-@dataclass(frozen=True)
-class ChunkResult:
+class ChunkResult(NamedTuple):
     """What became of a chunk.
 
     Attributes:
-        started, ended: seconds since the epoch.
-        samples: how it went, at most `progress.MAX_SAMPLES` of them.
+        samples: how it went, from its start to its end; at most `progress.MAX_SAMPLES` of them.
     """
 
     report: UploadReport
-    started: float
-    ended: float
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[Sample, ...]
 
 
 @dg.op(
@@ -255,10 +126,9 @@ def upload_chunk(
 
     Fails if any of them failed: a cell that is materialized is whole.
     """
-    started = time.time()
     progress = Progress(context.log.info)
     with clear_failures(details=_of_aborted), catalog.open() as database:
-        backend = backend_by_name(database, chunk.backend)
+        backend = backend_by_name(database, _cell(context)[0])
         enqueue(database, backend, chunk.scope)  # a try before may have left failures
         report = upload(
             database,
@@ -277,7 +147,7 @@ def upload_chunk(
             f" ({reasons}); the first: {report.failures[0].reason}",
             metadata=_of_failures(report),
         )
-    return ChunkResult(report, started, time.time(), progress.finish(report))
+    return ChunkResult(report, progress.finish(report))
 
 
 def _reasons(report: UploadReport) -> list[tuple[str, int]]:
@@ -289,8 +159,8 @@ def _of_failures(report: UploadReport) -> Metadata:
     """Why files could not be uploaded: in groups, then one by one."""
     examples = {f.code: f.reason for f in reversed(report.failures)}
     return {
-        "failed": dg.MetadataValue.int(report.failed),
-        "uploaded": dg.MetadataValue.int(report.succeeded),
+        "failed": report.failed,
+        "uploaded": report.succeeded,
         "reasons": table(
             ("code", "files", "for example"),
             [(code, files, examples.get(code, "")) for code, files in _reasons(report)],
@@ -324,14 +194,14 @@ def finish_batch(
     backend_name, batch = _cell(context)
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, backend_name)
-        if config.audit_level is not AuditLevel.none:
-            audit_cell(context, database, backend, batch, config.audit_level.value, object_stores)
+        if config.audit_level != "none":
+            audit_cell(context, database, backend, batch, config.audit_level, object_stores)
         absent = absence(database, backend, batch)
         if absent.files and not config.restrictions:
             raise _incomplete(backend_name, batch, absent.files, absent.nowhere)
         metadata = {**cell_metadata(database, backend, batch), **_of_results(results)}
     if absent.files:
-        _observe(context, config, metadata, "uploaded")
+        observe(context, config, metadata, "uploaded")
         return
     yield dg.MaterializeResult(metadata=metadata)
 
@@ -347,11 +217,7 @@ def _incomplete(backend: str, batch: str, files: int, nowhere: int) -> dg.Failur
     return dg.Failure(
         f"batch {batch} is not on {backend} yet as a whole: {count_of(files)} missing; {reason}"
         f" (hint: {hint})",
-        metadata={
-            "files missing": dg.MetadataValue.int(files),
-            "of these nowhere": dg.MetadataValue.int(nowhere),
-            "hint": dg.MetadataValue.text(hint),
-        },
+        metadata={"files missing": files, "of these nowhere": nowhere, "hint": hint},
         allow_retries=False,
     )
 
@@ -361,15 +227,16 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
     reports = [r.report for r in results]
     size = sum(r.bytes for r in reports)
     files = sum(r.succeeded for r in reports)
-    wall = max((r.ended for r in results), default=0) - min((r.started for r in results), default=0)
+    times = [sample.at for r in results for sample in r.samples] or [0.0]
+    wall = max(times) - min(times)
     return {
-        "uploaded": dg.MetadataValue.int(files),
-        "uploaded (MiB)": dg.MetadataValue.float(mebibytes(size)),
-        "adopted": dg.MetadataValue.int(sum(r.adopted for r in reports)),
-        "retries": dg.MetadataValue.int(sum(r.retries for r in reports)),
-        "seconds": dg.MetadataValue.float(round(float(wall), 3)),
-        "rate (MiB/s)": dg.MetadataValue.float(round(mebibytes(size) / wall, 3) if wall else 0.0),
-        "rate (files/s)": dg.MetadataValue.float(round(files / wall, 3) if wall else 0.0),
+        "uploaded": files,
+        "uploaded (MiB)": mebibytes(size),
+        "adopted": sum(r.adopted for r in reports),
+        "retries": sum(r.retries for r in reports),
+        "seconds": round(wall, 3),
+        "rate (MiB/s)": round(mebibytes(size) / wall, 3) if wall else 0.0,
+        "rate (files/s)": round(files / wall, 3) if wall else 0.0,
         "failures": table(("file", "code", "reason"), []),
         "throughput": plots.throughput(rates(r.samples for r in results)),
     }
@@ -384,9 +251,7 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
     owners=OWNERS,
     code_version="1",
     tags={"catalogsync/stage": "3-upload"},
-    metadata=definition_metadata(
-        "file_locations", "Partitions", "Inside a cell", "Run configuration"
-    ),
+    metadata=definition_metadata("file_locations"),
     automation_condition=(
         dg.AutomationCondition.on_missing()
         # What failed, or was there before the sensor was started, is still missing each morning;
@@ -406,6 +271,6 @@ def remote_locations(pending_uploads):  # type: ignore[no-untyped-def]
     file that could not be uploaded fails: its run, step `upload_chunk`, has a table of the
     reasons. A dry run, or one with a limit or filter that leaves out files, is an observation.
 
-    More: `docs/pipeline.md`, which the metadata `docs` shows.
+    More: `docs/pipeline.md`, *Partitions*, *Inside a cell* and *Run configuration*.
     """
     return finish_batch(plan_batch(pending_uploads).map(upload_chunk).collect())

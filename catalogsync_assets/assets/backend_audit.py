@@ -3,18 +3,16 @@
 `audit_cell` does the same for one cell, as a part of its upload.
 """
 
-import time
 import warnings
-from collections.abc import Callable
-from enum import Enum
 from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
-from catalogsync_assets.assets.metadata import MAX_ROWS, OWNERS, Metadata, clear_failures, table
 from catalogsync_assets.assets.partitions import backends, by_backend
-from catalogsync_assets.assets.tables import definition_metadata
+from catalogsync_assets.assets.ui.metadata import OWNERS, Metadata, clear_failures, table
+from catalogsync_assets.assets.ui.progress import now_and_then
+from catalogsync_assets.assets.ui.tables import definition_metadata
 from catalogsync_assets.core.audit.audit import (
     AuditReport,
     AuditRequest,
@@ -30,26 +28,17 @@ from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
-#: Seconds between lines of progress: an event costs about 4 ms.
-_PROGRESS_SECONDS = 5.0
 #: Audits of the past that are shown.
 _PAST = 20
 #: Objects in a sample at least: one percent of a small library would be none.
 _LEAST = 100
 
 
-class Closeness(Enum):
-    """How closely objects are looked at."""
-
-    head = "head"
-    full = "full"
-
-
 class AuditConfig(dg.Config):
     """How much of a backend an audit looks at, and what it does about what it finds."""
 
-    level: Closeness = Field(
-        default=Closeness.head,
+    level: Literal["head", "full"] = Field(
+        default="head",
         description="How objects are looked at: head compares what the store says of them, full"
         " reads them. What the store lists is compared in any case.",
     )
@@ -95,7 +84,7 @@ with warnings.catch_warnings():
     owners=OWNERS,
     code_version="1",
     tags={"catalogsync/stage": "5-audit"},
-    metadata=definition_metadata("audits", "Audits"),
+    metadata=definition_metadata("audits"),
 )
 def backend_audit(
     context: dg.AssetExecutionContext,
@@ -109,33 +98,21 @@ def backend_audit(
     or damaged is marked so, and presence falls; with `repair` it is uploaded again. Foreign objects
     are listed and left alone.
 
-    More: `docs/pipeline.md`, which the metadata `docs` shows.
+    More: `docs/pipeline.md`, *Audits*.
     """
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, context.partition_key)
         here = next(b for b in backend_status(database) if b.name == backend.name)
-        requests = (
-            AuditRequest(
-                level=config.level.value,
-                sample_percent=max(config.sample_percent, 100 * _LEAST / max(here.files, _LEAST)),
-                repair=config.repair,
-            ),
-            # Last, as it looks again at what the sample has found: its figures are those of both.
-            AuditRequest(level="listing", repair=config.repair),
-        )
-        reports = [
-            audit(
-                database,
-                backend,
-                request,
-                limits=object_stores.limits(backend),
-                connect=object_stores.connect,
-                progress=_log_progress(context),
+        sampled = max(config.sample_percent, 100 * _LEAST / max(here.files, _LEAST))
+        objects, listing = (
+            _audit(context, database, backend, request, object_stores)
+            for request in (
+                AuditRequest(config.level, sample_percent=sampled, repair=config.repair),
+                # Last, as it looks again at what the sample has found: its figures are of both.
+                AuditRequest("listing", repair=config.repair),
             )
-            for request in requests
-        ]
+        )
         past = history(database, backend, limit=_PAST)
-    objects, listing = reports
     return dg.MaterializeResult(
         metadata={
             **_of_reports(objects, listing),
@@ -174,25 +151,36 @@ def audit_cell(
         Failure: an object is missing or damaged; it is marked so, and the next run of the cell
             uploads it again.
     """
-    report = audit(
-        database,
-        backend,
-        AuditRequest(level=level, scope=Scope(batch_key=batch)),
-        limits=object_stores.limits(backend),
-        connect=object_stores.connect,
-        progress=_log_progress(context),
-    )
+    request = AuditRequest(level, scope=Scope(batch_key=batch))
+    report = _audit(context, database, backend, request, object_stores)
     context.log.info(f"{report.checked:,} objects looked at ({level}), {report.open:,} are wrong")
     if report.open:
         raise dg.Failure(
             f"{report.open} of {report.checked} objects of batch {batch} on {backend.name} are"
             " missing or damaged (hint: materialize the cell again, which uploads them anew)",
             metadata={
-                "not as the catalog says": dg.MetadataValue.int(report.open),
+                "not as the catalog says": report.open,
                 "findings": _findings_table(report.findings),
             },
             allow_retries=False,
         )
+
+
+def _audit(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    database: Catalog,
+    backend: ObjectBackend,
+    request: AuditRequest,
+    object_stores: ObjectStoreResource,
+) -> AuditReport:
+    return audit(
+        database,
+        backend,
+        request,
+        limits=object_stores.limits(backend),
+        connect=object_stores.connect,
+        progress=now_and_then(context.log.info, _line),
+    )
 
 
 def _findings_table(findings: list[Finding]) -> dg.TableMetadataValue:
@@ -200,13 +188,13 @@ def _findings_table(findings: list[Finding]) -> dg.TableMetadataValue:
     ordered = sorted(findings, key=lambda f: f.kind == "foreign")
     return table(
         ("found", "key", "detail", "repair"),
-        [(f.kind, f.key, f.detail or "", f.repair or "") for f in ordered[:MAX_ROWS]],
+        [(f.kind, f.key, f.detail or "", f.repair or "") for f in ordered],
     )
 
 
 def _of_reports(objects: AuditReport, listing: AuditReport) -> Metadata:
     """Figures with stable names, for Dagster's plots over time."""
-    figures = {
+    return {
         "dagster/row_count": listing.checked,
         "objects listed": listing.listed,
         "objects looked at": objects.checked,
@@ -217,20 +205,17 @@ def _of_reports(objects: AuditReport, listing: AuditReport) -> Metadata:
         "foreign": listing.foreign,
         "repaired": objects.repaired + listing.repaired,
         "not repaired": listing.open + objects.unreadable,
-    }
-    return {
-        **{name: dg.MetadataValue.int(figure) for name, figure in figures.items()},
-        "seconds": dg.MetadataValue.float(round(objects.seconds + listing.seconds, 3)),
-        "level": dg.MetadataValue.text(objects.level),
+        "seconds": round(objects.seconds + listing.seconds, 3),
+        "level": objects.level,
     }
 
 
 def _of_check(report: AuditReport) -> Metadata:
     return {
-        "compared": dg.MetadataValue.int(report.checked),
-        "not as the catalog says": dg.MetadataValue.int(report.open),
-        "foreign": dg.MetadataValue.int(report.foreign),
-        "repaired": dg.MetadataValue.int(report.repaired),
+        "compared": report.checked,
+        "not as the catalog says": report.open,
+        "foreign": report.foreign,
+        "repaired": report.repaired,
         "offenders": _findings_table(report.findings),
     }
 
@@ -256,19 +241,9 @@ def _history_table(past: list[PastAudit]) -> dg.TableMetadataValue:
 _WRONG = ("missing", "size", "content", "unreadable")
 
 
-def _log_progress(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
-) -> Callable[[AuditReport], None]:
-    """Says every few seconds how far the audit is."""
-    next_line = time.monotonic() + _PROGRESS_SECONDS
-
-    def log(report: AuditReport) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            next_line = time.monotonic() + _PROGRESS_SECONDS
-            context.log.info(
-                f"{report.level}: {report.checked:,} of {report.total:,} files compared,"
-                f" {report.lost:,} missing or damaged, {report.foreign:,} foreign objects"
-            )
-
-    return log
+def _line(report: AuditReport) -> str:
+    """How far an audit is."""
+    return (
+        f"{report.level}: {report.checked:,} of {report.total:,} files compared,"
+        f" {report.lost:,} missing or damaged, {report.foreign:,} foreign objects"
+    )

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from catalogsync_assets.assets.metadata import mebibytes
+from catalogsync_assets.assets.ui.metadata import mebibytes
 
 if TYPE_CHECKING:
-    from catalogsync_assets.assets.progress import Rate
+    from catalogsync_assets.assets.ui.progress import Rate
     from catalogsync_assets.core.catalog.status import BackendStatus, FormatTotal
 from catalogsync_assets.core.visible import visible
 

@@ -5,10 +5,11 @@ from datetime import datetime, timezone
 
 import pytest
 
-from catalogsync_assets.assets.cells import cell_metadata
-from catalogsync_assets.assets.links import bucket_link, object_link
+from catalogsync_assets.assets.ui.cells import cell_metadata
+from catalogsync_assets.assets.ui.links import bucket_link, object_link
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.database import change
 
 MIB = 1024 * 1024
 
@@ -41,7 +42,7 @@ def test_a_cell_that_the_command_line_has_filled_says_what_one_of_the_pipeline_d
 
 
 def test_a_cell_says_when_it_was_verified_and_by_what(
-    cloud, catalog, library, scanned, uploaded, change, metadata
+    cloud, catalog, library, scanned, uploaded, metadata
 ):
     library.fill(3)
     scanned()

@@ -1,0 +1,65 @@
+"""Jobs to launch by name, and what runs by the clock.
+
+Dagster fixes the time zone when it loads the definitions: restart it after a change.
+"""
+
+import dagster as dg
+
+from catalogsync_assets.core.catalog.backends import object_backends
+from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.settings import timezone
+from catalogsync_assets.resources import CatalogResource
+
+#: By name. One asset each: a run has the partitions of one.
+JOBS = {
+    name: dg.define_asset_job(name, selection=[asset], description=description)
+    for name, asset, description in (
+        ("scan_library", "downloaded_files", "Scan the library, group what is new into batches."),
+        ("plan_uploads", "pending_uploads", "Queue what a backend lacks."),
+        ("upload_batch", "remote_locations", "Bring a batch of files to a backend."),
+        ("refresh_presence", "backend_presence", "Show what is where, as the catalog has it."),
+        (
+            "audit_backend",
+            "backend_audit",
+            "Compare what a store holds with the catalog.",
+        ),
+    )
+}
+
+#: The first step of every night; the sensors carry on from what it finds.
+nightly_scan = dg.ScheduleDefinition(
+    name="nightly_scan",
+    job=JOBS["scan_library"],
+    cron_schedule="0 3 * * *",
+    execution_timezone=timezone(),
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Scan the library each night; what is new goes up by itself.",
+)
+
+
+@dg.schedule(
+    name="weekly_audit",
+    job=JOBS["audit_backend"],
+    cron_schedule="0 4 * * 0",
+    execution_timezone=timezone(),
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Audit every backend each Sunday.",
+)
+def weekly_audit(
+    context: dg.ScheduleEvaluationContext, catalog: CatalogResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run for each backend; their keys are partitions once the sensor has seen them."""
+    try:
+        with catalog.open() as database:
+            names = [backend.name for backend in object_backends(database)]
+    except CatalogSyncError as error:
+        return dg.SkipReason(str(error))
+    known = set(context.instance.get_dynamic_partitions("backend"))
+    day = f"{context.scheduled_execution_time:%Y-%m-%d}"
+    requests = [
+        dg.RunRequest(f"{name} {day}", partition_key=name) for name in names if name in known
+    ]
+    return requests or dg.SkipReason("no backend is registered")
+
+
+SCHEDULES = [nightly_scan, weekly_audit]
