@@ -39,11 +39,11 @@ from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.upload.aborts import abort_abandoned
 from catalogsync_assets.core.upload.journal import abandoned
-from catalogsync_assets.core.upload.limits import DEFAULT_IN_FLIGHT, Limits
+from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.put import Sender
 from catalogsync_assets.core.upload.staging import Copies
 
-__all__ = ["DEFAULT_IN_FLIGHT", "Limits", "UploadAborted", "UploadReport", "upload"]
+__all__ = ["Limits", "UploadAborted", "UploadReport", "upload"]
 
 _CLAIM = 512
 
