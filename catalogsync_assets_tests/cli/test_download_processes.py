@@ -117,12 +117,12 @@ def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
 MOMENTS = """
 import os, signal, sys
 from catalogsync_assets.core.catalog import download_results
-from catalogsync_assets.core.files import parts
+from catalogsync_assets.core.files import partial
 from catalogsync_assets.cli import main
 
-module, name = {"link": (os, "link"), "folder": (parts, "sync_folder"),
-                "unlink": (parts.Path, "unlink"), "record": (download_results, "record"),
-                "remove": (parts, "remove")}[sys.argv.pop(1)]
+module, name = {"link": (os, "link"), "folder": (partial, "sync_folder"),
+                "unlink": (partial.Path, "unlink"), "record": (download_results, "record"),
+                "remove": (partial, "remove")}[sys.argv.pop(1)]
 call = getattr(module, name)
 
 def then_die(*arguments, **more):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -80,39 +80,33 @@ def download(
     return _Run(catalog, disks, scope, limits or Limits(), limit, progress).execute()
 
 
+@dataclass(eq=False)
 class _Run:
     """One call of `download`."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        disks: Disks,
-        scope: DownloadScope,
-        limits: Limits,
-        limit: int | None,
-        progress: Progress,
-    ) -> None:
-        self._catalog = catalog
-        self._disks = disks
-        self._scope = scope
-        self._limits = limits
-        self._limit = limit
-        self._progress = progress
-        self._lease = DownloadLease(catalog)
-        self._report = DownloadReport(workers=limits.workers)
+    catalog: Catalog
+    disks: Disks
+    scope: DownloadScope
+    limits: Limits
+    limit: int | None
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._lease = DownloadLease(self.catalog)
+        self._report = DownloadReport(self.limits.workers)
         # What tells the parts of this catalog from those of others.
-        self._prefix = f"{catalog_id(catalog)}-"
+        self._prefix = f"{catalog_id(self.catalog)}-"
         self._stop = threading.Event()
 
     def execute(self) -> DownloadReport:
-        with reporting(self._report, self._progress):
+        with reporting(self._report, self.progress):
             self._lease.take_over_abandoned()
-            requeue_failed(self._catalog, self._scope)
+            requeue_failed(self.catalog, self.scope)
             self._sweep()
             sources = Sources()
             try:
                 self._keep_to_usable(sources)
-                if self._scope.sources:
+                if self.scope.sources:
                     self._fetch_all(sources)
             finally:
                 sources.close()
@@ -122,20 +116,20 @@ class _Run:
     def _keep_to_usable(self, sources: Sources) -> None:
         """Limit the run to sources that can be had, and say of the other tasks why not."""
         usable = []
-        for name in waiting_sources(self._catalog, self._scope):
+        for name in waiting_sources(self.catalog, self.scope):
             try:
                 sources.get(name)
             except DownloadError as error:
                 self._refuse(name, error.code, redact(str(error)))
             else:
                 usable.append(name)
-        self._scope = replace(self._scope, sources=usable)
+        self.scope = replace(self.scope, sources=usable)
 
     def _refuse(self, source: str, code: str, reason: str) -> None:
         report = self._report
         count, tasks = note_on_waiting(
-            self._catalog,
-            replace(self._scope, sources=[source]),
+            self.catalog,
+            replace(self.scope, sources=[source]),
             code=code,
             reason=reason,
             listed=MOST_LISTED - len(report.failures),
@@ -148,55 +142,48 @@ class _Run:
 
     def _sweep(self) -> None:
         """Remove what is left of tasks that are done, as when a kill came just after their rows."""
-        for root in self._disks.roots:
+        for root in self.disks.roots:
             found = {
                 int(number): name
                 for name in partial_files.names(root, self._prefix)
                 if (number := name.removeprefix(self._prefix)).isdigit()
             }
-            for task_id in set(found) - unfinished(self._catalog, found):
+            for task_id in set(found) - unfinished(self.catalog, found):
                 partial_files.remove(root, found[task_id])
 
     def _fetch_all(self, sources: Sources) -> None:
-        files, size = limited(*count_waiting(self._catalog, self._scope), self._limit)
+        files, size = limited(*count_waiting(self.catalog, self.scope), self.limit)
         self._report.queued += files
         self._report.queued_bytes = size
-        fetcher = self._fetcher = Fetcher(
+        fetcher = Fetcher(
             sources,
-            self._disks,
+            self.disks,
+            self.limits,
+            self._report,
             prefix=self._prefix,
-            attempts=self._limits.attempts,
-            max_file_bytes=self._limits.max_file_bytes,
             stop=self._stop,
         )
         self._run: Run[DownloadTask, Downloaded, Downloaded | NotDownloaded] = Run(
             self._report,
             name="download",
-            workers=self._limits.workers,
+            workers=self.limits.workers,
             stop=self._stop,
-            claim=claims(partial(self._lease.claim, self._scope), page=_CLAIM, limit=self._limit),
+            claim=claims(partial(self._lease.claim, self.scope), page=_CLAIM, limit=self.limit),
             work=fetcher.fetch,
             take=self._take,
             record=self._record,
             tick=self._tick,
             # Who is being asked for a folder has, with Ctrl-C, given the answer.
-            blocked=lambda: self._disks.waiting,
+            blocked=lambda: self.disks.waiting,
         )
         try:
             self._run.execute()
         finally:
             # What has not come whole stays as it is on the disk, and goes back to the queue.
             self._lease.release()
-            self._show()
-
-    def _show(self) -> None:
-        self._report.retries = self._fetcher.retries
-        self._report.resumed = self._fetcher.resumed
-        self._report.received = self._fetcher.received
 
     def _tick(self) -> None:
-        self._show()
-        self._progress(self._report)
+        self.progress(self._report)
         self._lease.renew()
 
     def _take(
@@ -215,7 +202,7 @@ class _Run:
 
     def _record(self, done: list[Downloaded | NotDownloaded]) -> None:
         """Write down what is done; only then does the report count it, and do its notes go."""
-        results.record(self._catalog, self._lease.owner, done)
+        results.record(self.catalog, self._lease.owner, done)
         for result in done:
             self._tally(result)
             if isinstance(result, Downloaded):

@@ -19,6 +19,7 @@ from catalogsync_assets.core.catalog.download_queue import DownloadTask
 from catalogsync_assets.core.catalog.download_results import Downloaded
 from catalogsync_assets.core.catalog.files import FileFacts
 from catalogsync_assets.core.download.disks import Disks
+from catalogsync_assets.core.download.report import DownloadReport, Limits
 from catalogsync_assets.core.download.sources import Content, Item, Source, Sources
 from catalogsync_assets.core.errors import (
     DownloadError,
@@ -84,39 +85,31 @@ class _Job:
 
 
 class Fetcher:
-    """Fetches files. Thread-safe.
-
-    Attributes:
-        retries: tries that had to be repeated so far.
-        resumed: of the tries, those that went on where an earlier one had ended.
-        received: bytes that have come so far, those included that came in vain.
-    """
+    """Fetches files. Thread-safe."""
 
     def __init__(
         self,
         sources: Sources,
         disks: Disks,
+        limits: Limits,
+        report: DownloadReport,
         *,
         prefix: str,
-        attempts: int,
-        max_file_bytes: int,
         stop: threading.Event,
     ) -> None:
         """
         Args:
+            report: what is received, resumed and tried again is counted there.
             prefix: what tells the parts of this catalog from those of others.
-            attempts: tries in a row without a new byte, after which a file counts as failed.
-            max_file_bytes: a larger file is refused.
             stop: once set, nothing goes on.
         """
         self._sources = sources
         self._disks = disks
+        self._limits = limits
+        self._report = report
         self._prefix = prefix
-        self._attempts = attempts
-        self._max_file_bytes = max_file_bytes
         self._stop = stop
         self._lock = threading.Lock()
-        self.retries = self.resumed = self.received = 0
 
     def fetch(self, task: DownloadTask) -> Downloaded:
         """Bring the task's file into the library.
@@ -190,7 +183,7 @@ class Fetcher:
             elif resume is not None and content.start == resume.offset:
                 part.go_on()
                 with self._lock:
-                    self.resumed += 1
+                    self._report.resumed += 1
             else:
                 raise DownloadError(
                     f"source {task.source!r} gave another part of {redact(task.url)} than was"
@@ -221,7 +214,7 @@ class Fetcher:
             if self._stop.is_set():
                 raise StoppedError
             with self._lock:
-                self.received += len(piece)
+                self._report.received += len(piece)
             part.append(piece)
             self._require_small(job, part.size)
             if most is not None:
@@ -240,9 +233,9 @@ class Fetcher:
         self._require_small(job, total)
 
     def _require_small(self, job: _Job, size: int) -> None:
-        if size > self._max_file_bytes:
+        if size > self._limits.max_file_bytes:
             raise DownloadError(
-                f"{redact(job.task.url)} is larger than {self._max_file_bytes:,} bytes",
+                f"{redact(job.task.url)} is larger than {self._limits.max_file_bytes:,} bytes",
                 code="TooLarge",
                 hint="allow more with --max-file-mib, if it is wanted",
             )
@@ -283,7 +276,7 @@ class Fetcher:
         def is_hopeless(_state: tenacity.RetryCallState) -> bool:
             job.fruitless = 1 if part.size > job.most else job.fruitless + 1
             job.most = max(job.most, part.size)
-            return job.fruitless >= self._attempts or self._stop.is_set()
+            return job.fruitless >= self._limits.attempts or self._stop.is_set()
 
         def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -302,7 +295,7 @@ class Fetcher:
 
     def _count_retry(self, _state: tenacity.RetryCallState) -> None:
         with self._lock:
-            self.retries += 1
+            self._report.retries += 1
 
 
 def _may_pass_soon(error: BaseException) -> bool:

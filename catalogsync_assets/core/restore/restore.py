@@ -137,7 +137,7 @@ def restore(
     replicas = Replicas(catalog, connect, workers=chosen, attempts=attempts, stop=stop)
     run = _Run(catalog, root, report, replicas, reserve_bytes, progress, stop)
     if dry_run:
-        return run.rehearse(pages())
+        return run.execute(pages())
     if backend is not None and report.files:
         replicas.client(backend.id).probe()
     removal.settle_if_alone(catalog, str(root))
@@ -172,86 +172,79 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
             raise LibraryError(error.message, hint=hint) from error
 
 
+@dataclass(eq=False)
 class _Run:
     """One call of `restore`."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        root: Path,
-        report: RestoreReport,
-        replicas: Replicas,
-        reserve_bytes: int,
-        progress: Progress,
-        stop: threading.Event,
-    ) -> None:
-        self._catalog = catalog
-        self._root = root
-        self._report = report
-        self._replicas = replicas
-        self._progress = progress
-        self._stop = stop
+    catalog: Catalog
+    root: Path
+    report: RestoreReport
+    replicas: Replicas
+    reserve_bytes: int
+    progress: Progress
+    stop: threading.Event
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._restorer = Restorer(
-            root,
-            replicas,
-            prefix=f"{catalog_id(catalog)}-restore-",
+            self.root,
+            self.replicas,
+            prefix=f"{catalog_id(self.catalog)}-restore-",
             received=self._note_received,
-            reserve_bytes=reserve_bytes,
+            reserve_bytes=self.reserve_bytes,
         )
 
-    def rehearse(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
-        """Say what would be done."""
-        for page in pages:
-            for file in page:
-                try:
-                    there = self._restorer.look(file, compare=False)
-                    if there is None and not file.copies:
-                        raise no_copy(file)
-                except RestoreError as error:
-                    self._fail(file, error)
-                    continue
-                if there is not None:
-                    self._report.present += 1
-                    continue
-                self._report.restored += 1
-                self._report.bytes += file.size_bytes or 0
-                first = file.copies[0]
-                self._count_backend(self._replicas.name(first.backend_id))
-                if first.status == "damaged" and len(self._report.troubles) < MOST_LISTED:
-                    where = self._replicas.name(first.backend_id)
-                    self._report.troubles.append(
-                        f"{file.path}: the only copy, on backend {where!r}, was found damaged; it"
-                        " will be read and compared"
-                    )
-            self._progress(self._report)
-        return self._report
-
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
-        with reporting(self._report, self._progress):
-            self._restorer.remove_useless(
-                partial(queries.still_wanted, self._catalog, str(self._root))
-            )
+        with reporting(self.report, self.progress):
+            if not self.report.dry_run:
+                self._restorer.remove_useless(
+                    partial(queries.still_wanted, self.catalog, str(self.root))
+                )
             self._run: Run[WantedFile, Brought, tuple[WantedFile, Brought]] = Run(
-                self._report,
+                self.report,
                 name="restore",
-                workers=self._report.workers,
-                stop=self._stop,
+                workers=self.report.workers,
+                stop=self.stop,
                 claim=lambda: next(pages, None),
-                work=self._restorer.restore,
+                work=self._plan if self.report.dry_run else self._restorer.restore,
                 take=self._take,
                 record=self._record,
                 tick=self._tick,
+                in_order=self.report.dry_run,
             )
             try:
                 self._run.execute()
             finally:
-                self._report.retries = self._replicas.retries
-        return self._report
+                self.report.retries = self.replicas.retries
+        return self.report
+
+    def _plan(self, file: WantedFile) -> Brought:
+        """What would become of a file, as far as that can be told without reading anything."""
+        there = self._restorer.look(file, compare=False)
+        if there is not None:
+            return Brought(None)
+        if not file.copies:
+            raise no_copy(file)
+        first = file.copies[0]
+        backend = self.replicas.name(first.backend_id)
+        trouble = (
+            f"{file.path}: the only copy, on backend {backend!r}, was found damaged; it will be"
+            " read and compared"
+        )
+        row = RestoredFile(
+            file.file_asset_id,
+            file.song_id,
+            file.path,
+            size_bytes=file.size_bytes or 0,
+            mtime_ns=0,
+            sha256="",
+            location_id=first.location_id,
+        )
+        return Brought(row, backend, (trouble,) if first.status == "damaged" else ())
 
     def _tick(self) -> None:
-        self._report.retries = self._replicas.retries
-        self._progress(self._report)
+        self.report.retries = self.replicas.retries
+        self.progress(self.report)
 
     def _take(
         self, file: WantedFile, outcome: Brought | BaseException
@@ -259,7 +252,7 @@ class _Run:
         if isinstance(outcome, Brought):
             return file, outcome
         if isinstance(outcome, RestoreError):
-            if not self._stop.is_set():  # else it was stopped, and goes on another time
+            if not self.stop.is_set():  # else it was stopped, and goes on another time
                 self._fail(file, outcome)
         elif isinstance(outcome, CatalogSyncError):
             self._run.end(outcome)
@@ -269,13 +262,13 @@ class _Run:
 
     def _record(self, done: list[tuple[WantedFile, Brought]]) -> None:
         rows: list[RestoredFile] = [b.file for _, b in done if b.file is not None]
-        if rows:
-            queries.record(self._catalog, str(self._root), rows)
+        if rows and not self.report.dry_run:
+            queries.record(self.catalog, str(self.root), rows)
         for file, brought in done:
             self._tally(file, brought)
 
     def _tally(self, file: WantedFile, brought: Brought) -> None:
-        report = self._report
+        report = self.report
         report.settled_bytes += file.size_bytes or 0
         if brought.file is None:
             report.present += 1
@@ -284,17 +277,14 @@ class _Run:
         else:
             report.restored += 1
             report.bytes += brought.file.size_bytes
-            self._count_backend(brought.backend)
+            report.backends[brought.backend] = report.backends.get(brought.backend, 0) + 1
         room = MOST_LISTED - len(report.troubles)
         report.troubles += brought.troubles[:room]
 
-    def _count_backend(self, name: str) -> None:
-        self._report.backends[name] = self._report.backends.get(name, 0) + 1
-
     def _fail(self, file: WantedFile, error: RestoreError) -> None:
-        self._report.settled_bytes += file.size_bytes or 0
-        self._report.note_failure(Failure(file.path, error.code, str(error)))
+        self.report.settled_bytes += file.size_bytes or 0
+        self.report.note_failure(Failure(file.path, error.code, str(error)))
 
     def _note_received(self, size: int) -> None:
         with self._lock:
-            self._report.received += size
+            self.report.received += size

@@ -48,7 +48,7 @@ class Dispatch(Generic[_Task, _Outcome]):
     Every task that is added has one outcome, whichever of its workers brings it first.
     """
 
-    def __init__(self, *, max_bytes: int, need: Callable[[_Task], int]) -> None:
+    def __init__(self, max_bytes: int, need: Callable[[_Task], int]) -> None:
         """
         Args:
             max_bytes: bytes of memory that tasks in hand may need together; a single task of

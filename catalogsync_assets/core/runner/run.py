@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from catalogsync_assets.core.errors import CatalogSyncError, RunAborted, StoreError
@@ -40,84 +41,70 @@ _TICK = 0.25
 _GRACE_SECONDS = 5.0
 
 
+@dataclass(kw_only=True, eq=False)
 class Run(Generic[_Task, _Outcome, _Result]):
     """One run; `execute` is called once. Types: what is claimed, what `work` gives, what `record`
     takes.
+
+    Attributes:
+        report: goes with the error if the run is ended.
+        name: of the threads.
+        workers: tasks that are worked on at a time.
+        stop: set by the run when it ends; `work` looks at it, to give up early.
+        claim: the next tasks, in pages of a bounded size, none of them empty unless there is
+            more to come; None when there are no more. Called whenever few tasks are waiting;
+            after None once more when all is done: another process may have given something
+            back. (For an iterator of pages: `lambda: next(pages, None)`. For a queue with
+            leases: see `claims`.) What it raises ends the run, and is raised by `execute`.
+        work: carries out one task, in a thread. What it gives or raises is the outcome.
+        take: judges an outcome: what is to be recorded of the task; None for nothing, such as
+            for a task that is put back for another run. Called for each outcome as they come.
+            It calls `end` where an exception means that the run cannot go on. What it raises -
+            the exception itself, if that is a fault of ours - ends the run, and is raised by
+            `execute`.
+        record: writes results down, all or nothing, then counts them in the report. Called with
+            256, or after half a second, and at the end; once more with the same ones, and those
+            that came meanwhile, at the end after it raised. What it raises ends the run, and is
+            raised by `execute`.
+        tick: called a few times a second while the run goes on: to show progress, renew leases.
+        max_bytes: bytes that tasks in hand may `need` together; one of more goes alone.
+        need: the bytes of memory, or disk, that a task takes.
+        may_repeat: whether a task may be carried out a second time while the first has not
+            ended: done at the end of a run for those that seem to hang.
+        in_order: `take` is called in the order of the tasks, for a record that knows how far
+            it is. Of what has gone before, nothing is left out; at the end, what comes behind
+            something that was not done is dropped.
+        by_page: the next page is claimed once the last one is recorded, in one batch, in order;
+            a page of which something was not taken is never recorded. For what must not happen
+            until all of its page is known, nor after a stop.
+        blocked: how many workers wait for a person's answer, and are not waited for at the end.
     """
 
-    def __init__(
-        self,
-        report: Any,
-        *,
-        name: str,
-        workers: int,
-        stop: threading.Event,
-        claim: Callable[[], Sequence[_Task] | None],
-        work: Callable[[_Task], _Outcome],
-        take: Callable[[_Task, _Outcome | BaseException], _Result | None],
-        record: Callable[[list[_Result]], object],
-        tick: Callable[[], object] = lambda: None,
-        max_bytes: int = 0,
-        need: Callable[[_Task], int] = lambda _: 0,
-        may_repeat: Callable[[_Task], bool] | None = None,
-        in_order: bool = False,
-        by_page: bool = False,
-        blocked: Callable[[], int] = lambda: 0,
-    ) -> None:
-        """
-        Args:
-            report: goes with the error if the run is ended.
-            name: of the threads.
-            workers: tasks that are worked on at a time.
-            stop: set by the run when it ends; `work` looks at it, to give up early.
-            claim: the next tasks, in pages of a bounded size, none of them empty unless there is
-                more to come; None when there are no more. Called whenever few tasks are waiting;
-                after None once more when all is done: another process may have given something
-                back. (For an iterator of pages: `lambda: next(pages, None)`. For a queue with
-                leases: see `claims`.) What it raises ends the run, and is raised by `execute`.
-            work: carries out one task, in a thread. What it gives or raises is the outcome.
-            take: judges an outcome: what is to be recorded of the task; None for nothing, such as
-                for a task that is put back for another run. Called for each outcome as they come.
-                It calls `end` where an exception means that the run cannot go on. What it raises -
-                the exception itself, if that is a fault of ours - ends the run, and is raised by
-                `execute`.
-            record: writes results down, all or nothing, then counts them in the report. Called with
-                256, or after half a second, and at the end; once more with the same ones, and those
-                that came meanwhile, at the end after it raised. What it raises ends the run, and is
-                raised by `execute`.
-            tick: called a few times a second while the run goes on: to show progress, renew leases.
-            max_bytes: bytes that tasks in hand may `need` together; one of more goes alone.
-            need: the bytes of memory, or disk, that a task takes.
-            may_repeat: whether a task may be carried out a second time while the first has not
-                ended: done at the end of a run for those that seem to hang. None: never.
-            in_order: `take` is called in the order of the tasks, for a record that knows how far
-                it is. Of what has gone before, nothing is left out; at the end, what comes behind
-                something that was not done is dropped.
-            by_page: the next page is claimed once the last one is recorded, in one batch, in order;
-                a page of which something was not taken is never recorded. For what must not happen
-                until all of its page is known, nor after a stop.
-            blocked: how many workers wait for a person's answer, and are not waited for at the end.
-        """
-        self._report = report
-        self._name = name
-        self._workers = workers
-        self._stop = stop
-        self._claim_page = claim
-        self._do = work
-        self._take = take
-        self._record = record
-        self._tick = tick
-        self._may_repeat = may_repeat
-        self._in_order = in_order or by_page
-        self._by_page = by_page
-        self._blocked = blocked
-        self._dispatch: Dispatch[_Task, _Outcome] = Dispatch(max_bytes=max_bytes, need=need)
-        self._order: deque[Job[_Task, _Outcome]] = deque()
+    report: Any = field(kw_only=False)
+    name: str
+    workers: int
+    stop: threading.Event
+    claim: Callable[[], Sequence[_Task] | None]
+    work: Callable[[_Task], _Outcome]
+    take: Callable[[_Task, _Outcome | BaseException], _Result | None]
+    record: Callable[[list[_Result]], object]
+    tick: Callable[[], object] = lambda: None
+    max_bytes: int = 0
+    need: Callable[[_Task], int] = lambda _: 0
+    may_repeat: Callable[[_Task], bool] = lambda _: False
+    in_order: bool = False
+    by_page: bool = False
+    blocked: Callable[[], int] = lambda: 0
+
+    def __post_init__(self) -> None:
+        self._dispatch: Dispatch[_Task, _Outcome] = Dispatch(self.max_bytes, self.need)
+        self._order: deque[Job[_Task, _Outcome]] = deque()  # if they are taken in order
         self._unrecorded: list[_Result] = []
         self._last_record = time.monotonic()
         self._exhausted = False
         self._cause: CatalogSyncError | None = None
         self._finishing = False
+        self._is_ordered = self.in_order or self.by_page
 
     @property
     def in_hand(self) -> int:
@@ -127,7 +114,7 @@ class Run(Generic[_Task, _Outcome, _Result]):
     @property
     def is_ending(self) -> bool:
         """Whether nothing more is begun, as the run was ended or stopped."""
-        return self._cause is not None or self._stop.is_set()
+        return self._cause is not None or self.stop.is_set()
 
     def end(self, cause: CatalogSyncError, *, finish: bool = False) -> None:
         """Begin nothing more; `execute` raises RunAborted in the end. The first call counts.
@@ -148,31 +135,31 @@ class Run(Generic[_Task, _Outcome, _Result]):
             Exception: what `claim`, `take`, `record` or `tick` raised; what was taken until then
                 has been recorded.
         """
-        pool = Workers(self._workers, self._name)
+        pool = Workers(self.workers, self.name)
         try:
-            for _ in range(self._workers):
+            for _ in range(self.workers):
                 pool.submit(self._work)
             while self._step():
-                self._tick()
+                self.tick()
         finally:
             # What is on its way may finish and is recorded; what takes too long is left.
-            self._stop.set()
+            self.stop.set()
             self._dispatch.close()
             pool.close()
             try:
                 self._wait_for_the_last()
             finally:
-                if not self._by_page:
+                if not self.by_page:
                     self._flush()
         if self._cause is not None:
-            raise RunAborted(self._report, self._cause) from self._cause
+            raise RunAborted(self.report, self._cause) from self._cause
 
     def _work(self) -> None:
         """A worker's life. Any outcome, also of a fault of ours, reaches the caller's thread."""
         while (job := self._dispatch.take()) is not None:
             outcome: _Outcome | BaseException
             try:
-                outcome = self._do(job.task)
+                outcome = self.work(job.task)
             except BaseException as error:
                 outcome = error
             self._dispatch.done(job, outcome)
@@ -185,10 +172,10 @@ class Run(Generic[_Task, _Outcome, _Result]):
         elif not self._goes_on():
             return False
         self._collect(at_least=_BATCH, low_water=self._low_water, timeout=_TICK)
-        if self._exhausted and self._may_repeat is not None:
-            self._dispatch.repeat_stragglers(self._may_repeat)
+        if self._exhausted:
+            self._dispatch.repeat_stragglers(self.may_repeat)
         late = time.monotonic() - self._last_record >= _BATCH_SECONDS
-        if not self._by_page and (late or len(self._unrecorded) >= _BATCH):
+        if not self.by_page and (late or len(self._unrecorded) >= _BATCH):
             self._flush()
         return True
 
@@ -196,34 +183,34 @@ class Run(Generic[_Task, _Outcome, _Result]):
         """Claim if it is time; whether there is anything to wait for."""
         if self._dispatch.waiting <= self._low_water:
             self._claim()
-        if self._dispatch.idle and (self._exhausted or self._by_page):
-            if self._by_page:
+        if self._dispatch.idle and (self._exhausted or self.by_page):
+            if self.by_page:
                 self._flush()
             self._claim()
             return not self._exhausted
         return True
 
     def _claim(self) -> None:
-        page = self._claim_page()
+        page = self.claim()
         self._exhausted = page is None
         jobs = self._dispatch.add(page or ())
-        if self._in_order:
+        if self._is_ordered:
             self._order.extend(jobs)
 
     @property
     def _low_water(self) -> int:
         """With so few waiting tasks it is time to claim; -1: it is not."""
-        far_ahead = len(self._order) > 8 * self._workers
-        if self._exhausted or self._by_page or far_ahead or self._cause is not None:
+        far_ahead = len(self._order) > 8 * self.workers
+        if self._exhausted or self.by_page or far_ahead or self._cause is not None:
             return -1
-        return 4 * self._workers
+        return 4 * self.workers
 
     def _collect(self, *, at_least: int, low_water: int, timeout: float) -> None:
         came: Iterable[Job[_Task, _Outcome]] = self._dispatch.outcomes(
             at_least=at_least, low_water=low_water, timeout=timeout
         )
-        for job in self._next_in_order() if self._in_order else came:
-            result = self._take(job.task, job.outcome)
+        for job in self._next_in_order() if self._is_ordered else came:
+            result = self.take(job.task, job.outcome)
             if result is not None:
                 self._unrecorded.append(result)
 
@@ -233,7 +220,7 @@ class Run(Generic[_Task, _Outcome, _Result]):
 
     def _wait_for_the_last(self) -> None:
         deadline = time.monotonic() + _GRACE_SECONDS
-        while self._dispatch.in_hand > self._blocked():
+        while self._dispatch.in_hand > self.blocked():
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -243,7 +230,7 @@ class Run(Generic[_Task, _Outcome, _Result]):
     def _flush(self) -> None:
         self._last_record = time.monotonic()
         if self._unrecorded:
-            self._record(self._unrecorded)
+            self.record(self._unrecorded)
             self._unrecorded = []
 
 

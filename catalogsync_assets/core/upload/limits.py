@@ -8,8 +8,6 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.upload.multipart import PART_BYTES, parts_in_memory
 
-DEFAULT_IN_FLIGHT = 128 * 1024 * 1024
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -27,7 +25,7 @@ class Limits:
     """
 
     workers: int = DEFAULT_WORKERS
-    max_in_flight_bytes: int = DEFAULT_IN_FLIGHT
+    max_in_flight_bytes: int = 128 * 1024 * 1024
     attempts: int = 5
     bytes_per_second: int | None = None
     single_put_bytes: int = 64 * 1024 * 1024

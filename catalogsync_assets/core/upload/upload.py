@@ -38,11 +38,11 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.upload.journal import abandoned, abort_abandoned
-from catalogsync_assets.core.upload.limits import DEFAULT_IN_FLIGHT, Limits
+from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.put import Sender
 from catalogsync_assets.core.upload.staging import Copies
 
-__all__ = ["DEFAULT_IN_FLIGHT", "Limits", "UploadAborted", "UploadReport", "upload"]
+__all__ = ["Limits", "UploadAborted", "UploadReport", "upload"]
 
 _CLAIM = 512
 
@@ -128,70 +128,63 @@ def _with_size(task: UploadTask) -> UploadTask:
         return replace(task, size_bytes=0)
 
 
+@dataclass(eq=False)
 class _Run:
     """One call of `upload`."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        backend: ObjectBackend,
-        scope: Scope,
-        limits: Limits,
-        limit: int | None,
-        progress: Progress,
-        connect: Callable[[ObjectBackend], StoreClient],
-    ) -> None:
-        self._catalog = catalog
+    catalog: Catalog
+    backend: ObjectBackend
+    scope: Scope
+    limits: Limits
+    limit: int | None
+    progress: Progress
+    connect: Callable[[ObjectBackend], StoreClient]
+
+    def __post_init__(self) -> None:
         # The pools of connections are made for as many workers as there will be.
-        self._backend = backend
-        if limits.workers != (backend.workers or DEFAULT_WORKERS):
-            self._backend = replace(backend, workers=limits.workers)
-        self._scope = scope
-        self._limits = limits
-        self._limit = limit
-        self._progress = progress
-        self._connect = connect
-        self._lease = Lease(catalog, backend)
-        self._report = UploadReport(backend=backend.name, workers=limits.workers)
+        if self.limits.workers != (self.backend.workers or DEFAULT_WORKERS):
+            self.backend = replace(self.backend, workers=self.limits.workers)
+        self._lease = Lease(self.catalog, self.backend)
+        self._report = UploadReport(self.backend.name, self.limits.workers)
         self._stop = threading.Event()
         self._put_back: set[int] = set()  # tasks for a later run; this one would do no better
         self._silent_in_a_row = 0
         self._any_arrived = False
 
     def execute(self) -> UploadReport:
-        with reporting(self._report, self._progress):
+        with reporting(self._report, self.progress):
             self._lease.take_over_abandoned()
             self._report.queued, self._report.queued_bytes = limited(
-                *count_pending(self._catalog, self._backend, self._scope), self._limit
+                *count_pending(self.catalog, self.backend, self.scope), self.limit
             )
             if self._report.queued:
                 self._send_all()
-            elif abandoned(self._catalog, self._backend):
-                abort_abandoned(self._catalog, self._connect(self._backend))
+            elif abandoned(self.catalog, self.backend):
+                abort_abandoned(self.catalog, self.connect(self.backend))
         return self._report
 
     def _send_all(self) -> None:
-        client = self._connect(with_kept_answers(self._catalog, self._backend))
-        limits, stop = self._limits, self._stop
+        client = self.connect(with_kept_answers(self.catalog, self.backend))
+        limits, stop = self.limits, self._stop
         limiter = ConcurrencyLimiter(limits.workers, limits.bytes_per_second)
-        self._sender = Sender(self._catalog, client, limits, pace=limiter, stop=stop)
+        self._sender = Sender(self.catalog, client, limits, pace=limiter, stop=stop)
         self._sender.probe()
-        make_sure(self._catalog, client)
-        abort_abandoned(self._catalog, client)
+        make_sure(self.catalog, client)
+        abort_abandoned(self.catalog, client)
         replicas = Replicas(
-            self._catalog,
-            self._connect,
+            self.catalog,
+            self.connect,
             workers=limits.workers,
             attempts=limits.attempts,
             stop=stop,
         )
-        self._copies = Copies(self._catalog, replicas)
+        self._copies = Copies(self.catalog, replicas)
         self._run: Run[UploadTask, Uploaded, Uploaded | Failed] = Run(
             self._report,
             name="upload",
             workers=limits.workers,
             stop=stop,
-            claim=claims(self._claim, page=_CLAIM, limit=self._limit),
+            claim=claims(self._claim, page=_CLAIM, limit=self.limit),
             work=self._send,
             take=self._take,
             record=self._record,
@@ -208,19 +201,19 @@ class _Run:
             self._lease.release()
             self._report.retries = self._sender.retries
             self._report.in_flight = self._report.bytes_in_parts = 0
-            keep_learned(self._catalog, client)
+            keep_learned(self.catalog, client)
         # Once, when files are first on two backends: from then on their copies are counted.
-        prove_against_others(self._catalog, self._backend, only_needed=True, connect=self._connect)
+        prove_against_others(self.catalog, self.backend, only_needed=True, connect=self.connect)
 
     def _claim(self, count: int) -> list[UploadTask]:
-        tasks = self._lease.claim(self._scope, count, but=self._put_back)
+        tasks = self._lease.claim(self.scope, count, but=self._put_back)
         return [_with_size(task) for task in tasks]
 
     def _need(self, task: UploadTask) -> int:
         """Bytes of memory, or of disk for a file that is fetched from another backend."""
         if task.source_copy is not None:
             return task.size_bytes
-        return self._limits.memory_needed(task.size_bytes)
+        return self.limits.memory_needed(task.size_bytes)
 
     def _send(self, task: UploadTask) -> Uploaded:
         if task.source_copy is None:
@@ -232,7 +225,7 @@ class _Run:
         self._report.retries = self._sender.retries
         self._report.in_flight = self._run.in_hand
         self._report.bytes_in_parts = self._sender.bytes_in_parts
-        self._progress(self._report)
+        self.progress(self._report)
         self._lease.renew()
 
     def _take(self, task: UploadTask, outcome: Uploaded | BaseException) -> Uploaded | Failed:
@@ -259,7 +252,7 @@ class _Run:
         """Whether a failure is not the file's own, but means that the run cannot go on."""
         if isinstance(error, StoreUnavailableError):
             self._silent_in_a_row += 1
-            return self._silent_in_a_row >= self._limits.workers
+            return self._silent_in_a_row >= self.limits.workers
         if isinstance(error, StoreError):
             # Denied for one key after others were accepted: a rule about that key.
             one_key = isinstance(error, AccessRefusedError) and error.code == "AccessDenied"
@@ -267,7 +260,7 @@ class _Run:
         return isinstance(error, CatalogSyncError) and not isinstance(error, SourceError)
 
     def _record(self, done: list[Uploaded | Failed]) -> None:
-        results.record(self._catalog, self._backend, self._lease.owner, done)
+        results.record(self.catalog, self.backend, self._lease.owner, done)
         for result in done:
             self._tally(result)
 

@@ -14,7 +14,7 @@ Numbers = Dispatch[int, str]
 
 def of_numbers(max_bytes: int = 10**9) -> Numbers:
     """Tasks are numbers, and need as many bytes."""
-    return Dispatch(max_bytes=max_bytes, need=lambda n: n)
+    return Dispatch(max_bytes, lambda n: n)
 
 
 def take(dispatch: Numbers) -> Number:

@@ -255,31 +255,24 @@ def test_an_interrupt_records_what_is_done_and_what_comes_soon(job):
     assert sorted(job.all_recorded()) == [0, 1]
 
 
-def test_the_end_does_not_wait_for_what_hangs(job, monkeypatch):
-    monkeypatch.setattr(module, "_GRACE_SECONDS", 0.1)
-    for_ever = threading.Event()
+@pytest.mark.parametrize("why", ["it hangs", "a person is asked"])
+def test_the_end_does_not_wait_for_ever(job, monkeypatch, why):
+    monkeypatch.setattr(module, "_GRACE_SECONDS", 0.1 if why == "it hangs" else 60)
+    begun, let_go = threading.Event(), threading.Event()
+
+    def work(number):
+        begun.set()
+        return let_go.wait(2)
 
     def tick():
+        begun.wait(10)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        job.run([1], work=lambda _: for_ever.wait(60), tick=tick).execute()
+        job.run([1], work=work, tick=tick, blocked=lambda: int(why != "it hangs")).execute()
 
     assert job.recorded == []
-    for_ever.set()
-
-
-def test_the_end_does_not_wait_for_a_persons_answer(job):
-    for_ever = threading.Event()
-
-    def tick():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        job.run([1], work=lambda _: for_ever.wait(2), tick=tick, blocked=lambda: 1).execute()
-
-    assert job.recorded == []
-    for_ever.set()
+    let_go.set()
 
 
 def test_a_batch_that_could_not_be_recorded_is_tried_once_more_with_what_came_meanwhile(job):
