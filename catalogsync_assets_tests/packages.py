@@ -1,1 +1,0 @@
-from catalogsync_assets_tests.support.packages import *  # noqa: F403

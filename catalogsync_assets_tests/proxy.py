@@ -1,1 +1,0 @@
-from catalogsync_assets_tests.support.proxy import *  # noqa: F403
