@@ -100,12 +100,12 @@ def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
 
 MOMENTS = """
 import os, signal, sys
-from catalogsync_assets.core.catalog import download_results
-from catalogsync_assets.core.files import parts
+from catalogsync_assets.core.catalog import download_queue
+from catalogsync_assets.core.files import partial as parts
 from catalogsync_assets.cli import main
 
 module, name = {"link": (os, "link"), "folder": (parts, "sync_folder"),
-                "unlink": (parts.Path, "unlink"), "record": (download_results, "record"),
+                "unlink": (parts.Path, "unlink"), "record": (download_queue, "record"),
                 "remove": (parts, "remove")}[sys.argv.pop(1)]
 call = getattr(module, name)
 

@@ -15,21 +15,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from catalogsync_assets.core.catalog import download_results as results
+from catalogsync_assets.core.catalog import download_queue
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import (
     EVERY_DOWNLOAD,
+    Downloaded,
     DownloadLease,
     DownloadScope,
     DownloadTask,
+    NotDownloaded,
     count_waiting,
     note_on_waiting,
     requeue_failed,
     unfinished,
     waiting_sources,
 )
-from catalogsync_assets.core.catalog.download_results import Downloaded, NotDownloaded
 from catalogsync_assets.core.download.disks import Rooms
 from catalogsync_assets.core.download.file import Fetcher, StoppedError
 from catalogsync_assets.core.download.report import (
@@ -312,7 +313,7 @@ class _Run:
         self._last_flush = time.monotonic()
         if not self._unrecorded:
             return
-        results.record(self._catalog, self._lease.owner, self._unrecorded)
+        download_queue.record(self._catalog, self._lease.owner, self._unrecorded)
         for result in self._unrecorded:
             self._tally(result)
             if isinstance(result, Downloaded):

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.schema import multipart_parts, multipart_uploads
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: Uploads that `abandoned` names at a time; what is left is named by the next run.

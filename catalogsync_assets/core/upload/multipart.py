@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     ConflictError,

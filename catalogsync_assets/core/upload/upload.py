@@ -18,13 +18,17 @@ from pathlib import Path
 from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
-from catalogsync_assets.core.catalog import results
+from catalogsync_assets.core.catalog import upload_queue
 from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease, UploadTask
-from catalogsync_assets.core.catalog.results import Failed, Uploaded
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.upload_queue import count_pending
+from catalogsync_assets.core.catalog.upload_queue import (
+    Failed,
+    Uploaded,
+    UploadLease,
+    UploadTask,
+    count_pending,
+)
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     CatalogSyncError,
@@ -226,7 +230,7 @@ class _Run:
         self._left_to_claim = limit
         self._progress = progress
         self._connect = connect
-        self._lease = Lease(catalog, backend)
+        self._lease = UploadLease(catalog, backend)
         self._report = UploadReport(backend=backend.name, workers=limits.workers)
         self._stop = threading.Event()
         self._pace = Pace(limits.workers, limits.bytes_per_second)
@@ -419,7 +423,7 @@ class _Run:
         self._last_flush = time.monotonic()
         if not self._unrecorded:
             return
-        results.record(self._catalog, self._backend, self._lease.owner, self._unrecorded)
+        upload_queue.record(self._catalog, self._backend, self._lease.owner, self._unrecorded)
         for result in self._unrecorded:
             self._tally(result)
         self._unrecorded = []

@@ -19,12 +19,17 @@ from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, FoundStat, known_files
-from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.locations import LocalPlace, Look, Stored
-from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.schema import metadata
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_queue import (
+    Failed,
+    Uploaded,
+    UploadLease,
+    UploadTask,
+    enqueue,
+    record,
+)
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 Rows = Callable[..., list[Any]]
@@ -89,7 +94,7 @@ class World:
             register(self.catalog, ObjectBackend(name=name, bucket="bucket"))[0]
             for name in ("one", "two")
         ]
-        self._leases = [Lease(self.catalog, backend) for backend in self.backends]
+        self._leases = [UploadLease(self.catalog, backend) for backend in self.backends]
         self._held: list[tuple[int, UploadTask]] = []
 
     def write(self, file: int) -> None:
