@@ -8,8 +8,8 @@ location only after its object was verified.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -66,17 +66,6 @@ class UploadTask:
     earlier_ids: frozenset[int] = frozenset()
     damaged_etags: frozenset[str] = frozenset()
     within: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _AtKey:
-    """What the catalog knows of one key: digests that were there, ETags that were damaged."""
-
-    sha256: set[str] = field(default_factory=set)
-    damaged_etags: set[str] = field(default_factory=set)
-
-
-_NOTHING_KNOWN = _AtKey()
 
 
 @dataclass(frozen=True)
@@ -219,12 +208,20 @@ def missing_candidates(
         " :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
         + GUARDS.format(location="s")
         + _MISSING.format(scope=clauses)
-        + "ORDER BY f.id"
     )
     values |= {"backend": backend.id, "prefix": backend.key_prefix}
+    yield from map(MissingFile._make, _stream(catalog, statement, values))
+
+
+def _stream(
+    catalog: Catalog, statement: str, values: Mapping[str, object]
+) -> Iterator[Sequence[Any]]:
+    """The rows of files, in order of file asset. Holds a read transaction open until its end."""
     with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
-        yield from map(MissingFile._make, checked(catalog, rows))
+        rows = connection.execution_options(yield_per=_PAGE).execute(
+            sa.text(f"{statement} ORDER BY f.id"), values
+        )
+        yield from checked(catalog, rows)
 
 
 def enqueue(
@@ -301,11 +298,8 @@ def list_pending(
         + GUARDS.format(location="s")
         + FROM_QUEUE.format(scope=clauses)
     )
-    with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=_PAGE).execute(
-            sa.text(statement + " ORDER BY f.id"), {"backend": backend.id, **values}
-        )
-        yield from map(PendingFile._make, checked(catalog, rows))
+    values |= {"backend": backend.id}
+    yield from map(PendingFile._make, _stream(catalog, statement, values))
 
 
 def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:
@@ -364,32 +358,7 @@ class UploadLease(Lease):
                 return []
             tasks = [_task(row, within) for row in rows]
             self._take(connection, [task.id for task in tasks])
-            known = self._known_contents(connection, [t.locator for t in tasks])
-            earlier = _earlier_contents(connection, [t.object_key_fold for t in tasks])
-        return [_with_history(task, known, earlier) for task in tasks]
-
-    def _known_contents(self, connection: sa.Connection, locators: list[str]) -> dict[str, _AtKey]:
-        rows = connection.execute(
-            sa.text(
-                "SELECT l.locator, f.sha256, l.status = 'damaged', COALESCE(l.etag, '')"
-                " FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
-                " WHERE l.backend_id = :backend AND l.container_name = :bucket"
-                " AND l.locator IN (SELECT value FROM json_each(:locators))"
-            ),
-            {
-                "backend": self._backend.id,
-                "bucket": self._backend.bucket,
-                "locators": json.dumps(locators),
-            },
-        )
-        known: dict[str, _AtKey] = {}
-        for locator, sha256, damaged, etag in rows:
-            at_key = known.setdefault(locator, _AtKey())
-            if sha256:
-                at_key.sha256.add(sha256.lower())
-            if damaged:
-                at_key.damaged_etags.add(etag.strip('"'))
-        return known
+            return _with_history(connection, self._backend, tasks)
 
 
 def _task(row: Sequence[Any], within: tuple[str, ...]) -> UploadTask:
@@ -402,38 +371,36 @@ def _task(row: Sequence[Any], within: tuple[str, ...]) -> UploadTask:
     )
 
 
-def _earlier_contents(
-    connection: sa.Connection, folds: Sequence[str | None]
-) -> dict[str, set[int]]:
-    """The superseded file assets that share the key of these files."""
-    rows = connection.execute(
-        sa.text(
-            "SELECT object_key_fold, id FROM file_assets"
-            " WHERE object_key_fold IN (SELECT value FROM json_each(:folds))"
-            " AND superseded_by_id IS NOT NULL"
-        ),
-        {"folds": json.dumps([fold for fold in folds if fold])},
-    )
-    earlier: dict[str, set[int]] = {}
-    for fold, asset_id in rows:
-        earlier.setdefault(fold, set()).add(asset_id)
-    return earlier
+_EARLIER = """
+SELECT object_key_fold, id FROM file_assets
+WHERE object_key_fold IN (SELECT value FROM json_each(:folds)) AND superseded_by_id IS NOT NULL
+"""
 
 
 def _with_history(
-    task: UploadTask, known: dict[str, _AtKey], earlier: dict[str, set[int]]
-) -> UploadTask:
-    """The task with what was at its key before; for most files that is nothing."""
-    fold = task.object_key_fold or ""
-    if task.locator not in known and fold not in earlier:
-        return task
-    at_key = known.get(task.locator, _NOTHING_KNOWN)
-    return replace(
-        task,
-        known_sha256=frozenset(at_key.sha256),
-        damaged_etags=frozenset(at_key.damaged_etags),
-        earlier_ids=frozenset(earlier.get(fold, ())),
-    )
+    connection: sa.Connection, backend: ObjectBackend, tasks: Sequence[UploadTask]
+) -> list[UploadTask]:
+    """The tasks with what was at their keys before; for most files that is nothing."""
+    known: dict[str, list[RemoteCopy]] = {}
+    for copy in locations.copies_at(connection, backend, [task.locator for task in tasks]):
+        known.setdefault(copy.key, []).append(copy)
+    earlier: dict[str | None, set[int]] = {}
+    folds = json.dumps([task.object_key_fold for task in tasks if task.object_key_fold])
+    for fold, asset_id in connection.execute(sa.text(_EARLIER), {"folds": folds}):
+        earlier.setdefault(fold, set()).add(asset_id)
+    return [
+        replace(
+            task,
+            known_sha256=frozenset(copy.sha256 for copy in at_key if copy.sha256),
+            damaged_etags=frozenset(
+                (copy.etag or "").strip('"') for copy in at_key if copy.status == "damaged"
+            ),
+            earlier_ids=frozenset(earlier.get(task.object_key_fold, ())),
+        )
+        if (at_key := known.get(task.locator, [])) or task.object_key_fold in earlier
+        else task
+        for task in tasks
+    ]
 
 
 _NOTE_SUCCESS = sa.text(
