@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.stores.checksums import PartDigest, digest_part, part_count, proof
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import StoredObject

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     KeyRefusedError,

@@ -26,9 +26,8 @@ from functools import cache, partial
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.locations import withdraw_at
-from catalogsync_assets.core.catalog.results import Uploaded
+from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import (
     ConflictError,
     KeyRefusedError,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from io import FileIO
 
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.files.opening import (
     NotRegularError,
