@@ -38,9 +38,9 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
 from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.checking import Level
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.verify import Level
 from catalogsync_assets.core.upload.upload import Limits, UploadReport
 
 __all__ = [

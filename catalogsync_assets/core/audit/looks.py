@@ -13,9 +13,9 @@ from catalogsync_assets.core.audit.expected import Claim
 from catalogsync_assets.core.audit.queries import Outcome
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.runner.workers import Workers
-from catalogsync_assets.core.stores.checking import KnownObject, Level, Verdict, check
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retry
+from catalogsync_assets.core.stores.verify import Expected, Level, Verdict, check
 
 #: Keys in hand for each worker: one large object must not keep the others waiting.
 _AHEAD = 8
@@ -70,14 +70,10 @@ def _look(claim: Claim, client: StoreClient, level: Level, retry: Retry) -> Verd
     # One that was missing or damaged is believed again only when it has been read.
     closely: Level = level if claim.status == "active" else "full"
     try:
-        return check(client, known_object(claim), closely, retry=retry)
+        expected = Expected(claim.sha256, claim.size_bytes, claim.etag)
+        return check(client, claim.key, expected, closely, retry=retry)
     except StoreError as error:
         return error
-
-
-def known_object(claim: Claim) -> KnownObject:
-    """A claim as `checking` takes it."""
-    return KnownObject(*claim[:7])
 
 
 def outcome_of(claim: Claim, found: Verdict | StoreError) -> Outcome:

@@ -25,8 +25,8 @@ from catalogsync_assets.core.files.partial import Part
 from catalogsync_assets.core.runner.limiter import Pace
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.fetch import Fetched, fetch, is_gone
-from catalogsync_assets.core.stores.objects import StoredObject
+from catalogsync_assets.core.stores.fetch import fetch, is_gone
+from catalogsync_assets.core.stores.objects import ReadObject, StoredObject
 from catalogsync_assets.core.stores.retry import Retries
 
 
@@ -123,7 +123,7 @@ class Origins:
         sha256: str | None,
         received: Callable[[int], None] = lambda _: None,
         durable: bool = True,
-    ) -> Fetched:
+    ) -> ReadObject:
         """Bring an object into a part; see `fetch.fetch`.
 
         Raises:
@@ -144,7 +144,7 @@ class Origins:
                 if (seconds := store.pace.spend(size)) > 0:
                     self._stop.wait(seconds)
 
-            def once() -> Fetched:
+            def once() -> ReadObject:
                 return fetch(
                     store.client,
                     origin.key,

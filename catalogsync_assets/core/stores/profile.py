@@ -54,6 +54,12 @@ class StoreProfile:
     versioned: bool | None = None
     tested_at: str | None = None
 
+    @property
+    def proves_by_head(self) -> bool:
+        """Whether a look can prove what an object holds: the store keeps the SHA-256 that it has
+        checked."""
+        return self.put_checksum == SHA256 and self.keeps_sha256 is not False
+
     def known(self) -> dict[str, Any]:
         """The answers that there are."""
         answers = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import FileIO
 
 from catalogsync_assets.core.catalog.leases import UploadTask
@@ -15,6 +15,34 @@ from catalogsync_assets.core.files.opening import (
     mtime_ns,
     open_regular,
 )
+from catalogsync_assets.core.stores.checksums import InParts
+from catalogsync_assets.core.stores.verify import Expected
+
+_PIECE = 1024 * 1024
+
+
+def measured(
+    task: UploadTask, sizes: Collection[int | None] = (), *, md5: bool = True
+) -> tuple[str, Expected]:
+    """The SHA-256 of a task's file in hex, and how an object that holds it is known; by one read.
+
+    Args:
+        sizes: of the parts in which it may have been sent, in bytes; None for no parts.
+        md5: by MD5s, as ETags have them; else by SHA-256s.
+
+    Raises:
+        SourceError: the file changed or could not be read.
+    """
+    sums = [InParts(size, md5=md5) for size in sizes]
+    with Source(task) as source:
+        for piece in source.parts(_PIECE):
+            for each in sums:
+                each.update(memoryview(piece))
+        sha256 = source.finish()
+    known_by = tuple(each.result() for each in sums)
+    if md5:
+        return sha256, Expected(sha256, task.size_bytes, etags=known_by)
+    return sha256, Expected(sha256, task.size_bytes, composites=known_by)
 
 
 class Source:

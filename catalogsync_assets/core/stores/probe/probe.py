@@ -42,6 +42,7 @@ from catalogsync_assets.core.stores.probe.parts import (
 )
 from catalogsync_assets.core.stores.probe.session import Session, new_prefix
 from catalogsync_assets.core.stores.profile import CRC64NVME, NO_CHECKSUM, SHA256, StoreProfile
+from catalogsync_assets.core.stores.verify import Expected
 
 # Its CRC-64/NVME is that algorithm's published check value, so that none need be computed.
 _BODY = b"123456789"
@@ -253,11 +254,8 @@ class _Probe:
     def _read(self) -> Verdict:
         key = self._session.key("plain")
         if self._session.get(key) != _BODY:
-            raise KeyRefusedError(
-                f"backend {self._backend.name!r}: what it holds under {key!r} is not what was sent",
-                code="Corrupted",
-                hint="the store, or something between it and here, changes what is stored",
-            )
+            hint = "the store, or something between it and here, changes what is stored"
+            raise verify.corrupted(self._session.client, key, hint)
         return True, ""
 
     # --- what is kept of an object --------------------------------------------------------------
@@ -360,15 +358,8 @@ class _Probe:
         client.put(key, _BODY, _OBJECT, replacing=None)
         self._needs_md5 = client.profile.needs_md5
         self._signed_payload = client.profile.signed_payload
-        found = client.head(key)
-        if found is None or not verify.proven_by_head(client, found, _SHA256, len(_BODY)):
-            read = verify.read(client, key, {_SHA256}, size_bytes=len(_BODY))
-            found = None if read is None or read.sha256 != _SHA256 else found
-        if found is None:
-            raise KeyRefusedError(
-                f"backend {self._backend.name!r}: what it holds under {key!r} is not what was sent",
-                code="Corrupted",
-            )
+        if verify.after_put(client, key, Expected(_SHA256, len(_BODY))) is None:
+            raise verify.corrupted(client, key)
         return True, ""
 
     def _names(self) -> Verdict:
