@@ -121,11 +121,6 @@ class ReadObject:
     sha256: str
     beginning: bytes = b""
 
-    @property
-    def is_a_page(self) -> bool:
-        """Whether this looks like a web page, or like an error that was sent as a success."""
-        return looks_like_a_page(self.beginning)
-
 
 def looks_like_a_page(content: bytes) -> bool:
     """Whether content begins like a web page, or like an error that was sent as a success."""

@@ -37,7 +37,7 @@ from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, Store
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.stores.classify import BAD_ANSWER
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.objects import ReadObject, StoredObject
+from catalogsync_assets.core.stores.objects import ReadObject, StoredObject, looks_like_a_page
 from catalogsync_assets.core.stores.retry import Retry, once
 
 #: How closely an object is looked at.
@@ -266,7 +266,7 @@ def agreed(
 
     def look_at_no_page() -> ReadObject | None:
         found = look()
-        if found is not None and found.is_a_page and not is_expected(found):
+        if found and looks_like_a_page(found.beginning) and not is_expected(found):
             raise cannot_read(
                 client,
                 key,
