@@ -8,7 +8,6 @@ object may have been sent in parts of another size.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ class PartDigest(NamedTuple):
         return base64.b64encode(self.sha256).decode()
 
 
-def digest_part(content: bytes, *, md5: bool) -> PartDigest:
+def digest_part(content: Buffer, *, md5: bool) -> PartDigest:
     """Hash a part."""
     other = hashlib.md5(content, usedforsecurity=False).digest() if md5 else None
     return PartDigest(hashlib.sha256(content).digest(), other)
@@ -111,12 +110,3 @@ def part_count(found: StoredObject) -> int | None:
 def content_md5(content: Buffer) -> str:
     """What the header Content-MD5 says of a body."""
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-
-
-def etag_is_md5_of(etag: str | None, content: Buffer) -> bool:
-    """Whether an ETag is the MD5 of the content, as it is for a plain put on most stores."""
-    try:
-        given = binascii.unhexlify((etag or "").strip('"'))
-    except ValueError:
-        return False
-    return given == hashlib.md5(content, usedforsecurity=False).digest()

@@ -185,7 +185,7 @@ class StoreClient(Connection):
         pieces = self._pieces(answer["Body"].iter_chunks(_READ_CHUNK), key)
         return OpenObject(size, answer.get("ETag"), start, pieces)
 
-    def _pieces(self, stream: Iterable[Buffer], key: str) -> Iterator[Buffer]:
+    def _pieces(self, stream: Iterable[Buffer], key: str) -> Iterator[memoryview]:
         try:
             for piece in stream:
                 yield memoryview(piece)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-#: What a put takes, and a read gives, without a copy.
-Buffer: TypeAlias = "bytes | memoryview"
+#: What a put takes without a copy.
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
 #: The user metadata that says for which file asset of which catalog an object was put.
 OWNER_TAG = "catalogsync-file"
 _SONG = "catalogsync-song"
@@ -141,7 +141,7 @@ class OpenObject:
     size_bytes: int | None
     etag: str | None
     start: int
-    pieces: Iterator[Buffer]
+    pieces: Iterator[memoryview]
 
     def read_out(self) -> ReadObject:
         """What it is, by reading it to its end.

@@ -23,7 +23,7 @@ from catalogsync_assets.core.stores.classify import (
     BadAnswerError,
 )
 from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
-from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredObject, StoredPart
+from catalogsync_assets.core.stores.objects import Buffer, ObjectMetadata, StoredObject, StoredPart
 from catalogsync_assets.core.stores.verify import Expected, Proof
 
 #: What a store answers that does not know checksums of parts; B2: InvalidArgument.
@@ -142,7 +142,7 @@ class PartsUpload:
             more = page.get("IsTruncated", False) and after > last
 
     def found(
-        self, number: int, content: bytes, digest: PartDigest, noted_etag: str | None
+        self, number: int, content: Buffer, digest: PartDigest, noted_etag: str | None
     ) -> Part | None:
         """A part that the store has listed, if it is proven to hold these bytes.
 
@@ -162,7 +162,7 @@ class PartsUpload:
                 return Part(number, etag, digest, kept=there.sha256 is not None)
         return None
 
-    def send(self, number: int, content: bytes, digest: PartDigest) -> Part:
+    def send(self, number: int, content: Buffer, digest: PartDigest) -> Part:
         """Send a part; one that is sent again takes the place of the first.
 
         Raises:
@@ -311,7 +311,7 @@ def _may_refuse_digests(client: StoreClient, error: StoreError) -> bool:
     return client.profile.part_checksum is not True and error.code in _NO_CHECKSUMS
 
 
-def _md5_of(digest: PartDigest, content: bytes) -> str:
+def _md5_of(digest: PartDigest, content: Buffer) -> str:
     """A part's MD5 in hex."""
     md5 = digest.md5 or digest_part(content, md5=True).md5
     assert md5 is not None

@@ -198,7 +198,7 @@ class LargeUpload:
             pool.close()
             wait(waiting)
 
-    def _part(self, journal: UnfinishedUpload, number: int, content: bytes) -> Part:
+    def _part(self, journal: UnfinishedUpload, number: int, content: bytearray) -> Part:
         """In a worker: hash a part, and send it unless the store has it."""
         digest = digest_part(content, md5=not self._upload.trusts_digests)
         sha256, noted = digest.sha256.hex(), journal.parts.get(number)

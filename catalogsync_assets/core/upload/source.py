@@ -86,6 +86,10 @@ class Source:
         Raises:
             SourceError: see `finish`.
         """
+        self._fill(buffer)
+        return self.finish()
+
+    def _fill(self, buffer: memoryview) -> None:
         filled = 0
         try:
             while filled < len(buffer):
@@ -96,14 +100,13 @@ class Source:
         except OSError as error:
             raise self._unreadable(error) from error
         self._digest.update(buffer)
-        return self.finish()
 
-    def parts(self, size: int) -> Iterator[bytes]:
+    def parts(self, size: int) -> Iterator[bytearray]:
         """The content in parts of `size` bytes, the last one shorter; at least one, maybe empty."""
         left = self._task.size_bytes
         while True:
-            part = self._read_exactly(min(size, left))
-            self._digest.update(part)
+            part = bytearray(min(size, left))
+            self._fill(memoryview(part))
             left -= len(part)
             yield part
             if not left:
@@ -127,20 +130,6 @@ class Source:
                 hint="damaged? Restore it; or, if it was edited on purpose, `touch` it and scan",
             )
         return sha256
-
-    def _read_exactly(self, size: int) -> bytes:
-        pieces: list[bytes] = []
-        missing = size
-        try:
-            while missing:
-                piece = self._file.read(missing)
-                if not piece:
-                    raise self._changed()
-                pieces.append(piece)
-                missing -= len(piece)
-        except OSError as error:
-            raise self._unreadable(error) from error
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _require_unchanged(self) -> None:
         status = os.fstat(self._file.fileno())
