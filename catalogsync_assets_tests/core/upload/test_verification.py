@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from catalogsync_assets_tests.proxy import Answer
 
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import StoredObject
 from catalogsync_assets.core.stores.verify import Expected, by_head
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.faults import flipped
-from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 HOW = "SELECT verified_by FROM file_locations WHERE backend_id = ? AND status = 'active'"
 
