@@ -15,11 +15,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.audit.report import AuditRequest, Finding
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import Look
 from catalogsync_assets.core.catalog.schema import audits
 from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -28,27 +30,8 @@ from catalogsync_assets.core.stores.copies import RemoteCopy
 _RESUMABLE = timedelta(days=7)
 #: By how much two moments that were both reckoned back from "now" may differ.
 _CLOCK = timedelta(minutes=2)
-#: Kinds of findings that are about a file of ours.
-OF_OURS = ("missing", "size", "content", "unreadable")
 _LOST = "('missing', 'size', 'content')"
 _TIME = "%Y-%m-%d %H:%M:%S"
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What an audit was limited to; one of the same terms can go on.
-
-    Attributes:
-        level: `listing`, `head` or `full`.
-        sample_percent: how many of the expected objects, picked at random; None for all.
-        since: only objects that have not been verified since then (UTC); None for all.
-    """
-
-    level: str
-    sample_percent: float | None
-    since: datetime | None
-    repair: bool
-    scope: Scope
 
 
 @dataclass(frozen=True)
@@ -60,7 +43,7 @@ class Audit:
         position: the last key that was dealt with; None at the beginning.
         seen: see `schema.audits`.
         resumed: it goes on with one that was interrupted.
-        since: that of its terms, as it was when it first began.
+        since: that of its request, as it was when it first began.
     """
 
     id: int
@@ -82,6 +65,7 @@ class Outcome:
         verified_by: what `ok` rests on, as far as that counts as a verification; else None.
         detail: what differs, in a few words.
         etag: of the object as it is now; None if that is not known.
+        error: what the store said instead, of one that is `unreadable`.
     """
 
     kind: str
@@ -90,6 +74,7 @@ class Outcome:
     verified_by: str | None = None
     detail: str = ""
     etag: str | None = None
+    error: StoreError | None = None
 
     @property
     def look(self) -> Look | None:
@@ -101,23 +86,6 @@ class Outcome:
         if self.kind in ("missing", "size", "content"):
             return Look(self.expected, "lost" if self.kind == "missing" else "damaged", self.etag)
         return None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that an audit found.
-
-    Attributes:
-        kind: `missing`, `size`, `content`, `unreadable` or `foreign`.
-        repair: what was done about it: `repaired`, `queued`, why nothing could be; None if nothing
-            was tried.
-    """
-
-    kind: str
-    key: str
-    file_asset_id: int | None
-    detail: str | None
-    repair: str | None
 
 
 @dataclass(frozen=True)
@@ -143,37 +111,34 @@ class PastAudit:
     counts: dict[str, int]
 
 
-def begin(catalog: Catalog, backend: ObjectBackend, terms: Terms, *, anew: bool = False) -> Audit:
-    """Begin an audit, or go on with the last of the same terms if it was interrupted.
+def begin(catalog: Catalog, backend: ObjectBackend, request: AuditRequest) -> Audit:
+    """Begin an audit, or go on with the last of the same request if it was interrupted.
 
     One whose process is gone counts as interrupted; one that is running elsewhere is left alone.
-
-    Args:
-        anew: begin a new one in any case.
     """
     with catalog.transaction() as connection:
-        found = None if anew else _resumable(connection, backend, terms)
+        found = None if request.anew else _resumable(connection, backend, request)
         if found is None:
             statement = (
                 sa.insert(audits)
                 .values(
                     backend_id=backend.id,
-                    level=terms.level,
-                    sample_percent=terms.sample_percent,
-                    since=terms.since,
-                    scope=_described(terms.scope),
-                    repair=terms.repair,
+                    level=request.level,
+                    sample_percent=request.sample_percent,
+                    since=request.since,
+                    scope=_described(request.scope),
+                    repair=request.repair,
                     status="running",
                     owner=new_owner(),
                 )
                 .returning(audits.c.id, sa.cast(audits.c.started_at, sa.String))
             )
             audit_id, started = connection.execute(statement).one()
-            return Audit(audit_id, started, None, Counter(), None, False, terms.since)
+            return Audit(audit_id, started, None, Counter(), None, False, request.since)
         connection.execute(
             sa.update(audits)
             .where(audits.c.id == found.id)
-            .values(status="running", owner=new_owner(), repair=terms.repair)
+            .values(status="running", owner=new_owner(), repair=request.repair)
         )
     counts = Counter({str(k): int(v) for k, v in (found.counts or {}).items()})
     started = found.started_at.strftime(_TIME)
@@ -181,20 +146,20 @@ def begin(catalog: Catalog, backend: ObjectBackend, terms: Terms, *, anew: bool 
 
 
 def _resumable(
-    connection: sa.Connection, backend: ObjectBackend, terms: Terms
+    connection: sa.Connection, backend: ObjectBackend, request: AuditRequest
 ) -> sa.Row[Any] | None:
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     last = connection.execute(
         sa.select(audits)
         .where(
             audits.c.backend_id == backend.id,
-            audits.c.level == terms.level,
-            audits.c.sample_percent.is_not_distinct_from(terms.sample_percent),
+            audits.c.level == request.level,
+            audits.c.sample_percent.is_not_distinct_from(request.sample_percent),
         )
         .order_by(audits.c.id.desc())
     )
     for row in last:
-        if row.scope != _described(terms.scope) or not _same_since(row, terms.since, now):
+        if row.scope != _described(request.scope) or not _same_since(row, request.since, now):
             continue
         stopped = row.status == "interrupted" or (row.status == "running" and is_dead(row.owner))
         return row if stopped and now - row.started_at < _RESUMABLE else None
@@ -309,24 +274,19 @@ DELETE FROM audit_findings WHERE audit_id = :audit AND kind = 'foreign' AND (
 """
 
 
-def drop_known_foreign(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
-    """Forget foreign objects that an upload has meanwhile recorded, or is about to; how many."""
+def drop_known_untracked(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
+    """Forget untracked objects that an upload has meanwhile recorded, or is about to; how many."""
     values = {"audit": audit.id, "backend": backend.id, "bucket": backend.bucket}
     with catalog.transaction() as connection:
         return connection.execute(sa.text(_DROP_KNOWN), values).rowcount
 
 
-def finish(catalog: Catalog, audit: Audit, counts: Mapping[str, int]) -> None:
-    """Record that an audit has come to its end."""
-    _end(catalog, audit, "complete", counts=dict(counts), seen=None)
+def end(catalog: Catalog, audit: Audit, status: str, **more: object) -> None:
+    """Record that an audit is `complete`, or `interrupted`: then it may go on.
 
-
-def interrupt(catalog: Catalog, audit: Audit) -> None:
-    """Record that an audit has stopped before its end; it may go on."""
-    _end(catalog, audit, "interrupted")
-
-
-def _end(catalog: Catalog, audit: Audit, status: str, **more: object) -> None:
+    Args:
+        more: columns of `audits` that change with it.
+    """
     with catalog.transaction() as connection:
         connection.execute(
             sa.update(audits)
@@ -409,7 +369,7 @@ def _past(row: sa.Row[Any]) -> PastAudit:
 
 
 def findings(catalog: Catalog, audit_id: int, limit: int = 1_000) -> list[Finding]:
-    """What an audit found: files of ours first, then foreign objects; each by key."""
+    """What an audit found: files of ours first, then untracked objects; each by key."""
     statement = (
         "SELECT kind, locator, file_asset_id, detail, repair FROM audit_findings"
         " WHERE audit_id = :audit ORDER BY kind = 'foreign', kind, locator LIMIT :limit"

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.audit import record
 from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
 from catalogsync_assets.core.errors import StoreUnavailableError
 from catalogsync_assets.core.stores.backend import ObjectBackend
@@ -115,7 +114,6 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
             yield found[start : start + 5]
 
     monkeypatch.setattr(StoreClient, "list_pages", pages)
-    monkeypatch.setattr(record, "_FLUSH_PAGES_SECONDS", 0.0)
     with pytest.raises(AuditAborted, match="gone"):
         verified(forty)
     first = history(catalog)[0]
