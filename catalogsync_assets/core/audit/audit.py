@@ -109,15 +109,16 @@ class _Run:
         self._retry = Retries(attempts=limits.attempts, pace=limiter, stop=self._stop)
         self._client = self.connect(self.backend)
         self._audit = queries.begin(self.catalog, self.backend, request)
-        expected = ExpectedObjects(self.backend, request.scope, self._audit.since)
-        self._expected = expected
-        self._comparison = Comparison(self.catalog, expected, self._audit)
+        self._expected = ExpectedObjects(
+            self.catalog, self.backend, request.scope, self._audit.since
+        )
+        self._comparison = Comparison(self._expected, self._audit)
         self._recorder = Recorder(
             self.catalog,
             self.backend,
             self._audit,
-            workers=limits.workers,
-            allow_empty=request.allow_empty,
+            limits.workers,
+            request.allow_empty,
             probe=lambda: self._retry(self._client.probe),
             seen=self._comparison.seen if request.level == "listing" else None,
         )
@@ -148,7 +149,7 @@ class _Run:
     def _carry_out(self) -> None:
         request, recorder = self.request, self._recorder
         share = 1 if request.sample_percent is None else request.sample_percent / 100
-        self._report.total = round(self._expected.count(self.catalog) * share)
+        self._report.total = round(self._expected.count() * share)
         self._retry(self._client.probe)
         if request.level == "listing":
             self._compare_listing()
@@ -159,7 +160,7 @@ class _Run:
         # Once more for what could not be looked at: an outage may have passed.
         if keys := queries.unreadable(self.catalog, self._audit, MOST_LISTED):
             level: Level = "full" if request.level == "full" else "head"
-            self._look(level, iter([self._expected.at(self.catalog, keys)]))
+            self._look(level, iter([self._expected.at(keys)]))
             recorder.finish()
         known = queries.drop_known_untracked(self.catalog, self.backend, self._audit)
         recorder.counts["foreign"] -= known
@@ -195,7 +196,6 @@ class _Run:
         Args:
             by_key: they come in the order of their keys, and the audit goes on behind the last one.
         """
-        gap = False
 
         def claim() -> list[_AtKey] | None:
             page = next(pages, None)
@@ -207,20 +207,13 @@ class _Run:
             return [look_at(known, self._client, level, self._retry) for known in objects]
 
         def take(objects: _AtKey, found: list[Outcome] | BaseException) -> list[Done] | None:
-            nonlocal gap
             if isinstance(found, BaseException):
                 raise found
-            # What was stopped goes on another time, and with it all that comes behind.
-            gap |= self._run.is_ending and any(outcome.error for outcome in found)
-            if gap:
-                return None
-            try:
-                self._recorder.heed(found)
-                return self._recorder.take(found, position=objects[0].key if by_key else None)
-            except StoreError as error:
-                gap = True
-                self._run.end(error)
-                return None
+            error = next((outcome.error for outcome in found if outcome.error), None)
+            if error and self._run.is_ending:  # it was stopped, and goes on another time
+                raise error
+            self._recorder.heed(found)
+            return self._recorder.take(found, position=objects[0].key if by_key else None)
 
         self._go_through(claim, work, take, workers=self.limits.workers)
 
@@ -232,6 +225,22 @@ class _Run:
         *,
         workers: int,
     ) -> None:
+        """One run; a StoreError that `take` raises ends it."""
+        gap = False
+
+        def take_unless_behind_a_gap(task: Any, outcome: Any) -> list[Done] | None:
+            nonlocal gap
+            if gap:
+                return None
+            gap = True  # unless all goes well: the next audit goes on with this
+            try:
+                result = take(task, outcome)
+            except StoreError as error:
+                self._run.end(error)
+                return None
+            gap = False
+            return result
+
         self._run: Run[Any, Any, list[Done]] = Run(
             self._report,
             name="verify",
@@ -239,7 +248,7 @@ class _Run:
             stop=self._stop,
             claim=claim,
             work=work,
-            take=take,
+            take=take_unless_behind_a_gap,
             record=self._recorder.record,
             tick=self._tick,
             in_order=True,
@@ -249,7 +258,7 @@ class _Run:
 
     def _sampled(self) -> Iterator[list[RemoteCopy]]:
         percent, audit_id = self.request.sample_percent, self._audit.id
-        for page in self._expected.by_key(self.catalog, after=self._audit.position):
+        for page in self._expected.by_key(after=self._audit.position):
             yield [o for o in page if percent is None or draw(audit_id, o.key) < percent]
 
     def _repair(self) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 
 from catalogsync_assets.core.audit.expected import ExpectedObjects
 from catalogsync_assets.core.audit.queries import Audit, Outcome
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ListedObject
@@ -64,8 +63,7 @@ class Comparison:
         seen: locations whose objects are as expected, or were looked at.
     """
 
-    def __init__(self, catalog: Catalog, expected: ExpectedObjects, audit: Audit) -> None:
-        self._catalog = catalog
+    def __init__(self, expected: ExpectedObjects, audit: Audit) -> None:
         self._expected = expected
         self._started_at = audit.started_at
         self._untracked = audit.counts["foreign"]
@@ -78,7 +76,7 @@ class Comparison:
         """
         expected = self._expected
         sizes = {found.key: found.size_bytes for found in page}
-        compared = expected.compare(self._catalog, sizes)
+        compared = expected.compare(sizes)
         counts = Counter(listed=len(page), ok=self.seen.add(compared.as_expected))
         limited = expected.scope != EVERYTHING or expected.since is not None
         untracked = [] if limited else compared.unknown
@@ -93,10 +91,10 @@ class Comparison:
 
         Not those that were written after the audit began: they were verified then.
         """
-        for ids in self._expected.ids(self._catalog, until=self._started_at):
+        for ids in self._expected.ids(until=self._started_at):
             left = self.seen.but_for(ids)
             for start in range(0, len(left), _PAGE):
-                yield self._expected.get(self._catalog, left[start : start + _PAGE])
+                yield self._expected.get(left[start : start + _PAGE])
 
 
 def _untracked(key: str, size_bytes: int | None) -> Outcome:

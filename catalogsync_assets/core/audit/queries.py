@@ -118,31 +118,22 @@ def begin(catalog: Catalog, backend: ObjectBackend, request: AuditRequest) -> Au
     """
     with catalog.transaction() as connection:
         found = None if request.anew else _resumable(connection, backend, request)
+        statement: sa.Insert | sa.Update
         if found is None:
-            statement = (
-                sa.insert(audits)
-                .values(
-                    backend_id=backend.id,
-                    level=request.level,
-                    sample_percent=request.sample_percent,
-                    since=request.since,
-                    scope=_described(request.scope),
-                    repair=request.repair,
-                    status="running",
-                    owner=new_owner(),
-                )
-                .returning(audits.c.id, sa.cast(audits.c.started_at, sa.String))
+            statement = sa.insert(audits).values(
+                backend_id=backend.id,
+                level=request.level,
+                sample_percent=request.sample_percent,
+                since=request.since,
+                scope=_described(request.scope),
             )
-            audit_id, started = connection.execute(statement).one()
-            return Audit(audit_id, started, None, Counter(), None, False, request.since)
-        connection.execute(
-            sa.update(audits)
-            .where(audits.c.id == found.id)
-            .values(status="running", owner=new_owner(), repair=request.repair)
-        )
-    counts = Counter({str(k): int(v) for k, v in (found.counts or {}).items()})
-    started = found.started_at.strftime(_TIME)
-    return Audit(found.id, started, found.position, counts, found.seen, True, found.since)
+        else:
+            statement = sa.update(audits).where(audits.c.id == found.id)
+        now = {"status": "running", "owner": new_owner(), "repair": request.repair}
+        row = connection.execute(statement.values(now).returning(audits)).one()
+    counts = Counter({str(k): int(v) for k, v in (row.counts or {}).items()})
+    started, resumed = row.started_at.strftime(_TIME), found is not None
+    return Audit(row.id, started, row.position, counts, row.seen, resumed, row.since)
 
 
 def _resumable(
@@ -191,6 +182,9 @@ INSERT INTO audit_findings (audit_id, kind, locator, file_asset_id, detail)
 VALUES (:audit, :kind, :key, :asset, :detail)
 ON CONFLICT (audit_id, kind, locator) DO UPDATE SET detail = excluded.detail
 """
+_FORGET = """
+DELETE FROM audit_findings WHERE audit_id = :audit AND kind = 'unreadable' AND locator = :key
+"""
 
 
 def record(
@@ -222,14 +216,18 @@ def record(
             if look is not None and not next(written):
                 now["changed"] += 1
                 continue
-            if counts.get("unreadable") and outcome.expected is not None:
-                now["unreadable"] -= _forget_unreadable(connection, audit, outcome.key)
+            known = outcome.expected
+            place = {"audit": audit.id, "key": outcome.key}
+            if counts.get("unreadable") and known is not None:  # it has been looked at again
+                now["unreadable"] -= connection.exec_driver_sql(_FORGET, place).rowcount
             now[outcome.kind] += 1
             if outcome.kind != "ok":
-                _note_finding(connection, audit, outcome)
+                asset = known.file_asset_id if known else None
+                found = {"kind": outcome.kind, "asset": asset, "detail": outcome.detail or None}
+                connection.exec_driver_sql(_FIND, place | found)
             elif look is None:
                 now["unproven"] += 1
-            elif outcome.expected and outcome.expected.status != "active":
+            elif known and known.status != "active":
                 now["recovered"] += 1
         connection.execute(
             sa.update(audits)
@@ -237,15 +235,6 @@ def record(
             .values(position=position, counts=dict(now), seen=seen)
         )
     return now
-
-
-def _forget_unreadable(connection: sa.Connection, audit: Audit, key: str) -> int:
-    """Take back that an object could not be looked at, as it has been looked at again."""
-    return connection.exec_driver_sql(
-        "DELETE FROM audit_findings"
-        " WHERE audit_id = :audit AND kind = 'unreadable' AND locator = :key",
-        {"audit": audit.id, "key": key},
-    ).rowcount
 
 
 def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
@@ -257,12 +246,6 @@ def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
     with catalog.read() as connection:
         values = {"audit": audit.id, "limit": limit}
         return list(connection.scalars(sa.text(statement), values))
-
-
-def _note_finding(connection: sa.Connection, audit: Audit, outcome: Outcome) -> None:
-    asset = outcome.expected.file_asset_id if outcome.expected else None
-    values = {"audit": audit.id, "kind": outcome.kind, "key": outcome.key, "asset": asset}
-    connection.exec_driver_sql(_FIND, {**values, "detail": outcome.detail or None})
 
 
 _DROP_KNOWN = """
@@ -315,6 +298,11 @@ WHERE audit_id = :audit AND kind IN {_LOST}
 """
 
 
+_REPAIRED = """
+SELECT COUNT(*) FROM audit_findings WHERE audit_id = :audit AND repair = 'repaired'
+"""
+
+
 def note_repairs(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
     """Record for each file that was found missing or damaged what has become of it.
 
@@ -324,16 +312,7 @@ def note_repairs(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
     values = {"audit": audit.id, "backend": backend.id}
     with catalog.transaction() as connection:
         connection.execute(sa.text(_NOTE_REPAIRS), values)
-        return int(
-            connection.scalar(
-                sa.text(
-                    "SELECT COUNT(*) FROM audit_findings"
-                    " WHERE audit_id = :audit AND repair = 'repaired'"
-                ),
-                values,
-            )
-            or 0
-        )
+        return int(connection.scalar(sa.text(_REPAIRED), values) or 0)
 
 
 def history(

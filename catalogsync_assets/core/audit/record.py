@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from catalogsync_assets.core.audit import queries
@@ -30,39 +31,29 @@ class Done(NamedTuple):
     position: str | None
 
 
+@dataclass(eq=False)
 class Recorder:
     """What one audit has found, on its way into the catalog.
 
     Attributes:
+        workers: after so many silences in a row, the store is asked whether it is there.
+        allow_empty: write down what is missing even if nothing else is there.
+        probe: raises a StoreError if the store is gone.
+        seen: of a listing, what was met; what becomes of single objects is added.
         counts: of the audit so far, as far as it is written.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        backend: ObjectBackend,
-        audit: Audit,
-        *,
-        workers: int,
-        allow_empty: bool,
-        probe: Callable[[], object],
-        seen: Seen | None,
-    ) -> None:
-        """
-        Args:
-            workers: after so many silences in a row, the store is asked whether it is there.
-            allow_empty: write down what is missing even if nothing else is there.
-            probe: raises a StoreError if the store is gone.
-            seen: of a listing, what was met; what becomes of single objects is added.
-        """
-        self._catalog = catalog
-        self._backend = backend
-        self._audit = audit
-        self._workers = workers
-        self._probe = probe
-        self._seen = seen
-        self.counts = audit.counts
-        self._position = audit.position
+    catalog: Catalog
+    backend: ObjectBackend
+    audit: Audit
+    workers: int
+    allow_empty: bool
+    probe: Callable[[], object]
+    seen: Seen | None
+
+    def __post_init__(self) -> None:
+        self.counts = self.audit.counts
+        self._position = self.audit.position
         self._held: list[Done] = []
         self._gone = 0
         #: What the store last said instead of an answer, and how many times in a row.
@@ -70,7 +61,7 @@ class Recorder:
         self._doubts = 0
         self._has_answered = any(n for kind, n in self.counts.items() if kind != "unreadable")
         known = ("ok", "size", "content", "listed")
-        self._any_there = allow_empty or any(self.counts[kind] for kind in known)
+        self._any_there = self.allow_empty or any(self.counts[kind] for kind in known)
 
     def heed(self, outcomes: Sequence[Outcome]) -> None:
         """Notice whether the store still shows us objects.
@@ -86,7 +77,7 @@ class Recorder:
             raise doubt
         self._doubt = doubt
         self._doubts += 1
-        if self._doubts >= self._workers:
+        if self._doubts >= self.workers:
             self._resolve_doubts()
 
     def _resolve_doubts(self) -> None:
@@ -97,7 +88,7 @@ class Recorder:
         """
         if isinstance(self._doubt, AccessRefusedError) and not self._has_answered:
             raise self._doubt
-        self._probe()
+        self.probe()
         self._doubts = 0
 
     def take(
@@ -117,8 +108,8 @@ class Recorder:
         """
         done = Done(outcomes, counts or Counter(), position)
         self._held.append(done)
-        if self._seen is not None:
-            self._seen.add(o.expected.location_id for o in outcomes if o.expected is not None)
+        if self.seen is not None:
+            self.seen.add(o.expected.location_id for o in outcomes if o.expected is not None)
         # A refusal or a silence is no sign that the store is the right one, either.
         ours = [o.kind for o in outcomes if o.expected is not None]
         self._any_there |= bool(done.counts["ok"]) or not {"missing", "unreadable"}.issuperset(ours)
@@ -135,12 +126,12 @@ class Recorder:
         done = [each for result in results for each in result]
         position = next((d.position for d in reversed(done) if d.position), self._position)
         self.counts = queries.record(
-            self._catalog,
-            self._audit,
+            self.catalog,
+            self.audit,
             [outcome for each in done for outcome in each.outcomes],
             sum((each.counts for each in done), self.counts),
             position=position,
-            seen=self._seen.kept() if self._seen is not None else None,
+            seen=self.seen.kept() if self.seen is not None else None,
         )
         self._position = position
 
@@ -158,7 +149,7 @@ class Recorder:
 
     def _implausible(self) -> StoreError:
         return StoreError(
-            f"backend {self._backend.name!r}: bucket {self._backend.bucket!r} holds none of the"
+            f"backend {self.backend.name!r}: bucket {self.backend.bucket!r} holds none of the"
             f" first {self._gone:,} files that the catalog has there; nothing was marked",
             code="NothingThere",
             hint="are endpoint, bucket and prefix right? If they are really gone: --allow-empty",
