@@ -134,7 +134,8 @@ class _Run:
             self._carry_out()
             status = "complete"
         except CatalogSyncError as error:
-            raise RunAborted(report, error) from error
+            cause = error.cause if isinstance(error, RunAborted) else error
+            raise RunAborted(report, cause) from error
         finally:
             # What made the run end is what the caller must hear of.
             with suppress(CatalogError):
