@@ -128,7 +128,7 @@ def _print(report: RestoreReport, **more: str | None) -> None:
         return
     sources = ", ".join(f"{n:,} from {name}" for name, n in sorted(report.backends.items()))
     restored = f"{report.restored:,} {'to restore' if report.dry_run else 'restored'}"
-    rate = report.bytes / report.seconds if report.seconds else 0
+    rate = report.bytes / report.seconds if report.seconds and not report.dry_run else 0
     speed = f" in {report.seconds:.1f} s ({output.size(int(rate))}/s)" if rate else ""
     output.echo(
         f"{report.root}: {output.files(report.files)}, {restored}"

@@ -1,10 +1,9 @@
 """The commands `offload` and `adopt`: what a person or a program sees of them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
-
-from catalogsync_assets.core.offload import offload as offload_module
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_json_tells_the_same(cli, stored):
 
 def test_a_goal_that_cannot_be_reached_is_said(cli, stored, monkeypatch):
     usage = type("Usage", (), {"free": 10_000_000})
-    monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
     assert cli("offload", "--keep-copies", 1, "--until-free", "20MB").code == 0
     done = cli("offload", "--keep-copies", 1, "--until-free", "20MB", "--delete")
