@@ -182,18 +182,23 @@ def _scan_root(
 
 
 def require_never_filled(
-    catalog: Catalog, root: Path, is_left_out: Callable[[str], bool] = lambda _: False
+    catalog: Catalog,
+    root: Path,
+    is_left_out: Callable[[str], bool] = lambda _: False,
+    *,
+    verb: str = "scan",
 ) -> None:
     """Raise a LibraryError if the catalog knows files below a root that was found empty.
 
     Args:
         is_left_out: tells of a path below the root whether it is left out.
+        verb: what is to be done with --allow-empty.
     """
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
     if any(not is_left_out(k.path) for k in known):
         raise LibraryError(
             f"library root {root} holds no audio file that can be read, but the catalog knows some",
-            hint="is its disk mounted? If they are really gone, scan with --allow-empty",
+            hint=f"is its disk mounted? If they are really gone, {verb} with --allow-empty",
         )
 
 

@@ -313,9 +313,9 @@ class _Run:
         for copy, found in (pair for held in page for pair in held.others):
             if isinstance(found, CatalogSyncError) or found.kind == "ok":
                 continue
-            # Where nothing at all was found, it is more likely the wrong bucket than a loss.
             if found.kind != "missing":
                 looks.append(Look(copy, "damaged", found.etag))
+            # Where nothing at all was found, it is more likely the wrong bucket than a loss.
             elif copy.backend_id in self._have_proven:
                 looks.append(Look(copy, "lost", found.etag))
         if not self._report.dry_run:
@@ -335,22 +335,28 @@ class _Run:
         gone: list[LocalFile] = []
         try:
             for file, _, identity in may_go:
+                if file.location_id not in marked:
+                    path = file.absolute_path
+                    why = f"{path} stays: another process has recorded something else of it"
+                    self._report.looked_at += 1
+                    self._report.note_failure(Failure(path, "Changed", f"{why} meanwhile"))
+                    continue
                 try:
-                    if file.location_id not in marked:
-                        raise _overtaken(file)
                     removal.remove(file, identity, name)
                 except NotRemoved as problem:
                     self._note_problem(file, problem)
                 else:
                     gone.append(file)
         finally:
-            problems = removal.recover(self._catalog).problems if marked else {}
+            left = removal.recover(self._catalog).problems if marked else {}
+            problems = {file.location_id: why for file, why in left.items()}
             for file in gone:
-                if (why := problems.get(file)) is None:
-                    self._note_removed(file)
-                else:
+                if file.location_id in problems:
                     path = file.absolute_path
-                    self._report.note_failure(Failure(path, "Unsettled", f"{path}: {why}"))
+                    why = f"{path}: {problems[file.location_id]}"
+                    self._report.note_failure(Failure(path, "Unsettled", why))
+                else:
+                    self._note_removed(file)
 
     def _note_removed(self, file: LocalFile) -> None:
         report = self._report
@@ -372,11 +378,3 @@ class _Run:
 
 def _aborted(report: OffloadReport, message: str, hint: str | None) -> RunAborted:
     return RunAborted(report, CatalogSyncError(message, hint=hint))
-
-
-def _overtaken(file: LocalFile) -> NotRemoved:
-    return NotRemoved(
-        f"{file.absolute_path} stays: another process has recorded something else of it meanwhile",
-        code="Changed",
-        hint="run this again",
-    )

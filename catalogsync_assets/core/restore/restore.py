@@ -161,11 +161,7 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
         ) from error
     if empty and not allow_empty:
         # What came into the mount point of a missing disk would be hidden once it is mounted.
-        try:
-            require_never_filled(catalog, root)
-        except LibraryError as error:
-            hint = "is its disk mounted? If they are really gone, restore with --allow-empty"
-            raise LibraryError(error.message, hint=hint) from error
+        require_never_filled(catalog, root, verb="restore")
 
 
 class _Run:
