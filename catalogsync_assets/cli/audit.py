@@ -10,7 +10,8 @@ from catalogsync_assets.cli import options, output, running, types
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.audit.audit import AuditReport
-    from catalogsync_assets.core.audit.queries import Finding, PastAudit
+    from catalogsync_assets.core.audit.queries import PastAudit
+    from catalogsync_assets.core.audit.report import Finding
 
 _WORDS = {
     "missing": "gone from the store",

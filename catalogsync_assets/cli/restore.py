@@ -99,7 +99,7 @@ def _print(report: RestoreReport) -> None:
         f"{report.root}: {output.files(report.files)}, {restored}"
         + (f" ({sources})" if sources else "")
         + f", {report.present + report.adopted:,} there already, {report.failed:,} failed;"
-        f" {output.speed(report.bytes, report.seconds)}"
+        f" {output.speed(report.bytes, 0 if report.dry_run else report.seconds)}"
     )
     output.listed(report.troubles, len(report.troubles), kind="warning")
     running.print_failures(report)

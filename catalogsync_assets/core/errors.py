@@ -238,7 +238,7 @@ class NotRemoved(CatalogSyncError):  # noqa: N818
 
     Attributes:
         code: `Gone`, `Changed`, `Link`, `HardLink`, `Outside`, `Unreadable`, `Unwritable`,
-            `NoDigest`, `ContentDiffers`, `Kept`.
+            `NoDigest`, `ContentDiffers`, `NotProven`, `RootMissing`, `Kept`.
     """
 
     def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-
-from catalogsync_assets.core.offload import offload as offload_module
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_json_tells_the_same(cli, three):
 
 def test_a_goal_that_cannot_be_reached_is_said(cli, three, monkeypatch):
     usage = type("Usage", (), {"free": 10_000_000})
-    monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
     assert cli("offload", "--keep-copies", 1, "--until-free", "20MB").code == 0
     done = cli("offload", "--keep-copies", 1, "--until-free", "20MB", "--delete")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.library import removal
-from catalogsync_assets.core.offload import offload as offload_module
 
 
 class Killed(BaseException):
@@ -49,12 +48,12 @@ def die_at(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "marked": (removal, "remove", False),
         "linked": (Path, "unlink", False),
         "renamed": (removal, "move_to_free_name", True),
-        "deleted": (offload_module, "sync_folder", False),
-        "on disk": (offload_module.offloads, "finish", False),
+        "deleted": (removal, "sync_folder", False),
+        "on disk": (removal.locations, "mark", False),
     }
     for name, (owner, attribute, after) in seams.items():
         function = getattr(owner, attribute)
         patched = dying(function, after=after) if name == step else lifeless(function)
         monkeypatch.setattr(owner, attribute, patched)
-    monkeypatch.setattr(removal, "settle", lifeless(removal.settle))
+    monkeypatch.setattr(removal, "recover", lifeless(removal.recover))
     monkeypatch.setattr(removal, "_put_back", lifeless(removal._put_back))

@@ -1,26 +1,19 @@
-"""Local files that may go, as enough backends hold them: what the catalog says, and its marks.
+"""Local files that are to be removed, or are being removed, as the catalog has them.
 
 A row goes from `active` to `offloading` before its file is touched, and to `offloaded` once that is
-gone. How a file is removed, and what a kill leaves, is in `library.removal`.
+gone. How a file is removed, and what a kill leaves, is in `library.removal`; which files may go, in
+`offload.queries`.
 """
 
 from __future__ import annotations
 
-import json
-from array import array
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.replication import EVERY_BACKEND, Required
-from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.separation import Separation
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
 
 class LocalFile(NamedTuple):
@@ -45,177 +38,11 @@ class LocalFile(NamedTuple):
         return f"{self.root.rstrip('/')}/{self.path}"
 
 
-@dataclass
-class Candidates:
-    """The local files of a selection, by what the catalog says of their copies.
-
-    Attributes:
-        ids: locations of those that enough stores hold, the oldest first (by mtime, then id);
-            8 bytes for each.
-        copies: how many copies each of these needs, in the same order; 4 bytes for each.
-        most_copies: that any file needs, among these and those of which there are too few.
-        files, bytes: how many these are, and their size.
-        too_few, too_few_bytes: files of which there are fewer copies.
-        younger: files that have not the age that was asked for.
-        below: by library root, the policy that asks for more copies than were asked for here.
-    """
-
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    copies: array[int] = field(default_factory=lambda: array("l"))
-    most_copies: int = 0
-    files: int = 0
-    bytes: int = 0
-    too_few: int = 0
-    too_few_bytes: int = 0
-    younger: int = 0
-    below: dict[str, int] = field(default_factory=dict)
-
-
-_GUARDS = GUARDS.format(location="l")
-_LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
-# A file of several local places is held to the strictest of their policies.
-_WANTED = f"""
-(SELECT MAX(CASE p.required_copies WHEN {EVERY_BACKEND} THEN :every
-                                   ELSE COALESCE(p.required_copies, :others) END)
- FROM file_locations w LEFT JOIN library_policies p ON p.library_root = w.library_root
- WHERE w.file_asset_id = f.id AND w.library_root IS NOT NULL)
-"""
-_CANDIDATES = """
-SELECT l.id, COALESCE(l.size_bytes, f.size_bytes, 0),
-       l.mtime_ns IS NOT NULL AND l.mtime_ns <= :before,
-       (SELECT {held} FROM file_locations c
-        WHERE c.file_asset_id = f.id AND c.status = 'active'
-          AND c.backend_id IN (SELECT value FROM json_each(:backends))),
-       {wanted}, l.library_root {guards}
-FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.backend_id IN {local} AND l.status = 'active' AND l.library_root IS NOT NULL
-  AND f.superseded_by_id IS NULL {scope}
-ORDER BY l.mtime_ns, l.id
-"""
-#: Later than any file.
-_ANY_TIME = 2**63 - 1
-
-
-def candidates(
-    catalog: Catalog,
-    known: Separation,
-    policy: Required,
-    copies: int | None,
-    *,
-    before_ns: int | None = None,
-    scope: Scope = EVERYTHING,
-) -> Candidates:
-    """The current local files of which there are enough copies, as far as the catalog says.
-
-    Args:
-        known: the backends whose copies count, and how they do.
-        policy: what the libraries ask for.
-        copies: so many of each file; None for what the policy of its library asks for, at least 1.
-        before_ns: only files whose mtime is at most this, in ns; None for all.
-        scope: only these.
-    """
-    clauses, values = scope.sql()
-    values |= {
-        "backends": json.dumps(list(known.names)),
-        "before": _ANY_TIME if before_ns is None else before_ns,
-        "every": policy.every,
-        # A number that was asked for is only held against what somebody has set.
-        "others": policy.others if copies is None or policy.others_set else 0,
-    }
-    statement = _CANDIDATES.format(
-        held=known.copies_sql("c.backend_id"),
-        wanted=_WANTED if policy.by_root else ":others",
-        local=_LOCAL,
-        guards=_GUARDS,
-        scope=clauses,
-    )
-    found = Candidates()
-    with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=5_000).execute(sa.text(statement), values)
-        for location_id, size, old_enough, held, wanted, root in checked(catalog, rows):
-            needed = max(wanted, 1) if copies is None else copies
-            if not old_enough:
-                found.younger += 1
-                continue
-            found.most_copies = max(found.most_copies, needed)
-            if wanted > needed:
-                found.below[root] = max(wanted, found.below.get(root, 0))
-            if held < needed:
-                found.too_few += 1
-                found.too_few_bytes += size
-            else:
-                found.ids.append(location_id)
-                found.copies.append(needed)
-                found.files += 1
-                found.bytes += size
-    return found
-
-
 _FILES = f"""
 SELECT l.id, f.id, l.library_root, l.library_path, COALESCE(l.size_bytes, f.size_bytes, -1),
-       l.mtime_ns, NULLIF(f.sha256, '') {_GUARDS}
-FROM json_each(:ids) wanted
-CROSS JOIN file_locations l ON l.id = wanted.value
-JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.status = 'active' AND f.superseded_by_id IS NULL
-ORDER BY wanted.key
+       l.mtime_ns, NULLIF(f.sha256, '') {GUARDS.format(location="l")}
 """
-
-
-def with_copies(
-    catalog: Catalog, location_ids: Sequence[int], backend_ids: Sequence[int]
-) -> list[tuple[LocalFile, list[RemoteCopy]]]:
-    """These files, in this order, each with the objects that hold it; those still there only."""
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(_FILES), {"ids": json.dumps(list(location_ids))})
-        files = list(map(LocalFile._make, checked(catalog, rows)))
-        assets = [file.file_asset_id for file in files]
-        copies = locations.remote_copies(connection, assets, backend_ids=backend_ids)
-    return [(file, copies.get(file.file_asset_id, [])) for file in files]
-
-
-_STILL_SO = """
-SELECT l.id, l.size_bytes, l.mtime_ns, f.superseded_by_id, LOWER(NULLIF(f.sha256, ''))
-FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.id IN (SELECT value FROM json_each(:ids)) AND l.status = 'active'
-"""
-
-
-def begin(catalog: Catalog, verified: Sequence[tuple[LocalFile, Collection[int]]]) -> set[int]:
-    """Mark files as about to be removed, unless the catalog says something else by now.
-
-    In one transaction: whatever was recorded since they were looked at - a scan's new content, an
-    audit's missing object - keeps its file.
-
-    Args:
-        verified: files, each with the locations of the objects that have been verified: all of
-            them must still count as there.
-
-    Returns:
-        The locations that were marked.
-    """
-    asked = [id_ for file, held in verified for id_ in (file.location_id, *held)]
-    with catalog.transaction() as connection:
-        rows = connection.execute(sa.text(_STILL_SO), {"ids": json.dumps(asked)})
-        now = {row[0]: tuple(row[1:]) for row in rows}
-        marked = {
-            file.location_id
-            for file, held in verified
-            if now.get(file.location_id) == (file.size_bytes, file.mtime_ns, None, file.sha256)
-            and all(location in now for location in held)
-        }
-        locations.apply(connection, "offload", marked)
-    return marked
-
-
-def finish(catalog: Catalog, location_ids: Sequence[int]) -> None:
-    """These files are gone from the disk. Idempotent."""
-    locations.mark(catalog, location_ids, "offloaded")
-
-
-_UNSETTLED = f"""
-SELECT l.id, f.id, l.library_root, l.library_path, COALESCE(l.size_bytes, f.size_bytes, -1),
-       l.mtime_ns, NULLIF(f.sha256, '') {_GUARDS}
+_UNFINISHED = """
 FROM file_locations l INDEXED BY ix_file_locations_removed
 JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.status IN ('offloading', 'offloaded') AND l.status = 'offloading'
@@ -224,8 +51,17 @@ ORDER BY l.id
 """
 
 
-def unsettled(catalog: Catalog, root: str | None = None) -> list[LocalFile]:
-    """The files that an offload has marked and neither removed nor left, below a root or all."""
+def local_files(catalog: Catalog, which: str, values: Mapping[str, Any]) -> list[LocalFile]:
+    """The files of a location `l` and its file asset `f`, which `which` selects: SQL from FROM on.
+
+    Raises:
+        CatalogError: a size or a digest cannot be one.
+    """
     with catalog.read() as connection:
-        rows = connection.execute(sa.text(_UNSETTLED), {"root": root})
+        rows = connection.execute(sa.text(_FILES + which), values)
         return list(map(LocalFile._make, checked(catalog, rows)))
+
+
+def unfinished(catalog: Catalog, root: str | None = None) -> list[LocalFile]:
+    """The files that an offload has marked and neither removed nor left, below a root or all."""
+    return local_files(catalog, _UNFINISHED, {"root": root})

@@ -2,7 +2,8 @@
 
 The caller has made certain that others hold the file, and has marked its row `offloading`. Then the
 file is renamed in its folder, looked at once more - by now nobody can replace it by name - and only
-then deleted. What can be found afterwards, and what is made of it (`settle`):
+then deleted. Whether that came about or was cut short, `recover` makes the rows true by what it
+finds:
 
 ===========================  ==================  ==============================================
 a kill came                  leaves              then
@@ -12,7 +13,7 @@ before the deletion          the renamed file    it gets its name back; its row 
 after it                     nothing             the row says that it was removed
 ===========================  ==================  ==============================================
 
-Settling only ever undoes: to go on would need the stores, which may have lost the file since.
+Recovering only ever undoes: to go on would need the stores, which may have lost the file since.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,12 +82,6 @@ def alone(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
     Raises:
         CatalogError: the catalog has a second name, so that others need not find this lock.
     """
-    _require_one_name(catalog)
-    with _lock(catalog, fcntl.LOCK_EX, patience) as right:
-        yield right
-
-
-def _require_one_name(catalog: Catalog) -> None:
     # Symbolic links are followed by `catalog_path`. Hard links SQLite cannot bear either: each name
     # has a log of its own (https://sqlite.org/howtocorrupt.html, section 2.5).
     if catalog.path.stat().st_nlink > 1:
@@ -95,10 +90,12 @@ def _require_one_name(catalog: Catalog) -> None:
             " not see that files are being removed",
             hint="keep one of the names; the other may be a symbolic link",
         )
+    with _lock(catalog, fcntl.LOCK_EX, PATIENCE if patience is None else patience) as right:
+        yield right
 
 
 @contextmanager
-def no_removal(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
+def no_removal(catalog: Catalog) -> Iterator[bool]:
     """As long as the block runs, nobody has the right of `alone`. Several may ask for this at once.
 
     For those who put files below a root and say so: what is there must not be on its way out.
@@ -106,12 +103,12 @@ def no_removal(catalog: Catalog, *, patience: float | None = None) -> Iterator[b
     Yields:
         False if somebody is removing files.
     """
-    with _lock(catalog, fcntl.LOCK_SH, patience) as right:
+    with _lock(catalog, fcntl.LOCK_SH, PATIENCE) as right:
         yield right
 
 
 @contextmanager
-def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]:
+def _lock(catalog: Catalog, kind: int, patience: float) -> Iterator[bool]:
     path = catalog.path.with_name(catalog.path.name + ".offload-lock")
     try:
         # Whoever may write the catalog may take the lock, and nobody else.
@@ -124,17 +121,16 @@ def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]
         ) from error
     patiently = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(BlockingIOError),
-        stop=tenacity.stop_after_delay(PATIENCE if patience is None else patience),
+        stop=tenacity.stop_after_delay(patience),
         wait=tenacity.wait_fixed(0.05),
         reraise=True,
     )
     try:
+        right = True
         try:
             patiently(fcntl.flock, fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             right = False
-        else:
-            right = True
         yield right
     finally:
         os.close(fd)
@@ -143,13 +139,25 @@ def _lock(catalog: Catalog, kind: int, patience: float | None) -> Iterator[bool]
 def inspect(file: LocalFile) -> None:
     """Raise NotRemoved unless a file may go as far as a look at the disk tells. Reads nothing."""
     path = Path(file.absolute_path)
+    if not os.path.exists(file.root):  # noqa: PTH110
+        raise NotRemoved(
+            f"library root {file.root} is not there",
+            code="RootMissing",
+            hint="is its disk mounted?",
+        )
     if file.sha256 is None:
         raise NotRemoved(
             f"{path}: the catalog does not know its digest yet",
             code="NoDigest",
             hint="an upload, or `adopt`, reads it",
         )
-    _require_below_root(file, path)
+    # Not through `..`, or a link to a folder: a scan does not go there either.
+    root = Path(os.path.realpath(file.root))
+    if Path(os.path.realpath(path.parent)) != root / os.path.dirname(file.path):  # noqa: PTH120
+        raise NotRemoved(
+            f"{path} does not lie below {file.root} itself, or its folder is a link",
+            code="Outside",
+        )
     try:
         found = path.lstat()
     except OSError as error:
@@ -167,16 +175,6 @@ def inspect(file: LocalFile) -> None:
         raise _changed(path)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise _unwritable(path, "permission denied")
-
-
-def _require_below_root(file: LocalFile, path: Path) -> None:
-    """Not through `..`, or a link to a folder: a scan does not go there either."""
-    root = Path(os.path.realpath(file.root))
-    if Path(os.path.realpath(path.parent)) != root / os.path.dirname(file.path):  # noqa: PTH120
-        raise NotRemoved(
-            f"{path} does not lie below {file.root} itself, or its folder is a link",
-            code="Outside",
-        )
 
 
 def hashed(file: LocalFile) -> Identity:
@@ -210,33 +208,31 @@ def hashed(file: LocalFile) -> Identity:
 def remove(file: LocalFile, identity: Identity, catalog_name: str) -> None:
     """Delete a file whose row is marked, if it is still what was hashed.
 
-    The caller has the folder written to disk before it says that the file is gone.
+    `recover` has that written to disk, and says it in the catalog.
 
     Raises:
         NotRemoved: it has changed, or the system refuses; the file is there, under its name
             unless the code is `Kept`.
     """
-    path, private = Path(file.absolute_path), private_path(file, catalog_name)
+    path, private = Path(file.absolute_path), _private_path(file, catalog_name)
     try:
         if Identity.of(path.lstat()) != identity:
             raise _changed(path)
-        move_to_free_name(path, private)
+        try:
+            move_to_free_name(path, private)
+            if not identity.survives_renaming(Identity.of(private.lstat())):
+                raise _changed(path)
+            private.unlink()
+        except (OSError, NotRemoved):
+            _put_back(path, private)
+            raise
     except FileNotFoundError as error:
         raise _unreadable(path, error) from error
     except OSError as error:
-        _put_back(path, private)
-        raise _unwritable(path, error.strerror or str(error)) from error
-    try:
-        if not identity.survives_renaming(Identity.of(private.lstat())):
-            _put_back(path, private)
-            raise _changed(path)
-        private.unlink()
-    except OSError as error:
-        _put_back(path, private)
         raise _unwritable(path, error.strerror or str(error)) from error
 
 
-def private_path(file: LocalFile, catalog_name: str) -> Path:
+def _private_path(file: LocalFile, catalog_name: str) -> Path:
     """Where a file lies in the moment before it is deleted: in its folder, under our name."""
     folder = Path(file.absolute_path).parent
     return folder / f"{PREFIX}{catalog_name}-{file.location_id}"
@@ -248,94 +244,87 @@ def _put_back(path: Path, private: Path) -> None:
     Raises:
         NotRemoved: it could not be given; the message says where it is.
     """
-    with suppress(FileNotFoundError):
-        try:
-            _give_name_back(path, private)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise NotRemoved(
-                f"{path} is kept as {private}: {error.strerror or error}",
-                code="Kept",
-                hint="check the permissions of the folder; the next run gives it its name back",
-            ) from error
-
-
-def _give_name_back(path: Path, private: Path) -> None:
-    found = private.lstat()
     try:
-        move_to_free_name(private, path)
-    except FileExistsError:
-        if os.path.samestat(found, path.lstat()):  # a kill came between two names and one
-            private.unlink()
-            return
-        # Somebody has put another file there. Both stay, where a scan sees them.
-        beside = path.with_name(f"{path.stem}.kept-{found.st_ino}{path.suffix}")
-        move_to_free_name(private, beside)
+        found = private.lstat()
+        try:
+            move_to_free_name(private, path)
+        except FileExistsError:
+            if os.path.samestat(found, path.lstat()):  # a kill came between two names and one
+                private.unlink()
+                return
+            # Somebody has put another file there. Both stay, where a scan sees them.
+            beside = path.with_name(f"{path.stem}.kept-{found.st_ino}{path.suffix}")
+            move_to_free_name(private, beside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NotRemoved(
+            f"{path} is kept as {private}: {error.strerror or error}",
+            code="Kept",
+            hint="check the permissions of the folder; the next run gives it its name back",
+        ) from error
 
 
 @dataclass
-class Settled:
-    """What was made of what a stopped offload had left.
+class Recovered:
+    """What was made of what an offload had left.
 
     Attributes:
         returned: files that stay, or have their name back.
         removed: files that it had deleted already.
-        problems: what could not be set right: where, and why.
+        problems: what could not be set right, and why.
     """
 
-    returned: int = 0
-    removed: int = 0
-    problems: Sequence[tuple[str, str]] = ()
+    returned: list[LocalFile] = field(default_factory=list)
+    removed: list[LocalFile] = field(default_factory=list)
+    problems: dict[LocalFile, str] = field(default_factory=dict)
 
 
-_FOLDER_GONE = (
-    "a stopped run was about to remove it, and its folder is not there now; is its disk mounted?"
-)
-
-
-def settle(catalog: Catalog, root: str | None = None) -> Settled:
-    """Set right what an offload has left that was killed; see the table above. Idempotent.
+def recover(catalog: Catalog, root: str | None = None) -> Recovered:
+    """Set right what an offload has left, killed or not; see the table above. Idempotent.
 
     The caller has the right of `alone`.
 
     Args:
         root: only below this one.
     """
-    unsettled = offloads.unsettled(catalog, root)
-    if not unsettled:
-        return Settled()
+    found = Recovered()
+    folders = {f: Path(f.absolute_path).parent for f in offloads.unfinished(catalog, root)}
+    if not folders:
+        return found
     name = catalog_id(catalog)
-    returned: list[int] = []
-    removed: list[int] = []
-    problems: list[tuple[str, str]] = []
-    for file in unsettled:
-        path = Path(file.absolute_path)
-        if not path.parent.is_dir():
-            # Its disk may not be mounted: then nothing can be said of it.
-            problems.append((str(path), _FOLDER_GONE))
-            continue
+    for file, folder in folders.items():
         try:
-            _put_back(path, private_path(file, name))
-            sync_folder(path.parent)
+            if folder.is_dir():
+                _put_back(Path(file.absolute_path), _private_path(file, name))
+            else:  # then nothing can be said of it
+                found.problems[file] = (
+                    "a stopped run was about to remove it, and its folder is not there now; is its"
+                    " disk mounted?"
+                )
         except NotRemoved as error:
-            problems.append((str(path), error.message))
-            continue
+            found.problems[file] = error.message
+    for folder in {folder for file, folder in folders.items() if file not in found.problems}:
+        try:
+            sync_folder(folder)
         except OSError as error:
-            problems.append((str(path), error.strerror or str(error)))
-            continue
-        (returned if os.path.lexists(path) else removed).append(file.location_id)
-    locations.mark(catalog, returned, "kept")
-    offloads.finish(catalog, removed)
-    return Settled(len(returned), len(removed), problems)
+            why = error.strerror or str(error)
+            found.problems |= {file: why for file in folders if folders[file] == folder}
+    for file in folders.keys() - found.problems.keys():
+        there = os.path.lexists(file.absolute_path)
+        (found.returned if there else found.removed).append(file)
+    locations.mark(catalog, [file.location_id for file in found.returned], "kept")
+    locations.mark(catalog, [file.location_id for file in found.removed], "offloaded")
+    return found
 
 
-def settle_if_alone(catalog: Catalog, root: str) -> Settled:
-    """`settle`, unless an offload is under way, whose files are its own affair."""
-    if not offloads.unsettled(catalog, root):
-        return Settled()
-    with alone(catalog, patience=0) as right:
-        return settle(catalog, root) if right else Settled()
+def recover_if_alone(catalog: Catalog, root: str) -> Recovered:
+    """`recover`, unless an offload is under way, whose files are its own affair."""
+    if offloads.unfinished(catalog, root):
+        with alone(catalog, patience=0) as right:
+            if right:
+                return recover(catalog, root)
+    return Recovered()
 
 
 def _unreadable(path: Path, error: OSError) -> NotRemoved:

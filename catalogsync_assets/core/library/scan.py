@@ -28,7 +28,7 @@ from catalogsync_assets.core.catalog.files import FileFacts, FoundStat, KnownFil
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
-from catalogsync_assets.core.library.removal import settle_if_alone
+from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_tags
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
 from catalogsync_assets.core.settings import library_roots, lies_inside
@@ -159,8 +159,8 @@ def _scan_root(
     progress: Progress,
 ) -> None:
     rows.meet_rows_of_other_programs(catalog, str(root))
-    for path, why in settle_if_alone(catalog, str(root)).problems:
-        _note(report, Problem(path, why))
+    for file, why in recover_if_alone(catalog, str(root)).problems.items():
+        _note(report, Problem(file.absolute_path, why))
     first = next(found_files, None)
     if first is None and not allow_empty:
         require_never_filled(catalog, root, recorder.is_left_out)
@@ -182,18 +182,23 @@ def _scan_root(
 
 
 def require_never_filled(
-    catalog: Catalog, root: Path, is_left_out: Callable[[str], bool] = lambda _: False
+    catalog: Catalog,
+    root: Path,
+    is_left_out: Callable[[str], bool] = lambda _: False,
+    *,
+    verb: str = "scan",
 ) -> None:
     """Raise a LibraryError if the catalog knows files below a root that was found empty.
 
     Args:
         is_left_out: tells of a path below the root whether it is left out.
+        verb: what is to be done with --allow-empty.
     """
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
     if any(not is_left_out(k.path) for k in known):
         raise LibraryError(
             f"library root {root} holds no audio file that can be read, but the catalog knows some",
-            hint="is its disk mounted? If they are really gone, scan with --allow-empty",
+            hint=f"is its disk mounted? If they are really gone, {verb} with --allow-empty",
         )
 
 

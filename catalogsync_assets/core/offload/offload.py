@@ -1,64 +1,47 @@
 """Removes local files that enough stores hold, proven now, and only those.
 
 First the stores are asked which of them are different ones (`backends.separation`), where more than
-one copy is to be kept. Then, for every file: its objects are verified, then its own content is
-compared with the catalog's digest, then its row is marked, then it is deleted (`library.removal`),
-then its row says so. Files go in chunks, so that what was proven is minutes old at most; the stores
-are asked by several threads, the deleting is done by one. One process at a time removes files of a
-catalog's library.
+one copy is to be kept. Then, for every file that the plan names: its objects are verified, then its
+own content is compared with the catalog's digest, then its row is marked, then it is deleted
+(`library.removal`), then its row says so. Files go in pages, so that what was proven is minutes old
+at most; the stores are asked by several threads, the deleting is done by one (see `runner.run`).
+One process at a time removes files of a catalog's library.
 """
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
-from catalogsync_assets.core.backends.separation import prove_all
-from catalogsync_assets.core.catalog import locations, offloads
+from catalogsync_assets.core.backends.separation import Finding, prove_all
+from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.locations import Look
 from catalogsync_assets.core.catalog.offloads import LocalFile
 from catalogsync_assets.core.catalog.replication import required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.separation import (
-    Separation,
-    backends_with_files,
-    separation,
-)
-from catalogsync_assets.core.errors import CatalogSyncError, NotRemoved, UsageError
-from catalogsync_assets.core.files.atomic import sync_folder
+from catalogsync_assets.core.catalog.separation import Separation, backends_with_files, separation
+from catalogsync_assets.core.errors import CatalogSyncError, NotRemoved, RunAborted, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity
-from catalogsync_assets.core.offload.proof import Held, Holders
-from catalogsync_assets.core.offload.report import (
-    Failure,
-    OffloadAborted,
-    OffloadReport,
-    Progress,
-    Room,
-    Unproven,
-)
-from catalogsync_assets.core.runner.workers import Workers
+from catalogsync_assets.core.offload import queries
+from catalogsync_assets.core.offload.plan import Disks, Planned, pages
+from catalogsync_assets.core.offload.proof import Held, Proof
+from catalogsync_assets.core.offload.report import OffloadReport, Progress, Unproven
+from catalogsync_assets.core.runner.report import MOST_LISTED, Failure
+from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
-__all__ = ["Failure", "OffloadAborted", "OffloadReport", "Room", "offload"]
+__all__ = ["OffloadAborted", "OffloadReport", "offload"]
 
-#: A chunk ends at so many files, or with the file that brings it over so many bytes.
-_CHUNK_FILES = 64
-_CHUNK_BYTES = 512 * 1024 * 1024
-_PAGE = 512
-_MAX_LISTED = 1_000
+OffloadAborted = RunAborted
+
 _ATTEMPTS = 5
 #: Files that are not meant to go, rather than files with which something is wrong.
 _LEFT = frozenset(("Link", "HardLink"))
@@ -98,7 +81,7 @@ def offload(
             size and mtime of the files.
         workers: files that are looked at at a time.
         attempts: tries of one request at most.
-        progress: called with the report as it stands.
+        progress: called with the report as it stands, a few times a second.
         connect: makes the client of a store.
 
     Returns:
@@ -107,8 +90,8 @@ def offload(
     Raises:
         UsageError: there are fewer backends than copies to keep; or `keep_copies` is less than a
             policy that was set asks for.
-        OffloadAborted: too few stores answer, or are proven to be different ones; or another
-            process is at it.
+        RunAborted: too few stores answer, or are proven to be different ones; or another process is
+            at it.
         CatalogError: something could not be recorded; the next run sets it right.
     """
     chosen = list(object_backends(catalog) if backends is None else backends)
@@ -120,58 +103,46 @@ def offload(
         )
     names = [b.name for b in chosen]
     report = OffloadReport(dry_run, check or not dry_run, keep_copies, names, goal=until_free)
-    before_ns = (
-        None if older_than_seconds is None else int((time.time() - older_than_seconds) * 1e9)
-    )
-    run = _Run(
-        catalog,
-        chosen,
-        scope,
-        before_ns,
-        below_policy,
-        workers,
-        attempts,
-        progress,
-        connect,
-        report,
-    )
-    started = time.monotonic()
-    try:
-        if dry_run:
-            run.execute()
-        else:
-            with removal.alone(catalog) as right:
-                if not right:
-                    raise _aborted(
-                        report,
-                        f"another process removes files of the catalog {catalog.path}",
-                        "wait for it, then run this again",
-                    )
-                run.settle()
-                run.execute()
-    finally:
-        report.seconds = time.monotonic() - started
+    age = older_than_seconds
+    before_ns = None if age is None else int((time.time() - age) * 1e9)
+    stop = threading.Event()
+    proof = Proof(chosen, workers=workers, attempts=attempts, stop=stop, connect=connect)
+
+    def candidates(counted: Separation, known: Separation) -> queries.Candidates:
+        """The files that may go, where copies are counted like this."""
+        policy = required(catalog, known.stores)
+        counted = counted.among(proof.backends)
+        found = queries.candidates(
+            catalog, counted, policy, keep_copies, before_ns=before_ns, scope=scope
+        )
+        if found.below and not below_policy:
+            root, copies = max(found.below.items(), key=lambda item: item[1])
+            raise UsageError(
+                f"the policy asks for {copies} copies of each file below {root},"
+                f" not for {keep_copies}",
+                hint="leave out --keep-copies to go by the policy, or add --below-policy",
+            )
+        return found
+
+    prove = partial(prove_all, catalog, keep=not dry_run, attempts=attempts, connect=connect)
+    run = _Run(catalog, report, proof, candidates, prove)
+    alone = nullcontext(True) if dry_run else removal.alone(catalog)
+    with reporting(report, progress), alone as right:
+        if not right:
+            raise _aborted(
+                report,
+                f"another process removes files of the catalog {catalog.path}",
+                "wait for it, then run this again",
+            )
+        if not dry_run:
+            run.recover()
+        run.execute(workers, stop, progress)
     return report
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """What a worker found out of a file.
-
-    Attributes:
-        held: None where the stores were not asked.
-        identity: of the file, if it was read and may go.
-        problem: why it must stay.
-    """
-
-    file: LocalFile
-    held: Held | None = None
-    identity: Identity | None = None
-    problem: NotRemoved | None = None
-
-
-#: A file, the objects that hold it as the catalog says, and how many copies it needs.
-_Item = tuple[LocalFile, list[RemoteCopy], int]
+#: A file, what the stores told of its copies, and what it is, if it may go; or why it stays. (None:
+#: it may go, as far as can be told without reading it.)
+_Looked = tuple[LocalFile, Held, "Identity | NotRemoved | None"]
 
 
 class _Run:
@@ -180,392 +151,230 @@ class _Run:
     def __init__(
         self,
         catalog: Catalog,
-        backends: Sequence[ObjectBackend],
-        scope: Scope,
-        before_ns: int | None,
-        below_policy: bool,
-        workers: int,
-        attempts: int,
-        progress: Progress,
-        connect: Callable[[ObjectBackend], StoreClient],
         report: OffloadReport,
+        proof: Proof,
+        candidates: Callable[[Separation, Separation], queries.Candidates],
+        prove_all: Callable[[Sequence[ObjectBackend]], Sequence[Finding]],
     ) -> None:
         self._catalog = catalog
-        self._catalog_id = "" if report.dry_run else catalog_id(catalog)
-        self._scope = scope
-        self._before_ns = before_ns
-        self._below_policy = below_policy
-        self._attempts = attempts
-        self._connect = connect
-        self._workers = workers
-        self._progress = progress
         self._report = report
-        self._stop = threading.Event()
-        self._holders = Holders(
-            backends, workers=workers, attempts=attempts, stop=self._stop, connect=connect
-        )
+        self._proof = proof
+        self._candidates = candidates
+        self._prove_all = prove_all
         self._unknown: dict[frozenset[str], str] = {}  # why of two backends nothing is proven
         self._have_proven: set[int] = set()  # backends that hold at least something
-        self._rooms = _Rooms(report, known_roots(catalog))
+        self._disks = Disks(catalog, report)
 
-    def settle(self) -> None:
+    def recover(self) -> None:
         """Set right what a stopped run has left."""
-        done = removal.settle(self._catalog)
-        self._report.settled = done.returned + done.removed
-        for path, why in done.problems:
-            self._note_failure(path, "Unsettled", why)
+        done = removal.recover(self._catalog)
+        self._report.settled = len(done.returned) + len(done.removed)
+        for file, why in done.problems.items():
+            self._report.note_failure(Failure(file.absolute_path, "Unsettled", why))
 
-    def execute(self) -> None:
+    def execute(self, workers: int, stop: threading.Event, progress: Progress) -> None:
+        """Look at the files that should go, and remove those that may."""
         report = self._report
+        found = self._prove_backends()
+        planned = pages(self._catalog, found, self._proof.backends, self._disks, report)
+
+        def claim() -> list[Planned] | None:
+            page = next(planned, None)
+            if page and report.checked:
+                self._require_enough_stores(min(item.needed for item in page))
+            return page
+
+        def take(_: Planned, outcome: _Looked | BaseException) -> _Looked:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        Run(
+            report,
+            name="offload",
+            workers=workers,
+            stop=stop,
+            claim=claim,
+            work=self._look,
+            take=take,
+            record=self._go_through,
+            tick=lambda: progress(report),
+            by_page=True,
+        ).execute()
+
+    def _prove_backends(self) -> queries.Candidates:
+        """Find out which backends can be asked, and are different stores; the files that may go."""
+        report, proof = self._report, self._proof
         known = separation(self._catalog)
         # What is counted below is proven anew; here every backend may be a store of its own.
-        presumed = Separation.presumed(self._holders.backends.values())
+        presumed = Separation.presumed(proof.backends.values())
         found = self._candidates(presumed if report.checked else known, known)
         # Only where there is something to ask about: a store that is down need not matter.
-        if report.checked and found.files and not self._rooms.all_enough:
+        if report.checked and found.ids and not self._disks.all_have_enough:
             fewest = min(found.copies)
-            self._holders.probe()
+            proof.probe()
             if found.most_copies > 1:
-                known = self._proven_now(known)
+                asked = self._prove_all(proof.reachable)
+                self._unknown = {frozenset((f.one.name, f.other.name)): f.why for f in asked}
+                known = known.updated({frozenset((f.one.id, f.other.id)): f.verdict for f in asked})
                 found = self._candidates(known, known)
-            self._holders.separation = known.among(self._holders.backends)
+            proof.separation = known.among(proof.backends)
             self._require_enough_stores(fewest)
-        report.candidates, report.candidate_bytes = found.files, found.bytes
+        report.candidates, report.candidate_bytes = len(found.ids), found.bytes
         report.too_few, report.too_few_bytes = found.too_few, found.too_few_bytes
         report.younger = found.younger
         if found.most_copies > 1:
             self._say_what_counts_as_one(known.among(backends_with_files(self._catalog)))
-        pool = Workers(self._workers, "offload")
-        try:
-            for chunk in self._chunks(self._read(found)):
-                if report.checked:
-                    self._require_enough_stores(min(needed for _, _, needed in chunk))
-                self._go_through(chunk, pool)
-                self._progress(report)
-        finally:
-            self._stop.set()
-            pool.close()
-
-    def _candidates(self, counted: Separation, known: Separation) -> offloads.Candidates:
-        """The files that may go, where copies are counted like this.
-
-        Raises:
-            UsageError: fewer copies were asked for than a policy that was set asks for.
-        """
-        asked = self._report.keep_copies
-        found = offloads.candidates(
-            self._catalog,
-            counted.among(self._holders.backends),
-            required(self._catalog, known.stores),
-            asked,
-            before_ns=self._before_ns,
-            scope=self._scope,
-        )
-        if found.below and not self._below_policy:
-            root, copies = max(found.below.items(), key=lambda item: item[1])
-            raise UsageError(
-                f"the policy asks for {copies} copies of each file below {root}, not for {asked}",
-                hint="leave out --keep-copies to go by the policy, or add --below-policy",
-            )
         return found
 
-    def _proven_now(self, known: Separation) -> Separation:
-        """Ask the stores anew which of the backends are different ones."""
-        asked = prove_all(
-            self._catalog,
-            self._holders.reachable,
-            keep=not self._report.dry_run,
-            attempts=self._attempts,
-            connect=self._connect,
-        )
-        self._unknown = {frozenset((f.one.name, f.other.name)): f.why for f in asked if f.why}
-        return known.updated({frozenset((f.one.id, f.other.id)): f.verdict for f in asked})
-
     def _say_what_counts_as_one(self, known: Separation) -> None:
-        counted = known.among(self._holders.backends)
+        counted = known.among(self._proof.backends)
         self._report.same = counted.same
         self._report.unproven = [
-            Unproven(*pair, self._unknown.get(frozenset(pair))) for pair in counted.unproven
+            Unproven(*pair, self._unknown.get(frozenset(pair)) or None) for pair in counted.unproven
         ]
 
-    def _read(self, found: offloads.Candidates) -> Iterator[_Item]:
-        for at in range(0, len(found.ids), _PAGE):
-            page = dict(zip(found.ids[at : at + _PAGE], found.copies[at : at + _PAGE], strict=True))
-            there = offloads.with_copies(self._catalog, list(page), list(self._holders.backends))
-            self._report.looked_at += len(page) - len(there)  # others have removed them
-            for file, copies in there:
-                yield file, copies, page[file.location_id]
-
-    def _chunks(self, files: Iterator[_Item]) -> Iterator[list[_Item]]:
-        """The files that should go, in chunks that free no more than is needed."""
-        chunk: list[_Item] = []
-        size = 0
-        for item in files:
-            file = item[0]
-            if chunk and self._rooms.enough_with(file, chunk):
-                # Whether it will do depends on whether all of these may go.
-                yield chunk
-                chunk, size = [], 0
-            problem = self._rooms.missing(file)
-            if problem is not None:
-                self._note_problem(_Looked(file, problem=problem))
-            elif self._rooms.enough(file):
-                self._report.looked_at += 1
-                if self._rooms.all_enough:
-                    break
-            else:
-                chunk.append(item)
-                size += file.size_bytes
-                if len(chunk) >= _CHUNK_FILES or size >= _CHUNK_BYTES:
-                    yield chunk
-                    chunk, size = [], 0
-        if chunk:
-            yield chunk
-
     def _require_enough_stores(self, copies: int) -> None:
-        """Raise OffloadAborted if the stores that answer can prove no file to have so many."""
-        holders, report = self._holders, self._report
-        report.out = {name: error.message for name, error in holders.out.items()}
-        reachable = [b.id for b in holders.reachable]
+        """Raise RunAborted if the stores that answer can prove no file to have so many."""
+        proof, report = self._proof, self._report
+        report.out = {proof.backends[id_].name: error.message for id_, error in proof.out.items()}
+        reachable = [b.id for b in proof.reachable]
         if len(reachable) < copies:
-            first = next(iter(holders.out.values()))
+            first = next(iter(proof.out.values()))
             raise _aborted(
                 report,
                 f"too few of the backends can be asked to prove {copies} copies: {first.message}",
                 first.hint,
             )
-        answering = holders.separation.among(reachable)
-        if answering.most_copies < copies:
-            self._say_what_counts_as_one(holders.separation)
+        if proof.separation.among(reachable).most_copies < copies:
+            self._say_what_counts_as_one(proof.separation)
+            same = [f"{', '.join(names)} are the same store" for names in report.same]
+            unproven = [
+                f"{u.one} and {u.other} are not proven to be two{f' ({u.why})' if u.why else ''}"
+                for u in report.unproven
+            ]
             raise _aborted(
                 report,
                 f"the backends are too few different stores to prove {copies} copies: "
-                + "; ".join(_counted_as_one(report)),
+                + "; ".join(same + unproven),
                 f"`catalogsync backend test {report.unproven[0].other}` tells what is in the way"
                 if report.unproven
                 else "upload to a backend on another store",
             )
 
-    def _go_through(self, chunk: list[_Item], pool: Workers) -> None:
-        looks: list[Future[_Looked]] = [pool.submit(partial(self._look, *item)) for item in chunk]
-        looked = [look.result() for look in looks]
-        self._record_findings(looked)
-        for item in looked:
-            if item.problem is not None:
-                self._note_problem(item)
-        may_go = [item for item in looked if item.problem is None]
-        if self._report.dry_run:
-            for item in may_go:
-                self._note_removed(item.file)
-        elif may_go:
-            self._remove(may_go)
-
-    def _look(self, file: LocalFile, copies: list[RemoteCopy], needed: int) -> _Looked:
+    def _look(self, planned: Planned) -> _Looked:
         """Everything that must be so before a file may go. In a worker's thread."""
-        held = None
+        file, copies, needed = planned
+        held = Held()
         try:
             removal.inspect(file)
             if not self._report.checked:
-                return _Looked(file)
-            held = self._holders.look(copies, needed)
+                return file, held, None
+            held = self._proof.look(copies, needed)
             if held.copies < needed:
-                return _Looked(file, held, problem=_not_proven(file, held, needed))
-            return _Looked(file, held, removal.hashed(file))
+                raise self._not_proven(file, held, needed)
+            return file, held, removal.hashed(file)
         except NotRemoved as problem:
-            return _Looked(file, held, problem=problem)
+            return file, held, problem
 
-    def _record_findings(self, looked: Sequence[_Looked]) -> None:
-        """What the stores told goes into the catalog, whatever becomes of the files."""
-        proven: dict[str, list[int]] = {}
-        lost: list[Look] = []
-        for held in (item.held for item in looked if item.held is not None):
-            for found in held.proven:
-                assert found.verdict is not None
-                proven.setdefault(str(found.verdict.proof), []).append(found.copy.location_id)
-                self._have_proven.add(found.copy.backend_id)
-            for found in held.others:
-                if found.verdict is not None and found.verdict.kind != "ok":
-                    gone = found.verdict.kind == "missing"
-                    etag = found.verdict.etag
-                    lost.append(Look(found.copy, "lost" if gone else "damaged", etag))
-        # Where nothing at all was found, it is more likely the wrong bucket than a loss.
-        lost = [
-            look
-            for look in lost
-            if look.event == "damaged" or look.copy.backend_id in self._have_proven
+    def _not_proven(self, file: LocalFile, held: Held, needed: int) -> NotRemoved:
+        said = [
+            f"{self._proof.backends[copy.backend_id].name}: "
+            + (found.message if isinstance(found, CatalogSyncError) else found.kind)
+            for copy, found in held.others
         ]
+        return NotRemoved(
+            f"{file.absolute_path} stays: {held.copies} of {needed} copies proven"
+            f" ({'; '.join(said) or 'the others are the same objects'})",
+            code="NotProven",
+            hint="`verify --repair` mends what is missing or damaged",
+        )
+
+    def _go_through(self, looked: Sequence[_Looked]) -> None:
+        """Record what the stores told of a page's files; remove those that may go."""
+        self._record_findings([held for _, held, _ in looked])
+        may_go: list[tuple[LocalFile, Held, Identity]] = []
+        for file, held, outcome in looked:
+            if isinstance(outcome, NotRemoved):
+                self._note_problem(file, outcome)
+            elif self._report.dry_run:
+                self._note_removed(file)
+            else:
+                assert outcome is not None
+                may_go.append((file, held, outcome))
+        if may_go:
+            self._remove(may_go)
+
+    def _record_findings(self, page: Sequence[Held]) -> None:
+        """What the stores told goes into the catalog, whatever becomes of the files."""
+        proven = [pair for held in page for pair in held.proven]
+        self._have_proven.update(copy.backend_id for copy, _ in proven)
+        looks = [Look(copy, "verified", None, found.proof) for copy, found in proven]
+        for copy, found in (pair for held in page for pair in held.others):
+            if isinstance(found, CatalogSyncError) or found.kind == "ok":
+                continue
+            if found.kind != "missing":
+                looks.append(Look(copy, "damaged", found.etag))
+            # Where nothing at all was found, it is more likely the wrong bucket than a loss.
+            elif copy.backend_id in self._have_proven:
+                looks.append(Look(copy, "lost", found.etag))
         if not self._report.dry_run:
             with self._catalog.transaction() as connection:
-                written = locations.record_looks(connection, lost)
-            lost = [look for look, done in zip(lost, written, strict=True) if done]
-            for how, ids in proven.items():
-                locations.mark(self._catalog, ids, "verified", only="active", how=how)
-        self._report.missing += sum(look.event == "lost" for look in lost)
-        self._report.damaged += sum(look.event == "damaged" for look in lost)
+                written = locations.record_looks(connection, looks)
+            looks = [look for look, done in zip(looks, written, strict=True) if done]
+        self._report.missing += sum(look.event == "lost" for look in looks)
+        self._report.damaged += sum(look.event == "damaged" for look in looks)
 
-    def _remove(self, may_go: Sequence[_Looked]) -> None:
+    def _remove(self, may_go: Sequence[tuple[LocalFile, Held, Identity]]) -> None:
         """Mark, delete, and say so. Whatever comes in between, the rows are true in the end."""
-        verified = [
-            (item.file, [found.copy.location_id for found in item.held.proven])
-            for item in may_go
-            if item.held is not None
-        ]
-        marked = offloads.begin(self._catalog, verified)
+        name = catalog_id(self._catalog)
+        marked = queries.begin(
+            self._catalog,
+            [(file, [copy.location_id for copy, _ in held.proven]) for file, held, _ in may_go],
+        )
         gone: list[LocalFile] = []
         try:
-            for item in may_go:
-                if item.file.location_id not in marked:
-                    self._note_problem(_Looked(item.file, problem=_overtaken(item.file)))
+            for file, _, identity in may_go:
+                if file.location_id not in marked:
+                    path = file.absolute_path
+                    why = f"{path} stays: another process has recorded something else of it"
+                    self._report.looked_at += 1
+                    self._report.note_failure(Failure(path, "Changed", f"{why} meanwhile"))
                     continue
-                assert item.identity is not None
                 try:
-                    removal.remove(item.file, item.identity, self._catalog_id)
+                    removal.remove(file, identity, name)
                 except NotRemoved as problem:
-                    self._note_problem(_Looked(item.file, problem=problem))
+                    self._note_problem(file, problem)
                 else:
-                    gone.append(item.file)
+                    gone.append(file)
         finally:
-            gone = self._on_disk(gone)
-            offloads.finish(self._catalog, [file.location_id for file in gone])
+            left = removal.recover(self._catalog).problems if marked else {}
+            problems = {file.location_id: why for file, why in left.items()}
             for file in gone:
-                self._note_removed(file)
-            if len(gone) < len(marked):
-                removal.settle(self._catalog)
-
-    def _on_disk(self, gone: Sequence[LocalFile]) -> list[LocalFile]:
-        """Have the deletions written to disk; those files of which it is certain."""
-        refused: dict[Path, str] = {}
-        for folder in {Path(file.absolute_path).parent for file in gone}:
-            try:
-                sync_folder(folder)
-            except OSError as error:
-                refused[folder] = error.strerror or str(error)
-        for path in (Path(file.absolute_path) for file in gone):
-            if path.parent in refused:
-                self._note_failure(str(path), "Unsettled", f"{path}: {refused[path.parent]}")
-        return [file for file in gone if Path(file.absolute_path).parent not in refused]
+                if file.location_id in problems:
+                    path = file.absolute_path
+                    why = f"{path}: {problems[file.location_id]}"
+                    self._report.note_failure(Failure(path, "Unsettled", why))
+                else:
+                    self._note_removed(file)
 
     def _note_removed(self, file: LocalFile) -> None:
         report = self._report
         report.looked_at += 1
         report.removed += 1
         report.removed_bytes += file.size_bytes
-        self._rooms.add(file)
-        if len(report.files) < _MAX_LISTED:
+        self._disks.add(file)
+        if len(report.files) < MOST_LISTED:
             report.files.append(file.absolute_path)
 
-    def _note_problem(self, looked: _Looked) -> None:
-        assert looked.problem is not None
+    def _note_problem(self, file: LocalFile, problem: NotRemoved) -> None:
         self._report.looked_at += 1
-        code = looked.problem.code
+        code = problem.code
         if code in _LEFT:
             self._report.left[code] = self._report.left.get(code, 0) + 1
         else:
-            self._note_failure(looked.file.absolute_path, code, looked.problem.message)
-
-    def _note_failure(self, path: str, code: str, reason: str) -> None:
-        report = self._report
-        report.failed += 1
-        report.reasons[code] = report.reasons.get(code, 0) + 1
-        if len(report.failures) < _MAX_LISTED:
-            report.failures.append(Failure(path, code, reason))
+            self._report.note_failure(Failure(file.absolute_path, code, problem.message))
 
 
-def _aborted(report: OffloadReport, message: str, hint: str | None) -> OffloadAborted:
-    return OffloadAborted(report, CatalogSyncError(message, hint=hint))
-
-
-def _not_proven(file: LocalFile, held: Held, wanted: int) -> NotRemoved:
-    said = [
-        f"{f.backend}: {f.verdict.kind if f.verdict else f.error.message if f.error else '?'}"
-        for f in held.others
-    ]
-    return NotRemoved(
-        f"{file.absolute_path} stays: {held.copies} of {wanted} copies proven"
-        f" ({'; '.join(said) or 'the others are the same objects'})",
-        code="NotProven",
-        hint="`verify --repair` mends what is missing or damaged",
-    )
-
-
-def _counted_as_one(report: OffloadReport) -> list[str]:
-    same = [f"{', '.join(names)} are the same store" for names in report.same]
-    return same + [
-        f"{u.one} and {u.other} are not proven to be two{f' ({u.why})' if u.why else ''}"
-        for u in report.unproven
-    ]
-
-
-def _overtaken(file: LocalFile) -> NotRemoved:
-    return NotRemoved(
-        f"{file.absolute_path} stays: another process has recorded something else of it meanwhile",
-        code="Changed",
-        hint="run this again",
-    )
-
-
-class _Rooms:
-    """How much is free where the roots are: at first, and with what has gone since.
-
-    Not asked again: where snapshots keep what is deleted, nothing would ever seem to become free,
-    and everything would go.
-    """
-
-    def __init__(self, report: OffloadReport, roots: Sequence[str]) -> None:
-        self._report = report
-        self._by_root: dict[str, Room | NotRemoved] = {}
-        self._by_device: dict[int, Room] = {}
-        for root in roots:
-            self._of(root)
-
-    def missing(self, file: LocalFile) -> NotRemoved | None:
-        """Why nothing can be said of the file's root, if so."""
-        found = self._of(file.root)
-        return found if isinstance(found, NotRemoved) else None
-
-    def enough(self, file: LocalFile) -> bool:
-        """Whether there is as much room as was asked for where the file lies."""
-        found = self._of(file.root)
-        return self._report.goal is not None and (
-            isinstance(found, Room) and found.free >= self._report.goal
-        )
-
-    def enough_with(self, file: LocalFile, others: Sequence[_Item]) -> bool:
-        """Whether there will be, once these others are gone."""
-        here = self._of(file.root)
-        if self._report.goal is None or not isinstance(here, Room):
-            return False
-        coming = sum(f.size_bytes for f, *_ in others if self._of(f.root) is here)
-        return here.free < self._report.goal <= here.free + coming
-
-    @property
-    def all_enough(self) -> bool:
-        """Whether nothing needs to go any more."""
-        goal = self._report.goal
-        return goal is not None and all(r.free >= goal for r in self._by_device.values())
-
-    def add(self, file: LocalFile) -> None:
-        """The file is gone, or would be."""
-        found = self._of(file.root)
-        if isinstance(found, Room):
-            found.free += file.size_bytes
-
-    def _of(self, root: str) -> Room | NotRemoved:
-        if root not in self._by_root:
-            self._by_root[root] = self._look_up(root)
-        return self._by_root[root]
-
-    def _look_up(self, root: str) -> Room | NotRemoved:
-        try:
-            device = Path(root).stat().st_dev
-            free = shutil.disk_usage(root).free
-        except OSError as error:
-            return NotRemoved(
-                f"library root {root} is not there: {error.strerror}",
-                code="RootMissing",
-                hint="is its disk mounted?",
-            )
-        if device not in self._by_device:
-            self._by_device[device] = Room(root, free, free)
-            self._report.rooms.append(self._by_device[device])
-        return self._by_device[device]
+def _aborted(report: OffloadReport, message: str, hint: str | None) -> RunAborted:
+    return RunAborted(report, CatalogSyncError(message, hint=hint))

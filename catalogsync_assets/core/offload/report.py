@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from catalogsync_assets.core.errors import RunAborted
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that stayed though it should have gone, as a person reads of it."""
-
-    file: str
-    code: str
-    reason: str
+from catalogsync_assets.core.runner.report import Failure, RunReport
 
 
 @dataclass(frozen=True)
@@ -31,7 +22,7 @@ class Unproven:
 
 
 @dataclass
-class Room:
+class Disk:
     """The file system of a library root.
 
     Attributes:
@@ -46,7 +37,7 @@ class Room:
 
 
 @dataclass
-class OffloadReport:
+class OffloadReport(RunReport[Failure]):
     """What went, or would go. While it runs, the same object is handed to `progress`.
 
     Attributes:
@@ -63,8 +54,6 @@ class OffloadReport:
         younger: files that stay, as they are not old enough.
         left: files that stay by rule, by code: `Link`, `HardLink`.
         failed: files that stay, as something is wrong.
-        reasons: how many failed, by code.
-        failures: at most 1,000 of the failed, with reasons.
         files: at most 1,000 of those that went.
         missing, damaged: objects that were found gone, or other than the catalog says; marked so.
         out: backends that could not be asked (any more), and why.
@@ -72,7 +61,6 @@ class OffloadReport:
             removed.
         rooms: the file systems concerned.
         goal: bytes that should become free on each; None where none was given.
-        seconds: wall time.
     """
 
     dry_run: bool
@@ -90,23 +78,18 @@ class OffloadReport:
     too_few_bytes: int = 0
     younger: int = 0
     left: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     missing: int = 0
     damaged: int = 0
     out: dict[str, str] = field(default_factory=dict)
     settled: int = 0
-    rooms: list[Room] = field(default_factory=list)
+    rooms: list[Disk] = field(default_factory=list)
     goal: int | None = None
-    seconds: float = 0.0
 
     @property
     def goal_reached(self) -> bool:
         """Whether each file system has as much room as was asked for."""
-        return self.goal is None or all(room.free >= self.goal for room in self.rooms)
+        return self.goal is None or all(disk.free >= self.goal for disk in self.rooms)
 
 
-OffloadAborted = RunAborted
-Progress = Callable[[OffloadReport], None]
+Progress = Callable[[OffloadReport], object]

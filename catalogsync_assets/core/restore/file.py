@@ -22,13 +22,14 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from catalogsync_assets.core.backends.replicas import Replicas
+from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.errors import (
     DownloadError,
@@ -41,7 +42,7 @@ from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
 from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
-from catalogsync_assets.core.restore.queries import RestoredFile, WantedFile
+from catalogsync_assets.core.restore.queries import WantedFile
 from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ReadObject
 from catalogsync_assets.core.stores.verify import is_vouched_for
@@ -52,28 +53,20 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _PIECE = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Brought:
+class Brought(NamedTuple):
     """A file is below the root.
 
     Attributes:
-        file: its row, or None: it was there, unchanged, as the catalog has it.
-        backend: the name of the one that it was read from; None if nothing was fetched.
-        troubles: what was wrong with the backends that were asked before.
+        place: what is to be recorded; None: it was there, unchanged, as the catalog has it, or is
+            only planned.
+        copy: the one that it was, or would be, read from; None if it was there.
+        troubles: what was wrong with copies.
     """
 
-    file: RestoredFile | None
-    backend: str | None = None
-    troubles: tuple[str, ...] = field(default=())
-
-
-def no_copy(file: WantedFile) -> RestoreError:
-    """The error of a file that can be had nowhere."""
-    return RestoreError(
-        f"{file.path}: no copy to restore from: none was made, or it is damaged or gone",
-        code="NoCopy",
-        hint="see where it is with `catalogsync whereis`",
-    )
+    file: WantedFile
+    place: LocalPlace | None = None
+    copy: RemoteCopy | None = None
+    troubles: Sequence[str] = ()
 
 
 def safe_path(path: str) -> str:
@@ -91,7 +84,11 @@ def _is_harmless(name: str) -> bool:
 
 
 class Restorer:
-    """Brings files back below one root. Thread-safe."""
+    """Brings files back below one root. Thread-safe.
+
+    Attributes:
+        received: bytes that have come.
+    """
 
     def __init__(
         self,
@@ -99,26 +96,27 @@ class Restorer:
         replicas: Replicas,
         *,
         prefix: str,
-        received: Callable[[int], None],
-        reserve_bytes: int = DEFAULT_RESERVE,
+        reserve_bytes: int,
+        dry_run: bool,
     ) -> None:
         """
         Args:
             prefix: what tells the parts of this catalog from those of others.
-            received: called with the size of each piece that comes.
             reserve_bytes: left free on the disk.
+            dry_run: read, fetch and write nothing: what is of the right size is taken for the file.
         """
         self._root = root
         self._replicas = replicas
         self._prefix = prefix
-        self._received = received
+        self.received = 0
         self._reserve = reserve_bytes
+        self._dry_run = dry_run
         self._promised = 0
         self._lock = threading.Lock()
         self._begun = partial.names(root, prefix)  # by runs that were stopped
 
     def restore(self, file: WantedFile) -> Brought:
-        """Bring a file to its path.
+        """Bring a file to its path; in a dry run, say what would be done.
 
         May be called again after any failure: what can be gone on from is.
 
@@ -128,7 +126,21 @@ class Restorer:
         """
         path = safe_path(file.path)
         try:
-            return self._found(file) or self._fetch_to(path, file)
+            found = self._look(path, file)
+            if found is None and not file.copies:
+                raise RestoreError(
+                    f"{file.path}: no copy to restore from: none was made, or it is damaged or"
+                    " gone",
+                    code="NoCopy",
+                    hint="see where it is with `catalogsync whereis`",
+                )
+            if self._dry_run:
+                return found or self._planned(file)
+            name = f"{self._prefix}{file.file_asset_id}"
+            if found is None:
+                return self._fetch_to(path, file, name)
+            if name in self._begun:
+                partial.discard_unheld(self._root, name)  # it has come in another way
         except DownloadError as error:  # of the part: held by another process, or not to be placed
             raise RestoreError(error.message, code=error.code, hint=error.hint) from error
         except OSError as error:
@@ -139,6 +151,7 @@ class Restorer:
                 code=errno.errorcode.get(error.errno or 0, "DiskError"),
                 hint="check the folder's permissions, and the disk",
             ) from error
+        return found
 
     def remove_useless(self, wanted: Callable[[Collection[int]], dict[int, list[str]]]) -> None:
         """Remove what stopped runs have begun and nobody will go on with.
@@ -157,16 +170,20 @@ class Restorer:
             if paths is None or any((self._root / path).exists() for path in paths):
                 partial.discard_unheld(self._root, name)
 
-    def look(self, file: WantedFile, *, compare: bool) -> Brought | None:
-        """What is there already; None if nothing is.
+    def _planned(self, file: WantedFile) -> Brought:
+        copy = file.copies[0]
+        trouble = (
+            f"{file.path}: the only copy, on backend {self._replicas.name(copy.backend_id)!r}, was"
+            " found damaged; it will be read and compared"
+        )
+        return Brought(file, None, copy, [trouble] if copy.status == "damaged" else [])
 
-        Args:
-            compare: read what is there, where only that tells; else take it for the file.
+    def _look(self, path: str, file: WantedFile) -> Brought | None:
+        """What is there already; None if nothing is.
 
         Raises:
             RestoreError: it is something else.
         """
-        path = safe_path(file.path)
         target = self._root / path
         self._refuse_links(path)
         try:
@@ -184,16 +201,16 @@ class Restorer:
         if not stat.S_ISREG(found.st_mode):
             raise self._conflict(target, "no regular file")
         if file.seen == (found.st_size, mtime_ns(found)):
-            return Brought(None)
+            return Brought(file)
         if file.size_bytes not in (None, found.st_size):
             raise self._conflict(target, "a file of another size")
-        if not compare:
-            return Brought(None)
+        if self._dry_run:
+            return Brought(file)
         if file.sha256 is None:
             raise self._conflict(target, "a file that there is no digest to compare with")
         if sha256_of(target) != file.sha256:
             raise self._conflict(target, "another file of the same size")
-        return Brought(_row(file, path, target, file.sha256, None))
+        return Brought(file, self._place_of(file, path, file.sha256))
 
     def _refuse_links(self, path: str) -> None:
         folder = self._root
@@ -206,10 +223,7 @@ class Restorer:
                     hint="a scan follows no links to folders either; make it a folder",
                 )
 
-    def _fetch_to(self, path: str, file: WantedFile) -> Brought:
-        if not file.copies:
-            raise no_copy(file)
-        name = self._part_of(file)
+    def _fetch_to(self, path: str, file: WantedFile, name: str) -> Brought:
         size = file.size_bytes or 0
         self._promise(file, size)
         part = Part(self._root, name)
@@ -227,15 +241,6 @@ class Restorer:
         partial.remove(self._root, name)
         return brought
 
-    def _found(self, file: WantedFile) -> Brought | None:
-        found = self.look(file, compare=True)
-        if found is not None and (name := self._part_of(file)) in self._begun:
-            partial.discard_unheld(self._root, name)  # it has come in another way
-        return found
-
-    def _part_of(self, file: WantedFile) -> str:
-        return f"{self._prefix}{file.file_asset_id}"
-
     def _fetch_into(self, part: Part, path: str, file: WantedFile) -> Brought:
         troubles: list[SourceError | RestoreError] = []
         for copy in file.copies:
@@ -244,12 +249,9 @@ class Restorer:
             except (SourceError, RestoreError) as error:
                 troubles.append(error)
                 continue
-            target = self._place(part, path, file, fetched)
-            return Brought(
-                _row(file, path, target, fetched.sha256, copy.location_id),
-                self._replicas.name(copy.backend_id),
-                tuple(str(error) for error in troubles),
-            )
+            self._place(part, path, file, fetched)
+            place = self._place_of(file, path, fetched.sha256)
+            return Brought(file, place, copy, [str(error) for error in troubles])
         last = troubles[-1]
         raise RestoreError(
             f"{path}: {'; '.join(error.message for error in troubles)}",
@@ -263,9 +265,15 @@ class Restorer:
             part,
             size_bytes=file.size_bytes,
             sha256=file.sha256,
-            received=self._received,
+            received=self._count,
         )
-        if file.sha256 is None and not self._is_vouched_for(part, copy, fetched):
+        # Where the catalog has no digest, another program has uploaded the file.
+        if file.sha256 is None and not is_vouched_for(
+            lambda: self._replicas.head(copy),
+            fetched.sha256,
+            fetched.size_bytes,
+            cache(lambda: _md5_of(part.path)),
+        ):
             part.begin(Notes())
             raise RestoreError(
                 f"{copy.key!r} on backend {self._replicas.name(copy.backend_id)!r}: neither the"
@@ -275,29 +283,34 @@ class Restorer:
             )
         return fetched
 
-    def _is_vouched_for(self, part: Part, copy: RemoteCopy, fetched: ReadObject) -> bool:
-        """Whether the store's own digest of the whole object, or its MD5 ETag, is that of the part.
-
-        For files of which the catalog has no digest: another program has uploaded them.
-        """
-        return is_vouched_for(
-            lambda: self._replicas.head(copy),
-            fetched.sha256,
-            fetched.size_bytes,
-            cache(lambda: _md5_of(part.path)),
-        )
-
-    def _place(self, part: Part, path: str, file: WantedFile, fetched: ReadObject) -> Path:
+    def _place(self, part: Part, path: str, file: WantedFile, fetched: ReadObject) -> None:
         if file.mtime_ns is not None:
             # Some network disks keep no times but their own; the row will say what it is.
             with suppress(OSError):
                 os.utime(part.path, ns=(file.mtime_ns, file.mtime_ns))
         try:
-            return part.place(iter([path]), fetched.sha256)
+            part.place(iter([path]), fetched.sha256)
         except DownloadError as error:
             if error.code != "NoFreeName":
                 raise
             raise self._conflict(self._root / path, "something that came meanwhile") from error
+
+    def _place_of(self, file: WantedFile, path: str, sha256: str) -> LocalPlace:
+        target = self._root / path
+        found = target.stat()
+        return LocalPlace(
+            file.file_asset_id,
+            str(self._root),
+            path,
+            str(target),
+            found.st_size,
+            mtime_ns(found),
+            sha256,
+        )
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.received += size
 
     def _promise(self, file: WantedFile, size: int) -> None:
         found = os.statvfs(self._root)
@@ -328,18 +341,3 @@ def _md5_of(path: Path) -> str:
         while piece := content.read(_PIECE):
             md5.update(piece)
     return md5.hexdigest()
-
-
-def _row(
-    file: WantedFile, path: str, target: Path, sha256: str, location_id: int | None
-) -> RestoredFile:
-    status = target.stat()
-    return RestoredFile(
-        file_asset_id=file.file_asset_id,
-        song_id=file.song_id,
-        path=path,
-        size_bytes=status.st_size,
-        mtime_ns=mtime_ns(status),
-        sha256=sha256,
-        location_id=location_id,
-    )

@@ -6,7 +6,7 @@ Read in pages, each a short transaction: memory does not grow with the catalog.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,32 +39,12 @@ class WantedFile:
     """
 
     file_asset_id: int
-    song_id: int | None
     path: str
     size_bytes: int | None
     sha256: str | None
     mtime_ns: int | None
     seen: tuple[int, int] | None
     copies: Sequence[RemoteCopy]
-
-
-@dataclass(frozen=True)
-class RestoredFile:
-    """A file lies whole below the root, and its content is the catalog's.
-
-    Attributes:
-        path: below the root.
-        size_bytes, mtime_ns: of the file on disk.
-        location_id: of the object that it was read from; None if it was there already.
-    """
-
-    file_asset_id: int
-    song_id: int | None
-    path: str
-    size_bytes: int
-    mtime_ns: int
-    sha256: str
-    location_id: int | None
 
 
 _LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
@@ -79,7 +59,7 @@ AND NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.file_asset_id = f.id
 """
 # `l` is the local row that tells the name: the one below this root, else a present one, else any.
 _WANTED = f"""
-SELECT f.id, f.song_id, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
+SELECT f.id, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
        l.library_path, l.mtime_ns,
        l.library_root = :root AND l.status = 'active', l.size_bytes,
        l.library_root <> :root AND EXISTS (
@@ -168,32 +148,22 @@ def wanted_files(
 
 
 def _wanted(row: Sequence[Any], copies: list[RemoteCopy]) -> WantedFile:
-    asset, song, key, size, sha256, path, mtime_ns, is_here, here_size, is_taken = row
+    asset, key, size, sha256, path, mtime_ns, is_here, here_size, is_taken = row
     name = key if is_taken or path is None else path
     if name is None:  # of another program, never scanned
         name = copies[0].key if copies else f"{asset}"
     seen = (here_size, mtime_ns) if is_here and mtime_ns is not None else None
-    return WantedFile(asset, song, name, size, sha256, mtime_ns, seen, copies)
+    return WantedFile(asset, name, size, sha256, mtime_ns, seen, copies)
 
 
-def record(catalog: Catalog, root: str, files: Sequence[RestoredFile]) -> None:
+def record(
+    catalog: Catalog, root: str, places: Sequence[LocalPlace], read: Iterable[RemoteCopy]
+) -> None:
     """Write down that files are below a root, and that the objects they were read from are true.
 
     All or nothing; idempotent. The next scan sees the files as known and unchanged.
     """
     with catalog.transaction() as connection:
-        places = [
-            LocalPlace(
-                f.file_asset_id,
-                root,
-                f.path,
-                f"{root.rstrip('/')}/{f.path}",
-                f.size_bytes,
-                f.mtime_ns,
-                f.sha256,
-            )
-            for f in files
-        ]
         locations.record_restored(connection, root, places)
-        read = [f.location_id for f in files if f.location_id is not None]
-        locations.apply(connection, "verified", read, only="active", how="read")
+        ids = [copy.location_id for copy in read]
+        locations.apply(connection, "verified", ids, only="active", how="read")

@@ -23,13 +23,8 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.scan import require_apart, require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.restore import queries
-from catalogsync_assets.core.restore.file import (
-    DEFAULT_RESERVE,
-    Brought,
-    Restorer,
-    no_copy,
-)
-from catalogsync_assets.core.restore.queries import RestoredFile, WantedFile
+from catalogsync_assets.core.restore.file import DEFAULT_RESERVE, Brought, Restorer
+from catalogsync_assets.core.restore.queries import WantedFile
 from catalogsync_assets.core.runner.report import MOST_LISTED, Failure, RunReport
 from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.settings import library_roots
@@ -123,31 +118,32 @@ def restore(
     (root,) = library_roots([root])
     _require_usable(catalog, root, allow_empty=allow_empty, dry_run=dry_run)
     chosen = workers or (backend.workers if backend else None) or DEFAULT_WORKERS
-    pages = partial(
-        queries.wanted_files,
-        catalog,
-        str(root),
-        scope,
-        missing=missing,
-        backend_id=backend.id if backend else None,
-    )
+    only = None if backend is None else backend.id
+    pages = queries.wanted_files(catalog, str(root), scope, missing=missing, backend_id=only)
     report = RestoreReport(str(root), dry_run, chosen)
     report.files, report.bytes_in_all = queries.count_wanted(catalog, scope, missing=missing)
     stop = threading.Event()
     replicas = Replicas(catalog, connect, workers=chosen, attempts=attempts, stop=stop)
-    run = _Run(catalog, root, report, replicas, reserve_bytes, progress, stop)
+    restorer = Restorer(
+        root,
+        replicas,
+        prefix=f"{catalog_id(catalog)}-restore-",
+        reserve_bytes=reserve_bytes,
+        dry_run=dry_run,
+    )
+    run = _Run(catalog, report, replicas, restorer, progress, stop)
     if dry_run:
-        return run.execute(pages())
+        return run.execute(pages)
     if backend is not None and report.files:
         replicas.client(backend.id).probe()
-    removal.settle_if_alone(catalog, str(root))
+    removal.recover_if_alone(catalog, str(root))
     with removal.no_removal(catalog) as right:
         if not right:
             raise LibraryError(
                 f"another process removes files of the catalog {catalog.path}",
                 hint="wait for it, then restore",
             )
-        return run.execute(pages())
+        return run.execute(pages)
 
 
 def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run: bool) -> None:
@@ -165,126 +161,87 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
         ) from error
     if empty and not allow_empty:
         # What came into the mount point of a missing disk would be hidden once it is mounted.
-        try:
-            require_never_filled(catalog, root)
-        except LibraryError as error:
-            hint = "is its disk mounted? If they are really gone, restore with --allow-empty"
-            raise LibraryError(error.message, hint=hint) from error
+        require_never_filled(catalog, root, verb="restore")
 
 
-@dataclass(eq=False)
 class _Run:
     """One call of `restore`."""
 
-    catalog: Catalog
-    root: Path
-    report: RestoreReport
-    replicas: Replicas
-    reserve_bytes: int
-    progress: Progress
-    stop: threading.Event
-
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
-        self._restorer = Restorer(
-            self.root,
-            self.replicas,
-            prefix=f"{catalog_id(self.catalog)}-restore-",
-            received=self._note_received,
-            reserve_bytes=self.reserve_bytes,
-        )
+    def __init__(
+        self,
+        catalog: Catalog,
+        report: RestoreReport,
+        replicas: Replicas,
+        restorer: Restorer,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
+        self._catalog = catalog
+        self._report = report
+        self._replicas = replicas
+        self._restorer = restorer
+        self._progress = progress
+        self._stop = stop
 
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
-        with reporting(self.report, self.progress):
-            if not self.report.dry_run:
+        with reporting(self._report, self._progress):
+            if not self._report.dry_run:
                 self._restorer.remove_useless(
-                    partial(queries.still_wanted, self.catalog, str(self.root))
+                    partial(queries.still_wanted, self._catalog, self._report.root)
                 )
-            self._run: Run[WantedFile, Brought, tuple[WantedFile, Brought]] = Run(
-                self.report,
+            self._run: Run[WantedFile, Brought, Brought] = Run(
+                self._report,
                 name="restore",
-                workers=self.report.workers,
-                stop=self.stop,
+                workers=self._report.workers,
+                stop=self._stop,
                 claim=lambda: next(pages, None),
-                work=self._plan if self.report.dry_run else self._restorer.restore,
+                work=self._restorer.restore,
                 take=self._take,
                 record=self._record,
                 tick=self._tick,
-                in_order=self.report.dry_run,
             )
             try:
                 self._run.execute()
             finally:
-                self.report.retries = self.replicas.retries
-        return self.report
+                self._count()
+        return self._report
 
-    def _plan(self, file: WantedFile) -> Brought:
-        """What would become of a file, as far as that can be told without reading anything."""
-        there = self._restorer.look(file, compare=False)
-        if there is not None:
-            return Brought(None)
-        if not file.copies:
-            raise no_copy(file)
-        first = file.copies[0]
-        backend = self.replicas.name(first.backend_id)
-        trouble = (
-            f"{file.path}: the only copy, on backend {backend!r}, was found damaged; it will be"
-            " read and compared"
-        )
-        row = RestoredFile(
-            file.file_asset_id,
-            file.song_id,
-            file.path,
-            size_bytes=file.size_bytes or 0,
-            mtime_ns=0,
-            sha256="",
-            location_id=first.location_id,
-        )
-        return Brought(row, backend, (trouble,) if first.status == "damaged" else ())
+    def _count(self) -> None:
+        self._report.retries = self._replicas.retries
+        self._report.received = self._restorer.received
 
     def _tick(self) -> None:
-        self.report.retries = self.replicas.retries
-        self.progress(self.report)
+        self._count()
+        self._progress(self._report)
 
-    def _take(
-        self, file: WantedFile, outcome: Brought | BaseException
-    ) -> tuple[WantedFile, Brought] | None:
+    def _take(self, file: WantedFile, outcome: Brought | BaseException) -> Brought | None:
         if isinstance(outcome, Brought):
-            return file, outcome
+            return outcome
         if isinstance(outcome, RestoreError):
-            if not self.stop.is_set():  # else it was stopped, and goes on another time
-                self._fail(file, outcome)
+            if not self._stop.is_set():  # else it was stopped, and goes on another time
+                self._report.settled_bytes += file.size_bytes or 0
+                self._report.note_failure(Failure(file.path, outcome.code, str(outcome)))
         elif isinstance(outcome, CatalogSyncError):
             self._run.end(outcome)
         else:
             raise outcome
         return None
 
-    def _record(self, done: list[tuple[WantedFile, Brought]]) -> None:
-        rows: list[RestoredFile] = [b.file for _, b in done if b.file is not None]
-        if rows and not self.report.dry_run:
-            queries.record(self.catalog, str(self.root), rows)
-        for file, brought in done:
-            self._tally(file, brought)
-
-    def _tally(self, file: WantedFile, brought: Brought) -> None:
-        report = self.report
-        report.settled_bytes += file.size_bytes or 0
-        if brought.file is None:
-            report.present += 1
-        elif brought.backend is None:
-            report.adopted += 1
-        else:
-            report.restored += 1
-            report.bytes += brought.file.size_bytes
-            report.backends[brought.backend] = report.backends.get(brought.backend, 0) + 1
-        room = MOST_LISTED - len(report.troubles)
-        report.troubles += brought.troubles[:room]
-
-    def _fail(self, file: WantedFile, error: RestoreError) -> None:
-        self.report.settled_bytes += file.size_bytes or 0
-        self.report.note_failure(Failure(file.path, error.code, str(error)))
-
-    def _note_received(self, size: int) -> None:
-        with self._lock:
-            self.report.received += size
+    def _record(self, done: list[Brought]) -> None:
+        report = self._report
+        if places := [b.place for b in done if b.place is not None]:
+            read = [b.copy for b in done if b.copy is not None]
+            queries.record(self._catalog, report.root, places, read)
+        for file, place, copy, troubles in done:
+            size = file.size_bytes or 0
+            report.settled_bytes += size
+            if copy is not None:
+                report.restored += 1
+                report.bytes += size if place is None else place.size_bytes
+                name = self._replicas.name(copy.backend_id)
+                report.backends[name] = report.backends.get(name, 0) + 1
+            elif place is not None:
+                report.adopted += 1
+            else:
+                report.present += 1
+            report.troubles += troubles[: MOST_LISTED - len(report.troubles)]

@@ -1,6 +1,7 @@
 """Offload: a local file goes only when enough stores are proven to hold it, and nothing is lost."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def offloaded(catalog):
         )
 
     return run
+
+
+def verified_at_once(catalog: Catalog) -> None:
+    """All copies in the same second: that of the first backend is asked for first."""
+    change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01 00:00:00'")
 
 
 def leftovers(library: Any) -> list[str]:
@@ -359,7 +365,7 @@ def test_a_scope_and_an_age_limit_what_goes(library, stored, offloaded, catalog)
 def test_the_oldest_go_first_and_only_until_enough_is_free(stored, catalog, offloaded, monkeypatch):
     stored("cloud", files=6)
     usage = type("Usage", (), {"free": 10_000})
-    monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
     dry = offload(catalog, 1, until_free=10_650, check=False)
     report = offloaded(1, until_free=10_650)
@@ -376,7 +382,7 @@ def test_what_may_not_go_is_made_up_for_by_the_next_until_enough_is_free(
 ):
     (cloud,) = stored("cloud", files=6)
     usage = type("Usage", (), {"free": 10_000})
-    monkeypatch.setattr(offload_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     remote(cloud).delete("album/0000.mp3")
 
     report = offloaded(1, until_free=10_600)
@@ -431,8 +437,9 @@ def test_a_bucket_without_anything_is_not_taken_for_the_loss_of_everything(
     assert rows(catalog, "SELECT COUNT(*) FROM file_locations WHERE status = 'missing'") == [0]
 
 
-def test_another_backend_makes_up_for_one_that_has_lost_a_file(stored, offloaded, remote):
+def test_another_backend_makes_up_for_one_that_has_lost_a_file(stored, offloaded, remote, catalog):
     first, *_ = stored("a", "b", "c", files=2)
+    verified_at_once(catalog)
     remote(first).delete("album/0000.mp3")
 
     report = offloaded(2)
@@ -440,10 +447,13 @@ def test_another_backend_makes_up_for_one_that_has_lost_a_file(stored, offloaded
     assert (report.removed, report.failed, report.missing) == (2, 0, 1)
 
 
-def test_no_more_stores_are_asked_than_copies_are_kept(stored, offloaded, proxy, backend, uploaded):
+def test_no_more_stores_are_asked_than_copies_are_kept(
+    stored, offloaded, proxy, backend, uploaded, catalog
+):
     stored("a", files=3)
     second = backend("b", endpoint=proxy.endpoint)
     uploaded(second)
+    verified_at_once(catalog)
     proxy.requests.clear()
 
     assert offloaded(1).removed == 3
@@ -557,14 +567,14 @@ def test_a_file_that_changes_between_its_proof_and_its_deletion_stays(
             move(source, target)
 
     if when == "after hashing":
-        begin = offload_module.offloads.begin
+        begin = offload_module.queries.begin
 
         def change_then_begin(*arguments):
             marked = begin(*arguments)
             path.write_bytes(b"z" * 300)
             return marked
 
-        monkeypatch.setattr(offload_module.offloads, "begin", change_then_begin)
+        monkeypatch.setattr(offload_module.queries, "begin", change_then_begin)
     else:
         monkeypatch.setattr(removal, "move_to_free_name", change_then_move)
 
@@ -581,7 +591,7 @@ def test_a_file_that_was_replaced_by_name_stays(library, stored, offloaded, monk
     path = library.fill(1)[0]
     stored("cloud")
     before = path.stat()
-    begin = offload_module.offloads.begin
+    begin = offload_module.queries.begin
 
     def replace_then_begin(*arguments):
         new = path.with_suffix(".new")
@@ -590,7 +600,7 @@ def test_a_file_that_was_replaced_by_name_stays(library, stored, offloaded, monk
         new.replace(path)
         return begin(*arguments)
 
-    monkeypatch.setattr(offload_module.offloads, "begin", replace_then_begin)
+    monkeypatch.setattr(offload_module.queries, "begin", replace_then_begin)
 
     assert offloaded(1).reasons == {"Changed": 1}
     assert path.read_bytes() == b"n" * 300
@@ -601,7 +611,7 @@ def test_what_was_recorded_meanwhile_keeps_its_file(
 ):
     """An audit finds an object missing after offload has looked at it."""
     (cloud,) = stored("cloud", files=2)
-    begin = offload_module.offloads.begin
+    begin = offload_module.queries.begin
 
     def audit_then_begin(*arguments):
         change(
@@ -612,7 +622,7 @@ def test_what_was_recorded_meanwhile_keeps_its_file(
         )
         return begin(*arguments)
 
-    monkeypatch.setattr(offload_module.offloads, "begin", audit_then_begin)
+    monkeypatch.setattr(offload_module.queries, "begin", audit_then_begin)
 
     report = offloaded(1)
 
