@@ -232,7 +232,7 @@ def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_login_page_in_place_of_the_store_is_one_clear_error(catalog, commands, proxy, command):
     answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
-    proxy.before.append(lambda _: answer)
+    proxy.answer(answer)
 
     try:
         assert commands[command]() == 0

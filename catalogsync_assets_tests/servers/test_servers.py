@@ -49,7 +49,7 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python):
         return " ".join(words) if words and words[0].endswith("rclone") else ""
 
     starter = start_python(_START, tmp_path / "server")
-    assert starter.stdout.readline() == "up\n"
+    assert starter.line() == "up\n"
     assert len(servers()) == 1
 
     starter.kill()

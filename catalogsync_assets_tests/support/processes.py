@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from catalogsync_assets_tests.support.waiting import PATIENCE
@@ -22,6 +23,22 @@ class Process(subprocess.Popen[str]):
         self, input: str | None = None, timeout: float | None = 2 * PATIENCE
     ) -> tuple[str, str]:
         return super().communicate(input, timeout)
+
+    def line(self) -> str:
+        """What it says next. One that stays silent is killed, and has said nothing."""
+        assert self.stdout is not None
+        patience = threading.Timer(2 * PATIENCE, self.kill)
+        patience.start()
+        try:
+            return self.stdout.readline()
+        finally:
+            patience.cancel()
+
+    def go_on(self) -> None:
+        """Give it a line to read."""
+        assert self.stdin is not None
+        self.stdin.write("go\n")
+        self.stdin.flush()
 
     def end(self) -> None:
         """Kill it, and wait until it is gone."""

@@ -51,7 +51,7 @@ def send_in_parts(s3: Any, path: Path, backend: ObjectBackend, key: str, part: i
 
 @pytest.fixture
 def copied_by_rclone(library, scanned, store, cloud):
-    """`copied_by_rclone(3)`: so many files, which rclone has copied to `cloud`, and a scan knows."""
+    """`copied_by_rclone(3)`: so many files that rclone has copied to `cloud` and a scan knows."""
 
     def make(count):
         library.fill(count)

@@ -1,6 +1,5 @@
 """The upload queue: planning, leases, and what a finished upload leaves."""
 
-import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, list_pending
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.waiting import Task
 
 DIGEST = "ab" * 32
 
@@ -217,11 +217,8 @@ def test_threads_never_claim_the_same_task(catalog, cloud):
         while len(claimed) <= 40 and (tasks := lease.claim(EVERYTHING, 3)):
             claimed.extend(task.id for task in tasks)
 
-    threads = [threading.Thread(target=claim_all) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for task in [Task(claim_all) for _ in range(4)]:
+        task.end()
 
     assert len(claimed) == 40
     assert len(set(claimed)) == 40
@@ -248,21 +245,15 @@ if sys.argv[3] == "stay":
 
 def claims(process: Any) -> list[int]:
     """Let the process claim, and return what it got."""
-    return [int(word) for word in process.stdout.readline().split()]
-
-
-def let_go(process: Any) -> None:
-    process.stdin.write("go\n")
-    process.stdin.flush()
+    return [int(word) for word in process.line().split()]
 
 
 @pytest.mark.usefixtures("queued")
 def test_processes_never_claim_the_same_task(catalog, start_python):
     processes = [start_python(CLAIM, catalog.path, 1000, "go") for _ in range(2)]
+    assert [process.line() for process in processes] == ["ready\n"] * 2
     for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        let_go(process)
+        process.go_on()
     claimed = [task for process in processes for task in claims(process)]
 
     assert len(claimed) == 40
@@ -276,8 +267,8 @@ def test_what_a_dead_process_held_is_free_at_once_and_what_a_living_one_holds_is
     living, dying = (start_python(CLAIM, catalog.path, 4, word) for word in ("stay", "go"))
     held = []
     for process in (living, dying):
-        assert process.stdout.readline() == "ready\n"
-        let_go(process)
+        assert process.line() == "ready\n"
+        process.go_on()
         held.append(claims(process))
     dying.wait()
 

@@ -80,7 +80,7 @@ def test_four_writers_do_everything_once_and_the_figures_add_up(
         for rounds in (ROUNDS, 0, 0, 0)
     ]
     for process in processes:
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        assert process.line() == "ready\n", process.stderr.read()
     with ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(lambda p: p.communicate("go\n", timeout=60), processes))
 

@@ -581,10 +581,9 @@ def test_two_scans_at_once_record_each_path_once(library, catalog, start_python)
     library.fill(700, size=1)
     processes = [start_python(SCAN, catalog.path, library.root, 0) for _ in range(2)]
     for process in processes:
-        assert process.stdout.readline() == "ready\n"
+        assert process.line() == "ready\n"
     for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        process.go_on()
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors

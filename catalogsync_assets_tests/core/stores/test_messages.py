@@ -19,73 +19,57 @@ def answer(status: int, code: str, more: str = "", said: str = "no", **headers: 
     return Answer(status, given, body.encode())
 
 
-@pytest.mark.parametrize(
-    ("given", "message", "hint"),
-    [
-        pytest.param(
-            answer(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"),
-            "in region 'eu-west-1', not in 'us-east-1'",
-            "--region eu-west-1",
-            id="redirected without a place",
-        ),
-        pytest.param(
-            answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"),
-            "in region 'eu-west-1', not in 'us-east-1'",
-            "--region eu-west-1",
-            id="signed for another region",
-        ),
-        pytest.param(
-            answer(400, "InvalidRegionName", said="Must be one of: weur, auto"),
-            "in another region, not in 'us-east-1'",
-            "--region REGION",
-            id="a region that there is not",
-        ),
-        pytest.param(
-            answer(
-                403, "SignatureDoesNotMatch", said="Credential should be scoped to a valid region"
-            ),
-            "in another region, not in 'us-east-1'",
-            "--region REGION",
-            id="signed for no region",
-        ),
-        pytest.param(
-            answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
-            "clock is 3 hours ahead of the store's",
-            "clock",
-            id="wrong clock",
-        ),
-        pytest.param(
-            answer(400, "ExpiredToken"),
-            "session token has expired",
-            "CLOUD_SESSION_TOKEN",
-            id="expired token",
-        ),
-        pytest.param(
-            answer(507, "XMinioStorageFull"), "no space left", "raise the quota", id="full"
-        ),
-        pytest.param(
-            answer(200, "None", ETag='"a\x01b"'),
-            "its header cannot be read",
-            "later",
-            id="controls",
-        ),
-        pytest.param(
-            answer(500, "InternalError", "<Message>no space left on device</Message>"),
-            "InternalError",
-            "later",
-            id="an error of the server",
-        ),
-        pytest.param(
-            Answer(403, {"Content-Type": "text/html"}, b"<html><title>blocked</title></html>"),
-            "a page for browsers",
-            "firewall",
-            id="a firewall",
-        ),
-    ],
-)
+HERE = "in region 'eu-west-1', not in 'us-east-1'"
+ELSEWHERE = "in another region, not in 'us-east-1'"
+SCOPED = "Credential should be scoped to a valid region"
+BLOCKED = Answer(403, {"Content-Type": "text/html"}, b"<html><title>blocked</title></html>")
+#: The answer, what is said of it, and the hint.
+REFUSALS = {
+    "redirected without a place": (
+        answer(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"),
+        HERE,
+        "--region eu-west-1",
+    ),
+    "signed for another region": (
+        answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"),
+        HERE,
+        "--region eu-west-1",
+    ),
+    "a region that there is not": (
+        answer(400, "InvalidRegionName", said="Must be one of: weur, auto"),
+        ELSEWHERE,
+        "--region REGION",
+    ),
+    "signed for no region": (
+        answer(403, "SignatureDoesNotMatch", said=SCOPED),
+        ELSEWHERE,
+        "--region REGION",
+    ),
+    "wrong clock": (
+        answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
+        "clock is 3 hours ahead of the store's",
+        "clock",
+    ),
+    "expired token": (
+        answer(400, "ExpiredToken"),
+        "session token has expired",
+        "CLOUD_SESSION_TOKEN",
+    ),
+    "full": (answer(507, "XMinioStorageFull"), "no space left", "raise the quota"),
+    "controls": (answer(200, "None", ETag='"a\x01b"'), "its header cannot be read", "later"),
+    "an error of the server": (
+        answer(500, "InternalError", "<Message>no space left on device</Message>"),
+        "InternalError",
+        "later",
+    ),
+    "a firewall": (BLOCKED, "a page for browsers", "firewall"),
+}
+
+
+@pytest.mark.parametrize(("given", "message", "hint"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_names_its_cause(library, proxy, through_proxy, synced, given, message, hint):
     library.fill(4)
-    proxy.before.append(lambda _: given)
+    proxy.answer(given)
 
     with pytest.raises(UploadAborted) as caught:
         synced(through_proxy)
@@ -97,7 +81,7 @@ def test_a_refusal_names_its_cause(library, proxy, through_proxy, synced, given,
 @pytest.mark.parametrize("status", [301, 302, 307])
 def test_a_redirection_is_named_at_once(library, proxy, through_proxy, synced, status):
     library.fill(1)
-    proxy.before.append(lambda _: answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
+    proxy.answer(answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
 
     with pytest.raises(UploadAborted) as caught:
         synced(through_proxy)
@@ -109,7 +93,7 @@ def test_a_redirection_is_named_at_once(library, proxy, through_proxy, synced, s
 
 def test_the_hint_for_another_region_repeats_all_settings(library, proxy, backend, synced):
     library.fill(1)
-    proxy.before.append(lambda _: answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
+    proxy.answer(answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
     cloud = backend(endpoint=proxy.endpoint, base_prefix="my music", workers=3)
 
     with pytest.raises(UploadAborted) as caught:
@@ -174,7 +158,7 @@ def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(through_pro
 
 def test_a_server_that_answers_yes_to_everything_is_no_store(library, proxy, through_proxy, synced):
     library.fill(2)
-    proxy.before.append(lambda _: Answer(200, {}, b""))
+    proxy.answer(Answer(200, {}, b""))
 
     with pytest.raises(UploadAborted, match="no object store"):
         synced(through_proxy)
