@@ -504,18 +504,18 @@ def start_command(start_python):
     return lambda *arguments, **environment: start_python(_MAIN, *arguments, **environment)
 
 
-def is_missing(s3: Any, bucket: str) -> bool:
-    try:
-        s3.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        return bool(error.response["Error"]["Code"] == "404")
-    return False
-
-
 @pytest.fixture
 def bucket_is_missing(s3):
     """`bucket_is_missing(name)`."""
-    return lambda bucket: is_missing(s3, bucket)
+
+    def ask(bucket):
+        try:
+            s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            return error.response["Error"]["Code"] == "404"
+        return False
+
+    return ask
 
 
 # --- handed on, while folders of tests still ask for them -------------------------------------

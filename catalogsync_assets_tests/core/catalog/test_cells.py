@@ -4,8 +4,6 @@ The truth is worked out here in Python from the rows, by another way than the pr
 """
 
 import random
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -16,8 +14,6 @@ from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets_tests.support.database import rows
-
-Rows = Callable[..., list[Any]]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ The truth is worked out here in Python from the rows, by another way than the pr
 """
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +24,6 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
-Rows = Callable[..., list[Any]]
 ROOT = "/music"
 PRESENCE = (
     "SELECT song_id, backend_id, files_total, files_present, bytes_present, verified_at"

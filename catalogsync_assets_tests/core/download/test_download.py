@@ -1,8 +1,6 @@
 """Downloads over a web that behaves: what comes where, and the rows that it leaves."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,8 +10,6 @@ from catalogsync_assets.core.catalog.scope import select
 from catalogsync_assets_tests.support.audio_files import CONTENTS, id3, tagged
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import remains, sha256
-
-Rows = Callable[..., list[Any]]
 
 
 def test_a_file_comes_whole_under_the_name_of_its_song(web, wish, downloaded, library):

@@ -2,7 +2,6 @@
 
 import json
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from catalogsync_assets.core.download.importing import ImportReport, import_mani
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets_tests.support.database import change, rows
 
-Rows = Callable[..., list[Any]]
 ALL = "SELECT s.title, s.artist, s.album, t.url, t.sha256, t.size_bytes, p.name{}"
 JOINED = (
     " FROM download_tasks t JOIN songs s ON s.id = t.song_id"

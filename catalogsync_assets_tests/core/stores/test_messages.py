@@ -9,6 +9,7 @@ from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.uploads import aborted
 
 EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -71,11 +72,10 @@ def test_a_refusal_names_its_cause(library, proxy, through_proxy, synced, given,
     library.fill(4)
     proxy.answer(given)
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(through_proxy)
+    error = aborted(synced, through_proxy)
 
-    assert message in caught.value.message
-    assert hint in (caught.value.hint or "")
+    assert message in error.message
+    assert hint in (error.hint or "")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
@@ -83,11 +83,10 @@ def test_a_redirection_is_named_at_once(library, proxy, through_proxy, synced, s
     library.fill(1)
     proxy.answer(answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(through_proxy)
+    error = aborted(synced, through_proxy)
 
-    assert "a=b" not in str(caught.value)
-    assert "--region" in (caught.value.hint or "")
+    assert "a=b" not in str(error)
+    assert "--region" in (error.hint or "")
     assert len(proxy.requests) < 20  # obstore follows ten
 
 
@@ -96,10 +95,9 @@ def test_the_hint_for_another_region_repeats_all_settings(library, proxy, backen
     proxy.answer(answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
     cloud = backend(endpoint=proxy.endpoint, base_prefix="my music", workers=3)
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(cloud, workers=3)
+    error = aborted(synced, cloud, workers=3)
 
-    assert caught.value.hint == (
+    assert error.hint == (
         f"catalogsync register-object-backend --name cloud --bucket {cloud.bucket}"
         f" --endpoint {proxy.endpoint} --region r2 --base-prefix 'my music'"
         " --credential-env-prefix CLOUD --provider seaweedfs --workers 3"
@@ -114,11 +112,10 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
     place = unused_endpoint.removeprefix("http://")
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2@{place}")
 
-    with pytest.raises(UploadAborted) as caught:
-        uploaded(through_proxy)
+    error = aborted(uploaded, through_proxy)
 
-    assert f"the proxy {place} named by HTTP_PROXY did not answer" in caught.value.message
-    assert "hunter2" not in str(caught.value)
+    assert f"the proxy {place} named by HTTP_PROXY did not answer" in error.message
+    assert "hunter2" not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -169,10 +166,9 @@ def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style
 ):
     library.fill(1)
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(backend(endpoint="http://store.invalid", addressing_style="virtual"))
+    error = aborted(synced, backend(endpoint="http://store.invalid", addressing_style="virtual"))
 
-    assert "--addressing-style path" in (caught.value.hint or "")
+    assert "--addressing-style path" in (error.hint or "")
 
 
 def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy):

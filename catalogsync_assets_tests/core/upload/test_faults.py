@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -15,12 +14,12 @@ from catalogsync_assets.core.errors import (
     ConfigurationError,
     StoreUnavailableError,
 )
-from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload.buffers import Buffers
-from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
+from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets.local_s3.store import local_store, start_local_store
 from catalogsync_assets_tests.support.database import bytes_of, rows
 from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.uploads import aborted
 
 Upload = Callable[..., UploadReport]
 SECRET = "a-secret-that-nobody-may-see"
@@ -127,12 +126,6 @@ def test_a_key_that_the_store_refuses_fails_at_once_and_alone(
 
 
 # --- faults that end a run ----------------------------------------------------------------------
-
-
-def aborted(uploaded: Upload, backend: ObjectBackend, **options: Any) -> UploadAborted:
-    with pytest.raises(UploadAborted) as caught:
-        uploaded(backend, **options)
-    return caught.value
 
 
 def test_a_store_that_falls_silent_ends_the_run_and_nothing_stays_running(

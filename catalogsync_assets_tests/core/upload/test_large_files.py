@@ -8,11 +8,11 @@ from catalogsync_assets.core.stores.checksums import (
     digest_part,
 )
 from catalogsync_assets.core.upload.upload import UploadAborted
-from catalogsync_assets_tests.core.upload.conftest import SIZE
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.files import sha256
 from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.uploads import SIZE
 
 MIB = 1024 * 1024
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -140,7 +140,7 @@ def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing(
 @pytest.mark.parametrize("status", [503, 0])
 @pytest.mark.parametrize("kind", ["first look", "beginning", "part", "completion", "last look"])
 def test_a_fault_that_passes_does_not_fail_a_large_file(
-    large, proxy, through_proxy, uploaded, remote, kind, status
+    large, proxy, through_proxy, uploaded, kind, status, arrived
 ):
     """One request of each kind is refused, or the connection ends instead of an answer."""
     failed = []
@@ -165,12 +165,11 @@ def test_a_fault_that_passes_does_not_fail_a_large_file(
     assert len(failed) == 1
     assert report.failures == []
     assert report.retries == 1
-    assert remote(through_proxy).get("large.flac") == large
-    assert remote(through_proxy).unfinished() == []
+    arrived(through_proxy)
 
 
 def test_a_completion_that_something_else_has_answered_is_made_again(
-    large, proxy, through_proxy, uploaded, remote
+    large, proxy, through_proxy, uploaded, arrived
 ):
     """As the login page of a network does, with the status of a success."""
     page = Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>")
@@ -179,8 +178,7 @@ def test_a_completion_that_something_else_has_answered_is_made_again(
     report = uploaded(through_proxy, attempts=3)
 
     assert (report.succeeded, report.failures) == (1, [])
-    assert remote(through_proxy).get("large.flac") == large
-    assert remote(through_proxy).unfinished() == []
+    arrived(through_proxy)
 
 
 @pytest.mark.usefixtures("large")
