@@ -19,11 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.errors import ConfigurationError, StoreError
-from catalogsync_assets.local_s3.store import (
-    local_store,
-    start_local_store,
-    stop_local_store,
-)
+from catalogsync_assets.local_s3.store import local_store, start_local_store, stop_local_store
 from catalogsync_assets_tests.support.processes import Process, started
 from catalogsync_assets_tests.support.stores import s3_client as s3
 

@@ -308,10 +308,7 @@ def test_the_order_of_a_listing_does_not_matter(
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
 def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, level):
-    (song,) = rows(
-        catalog,
-        "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'",
-    )
+    (song,) = rows(catalog, "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'")
     for name in ("0003", "0004"):
         remote(ten).delete(f"album/{name}.mp3")
     remote(ten).put("foreign", b"x")

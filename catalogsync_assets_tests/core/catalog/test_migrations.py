@@ -122,11 +122,7 @@ def old(tmp_path):
 
 
 def test_the_migrations_make_what_the_schema_says(catalog):
-    options = {
-        "version_table": VERSION_TABLE,
-        "compare_type": True,
-        "compare_server_default": True,
-    }
+    options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
     with catalog.read() as connection:
         context = MigrationContext.configure(connection, opts=options)
 
@@ -242,11 +238,7 @@ def test_an_old_backend_is_read_and_its_other_settings_are_kept(old):
     found = backend_by_name(catalog, "old-cloud")
     register(catalog, ObjectBackend(name="old-cloud", bucket="old-bucket", region="eu"))
 
-    assert (found.endpoint, found.region, found.base_prefix) == (
-        "https://old.example",
-        "auto",
-        "m",
-    )
+    assert (found.endpoint, found.region, found.base_prefix) == ("https://old.example", "auto", "m")
     config, quota = rows(catalog, "SELECT config, quota FROM storage_backends WHERE id = 2")[0]
     assert '"owner": "me"' in config
     assert quota == 9

@@ -156,8 +156,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("find"), FILES),
     st.tuples(st.just("withdraw"), FILES),
     st.tuples(
-        st.just("object_is"),
-        st.tuples(FILES, st.sampled_from(["active", "missing", "damaged"])),
+        st.just("object_is"), st.tuples(FILES, st.sampled_from(["active", "missing", "damaged"]))
     ),
     st.tuples(st.just("claim"), st.integers(0, 1)),
     st.tuples(st.just("finish"), st.just(True)),

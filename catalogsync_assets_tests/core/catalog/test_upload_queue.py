@@ -121,10 +121,7 @@ def test_waiting_tasks_of_files_that_are_gone_or_changed_are_dropped(
 
     assert enqueue(catalog, cloud) == 1
     sql = "SELECT file_asset_id, status FROM upload_tasks ORDER BY file_asset_id"
-    assert rows(catalog, sql) == [
-        (1, "pending"),
-        (4, "pending"),
-    ]
+    assert rows(catalog, sql) == [(1, "pending"), (4, "pending")]
     assert stays.exists()
     assert changed.exists()
 

@@ -408,8 +408,7 @@ def test_five_hundred_files_over_a_bad_line_all_come_once_and_whole(
     assert web.most_at_once <= 8
     assert len(web.requests) == 500 + faults
     assert rows(
-        catalog,
-        "SELECT COUNT(*), COUNT(DISTINCT song_id), COUNT(DISTINCT sha256) FROM file_assets",
+        catalog, "SELECT COUNT(*), COUNT(DISTINCT song_id), COUNT(DISTINCT sha256) FROM file_assets"
     ) == [(500, 500, 500)]
     assert rows(catalog, "SELECT status, COUNT(*) FROM download_tasks GROUP BY 1") == [
         ("succeeded", 500)

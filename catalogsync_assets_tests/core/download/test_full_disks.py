@@ -305,10 +305,7 @@ def test_without_hard_links_no_file_is_overwritten_either(
     wish(web.add("/x.flac"))
 
     assert downloaded().succeeded == 1
-    assert library.contents() == {
-        "x.flac": mine,
-        "x (2).flac": web.files["/x.flac"].content,
-    }
+    assert library.contents() == {"x.flac": mine, "x (2).flac": web.files["/x.flac"].content}
     assert remains(library.root) == []
 
 

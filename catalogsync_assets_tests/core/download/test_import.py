@@ -247,7 +247,7 @@ def test_a_value_that_a_song_can_do_without_costs_a_warning_and_no_song(imported
         *((2, "title"), (2, "artist")),
     ]
     assert rows(catalog, "SELECT title, track_number FROM songs ORDER BY id") == [
-        *(("T", None), ("2", None), ("3", 3)),
+        *(("T", None), ("2", None), ("3", 3))
     ]
 
 

@@ -80,8 +80,7 @@ def test_a_folder_that_is_emptied_and_removed_while_it_is_left_out_is_no_loss(
     scanned()
     if not rule:  # cataloged by a version that did not leave it out
         change(
-            catalog,
-            "UPDATE file_locations SET library_path = REPLACE(library_path, 'x-re', '#re')",
+            catalog, "UPDATE file_locations SET library_path = REPLACE(library_path, 'x-re', '#re')"
         )
     elif rule == "inner":
         library.add("a/.catalogsyncignore", b"/Podcasts/\n")

@@ -303,8 +303,7 @@ def test_without_variables_the_default_chain_is_asked(
     monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
     shared = tmp_path / "credentials"
     shared.write_text(
-        f"[default]\naws_access_key_id = demo\naws_secret_access_key = {SECRET}\n",
-        encoding="utf-8",
+        f"[default]\naws_access_key_id = demo\naws_secret_access_key = {SECRET}\n", encoding="utf-8"
     )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(shared))
 

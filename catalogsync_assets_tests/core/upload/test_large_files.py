@@ -2,11 +2,7 @@
 
 import pytest
 
-from catalogsync_assets.core.stores.checksums import (
-    composite_md5,
-    composite_sha256,
-    digest_part,
-)
+from catalogsync_assets.core.stores.checksums import composite_md5, composite_sha256, digest_part
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.faults import flipped
@@ -119,10 +115,7 @@ def test_a_changed_large_file_replaces_our_earlier_version(
 
     assert (report.succeeded, report.failures) == (1, [])
     assert remote(cloud).get("large.flac") == content
-    assert [status for _, status, _ in rows(catalog, PLACES, cloud.id)] == [
-        "superseded",
-        "active",
-    ]
+    assert [status for _, status, _ in rows(catalog, PLACES, cloud.id)] == ["superseded", "active"]
 
 
 @pytest.mark.usefixtures("large")
