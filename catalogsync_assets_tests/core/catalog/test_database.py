@@ -21,21 +21,9 @@ from catalogsync_assets_tests.support.files import unprivileged
 from catalogsync_assets_tests.support.waiting import Task
 
 OLD_NAMES = [
-    "playlist_pools",
-    "playlists",
-    "pool_playlists",
-    "artist_pools",
-    "artists",
-    "pool_artists",
-    "songs",
-    "playlist_songs",
-    "artist_songs",
-    "storage_backends",
-    "file_assets",
-    "file_locations",
-    "download_tasks",
-    "song_backend_presence",
-    "upload_tasks",
+    *("playlist_pools", "playlists", "pool_playlists", "artist_pools", "artists", "pool_artists"),
+    *("songs", "playlist_songs", "artist_songs", "storage_backends", "file_assets"),
+    *("file_locations", "download_tasks", "song_backend_presence", "upload_tasks"),
 ]
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 
@@ -461,13 +449,9 @@ def test_a_database_of_such_a_name_is_backed_up(tmp_path):
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://user:hunter2@host/db",
-        "mysql://user:hunter2@host/db",
-        "postgresql://user:hunter2@host:port/db",
-        "nonsense://user:hunter2@host/db",
-        "://hunter2",
-        "sqlite://",
-        "sqlite:///:memory:",
+        *("postgresql://user:hunter2@host/db", "mysql://user:hunter2@host/db"),
+        *("postgresql://user:hunter2@host:port/db", "nonsense://user:hunter2@host/db"),
+        *("://hunter2", "sqlite://", "sqlite:///:memory:"),
     ],
 )
 @pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])

@@ -251,15 +251,9 @@ def test_what_other_programs_have_in_the_queue_is_left_as_it_is(web, wish, downl
 @pytest.mark.parametrize(
     ("name", "kind", "kept"),
     [
-        ("a.flac", "flac", "a.flac"),
-        ("a.aac", "aac", "a.aac"),
-        ("a.ape", "ape", "a.ape"),
-        ("a.oga", "ogg", "a.oga"),
-        ("a.m4b", "m4a", "a.m4b"),
-        ("a.mp3", "flac", "a.flac"),
-        ("a.mp3", "", "a.mp3"),
-        ("a.tak", "", "a.tak"),
-        ("a", "", "a.mp3"),
+        *(("a.flac", "flac", "a.flac"), ("a.aac", "aac", "a.aac"), ("a.ape", "ape", "a.ape")),
+        *(("a.oga", "ogg", "a.oga"), ("a.m4b", "m4a", "a.m4b"), ("a.mp3", "flac", "a.flac")),
+        *(("a.mp3", "", "a.mp3"), ("a.tak", "", "a.tak"), ("a", "", "a.mp3")),
         ("a.php", "wv", "a.php.wv"),
     ],
 )
