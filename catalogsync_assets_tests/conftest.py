@@ -505,6 +505,13 @@ def start_command(start_python):
 
 
 @pytest.fixture
+def uploading(start_command, catalog):
+    """`uploading("--workers", 4)`: `catalogsync upload` to `cloud` in a process of its own."""
+    upload_it = ("upload", "--backend", "cloud", "--db", catalog.path)
+    return lambda *options: start_command(*upload_it, *options)
+
+
+@pytest.fixture
 def bucket_is_missing(s3):
     """`bucket_is_missing(name)`."""
 

@@ -121,7 +121,7 @@ class Audits:
         assert (report.ok, found(report, "missing")) == (1_004, {"album/1004.mp3"})
 
     def test_what_rclone_put_there_is_adopted_and_nothing_is_left_to_send(
-        self, library, catalog, scanned, cloud, uploaded, store, remote, claims
+        self, library, catalog, scanned, cloud, store, remote, claims
     ):
         library.fill(5)
         for name in ODD_NAMES:

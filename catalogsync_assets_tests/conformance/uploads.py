@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
 from catalogsync_assets.core.stores.client import Labels, StoreClient
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
@@ -63,9 +62,7 @@ class Uploads:
         assert uploaded(through_proxy).queued == 0
         assert proxy.requests == []
 
-    def test_an_identical_object_is_adopted(
-        self, library, proxy, through_proxy, synced, remote, claims
-    ):
+    def test_an_identical_object_is_adopted(self, library, through_proxy, synced, remote, claims):
         content = library.add("a.mp3").read_bytes()
         library.add("b.mp3", b"bytes")
         remote(through_proxy).put("a.mp3", content)
@@ -211,25 +208,13 @@ class Uploads:
         assert "no-such-bucket" not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
 
     def test_a_run_that_was_killed_is_repeated_to_the_right_end(
-        self,
-        library,
-        catalog,
-        scanned,
-        proxy,
-        through_proxy,
-        uploaded,
-        start_command,
-        remote,
-        claims,
+        self, library, scanned, proxy, through_proxy, uploaded, uploading, remote, claims
     ):
         """Killed while some objects are there, some under way, and most of the rows not written."""
         library.fill(30)
         scanned()
-        enqueue(catalog, through_proxy)
         gate = Gate(proxy, passing=8)
-        process = start_command(
-            *("upload", "--backend", "cloud", "--workers", 4), CATALOGSYNC_DB=str(catalog.path)
-        )
+        process = uploading("--workers", 4)
         gate.wait_for()
         gate.open_after_the_end_of(process)
         claims(through_proxy)
@@ -305,22 +290,13 @@ class Uploads:
         assert remote(through_proxy).contents() == {key: key.encode() for key in keys}
 
     def test_a_killed_upload_in_parts_goes_on_with_exactly_the_missing_parts(
-        self,
-        library,
-        catalog,
-        scanned,
-        proxy,
-        through_proxy,
-        uploaded,
-        start_command,
-        remote,
-        claims,
+        self, library, catalog, scanned, proxy, through_proxy, uploaded, uploading, remote, claims
     ):
         """In its real sizes: nine parts of 8 MiB and a rest."""
         content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
         scanned()
         gate = Gate(proxy, lambda r: (r.part or 0) > 3, answer=refusal(0))
-        process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
+        process = uploading()
         proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
         gate.open_after_the_end_of(process)
         assert claims(through_proxy) == set()

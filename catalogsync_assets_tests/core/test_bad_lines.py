@@ -261,7 +261,7 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
 
 @pytest.mark.parametrize("there", ["ours", "nothing"])
 def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
-    catalog, library, scanned, backend, uploaded, proxy, remote, there
+    library, scanned, backend, uploaded, proxy, remote, there
 ):
     """Of a store of which nothing is known: neither a conflict, nor a damaged upload."""
     library.fill(FILES)

@@ -312,7 +312,7 @@ def test_one_object_that_cannot_be_looked_at_does_not_stop_the_others(
 
 
 def test_a_store_that_does_not_answer_is_an_error_with_what_was_done(
-    library, scanned, adopted, catalog, backend, unused_endpoint
+    library, scanned, catalog, backend, unused_endpoint
 ):
     library.fill(1)
     scanned()

@@ -252,9 +252,7 @@ def test_what_is_recorded_after_it_was_listed_is_not_foreign(
 
 
 @pytest.mark.parametrize("key", ["a//b", "c/", "./x", "\x7f", "d\\e"])
-def test_a_foreign_key_of_any_shape_does_not_end_the_listing(
-    ten, catalog, backend, proxy, verified, key
-):
+def test_a_foreign_key_of_any_shape_does_not_end_the_listing(ten, backend, proxy, verified, key):
     """obstore refuses to name some; they come from other programs, and other stores than this."""
     seen = backend("cloud", endpoint=proxy.endpoint, base_prefix=ten.base_prefix)
 

@@ -92,13 +92,13 @@ def test_what_an_upload_asks_weakens_no_full_test(catalog, library, unknown, syn
 
 
 def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
-    catalog, library, scanned, proxy, unknown, uploaded, start_command, remote
+    catalog, library, scanned, proxy, unknown, uploaded, uploading, remote
 ):
     library.fill(2)
     scanned()
     enqueue(catalog, unknown)
     gate = Gate(proxy, lambda r: is_test(r) and len(proxy.of("PUT")) > 3)
-    process = start_command("upload", "--backend", "cloud", CATALOGSYNC_DB=str(catalog.path))
+    process = uploading()
     gate.wait_for()
     gate.open_after_the_end_of(process)
     assert len(remote(unknown).keys()) == 1

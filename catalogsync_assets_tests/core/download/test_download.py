@@ -72,9 +72,7 @@ def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
     assert sorted(found.values()) == sorted(f.content for f in web.files.values())
 
 
-def test_the_rows_are_those_that_a_scan_would_have_made(
-    web, wish, downloaded, library, scanned, catalog
-):
+def test_the_rows_are_those_that_a_scan_would_have_made(web, wish, downloaded, scanned, catalog):
     wish(web.add("/x.flac"))
     downloaded()
 
@@ -93,7 +91,7 @@ def test_the_rows_are_those_that_a_scan_would_have_made(
 
 
 def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
-    web, wish, downloaded, library, scanned, sample, catalog
+    web, wish, downloaded, scanned, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     wish(web.add("/any.flac", file.read_bytes()), title="As I call it", playlist="Mine")
@@ -143,7 +141,7 @@ def test_a_file_is_another_file_of_the_song_that_the_library_has(
 
 
 def test_a_scan_that_came_first_does_not_keep_the_file_from_its_song(
-    web, wish, downloaded, scanned, catalog
+    web, wish, downloaded, catalog
 ):
     """As after a kill between the file's name and its row."""
     wish(web.add("/x.flac"), title="Wanted", playlist="Mine")

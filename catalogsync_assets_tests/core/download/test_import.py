@@ -177,7 +177,7 @@ def test_xml_with_entities_of_its_own_is_refused_as_a_whole(imported, catalog, h
     assert rows(catalog, "SELECT COUNT(*) FROM download_tasks") == [0]
 
 
-def test_xml_that_breaks_off_gives_what_came_before(imported, catalog):
+def test_xml_that_breaks_off_gives_what_came_before(imported):
     report = imported("x.xspf", XSPF[: XSPF.index("<track><title>without")] + "<oops")
 
     assert report.tasks == 1
@@ -305,7 +305,7 @@ def test_an_address_that_is_listed_twice_is_one_task(imported, catalog):
     assert rows(catalog, "SELECT COUNT(*) FROM playlist_songs") == [2]
 
 
-def test_two_addresses_of_one_recording_are_one_song(imported, catalog):
+def test_two_addresses_of_one_recording_are_one_song(imported):
     report = imported(
         "x.csv",
         "url,title,artist,album,track\nhttp://a.example/1.mp3,T,A,B,1\n"

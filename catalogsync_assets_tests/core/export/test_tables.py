@@ -152,7 +152,7 @@ def test_without_pyarrow_nothing_is_written(filled, catalog, tmp_path, monkeypat
     assert list(target.parent.iterdir()) == []
 
 
-def test_pages_join_without_a_gap(shelf, exported, catalog, monkeypatch):
+def test_pages_join_without_a_gap(shelf, exported, monkeypatch):
     monkeypatch.setattr(contents, "_PAGE", 3)
     songs = [shelf.song(f"S{n}") for n in range(9)]
     for song in songs[1:]:

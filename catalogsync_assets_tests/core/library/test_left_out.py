@@ -249,7 +249,7 @@ def test_a_link_that_is_put_there_after_the_scan_is_not_followed_by_an_upload(
 
 
 def test_a_fifo_in_place_of_a_file_does_not_hold_up_an_upload(
-    library, scanned, cloud, uploaded, synced, remote, catalog
+    library, scanned, cloud, uploaded, synced
 ):
     path, *_ = library.fill(3)
     scanned()

@@ -373,7 +373,7 @@ def test_a_root_that_has_become_empty_is_refused_unless_that_is_said(library, sc
     assert counts(scanned()) == {}
 
 
-def test_an_empty_root_that_never_held_anything_is_fine(library, scanned):
+def test_an_empty_root_that_never_held_anything_is_fine(scanned):
     assert counts(scanned()) == {}
 
 

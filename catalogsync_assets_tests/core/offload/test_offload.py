@@ -111,7 +111,7 @@ def test_a_dry_run_by_the_catalog_asks_no_store(stored, catalog):
     assert offload(catalog, 1, check=False, connect=never).removed == 2
 
 
-def test_files_on_too_few_backends_stay(library, stored, offloaded, scanned, backend):
+def test_files_on_too_few_backends_stay(library, stored, offloaded, backend):
     stored("cloud", files=3)
     backend("vault")
 
@@ -235,7 +235,7 @@ def test_for_a_single_copy_no_store_is_asked_which_it_is(
     assert proxy.of("PUT") == []
 
 
-def test_no_store_is_asked_where_nothing_needs_to_go(stored, offloaded, catalog):
+def test_no_store_is_asked_where_nothing_needs_to_go(stored, offloaded):
     stored("cloud", "vault", files=1)
 
     def never(_):

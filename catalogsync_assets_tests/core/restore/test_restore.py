@@ -226,7 +226,7 @@ def test_without_a_good_copy_a_file_fails_alone(contents, cloud, restore, remote
 
 
 def test_from_one_backend_only_that_one_is_read(
-    catalog, contents, backend, uploaded, synced, restore, library, tmp_path
+    contents, backend, uploaded, synced, restore, library, tmp_path
 ):
     second = backend("second")
     uploaded(second)
@@ -310,7 +310,7 @@ def test_too_little_room_is_seen_before_a_byte_comes(contents, restore, tmp_path
 
 
 def test_files_of_two_roots_with_one_path_both_come(
-    catalog, library, another_library, cloud, scanned, uploaded, restore, tmp_path
+    library, another_library, cloud, scanned, uploaded, restore, tmp_path
 ):
     second = another_library("second")
     one = library.add("a.mp3").read_bytes()

@@ -175,7 +175,7 @@ def test_after_a_damaged_source_the_next_plan_takes_another(gone, cloud, backend
 
 
 def test_a_source_without_credentials_fails_its_files_and_no_others(
-    gone, cloud, backend, uploaded, statuses, monkeypatch
+    gone, backend, uploaded, monkeypatch
 ):
     gone(2)
     monkeypatch.setenv("OTHER_ACCESS_KEY_ID", "demo")
