@@ -10,7 +10,8 @@ from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.faults import Faults, found
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.stores import rclone_copy
 
 MIB = 1024 * 1024

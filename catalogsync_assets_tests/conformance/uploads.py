@@ -18,7 +18,6 @@ from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingErro
 from catalogsync_assets.core.stores.client import Labels, StoreClient
 from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.files import s3_sha256
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 
@@ -176,12 +175,7 @@ class Uploads:
     ):
         library.add("bad.flac", size=size)
         library.add("good.flac")
-
-        def damage(request):
-            if request.method == "PUT" and "bad" in request.key:
-                request.body = flipped(request.body)
-
-        proxy.before.append(damage)
+        proxy.spoil_requests(lambda r: r.method == "PUT" and "bad" in r.key)
 
         report = synced(through_proxy)
 

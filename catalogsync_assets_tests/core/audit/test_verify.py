@@ -11,7 +11,8 @@ from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.faults import Faults, found
+from catalogsync_assets_tests.support.files import flipped
 
 STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GROUP BY status"
 
@@ -421,12 +422,7 @@ def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_no
     """The store goes on giving back the digest of what was sent once."""
     library.fill(5)
     synced(through_proxy)
-
-    def rot(request, answer):
-        if request.method == "GET" and request.key.endswith("0003.mp3"):
-            answer.body = flipped(answer.body)
-
-    proxy.after.append(rot)
+    proxy.spoil_answers(lambda r: r.method == "GET" and r.key.endswith("0003.mp3"))
 
     assert verified(through_proxy, "head").ok == 5
     assert found(verified(through_proxy, "full"), "content") == {"album/0003.mp3"}
@@ -439,17 +435,10 @@ def test_one_bad_read_is_no_damage(library, proxy, through_proxy, synced, verifi
     """A bit that tips on the way is not the store's."""
     library.fill(5)
     synced(through_proxy)
-    left = [1]
-
-    def tip(request, answer):
-        if request.method == "GET" and request.key.endswith("0003.mp3") and left[0]:
-            left[0] = 0
-            answer.body = flipped(answer.body)
-
-    proxy.after.append(tip)
+    proxy.spoil_answers(lambda r: r.method == "GET" and r.key.endswith("0003.mp3"), times=1)
 
     assert verified(through_proxy, "full").ok == 5
-    assert left == [0]
+    assert len([r for r in proxy.of("GET") if r.key.endswith("0003.mp3")]) == 2
 
 
 # --- another backend as the good copy -------------------------------------------------------------

@@ -5,8 +5,7 @@ import pytest
 from catalogsync_assets.core.stores.checksums import composite_md5, composite_sha256, digest_part
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import flipped
-from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.files import flipped, sha256
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 from catalogsync_assets_tests.support.uploads import SIZE
 
@@ -188,14 +187,7 @@ def test_a_large_file_that_is_refused_leaves_no_parts_behind(
 
 @pytest.mark.usefixtures("large")
 def test_a_damaged_part_is_refused_and_sent_again(library, proxy, through_proxy, uploaded, remote):
-    damaged = []
-
-    def damage_once(request):
-        if request.part and not damaged:
-            damaged.append(1)
-            request.body = b"\xff" * len(request.body)
-
-    proxy.before.append(damage_once)
+    proxy.spoil_requests(lambda r: r.part, times=1)
 
     report = uploaded(through_proxy, attempts=3)
 

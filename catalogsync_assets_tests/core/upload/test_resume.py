@@ -10,7 +10,7 @@ from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 from catalogsync_assets_tests.support.uploads import SIZE
 from catalogsync_assets_tests.support.waiting import until
@@ -444,14 +444,9 @@ def test_a_store_without_checksums_is_sent_none_and_verified_by_its_etag(
 def test_an_object_that_no_digest_tells_of_is_read_back(catalog, large, proxy, backend, uploaded):
     cloud = backend(endpoint=proxy.endpoint, provider="b2")
 
-    def make_opaque(request, answer):
-        if request.method == "HEAD":
-            answer.headers = {
-                name: '"opaque-3"' if name.lower() == "etag" else value
-                for name, value in answer.headers.items()
-            }
-
-    proxy.after.append(make_opaque)
+    proxy.after.append(
+        lambda r, a: a.replace_header("etag", '"opaque-3"') if r.method == "HEAD" else None
+    )
 
     assert uploaded(cloud).succeeded == 1
     assert rows(catalog, HOW, cloud.id) == ["read"]

@@ -11,7 +11,7 @@ from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue,
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, move_backend, rows
-from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 
 MIB = 1024 * 1024
