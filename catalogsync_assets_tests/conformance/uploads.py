@@ -16,10 +16,11 @@ from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
 from catalogsync_assets.core.stores.client import Labels, StoreClient
-from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
+from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import s3_sha256
 from catalogsync_assets_tests.support.proxy import Gate, refusal
+from catalogsync_assets_tests.support.uploads import aborted
 
 Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
@@ -153,9 +154,10 @@ class Uploads:
 
         report = synced(cloud)
 
-        assert (report.succeeded, report.failures) == (1, [])
+        assert (report.succeeded, report.failures, report.bytes) == (1, [], len(content))
         assert remote(cloud).get("large.flac") == content
         assert remote(cloud).head("large.flac")["ContentType"] == "audio/flac"
+        assert remote(cloud).unfinished() == []
         assert claims(cloud) == {"large.flac"}
 
     @pytest.mark.usefixtures("small_parts")
@@ -186,19 +188,20 @@ class Uploads:
         library.fill(1)
         monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
 
-        with pytest.raises(UploadAborted) as caught:
-            synced(cloud)
-
-        assert isinstance(caught.value.cause, AccessRefusedError)
+        assert isinstance(aborted(synced, cloud).cause, AccessRefusedError)
         assert remote(cloud).keys() == []
 
-    def test_a_missing_bucket_is_named_and_not_made(self, library, backend, settings, synced, s3):
-        library.fill(1)
+    def test_a_missing_bucket_is_named_and_not_made(
+        self, library, backend, settings, synced, s3, statuses
+    ):
+        library.fill(3)
 
-        with pytest.raises(UploadAborted) as caught:
-            synced(backend(bucket="no-such-bucket", **settings))
+        error = aborted(synced, backend(bucket="no-such-bucket", **settings))
 
-        assert isinstance(caught.value.cause, BucketMissingError)
+        assert isinstance(error.cause, BucketMissingError)
+        assert "'no-such-bucket'" in error.message
+        assert "make the bucket" in (error.hint or "")
+        assert statuses() == {"pending": 3}
         assert "no-such-bucket" not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
 
     def test_a_run_that_was_killed_is_repeated_to_the_right_end(

@@ -44,8 +44,7 @@ class WholeWay:
                 command, capture_output=True, text=True, timeout=SECONDS, check=False
             )
             assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-            told = json.loads(done.stdout)
-            return told
+            return json.loads(done.stdout)
 
         return run
 

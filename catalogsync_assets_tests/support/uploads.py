@@ -18,3 +18,8 @@ def aborted(run: Callable[..., UploadReport], *arguments: Any, **options: Any) -
     with pytest.raises(UploadAborted) as caught:
         run(*arguments, **options)
     return caught.value
+
+
+def codes(report: Any) -> list[str]:
+    """Why files have failed, in order."""
+    return sorted(failure.code for failure in report.failures)

@@ -199,8 +199,7 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
         if request.method != "PUT" or request.header("if-none-match") is None:
             return None
         together.wait(PATIENCE)
-        answer = refusal(501, "NotImplemented")
-        return answer
+        return refusal(501, "NotImplemented")
 
     proxy.before.append(unsupported)
 

@@ -62,6 +62,10 @@ def offloaded(catalog):
     return run
 
 
+def never(_):
+    raise AssertionError("a store was asked")
+
+
 def leftovers(library: Any) -> list[str]:
     return [p.name for p in library.root.rglob(".*")]
 
@@ -104,9 +108,6 @@ def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog):
 
 def test_a_dry_run_by_the_catalog_asks_no_store(stored, catalog):
     stored("cloud", files=2)
-
-    def never(_):
-        raise AssertionError("a store was asked")
 
     assert offload(catalog, 1, check=False, connect=never).removed == 2
 
@@ -237,9 +238,6 @@ def test_for_a_single_copy_no_store_is_asked_which_it_is(
 
 def test_no_store_is_asked_where_nothing_needs_to_go(stored, offloaded):
     stored("cloud", "vault", files=1)
-
-    def never(_):
-        raise AssertionError("a store was asked")
 
     assert offloaded(2, until_free=1, connect=never).removed == 0
 

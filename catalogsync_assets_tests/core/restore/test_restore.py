@@ -11,12 +11,13 @@ from catalogsync_assets.core.errors import ConfigurationError, LibraryError, Sto
 from catalogsync_assets.core.export.target import replacing
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.restore.file import safe_path
-from catalogsync_assets.core.restore.restore import RestoreAborted, RestoreReport
+from catalogsync_assets.core.restore.restore import RestoreAborted
 from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
 from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
 from catalogsync_assets_tests.support.files import flipped, remains, sha256
 from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.uploads import codes
 
 NAMES = ["a.mp3", "Ä/雨 (1).flac", "x/y/z.ogg", 'quo"te?.mp3', "empty.mp3"]
 
@@ -44,10 +45,6 @@ def contents(library, cloud, synced):
 def files_below(root):
     found = (p for p in root.rglob("*") if p.is_file())
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
-
-
-def codes(report: RestoreReport) -> list[str]:
-    return sorted(failure.code for failure in report.failures)
 
 
 def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(

@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
-    BucketMissingError,
     ConfigurationError,
     StoreUnavailableError,
 )
@@ -244,20 +243,6 @@ def test_a_denial_for_one_key_does_not_stop_the_others(library, proxy, through_p
     report = synced(through_proxy, workers=1)
 
     assert (report.succeeded, [f.code for f in report.failures]) == (7, ["AccessDenied"])
-
-
-def test_a_missing_bucket_ends_the_run_and_is_not_made(
-    library, backend, synced, bucket_is_missing, statuses
-):
-    library.fill(3)
-
-    error = aborted(synced, backend(bucket="no-such-bucket"))
-
-    assert isinstance(error.cause, BucketMissingError)
-    assert "'no-such-bucket'" in error.message
-    assert "make the bucket" in (error.hint or "")
-    assert bucket_is_missing("no-such-bucket")
-    assert statuses() == {"pending": 3}
 
 
 @pytest.mark.parametrize(

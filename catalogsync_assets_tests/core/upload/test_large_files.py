@@ -17,23 +17,6 @@ PLACES = (
 )
 
 
-def test_a_large_file_arrives_in_parts_and_is_verified(
-    catalog, large, proxy, through_proxy, uploaded, remote
-):
-    report = uploaded(through_proxy)
-
-    assert (report.succeeded, report.bytes) == (1, SIZE)
-    assert remote(through_proxy).get("large.flac") == large
-    assert rows(catalog, PLACES, through_proxy.id) == [(sha256(large), "active", "server-digest")]
-    assert sorted(len(r.body) for r in proxy.requests if r.part) == [
-        2 * MIB + 345,
-        5 * MIB,
-        5 * MIB,
-    ]
-    assert remote(through_proxy).head("large.flac")["ContentType"] == "audio/flac"
-    assert remote(through_proxy).unfinished() == []
-
-
 def test_the_digest_of_parts_is_the_one_that_s3_makes(large, cloud, uploaded, remote):
     uploaded(cloud)
 

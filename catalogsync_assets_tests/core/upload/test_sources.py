@@ -10,15 +10,11 @@ from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.upload import upload
 from catalogsync_assets.core.upload.source import Source
-from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import sha256, unprivileged
+from catalogsync_assets_tests.support.uploads import codes
 
 PLACES = "SELECT locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
-
-
-def codes(report: UploadReport) -> list[str]:
-    return [failure.code for failure in report.failures]
 
 
 def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(

@@ -9,10 +9,10 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
-from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, move_backend, rows
 from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
+from catalogsync_assets_tests.support.uploads import codes
 
 MIB = 1024 * 1024
 PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
@@ -33,10 +33,6 @@ def gone(library, scanned, cloud, synced):
         return contents
 
     return make
-
-
-def codes(report: UploadReport) -> list[str]:
-    return sorted(failure.code for failure in report.failures)
 
 
 def leftovers(catalog: Catalog) -> list[str]:
