@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from catalogsync_assets_tests.servers.processes import ServerFailed, Servers, started
-from catalogsync_assets_tests.support.waiting import until
+from catalogsync_assets_tests.support.waiting import PATIENCE, until
 
 _START = """
 import sys
@@ -31,6 +31,7 @@ def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path):
         text=True,
         env={"PATH": "/nowhere"},
         cwd=suite.parents[2],
+        timeout=4 * PATIENCE,
         check=False,
     )
 

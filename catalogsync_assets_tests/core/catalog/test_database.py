@@ -18,7 +18,7 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.settings import catalog_location, library_roots
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import unprivileged
-from catalogsync_assets_tests.support.waiting import Task
+from catalogsync_assets_tests.support.waiting import PATIENCE, Task
 
 OLD_NAMES = [
     *("playlist_pools", "playlists", "pool_playlists", "artist_pools", "artists", "pool_artists"),
@@ -504,14 +504,14 @@ def test_a_root_that_is_inside_another_by_a_second_mount_is_refused(tmp_path, ro
     (tmp_path / "music/jazz").mkdir(parents=True)
     (tmp_path / "again").mkdir()
     mount = ["mount", "--bind", str(tmp_path / "music"), str(tmp_path / "again")]
-    if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+    if not shutil.which("mount") or subprocess.run(mount, check=False, timeout=PATIENCE).returncode:
         pytest.skip("mounting is not permitted here")
 
     try:
         with pytest.raises(ConfigurationError, match="lies inside"):
             library_roots([tmp_path / "music", tmp_path / root])
     finally:
-        subprocess.run(["umount", str(tmp_path / "again")], check=True)
+        subprocess.run(["umount", str(tmp_path / "again")], check=True, timeout=PATIENCE)
 
 
 # --- modes --------------------------------------------------------------------------------------
