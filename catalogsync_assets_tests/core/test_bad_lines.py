@@ -21,6 +21,7 @@ STATUSES = (
     " WHERE b.backend_type = 'object_storage'"
 )
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+LOGIN = Answer(200, {"Content-Type": "text/html"}, PAGE)
 
 
 # --- what may become of an answer -----------------------------------------------------------------
@@ -232,8 +233,7 @@ def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_login_page_in_place_of_the_store_is_one_clear_error(catalog, commands, proxy, command):
-    answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
-    proxy.answer(answer)
+    proxy.answer(LOGIN)
 
     try:
         assert commands[command]() == 0
@@ -250,8 +250,7 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
 ):
     library.fill(FILES)
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
-    answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
-    proxy.answer(answer, lambda r: r.method == "PUT")
+    proxy.answer(LOGIN, lambda r: r.method == "PUT")
 
     with pytest.raises(UploadAborted, match="the store has no such object") as aborted:
         synced(cloud)

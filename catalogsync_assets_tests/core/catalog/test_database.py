@@ -354,8 +354,7 @@ def test_what_is_read_in_a_transaction_is_true_until_it_commits(catalog):
     for task in [Task(count_up) for _ in range(4)]:
         task.end()
 
-    names = rows(catalog, "SELECT name FROM artists ORDER BY id")
-    assert names == [str(i) for i in range(80)]
+    assert rows(catalog, "SELECT name FROM artists ORDER BY id") == [str(i) for i in range(80)]
 
 
 def test_a_reader_does_not_stop_a_writer_and_sees_one_moment(catalog):

@@ -247,9 +247,7 @@ def test_an_old_backend_is_read_and_its_other_settings_are_kept(old):
 def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(old):
     catalog, _ = Catalog.initialise(old)
 
-    queued = enqueue(catalog, backend_by_name(catalog, "old-cloud"))
-
-    assert queued == 2
+    assert enqueue(catalog, backend_by_name(catalog, "old-cloud")) == 2
     assert rows(
         catalog, "SELECT target_locator FROM upload_tasks WHERE status = 'pending' ORDER BY 1"
     ) == ["m/b/02.flac", "m/c/03.flac"]

@@ -131,9 +131,7 @@ def test_a_catalog_that_is_opened_twice_keeps_its_locks(catalog, run_python):
 
     Catalog.open(catalog.path).close()
     Catalog.initialise(catalog.path)[0].close()
-    visitor = run_python(VISITOR, catalog.path)
-
-    assert visitor.out.strip() == "1"
+    assert run_python(VISITOR, catalog.path).out.strip() == "1"
     assert catalog.path.with_name(f"{catalog.path.name}-wal").exists()
     with catalog.transaction() as connection:
         connection.exec_driver_sql("INSERT INTO songs (title) VALUES ('two')")

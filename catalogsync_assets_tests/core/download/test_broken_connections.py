@@ -203,8 +203,7 @@ def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
     wish(web.add("/x.flac", length="none"))
     assert downloaded().failures[0].code == "LengthUnknown"
 
-    size = len(web.files["/x.flac"].content)
-    assert wish(web.url + "/x.flac", size=size).updated == 1
+    assert wish(web.url + "/x.flac", size=len(web.files["/x.flac"].content)).updated == 1
     assert downloaded().succeeded == 1
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 

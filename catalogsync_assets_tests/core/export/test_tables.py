@@ -165,8 +165,7 @@ def test_pages_join_without_a_gap(shelf, exported, monkeypatch):
 
     everything = ids(exported(export_catalog, kind="jsonl", places=local()))
     assert everything == [song for song in songs[1:] for _ in range(2)]
-    of_playlist = exported(export_playlist, "P", kind="jsonl", places=local())
-    assert ids(of_playlist) == songs[:0:-1]
+    assert ids(exported(export_playlist, "P", kind="jsonl", places=local())) == songs[:0:-1]
 
 
 def test_only_selected_songs_and_one_backend(filled, exported, catalog, shelf):

@@ -130,9 +130,7 @@ def test_more_copies_than_backends_is_wrong_use(catalog, cloud):
 
 def test_only_named_backends_count(library, stored, offloaded, backend):
     stored("cloud", files=2)
-    empty = backend("vault")
-
-    assert offloaded(1, backends=[empty]).too_few == 2
+    assert offloaded(1, backends=[backend("vault")]).too_few == 2
     assert len(library.contents()) == 2
 
 
@@ -331,8 +329,7 @@ def test_another_librarys_policy_does_not_stand_in_the_way(
         str(library.root),
     )
 
-    scope = Scope(selections=(Selection("song", (song,)),))
-    assert offloaded(1, scope=scope).removed == 1
+    assert offloaded(1, scope=Scope(selections=(Selection("song", (song,)),))).removed == 1
     with pytest.raises(UsageError, match=f"below {archive.root}"):
         offloaded(1)
 
