@@ -104,13 +104,14 @@ def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
     assert statuses() == {"succeeded": 1, "failed": 1}
 
 
-def test_one_missing_file_does_not_stop_the_others(library, cloud, synced, remote):
+def test_one_missing_file_does_not_stop_the_others(library, scanned, cloud, uploaded, remote):
     files = library.fill(6)
+    scanned()
     files[2].unlink()
     files[4].unlink()
     files[4].mkdir()
 
-    report = synced(cloud)
+    report = uploaded(cloud)
 
     assert report.succeeded == 4
     assert sorted(codes(report)) == ["SourceMissing", "SourceUnreadable"]
