@@ -255,7 +255,7 @@ class Gate:
         *,
         passing: int = 0,
         answer: Answer | None = None,
-        seconds: float = PATIENCE,
+        seconds: float = 2 * PATIENCE,
     ) -> None:
         """Hold from now on.
 
