@@ -511,15 +511,22 @@ def start_command(start_python):
     return lambda *arguments, **environment: start_python(_MAIN, *arguments, **environment)
 
 
-def is_missing(s3: Any, bucket: str) -> bool:
-    try:
-        s3.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        return bool(error.response["Error"]["Code"] == "404")
-    return False
+@pytest.fixture
+def uploading(start_command, catalog):
+    """`uploading("--workers", 4)`: `catalogsync upload` to `cloud` in a process of its own."""
+    upload_it = ("upload", "--backend", "cloud", "--db", catalog.path)
+    return lambda *options: start_command(*upload_it, *options)
 
 
 @pytest.fixture
 def bucket_is_missing(s3):
     """`bucket_is_missing(name)`."""
-    return lambda bucket: is_missing(s3, bucket)
+
+    def ask(bucket):
+        try:
+            s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            return error.response["Error"]["Code"] == "404"
+        return False
+
+    return ask

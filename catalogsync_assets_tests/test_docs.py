@@ -59,9 +59,7 @@ def test_every_command_named_exists(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_every_option_named_exists(document):
-    text = document.read_text("utf-8")
-
-    assert options_in(text) - OPTIONS - OF_OTHERS == set()
+    assert options_in(document.read_text("utf-8")) - OPTIONS - OF_OTHERS == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)

@@ -141,8 +141,8 @@ class Server:
         for process in self._family:
             if process.is_running():
                 process.kill()
-        self._process.wait()
-        self._reader.join()
+        self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

@@ -10,7 +10,8 @@ from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.faults import Faults, found
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.stores import rclone_copy
 
 MIB = 1024 * 1024
@@ -121,7 +122,7 @@ class Audits:
         assert (report.ok, found(report, "missing")) == (1_004, {"album/1004.mp3"})
 
     def test_what_rclone_put_there_is_adopted_and_nothing_is_left_to_send(
-        self, library, catalog, scanned, cloud, uploaded, store, remote, claims
+        self, library, catalog, scanned, cloud, store, remote, claims
     ):
         library.fill(5)
         for name in ODD_NAMES:

@@ -39,8 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def store(request):
     """The server of the module's store; a test of one that is not installed is skipped."""
-    found = request.getfixturevalue(request.module.STORE)
-    return found
+    return request.getfixturevalue(request.module.STORE)
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
-from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
+from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.files import s3_sha256
 from catalogsync_assets_tests.support.proxy import Gate, refusal
+from catalogsync_assets_tests.support.uploads import aborted
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
@@ -64,9 +64,7 @@ class Uploads:
         assert uploaded(through_proxy).queued == 0
         assert proxy.requests == []
 
-    def test_an_identical_object_is_adopted(
-        self, library, proxy, through_proxy, synced, remote, claims
-    ):
+    def test_an_identical_object_is_adopted(self, library, through_proxy, synced, remote, claims):
         content = library.add("a.mp3").read_bytes()
         library.add("b.mp3", b"bytes")
         remote(through_proxy).put("a.mp3", content)
@@ -158,9 +156,10 @@ class Uploads:
 
         report = synced(cloud)
 
-        assert (report.succeeded, report.failures) == (1, [])
+        assert (report.succeeded, report.failures, report.bytes) == (1, [], len(content))
         assert remote(cloud).get("large.flac") == content
         assert remote(cloud).head("large.flac")["ContentType"] == "audio/flac"
+        assert remote(cloud).unfinished() == []
         assert claims(cloud) == {"large.flac"}
 
     @pytest.mark.usefixtures("small_parts")
@@ -180,12 +179,7 @@ class Uploads:
     ):
         library.add("bad.flac", size=size)
         library.add("good.flac")
-
-        def damage(request):
-            if request.method == "PUT" and "bad" in request.key:
-                request.body = flipped(request.body)
-
-        proxy.before.append(damage)
+        proxy.spoil_requests(lambda r: r.method == "PUT" and "bad" in r.key)
 
         report = synced(through_proxy)
 
@@ -196,41 +190,30 @@ class Uploads:
         library.fill(1)
         monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
 
-        with pytest.raises(UploadAborted) as caught:
-            synced(cloud)
-
-        assert isinstance(caught.value.cause, AccessRefusedError)
+        assert isinstance(aborted(synced, cloud).cause, AccessRefusedError)
         assert remote(cloud).keys() == []
 
-    def test_a_missing_bucket_is_named_and_not_made(self, library, backend, settings, synced, s3):
-        library.fill(1)
+    def test_a_missing_bucket_is_named_and_not_made(
+        self, library, backend, settings, synced, s3, statuses
+    ):
+        library.fill(3)
 
-        with pytest.raises(UploadAborted) as caught:
-            synced(backend(bucket="no-such-bucket", **settings))
+        error = aborted(synced, backend(bucket="no-such-bucket", **settings))
 
-        assert isinstance(caught.value.cause, BucketMissingError)
+        assert isinstance(error.cause, BucketMissingError)
+        assert "'no-such-bucket'" in error.message
+        assert "make the bucket" in (error.hint or "")
+        assert statuses() == {"pending": 3}
         assert "no-such-bucket" not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
 
     def test_a_run_that_was_killed_is_repeated_to_the_right_end(
-        self,
-        library,
-        catalog,
-        scanned,
-        proxy,
-        through_proxy,
-        uploaded,
-        start_command,
-        remote,
-        claims,
+        self, library, scanned, proxy, through_proxy, uploaded, uploading, remote, claims
     ):
         """Killed while some objects are there, some under way, and most of the rows not written."""
         library.fill(30)
         scanned()
-        enqueue(catalog, through_proxy)
         gate = Gate(proxy, passing=8)
-        process = start_command(
-            *("upload", "--backend", "cloud", "--workers", 4), CATALOGSYNC_DB=str(catalog.path)
-        )
+        process = uploading("--workers", 4)
         gate.wait_for()
         gate.open_after_the_end_of(process)
         claims(through_proxy)
@@ -306,23 +289,14 @@ class Uploads:
         assert remote(through_proxy).contents() == {key: key.encode() for key in keys}
 
     def test_a_killed_upload_in_parts_goes_on_with_exactly_the_missing_parts(
-        self,
-        library,
-        catalog,
-        scanned,
-        proxy,
-        through_proxy,
-        uploaded,
-        start_command,
-        remote,
-        claims,
+        self, library, catalog, scanned, proxy, through_proxy, uploaded, uploading, remote, claims
     ):
         """In its real sizes: nine parts of 8 MiB and a rest."""
         content = library.add("large.flac", size=72 * MIB + 5).read_bytes()
         scanned()
         gate = Gate(proxy, lambda r: (r.part or 0) > 3, answer=refusal(0))
-        process = start_command("upload", "--backend", "cloud", "--db", catalog.path)
-        proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
+        process = uploading()
+        proxy.wait_until(lambda: len(answered_parts(proxy)) == 3, seconds=2 * PATIENCE)
         gate.open_after_the_end_of(process)
         assert claims(through_proxy) == set()
         (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")

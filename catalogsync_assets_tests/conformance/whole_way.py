@@ -13,7 +13,7 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts
-from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.processes import Process
 from catalogsync_assets_tests.support.programs import find_program
 from catalogsync_assets_tests.support.proxy import Gate, refusal
@@ -44,8 +44,7 @@ class WholeWay:
                 command, capture_output=True, text=True, timeout=SECONDS, check=False
             )
             assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-            told = json.loads(done.stdout)
-            return told
+            return json.loads(done.stdout)
 
         return run
 

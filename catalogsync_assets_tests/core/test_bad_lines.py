@@ -12,6 +12,7 @@ from catalogsync_assets.core.offload.offload import offload
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Answer, Request
 
 FILES = 4
@@ -20,6 +21,7 @@ STATUSES = (
     " WHERE b.backend_type = 'object_storage'"
 )
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+LOGIN = Answer(200, {"Content-Type": "text/html"}, PAGE)
 
 
 # --- what may become of an answer -----------------------------------------------------------------
@@ -66,9 +68,9 @@ def cut_body(request: Request, answer: Answer) -> None:
         answer.headers["Connection"] = "close"
 
 
-def flipped(request: Request, answer: Answer) -> None:
-    if request.method == "GET" and answer.body:
-        answer.body = bytes([answer.body[0] ^ 1]) + answer.body[1:]
+def tipped(request: Request, answer: Answer) -> None:
+    if request.method == "GET":
+        answer.body = flipped(answer.body)
 
 
 def page(_: Request, answer: Answer) -> None:
@@ -121,7 +123,7 @@ OVERCOME = {
     "a cut head, always": of_music(cut_head),
     "a cut length, once": once_each(cut_length),
     "a cut body, once": once_each(cut_body),
-    "a flipped byte, once": once_each(flipped),
+    "a flipped byte, once": once_each(tipped),
     "a page, once": once_each(page),
     "not there, once": once_each(not_there),
 }
@@ -222,7 +224,7 @@ def test_a_line_that_always_spoils_says_nothing_of_an_object(
 
 @pytest.mark.parametrize("command", ["verify full", "restore"])
 def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, command):
-    proxy.after.append(of_music(flipped))
+    proxy.after.append(of_music(tipped))
 
     commands[command]()
 
@@ -231,8 +233,7 @@ def test_what_two_reads_agree_on_is_damage(catalog, commands, proxy, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_login_page_in_place_of_the_store_is_one_clear_error(catalog, commands, proxy, command):
-    answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
-    proxy.before.append(lambda _: answer)
+    proxy.answer(LOGIN)
 
     try:
         assert commands[command]() == 0
@@ -249,8 +250,7 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
 ):
     library.fill(FILES)
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
-    answer = Answer(200, {"Content-Type": "text/html"}, PAGE)
-    proxy.answer(answer, lambda r: r.method == "PUT")
+    proxy.answer(LOGIN, lambda r: r.method == "PUT")
 
     with pytest.raises(UploadAborted, match="the store has no such object") as aborted:
         synced(cloud)
@@ -261,7 +261,7 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
 
 @pytest.mark.parametrize("there", ["ours", "nothing"])
 def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
-    catalog, library, scanned, backend, uploaded, proxy, remote, there
+    library, scanned, backend, uploaded, proxy, remote, there
 ):
     """Of a store of which nothing is known: neither a conflict, nor a damaged upload."""
     library.fill(FILES)
@@ -270,7 +270,7 @@ def test_nobody_is_asked_to_act_on_one_spoilt_head_and_one_spoilt_read(
     if there == "ours":
         for key, content in library.contents().items():
             remote(cloud).put(key, content)
-    proxy.after += [of_music(cut_head), once_each(flipped)]
+    proxy.after += [of_music(cut_head), once_each(tipped)]
 
     report = uploaded(cloud, workers=1)
 

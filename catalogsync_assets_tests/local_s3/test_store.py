@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -20,11 +19,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.errors import ConfigurationError, StoreError
-from catalogsync_assets.local_s3.store import (
-    local_store,
-    start_local_store,
-    stop_local_store,
-)
+from catalogsync_assets.local_s3.store import local_store, start_local_store, stop_local_store
+from catalogsync_assets_tests.support.processes import Process, started
 from catalogsync_assets_tests.support.stores import s3_client as s3
 
 KEY = 'Hvít Nótt/01 "50% & more" #1 a+b?.flac'
@@ -68,19 +64,12 @@ def is_closed_at_last(connection: socket.socket) -> bool:
         return True
 
 
-def start_elsewhere(directory: Path, mode: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(directory), mode],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.stdout
-    return process, json.loads(process.stdout.readline())
+def start_elsewhere(directory: Path, mode: str) -> tuple[Process, dict[str, Any]]:
+    process = started(STARTER, directory, mode, folder=None)
+    return process, json.loads(process.line())
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: Process) -> None:
     with process:
         process.kill()
 

@@ -19,8 +19,7 @@ _SKIPPED = re.compile(r"store not tried: (\w+) \(not installed: (.+)\)$")
 
 
 def _requirement(name: str) -> Requirement:
-    found = SERVERS[name].REQUIREMENT
-    return found
+    return SERVERS[name].REQUIREMENT
 
 
 def _fixture(name: str) -> Any:

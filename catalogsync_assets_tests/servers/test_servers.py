@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from catalogsync_assets_tests.servers.processes import ServerFailed, Servers, started
-from catalogsync_assets_tests.support.waiting import until
+from catalogsync_assets_tests.support.waiting import PATIENCE, until
 
 _START = """
 import sys
@@ -31,6 +31,7 @@ def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path):
         text=True,
         env={"PATH": "/nowhere"},
         cwd=suite.parents[2],
+        timeout=4 * PATIENCE,
         check=False,
     )
 
@@ -49,7 +50,7 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path, start_python):
         return " ".join(words) if words and words[0].endswith("rclone") else ""
 
     starter = start_python(_START, tmp_path / "server")
-    assert starter.stdout.readline() == "up\n"
+    assert starter.line() == "up\n"
     assert len(servers()) == 1
 
     starter.kill()

@@ -6,11 +6,7 @@ import random
 from typing import Any
 
 from catalogsync_assets.core.audit.audit import AuditReport
-
-
-def flipped(content: bytes) -> bytes:
-    """Other content of the same length."""
-    return bytes([content[0] ^ 1]) + content[1:]
+from catalogsync_assets_tests.support.files import flipped
 
 
 def found(report: AuditReport, kind: str) -> set[str]:

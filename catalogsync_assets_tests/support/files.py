@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def flipped(content: bytes) -> bytes:
+    """Other content of the same length."""
+    return bytes([content[0] ^ 1]) + content[1:] if content else content
+
+
 def sha256(content: bytes) -> str:
     """The digest in hex, as the catalog has it."""
     return hashlib.sha256(content).hexdigest()

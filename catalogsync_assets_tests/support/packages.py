@@ -43,7 +43,9 @@ def install(folder: Path, module: str, code: str, group: str, plug_ins: Mapping[
     site = folder / "site"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     alone = ["--no-index", "--no-deps", "--target", str(site)]
-    done = subprocess.run([*pip, *alone, str(package)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*pip, *alone, str(package)], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     return site
 

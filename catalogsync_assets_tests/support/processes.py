@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -55,6 +56,20 @@ class Process(subprocess.Popen):
 
     def communicate(self, input=None, timeout=LONGEST):
         return super().communicate(input, timeout)
+
+    def line(self):
+        """What it says next. One that stays silent is killed, and has said nothing."""
+        patience = threading.Timer(LONGEST, self.kill)
+        patience.start()
+        try:
+            return self.stdout.readline()
+        finally:
+            patience.cancel()
+
+    def go_on(self):
+        """Give it a line to read."""
+        self.stdin.write("go\n")
+        self.stdin.flush()
 
     def end(self):
         """For after a test, whatever became of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.processes import Process
 from catalogsync_assets_tests.support.waiting import PATIENCE
 
@@ -61,6 +63,15 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+
+    def drop_headers(self, *beginnings: str) -> None:
+        """Take headers out, by the beginnings of their names."""
+        kept = {n: v for n, v in self.headers.items() if not n.lower().startswith(beginnings)}
+        self.headers = kept
+
+    def replace_header(self, name: str, value: str) -> None:
+        """Give a header that is there, in whatever case, another value."""
+        self.headers = {n: value if n.lower() == name else v for n, v in self.headers.items()}
 
 
 def refusal(status: int, code: str = "SlowDown", message: str = "later") -> Answer:
@@ -137,6 +148,30 @@ class Proxy(Serving):
     def answer(self, answer: Answer, which: Callable[[Request], object] = lambda _: True) -> None:
         """Give this answer to all such requests, in place of the store's."""
         self.before.append(lambda request: answer if which(request) else None)
+
+    def spoil_requests(
+        self, which: Callable[[Request], object], *, times: float = math.inf
+    ) -> None:
+        """Change a byte of what the next so many such requests bring."""
+        left = [times]
+
+        def spoil(request: Request) -> None:
+            if left[0] and which(request):
+                left[0] -= 1
+                request.body = flipped(request.body)
+
+        self.before.append(spoil)
+
+    def spoil_answers(self, which: Callable[[Request], object], *, times: float = math.inf) -> None:
+        """Change a byte of what the store gives to the next so many such requests."""
+        left = [times]
+
+        def spoil(request: Request, answer: Answer) -> None:
+            if left[0] and which(request):
+                left[0] -= 1
+                answer.body = flipped(answer.body)
+
+        self.after.append(spoil)
 
     def lose_answer(self, which: Callable[[Request], object]) -> list[Request]:
         """Let the store do the first such request, and its answer be lost; that request then."""
@@ -220,7 +255,7 @@ class Gate:
         *,
         passing: int = 0,
         answer: Answer | None = None,
-        seconds: float = PATIENCE,
+        seconds: float = 2 * PATIENCE,
     ) -> None:
         """Hold from now on.
 

@@ -51,7 +51,7 @@ def send_in_parts(s3: Any, path: Path, backend: ObjectBackend, key: str, part: i
 
 @pytest.fixture
 def copied_by_rclone(library, scanned, store, cloud):
-    """`copied_by_rclone(3)`: so many files, copied to `cloud` by rclone, and scanned."""
+    """`copied_by_rclone(3)`: so many files that rclone has copied to `cloud` and a scan knows."""
 
     def make(count):
         library.fill(count)
@@ -312,7 +312,7 @@ def test_one_object_that_cannot_be_looked_at_does_not_stop_the_others(
 
 
 def test_a_store_that_does_not_answer_is_an_error_with_what_was_done(
-    library, scanned, adopted, catalog, backend, unused_endpoint
+    library, scanned, catalog, backend, unused_endpoint
 ):
     library.fill(1)
     scanned()

@@ -7,12 +7,10 @@ moment before a file is deleted.
 """
 
 import functools
-import hashlib
 import itertools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +39,7 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import sha256
 from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
 
 NAMES = ("a.mp3", "b.mp3", "c.mp3")
@@ -69,27 +68,13 @@ CURRENT = (
 )
 
 
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 class Machine(RuleBasedStateMachine):
     """One library, two stores, one catalog."""
 
-    def __init__(
-        self,
-        s3: Any,
-        backends: list[ObjectBackend],
-        folder: Path,
-        blank: Path,
-        query: Callable[..., list[Any]],
-        connect: Callable[[ObjectBackend], StoreClient],
-        events: Counter[str],
-    ) -> None:
+    def __init__(self, s3, backends, folder, blank, connect, events):
         super().__init__()
         self.events = events
         self.s3 = s3
-        self.query = query
         self.connect = connect
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
@@ -223,7 +208,7 @@ class Machine(RuleBasedStateMachine):
         self.events["stayed"] += done.failed + done.too_few
         self.events["settled"] += done.settled
         assert not [p for p in self.root.iterdir() if p.name.startswith(removal.PREFIX)]
-        assert "offloading" not in [status for _, status in self.query(self.catalog, LOCAL)]
+        assert "offloading" not in [status for _, status in rows(self.catalog, LOCAL)]
 
     @rule(copies=st.integers(1, 2), step=st.sampled_from(STEPS))
     def offload_and_die(self, copies: int, step: str) -> None:
@@ -263,14 +248,14 @@ class Machine(RuleBasedStateMachine):
         self.no_content_is_lost_by_the_program({sha256(content) for content in contents})
 
     def local_rows_are_true(self, disk: dict[str, bytes]) -> None:
-        for path, status in self.query(self.catalog, LOCAL):
+        for path, status in rows(self.catalog, LOCAL):
             if status in ("active", "offloaded"):
                 assert (path in disk) == (status == "active"), (path, status)
 
     def claims_are_true_as_far_as_nobody_has_tampered(
         self, stores: dict[int, dict[str, bytes]]
     ) -> None:
-        for backend_id, key, digest in self.query(self.catalog, CLAIMS):
+        for backend_id, key, digest in rows(self.catalog, CLAIMS):
             if (backend_id, key) not in self.tampered:
                 assert key in stores[backend_id], f"{key} is claimed, and gone"
                 assert sha256(stores[backend_id][key]) == digest, f"{key} is claimed, and other"
@@ -278,7 +263,7 @@ class Machine(RuleBasedStateMachine):
     def no_content_is_lost_by_the_program(self, now: set[str]) -> None:
         """Of current files: what was somewhere before a step of ours is somewhere after it."""
         if not self.destroying:
-            for path, digest in self.query(self.catalog, CURRENT):
+            for path, digest in rows(self.catalog, CURRENT):
                 assert digest in now or digest not in self.before, f"{path} is gone everywhere"
         self.before, self.destroying = now, False
 
@@ -306,7 +291,7 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     ]
     events = Counter()
     world = tmp_path / "world"
-    make = functools.partial(Machine, s3, backends, world, blank, rows, connect, events)
+    make = functools.partial(Machine, s3, backends, world, blank, connect, events)
 
     run_state_machine_as_test(
         make,

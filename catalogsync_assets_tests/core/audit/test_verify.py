@@ -11,7 +11,8 @@ from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import Faults, flipped, found
+from catalogsync_assets_tests.support.faults import Faults, found
+from catalogsync_assets_tests.support.files import flipped
 
 STATUSES = "SELECT status, COUNT(*) FROM file_locations WHERE backend_id = ? GROUP BY status"
 
@@ -161,8 +162,7 @@ def test_a_local_file_that_has_rotted_repairs_nothing(ten, library, verified, re
 
     assert (report.lost, report.repaired) == (1, 0)
     assert "digest" in (report.findings[0].repair or "")
-    keys = remote(ten).keys()
-    assert "album/0003.mp3" not in keys
+    assert "album/0003.mp3" not in remote(ten).contents()
 
 
 def test_a_repair_uploads_nothing_but_what_was_found(ten, library, scanned, verified, remote):
@@ -174,8 +174,7 @@ def test_a_repair_uploads_nothing_but_what_was_found(ten, library, scanned, veri
 
     assert report.upload is not None
     assert report.upload.queued == 1
-    keys = remote(ten).keys()
-    assert "album/new.mp3" not in keys
+    assert "album/new.mp3" not in remote(ten).contents()
 
 
 # --- foreign objects ----------------------------------------------------------------------------
@@ -200,8 +199,7 @@ def test_an_object_whose_row_was_lost_is_foreign_and_stays(ten, catalog, verifie
 
     assert found(report, "foreign") == {"album/0003.mp3"}
     assert (report.checked, report.open) == (9, 0)
-    keys = remote(ten).keys()
-    assert "album/0003.mp3" in keys
+    assert "album/0003.mp3" in remote(ten).contents()
 
 
 def test_what_is_uploaded_while_the_listing_goes_on_is_not_missed(
@@ -252,9 +250,7 @@ def test_what_is_recorded_after_it_was_listed_is_not_foreign(
 
 
 @pytest.mark.parametrize("key", ["a//b", "c/", "./x", "\x7f", "d\\e"])
-def test_a_foreign_key_of_any_shape_does_not_end_the_listing(
-    ten, catalog, backend, proxy, verified, key
-):
+def test_a_foreign_key_of_any_shape_does_not_end_the_listing(ten, backend, proxy, verified, key):
     """obstore refuses to name some; they come from other programs, and other stores than this."""
     seen = backend("cloud", endpoint=proxy.endpoint, base_prefix=ten.base_prefix)
 
@@ -308,10 +304,7 @@ def test_the_order_of_a_listing_does_not_matter(
 
 @pytest.mark.parametrize("level", ["listing", "head", "full"])
 def test_a_selection_limits_what_is_compared(ten, catalog, verified, remote, level):
-    (song,) = rows(
-        catalog,
-        "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'",
-    )
+    (song,) = rows(catalog, "SELECT song_id FROM file_assets WHERE object_key = 'album/0003.mp3'")
     for name in ("0003", "0004"):
         remote(ten).delete(f"album/{name}.mp3")
     remote(ten).put("foreign", b"x")
@@ -426,12 +419,7 @@ def test_what_has_rotted_below_its_digest_is_found_by_reading_and_believed_by_no
     """The store goes on giving back the digest of what was sent once."""
     library.fill(5)
     synced(through_proxy)
-
-    def rot(request, answer):
-        if request.method == "GET" and request.key.endswith("0003.mp3"):
-            answer.body = flipped(answer.body)
-
-    proxy.after.append(rot)
+    proxy.spoil_answers(lambda r: r.method == "GET" and r.key.endswith("0003.mp3"))
 
     assert verified(through_proxy, "head").ok == 5
     assert found(verified(through_proxy, "full"), "content") == {"album/0003.mp3"}
@@ -444,17 +432,10 @@ def test_one_bad_read_is_no_damage(library, proxy, through_proxy, synced, verifi
     """A bit that tips on the way is not the store's."""
     library.fill(5)
     synced(through_proxy)
-    left = [1]
-
-    def tip(request, answer):
-        if request.method == "GET" and request.key.endswith("0003.mp3") and left[0]:
-            left[0] = 0
-            answer.body = flipped(answer.body)
-
-    proxy.after.append(tip)
+    proxy.spoil_answers(lambda r: r.method == "GET" and r.key.endswith("0003.mp3"), times=1)
 
     assert verified(through_proxy, "full").ok == 5
-    assert left == [0]
+    assert len([r for r in proxy.of("GET") if r.key.endswith("0003.mp3")]) == 2
 
 
 # --- another backend as the good copy -------------------------------------------------------------

@@ -24,42 +24,40 @@ def nothing_is_marked(catalog):
     return lambda backend: rows(catalog, sql, backend.id) == ["active"]
 
 
+@pytest.fixture
+def stops(verified, nothing_is_marked):
+    """`stops(backend, level, "no answer")`: an audit ends with this error, and marks nothing."""
+
+    def check(backend, level, match):
+        with pytest.raises(AuditAborted, match=match) as error:
+            verified(backend, level)
+        assert nothing_is_marked(backend)
+        return error.value
+
+    return check
+
+
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_wrong_secret_marks_nothing(
-    twenty, catalog, verified, nothing_is_marked, monkeypatch, level
-):
+def test_a_wrong_secret_marks_nothing(twenty, catalog, stops, monkeypatch, level):
     monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
 
-    with pytest.raises(AuditAborted, match="the secret does not fit"):
-        verified(twenty, level)
-
-    assert nothing_is_marked(twenty)
+    stops(twenty, level, "the secret does not fit")
     assert history(catalog)[0].status == "interrupted"
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_store_that_is_not_there_marks_nothing(
-    twenty, backend, verified, nothing_is_marked, unused_endpoint, level
-):
+def test_a_store_that_is_not_there_marks_nothing(twenty, backend, stops, unused_endpoint, level):
     away = backend(endpoint=unused_endpoint, base_prefix=twenty.base_prefix)
 
-    with pytest.raises(AuditAborted, match="no answer"):
-        verified(away, level)
-
-    assert nothing_is_marked(twenty)
+    stops(away, level, "no answer")
 
 
 @pytest.mark.parametrize("level", ["head", "full"])
-def test_a_refusal_of_everything_is_one_error_and_never_missing(
-    twenty, proxy, verified, nothing_is_marked, level
-):
+def test_a_refusal_of_everything_is_one_error_and_never_missing(twenty, proxy, stops, level):
     """As from credentials that may list, but not read."""
     proxy.answer(refusal(403, "AccessDenied"))
 
-    with pytest.raises(AuditAborted, match="access denied"):
-        verified(twenty, level)
-
-    assert nothing_is_marked(twenty)
+    stops(twenty, level, "access denied")
 
 
 @pytest.mark.parametrize("level", ["head", "full"])
@@ -93,21 +91,18 @@ def test_a_bare_404_is_not_missing(twenty, proxy, verified, nothing_is_marked, l
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_bucket_that_is_deleted_meanwhile_is_not_missing_objects(
-    twenty, proxy, remote, verified, nothing_is_marked, level
+    twenty, proxy, remote, stops, level
 ):
     """A HEAD answers 404 for a missing bucket as for a missing object."""
     remote(twenty).delete("album/0000.mp3")
     proxy.answer(refusal(404, "NoSuchBucket"), lambda r: r.key.endswith(".mp3"))
 
-    with pytest.raises(AuditAborted, match="there is no bucket"):
-        verified(twenty, level)
-
-    assert nothing_is_marked(twenty)
+    stops(twenty, level, "there is no bucket")
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_store_without_any_of_many_files_looks_like_another_one(
-    library, catalog, cloud, synced, verified, remote, nothing_is_marked, monkeypatch, level
+    library, catalog, cloud, synced, verified, remote, stops, monkeypatch, level
 ):
     monkeypatch.setattr(record, "_IMPLAUSIBLE", 10)
     library.fill(15, size=5)
@@ -115,11 +110,9 @@ def test_a_store_without_any_of_many_files_looks_like_another_one(
     for key in remote(cloud).keys():  # noqa: SIM118
         remote(cloud).delete(key)
 
-    with pytest.raises(AuditAborted, match=r"holds none of the first 1\d files") as error:
-        verified(cloud, level)
-    assert "--allow-empty" in (error.value.hint or "")
-    assert nothing_is_marked(cloud)
-    assert error.value.report.missing == 0
+    error = stops(cloud, level, r"holds none of the first 1\d files")
+    assert "--allow-empty" in (error.hint or "")
+    assert error.report.missing == 0
 
     report = verified(cloud, level, allow_empty=True)
 

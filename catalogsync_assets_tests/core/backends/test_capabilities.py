@@ -92,13 +92,13 @@ def test_what_an_upload_asks_weakens_no_full_test(catalog, library, unknown, syn
 
 
 def test_a_kill_leaves_one_test_object_which_the_next_upload_removes(
-    catalog, library, scanned, proxy, unknown, uploaded, start_command, remote
+    catalog, library, scanned, proxy, unknown, uploaded, uploading, remote
 ):
     library.fill(2)
     scanned()
     enqueue(catalog, unknown)
     gate = Gate(proxy, lambda r: is_test(r) and len(proxy.of("PUT")) > 3)
-    process = start_command("upload", "--backend", "cloud", CATALOGSYNC_DB=str(catalog.path))
+    process = uploading()
     gate.wait_for()
     gate.open_after_the_end_of(process)
     assert len(remote(unknown).keys()) == 1
@@ -199,8 +199,7 @@ def test_workers_that_learn_at_once_that_there_are_no_conditions_all_succeed(
         if request.method != "PUT" or request.header("if-none-match") is None:
             return None
         together.wait(PATIENCE)
-        answer = refusal(501, "NotImplemented")
-        return answer
+        return refusal(501, "NotImplemented")
 
     proxy.before.append(unsupported)
 
@@ -266,9 +265,7 @@ def refuses_digests_of_parts(request: Any) -> Answer | None:
 
 
 def gives_no_digest_back(_request: Any, answer: Answer) -> None:
-    answer.headers = {
-        n: v for n, v in answer.headers.items() if not n.lower().startswith("x-amz-checksum")
-    }
+    answer.drop_headers("x-amz-checksum")
 
 
 def test_a_store_that_refuses_digests_in_a_completion_takes_large_files(

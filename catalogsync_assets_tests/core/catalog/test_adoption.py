@@ -249,9 +249,7 @@ def test_a_backend_without_settings_is_read(older, config):
         f" created_at) VALUES ('old', 'object_storage', 'b', {config}, 0, 'x')",
         "UPDATE storage_backends SET created_at = '2020-02-03 04:05:06'",
     ]
-    catalog = older.adopt()
-
-    assert backend_by_name(catalog, "old").bucket == "b"
+    assert backend_by_name(older.adopt(), "old").bucket == "b"
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -270,9 +268,7 @@ def test_a_borrowed_playlist_can_be_planned(older, unregistered, library):
     scan(catalog, [library.root])
     cloud, _ = register(catalog, unregistered())
 
-    queued = enqueue(catalog, cloud, Scope(selections=select(catalog, playlists=["Ночь"])))
-
-    assert queued == 1
+    assert enqueue(catalog, cloud, Scope(selections=select(catalog, playlists=["Ночь"]))) == 1
     assert rows(catalog, "SELECT file_asset_id FROM upload_tasks") == [101]
 
 

@@ -156,8 +156,7 @@ def test_a_backend_without_files_may_change_its_bucket(catalog):
 def test_settings_of_other_programs_survive_an_update(catalog):
     register(catalog, PLAIN)
     change(
-        catalog,
-        "UPDATE storage_backends SET config = json_set(config, '$.theirs', json('[1, 2]'))",
+        catalog, "UPDATE storage_backends SET config = json_set(config, '$.theirs', json('[1, 2]'))"
     )
 
     register(catalog, replace(PLAIN, region="eu"))

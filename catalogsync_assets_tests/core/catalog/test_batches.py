@@ -48,6 +48,4 @@ def test_files_are_taken_as_they_come():
     """A library of any size is grouped without holding it."""
     endless = ((i, 1) for i in iter(int, 1))
 
-    groups = group(endless, max_files=2, max_bytes=10)
-
-    assert next(groups).files == 2
+    assert next(group(endless, max_files=2, max_bytes=10)).files == 2

@@ -5,8 +5,6 @@ The truth is worked out here in Python from the rows, by another way than the pr
 
 import random
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -21,8 +19,6 @@ from catalogsync_assets.core.catalog.upload_queue import (
     record,
 )
 from catalogsync_assets_tests.support.database import rows
-
-Rows = Callable[..., list[Any]]
 
 
 @pytest.fixture

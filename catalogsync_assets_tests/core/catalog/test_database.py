@@ -5,7 +5,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -19,23 +18,12 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.settings import catalog_location, library_roots
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import unprivileged
+from catalogsync_assets_tests.support.waiting import PATIENCE, Task
 
 OLD_NAMES = [
-    "playlist_pools",
-    "playlists",
-    "pool_playlists",
-    "artist_pools",
-    "artists",
-    "pool_artists",
-    "songs",
-    "playlist_songs",
-    "artist_songs",
-    "storage_backends",
-    "file_assets",
-    "file_locations",
-    "download_tasks",
-    "song_backend_presence",
-    "upload_tasks",
+    *("playlist_pools", "playlists", "pool_playlists", "artist_pools", "artists", "pool_artists"),
+    *("songs", "playlist_songs", "artist_songs", "storage_backends", "file_assets"),
+    *("file_locations", "download_tasks", "song_backend_presence", "upload_tasks"),
 ]
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 
@@ -106,11 +94,9 @@ def test_processes_that_init_at_once_agree(path, start_python):
         "print(database.Catalog.initialise(sys.argv[1])[1].action)"
     )
     processes = [start_python(code, path) for _ in range(4)]
+    assert [process.line() for process in processes] == ["ready\n"] * 4
     for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        process.go_on()
     outcomes = [process.communicate() for process in processes]
 
     assert [process.returncode for process in processes] == [0] * 4, outcomes
@@ -119,24 +105,17 @@ def test_processes_that_init_at_once_agree(path, start_python):
 
 def test_init_waits_for_another_program_that_writes(existing):
     """SQLite does not wait by itself when it is to change to WAL mode."""
-    problems = []
 
     def initialise():
-        try:
-            Catalog.initialise(existing)[0].close()
-        except BaseException as error:
-            problems.append(error)
+        Catalog.initialise(existing)[0].close()
 
     with closing(sqlite3.connect(existing, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode=DELETE")
         other.execute("BEGIN IMMEDIATE")
-        waiting = threading.Thread(target=initialise)
-        waiting.start()
+        waiting = Task(initialise)
         waiting.join(0.3)  # long enough to fail, if it does not wait
         other.execute("COMMIT")
-    waiting.join()
-
-    assert problems == []
+    waiting.end()
 
 
 def test_an_init_that_fails_does_not_take_away_what_another_has_made_meanwhile(path, monkeypatch):
@@ -366,25 +345,16 @@ def test_what_a_transaction_wrote_is_there_for_others(catalog):
 def test_what_is_read_in_a_transaction_is_true_until_it_commits(catalog):
     """Threads that read, then write what follows from it, lose nothing and are never refused."""
 
-    def count_up(times):
-        try:
-            for _ in range(times):
-                with catalog.transaction() as connection:
-                    count = connection.scalar(sa.text("SELECT COUNT(*) FROM artists"))
-                    insert(connection, str(count))
-        except BaseException as error:
-            problems.append(error)
+    def count_up():
+        for _ in range(20):
+            with catalog.transaction() as connection:
+                count = connection.scalar(sa.text("SELECT COUNT(*) FROM artists"))
+                insert(connection, str(count))
 
-    problems = []
-    threads = [threading.Thread(target=count_up, args=(20,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for task in [Task(count_up) for _ in range(4)]:
+        task.end()
 
-    assert problems == []
-    names = rows(catalog, "SELECT name FROM artists ORDER BY id")
-    assert names == [str(i) for i in range(80)]
+    assert rows(catalog, "SELECT name FROM artists ORDER BY id") == [str(i) for i in range(80)]
 
 
 def test_a_reader_does_not_stop_a_writer_and_sees_one_moment(catalog):
@@ -406,22 +376,16 @@ def test_a_writer_waits_for_another_process(catalog, start_python):
         "sys.stdin.readline(); raw.execute('COMMIT')",
         catalog.path,
     )
-    assert holder.stdout.readline() == "held\n"
-    written = threading.Event()
+    assert holder.line() == "held\n"
 
     def write():
         with catalog.transaction() as connection:
             insert(connection, "patient")
-        written.set()
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert not written.is_set()
-    holder.stdin.write("go\n")
-    holder.stdin.flush()
-    writer.join()
-
-    assert written.is_set()
+    writer = Task(write)
+    assert writer.is_alive()
+    holder.go_on()
+    writer.end()
 
 
 # --- where the catalog is -----------------------------------------------------------------------
@@ -484,13 +448,9 @@ def test_a_database_of_such_a_name_is_backed_up(tmp_path):
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://user:hunter2@host/db",
-        "mysql://user:hunter2@host/db",
-        "postgresql://user:hunter2@host:port/db",
-        "nonsense://user:hunter2@host/db",
-        "://hunter2",
-        "sqlite://",
-        "sqlite:///:memory:",
+        *("postgresql://user:hunter2@host/db", "mysql://user:hunter2@host/db"),
+        *("postgresql://user:hunter2@host:port/db", "nonsense://user:hunter2@host/db"),
+        *("://hunter2", "sqlite://", "sqlite:///:memory:"),
     ],
 )
 @pytest.mark.parametrize("how", [Catalog.open, Catalog.initialise])
@@ -543,14 +503,14 @@ def test_a_root_that_is_inside_another_by_a_second_mount_is_refused(tmp_path, ro
     (tmp_path / "music/jazz").mkdir(parents=True)
     (tmp_path / "again").mkdir()
     mount = ["mount", "--bind", str(tmp_path / "music"), str(tmp_path / "again")]
-    if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+    if not shutil.which("mount") or subprocess.run(mount, check=False, timeout=PATIENCE).returncode:
         pytest.skip("mounting is not permitted here")
 
     try:
         with pytest.raises(ConfigurationError, match="lies inside"):
             library_roots([tmp_path / "music", tmp_path / root])
     finally:
-        subprocess.run(["umount", str(tmp_path / "again")], check=True)
+        subprocess.run(["umount", str(tmp_path / "again")], check=True, timeout=PATIENCE)
 
 
 # --- modes --------------------------------------------------------------------------------------

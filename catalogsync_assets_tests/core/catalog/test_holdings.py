@@ -1,7 +1,5 @@
 """What a backend holds of a batch and of everything, and when that was verified."""
 
-from collections.abc import Callable
-
 import pytest
 import sqlalchemy as sa
 
@@ -18,8 +16,6 @@ from catalogsync_assets.core.catalog.holdings import (
 from catalogsync_assets.core.catalog.status import batch_formats
 from catalogsync_assets.core.stores.backend import LOCAL, ObjectBackend
 from catalogsync_assets_tests.support.database import change, rows
-
-Change = Callable[..., None]
 
 
 @pytest.fixture

@@ -122,11 +122,7 @@ def old(tmp_path):
 
 
 def test_the_migrations_make_what_the_schema_says(catalog):
-    options = {
-        "version_table": VERSION_TABLE,
-        "compare_type": True,
-        "compare_server_default": True,
-    }
+    options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
     with catalog.read() as connection:
         context = MigrationContext.configure(connection, opts=options)
 
@@ -242,11 +238,7 @@ def test_an_old_backend_is_read_and_its_other_settings_are_kept(old):
     found = backend_by_name(catalog, "old-cloud")
     register(catalog, ObjectBackend(name="old-cloud", bucket="old-bucket", region="eu"))
 
-    assert (found.endpoint, found.region, found.base_prefix) == (
-        "https://old.example",
-        "auto",
-        "m",
-    )
+    assert (found.endpoint, found.region, found.base_prefix) == ("https://old.example", "auto", "m")
     config, quota = rows(catalog, "SELECT config, quota FROM storage_backends WHERE id = 2")[0]
     assert '"owner": "me"' in config
     assert quota == 9
@@ -255,9 +247,7 @@ def test_an_old_backend_is_read_and_its_other_settings_are_kept(old):
 def test_uploads_of_old_files_are_planned_but_of_those_that_are_there(old):
     catalog, _ = Catalog.initialise(old)
 
-    queued = enqueue(catalog, backend_by_name(catalog, "old-cloud"))
-
-    assert queued == 2
+    assert enqueue(catalog, backend_by_name(catalog, "old-cloud")) == 2
     assert rows(
         catalog, "SELECT target_locator FROM upload_tasks WHERE status = 'pending' ORDER BY 1"
     ) == ["m/b/02.flac", "m/c/03.flac"]

@@ -6,12 +6,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from catalogsync_assets.core.catalog.object_keys import (
-    MAX_KEY_BYTES,
-    fold,
-    object_key,
-    unusable,
-)
+from catalogsync_assets.core.catalog.object_keys import MAX_KEY_BYTES, fold, object_key, unusable
 from catalogsync_assets.core.stores.backend import MAX_PREFIX_BYTES
 
 ROOT = "/music"

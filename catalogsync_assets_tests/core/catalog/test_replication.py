@@ -255,9 +255,7 @@ files_of = st.tuples(
 
 
 @settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     songs=st.lists(st.lists(files_of, min_size=1, max_size=3), max_size=5),

@@ -123,8 +123,7 @@ def test_what_does_not_exist_is_wrong_use_and_what_does_is_listed(music, asked, 
 
     assert repr(next(iter(asked.values()))[-1]) in caught.value.message
     assert caught.value.hint is not None
-    listed = caught.value.hint.removeprefix("there are: ").split(", ")
-    assert sorted(listed) == sorted(known)
+    assert sorted(caught.value.hint.removeprefix("there are: ").split(", ")) == sorted(known)
 
 
 @pytest.mark.parametrize("kind", ["playlists", "artists", "pools"])

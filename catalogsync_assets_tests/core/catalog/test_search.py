@@ -83,15 +83,9 @@ def test_a_part_of_a_key_finds_a_song(music, library, uploaded, backend):
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("100%", ["odd/100%_!.mp3"]),
-        ("e_l", ["odd/100%_!.mp3"]),
-        ("love!", ["odd/100%_!.mp3"]),
-        ("100%_!.mp3", ["odd/100%_!.mp3"]),
-        ("dav_s/05", []),
-        ("dav%05", []),
-        ("%", ["odd/100%_!.mp3"]),
-        ("'; DROP TABLE songs; --", []),
-        (":word0", []),
+        *(("100%", ["odd/100%_!.mp3"]), ("e_l", ["odd/100%_!.mp3"]), ("love!", ["odd/100%_!.mp3"])),
+        *(("100%_!.mp3", ["odd/100%_!.mp3"]), ("dav_s/05", []), ("dav%05", [])),
+        *(("%", ["odd/100%_!.mp3"]), ("'; DROP TABLE songs; --", []), (":word0", [])),
     ],
 )
 def test_special_characters_stand_for_themselves(music, query, found):

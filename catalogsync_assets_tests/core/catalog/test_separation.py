@@ -18,8 +18,7 @@ PAIRS = [frozenset(pair) for pair in itertools.combinations(NAMES, 2)]
 def of(**verdicts):
     ids = {name: id_ for id_, name in NAMES.items()}
     return Separation(
-        NAMES,
-        {frozenset((ids[p[0]], ids[p[1]])): verdict for p, verdict in verdicts.items()},
+        NAMES, {frozenset((ids[p[0]], ids[p[1]])): verdict for p, verdict in verdicts.items()}
     )
 
 

@@ -1,6 +1,5 @@
 """The upload queue: planning, leases, and what a finished upload leaves."""
 
-import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     record,
 )
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
+from catalogsync_assets_tests.support.waiting import Task
 
 DIGEST = "ab" * 32
 
@@ -28,6 +28,19 @@ DIGEST = "ab" * 32
 @pytest.fixture
 def lease(catalog, cloud):
     return UploadLease(catalog, cloud)
+
+
+@pytest.fixture
+def planned(catalog, library, scanned, cloud):
+    """`planned(3)`: so many files that wait to be uploaded."""
+
+    def make(count):
+        files = library.fill(count)
+        scanned()
+        enqueue(catalog, cloud)
+        return files
+
+    return make
 
 
 def done(task: UploadTask, sha256: str = DIGEST) -> Uploaded:
@@ -50,10 +63,8 @@ def test_every_file_is_queued_once(catalog, library, scanned, cloud):
     ) == [(cloud.bucket, f"{prefix}/album/000{i}.mp3", "pending") for i in range(3)]
 
 
-def test_a_second_plan_writes_nothing(catalog, library, scanned, cloud):
-    library.fill(3)
-    scanned()
-    enqueue(catalog, cloud)
+def test_a_second_plan_writes_nothing(catalog, cloud, planned):
+    planned(3)
     before = bytes_of(catalog.path)
 
     enqueue(catalog, cloud)
@@ -61,12 +72,8 @@ def test_a_second_plan_writes_nothing(catalog, library, scanned, cloud):
     assert bytes_of(catalog.path) == before
 
 
-def test_a_plan_leaves_what_is_running_to_its_owner(
-    catalog, library, scanned, cloud, lease, statuses
-):
-    library.fill(3)
-    scanned()
-    enqueue(catalog, cloud)
+def test_a_plan_leaves_what_is_running_to_its_owner(catalog, cloud, lease, statuses, planned):
+    planned(3)
     lease.claim(EVERYTHING, 2)
 
     assert enqueue(catalog, cloud) == 0
@@ -101,10 +108,8 @@ def test_only_the_batch_and_the_range_asked_for_are_queued(catalog, library, sca
     assert count_pending(catalog, cloud, Scope(file_asset_ids=(1, 2)))[0] == 2
 
 
-def test_a_failed_task_becomes_pending_again(catalog, library, scanned, cloud, lease, statuses):
-    library.fill(2)
-    scanned()
-    enqueue(catalog, cloud)
+def test_a_failed_task_becomes_pending_again(catalog, cloud, lease, statuses, planned):
+    planned(2)
     one, other = lease.claim(EVERYTHING, 2)
     record(catalog, cloud, lease.owner, [Failed(one, "SlowDown", "later"), done(other)])
     assert statuses() == {"failed": 1, "succeeded": 1}
@@ -114,29 +119,24 @@ def test_a_failed_task_becomes_pending_again(catalog, library, scanned, cloud, l
 
 
 def test_waiting_tasks_of_files_that_are_gone_or_changed_are_dropped(
-    catalog, library, scanned, cloud
+    catalog, library, scanned, cloud, planned
 ):
-    stays, gone, changed = library.fill(3)
-    scanned()
-    enqueue(catalog, cloud)
+    stays, gone, changed = planned(3)
     gone.unlink()
     library.add("album/0002.mp3", b"another content")
     scanned()
 
     assert enqueue(catalog, cloud) == 1
     sql = "SELECT file_asset_id, status FROM upload_tasks ORDER BY file_asset_id"
-    assert rows(catalog, sql) == [
-        (1, "pending"),
-        (4, "pending"),
-    ]
+    assert rows(catalog, sql) == [(1, "pending"), (4, "pending")]
     assert stays.exists()
     assert changed.exists()
 
 
-def test_a_file_that_comes_back_is_queued_again(catalog, library, scanned, cloud, statuses):
-    stays, gone = library.fill(2)
-    scanned()
-    enqueue(catalog, cloud)
+def test_a_file_that_comes_back_is_queued_again(
+    catalog, library, scanned, cloud, statuses, planned
+):
+    stays, gone = planned(2)
     gone.rename(library.root / "aside")
     scanned()
     enqueue(catalog, cloud)
@@ -149,10 +149,8 @@ def test_a_file_that_comes_back_is_queued_again(catalog, library, scanned, cloud
     assert stays.exists()
 
 
-def test_a_file_that_is_there_already_is_not_queued(catalog, library, scanned, cloud, lease):
-    library.fill(2)
-    scanned()
-    enqueue(catalog, cloud)
+def test_a_file_that_is_there_already_is_not_queued(catalog, cloud, lease, planned):
+    planned(2)
     record(catalog, cloud, lease.owner, [done(task) for task in lease.claim(EVERYTHING, 1)])
 
     assert enqueue(catalog, cloud) == 0
@@ -172,10 +170,8 @@ def test_backends_do_not_share_a_queue(catalog, library, scanned, backend):
     assert count_pending(catalog, other)[0] == 3
 
 
-def test_another_base_prefix_plans_what_is_pending_anew(catalog, library, scanned, cloud, lease):
-    library.fill(2)
-    scanned()
-    enqueue(catalog, cloud)
+def test_another_base_prefix_plans_what_is_pending_anew(catalog, cloud, lease, planned):
+    planned(2)
     record(catalog, cloud, lease.owner, [done(task) for task in lease.claim(EVERYTHING, 1)])
 
     moved, _ = register(catalog, replace(cloud, base_prefix="elsewhere"))
@@ -193,12 +189,9 @@ def test_another_base_prefix_plans_what_is_pending_anew(catalog, library, scanne
 
 
 @pytest.fixture
-def queued(catalog, library, scanned, cloud):
+def queued(planned):
     """Forty files that wait to be uploaded."""
-    files = library.fill(40)
-    scanned()
-    enqueue(catalog, cloud)
-    return files
+    return planned(40)
 
 
 def test_a_claimed_task_has_all_that_is_needed(lease, queued, cloud):
@@ -224,11 +217,8 @@ def test_threads_never_claim_the_same_task(catalog, cloud):
         while len(claimed) <= 40 and (tasks := lease.claim(EVERYTHING, 3)):
             claimed.extend(task.id for task in tasks)
 
-    threads = [threading.Thread(target=claim_all) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for task in [Task(claim_all) for _ in range(4)]:
+        task.end()
 
     assert len(claimed) == 40
     assert len(set(claimed)) == 40
@@ -255,21 +245,15 @@ if sys.argv[3] == "stay":
 
 def claims(process: Any) -> list[int]:
     """Let the process claim, and return what it got."""
-    return [int(word) for word in process.stdout.readline().split()]
-
-
-def let_go(process: Any) -> None:
-    process.stdin.write("go\n")
-    process.stdin.flush()
+    return [int(word) for word in process.line().split()]
 
 
 @pytest.mark.usefixtures("queued")
 def test_processes_never_claim_the_same_task(catalog, start_python):
     processes = [start_python(CLAIM, catalog.path, 1000, "go") for _ in range(2)]
+    assert [process.line() for process in processes] == ["ready\n"] * 2
     for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        let_go(process)
+        process.go_on()
     claimed = [task for process in processes for task in claims(process)]
 
     assert len(claimed) == 40
@@ -283,8 +267,8 @@ def test_what_a_dead_process_held_is_free_at_once_and_what_a_living_one_holds_is
     living, dying = (start_python(CLAIM, catalog.path, 4, word) for word in ("stay", "go"))
     held = []
     for process in (living, dying):
-        assert process.stdout.readline() == "ready\n"
-        let_go(process)
+        assert process.line() == "ready\n"
+        process.go_on()
         held.append(claims(process))
     dying.wait()
 
@@ -370,12 +354,10 @@ def test_a_failure_reported_too_late_does_not_undo_the_work_of_the_next_lease(
 
 @pytest.mark.parametrize("planned_again", [True, False])
 def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
-    library, scanned, catalog, cloud, planned_again
+    library, scanned, catalog, cloud, planned_again, planned
 ):
     """Deleted, changed and left out: none of them is sent, or fails, in the next run."""
-    paths = library.fill(4)
-    scanned()
-    enqueue(catalog, cloud)
+    paths = planned(4)
     assert len(UploadLease(catalog, cloud).claim(EVERYTHING, 10)) == 4
     change(catalog, "UPDATE upload_tasks SET lease_expires_at = 1")
     paths[0].unlink()

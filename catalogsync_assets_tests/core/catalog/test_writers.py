@@ -80,7 +80,7 @@ def test_four_writers_do_everything_once_and_the_figures_add_up(
         for rounds in (ROUNDS, 0, 0, 0)
     ]
     for process in processes:
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        assert process.line() == "ready\n", process.stderr.read()
     with ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(lambda p: p.communicate("go\n", timeout=60), processes))
 
@@ -131,9 +131,7 @@ def test_a_catalog_that_is_opened_twice_keeps_its_locks(catalog, run_python):
 
     Catalog.open(catalog.path).close()
     Catalog.initialise(catalog.path)[0].close()
-    visitor = run_python(VISITOR, catalog.path)
-
-    assert visitor.out.strip() == "1"
+    assert run_python(VISITOR, catalog.path).out.strip() == "1"
     assert catalog.path.with_name(f"{catalog.path.name}-wal").exists()
     with catalog.transaction() as connection:
         connection.exec_driver_sql("INSERT INTO songs (title) VALUES ('two')")

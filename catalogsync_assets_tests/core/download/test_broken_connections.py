@@ -203,8 +203,7 @@ def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
     wish(web.add("/x.flac", length="none"))
     assert downloaded().failures[0].code == "LengthUnknown"
 
-    size = len(web.files["/x.flac"].content)
-    assert wish(web.url + "/x.flac", size=size).updated == 1
+    assert wish(web.url + "/x.flac", size=len(web.files["/x.flac"].content)).updated == 1
     assert downloaded().succeeded == 1
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
@@ -408,8 +407,7 @@ def test_five_hundred_files_over_a_bad_line_all_come_once_and_whole(
     assert web.most_at_once <= 8
     assert len(web.requests) == 500 + faults
     assert rows(
-        catalog,
-        "SELECT COUNT(*), COUNT(DISTINCT song_id), COUNT(DISTINCT sha256) FROM file_assets",
+        catalog, "SELECT COUNT(*), COUNT(DISTINCT song_id), COUNT(DISTINCT sha256) FROM file_assets"
     ) == [(500, 500, 500)]
     assert rows(catalog, "SELECT status, COUNT(*) FROM download_tasks GROUP BY 1") == [
         ("succeeded", 500)

@@ -1,8 +1,6 @@
 """Downloads over a web that behaves: what comes where, and the rows that it leaves."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,8 +10,6 @@ from catalogsync_assets.core.catalog.scope import select
 from catalogsync_assets_tests.support.audio_files import CONTENTS, id3, tagged
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import remains, sha256
-
-Rows = Callable[..., list[Any]]
 
 
 def test_a_file_comes_whole_under_the_name_of_its_song(web, wish, downloaded, library):
@@ -76,9 +72,7 @@ def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
     assert sorted(found.values()) == sorted(f.content for f in web.files.values())
 
 
-def test_the_rows_are_those_that_a_scan_would_have_made(
-    web, wish, downloaded, library, scanned, catalog
-):
+def test_the_rows_are_those_that_a_scan_would_have_made(web, wish, downloaded, scanned, catalog):
     wish(web.add("/x.flac"))
     downloaded()
 
@@ -97,7 +91,7 @@ def test_the_rows_are_those_that_a_scan_would_have_made(
 
 
 def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
-    web, wish, downloaded, library, scanned, sample, catalog
+    web, wish, downloaded, scanned, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     wish(web.add("/any.flac", file.read_bytes()), title="As I call it", playlist="Mine")
@@ -147,7 +141,7 @@ def test_a_file_is_another_file_of_the_song_that_the_library_has(
 
 
 def test_a_scan_that_came_first_does_not_keep_the_file_from_its_song(
-    web, wish, downloaded, scanned, catalog
+    web, wish, downloaded, catalog
 ):
     """As after a kill between the file's name and its row."""
     wish(web.add("/x.flac"), title="Wanted", playlist="Mine")
@@ -255,15 +249,9 @@ def test_what_other_programs_have_in_the_queue_is_left_as_it_is(web, wish, downl
 @pytest.mark.parametrize(
     ("name", "kind", "kept"),
     [
-        ("a.flac", "flac", "a.flac"),
-        ("a.aac", "aac", "a.aac"),
-        ("a.ape", "ape", "a.ape"),
-        ("a.oga", "ogg", "a.oga"),
-        ("a.m4b", "m4a", "a.m4b"),
-        ("a.mp3", "flac", "a.flac"),
-        ("a.mp3", "", "a.mp3"),
-        ("a.tak", "", "a.tak"),
-        ("a", "", "a.mp3"),
+        *(("a.flac", "flac", "a.flac"), ("a.aac", "aac", "a.aac"), ("a.ape", "ape", "a.ape")),
+        *(("a.oga", "ogg", "a.oga"), ("a.m4b", "m4a", "a.m4b"), ("a.mp3", "flac", "a.flac")),
+        *(("a.mp3", "", "a.mp3"), ("a.tak", "", "a.tak"), ("a", "", "a.mp3")),
         ("a.php", "wv", "a.php.wv"),
     ],
 )

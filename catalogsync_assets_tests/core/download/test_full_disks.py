@@ -14,6 +14,7 @@ from catalogsync_assets.core.download.roots import remembered_roots
 from catalogsync_assets.core.errors import LibraryError, NoRoomError
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import remains
+from catalogsync_assets_tests.support.waiting import PATIENCE
 from catalogsync_assets_tests.support.web import flac_like
 
 KIB = 1024
@@ -32,6 +33,7 @@ def disk(tmp_path):
             ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)],
             capture_output=True,
             text=True,
+            timeout=PATIENCE,
             check=False,
         )
         if done.returncode != 0:
@@ -41,7 +43,7 @@ def disk(tmp_path):
 
     yield make
     for place in mounted:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+        subprocess.run(["umount", "-l", str(place)], check=True, timeout=PATIENCE)
 
 
 def files_below(root: Path) -> list[str]:
@@ -242,7 +244,7 @@ def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
     wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(4)))
     heard = threading.Event()
     asked = Person(None)
-    web.pace = lambda r: heard.wait(30) if r.sent else None
+    web.pace = lambda r: heard.wait(PATIENCE) if r.sent else None
 
     with pytest.raises(DownloadAborted) as caught:
         downloaded(full, ask=asked, progress=lambda _: asked.questions and heard.set())
@@ -279,7 +281,7 @@ def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
     web, wish, downloaded, disk, catalog
 ):
     root = disk("read-only", MIB)
-    subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True, timeout=PATIENCE)
     wish(web.add("/x.flac"))
 
     with pytest.raises(DownloadAborted, match="Read-only"):
@@ -305,10 +307,7 @@ def test_without_hard_links_no_file_is_overwritten_either(
     wish(web.add("/x.flac"))
 
     assert downloaded().succeeded == 1
-    assert library.contents() == {
-        "x.flac": mine,
-        "x (2).flac": web.files["/x.flac"].content,
-    }
+    assert library.contents() == {"x.flac": mine, "x (2).flac": web.files["/x.flac"].content}
     assert remains(library.root) == []
 
 

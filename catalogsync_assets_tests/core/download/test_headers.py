@@ -52,16 +52,10 @@ def test_a_name_in_latin_1_is_read_as_such():
 @pytest.mark.parametrize(
     ("field", "found"),
     [
-        ("bytes 5-9/10", (5, 9, 10)),
-        ("Bytes  5 - 9 / 10", (5, 9, 10)),
-        ("bytes=5-9/10", (5, 9, 10)),
-        ("bytes 5-9/*", (5, 9, None)),
-        ("bytes */10", None),
-        ("bytes 5-9/9", None),
-        ("bytes 9-5/10", None),
-        ("bytes 5-/10", None),
-        ("items 5-9/10", None),
-        ("", None),
+        *(("bytes 5-9/10", (5, 9, 10)), ("Bytes  5 - 9 / 10", (5, 9, 10))),
+        *(("bytes=5-9/10", (5, 9, 10)), ("bytes 5-9/*", (5, 9, None)), ("bytes */10", None)),
+        *(("bytes 5-9/9", None), ("bytes 9-5/10", None), ("bytes 5-/10", None)),
+        *(("items 5-9/10", None), ("", None)),
     ],
 )
 def test_which_part_comes(field, found):

@@ -2,7 +2,6 @@
 
 import json
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from catalogsync_assets.core.download.importing import ImportReport, import_mani
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets_tests.support.database import change, rows
 
-Rows = Callable[..., list[Any]]
 ALL = "SELECT s.title, s.artist, s.album, t.url, t.sha256, t.size_bytes, p.name{}"
 JOINED = (
     " FROM download_tasks t JOIN songs s ON s.id = t.song_id"
@@ -179,7 +177,7 @@ def test_xml_with_entities_of_its_own_is_refused_as_a_whole(imported, catalog, h
     assert rows(catalog, "SELECT COUNT(*) FROM download_tasks") == [0]
 
 
-def test_xml_that_breaks_off_gives_what_came_before(imported, catalog):
+def test_xml_that_breaks_off_gives_what_came_before(imported):
     report = imported("x.xspf", XSPF[: XSPF.index("<track><title>without")] + "<oops")
 
     assert report.tasks == 1
@@ -249,22 +247,15 @@ def test_a_value_that_a_song_can_do_without_costs_a_warning_and_no_song(imported
         *((2, "title"), (2, "artist")),
     ]
     assert rows(catalog, "SELECT title, track_number FROM songs ORDER BY id") == [
-        *(("T", None), ("2", None), ("3", 3)),
+        *(("T", None), ("2", None), ("3", 3))
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("1,234", 1234),
-        ("1 234 567", 1234567),
-        ("1\u202f234", 1234),
-        ("12,345.0", 12345),
-        ("1,23", None),
-        ("5/6", None),
-        ("1,234 567", None),
-        ("1.234", None),
-        ("12 MB", None),
+        *(("1,234", 1234), ("1 234 567", 1234567), ("1\u202f234", 1234), ("12,345.0", 12345)),
+        *(("1,23", None), ("5/6", None), ("1,234 567", None), ("1.234", None), ("12 MB", None)),
         ("-1", None),
     ],
 )
@@ -314,7 +305,7 @@ def test_an_address_that_is_listed_twice_is_one_task(imported, catalog):
     assert rows(catalog, "SELECT COUNT(*) FROM playlist_songs") == [2]
 
 
-def test_two_addresses_of_one_recording_are_one_song(imported, catalog):
+def test_two_addresses_of_one_recording_are_one_song(imported):
     report = imported(
         "x.csv",
         "url,title,artist,album,track\nhttp://a.example/1.mp3,T,A,B,1\n"

@@ -27,16 +27,7 @@ class Shelf:
             f"INSERT INTO songs ({', '.join(columns)}) VALUES ({marks})", *columns.values()
         )
 
-    def file(
-        self,
-        song: int,
-        path: str | None = None,
-        *,
-        status: str = "active",
-        size: int = 100,
-        on: dict[int, str] | None = None,
-        **values: Any,
-    ) -> int:
+    def file(self, song, path=None, *, status="active", size=100, on=None, **values):
         """A file of a song, at a path below /music and under keys of backends."""
         columns = {"song_id": song, "size_bytes": size, "format": "mp3", **values}
         marks = ", ".join("?" for _ in columns)

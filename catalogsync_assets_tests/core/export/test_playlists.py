@@ -90,7 +90,7 @@ def test_of_a_songs_files_the_best_is_taken_that_is_there(shelf, exported, backe
 
 
 @pytest.mark.parametrize("page", [1, 2, 1_000])
-def test_a_song_may_stand_twice_on_one_page_or_on_two(shelf, exported, catalog, monkeypatch, page):
+def test_a_song_may_stand_twice_on_one_page_or_on_two(shelf, exported, monkeypatch, page):
     monkeypatch.setattr(contents, "_PAGE", page)
     a, b = shelf.song("a"), shelf.song("b")
     shelf.file(a, "a.mp3")

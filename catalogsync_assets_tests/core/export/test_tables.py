@@ -152,7 +152,7 @@ def test_without_pyarrow_nothing_is_written(filled, catalog, tmp_path, monkeypat
     assert list(target.parent.iterdir()) == []
 
 
-def test_pages_join_without_a_gap(shelf, exported, catalog, monkeypatch):
+def test_pages_join_without_a_gap(shelf, exported, monkeypatch):
     monkeypatch.setattr(contents, "_PAGE", 3)
     songs = [shelf.song(f"S{n}") for n in range(9)]
     for song in songs[1:]:
@@ -165,8 +165,7 @@ def test_pages_join_without_a_gap(shelf, exported, catalog, monkeypatch):
 
     everything = ids(exported(export_catalog, kind="jsonl", places=local()))
     assert everything == [song for song in songs[1:] for _ in range(2)]
-    of_playlist = exported(export_playlist, "P", kind="jsonl", places=local())
-    assert ids(of_playlist) == songs[:0:-1]
+    assert ids(exported(export_playlist, "P", kind="jsonl", places=local())) == songs[:0:-1]
 
 
 def test_only_selected_songs_and_one_backend(filled, exported, catalog, shelf):

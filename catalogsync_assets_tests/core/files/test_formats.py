@@ -89,12 +89,8 @@ def test_tags_without_end_are_given_up():
 @pytest.mark.parametrize(
     ("name", "kind", "format_"),
     [
-        ("a.MP3", "mp3", "mp3"),
-        ("a.mp3", "flac", "flac"),
-        ("a.mp3", "m4a", "m4a"),
-        ("a.m4b", "m4a", "m4b"),
-        ("a.ogg", "opus", "ogg"),
-        ("a.mp+", "mpc", "mp+"),
+        *(("a.MP3", "mp3", "mp3"), ("a.mp3", "flac", "flac"), ("a.mp3", "m4a", "m4a")),
+        *(("a.m4b", "m4a", "m4b"), ("a.ogg", "opus", "ogg"), ("a.mp+", "mpc", "mp+")),
         ("a.mp3", None, "mp3"),
     ],
 )

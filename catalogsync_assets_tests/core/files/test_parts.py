@@ -114,7 +114,7 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_row(
-    web, wish, downloaded, catalog, monkeypatch
+    web, wish, downloaded, monkeypatch
 ):
     order = []
     fsync, link, record = os.fsync, os.link, partial.remove

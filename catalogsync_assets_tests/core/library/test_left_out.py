@@ -80,8 +80,7 @@ def test_a_folder_that_is_emptied_and_removed_while_it_is_left_out_is_no_loss(
     scanned()
     if not rule:  # cataloged by a version that did not leave it out
         change(
-            catalog,
-            "UPDATE file_locations SET library_path = REPLACE(library_path, 'x-re', '#re')",
+            catalog, "UPDATE file_locations SET library_path = REPLACE(library_path, 'x-re', '#re')"
         )
     elif rule == "inner":
         library.add("a/.catalogsyncignore", b"/Podcasts/\n")
@@ -250,7 +249,7 @@ def test_a_link_that_is_put_there_after_the_scan_is_not_followed_by_an_upload(
 
 
 def test_a_fifo_in_place_of_a_file_does_not_hold_up_an_upload(
-    library, scanned, cloud, uploaded, synced, remote, catalog
+    library, scanned, cloud, uploaded, synced
 ):
     path, *_ = library.fill(3)
     scanned()

@@ -371,7 +371,7 @@ def test_a_root_that_has_become_empty_is_refused_unless_that_is_said(library, sc
     assert counts(scanned()) == {}
 
 
-def test_an_empty_root_that_never_held_anything_is_fine(library, scanned):
+def test_an_empty_root_that_never_held_anything_is_fine(scanned):
     assert counts(scanned()) == {}
 
 
@@ -579,10 +579,9 @@ def test_two_scans_at_once_record_each_path_once(library, catalog, start_python)
     library.fill(700, size=1)
     processes = [start_python(SCAN, catalog.path, library.root, 0) for _ in range(2)]
     for process in processes:
-        assert process.stdout.readline() == "ready\n"
+        assert process.line() == "ready\n"
     for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        process.go_on()
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors

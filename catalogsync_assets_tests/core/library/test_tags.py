@@ -72,12 +72,8 @@ def test_a_file_that_is_no_audio_gets_its_name_for_a_title(tmp_path):
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("03 Title.mp3", "Title"),
-        ("03. Title.mp3", "Title"),
-        ("1-03 - Title.mp3", "Title"),
-        ("99 Luftballons.mp3", "Luftballons"),
-        ("1999.mp3", "1999"),
-        ("7.mp3", "7"),
+        *(("03 Title.mp3", "Title"), ("03. Title.mp3", "Title"), ("1-03 - Title.mp3", "Title")),
+        *(("99 Luftballons.mp3", "Luftballons"), ("1999.mp3", "1999"), ("7.mp3", "7")),
         ("Title.mp3", "Title"),
     ],
 )
@@ -126,17 +122,8 @@ def test_tags_are_cleaned_of_what_a_line_cannot_hold(sample, tmp_path):
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("3", 3),
-        ("03", 3),
-        ("3/12", 3),
-        ("A3", None),
-        ("", None),
-        ("٣", None),
-        ("9" * 30, None),
-        ("0", None),
-        ("-3", None),
-        ("1 of 12", 1),
-        ("2-07", None),
+        *(("3", 3), ("03", 3), ("3/12", 3), ("A3", None), ("", None), ("٣", None)),
+        *(("9" * 30, None), ("0", None), ("-3", None), ("1 of 12", 1), ("2-07", None)),
         ("2.07", None),
     ],
 )
@@ -191,14 +178,9 @@ def test_another_disc_is_another_recording():
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("a.flac", "audio/flac"),
-        ("a.FLAC", "audio/flac"),
-        ("a.m4a", "audio/mp4"),
-        ("a.opus", "audio/ogg"),
-        ("a.mp3", "audio/mpeg"),
-        ("a.b.ogg", "audio/ogg"),
-        ("a", "application/octet-stream"),
-        ("a.xyz", "application/octet-stream"),
+        *(("a.flac", "audio/flac"), ("a.FLAC", "audio/flac"), ("a.m4a", "audio/mp4")),
+        *(("a.opus", "audio/ogg"), ("a.mp3", "audio/mpeg"), ("a.b.ogg", "audio/ogg")),
+        *(("a", "application/octet-stream"), ("a.xyz", "application/octet-stream")),
     ],
 )
 def test_media_types_do_not_depend_on_the_machine(name, kind):

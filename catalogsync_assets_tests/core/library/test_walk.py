@@ -64,13 +64,7 @@ def test_sizes_and_times_are_those_of_the_disk(library):
 @pytest.mark.parametrize(
     "name",
     [
-        " lead.mp3",
-        "trail .mp3",
-        "a\\b.mp3",
-        "%41.mp3",
-        "a#?&=.mp3",
-        "~.mp3",
-        "'\"`.mp3",
+        *(" lead.mp3", "trail .mp3", "a\\b.mp3", "%41.mp3", "a#?&=.mp3", "~.mp3", "'\"`.mp3"),
         "…mp3.mp3",
     ],
 )

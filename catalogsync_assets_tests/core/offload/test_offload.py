@@ -68,6 +68,10 @@ def verified_at_once(catalog: Catalog) -> None:
     change(catalog, "UPDATE file_locations SET verified_at = '2001-01-01 00:00:00'")
 
 
+def never(_):
+    raise AssertionError("a store was asked")
+
+
 def leftovers(library: Any) -> list[str]:
     return [p.name for p in library.root.rglob(".*")]
 
@@ -111,13 +115,10 @@ def test_a_dry_run_is_the_default_and_changes_nothing(library, stored, catalog):
 def test_a_dry_run_by_the_catalog_asks_no_store(stored, catalog):
     stored("cloud", files=2)
 
-    def never(_):
-        raise AssertionError("a store was asked")
-
     assert offload(catalog, 1, check=False, connect=never).removed == 2
 
 
-def test_files_on_too_few_backends_stay(library, stored, offloaded, scanned, backend):
+def test_files_on_too_few_backends_stay(library, stored, offloaded, backend):
     stored("cloud", files=3)
     backend("vault")
 
@@ -135,9 +136,7 @@ def test_more_copies_than_backends_is_wrong_use(catalog, cloud):
 
 def test_only_named_backends_count(library, stored, offloaded, backend):
     stored("cloud", files=2)
-    empty = backend("vault")
-
-    assert offloaded(1, backends=[empty]).too_few == 2
+    assert offloaded(1, backends=[backend("vault")]).too_few == 2
     assert len(library.contents()) == 2
 
 
@@ -241,11 +240,8 @@ def test_for_a_single_copy_no_store_is_asked_which_it_is(
     assert proxy.of("PUT") == []
 
 
-def test_no_store_is_asked_where_nothing_needs_to_go(stored, offloaded, catalog):
+def test_no_store_is_asked_where_nothing_needs_to_go(stored, offloaded):
     stored("cloud", "vault", files=1)
-
-    def never(_):
-        raise AssertionError("a store was asked")
 
     assert offloaded(2, until_free=1, connect=never).removed == 0
 
@@ -339,8 +335,7 @@ def test_another_librarys_policy_does_not_stand_in_the_way(
         str(library.root),
     )
 
-    scope = Scope(selections=(Selection("song", (song,)),))
-    assert offloaded(1, scope=scope).removed == 1
+    assert offloaded(1, scope=Scope(selections=(Selection("song", (song,)),))).removed == 1
     with pytest.raises(UsageError, match=f"below {archive.root}"):
         offloaded(1)
 

@@ -11,13 +11,13 @@ from catalogsync_assets.core.errors import ConfigurationError, LibraryError, Sto
 from catalogsync_assets.core.export.target import replacing
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.restore.file import safe_path
-from catalogsync_assets.core.restore.restore import RestoreAborted, RestoreReport
+from catalogsync_assets.core.restore.restore import RestoreAborted
 from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
 from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
-from catalogsync_assets_tests.support.faults import flipped
-from catalogsync_assets_tests.support.files import remains, sha256
+from catalogsync_assets_tests.support.files import flipped, remains, sha256
 from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.uploads import codes
 
 NAMES = ["a.mp3", "Ä/雨 (1).flac", "x/y/z.ogg", 'quo"te?.mp3', "empty.mp3"]
 
@@ -45,10 +45,6 @@ def contents(library, cloud, synced):
 def files_below(root):
     found = (p for p in root.rglob("*") if p.is_file())
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
-
-
-def codes(report: RestoreReport) -> list[str]:
-    return sorted(failure.code for failure in report.failures)
 
 
 def test_a_deleted_library_comes_back_and_is_unchanged_to_a_scan(
@@ -226,7 +222,7 @@ def test_without_a_good_copy_a_file_fails_alone(contents, cloud, restore, remote
 
 
 def test_from_one_backend_only_that_one_is_read(
-    catalog, contents, backend, uploaded, synced, restore, library, tmp_path
+    contents, backend, uploaded, synced, restore, library, tmp_path
 ):
     second = backend("second")
     uploaded(second)
@@ -310,7 +306,7 @@ def test_too_little_room_is_seen_before_a_byte_comes(contents, restore, tmp_path
 
 
 def test_files_of_two_roots_with_one_path_both_come(
-    catalog, library, another_library, cloud, scanned, uploaded, restore, tmp_path
+    library, another_library, cloud, scanned, uploaded, restore, tmp_path
 ):
     second = another_library("second")
     one = library.add("a.mp3").read_bytes()
@@ -375,10 +371,8 @@ def test_without_a_digest_in_the_catalog_the_stores_own_must_fit(
 
     def without_digests(request, answer):
         if request.method == "HEAD" and not vouched:
-            for name in list(answer.headers):
-                if name.lower() in ("etag", "x-amz-checksum-sha256"):
-                    answer.headers[name] = '"something"' if name.lower() == "etag" else ""
-            answer.headers = {k: v for k, v in answer.headers.items() if v}
+            answer.replace_header("etag", '"something"')
+            answer.drop_headers("x-amz-checksum-sha256")
 
     proxy.after.append(without_digests)
 

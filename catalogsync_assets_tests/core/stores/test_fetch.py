@@ -10,7 +10,7 @@ from catalogsync_assets.core.errors import DamagedObjectError, StoreError, Store
 from catalogsync_assets.core.files.partial import FOLDER, Part
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.fetch import fetch, is_gone
-from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.files import flipped, sha256
 from catalogsync_assets_tests.support.proxy import refusal
 
 MIB = 1024 * 1024
@@ -50,28 +50,19 @@ def reads(proxy: Any) -> list[str | None]:
     return [r.headers.get("range") or r.headers.get("Range") for r in proxy.of("GET")]
 
 
-def cut(proxy: Any, size: int, *, times: int = 1) -> None:
-    """Let the connection break after so many bytes of an answer."""
-    left = [times]
+def break_off(proxy: Any, get: Any, **options: Any) -> None:
+    """One try, in which the connection breaks after two MiB of the answer."""
+    left = [1]
 
-    def after(request: Any, answer: Any) -> None:
+    def cut(request: Any, answer: Any) -> None:
         if request.method == "GET" and left[0]:
-            left[0] -= 1
-            answer.body = answer.body[:size]
+            left[0] = 0
+            answer.body = answer.body[: 2 * MIB]
             answer.headers["Connection"] = "close"
 
-    proxy.after.append(after)
-
-
-def spoil(proxy: Any, *, times: int) -> None:
-    left = [times]
-
-    def after(request: Any, answer: Any) -> None:
-        if request.method == "GET" and left[0]:
-            left[0] -= 1
-            answer.body = bytes([answer.body[0] ^ 1]) + answer.body[1:]
-
-    proxy.after.append(after)
+    proxy.after.append(cut)
+    with pytest.raises(StoreUnavailableError):
+        get(**options)
 
 
 @pytest.mark.parametrize("name", ["x-amz-meta-artist", "Content-Disposition"])
@@ -110,8 +101,7 @@ def test_of_an_object_that_nothing_is_known_of_the_digest_is_told(get):
 
 
 def test_a_damaged_object_is_refused_and_leaves_nothing(get, remote, through_proxy, part):
-    damaged = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
-    remote(through_proxy).put("a.mp3", damaged)
+    remote(through_proxy).put("a.mp3", flipped(CONTENT))
 
     with pytest.raises(DamagedObjectError, match=r"'cloud'.*a.mp3.*digest") as caught:
         get()
@@ -135,7 +125,7 @@ def test_an_object_of_another_size_is_refused_once_two_reads_agree_on_it(
 
 
 def test_what_was_damaged_on_its_way_only_is_read_once_more(get, proxy, part):
-    spoil(proxy, times=1)
+    proxy.spoil_answers(lambda r: r.method == "GET", times=1)
 
     get()
 
@@ -155,9 +145,7 @@ def test_an_object_that_is_gone_is_told_from_other_refusals(get, remote, through
 
 
 def test_a_broken_connection_is_gone_on_from(get, proxy, part):
-    cut(proxy, 2 * MIB)
-    with pytest.raises(StoreUnavailableError):
-        get()
+    break_off(proxy, get)
     here = part.size
     assert here >= MIB
 
@@ -168,9 +156,7 @@ def test_a_broken_connection_is_gone_on_from(get, proxy, part):
 
 
 def test_a_part_of_an_earlier_process_is_gone_on_from(get, proxy, part, tmp_path):
-    cut(proxy, 2 * MIB)
-    with pytest.raises(StoreUnavailableError):
-        get()
+    break_off(proxy, get)
     part.close()
     part.open()
 
@@ -183,9 +169,7 @@ def test_a_part_of_an_earlier_process_is_gone_on_from(get, proxy, part, tmp_path
 def test_an_object_that_is_another_by_now_is_not_patched_together(
     get, proxy, part, remote, through_proxy
 ):
-    cut(proxy, 2 * MIB)
-    with pytest.raises(StoreUnavailableError):
-        get(known=False)
+    break_off(proxy, get, known=False)
     other = random.Random(2).randbytes(len(CONTENT))  # noqa: S311
     remote(through_proxy).put("a.mp3", other)
 
@@ -195,9 +179,7 @@ def test_an_object_that_is_another_by_now_is_not_patched_together(
 
 
 def test_a_beginning_that_was_spoiled_on_disk_is_read_anew(get, proxy, part):
-    cut(proxy, 2 * MIB)
-    with pytest.raises(StoreUnavailableError):
-        get()
+    break_off(proxy, get)
     with part.path.open("r+b") as file:
         file.write(b"spoiled")
 

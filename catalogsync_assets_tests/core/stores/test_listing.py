@@ -50,8 +50,7 @@ def pages(proxy):
 @pytest.fixture
 def cloud(backend, proxy):
     """A backend without a prefix whose requests the proxy sees."""
-    found = backend(endpoint=proxy.endpoint, base_prefix="")
-    return found
+    return backend(endpoint=proxy.endpoint, base_prefix="")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.proxy import Answer, refusal
+from catalogsync_assets_tests.support.uploads import aborted
 
 EARLIER = (datetime.now(timezone.utc) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -19,103 +20,84 @@ def answer(status: int, code: str, more: str = "", said: str = "no", **headers: 
     return Answer(status, given, body.encode())
 
 
-@pytest.mark.parametrize(
-    ("given", "message", "hint"),
-    [
-        pytest.param(
-            answer(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"),
-            "in region 'eu-west-1', not in 'us-east-1'",
-            "--region eu-west-1",
-            id="redirected without a place",
-        ),
-        pytest.param(
-            answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"),
-            "in region 'eu-west-1', not in 'us-east-1'",
-            "--region eu-west-1",
-            id="signed for another region",
-        ),
-        pytest.param(
-            answer(400, "InvalidRegionName", said="Must be one of: weur, auto"),
-            "in another region, not in 'us-east-1'",
-            "--region REGION",
-            id="a region that there is not",
-        ),
-        pytest.param(
-            answer(
-                403, "SignatureDoesNotMatch", said="Credential should be scoped to a valid region"
-            ),
-            "in another region, not in 'us-east-1'",
-            "--region REGION",
-            id="signed for no region",
-        ),
-        pytest.param(
-            answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
-            "clock is 3 hours ahead of the store's",
-            "clock",
-            id="wrong clock",
-        ),
-        pytest.param(
-            answer(400, "ExpiredToken"),
-            "session token has expired",
-            "CLOUD_SESSION_TOKEN",
-            id="expired token",
-        ),
-        pytest.param(
-            answer(507, "XMinioStorageFull"), "no space left", "raise the quota", id="full"
-        ),
-        pytest.param(
-            answer(200, "None", ETag='"a\x01b"'),
-            "its header cannot be read",
-            "later",
-            id="controls",
-        ),
-        pytest.param(
-            answer(500, "InternalError", "<Message>no space left on device</Message>"),
-            "InternalError",
-            "later",
-            id="an error of the server",
-        ),
-        pytest.param(
-            Answer(403, {"Content-Type": "text/html"}, b"<html><title>blocked</title></html>"),
-            "a page for browsers",
-            "firewall",
-            id="a firewall",
-        ),
-    ],
-)
+HERE = "in region 'eu-west-1', not in 'us-east-1'"
+ELSEWHERE = "in another region, not in 'us-east-1'"
+SCOPED = "Credential should be scoped to a valid region"
+BLOCKED = Answer(403, {"Content-Type": "text/html"}, b"<html><title>blocked</title></html>")
+#: The answer, what is said of it, and the hint.
+REFUSALS = {
+    "redirected without a place": (
+        answer(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"),
+        HERE,
+        "--region eu-west-1",
+    ),
+    "signed for another region": (
+        answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"),
+        HERE,
+        "--region eu-west-1",
+    ),
+    "a region that there is not": (
+        answer(400, "InvalidRegionName", said="Must be one of: weur, auto"),
+        ELSEWHERE,
+        "--region REGION",
+    ),
+    "signed for no region": (
+        answer(403, "SignatureDoesNotMatch", said=SCOPED),
+        ELSEWHERE,
+        "--region REGION",
+    ),
+    "wrong clock": (
+        answer(403, "RequestTimeTooSkewed", f"<ServerTime>{EARLIER}</ServerTime>"),
+        "clock is 3 hours ahead of the store's",
+        "clock",
+    ),
+    "expired token": (
+        answer(400, "ExpiredToken"),
+        "session token has expired",
+        "CLOUD_SESSION_TOKEN",
+    ),
+    "full": (answer(507, "XMinioStorageFull"), "no space left", "raise the quota"),
+    "controls": (answer(200, "None", ETag='"a\x01b"'), "its header cannot be read", "later"),
+    "an error of the server": (
+        answer(500, "InternalError", "<Message>no space left on device</Message>"),
+        "InternalError",
+        "later",
+    ),
+    "a firewall": (BLOCKED, "a page for browsers", "firewall"),
+}
+
+
+@pytest.mark.parametrize(("given", "message", "hint"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_names_its_cause(library, proxy, through_proxy, synced, given, message, hint):
     library.fill(4)
-    proxy.before.append(lambda _: given)
+    proxy.answer(given)
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(through_proxy)
+    error = aborted(synced, through_proxy)
 
-    assert message in caught.value.message
-    assert hint in (caught.value.hint or "")
+    assert message in error.message
+    assert hint in (error.hint or "")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
 def test_a_redirection_is_named_at_once(library, proxy, through_proxy, synced, status):
     library.fill(1)
-    proxy.before.append(lambda _: answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
+    proxy.answer(answer(status, "Moved", location=f"{proxy.endpoint}/again?a=b"))
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(through_proxy)
+    error = aborted(synced, through_proxy)
 
-    assert "a=b" not in str(caught.value)
-    assert "--region" in (caught.value.hint or "")
+    assert "a=b" not in str(error)
+    assert "--region" in (error.hint or "")
     assert len(proxy.requests) < 20  # obstore follows ten
 
 
 def test_the_hint_for_another_region_repeats_all_settings(library, proxy, backend, synced):
     library.fill(1)
-    proxy.before.append(lambda _: answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
+    proxy.answer(answer(301, "PermanentRedirect", x_amz_bucket_region="r2"))
     cloud = backend(endpoint=proxy.endpoint, base_prefix="my music", workers=3)
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(cloud, workers=3)
+    error = aborted(synced, cloud, workers=3)
 
-    assert caught.value.hint == (
+    assert error.hint == (
         f"catalogsync register-object-backend --name cloud --bucket {cloud.bucket}"
         f" --endpoint {proxy.endpoint} --region r2 --base-prefix 'my music'"
         " --credential-env-prefix CLOUD --provider seaweedfs --workers 3"
@@ -130,11 +112,10 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_credentials(
     place = unused_endpoint.removeprefix("http://")
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2@{place}")
 
-    with pytest.raises(UploadAborted) as caught:
-        uploaded(through_proxy)
+    error = aborted(uploaded, through_proxy)
 
-    assert f"the proxy {place} named by HTTP_PROXY did not answer" in caught.value.message
-    assert "hunter2" not in str(caught.value)
+    assert f"the proxy {place} named by HTTP_PROXY did not answer" in error.message
+    assert "hunter2" not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +155,7 @@ def test_a_proxy_that_is_no_address_is_wrong_use_and_is_not_repeated(through_pro
 
 def test_a_server_that_answers_yes_to_everything_is_no_store(library, proxy, through_proxy, synced):
     library.fill(2)
-    proxy.before.append(lambda _: Answer(200, {}, b""))
+    proxy.answer(Answer(200, {}, b""))
 
     with pytest.raises(UploadAborted, match="no object store"):
         synced(through_proxy)
@@ -185,10 +166,9 @@ def test_a_bucket_in_a_host_name_that_nobody_knows_hints_at_the_addressing_style
 ):
     library.fill(1)
 
-    with pytest.raises(UploadAborted) as caught:
-        synced(backend(endpoint="http://store.invalid", addressing_style="virtual"))
+    error = aborted(synced, backend(endpoint="http://store.invalid", addressing_style="virtual"))
 
-    assert "--addressing-style path" in (caught.value.hint or "")
+    assert "--addressing-style path" in (error.hint or "")
 
 
 def test_a_test_warns_only_of_what_it_wrote(proxy, through_proxy):

@@ -42,14 +42,6 @@ def has(request: Any, *headers: str) -> bool:
     return any(name.lower().startswith(headers) for name in request.headers)
 
 
-def is_beginning_of_parts(request: Any) -> bool:
-    return request.method == "POST" and "uploads" in request.parameters
-
-
-def is_completion(request: Any) -> bool:
-    return request.method == "POST" and "uploadId" in request.parameters
-
-
 # --- two real stores ----------------------------------------------------------------------------
 
 
@@ -195,7 +187,7 @@ def test_a_store_that_refuses_to_complete_and_does_so_all_the_same_is_found_out(
     s3, proxy, through_proxy
 ):
     def complete(request, answer):
-        if is_completion(request) and answer.status == 412:
+        if request.completes_parts and answer.status == 412:
             upload = {
                 "Bucket": through_proxy.bucket,
                 "Key": request.key,
@@ -221,7 +213,7 @@ def test_a_store_that_gives_up_the_parts_with_the_condition_can_still_do_parts(
     s3, proxy, through_proxy
 ):
     def give_up(request, answer):
-        if is_completion(request) and answer.status == 412:
+        if request.completes_parts and answer.status == 412:
             s3.abort_multipart_upload(
                 Bucket=through_proxy.bucket,
                 Key=request.key,
@@ -239,9 +231,8 @@ def test_a_store_that_gives_up_the_parts_with_the_condition_can_still_do_parts(
 def test_a_store_that_does_not_tell_lengths_can_still_do_parts(proxy, through_proxy):
     def hide(request, answer):
         if request.method == "HEAD":
-            answer.headers = {
-                n: v for n, v in answer.headers.items() if n.lower() != "content-length"
-            } | {"Transfer-Encoding": "chunked"}
+            answer.drop_headers("content-length")
+            answer.headers["Transfer-Encoding"] = "chunked"
 
     proxy.after.append(hide)
 
@@ -251,10 +242,7 @@ def test_a_store_that_does_not_tell_lengths_can_still_do_parts(proxy, through_pr
 def test_a_composite_that_is_another_is_no_proof(proxy, through_proxy):
     def change(request, answer):
         if request.method == "HEAD" and request.key.endswith("parts"):
-            answer.headers = {
-                name: "AAAA-2" if name.lower() == "x-amz-checksum-sha256" else value
-                for name, value in answer.headers.items()
-            }
+            answer.replace_header("x-amz-checksum-sha256", "AAAA-2")
 
     proxy.after.append(change)
 
@@ -270,9 +258,9 @@ ASKING: dict[str, Callable[[Any], bool]] = {
     "keeps_sha256": lambda r: r.method == "HEAD" and r.key.endswith("/kept"),
     "conditional_put": lambda r: r.method == "PUT" and b"must not" in r.body,
     "conditional_replace": lambda r: r.method == "PUT" and r.key.endswith("/replaced"),
-    "part_checksum": lambda r: r.method == "PUT" and "partNumber" in r.parameters,
-    "conditional_complete": lambda r: is_completion(r) and has(r, "if-none-match"),
-    "multipart": is_beginning_of_parts,
+    "part_checksum": lambda r: r.part,
+    "conditional_complete": lambda r: r.completes_parts and has(r, "if-none-match"),
+    "multipart": lambda r: r.begins_parts,
     "abort": lambda r: r.method == "PUT" and r.key.endswith("/aborted"),
     "presigned": lambda r: "X-Amz-Signature" in r.parameters,
 }

@@ -7,7 +7,7 @@ import pytest
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.stores.objects import OWNER_TAG
 from catalogsync_assets_tests.support.database import rows
-from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 PLACES = (

@@ -10,7 +10,7 @@ import pytest
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.stores.objects import OWNER_TAG
 from catalogsync_assets_tests.support.database import change, rows
-from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.stores import s3_client
 
 MIB = 1024 * 1024
@@ -74,7 +74,7 @@ def rot(proxy: Any) -> None:
         if request.method in ("PUT", "POST"):
             stored[0] = True
         elif request.method == "GET" and request.key.endswith(".mp3") and not stored[0]:
-            answer.body = flipped(answer.body) if answer.body else answer.body
+            answer.body = flipped(answer.body)
 
     proxy.after.append(after)
 

@@ -4,23 +4,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
-    BucketMissingError,
     ConfigurationError,
     StoreUnavailableError,
 )
-from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload.buffers import Buffers
-from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
+from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets.local_s3.store import local_store, start_local_store
 from catalogsync_assets_tests.support.database import bytes_of, rows
 from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.uploads import aborted
 
 Upload = Callable[..., UploadReport]
 SECRET = "a-secret-that-nobody-may-see"
@@ -127,12 +125,6 @@ def test_a_key_that_the_store_refuses_fails_at_once_and_alone(
 
 
 # --- faults that end a run ----------------------------------------------------------------------
-
-
-def aborted(uploaded: Upload, backend: ObjectBackend, **options: Any) -> UploadAborted:
-    with pytest.raises(UploadAborted) as caught:
-        uploaded(backend, **options)
-    return caught.value
 
 
 def test_a_store_that_falls_silent_ends_the_run_and_nothing_stays_running(
@@ -253,20 +245,6 @@ def test_a_denial_for_one_key_does_not_stop_the_others(library, proxy, through_p
     assert (report.succeeded, [f.code for f in report.failures]) == (7, ["AccessDenied"])
 
 
-def test_a_missing_bucket_ends_the_run_and_is_not_made(
-    library, backend, synced, bucket_is_missing, statuses
-):
-    library.fill(3)
-
-    error = aborted(synced, backend(bucket="no-such-bucket"))
-
-    assert isinstance(error.cause, BucketMissingError)
-    assert "'no-such-bucket'" in error.message
-    assert "make the bucket" in (error.hint or "")
-    assert bucket_is_missing("no-such-bucket")
-    assert statuses() == {"pending": 3}
-
-
 @pytest.mark.parametrize(
     ("there", "lacking"),
     [
@@ -310,8 +288,7 @@ def test_without_variables_the_default_chain_is_asked(
     monkeypatch.delenv("CLOUD_SECRET_ACCESS_KEY")
     shared = tmp_path / "credentials"
     shared.write_text(
-        f"[default]\naws_access_key_id = demo\naws_secret_access_key = {SECRET}\n",
-        encoding="utf-8",
+        f"[default]\naws_access_key_id = demo\naws_secret_access_key = {SECRET}\n", encoding="utf-8"
     )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(shared))
 

@@ -10,15 +10,11 @@ from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.runner import run
 from catalogsync_assets.core.upload.source import Source
-from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import sha256, unprivileged
+from catalogsync_assets_tests.support.uploads import codes
 
 PLACES = "SELECT locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
-
-
-def codes(report: UploadReport) -> list[str]:
-    return [failure.code for failure in report.failures]
 
 
 def test_a_file_that_changed_since_the_scan_waits_for_the_next_scan(
@@ -108,13 +104,14 @@ def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
     assert statuses() == {"succeeded": 1, "failed": 1}
 
 
-def test_one_missing_file_does_not_stop_the_others(library, cloud, synced, remote):
+def test_one_missing_file_does_not_stop_the_others(library, scanned, cloud, uploaded, remote):
     files = library.fill(6)
+    scanned()
     files[2].unlink()
     files[4].unlink()
     files[4].mkdir()
 
-    report = synced(cloud)
+    report = uploaded(cloud)
 
     assert report.succeeded == 4
     assert sorted(codes(report)) == ["SourceMissing", "SourceUnreadable"]

@@ -9,10 +9,10 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
-from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, move_backend, rows
-from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
+from catalogsync_assets_tests.support.uploads import codes
 
 MIB = 1024 * 1024
 PLACES = "SELECT status FROM file_locations WHERE backend_id = ? ORDER BY file_asset_id"
@@ -33,10 +33,6 @@ def gone(library, scanned, cloud, synced):
         return contents
 
     return make
-
-
-def codes(report: UploadReport) -> list[str]:
-    return sorted(failure.code for failure in report.failures)
 
 
 def leftovers(catalog: Catalog) -> list[str]:
@@ -176,7 +172,7 @@ def test_after_a_damaged_source_the_next_plan_takes_another(gone, cloud, backend
 
 
 def test_a_source_without_credentials_fails_its_files_and_no_others(
-    gone, cloud, backend, uploaded, statuses, monkeypatch
+    gone, backend, uploaded, monkeypatch
 ):
     gone(2)
     monkeypatch.setenv("OTHER_ACCESS_KEY_ID", "demo")

@@ -85,8 +85,7 @@ def test_names_that_need_another_key_arrive_too(library, cloud, synced, remote):
     library.add("/".join(["d" * 200] * 10) + "/too deep for a key.mp3")
 
     assert synced(cloud).failures == []
-    stored = remote(cloud).contents()
-    assert sorted(stored.values()) == sorted(library.contents().values())
+    assert sorted(remote(cloud).contents().values()) == sorted(library.contents().values())
 
 
 def test_the_catalog_knows_digest_place_and_verification(library, catalog, cloud, synced, remote):

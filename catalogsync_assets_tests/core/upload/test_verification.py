@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,30 +12,19 @@ from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import StoredObject
 from catalogsync_assets.core.stores.verify import Expected, by_head
 from catalogsync_assets_tests.support.database import rows
-from catalogsync_assets_tests.support.faults import flipped
+from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 HOW = "SELECT verified_by FROM file_locations WHERE backend_id = ? AND status = 'active'"
 
 
-def without(*names: str) -> Callable[[Any, Any], None]:
-    """Takes headers out of every answer, by the beginnings of their names."""
-
-    def strip(_request: Any, answer: Any) -> None:
-        answer.headers = {
-            name: value
-            for name, value in answer.headers.items()
-            if not name.lower().startswith(names)
-        }
-
-    return strip
+def without_digests(_request: Any, answer: Any) -> None:
+    answer.drop_headers("x-amz-checksum")
 
 
 def opaque_etag(_request: Any, answer: Any) -> None:
     """As stores have it that encrypt, or that store in pieces."""
-    for name in answer.headers:
-        if name.lower() == "etag":
-            answer.headers[name] = '"opaque-1"'
+    answer.replace_header("etag", '"opaque-1"')
 
 
 @pytest.fixture
@@ -75,7 +63,7 @@ def test_a_store_that_keeps_no_digests_is_verified_by_a_look(
     library, catalog, proxy, through_proxy, synced
 ):
     library.fill(5)
-    proxy.after.append(without("x-amz-checksum"))
+    proxy.after.append(without_digests)
 
     assert synced(through_proxy).succeeded == 5
     assert rows(catalog, HOW, through_proxy.id) == ["head"] * 5
@@ -85,7 +73,7 @@ def test_a_store_that_tells_nothing_is_verified_by_reading(
     library, catalog, proxy, through_proxy, synced
 ):
     library.fill(5)
-    proxy.after += [without("x-amz-checksum"), opaque_etag]
+    proxy.after += [without_digests, opaque_etag]
 
     assert synced(through_proxy).succeeded == 5
     assert rows(catalog, HOW, through_proxy.id) == ["read"] * 5
@@ -113,7 +101,7 @@ def test_what_is_found_in_a_store_without_digests_is_compared_by_reading(
     library.add("other.mp3", b"ours")
     remote(through_proxy).put("same.mp3", b"same")
     remote(through_proxy).put("other.mp3", b"them")
-    proxy.after += [without("x-amz-checksum"), opaque_etag]
+    proxy.after += [without_digests, opaque_etag]
 
     report = synced(through_proxy)
 
@@ -124,7 +112,7 @@ def test_what_is_found_in_a_store_without_digests_is_compared_by_reading(
 def test_our_earlier_version_is_known_in_a_store_without_digests(
     library, proxy, through_proxy, synced, remote
 ):
-    proxy.after.append(without("x-amz-checksum"))
+    proxy.after.append(without_digests)
     for content in (b"first", b"second"):
         library.add("a.mp3", content)
         assert synced(through_proxy).failures == []
@@ -136,12 +124,7 @@ def test_a_network_that_damages_what_is_sent_records_nothing(
     library, catalog, proxy, through_proxy, synced, remote
 ):
     library.fill(3)
-
-    def damage(request):
-        if request.method == "PUT" and "0001" in request.key:
-            request.body = flipped(request.body)
-
-    proxy.before.append(damage)
+    proxy.spoil_requests(lambda r: r.method == "PUT" and "0001" in r.key)
 
     report = synced(through_proxy, attempts=3)
 
@@ -171,8 +154,8 @@ def test_a_network_that_damages_once_is_overcome(library, proxy, through_proxy, 
     "signs",
     [
         pytest.param([], id="with digests"),
-        pytest.param([without("x-amz-checksum")], id="with etags"),
-        pytest.param([without("x-amz-checksum"), opaque_etag], id="with nothing"),
+        pytest.param([without_digests], id="with etags"),
+        pytest.param([without_digests, opaque_etag], id="with nothing"),
     ],
 )
 def test_a_store_that_keeps_something_else_than_it_was_sent_records_nothing(

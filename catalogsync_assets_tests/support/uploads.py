@@ -1,0 +1,25 @@
+"""What tests of uploads say in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
+
+#: Of the large file, which goes in two parts of 5 MiB and a rest.
+SIZE = 12 * 1024 * 1024 + 345
+
+
+def aborted(run: Callable[..., UploadReport], *arguments: Any, **options: Any) -> UploadAborted:
+    """What an upload that does not come to its end says."""
+    with pytest.raises(UploadAborted) as caught:
+        run(*arguments, **options)
+    return caught.value
+
+
+def codes(report: Any) -> list[str]:
+    """Why files have failed, in order."""
+    return sorted(failure.code for failure in report.failures)
