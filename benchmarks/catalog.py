@@ -27,11 +27,10 @@ from pathlib import Path
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import object_backends, register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_queue import UploadLease, enqueue
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
@@ -115,7 +114,7 @@ def measure_plan_nothing(catalog: Catalog, _: Path) -> int:
 
 
 def measure_claim(catalog: Catalog, _: Path) -> int:
-    lease = Lease(catalog, object_backends(catalog)[0])
+    lease = UploadLease(catalog, object_backends(catalog)[0])
     claimed = 0
     while tasks := lease.claim(EVERYTHING, 512):
         claimed += len(tasks)

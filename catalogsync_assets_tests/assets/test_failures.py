@@ -16,9 +16,8 @@ from catalogsync_assets.assets.remote_locations import remote_locations
 from catalogsync_assets.automation.schedules import JOBS
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_queue import UploadLease, enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 from catalogsync_assets_tests.support.database import rows
@@ -354,7 +353,7 @@ def test_a_cell_is_not_materialized_while_another_program_holds_one_of_its_files
     library.fill(3)
     pipeline.scan()
     enqueue(catalog, cloud)
-    lease = Lease(catalog, cloud)
+    lease = UploadLease(catalog, cloud)
     assert len(lease.claim(EVERYTHING, 1)) == 1
 
     run = pipeline.upload()

@@ -116,12 +116,12 @@ def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
 
 MOMENTS = """
 import os, signal, sys
-from catalogsync_assets.core.catalog import download_results
+from catalogsync_assets.core.catalog import download_queue
 from catalogsync_assets.core.files import partial
 from catalogsync_assets.cli import main
 
 module, name = {"link": (os, "link"), "folder": (partial, "sync_folder"),
-                "unlink": (partial.Path, "unlink"), "record": (download_results, "record"),
+                "unlink": (partial.Path, "unlink"), "record": (download_queue, "record"),
                 "remove": (partial, "remove")}[sys.argv.pop(1)]
 call = getattr(module, name)
 

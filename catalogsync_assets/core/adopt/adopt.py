@@ -20,7 +20,7 @@ from catalogsync_assets.core.adopt import queries
 from catalogsync_assets.core.adopt.evidence import Evidence, compare
 from catalogsync_assets.core.adopt.queries import Wanted
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.results import Uploaded
+from catalogsync_assets.core.catalog.upload_queue import Uploaded
 from catalogsync_assets.core.errors import RunAborted, SourceError, StoreError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.runner.workers import Workers

@@ -16,7 +16,6 @@ store has compared it with what arrived.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -26,12 +25,12 @@ from typing import Literal
 from catalogsync_assets.core.adopt.queries import Wanted
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.stores import verify
-from catalogsync_assets.core.stores.checksums import PartDigest, composite_md5
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retry
+from catalogsync_assets.core.stores.verify import Expected, bare
 from catalogsync_assets.core.upload.multipart import part_bytes
-from catalogsync_assets.core.upload.source import Source
+from catalogsync_assets.core.upload.source import measured
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _IN_PARTS = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
@@ -39,7 +38,6 @@ _MIB = 1024 * 1024
 #: Sizes of parts that tools use: rclone 5, boto3 and the AWS command line 8, s3cmd 15, MinIO 16
 #: MiB, and what people set.
 _USUAL_PARTS = tuple(n * _MIB for n in (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512))
-_PIECE = _MIB
 
 Kind = Literal["same", "size", "content", "undecided"]
 
@@ -113,7 +111,7 @@ def _by_head(client: StoreClient, found: ListedObject, retry: Retry) -> ListedOb
 
 
 def _same_look(one: ListedObject, other: ListedObject) -> bool:
-    etags = {(look.etag or "").strip('"').lower() for look in (one, other)}
+    etags = {bare(look.etag).lower() for look in (one, other)}
     return one.size_bytes == other.size_bytes and len(etags) == 1
 
 
@@ -127,13 +125,14 @@ def _compared(
         return Evidence("size", detail=f"{length:,} bytes, not {size:,}")
     sha256 = file.sha256
     if file.path is not None:
-        etag = (found.etag or "").strip('"').lower()
+        etag = bare(found.etag).lower()
         sizes = _part_sizes(client, found.key, length, etag, retry)
-        sha256, etags = _measured(file, found.key, length, sizes)
-        if etag in etags:
+        sha256, expected = measured(file.task(found.key, length), sizes)
+        if etag in expected.etags:
             return Evidence("same", sha256, "etag", found=found)
         if _MD5.fullmatch(etag) and client.profile.etag_is_md5:
-            return Evidence("content", detail=f"its MD5 is {etag}, not {etags[0]}")
+            md5 = next(iter(expected.etags))
+            return Evidence("content", detail=f"its MD5 is {etag}, not {md5}")
     if sha256 is None:
         return Evidence("undecided", detail="there is no local file, and the digest is not known")
     return _by_digest(client, found, sha256, retry, may_read)
@@ -142,24 +141,22 @@ def _compared(
 def _by_digest(
     client: StoreClient, found: ListedObject, sha256: str, retry: Retry, may_read: bool
 ) -> Evidence:
-    other = False
-    if client.profile.keeps_sha256 is not False and client.trusts_kept_digests:
+    expected = Expected(sha256, found.size_bytes)
+    if may_read:
+        verdict = verify.check(client, found.key, expected, "proof", retry=retry)
+        if verdict.kind == "missing":
+            return _REMOVED
+        if verdict.kind == "ok":
+            return Evidence("same", sha256, str(verdict.proof), found=found)
+        return Evidence(verdict.kind, how="read", detail=verdict.detail)
+    if client.profile.proves_by_head:
         seen = retry(lambda: client.head(found.key))
-        if seen is not None and verify.proven_by_head(client, seen, sha256, found.size_bytes):
+        if seen is not None and verify.by_head(client, seen, expected):
             return Evidence("same", sha256, "head", found=found)
-        other = seen is not None and seen.sha256 not in (None, as_s3_header(sha256))
-    if not may_read:
-        if other:
+        if seen is not None and seen.sha256 not in (None, as_s3_header(sha256)):
             detail = "the store keeps another SHA-256 of it"
             return Evidence("content", how="head", detail=detail)
-        return Evidence("undecided", detail="it cannot be told without reading it")
-    read = verify.read(client, found.key, {sha256}, size_bytes=found.size_bytes, retry=retry)
-    if read is None:
-        return _REMOVED
-    if read.sha256 == sha256:
-        return Evidence("same", sha256, "read", found=found)
-    detail = f"its content has the SHA-256 {read.sha256}, not {sha256}"
-    return Evidence("content", how="read", detail=detail)
+    return Evidence("undecided", detail="it cannot be told without reading it")
 
 
 def _part_sizes(
@@ -174,47 +171,3 @@ def _part_sizes(
     usual = (first, part_bytes(size_bytes), *_USUAL_PARTS, size_bytes)
     fitting = [s for s in usual if s and math.ceil(size_bytes / s) == count]
     return (fitting[0],) if fitting and fitting[0] == first else tuple(dict.fromkeys(fitting))
-
-
-class _PartsMd5:
-    """The ETag that content gets when it is sent in parts of a size; None for no parts."""
-
-    def __init__(self, size: int | None) -> None:
-        self._size = size
-        self._left = size or 0
-        self._part = hashlib.md5(usedforsecurity=False)
-        self._done: list[PartDigest] = []
-
-    def update(self, piece: memoryview) -> None:
-        if self._size is None:
-            self._part.update(piece)
-            return
-        while piece:
-            now, piece = piece[: self._left], piece[self._left :]
-            self._part.update(now)
-            self._left -= len(now)
-            if not self._left:
-                self._end_part(self._size)
-
-    def _end_part(self, size: int) -> None:
-        self._done.append(PartDigest(b"", self._part.digest()))
-        self._part, self._left = hashlib.md5(usedforsecurity=False), size
-
-    def etag(self) -> str:
-        if self._size is None:
-            return self._part.hexdigest()
-        if self._left < self._size or not self._done:
-            self._end_part(self._size)
-        return str(composite_md5(self._done))
-
-
-def _measured(
-    file: Wanted, key: str, size_bytes: int, sizes: Sequence[int | None]
-) -> tuple[str, list[str]]:
-    """The local file's SHA-256 in hex, and the ETags that it would have, from one read."""
-    sums = [_PartsMd5(size) for size in sizes]
-    with Source(file.task(key, size_bytes)) as source:
-        for piece in source.parts(_PIECE):
-            for each in sums:
-                each.update(memoryview(piece))
-        return source.finish(), [each.etag() for each in sums]

@@ -10,9 +10,8 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.object_keys import as_on_disk, fold
-from catalogsync_assets.core.catalog.results import Uploaded, record_uploaded
+from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask, record_uploaded
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 _PAGE = 5_000

@@ -38,10 +38,10 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.checking import Level
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.verify import Level
 from catalogsync_assets.core.upload.upload import Limits, UploadReport
 
 __all__ = [

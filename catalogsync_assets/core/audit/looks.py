@@ -12,10 +12,10 @@ from operator import attrgetter
 from catalogsync_assets.core.audit.queries import Outcome
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.runner.workers import Workers
-from catalogsync_assets.core.stores.checking import Level, Verdict, check
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.retry import Retry
+from catalogsync_assets.core.stores.verify import Expected, Level, Verdict, check
 
 #: Keys in hand for each worker: one large object must not keep the others waiting.
 _AHEAD = 8
@@ -72,7 +72,8 @@ def _look(
     # One that was missing or damaged is believed again only when it has been read.
     closely: Level = level if known.status == "active" else "full"
     try:
-        return check(client, known, closely, retry=retry)
+        expected = Expected(known.sha256, known.size_bytes, known.etag)
+        return check(client, known.key, expected, closely, retry=retry)
     except StoreError as error:
         return error
 

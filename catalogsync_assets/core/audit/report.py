@@ -20,7 +20,7 @@ class AuditRequest:
     """Which objects of the catalog to compare with a backend's store, and how closely.
 
     Attributes:
-        level: `listing` (what the store lists, by key and size), or as in `checking`.
+        level: `listing` (what the store lists, by key and size), or as in `stores.verify`.
         scope: only these files; foreign objects are looked for only without a limit.
         sample_percent: of `head` and `full`, only so many of the objects, picked at random.
         since: only objects that have not been verified since that moment (UTC, without a zone).

@@ -26,8 +26,8 @@ from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.fetch import Fetched, fetch, is_gone
-from catalogsync_assets.core.stores.objects import StoredObject
+from catalogsync_assets.core.stores.fetch import fetch, is_gone
+from catalogsync_assets.core.stores.objects import ReadObject, StoredObject
 from catalogsync_assets.core.stores.retry import Retries
 
 
@@ -108,7 +108,7 @@ class Replicas:
         sha256: str | None,
         received: Callable[[int], None] = lambda _: None,
         durable: bool = True,
-    ) -> Fetched:
+    ) -> ReadObject:
         """Bring an object into a part; see `fetch.fetch`.
 
         Raises:
@@ -129,7 +129,7 @@ class Replicas:
                 if (seconds := store.pace.spend(size)) > 0:
                     self._stop.wait(seconds)
 
-            def once() -> Fetched:
+            def once() -> ReadObject:
                 return fetch(
                     store.client,
                     copy.key,

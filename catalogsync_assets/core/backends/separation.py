@@ -225,11 +225,7 @@ class _Side:
         arguments.pop("StorageClass", None)  # what must be thawed cannot be read
         self._retry(partial(session.put, self.key, content, **arguments))
         if self._retry(partial(session.get, self.key)) != content:
-            raise KeyRefusedError(
-                f"backend {self.backend.name!r}: what it holds under {self.key!r} is not what was"
-                " sent",
-                code="Corrupted",
-            )
+            raise verify.corrupted(client, self.key)
 
     @property
     def left_behind(self) -> list[str]:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 import tenacity
 
 from catalogsync_assets.core.catalog import legacy
-from catalogsync_assets.core.catalog.legacy import ForeignColumns
+from catalogsync_assets.core.catalog.legacy import LegacyColumns
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
 from catalogsync_assets.core.runner.owners import new_part
@@ -54,7 +54,7 @@ class Catalog:
 
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
         self.path = path
-        self._foreign: ForeignColumns | None = None
+        self._legacy: LegacyColumns | None = None
         self.engine = sa.create_engine(
             # Not written as a URL: `?` and `%` may stand in a path.
             sa.URL.create("sqlite", database=str(path)),
@@ -193,7 +193,7 @@ class Catalog:
         with self.transaction() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        self._foreign = None  # of the tables as they were before
+        self._legacy = None  # of the tables as they were before
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -215,9 +215,9 @@ class Catalog:
         with _clear_errors(self.path), self.engine.connect() as plain:
             connection = plain.execution_options(catalogsync_write=True)
             with connection.begin():
-                if self._foreign is None:
-                    self._foreign = legacy.find(connection)
-                connection.execution_options(**{legacy.OPTION: self._foreign})
+                if self._legacy is None:
+                    self._legacy = legacy.find(connection)
+                connection.execution_options(**{legacy.OPTION: self._legacy})
                 yield connection
 
     def close(self) -> None:

@@ -1,26 +1,27 @@
-"""The download queue: who works on which of `download_tasks`, and what waits there.
+"""The download queue: what waits in `download_tasks`, and what became of it.
 
-A task is pending, running (leased), succeeded or failed (see `download_results`). A row with
-another status, or without a URL, is another program's and is left alone; so is one that it has made
-`running` or `failed`, as those carry neither a lease nor an error code of ours.
+A row with a status that is none of a task's (see `leases`), or without a URL, is another program's
+and is left alone; so is one that it has made `running` or `failed`, as those carry neither a lease
+nor an error code of ours. Results are written many in one transaction; a file only after it lay
+whole under its final name.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import FileFacts, bring_back, insert_files
+from catalogsync_assets.core.catalog.leases import Lease, end
 from catalogsync_assets.core.catalog.legacy import assignments
 from catalogsync_assets.core.catalog.scope import Selection
-from catalogsync_assets.core.runner.owners import is_dead, new_owner
+from catalogsync_assets.core.catalog.songs import fill_gaps
 
-#: Seconds after which a claim that nobody renewed may be taken over.
-LEASE_SECONDS = 300.0
 #: The source of tasks that name none.
 DEFAULT_SOURCE = "http"
 
@@ -45,6 +46,36 @@ class DownloadTask(NamedTuple):
     artist: str | None = None
     album: str | None = None
     track_number: int | None = None
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A task's file lies whole under its final name, on disk, checked.
+
+    Attributes:
+        root: the library root that it lies below.
+        facts: what a scan would have read of it, with song and digest.
+        title_was_guessed: whether the song's title was only made from the address.
+    """
+
+    task: DownloadTask
+    root: str
+    facts: FileFacts
+    title_was_guessed: bool = False
+
+
+@dataclass(frozen=True)
+class NotDownloaded:
+    """A task was not carried out.
+
+    Attributes:
+        code: short name of the reason.
+        reason: one sentence with what to do, that names no secret.
+    """
+
+    task: DownloadTask
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -76,47 +107,13 @@ EVERY_DOWNLOAD = DownloadScope()
 
 _SOURCE = f"COALESCE(NULLIF(t.source, ''), '{DEFAULT_SOURCE}')"
 _WAITING = "FROM download_tasks t {join} WHERE t.status = 'pending' AND t.url <> '' {scope}"
-_LEASE_COLUMNS = ("lease_owner", "lease_expires_at")
-_NO_LEASE: dict[str, object] = dict.fromkeys(_LEASE_COLUMNS)
 
 
-class DownloadLease:
-    """The claims of one run of one process; see `leases` for how it outlives a kill."""
+class DownloadLease(Lease):
+    """The claims of one run of one process on tasks that are ours."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self.owner = new_owner()
-        self._renewed = time.monotonic()
-
-    def take_over_abandoned(self) -> int:
-        """Make tasks pending again whose owner has died or let the lease expire."""
-        with self._catalog.read() as connection:
-            owners = connection.execute(
-                sa.text(
-                    "SELECT lease_owner, MIN(lease_expires_at) FROM download_tasks"
-                    " WHERE status = 'running' AND lease_owner <> '' AND lease_expires_at > 0"
-                    " GROUP BY lease_owner"
-                )
-            ).all()
-        now = time.time()
-        gone = [
-            {"owner": owner, "now": now, "dead": is_dead(owner), **_NO_LEASE}
-            for owner, expiry in owners
-            if expiry < now or is_dead(owner)
-        ]
-        if not gone:
-            return 0
-        with self._catalog.transaction() as connection:
-            free = assignments(connection, "download_tasks", _LEASE_COLUMNS)
-            # An owner that is alive may have renewed by now.
-            return connection.execute(
-                sa.text(
-                    f"UPDATE download_tasks SET status = 'pending', {free}"
-                    " WHERE status = 'running' AND lease_owner = :owner"
-                    " AND (:dead OR lease_expires_at < :now)"
-                ),
-                gone,
-            ).rowcount
+        super().__init__(catalog, "download_tasks", "lease_owner <> '' AND lease_expires_at > 0")
 
     def claim(self, scope: DownloadScope, limit: int) -> list[DownloadTask]:
         """Lease up to `limit` pending tasks, those tried least first, then the oldest.
@@ -132,46 +129,8 @@ class DownloadLease:
         )
         with self._catalog.transaction() as connection:
             rows = connection.execute(sa.text(statement), {**values, "limit": limit}).all()
-            if rows:
-                connection.execute(
-                    sa.text(
-                        "UPDATE download_tasks SET status = 'running', lease_owner = :owner,"
-                        " lease_expires_at = :expiry, attempts = COALESCE(attempts, 0) + 1,"
-                        " updated_at = CURRENT_TIMESTAMP WHERE id = :id"
-                    ),
-                    [
-                        {"id": row[0], "owner": self.owner, "expiry": time.time() + LEASE_SECONDS}
-                        for row in rows
-                    ],
-                )
+            self._take(connection, [row[0] for row in rows])
         return [DownloadTask(*row) for row in rows]
-
-    def renew(self) -> None:
-        """Put off the expiry of all that is held; does something once a fifth of the lease."""
-        if time.monotonic() - self._renewed < LEASE_SECONDS / 5:
-            return
-        with self._catalog.transaction() as connection:
-            connection.execute(
-                sa.text(
-                    "UPDATE download_tasks SET lease_expires_at = :expiry"
-                    " WHERE status = 'running' AND lease_owner = :owner"
-                ),
-                {"expiry": time.time() + LEASE_SECONDS, "owner": self.owner},
-            )
-        self._renewed = time.monotonic()
-
-    def release(self) -> None:
-        """Make all that is still held pending again. Idempotent."""
-        with self._catalog.transaction() as connection:
-            free = assignments(connection, "download_tasks", _LEASE_COLUMNS)
-            connection.execute(
-                sa.text(
-                    # A claim that came to nothing is no try.
-                    f"UPDATE download_tasks SET status = 'pending', attempts = attempts - 1, {free}"
-                    " WHERE status = 'running' AND lease_owner = :owner"
-                ),
-                {"owner": self.owner, **_NO_LEASE},
-            )
 
 
 def requeue_failed(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> int:
@@ -252,3 +211,107 @@ def unfinished(catalog: Catalog, task_ids: Collection[int]) -> set[int]:
                 )
             )
         )
+
+
+def record(catalog: Catalog, owner: str, results: Collection[Downloaded | NotDownloaded]) -> None:
+    """Write down what became of tasks: files, songs, task states, presence; all or nothing.
+
+    Idempotent: a file recorded twice leaves one location.
+
+    Args:
+        owner: the lease under which the tasks were claimed; a failure of a task that has since
+            been taken over by another lease is not written.
+    """
+    done = [r for r in results if isinstance(r, Downloaded)]
+    with catalog.transaction() as connection:
+        for root in sorted({r.root for r in done}):
+            _record_files(connection, root, [r for r in done if r.root == root])
+        failed = [
+            {
+                "id": r.task.id,
+                "status": "failed",
+                "last_error": r.reason,
+                "error_code": r.code,
+            }
+            for r in results
+            if isinstance(r, NotDownloaded)
+        ]
+        end(connection, "download_tasks", failed, owner=owner)
+
+
+def _record_files(connection: sa.Connection, root: str, results: list[Downloaded]) -> None:
+    guessed = [r.task.song_id for r in results if r.title_was_guessed and r.task.song_id]
+    if guessed:
+        connection.execute(_FORGET_TITLE, [{"song": song} for song in guessed])
+    bring_back(connection, root, [r.facts for r in results])
+    songs = insert_files(connection, root, [r.facts for r in results])
+    for result in results:
+        song_id = songs.get(result.facts.path)
+        if song_id is None:
+            song_id = _attach(connection, root, result)
+        task = {
+            "id": result.task.id,
+            "song_id": song_id,
+            "status": "succeeded",
+            "sha256": result.facts.sha256,
+            "size_bytes": result.facts.size_bytes,
+            "absolute_path": result.facts.absolute_path,
+            "last_error": None,
+            "error_code": None,
+        }
+        end(connection, "download_tasks", [task])
+
+
+# The song's own columns are filled from the file where they are empty; this makes it so.
+_FORGET_TITLE = sa.text("UPDATE songs SET title = '' WHERE id = :song")
+
+_RECORDED = sa.text(
+    "SELECT f.id, f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.library_root = :root AND l.library_path = :path AND l.status = 'active'"
+)
+
+
+def _attach(connection: sa.Connection, root: str, result: Downloaded) -> int | None:
+    """Give a file that a scan has recorded before us to the song of its task.
+
+    A scan that comes between the file and its row, as after a kill, cannot know that song. The one
+    that it has made goes, if nothing else has to do with it.
+    """
+    place = {"root": root, "path": result.facts.path}
+    asset_id, found = connection.execute(_RECORDED, place).one()
+    wanted = result.task.song_id
+    if wanted is None or wanted == found:
+        return int(found) if found is not None else None
+    connection.execute(
+        sa.text("UPDATE file_assets SET song_id = :song, sha256 = :sha256 WHERE id = :asset"),
+        {"song": wanted, "sha256": result.facts.sha256, "asset": asset_id},
+    )
+    fill_gaps(connection, wanted, result.facts.song)
+    presence.refresh(connection, song_ids=[s for s in (wanted, found) if s is not None])
+    if found is not None:
+        _drop_if_empty(connection, int(found))
+    return wanted
+
+
+_HAS_SOMETHING = sa.text(
+    "SELECT EXISTS (SELECT 1 FROM file_assets WHERE song_id = :song)"
+    " OR EXISTS (SELECT 1 FROM playlist_songs WHERE song_id = :song)"
+    " OR EXISTS (SELECT 1 FROM download_tasks WHERE song_id = :song)"
+)
+
+
+def _drop_if_empty(connection: sa.Connection, song_id: int) -> None:
+    values = {"song": song_id}
+    if connection.scalar(_HAS_SOMETHING, values):
+        return
+    try:
+        with connection.begin_nested():
+            for table, column in (
+                ("artist_songs", "song_id"),
+                ("song_backend_presence", "song_id"),
+                ("playlist_entries", "song_id"),
+                ("songs", "id"),
+            ):
+                connection.execute(sa.text(f"DELETE FROM {table} WHERE {column} = :song"), values)
+    except sa.exc.IntegrityError:  # another program's table refers to it
+        return

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog.schema import metadata
 
 #: The execution option of a writing connection under which `find`'s answer travels.
-OPTION = "catalogsync_foreign_columns"
+OPTION = "catalogsync_legacy_columns"
 
 
 class Required(NamedTuple):
@@ -29,10 +29,10 @@ class Required(NamedTuple):
 
 
 #: Per table, its NOT NULL columns by name.
-ForeignColumns = Mapping[str, Mapping[str, Required]]
+LegacyColumns = Mapping[str, Mapping[str, Required]]
 
 
-def find(connection: sa.Connection) -> ForeignColumns:
+def find(connection: sa.Connection) -> LegacyColumns:
     """The NOT NULL columns of those of our tables that exist."""
     found: dict[str, dict[str, Required]] = {}
     for table in metadata.tables.values():
@@ -99,7 +99,7 @@ def update_row(
 
 
 def _required(connection: sa.Connection, table: str) -> Mapping[str, Required]:
-    all_tables: ForeignColumns = connection.get_execution_options()[OPTION]
+    all_tables: LegacyColumns = connection.get_execution_options()[OPTION]
     return all_tables.get(table, {})
 
 

@@ -142,6 +142,25 @@ def _apply(
     return connection.exec_driver_sql(statement, list(rows)).rowcount
 
 
+_SONGS = """
+SELECT DISTINCT song_id FROM file_assets WHERE song_id IS NOT NULL AND id IN ({assets})
+"""
+_IDS = "SELECT value FROM json_each(:ids)"
+_ASSETS_AT = f"SELECT file_asset_id FROM file_locations WHERE id IN ({_IDS})"
+
+
+def _refresh(connection: sa.Connection, ids: Collection[int], assets: str = _IDS) -> None:
+    """Bring presence in line, of the songs that these file assets are of.
+
+    Args:
+        assets: a SELECT of them by `ids`.
+    """
+    if ids:
+        statement = sa.text(_SONGS.format(assets=assets))
+        songs = connection.scalars(statement, {"ids": json.dumps(list(ids))})
+        presence.refresh(connection, song_ids=sorted(songs))
+
+
 def apply(
     connection: sa.Connection,
     event: Event,
@@ -167,7 +186,7 @@ def apply(
     changed = _apply(
         connection, event, [{"id": id_, "etag": etag, "how": how} for id_ in ids], condition
     )
-    _refresh(connection, location_ids=ids)
+    _refresh(connection, ids, _ASSETS_AT)
     return changed
 
 
@@ -227,7 +246,7 @@ def record_looks(connection: sa.Connection, looks: Sequence[Look]) -> list[bool]
         for copy, event, etag, how in looks
     ]
     changed = [look.copy.file_asset_id for look, done in zip(looks, written, strict=True) if done]
-    _refresh(connection, assets=changed)
+    _refresh(connection, changed)
     return written
 
 
@@ -261,19 +280,6 @@ UPDATE file_assets SET sha256 = COALESCE(NULLIF(sha256, ''), :sha256),
     size_bytes = COALESCE(size_bytes, :size), updated_at = CURRENT_TIMESTAMP
 WHERE id = :asset AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NULL)
 """
-_AT_KEYS = """
-SELECT l.id, l.file_asset_id, l.locator, LOWER(f.sha256) AS sha256
-FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.backend_id = :backend AND l.container_name = :bucket
-  AND l.locator IN (SELECT value FROM json_each(:keys)) AND l.status <> 'superseded'
-"""
-
-
-def _at_keys(
-    connection: sa.Connection, backend: ObjectBackend, keys: Iterable[str]
-) -> Sequence[sa.Row[Any]]:
-    values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
-    return connection.execute(sa.text(_AT_KEYS), values).all()
 
 
 def record_stored(
@@ -296,17 +302,18 @@ def record_stored(
     ]
     here = {o.key: o for o in objects}
     others = [
-        row
-        for row in _at_keys(connection, backend, here)
-        if row.file_asset_id != here[row.locator].file_asset_id
-        and row.sha256 != here[row.locator].sha256
+        copy
+        for copy in copies_at(connection, backend, here)
+        if copy.file_asset_id != here[copy.key].file_asset_id
+        and copy.sha256 != here[copy.key].sha256
     ]
-    _apply(connection, "replaced", [{"id": row.id} for row in others])
+    _apply(connection, "replaced", [{"id": copy.location_id} for copy in others])
     store = insert_sql(connection, "file_locations", _OBJECT, _STORE)
     for statement in (store, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
-    assets = {o.file_asset_id for o in objects} | {row.file_asset_id for row in others}
-    _refresh(connection, assets=assets)
+    _refresh(
+        connection, {o.file_asset_id for o in objects} | {copy.file_asset_id for copy in others}
+    )
 
 
 def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str) -> None:
@@ -316,8 +323,8 @@ def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str) -> None:
     no longer has.
     """
     with catalog.transaction() as connection:
-        found = _at_keys(connection, backend, [key])
-        apply(connection, "withdrawn", [row.id for row in found])
+        found = copies_at(connection, backend, [key])
+        apply(connection, "withdrawn", [copy.location_id for copy in found])
 
 
 class LocalPlace(NamedTuple):
@@ -363,7 +370,7 @@ def record_scanned(
     _apply(connection, "changed", [{"id": id_} for id_ in replaced])
     statement = insert_sql(connection, "file_locations", _LOCAL, _SCANNED)
     connection.exec_driver_sql(statement, _local_rows(connection, places))
-    _refresh(connection, assets=[place.file_asset_id for place in places])
+    _refresh(connection, [place.file_asset_id for place in places])
 
 
 def record_seen(connection: sa.Connection, seen: Sequence[tuple[int, int, int]]) -> None:
@@ -374,7 +381,7 @@ def record_seen(connection: sa.Connection, seen: Sequence[tuple[int, int, int]])
     """
     rows = [{"id": id_, "size": size, "mtime": mtime} for id_, size, mtime in seen]
     _apply(connection, "seen", rows)
-    _refresh(connection, location_ids=[row["id"] for row in rows])
+    _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
 
 
 _AT_PATHS = """
@@ -425,7 +432,7 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
     insert = insert_sql(connection, "file_locations", columns, _INSERT_RESTORED)
     for statement in (_RESTORED, insert, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
-    _refresh(connection, assets={*owner.values(), *(row.file_asset_id for row in others)})
+    _refresh(connection, {*owner.values(), *(row.file_asset_id for row in others)})
 
 
 def forget_stat(connection: sa.Connection, location_ids: Iterable[int]) -> None:
@@ -436,36 +443,28 @@ def forget_stat(connection: sa.Connection, location_ids: Iterable[int]) -> None:
         connection.execute(statement, rows)
 
 
-_SONGS = """
-SELECT DISTINCT song_id FROM file_assets
-WHERE id IN (SELECT value FROM json_each(:assets)) AND song_id IS NOT NULL
-"""
-_SONGS_AT = """
-SELECT DISTINCT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.id IN (SELECT value FROM json_each(:locations)) AND f.song_id IS NOT NULL
-"""
-
-
-def _refresh(
-    connection: sa.Connection,
-    *,
-    assets: Collection[int] = (),
-    location_ids: Collection[int] = (),
-) -> None:
-    """Bring the presence of these files' songs in line."""
-    if not assets and not location_ids:
-        return
-    statement = _SONGS if assets else _SONGS_AT
-    values = {"assets" if assets else "locations": json.dumps(list(assets or location_ids))}
-    presence.refresh(connection, song_ids=sorted(connection.scalars(sa.text(statement), values)))
-
-
 #: A `RemoteCopy`, read of a location and its file asset `f`.
 COPY_COLUMNS = (
     "{location}.id, f.id, {location}.backend_id, {location}.container_name, {location}.locator,"
     " COALESCE(f.size_bytes, {location}.size_bytes), LOWER(NULLIF(f.sha256, '')), {location}.etag,"
     " {location}.status, {location}.updated_at"
 )
+_AT_KEYS = f"""
+SELECT {COPY_COLUMNS.format(location="l")}
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.backend_id = :backend AND l.container_name = :bucket
+  AND l.locator IN (SELECT value FROM json_each(:keys))
+"""
+
+
+def copies_at(
+    connection: sa.Connection, backend: ObjectBackend, keys: Iterable[str]
+) -> list[RemoteCopy]:
+    """All that the catalog has, or had, at these keys of a backend."""
+    values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
+    return list(map(RemoteCopy._make, connection.execute(sa.text(_AT_KEYS), values)))
+
+
 _COPIES = f"""
 SELECT {COPY_COLUMNS.format(location="l")}
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id

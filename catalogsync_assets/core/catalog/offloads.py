@@ -208,6 +208,11 @@ def begin(catalog: Catalog, verified: Sequence[tuple[LocalFile, Collection[int]]
     return marked
 
 
+def finish(catalog: Catalog, location_ids: Sequence[int]) -> None:
+    """These files are gone from the disk. Idempotent."""
+    locations.mark(catalog, location_ids, "offloaded")
+
+
 _UNSETTLED = f"""
 SELECT l.id, f.id, l.library_root, l.library_path, COALESCE(l.size_bytes, f.size_bytes, -1),
        l.mtime_ns, NULLIF(f.sha256, '') {_GUARDS}

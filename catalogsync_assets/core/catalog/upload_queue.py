@@ -1,27 +1,110 @@
 """The upload queue: what a backend lacks becomes tasks in `upload_tasks`.
 
-A task is pending, running (leased, see `leases`), succeeded or failed (see `results`). Its source
-is a local file, else an object on another backend. Planning is one statement whatever the size of
-the catalog.
+The source of a task is a local file, else an object on another backend. Planning is one statement
+whatever the size of the catalog. What became of tasks is written in transactions of many; a
+location only after its object was verified.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import NamedTuple
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
+from catalogsync_assets.core.catalog.leases import Lease, end
 from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.catalog.locations import COPY_COLUMNS, Stored
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.runner.owners import is_dead
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.copies import RemoteCopy
 
 _PAGE = 5_000
+
+
+@dataclass(frozen=True)
+class UploadTask:
+    """A claimed task with all that is needed to carry it out.
+
+    Attributes:
+        path: absolute path of the source, or its key on the store that it is on.
+        size_bytes, mtime_ns: the source as the last scan saw it; -1 and None in a row of another
+            program that no scan has met yet.
+        sha256: the content's digest in hex, or None before it is first read.
+        object_key_fold: of the file, as `object_keys.fold` makes it.
+        source_copy: the object that is the source; None if that is a local file. One that was found
+            damaged is taken where there is no other.
+        earlier_ids: file assets that were earlier contents of the same file. An object that we
+            put for one of them may be replaced, too, though a kill kept its digest from us.
+        known_sha256: digests of every content that the catalog has had at this very key; only
+            one of those may be replaced there.
+        damaged_etags: of objects that a verification has read at this very key and found damaged,
+            without quotes; empty text for one whose ETag is not known. Without any, the key is not
+            under suspicion.
+        within: real paths of the folders that a local source must lie in, once links are followed;
+            empty: it may lie anywhere.
+    """
+
+    id: int
+    file_asset_id: int
+    song_id: int | None
+    source_location_id: int
+    path: str
+    size_bytes: int
+    mtime_ns: int | None
+    sha256: str | None
+    locator: str
+    object_key_fold: str | None = None
+    source_copy: RemoteCopy | None = None
+    known_sha256: frozenset[str] = frozenset()
+    earlier_ids: frozenset[int] = frozenset()
+    damaged_etags: frozenset[str] = frozenset()
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A task's object is in the store, whole, and has been verified.
+
+    Attributes:
+        adopted: it was there already and nothing was sent.
+        verified_by: `server-digest`, `head` or `read`.
+        sent_bytes: how much of it was sent, where it was not the whole: an earlier run had begun.
+    """
+
+    task: UploadTask
+    sha256: str
+    etag: str | None
+    verified_by: str
+    adopted: bool
+    sent_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task was not carried out.
+
+    Attributes:
+        code: short name of the reason, the store's own where it has one.
+        reason: one sentence with what to do.
+        retryable: it may pass without anyone acting.
+        requeue: leave it pending: it has not failed itself, the run could not go on.
+        source_changed: the file is not what the catalog says; the next scan must read it anew.
+    """
+
+    task: UploadTask
+    code: str
+    reason: str
+    requeue: bool = False
+    retryable: bool = False
+    source_changed: bool = False
+
 
 # A file whose active local row is its source is in the library: nothing more to look up.
 _IN_LIBRARY = f"(s.library_root IS NOT NULL OR {presence.IN_LIBRARY})"
@@ -125,12 +208,20 @@ def missing_candidates(
         " :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
         + GUARDS.format(location="s")
         + _MISSING.format(scope=clauses)
-        + "ORDER BY f.id"
     )
     values |= {"backend": backend.id, "prefix": backend.key_prefix}
+    yield from map(MissingFile._make, _stream(catalog, statement, values))
+
+
+def _stream(
+    catalog: Catalog, statement: str, values: Mapping[str, object]
+) -> Iterator[Sequence[Any]]:
+    """The rows of files, in order of file asset. Holds a read transaction open until its end."""
     with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
-        yield from map(MissingFile._make, checked(catalog, rows))
+        rows = connection.execution_options(yield_per=_PAGE).execute(
+            sa.text(f"{statement} ORDER BY f.id"), values
+        )
+        yield from checked(catalog, rows)
 
 
 def enqueue(
@@ -159,7 +250,7 @@ def enqueue(
     if first is not None and first.selections:
         order = f"-(f.song_id IN ({first.selected_songs_sql()}))"
     # First: what a killed run held may have become stale since.
-    take_over_abandoned(catalog, backend)
+    UploadLease(catalog, backend).take_over_abandoned()
     with catalog.transaction() as connection:
         connection.execute(sa.text(_DROP_STALE), values)
         select = _ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)
@@ -176,41 +267,6 @@ JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
   AND {_IS_A_SOURCE} AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
 """
-
-
-_TAKE_OVER = sa.text(
-    "UPDATE upload_tasks SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL"
-    " WHERE target_backend_id = :backend AND status = 'running' AND lease_owner IS :owner"
-    " AND (:dead OR lease_expires_at IS NULL OR lease_expires_at < :now)"
-)
-
-
-def take_over_abandoned(catalog: Catalog, backend: ObjectBackend) -> int:
-    """Make tasks pending again whose owner has died or let the lease expire; see `leases`.
-
-    Returns:
-        How many.
-    """
-    with catalog.read() as connection:
-        owners = connection.execute(
-            sa.text(
-                "SELECT lease_owner, MIN(COALESCE(lease_expires_at, 0)) FROM upload_tasks"
-                " WHERE target_backend_id = :backend AND status = 'running'"
-                " GROUP BY lease_owner"
-            ),
-            {"backend": backend.id},
-        ).all()
-    now = time.time()
-    gone = [
-        # An owner that is alive may have renewed by the time we write.
-        {"backend": backend.id, "owner": o, "now": now, "dead": is_dead(o)}
-        for o, expiry in owners
-        if expiry < now or is_dead(o)
-    ]
-    if not gone:
-        return 0
-    with catalog.transaction() as connection:
-        return connection.execute(_TAKE_OVER, gone).rowcount
 
 
 def count_pending(
@@ -242,11 +298,8 @@ def list_pending(
         + GUARDS.format(location="s")
         + FROM_QUEUE.format(scope=clauses)
     )
-    with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=_PAGE).execute(
-            sa.text(statement + " ORDER BY f.id"), {"backend": backend.id, **values}
-        )
-        yield from map(PendingFile._make, checked(catalog, rows))
+    values |= {"backend": backend.id}
+    yield from map(PendingFile._make, _stream(catalog, statement, values))
 
 
 def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:
@@ -259,3 +312,146 @@ def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:
             ),
             {"backend": backend.id},
         ).rowcount
+
+
+# Of a source `s`: whether it is an object of a backend.
+_ON_A_STORE = """
+EXISTS (SELECT 1 FROM storage_backends b
+        WHERE b.id = s.backend_id AND b.backend_type = 'object_storage')
+"""
+
+
+class UploadLease(Lease):
+    """The claims of one run of one process on a backend's tasks."""
+
+    def __init__(self, catalog: Catalog, backend: ObjectBackend) -> None:
+        super().__init__(
+            catalog, "upload_tasks", "target_backend_id = :backend", backend=backend.id
+        )
+        self._backend = backend
+
+    def claim(self, scope: Scope, limit: int, *, but: Collection[int] = ()) -> list[UploadTask]:
+        """Lease up to `limit` pending tasks, oldest first. No two leases ever hold the same one.
+
+        Args:
+            but: ids of tasks to leave alone, such as those that this run has put back.
+        """
+        clauses, values = scope.sql()
+        if but:
+            clauses += f" AND t.id NOT IN ({', '.join(str(int(i)) for i in but)})"
+        statement = (
+            "SELECT t.id, f.id, f.song_id, s.id, CASE WHEN"
+            f" {_ON_A_STORE} THEN s.locator ELSE COALESCE(s.absolute_path, s.locator) END,"
+            " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
+            " t.target_locator, f.object_key_fold,"
+            f" s.library_root IS NOT NULL, {_ON_A_STORE}, "
+            + (COPY_COLUMNS + GUARDS).format(location="s")
+            + FROM_QUEUE.format(scope=clauses)
+            + " ORDER BY t.queue_order, t.id LIMIT :limit"
+        )
+        values |= {"backend": self._backend.id, "limit": limit}
+        within = limits_of_links(self._catalog)
+        with self._catalog.transaction() as connection:
+            found = connection.execute(sa.text(statement), values).all()
+            rows = list(checked(self._catalog, found))
+            if not rows:
+                return []
+            tasks = [_task(row, within) for row in rows]
+            self._take(connection, [task.id for task in tasks])
+            return _with_history(connection, self._backend, tasks)
+
+
+def _task(row: Sequence[Any], within: tuple[str, ...]) -> UploadTask:
+    in_library, on_a_store, *copy = row[10:]
+    return replace(
+        UploadTask(*row[:10]),
+        source_copy=RemoteCopy._make(copy) if on_a_store else None,
+        # A row of another program that no scan has met lies below no root that we know.
+        within=within if in_library else (),
+    )
+
+
+_EARLIER = """
+SELECT object_key_fold, id FROM file_assets
+WHERE object_key_fold IN (SELECT value FROM json_each(:folds)) AND superseded_by_id IS NOT NULL
+"""
+
+
+def _with_history(
+    connection: sa.Connection, backend: ObjectBackend, tasks: Sequence[UploadTask]
+) -> list[UploadTask]:
+    """The tasks with what was at their keys before; for most files that is nothing."""
+    known: dict[str, list[RemoteCopy]] = {}
+    for copy in locations.copies_at(connection, backend, [task.locator for task in tasks]):
+        known.setdefault(copy.key, []).append(copy)
+    earlier: dict[str | None, set[int]] = {}
+    folds = json.dumps([task.object_key_fold for task in tasks if task.object_key_fold])
+    for fold, asset_id in connection.execute(sa.text(_EARLIER), {"folds": folds}):
+        earlier.setdefault(fold, set()).add(asset_id)
+    return [
+        replace(
+            task,
+            known_sha256=frozenset(copy.sha256 for copy in at_key if copy.sha256),
+            damaged_etags=frozenset(
+                (copy.etag or "").strip('"') for copy in at_key if copy.status == "damaged"
+            ),
+            earlier_ids=frozenset(earlier.get(task.object_key_fold, ())),
+        )
+        if (at_key := known.get(task.locator, [])) or task.object_key_fold in earlier
+        else task
+        for task in tasks
+    ]
+
+
+_NOTE_SUCCESS = sa.text(
+    "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP WHERE id = :backend"
+)
+
+
+def record(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    owner: str,
+    results: Collection[Uploaded | Failed],
+) -> None:
+    """Write down what became of tasks: locations, digests, task states, presence; all or nothing.
+
+    Idempotent: a task done twice leaves one location.
+
+    Args:
+        owner: the lease under which the tasks were claimed; a failure of a task that has since
+            been taken over by another lease is not written.
+    """
+    done = [r for r in results if isinstance(r, Uploaded)]
+    failed = [r for r in results if isinstance(r, Failed)]
+    with catalog.transaction() as connection:
+        if done:
+            record_uploaded(connection, backend, done)
+        rows = [
+            {
+                "id": r.task.id,
+                "status": "pending" if r.requeue else "failed",
+                "last_error": r.reason,
+                "error_code": r.code,
+            }
+            for r in failed
+        ]
+        end(connection, "upload_tasks", rows, owner=owner)
+        changed = [r.task.source_location_id for r in failed if r.source_changed]
+        locations.forget_stat(connection, changed)
+
+
+def record_uploaded(
+    connection: sa.Connection, backend: ObjectBackend, done: Sequence[Uploaded]
+) -> None:
+    """What `record` writes of objects that are there, as a part of another transaction."""
+    objects = [
+        Stored(
+            r.task.file_asset_id, r.task.locator, r.task.size_bytes, r.sha256, r.etag, r.verified_by
+        )
+        for r in done
+    ]
+    locations.record_stored(connection, backend, objects)
+    succeeded = {"status": "succeeded", "last_error": None, "error_code": None}
+    end(connection, "upload_tasks", [{"id": r.task.id, **succeeded} for r in done])
+    connection.execute(_NOTE_SUCCESS, {"backend": backend.id})

@@ -13,21 +13,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from catalogsync_assets.core.catalog import download_results as results
+from catalogsync_assets.core.catalog import download_queue
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import (
     EVERY_DOWNLOAD,
+    Downloaded,
     DownloadLease,
     DownloadScope,
     DownloadTask,
+    NotDownloaded,
     count_waiting,
     note_on_waiting,
     requeue_failed,
     unfinished,
     waiting_sources,
 )
-from catalogsync_assets.core.catalog.download_results import Downloaded, NotDownloaded
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.file import Fetcher, StoppedError
 from catalogsync_assets.core.download.report import (
@@ -202,7 +203,7 @@ class _Run:
 
     def _record(self, done: list[Downloaded | NotDownloaded]) -> None:
         """Write down what is done; only then does the report count it, and do its notes go."""
-        results.record(self.catalog, self._lease.owner, done)
+        download_queue.record(self.catalog, self._lease.owner, done)
         for result in done:
             self._tally(result)
             if isinstance(result, Downloaded):

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import tenacity
 
-from catalogsync_assets.core.catalog.download_queue import DownloadTask
-from catalogsync_assets.core.catalog.download_results import Downloaded
+from catalogsync_assets.core.catalog.download_queue import Downloaded, DownloadTask
 from catalogsync_assets.core.catalog.files import FileFacts
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.report import DownloadReport, Limits

@@ -17,7 +17,7 @@ from catalogsync_assets.core.catalog.playlists import Listed
 from catalogsync_assets.core.download import requests
 from catalogsync_assets.core.download.lines import BadLine
 from catalogsync_assets.core.download.manifest import Entry, Title, read_manifest
-from catalogsync_assets.core.download.requests import Wish
+from catalogsync_assets.core.download.requests import DownloadRequest
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.names import guessed_title
 from catalogsync_assets.core.library.tags import Tags, clean
@@ -145,7 +145,7 @@ def _identity(path: Path) -> str:
 class _Wanted:
     """A file that is wanted, and in which playlist; see `Listed.is_whole`."""
 
-    wish: Wish
+    request: DownloadRequest
     playlist: str | None
     is_whole: bool
     warnings: list[BadLine]
@@ -154,7 +154,7 @@ class _Wanted:
 def _write(
     catalog: Catalog, waiting: list[_Wanted], lists: dict[str, Listed], report: ImportReport
 ) -> None:
-    added = requests.add(catalog, [wanted.wish for wanted in waiting])
+    added = requests.add(catalog, [wanted.request for wanted in waiting])
     report.tasks += added.tasks
     report.songs += added.songs
     report.known += added.known
@@ -189,7 +189,7 @@ def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLin
     try:
         source = clean(values.get("source", "")) or source
         url = _url(values.get("url", "").strip(), source)
-        wish = Wish(
+        request = DownloadRequest(
             source=source,
             url=url,
             song=_song(values, url),
@@ -197,7 +197,7 @@ def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLin
             size_bytes=_size(values.get("size", "").strip()),
         )
         name = clean(playlist or values.get("playlist", ""))
-        return _Wanted(wish, name, entry.is_playlist and not playlist, warnings)
+        return _Wanted(request, name, entry.is_playlist and not playlist, warnings)
     except _NotAcceptable as error:
         return BadLine(entry.line, str(error))
 

@@ -326,7 +326,7 @@ def settle(catalog: Catalog, root: str | None = None) -> Settled:
             continue
         (returned if os.path.lexists(path) else removed).append(file.location_id)
     locations.mark(catalog, returned, "kept")
-    locations.mark(catalog, removed, "offloaded")
+    offloads.finish(catalog, removed)
     return Settled(len(returned), len(removed), problems)
 
 

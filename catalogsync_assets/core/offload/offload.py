@@ -426,7 +426,7 @@ class _Run:
                     gone.append(item.file)
         finally:
             gone = self._on_disk(gone)
-            locations.mark(self._catalog, [file.location_id for file in gone], "offloaded")
+            offloads.finish(self._catalog, [file.location_id for file in gone])
             for file in gone:
                 self._note_removed(file)
             if len(gone) < len(marked):

@@ -1,7 +1,7 @@
 """Which stores really hold a file, asked now.
 
 For a decision that cannot be taken back, what the catalog remembers is not enough: each object is
-looked at, and read where a look proves nothing (see `checking`).
+looked at, and read where a look proves nothing (see `stores.verify`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
 
 from catalogsync_assets.core.catalog.separation import Separation
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.checking import Verdict, check
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.profile import SHA256
 from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.verify import Expected, Verdict, check
 
 #: Objects in a row of which a store says nothing at all, before it is not asked any more.
 _SILENT = 3
@@ -125,7 +123,7 @@ class Holders:
             copies,
             key=lambda c: (
                 groups[c.backend_id] is None,
-                not self._kept(self.backends[c.backend_id]),
+                not self.backends[c.backend_id].profile.proves_by_head,
             ),
         ):
             if held.copies >= wanted:
@@ -146,34 +144,22 @@ class Holders:
         return held
 
     def _look_at(self, copy: RemoteCopy) -> Found:
-        backend = self.backends[copy.backend_id]
-        found = partial(Found, copy, backend.name)
+        id_ = copy.backend_id
+        found = partial(Found, copy, self.backends[id_].name)
         with self._lock:
-            error = self._out.get(copy.backend_id)
+            error = self._out.get(id_)
         if error is not None:
             return found(None, error)
+        expected = Expected(copy.sha256, copy.size_bytes, copy.etag)
         try:
-            verdict = self._verdict(copy)
+            verdict = check(
+                self._clients[id_], copy.key, expected, "proof", retry=self._retries[id_]
+            )
         except StoreError as failed:
-            self._note(copy.backend_id, failed)
+            self._note(id_, failed)
             return found(None, failed)
-        self._note(copy.backend_id, None)
+        self._note(id_, None)
         return found(verdict)
-
-    def _verdict(self, copy: RemoteCopy) -> Verdict:
-        client, retry = self._clients[copy.backend_id], self._retries[copy.backend_id]
-        level: Literal["head", "full"] = "head" if self._kept(client) else "full"
-        verdict = check(client, copy, level, retry=retry)
-        if verdict.kind == "ok" and not verdict.verified:
-            # Nothing speaks against it, but nothing proves it either.
-            verdict = check(client, copy, "full", retry=retry)
-        return verdict
-
-    @staticmethod
-    def _kept(store: ObjectBackend | StoreClient) -> bool:
-        """Whether a look can prove what an object holds."""
-        profile = store.profile
-        return profile.put_checksum == SHA256 and profile.keeps_sha256 is not False
 
     def _note(self, backend_id: int, error: StoreError | None) -> None:
         with self._lock:

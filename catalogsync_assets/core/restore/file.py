@@ -25,6 +25,7 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from catalogsync_assets.core.backends.replicas import Replicas
@@ -36,13 +37,14 @@ from catalogsync_assets.core.errors import (
     SourceError,
 )
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.files.digests import as_s3_header, sha256_of
+from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
 from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.restore.queries import RestoredFile, WantedFile
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.fetch import Fetched
+from catalogsync_assets.core.stores.objects import ReadObject
+from catalogsync_assets.core.stores.verify import is_vouched_for
 
 #: Bytes that are left free on the disk.
 DEFAULT_RESERVE = 256 * 1024 * 1024
@@ -255,7 +257,7 @@ class Restorer:
             hint=last.hint,
         )
 
-    def _fetch(self, part: Part, file: WantedFile, copy: RemoteCopy) -> Fetched:
+    def _fetch(self, part: Part, file: WantedFile, copy: RemoteCopy) -> ReadObject:
         fetched = self._replicas.fetch(
             copy,
             part,
@@ -273,26 +275,19 @@ class Restorer:
             )
         return fetched
 
-    def _is_vouched_for(self, part: Part, copy: RemoteCopy, fetched: Fetched) -> bool:
+    def _is_vouched_for(self, part: Part, copy: RemoteCopy, fetched: ReadObject) -> bool:
         """Whether the store's own digest of the whole object, or its MD5 ETag, is that of the part.
 
         For files of which the catalog has no digest: another program has uploaded them.
         """
-        md5: str | None = None
-        for _ in range(2):  # a person is asked to act on what one look may have spoilt
-            found = self._replicas.head(copy)
-            if found is None or found.size_bytes not in (None, fetched.size_bytes):
-                continue
-            if found.sha256 is not None:
-                if found.sha256 == as_s3_header(fetched.sha256):
-                    return True
-                continue
-            md5 = md5 or _md5_of(part.path)
-            if found.etag.strip('"') == md5:
-                return True
-        return False
+        return is_vouched_for(
+            lambda: self._replicas.head(copy),
+            fetched.sha256,
+            fetched.size_bytes,
+            cache(lambda: _md5_of(part.path)),
+        )
 
-    def _place(self, part: Part, path: str, file: WantedFile, fetched: Fetched) -> Path:
+    def _place(self, part: Part, path: str, file: WantedFile, fetched: ReadObject) -> Path:
         if file.mtime_ns is not None:
             # Some network disks keep no times but their own; the row will say what it is.
             with suppress(OSError):

@@ -8,7 +8,6 @@ object may have been sent in parts of another size.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Sequence
@@ -25,8 +24,13 @@ class PartDigest(NamedTuple):
     sha256: bytes
     md5: bytes | None
 
+    @property
+    def header(self) -> str:
+        """The SHA-256 as S3 writes it."""
+        return base64.b64encode(self.sha256).decode()
 
-def digest_part(content: bytes, *, md5: bool) -> PartDigest:
+
+def digest_part(content: Buffer, *, md5: bool) -> PartDigest:
     """Hash a part."""
     other = hashlib.md5(content, usedforsecurity=False).digest() if md5 else None
     return PartDigest(hashlib.sha256(content).digest(), other)
@@ -50,17 +54,49 @@ def composite_md5(parts: Sequence[PartDigest]) -> str | None:
     return f"{whole.hexdigest()}-{len(parts)}"
 
 
-def proof(found: StoredObject, parts: Sequence[PartDigest], *, trusts_sha256: bool) -> str | None:
-    """How a HEAD proves that an object consists of these parts: `server-digest`, `head`, or None.
+class InParts:
+    """Hashes content in parts of one size, as it comes in pieces of any."""
 
-    Args:
-        trusts_sha256: the store is known to have checked the digests that it gives back.
-    """
-    if trusts_sha256 and found.composite_sha256 == composite_sha256(parts):
-        return "server-digest"
-    if found.etag.strip('"') == composite_md5(parts):
-        return "head"
-    return None
+    def __init__(self, size: int | None, *, md5: bool) -> None:
+        """
+        Args:
+            size: of all parts but the last, in bytes; None for a single one of any size.
+            md5: MD5s, which most stores make ETags of; else SHA-256s.
+        """
+        self._size = size
+        self._md5 = md5
+        self._done: list[PartDigest] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._part = hashlib.md5(usedforsecurity=False) if self._md5 else hashlib.sha256()
+        self._left = self._size
+
+    def update(self, piece: memoryview) -> None:
+        """Take in what comes next."""
+        while piece and self._left is not None:
+            now, piece = piece[: self._left], piece[self._left :]
+            self._part.update(now)
+            self._left -= len(now)
+            if not self._left:
+                self._end()
+        self._part.update(piece)
+
+    def _end(self) -> None:
+        digest = self._part.digest()
+        self._done.append(PartDigest(b"", digest) if self._md5 else PartDigest(digest, None))
+        self._begin()
+
+    def result(self) -> str:
+        """What the content makes of an object, at its end: the ETag without quotes, or the digest.
+
+        To be called once.
+        """
+        if self._size is None:
+            return self._part.hexdigest()
+        if self._left != self._size or not self._done:
+            self._end()
+        return str(composite_md5(self._done)) if self._md5 else composite_sha256(self._done)
 
 
 def part_count(found: StoredObject) -> int | None:
@@ -74,12 +110,3 @@ def part_count(found: StoredObject) -> int | None:
 def content_md5(content: Buffer) -> str:
     """What the header Content-MD5 says of a body."""
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-
-
-def etag_is_md5_of(etag: str | None, content: Buffer) -> bool:
-    """Whether an ETag is the MD5 of the content, as it is for a plain put on most stores."""
-    try:
-        given = binascii.unhexlify((etag or "").strip('"'))
-    except ValueError:
-        return False
-    return given == hashlib.md5(content, usedforsecurity=False).digest()

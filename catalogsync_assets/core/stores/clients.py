@@ -136,7 +136,7 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
         read_timeout=_READ_TIMEOUT,
         proxies=proxies,
         max_pool_connections=5 * (backend.workers or DEFAULT_WORKERS),  # five parts of each file
-        retries={"mode": "standard", "total_max_attempts": 1},  # `engine` retries, and counts
+        retries={"mode": "standard", "total_max_attempts": 1},  # `Retries` does, and counts
     )
     session = boto3_session(backend)
     client: S3Client = session.client("s3", endpoint_url=backend.endpoint, config=config)

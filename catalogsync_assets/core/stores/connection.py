@@ -1,8 +1,8 @@
 """The way to one store: its two clients, what it is known to do, and whether it answers at all.
 
 What is sent, and what an answer proves, follows the backend's profile (`profile`); what an answer
-teaches about the store is learned here. Requests about objects are in `reading` and `client`,
-those about uploads in parts in `parts`.
+teaches about the store is learned here. Requests about objects are in `client`, those about
+uploads in parts in `parts`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import obstore
 
-from catalogsync_assets.core.errors import StoreError
+from catalogsync_assets.core.errors import KeyRefusedError, StoreError
 from catalogsync_assets.core.stores import listing
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.checksums import content_md5
 from catalogsync_assets.core.stores.classify import (
     NOT_IMPLEMENTED,
     REDIRECTED,
@@ -114,6 +115,11 @@ class Connection:
         return self.profile.put_checksum == SHA256
 
     @property
+    def trusts_part_digests(self) -> bool:
+        """The same of the digests of an object's parts."""
+        return self.profile.part_checksum is True
+
+    @property
     def relies_on_no_versions(self) -> bool:
         """Whether conditions were found to hold while the bucket kept no versions."""
         tested = self.backend.tested
@@ -175,14 +181,22 @@ class Connection:
             operation: a verb for the message of an error, such as `put`.
             key: the whole key; None where the request is about the bucket.
             method: of the boto3 client.
-            arguments: as boto3 takes them; the backend's bucket is named unless one is given.
+            arguments: as boto3 takes them; the backend's bucket is named unless one is given, and
+                the MD5 of a `Body` where the store asks for one.
         """
         place = {"Bucket": self.backend.bucket} | ({} if key is None else {"Key": key})
+        body = arguments.get("Body")
+        more: dict[str, Any] = {}
+        if body is not None and self.profile.needs_md5:
+            more = {"ContentMD5": content_md5(body)}
         try:
-            return getattr(self._s3, method)(**(place | arguments))
+            return getattr(self._s3, method)(**(place | arguments | more))
         except Exception as error:
-            about = self.backend.bucket if key is None else key
-            raise self.error(error, operation, about) from error
+            found = self.error(error, operation, self.backend.bucket if key is None else key)
+            if body is None or more or not wants_md5(found):
+                raise found from error
+        self.learn(needs_md5=True)
+        return self.call(operation, key, method, **arguments)
 
     def close(self) -> None:
         """Close what is open to the store. Nothing may be under way; idempotent."""
@@ -217,9 +231,6 @@ class Connection:
         try:
             store = obstore_store(self.backend, timeout=PROBE_TIMEOUT)
             content = bytes(obstore.get(store, key).bytes())
-            # Nothing is stored there: what answers it all the same answers everything.
-            what = "a web page" if looks_like_a_page(content) else "something"
-            raise BadAnswerError(f"{what} comes where there should be no object")  # noqa: TRY301
         except FileNotFoundError as error:
             found = self.error(error, "read from", key)
             if found.fatal:
@@ -228,6 +239,11 @@ class Connection:
             found = self._explained(self.error(error, "read from", key))
             if found.code != "AccessDenied":
                 raise found from error
+        else:
+            # Nothing is stored there: what answers it all the same answers everything.
+            what = "a web page" if looks_like_a_page(content) else "something"
+            everything = BadAnswerError(f"{what} comes where there should be no object")
+            raise self.error(everything, "read from", key)
 
     def _explained(self, found: StoreError) -> StoreError:
         """The same refusal with what only headers tell, which obstore keeps to itself."""
@@ -245,3 +261,8 @@ class Connection:
     def error(self, error: Exception, operation: str, key: str) -> StoreError:
         """What obstore or boto3 raised, as our error."""
         return store_error(error, self.backend, operation, key)
+
+
+def wants_md5(error: StoreError) -> bool:
+    """Whether a store refused a put, or a part, for want of a digest."""
+    return isinstance(error, KeyRefusedError) and "content-md5" in error.message.lower()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-#: What a put takes, and a read gives, without a copy.
-Buffer: TypeAlias = "bytes | memoryview"
+#: What a put takes without a copy.
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
 #: The user metadata that says for which file asset of which catalog an object was put.
 OWNER_TAG = "catalogsync-file"
 _SONG = "catalogsync-song"
@@ -121,11 +121,6 @@ class ReadObject:
     sha256: str
     beginning: bytes = b""
 
-    @property
-    def is_a_page(self) -> bool:
-        """Whether this looks like a web page, or like an error that was sent as a success."""
-        return looks_like_a_page(self.beginning)
-
 
 def looks_like_a_page(content: bytes) -> bool:
     """Whether content begins like a web page, or like an error that was sent as a success."""
@@ -146,7 +141,7 @@ class OpenObject:
     size_bytes: int | None
     etag: str | None
     start: int
-    pieces: Iterator[Buffer]
+    pieces: Iterator[memoryview]
 
     def read_out(self) -> ReadObject:
         """What it is, by reading it to its end.

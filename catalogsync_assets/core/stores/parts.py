@@ -5,19 +5,26 @@ Which uploads there are, and who goes on with one after a kill, is for the calle
 
 from __future__ import annotations
 
-import base64
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreError
 from catalogsync_assets.core.stores import verify
-from catalogsync_assets.core.stores.checksums import PartDigest, content_md5, digest_part, proof
+from catalogsync_assets.core.stores.checksums import (
+    PartDigest,
+    composite_md5,
+    composite_sha256,
+    digest_part,
+)
 from catalogsync_assets.core.stores.classify import (
     NO_SUCH_UPLOAD,
     NOT_IMPLEMENTED,
     BadAnswerError,
 )
-from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient, wants_md5
-from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredObject, StoredPart
+from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
+from catalogsync_assets.core.stores.objects import Buffer, ObjectMetadata, StoredObject, StoredPart
+from catalogsync_assets.core.stores.verify import Expected, Proof
 
 #: What a store answers that does not know checksums of parts; B2: InvalidArgument.
 _NO_CHECKSUMS = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
@@ -37,31 +44,6 @@ class Part(NamedTuple):
     kept: bool
 
 
-def begin(client: StoreClient, key: str, metadata: ObjectMetadata) -> tuple[str, bool]:
-    """Begin an upload in parts. One that is begun twice is there twice, without a part.
-
-    Returns:
-        Its id, and whether its parts are to be sent with their SHA-256.
-
-    Raises:
-        StoreError: the store refused, or was silent, or gave no id.
-    """
-    checksums = client.profile.part_checksum is not False
-    more = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
-    arguments = client.creation_arguments(metadata)
-    try:
-        answer = client.call("put", key, "create_multipart_upload", **arguments, **more)
-    except KeyRefusedError as error:
-        if not checksums or not _may_refuse_digests(client, error):
-            raise
-        client.learn(part_checksum=False)
-        return begin(client, key, metadata)
-    if not (upload_id := answer.get("UploadId")):
-        nameless = BadAnswerError("it begins an upload in parts, and gives no id of it")
-        raise client.error(nameless, "put", key)
-    return upload_id, checksums
-
-
 def abort(client: StoreClient, key: str, upload_id: str, *, bucket: str | None = None) -> None:
     """Have the store forget an upload and its parts. Idempotent.
 
@@ -79,58 +61,74 @@ def abort(client: StoreClient, key: str, upload_id: str, *, bucket: str | None =
             raise
 
 
+@dataclass
 class PartsUpload:
-    """An upload in parts that has been begun. Thread-safe as far as parts are sent.
+    """One object's way in parts, of one upload or, where that is lost, of several.
 
-    Nothing here retries; each method may be called again after a `StoreError`.
+    `begin` or `go_on` comes first. Thread-safe as far as parts are sent. Nothing here retries; each
+    method may be called again after a `StoreError`.
+
+    Attributes:
+        size_bytes: of the whole.
+        replacing: the ETag of the object that may be replaced, or None; see `StoreClient.put`.
+        upload_id: what the store calls the upload.
+        checksums: whether its parts are sent with their SHA-256.
     """
 
-    def __init__(
-        self,
-        client: StoreClient,
-        key: str,
-        upload_id: str,
-        *,
-        size_bytes: int,
-        checksums: bool,
-        metadata: ObjectMetadata,
-        replacing: str | None,
-    ) -> None:
+    client: StoreClient
+    key: str
+    size_bytes: int
+    metadata: ObjectMetadata
+    replacing: str | None
+    upload_id: str = field(default="", init=False)
+    checksums: bool = field(default=False, init=False)
+    _listed: dict[int, list[StoredPart]] = field(default_factory=dict, init=False)
+    _name_digests: bool = field(default=False, init=False)  # in the completion
+    _digests_turned: bool = field(default=False, init=False)
+    _bare: bool = field(default=False, init=False)  # the ETag of a condition
+    _never_matches: bool = field(default=False, init=False)  # however the ETag is written
+
+    def __post_init__(self) -> None:
+        self._bare = self.client.profile.bare_etags is True
+
+    def begin(self) -> None:
+        """Begin an upload. One that is begun twice is there twice, without a part.
+
+        Raises:
+            StoreError: the store refused, or was silent, or gave no id.
         """
-        Args:
-            size_bytes: of the whole.
-            checksums: as `begin` gave it.
-            replacing: the ETag of the object that may be replaced, or None; see `StoreClient.put`.
-        """
-        self._client = client
-        self._key = key
-        self._upload_id = upload_id
-        self._size = size_bytes
-        self._checksums = checksums
-        self._metadata = metadata
-        self._replacing = replacing
-        self._name_digests: bool | None = None  # in the completion
-        self._digests_turned = False
-        self._bare = client.profile.bare_etags is True  # the ETag of a condition
-        self._never_matches = False  # however the ETag is written
+        client = self.client
+        checksums = client.profile.part_checksum is not False
+        arguments = client.creation_arguments(self.metadata)
+        if checksums:
+            arguments["ChecksumAlgorithm"] = "SHA256"
+        try:
+            answer = client.call("put", self.key, "create_multipart_upload", **arguments)
+        except KeyRefusedError as error:
+            if not checksums or not _may_refuse_digests(client, error):
+                raise
+            client.learn(part_checksum=False)
+            self.begin()
+            return
+        if not (upload_id := answer.get("UploadId")):
+            nameless = BadAnswerError("it begins an upload in parts, and gives no id of it")
+            raise client.error(nameless, "put", self.key)
+        self.upload_id, self.checksums, self._listed = upload_id, checksums, {}
 
     @property
     def trusts_digests(self) -> bool:
         """Whether the store is known to check the digests of this upload's parts."""
-        return self._checksums and self._client.profile.part_checksum is True
+        return self.checksums and self.client.trusts_part_digests
 
     # --- parts
 
-    def listed(self) -> dict[int, list[StoredPart]]:
-        """The parts that the store has, by number.
-
-        Of a part that was sent more than once, SeaweedFS keeps and lists each; the ETag that the
-        completion names decides.
+    def go_on(self, upload_id: str, *, checksums: bool) -> None:
+        """Go on with an upload that was begun before: ask which parts the store has.
 
         Raises:
             KeyRefusedError: with the code `NoSuchUpload`, if the store no longer knows the upload.
         """
-        found: dict[int, list[StoredPart]] = {}
+        self.upload_id, self.checksums, self._listed = upload_id, checksums, {}
         after, more = 0, True
         while more:
             where = {"PartNumberMarker": after} if after else {}
@@ -139,53 +137,53 @@ class PartsUpload:
                 if "Size" in part and "PartNumber" in part:  # else it is of no use
                     etag, sha256 = part.get("ETag", ""), part.get("ChecksumSHA256")
                     there = StoredPart(part["Size"], etag, sha256)
-                    found.setdefault(part["PartNumber"], []).append(there)
+                    self._listed.setdefault(part["PartNumber"], []).append(there)
             last, after = after, page.get("NextPartNumberMarker") or 0
             more = page.get("IsTruncated", False) and after > last
-        return found
 
-    def holds(self, there: StoredPart, content: bytes, digest: PartDigest) -> bool:
-        """Whether a part that the store lists is proven to hold these bytes."""
-        if there.size_bytes != len(content):
-            return False
-        if self.trusts_digests and there.sha256 is not None:
-            return base64.b64decode(there.sha256) == digest.sha256
-        return there.etag.strip('"') == _md5_of(digest, content)
+    def found(
+        self, number: int, content: Buffer, digest: PartDigest, noted_etag: str | None
+    ) -> Part | None:
+        """A part that the store has listed, if it is proven to hold these bytes.
 
-    def as_sent(self, number: int, there: StoredPart, content: bytes, digest: PartDigest) -> Part:
-        """A part that the store lists, as one that was sent."""
-        etag = there.etag or f'"{_md5_of(digest, content)}"'
-        return Part(number, etag, digest, kept=there.sha256 is not None)
+        Of a part that was sent more than once, SeaweedFS keeps and lists each; the ETag that the
+        completion names decides.
 
-    def send(self, number: int, content: bytes, digest: PartDigest) -> Part:
+        Args:
+            noted_etag: of a part that was sent with these very bytes, as the store gave it then.
+        """
+        for there in self._listed.get(number, []):
+            if self.trusts_digests and there.sha256 is not None:
+                same = there.sha256 == digest.header
+            else:
+                same = there.etag.strip('"') == _md5_of(digest, content)
+            if there.size_bytes == len(content) and (same or there.etag == noted_etag):
+                etag = there.etag or f'"{_md5_of(digest, content)}"'
+                return Part(number, etag, digest, kept=there.sha256 is not None)
+        return None
+
+    def send(self, number: int, content: Buffer, digest: PartDigest) -> Part:
         """Send a part; one that is sent again takes the place of the first.
 
         Raises:
             StoreError: the store refused, or was silent; it may have the part all the same.
         """
-        named = self._checksums and self._client.profile.part_checksum is not False
-        sha256 = base64.b64encode(digest.sha256).decode()
-        answer = self._send(number, content, {"ChecksumSHA256": sha256} if named else {})
+        sha256 = {"ChecksumSHA256": digest.header}
+        if not self.checksums or self.client.profile.part_checksum is False:
+            sha256 = {}
+        send = partial(self._call, "upload_part", PartNumber=number, Body=content)
+        try:
+            answer = send(**sha256)
+        except KeyRefusedError as error:
+            if not sha256 or not _may_refuse_digests(self.client, error):
+                raise
+            # Though it took the upload that was to have them. The object is read in the end.
+            answer = send()
+            self.client.learn(part_checksum=False)
         # A completion names the ETag of each part. Where the store gives none, that is what S3
         # has it to be; the object is verified in the end.
         etag = answer.get("ETag") or f'"{_md5_of(digest, content)}"'
         return Part(number, etag, digest, kept="ChecksumSHA256" in answer)
-
-    def _send(self, number: int, content: bytes, more: dict[str, str]) -> Any:
-        if self._client.profile.needs_md5:
-            more = {**more, "ContentMD5": content_md5(content)}
-        try:
-            return self._call("upload_part", PartNumber=number, Body=content, **more)
-        except KeyRefusedError as error:
-            if wants_md5(error) and not self._client.profile.needs_md5:
-                self._client.learn(needs_md5=True)
-                return self._send(number, content, more)
-            if "ChecksumSHA256" not in more or not _may_refuse_digests(self._client, error):
-                raise
-        # Though it took the upload that was to have them. The object is read in the end.
-        answer = self._send(number, content, {})
-        self._client.learn(part_checksum=False)
-        return answer
 
     # --- the end
 
@@ -193,39 +191,35 @@ class PartsUpload:
         """Make the parts an object. May be called again when the answer was lost.
 
         The store may have done it at the try before: then the upload is gone, and what stands in
-        the way is the very object. `verify` makes sure.
+        the way is the very object. `prove` makes sure.
 
         Raises:
             ConflictError: another object is stored there.
             StoreError: the store refused, or was silent; the parts are still there.
         """
-        client = self._client
-        if self._name_digests is None:
+        client = self.client
+        if not self._digests_turned:
             kept = client.profile.part_checksum is True or all(part.kept for part in sent)
-            self._name_digests = self._checksums and kept
+            self._name_digests = self.checksums and kept
         condition = self._condition()
         known = client.profile.conditional_complete is True and condition
         if not known or client.look_first:
             # A store that is not known may well take the condition and not keep it.
-            found = client.head(self._key)
+            found = client.head(self.key)
             if self._seems_done(found, sent):
                 return
-            if (found.etag if found else None) != self._replacing:
-                if client.head(self._key) != found:
-                    raise verify.unsettled(client, self._key)
-                raise ConflictError(
-                    f"backend {client.backend.name!r}: another object is stored under"
-                    f" {self._key!r}",
-                    code="Conflict",
-                    hint="it came while the file was being sent; nothing was overwritten",
-                )
+            if (found.etag if found else None) != self.replacing:
+                if client.head(self.key) != found:
+                    raise verify.unsettled(client, self.key)
+                hint = "it came while the file was being sent; nothing was overwritten"
+                raise verify.conflict(client, self.key, hint)
         parts = {"Parts": self._entries(sent)}
         try:
             answer = self._call("complete_multipart_upload", MultipartUpload=parts, **condition)
         except StoreError as error:
             if error.retryable or error.fatal:
                 raise
-            found = client.head(self._key)
+            found = client.head(self.key)
             if self._seems_done(found, sent):
                 return
             if not self._learns_to_complete(error, condition, found):
@@ -237,13 +231,13 @@ class PartsUpload:
             client.note_version(answer.get("VersionId"))
 
     def _condition(self) -> dict[str, Any]:
-        if self._client.profile.conditional_complete is False or self._never_matches:
+        if self.client.profile.conditional_complete is False or self._never_matches:
             return {}
-        if self._replacing is None:
+        if self.replacing is None:
             return {"IfNoneMatch": "*"}
-        if self._replacing == ANY_VERSION:
+        if self.replacing == ANY_VERSION:
             return {}
-        etag = self._client.if_match(self._replacing)
+        etag = self.client.if_match(self.replacing)
         return {"IfMatch": etag.strip('"') if self._bare else etag}
 
     def _entries(self, sent: list[Part]) -> list[dict[str, Any]]:
@@ -256,7 +250,7 @@ class PartsUpload:
         for part in sent:
             entries.append({"PartNumber": part.number, "ETag": part.etag})
             if self._name_digests:
-                entries[-1]["ChecksumSHA256"] = base64.b64encode(part.digest.sha256).decode()
+                entries[-1]["ChecksumSHA256"] = part.digest.header
         return entries
 
     def _learns_to_complete(
@@ -268,29 +262,34 @@ class PartsUpload:
             found: what is stored under the key, as a look after the refusal told.
         """
         if condition and error.code in NOT_IMPLEMENTED:
-            self._client.learn(conditional_complete=False)
+            self.client.learn(conditional_complete=False)
             return True
         if isinstance(error, ConflictError):
             # The object that may be replaced is there, though the store denies it; see `put`.
-            if found is None or found.etag != self._replacing or not condition:
+            if found is None or found.etag != self.replacing or not condition:
                 return False
             # Bare next, then without: on Swift, If-Match holds for no object in parts.
             self._never_matches, self._bare = self._bare, True
             return True
-        if error.code == NO_SUCH_UPLOAD or not self._checksums or self._digests_turned:
+        if error.code == NO_SUCH_UPLOAD or not self.checksums or self._digests_turned:
             return False
         self._digests_turned = True
         self._name_digests = not self._name_digests
         return True
 
     def _seems_done(self, found: StoredObject | None, sent: list[Part]) -> bool:
-        if found is None or found.size_bytes != self._size or found.etag == self._replacing:
+        if found is None or found.size_bytes != self.size_bytes or found.etag == self.replacing:
             return False
-        if found.owner_tag == self._metadata.owner_tag:
+        if found.owner_tag == self.metadata.owner_tag:
             return True
-        return bool(proof(found, [p.digest for p in sent], trusts_sha256=self.trusts_digests))
+        return verify.by_head(self.client, found, self._expected(sent)) is not None
 
-    def verify(self, sent: list[Part], sha256: str) -> tuple[str, str]:
+    def _expected(self, sent: list[Part], sha256: str | None = None) -> Expected:
+        digests = [part.digest for part in sent]
+        etags, composites = (composite_md5(digests),), (composite_sha256(digests),)
+        return Expected(sha256, self.size_bytes, etags=etags, composites=composites)
+
+    def prove(self, sent: list[Part], sha256: str) -> tuple[str | None, Proof]:
         """The ETag of the object that the parts have become, and what proves it to be whole.
 
         Raises:
@@ -298,33 +297,21 @@ class PartsUpload:
             StoreUnavailableError: there is none: what said that it was done was not the store.
                 The completion has been asked for once more.
         """
-        client, key = self._client, self._key
-        found = client.head(key)
-        if found is not None and found.size_bytes == self._size:
-            digests = [part.digest for part in sent]
-            if how := proof(found, digests, trusts_sha256=self.trusts_digests):
-                return found.etag, how
-            if verify.proven_by_head(client, found, sha256, self._size):
-                return found.etag, "read"
-        read = verify.read(client, key, {sha256}, size_bytes=self._size)
-        if read is None:
+        held = verify.after_put(self.client, self.key, self._expected(sent, sha256))
+        if held is None:
             self.complete(sent)
-            raise verify.not_stored(client, key)
-        if read.sha256 == sha256:
-            return read.etag or "", "read"
-        raise verify.corrupted(client, key)
+            raise verify.not_stored(self.client, self.key)
+        return held
 
     def _call(self, method: str, operation: str = "put", **arguments: Any) -> Any:
-        return self._client.call(
-            operation, self._key, method, UploadId=self._upload_id, **arguments
-        )
+        return self.client.call(operation, self.key, method, UploadId=self.upload_id, **arguments)
 
 
 def _may_refuse_digests(client: StoreClient, error: StoreError) -> bool:
     return client.profile.part_checksum is not True and error.code in _NO_CHECKSUMS
 
 
-def _md5_of(digest: PartDigest, content: bytes) -> str:
+def _md5_of(digest: PartDigest, content: Buffer) -> str:
     """A part's MD5 in hex."""
     md5 = digest.md5 or digest_part(content, md5=True).md5
     assert md5 is not None

@@ -54,6 +54,12 @@ class StoreProfile:
     versioned: bool | None = None
     tested_at: str | None = None
 
+    @property
+    def proves_by_head(self) -> bool:
+        """Whether a look can prove what an object holds: the store keeps the SHA-256 that it has
+        checked."""
+        return self.put_checksum == SHA256 and self.keeps_sha256 is not False
+
     def known(self) -> dict[str, Any]:
         """The answers that there are."""
         answers = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -66,6 +72,23 @@ class StoreProfile:
 
 
 _UNKNOWN = StoreProfile()
+_CONDITIONS_AND_DIGESTS = StoreProfile(
+    put_checksum=SHA256,
+    keeps_sha256=True,
+    conditional_put=True,
+    conditional_replace=True,
+    multipart=True,
+    part_checksum=True,
+    conditional_complete=True,
+)
+_NEITHER = StoreProfile(
+    put_checksum=NO_CHECKSUM,
+    keeps_sha256=False,
+    conditional_put=False,
+    conditional_replace=False,
+    part_checksum=False,
+    conditional_complete=False,
+)
 
 #: Services by name: what their own documentation says, as of 2026-11; for SeaweedFS what
 #: `backend test` printed.
@@ -73,56 +96,21 @@ PRESETS: dict[str, StoreProfile] = {
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
     # The ETag is no MD5 where KMS encrypts.
-    "aws": StoreProfile(
-        put_checksum=SHA256,
-        keeps_sha256=True,
-        conditional_put=True,
-        conditional_replace=True,
-        multipart=True,
-        part_checksum=True,
-        conditional_complete=True,
-    ),
+    "aws": _CONDITIONS_AND_DIGESTS,
     # https://developers.cloudflare.com/r2/api/s3/conditional-operations/
     # https://developers.cloudflare.com/r2/api/s3/api/ has SHA-256 as a composite of parts only,
     # and CRC-64/NVME of whole objects, but not what a wrong one does.
-    "r2": StoreProfile(
-        conditional_put=True,
-        conditional_replace=True,
-        multipart=True,
-        conditional_complete=True,
+    "r2": replace(
+        _CONDITIONS_AND_DIGESTS, put_checksum=None, keeps_sha256=None, part_checksum=None
     ),
     # https://www.backblaze.com/docs/cloud-storage-s3-compatible-api has checksum headers among
     # the unsupported features (InvalidArgument); regions are said to differ since 2025. Conditions
     # are NotImplemented.
-    "b2": StoreProfile(
-        put_checksum=NO_CHECKSUM,
-        keeps_sha256=False,
-        conditional_put=False,
-        conditional_replace=False,
-        multipart=True,
-        part_checksum=False,
-        conditional_complete=False,
-    ),
-    "seaweedfs": StoreProfile(
-        put_checksum=SHA256,
-        keeps_sha256=True,
-        etag_is_md5=True,
-        conditional_put=True,
-        conditional_replace=True,
-        multipart=True,
-        part_checksum=True,
-        conditional_complete=True,
-    ),
+    "b2": replace(_NEITHER, multipart=True),
+    "seaweedfs": replace(_CONDITIONS_AND_DIGESTS, etag_is_md5=True),
     # https://cloud.google.com/storage/docs/request-preconditions: If-Match and If-None-Match are
     # for reads; writes have x-goog-if-generation-match, which S3 has not.
-    "gcs": StoreProfile(
-        put_checksum=NO_CHECKSUM,
-        keeps_sha256=False,
-        conditional_put=False,
-        conditional_replace=False,
-        conditional_complete=False,
-        part_checksum=False,
-    ),
+    "gcs": _NEITHER,
     # Both have conditions and digests in newer releases, and not in older ones still in use.
     "ceph": _UNKNOWN,
     "minio": _UNKNOWN,

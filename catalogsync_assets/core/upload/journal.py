@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
 from catalogsync_assets.core.catalog.schema import multipart_parts, multipart_uploads
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores import parts
 from catalogsync_assets.core.stores.backend import ObjectBackend

@@ -1,6 +1,6 @@
 """Uploads a file that is too large for one request, part by part, and goes on after a kill.
 
-What was begun is in the catalog's journal (`catalog.multiparts`) before its first part is sent: an
+What was begun is in the catalog's journal (`journal`) before its first part is sent: an
 upload that a kill keeps out of the journal holds no parts. A failure that may pass leaves upload
 and journal for the next run; any other one aborts it. Only uploads of the journal are ever aborted.
 """
@@ -11,11 +11,11 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     KeyRefusedError,
@@ -24,16 +24,16 @@ from catalogsync_assets.core.errors import (
     StoreUnavailableError,
 )
 from catalogsync_assets.core.runner.workers import Workers
-from catalogsync_assets.core.stores import parts
-from catalogsync_assets.core.stores.checksums import digest_part
+from catalogsync_assets.core.stores import verify
+from catalogsync_assets.core.stores.checksums import digest_part, part_count
 from catalogsync_assets.core.stores.classify import NO_SUCH_UPLOAD
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredPart
+from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredObject
 from catalogsync_assets.core.stores.parts import Part, PartsUpload
 from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.upload import journal as multiparts
 from catalogsync_assets.core.upload.journal import SentPart, UnfinishedUpload, abort
-from catalogsync_assets.core.upload.source import Source
+from catalogsync_assets.core.upload.source import Source, measured
 
 #: S3 allows 10,000 parts of 5 MiB to 5 GiB, all but the last of one size on some stores (R2).
 PART_BYTES = 8 * 1024 * 1024
@@ -53,165 +53,136 @@ def parts_in_memory(size_bytes: int, smallest: int = PART_BYTES) -> int:
     return min(size_bytes, (PARTS_IN_FLIGHT + 1) * part_bytes(size_bytes, smallest))
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A file whose object was put together from parts, and verified.
+def by_its_parts(
+    catalog: Catalog, client: StoreClient, task: UploadTask, found: StoredObject, part_size: int
+) -> str | None:
+    """The SHA-256 in hex of the task's file, if a HEAD proves that an object holds the same.
 
-    Attributes:
-        sha256: the content's digest in hex.
-        verified_by: `server-digest`, `head` or `read`.
-        sent_bytes: bytes of the parts that were sent; those in place already are not counted.
-    """
-
-    sha256: str
-    etag: str
-    verified_by: str
-    sent_bytes: int
-
-
-def put_in_parts(
-    catalog: Catalog,
-    client: StoreClient,
-    task: UploadTask,
-    *,
-    part_size: int,
-    metadata: ObjectMetadata,
-    replacing: str | None,
-    retry: Retry,
-    before_part: Callable[[int], None],
-    stop: threading.Event,
-) -> Sent:
-    """Upload the task's file in parts, or what an earlier run left to be sent, and verify it.
-
-    The object appears whole or not at all. May be called again after any failure.
+    None if it does not: then nothing is known.
 
     Args:
-        part_size: bytes of each part but the last; see `part_bytes`.
-        replacing: the ETag of the object that may be replaced, or None.
-        retry: calls a function again as the engine's policy has it.
-        before_part: called with the size of each part, in its worker; may wait.
-        stop: once set, no further part is begun.
+        part_size: in which the file would be sent now.
 
     Raises:
-        ConflictError: another object is stored there.
-        StoreError: the store refused, was silent, or holds something else than was sent.
         SourceError: the file changed or could not be read.
     """
-    upload = _Upload(
-        catalog, client, task, part_size, metadata, replacing, retry, before_part, stop
-    )
-    try:
-        return upload.carry_out()
-    except KeyRefusedError as error:
-        if error.code != NO_SUCH_UPLOAD:
-            raise
-        # The store has let it expire, or someone has aborted it: once more, from the beginning.
-        return upload.carry_out()
+    # The size of its parts is not told; it is ours if an upload of ours became this object.
+    begun = multiparts.unfinished(catalog, client.backend, task.locator)
+    sizes = {part_size, *(upload.part_bytes for upload in begun)}
+    fitting = [size for size in sizes if math.ceil(task.size_bytes / size) == part_count(found)]
+    if not fitting:
+        return None
+    by_md5 = not (client.trusts_part_digests and found.composite_sha256)
+    sha256, expected = measured(task, fitting, md5=by_md5)
+    return sha256 if verify.by_head(client, found, expected) else None
 
 
-class _Upload:
-    """One call of `put_in_parts`."""
+@dataclass
+class LargeUpload:
+    """The upload of one task's file in parts, of which an earlier run may have sent some.
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        client: StoreClient,
-        task: UploadTask,
-        part_size: int,
-        metadata: ObjectMetadata,
-        replacing: str | None,
-        retry: Retry,
-        before_part: Callable[[int], None],
-        stop: threading.Event,
-    ) -> None:
-        self._catalog = catalog
-        self._client = client
-        self._task = task
-        self._part_size = part_size
-        self._metadata = metadata
-        self._replacing = replacing
-        self._retry = retry
-        self._before_part = before_part
-        self._stop = stop
-        self._sent_bytes = 0
-        self._lock = threading.Lock()
+    Attributes:
+        part_size: bytes of each part but the last; see `part_bytes`.
+        replacing: the ETag of the object that may be replaced, or None.
+        retry: calls each request.
+        before_part: called with the size of each part, in its worker; may wait.
+        stop: once set, no further part is begun.
+    """
 
-    def carry_out(self) -> Sent:
-        with Source(self._task) as source:
-            journal, upload, listed = self._go_on(source) or self._begin(source)
+    catalog: Catalog
+    client: StoreClient
+    task: UploadTask
+    part_size: int
+    metadata: ObjectMetadata
+    replacing: str | None
+    retry: Retry
+    before_part: Callable[[int], None]
+    stop: threading.Event
+    _upload: PartsUpload = field(init=False)
+    _sent_bytes: int = field(default=0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self._upload = PartsUpload(
+            self.client, self.task.locator, self.task.size_bytes, self.metadata, self.replacing
+        )
+
+    def carry_out(self) -> Uploaded:
+        """Send what is left to be sent, have it made an object, and verify that.
+
+        The object appears whole or not at all. May be called again after any failure.
+
+        Raises:
+            ConflictError: another object is stored there.
+            StoreError: the store refused, was silent, or holds something else than was sent.
+            SourceError: the file changed or could not be read.
+        """
+        try:
+            return self._carry_out()
+        except KeyRefusedError as error:
+            if error.code != NO_SUCH_UPLOAD:
+                raise
+            # The store has let it expire, or someone has aborted it: once more, from the beginning.
+            return self._carry_out()
+
+    def _carry_out(self) -> Uploaded:
+        with Source(self.task) as source:
+            journal = self._go_on(source) or self._begin(source)
             try:
-                sent = self._send_parts(source, journal, upload, listed)
+                sent = self._send_parts(source, journal)
                 sha256 = source.finish()
-                self._retry(lambda: upload.complete(sent))
-                etag, how = self._retry(lambda: upload.verify(sent, sha256))
+                self.retry(lambda: self._upload.complete(sent))
+                etag, proof = self.retry(lambda: self._upload.prove(sent, sha256))
             except (StoreError, SourceError) as error:
                 if not _may_pass(error):
-                    abort(self._catalog, self._client, journal)
+                    abort(self.catalog, self.client, journal)
                 raise
-        multiparts.forget(self._catalog, journal)
-        return Sent(sha256, etag, how, self._sent_bytes)
+        multiparts.forget(self.catalog, journal)
+        return Uploaded(
+            self.task, sha256, etag or None, proof, adopted=False, sent_bytes=self._sent_bytes
+        )
 
     # --- beginning, or going on
 
-    def _go_on(self, source: Source) -> _Begun | None:
-        """An upload of this very source, and what the store lists of it; others are aborted.
+    def _go_on(self, source: Source) -> UnfinishedUpload | None:
+        """An upload of this very source, as the store has it; others are aborted.
 
         One that was killed may have sent more than it noted, and what it noted may have expired.
         """
-        task = self._task
+        task = self.task
         wanted = (task.file_asset_id, task.size_bytes, source.mtime_ns)
         going_on = None
-        for old in multiparts.unfinished(self._catalog, self._client.backend, task.locator):
+        for old in multiparts.unfinished(self.catalog, self.client.backend, task.locator):
             if going_on is None and (old.file_asset_id, old.size_bytes, old.mtime_ns) == wanted:
                 going_on = old
             else:
-                abort(self._catalog, self._client, old)
+                abort(self.catalog, self.client, old)
         if going_on is None:
             return None
-        upload = self._at_store(going_on)
+        resume = partial(self._upload.go_on, going_on.upload_id, checksums=going_on.checksums)
         try:
-            return going_on, upload, self._retry(upload.listed)
+            self.retry(resume)
         except (AccessRefusedError, KeyRefusedError):
             # It has expired, or we may put but not list: without a list there is no going on.
-            abort(self._catalog, self._client, going_on)
+            abort(self.catalog, self.client, going_on)
             return None
+        return going_on
 
-    def _begin(self, source: Source) -> _Begun:
-        task = self._task
-        upload_id, checksums = self._retry(
-            lambda: parts.begin(self._client, task.locator, self._metadata)
-        )
-        journal = multiparts.begin(
-            self._catalog,
-            self._client.backend,
-            task,
-            upload_id=upload_id,
+    def _begin(self, source: Source) -> UnfinishedUpload:
+        self.retry(self._upload.begin)
+        return multiparts.begin(
+            self.catalog,
+            self.client.backend,
+            self.task,
+            upload_id=self._upload.upload_id,
             mtime_ns=source.mtime_ns,
-            part_bytes=self._part_size,
-            checksums=checksums,
-        )
-        return journal, self._at_store(journal), {}
-
-    def _at_store(self, journal: UnfinishedUpload) -> PartsUpload:
-        return PartsUpload(
-            self._client,
-            journal.locator,
-            journal.upload_id,
-            size_bytes=journal.size_bytes,
-            checksums=journal.checksums,
-            metadata=self._metadata,
-            replacing=self._replacing,
+            part_bytes=self.part_size,
+            checksums=self._upload.checksums,
         )
 
     # --- parts
 
-    def _send_parts(
-        self,
-        source: Source,
-        journal: UnfinishedUpload,
-        upload: PartsUpload,
-        listed: dict[int, list[StoredPart]],
-    ) -> list[Part]:
+    def _send_parts(self, source: Source, journal: UnfinishedUpload) -> list[Part]:
         done: list[Future[Part]] = []
         waiting: set[Future[Part]] = set()
         pool = Workers(PARTS_IN_FLIGHT, "part")
@@ -221,12 +192,9 @@ class _Upload:
                     arrived, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in arrived:
                         future.result()
-                if self._stop.is_set():
+                if self.stop.is_set():
                     raise self._stopped()
-                there = listed.get(number, [])
-                done.append(
-                    pool.submit(partial(self._part, journal, upload, number, content, there))
-                )
+                done.append(pool.submit(partial(self._part, journal, number, content)))
                 waiting.add(done[-1])
             return [future.result() for future in done]
         finally:
@@ -234,31 +202,24 @@ class _Upload:
             pool.close()
             wait(waiting)
 
-    def _part(
-        self,
-        journal: UnfinishedUpload,
-        upload: PartsUpload,
-        number: int,
-        content: bytes,
-        listed: list[StoredPart],
-    ) -> Part:
+    def _part(self, journal: UnfinishedUpload, number: int, content: bytearray) -> Part:
         """In a worker: hash a part, and send it unless the store has it."""
-        digest = digest_part(content, md5=not upload.trusts_digests)
+        digest = digest_part(content, md5=not self._upload.trusts_digests)
         sha256, noted = digest.sha256.hex(), journal.parts.get(number)
-        for there in listed:
-            is_noted = noted == SentPart(there.etag, sha256) and there.size_bytes == len(content)
-            if is_noted or upload.holds(there, content, digest):
-                return upload.as_sent(number, there, content, digest)
-        self._before_part(len(content))
-        part: Part = self._retry(lambda: upload.send(number, content, digest))
+        noted_etag = noted.etag if noted is not None and noted.sha256 == sha256 else None
+        there = self._upload.found(number, content, digest, noted_etag)
+        if there is not None:
+            return there
+        self.before_part(len(content))
+        part: Part = self.retry(lambda: self._upload.send(number, content, digest))
         with self._lock:
             self._sent_bytes += len(content)
-        multiparts.note_part(self._catalog, journal, number, SentPart(part.etag, sha256))
+        multiparts.note_part(self.catalog, journal, number, SentPart(part.etag, sha256))
         return part
 
     def _stopped(self) -> StoreError:
         return StoreUnavailableError(
-            f"backend {self._client.backend.name!r}: stopped while {self._task.locator!r} was sent",
+            f"backend {self.client.backend.name!r}: stopped while {self.task.locator!r} was sent",
             code="Stopped",
             hint="upload again: it goes on from the parts that are there",
         )
@@ -270,6 +231,3 @@ def _may_pass(error: StoreError | SourceError) -> bool:
         return error.code in ("SourceMissing", "SourceUnreadable")  # as of a share that is away
     # Credentials expire, and are renewed.
     return error.retryable or error.fatal
-
-
-_Begun = tuple[UnfinishedUpload, PartsUpload, dict[int, list[StoredPart]]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import FileIO
 
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.files.opening import (
     NotRegularError,
@@ -15,6 +15,34 @@ from catalogsync_assets.core.files.opening import (
     mtime_ns,
     open_regular,
 )
+from catalogsync_assets.core.stores.checksums import InParts
+from catalogsync_assets.core.stores.verify import Expected
+
+_PIECE = 1024 * 1024
+
+
+def measured(
+    task: UploadTask, sizes: Collection[int | None] = (), *, md5: bool = True
+) -> tuple[str, Expected]:
+    """The SHA-256 of a task's file in hex, and how an object that holds it is known; by one read.
+
+    Args:
+        sizes: of the parts in which it may have been sent, in bytes; None for no parts.
+        md5: by MD5s, as ETags have them; else by SHA-256s.
+
+    Raises:
+        SourceError: the file changed or could not be read.
+    """
+    sums = [InParts(size, md5=md5) for size in sizes]
+    with Source(task) as source:
+        for piece in source.parts(_PIECE):
+            for each in sums:
+                each.update(memoryview(piece))
+        sha256 = source.finish()
+    known_by = tuple(each.result() for each in sums)
+    if md5:
+        return sha256, Expected(sha256, task.size_bytes, etags=known_by)
+    return sha256, Expected(sha256, task.size_bytes, composites=known_by)
 
 
 class Source:
@@ -58,6 +86,10 @@ class Source:
         Raises:
             SourceError: see `finish`.
         """
+        self._fill(buffer)
+        return self.finish()
+
+    def _fill(self, buffer: memoryview) -> None:
         filled = 0
         try:
             while filled < len(buffer):
@@ -68,14 +100,13 @@ class Source:
         except OSError as error:
             raise self._unreadable(error) from error
         self._digest.update(buffer)
-        return self.finish()
 
-    def parts(self, size: int) -> Iterator[bytes]:
+    def parts(self, size: int) -> Iterator[bytearray]:
         """The content in parts of `size` bytes, the last one shorter; at least one, maybe empty."""
         left = self._task.size_bytes
         while True:
-            part = self._read_exactly(min(size, left))
-            self._digest.update(part)
+            part = bytearray(min(size, left))
+            self._fill(memoryview(part))
             left -= len(part)
             yield part
             if not left:
@@ -99,20 +130,6 @@ class Source:
                 hint="damaged? Restore it; or, if it was edited on purpose, `touch` it and scan",
             )
         return sha256
-
-    def _read_exactly(self, size: int) -> bytes:
-        pieces: list[bytes] = []
-        missing = size
-        try:
-            while missing:
-                piece = self._file.read(missing)
-                if not piece:
-                    raise self._changed()
-                pieces.append(piece)
-                missing -= len(piece)
-        except OSError as error:
-            raise self._unreadable(error) from error
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _require_unchanged(self) -> None:
         status = os.fstat(self._file.fileno())

@@ -17,7 +17,7 @@ from dataclasses import replace
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import DownloadError, SourceError
 from catalogsync_assets.core.files import partial
 from catalogsync_assets.core.files.partial import Part

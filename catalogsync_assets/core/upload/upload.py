@@ -16,13 +16,17 @@ from pathlib import Path
 from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
-from catalogsync_assets.core.catalog import results
+from catalogsync_assets.core.catalog import upload_queue
 from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease, UploadTask
-from catalogsync_assets.core.catalog.results import Failed, Uploaded
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.upload_queue import count_pending
+from catalogsync_assets.core.catalog.upload_queue import (
+    Failed,
+    Uploaded,
+    UploadLease,
+    UploadTask,
+    count_pending,
+)
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     CatalogSyncError,
@@ -144,7 +148,7 @@ class _Run:
         # The pools of connections are made for as many workers as there will be.
         if self.limits.workers != (self.backend.workers or DEFAULT_WORKERS):
             self.backend = replace(self.backend, workers=self.limits.workers)
-        self._lease = Lease(self.catalog, self.backend)
+        self._lease = UploadLease(self.catalog, self.backend)
         self._report = UploadReport(self.backend.name, self.limits.workers)
         self._stop = threading.Event()
         self._put_back: set[int] = set()  # tasks for a later run; this one would do no better
@@ -260,7 +264,7 @@ class _Run:
         return isinstance(error, CatalogSyncError) and not isinstance(error, SourceError)
 
     def _record(self, done: list[Uploaded | Failed]) -> None:
-        results.record(self.catalog, self.backend, self._lease.owner, done)
+        upload_queue.record(self.catalog, self.backend, self._lease.owner, done)
         for result in done:
             self._tally(result)
 

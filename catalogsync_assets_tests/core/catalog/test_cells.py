@@ -12,10 +12,14 @@ import pytest
 
 from catalogsync_assets.core.catalog.cells import Cell, cells, failures, waiting_batches
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease
-from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_queue import (
+    Failed,
+    Uploaded,
+    UploadLease,
+    enqueue,
+    record,
+)
 from catalogsync_assets_tests.support.database import rows
 
 Rows = Callable[..., list[Any]]
@@ -108,7 +112,7 @@ def test_only_batches_with_work_waiting_can_become_whole(catalog, cloud, library
     assert waiting_batches(catalog, cloud) == batches
     assert waiting_batches(catalog, cloud, Scope(batch_key=batches[1])) == [batches[1]]
 
-    lease = Lease(catalog, cloud)
+    lease = UploadLease(catalog, cloud)
     tasks = lease.claim(EVERYTHING, 5)  # held: their process may have died
     assert waiting_batches(catalog, cloud) == batches
 
@@ -128,7 +132,7 @@ def test_the_failures_of_a_cell_are_its_own_and_new(catalog, backend, library, s
     library.fill(1, folder="b")
     scanned()
     enqueue(catalog, cloud)
-    lease = Lease(catalog, cloud)
+    lease = UploadLease(catalog, cloud)
     one, two, three, _, other = lease.claim(EVERYTHING, 5)
     failed = [
         Failed(one, "KeyTooLong", "refused"),

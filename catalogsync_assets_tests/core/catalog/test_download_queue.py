@@ -11,13 +11,14 @@ from catalogsync_assets.core.catalog import download_queue
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import (
     EVERY_DOWNLOAD,
-    LEASE_SECONDS,
     DownloadLease,
+    NotDownloaded,
     count_waiting,
+    record,
     requeue_failed,
     unfinished,
 )
-from catalogsync_assets.core.catalog.download_results import NotDownloaded, record
+from catalogsync_assets.core.catalog.leases import LEASE_SECONDS
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest

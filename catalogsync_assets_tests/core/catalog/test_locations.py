@@ -16,13 +16,8 @@ import catalogsync_assets
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.locations import TRANSITIONS, Event, Status
 from catalogsync_assets.core.catalog.schema import metadata
-from catalogsync_assets_tests.core.catalog.test_presence import (
-    BEGINNING,
-    EVENTS,
-    PRESENCE,
-    World,
-    truth,
-)
+from catalogsync_assets_tests.core.world import BEGINNING, EVENTS, PRESENCE, World, truth
+from catalogsync_assets_tests.support.database import change, rows
 
 STATUSES = get_args(Status)
 #: What may be applied to rows that are there, by id.
@@ -65,7 +60,7 @@ def test_every_event_of_the_table_is_known_by_name():
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(events=st.lists(EVENTS, min_size=4, max_size=12))
-def test_no_status_changes_but_as_the_table_says(catalog, rows, change, events):
+def test_no_status_changes_but_as_the_table_says(catalog, events):
     """Every single change is told by the database itself, and presence is true after each."""
     with catalog.transaction() as connection:
         for table in reversed(metadata.sorted_tables):
@@ -88,7 +83,7 @@ def test_no_status_changes_but_as_the_table_says(catalog, rows, change, events):
 
 
 @pytest.mark.parametrize("event", BY_ID)
-def test_a_step_is_taken_from_the_statuses_of_the_table_and_no_other(catalog, rows, change, event):
+def test_a_step_is_taken_from_the_statuses_of_the_table_and_no_other(catalog, event):
     world = World(catalog)
     world.write(0)
     step = TRANSITIONS[event]
@@ -106,7 +101,7 @@ def test_a_step_is_taken_from_the_statuses_of_the_table_and_no_other(catalog, ro
         assert rows(catalog, "SELECT status FROM file_locations") == [expected]
 
 
-def test_a_step_may_be_limited_to_one_status(catalog, rows):
+def test_a_step_may_be_limited_to_one_status(catalog):
     world = World(catalog)
     world.write(0)
 
@@ -116,7 +111,7 @@ def test_a_step_may_be_limited_to_one_status(catalog, rows):
     assert rows(catalog, "SELECT status FROM file_locations") == ["missing"]
 
 
-def test_who_loses_a_path_to_a_restored_file_loses_it_in_presence_too(catalog, rows):
+def test_who_loses_a_path_to_a_restored_file_loses_it_in_presence_too(catalog):
     world = World(catalog)
     for file in (0, 2):  # of two songs
         world.write(file)

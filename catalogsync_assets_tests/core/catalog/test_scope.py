@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease
-from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, Selection, select
 from catalogsync_assets.core.catalog.upload_queue import (
+    Failed,
+    Uploaded,
+    UploadLease,
     count_pending,
     enqueue,
     list_pending,
     missing_candidates,
+    record,
     requeue_failed,
 )
 from catalogsync_assets.core.errors import UsageError
@@ -51,7 +53,7 @@ def queued(catalog: Catalog, backend: ObjectBackend) -> list[int]:
 
 
 def claimed(catalog: Catalog, backend: ObjectBackend) -> list[int]:
-    return [task.file_asset_id for task in Lease(catalog, backend).claim(EVERYTHING, 100)]
+    return [task.file_asset_id for task in UploadLease(catalog, backend).claim(EVERYTHING, 100)]
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def test_candidates_are_what_a_plan_then_queues_and_change_nothing(music, cloud,
 
 def test_what_is_there_is_no_candidate(music, cloud):
     enqueue(music, cloud, Scope(selections=(Selection("song", (1, 2)),)))
-    lease = Lease(music, cloud)
+    lease = UploadLease(music, cloud)
     done = [
         Uploaded(task, "ab" * 32, None, "head", adopted=False)
         for task in lease.claim(EVERYTHING, 100)
@@ -230,7 +232,7 @@ def test_what_is_there_is_no_candidate(music, cloud):
 
 def test_unfinished_are_the_pending_the_running_and_the_failed_of_a_scope(music, cloud, statuses):
     enqueue(music, cloud)
-    lease = Lease(music, cloud)
+    lease = UploadLease(music, cloud)
     one, two, _three = lease.claim(EVERYTHING, 3)
     done = Uploaded(one, "ab" * 32, None, "head", adopted=False)
     record(music, cloud, lease.owner, [done, Failed(two, "SlowDown", "later")])
@@ -244,7 +246,7 @@ def test_failed_tasks_are_queued_again_for_their_backend_alone(music, backend, s
     one, other = backend("one"), backend("other")
     for cloud in (one, other):
         enqueue(music, cloud)
-        lease = Lease(music, cloud)
+        lease = UploadLease(music, cloud)
         failed = [Failed(task, "SlowDown", "later") for task in lease.claim(EVERYTHING, 2)]
         record(music, cloud, lease.owner, failed)
 

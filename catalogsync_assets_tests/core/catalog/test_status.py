@@ -2,8 +2,6 @@
 
 from dataclasses import astuple
 
-from catalogsync_assets.core.catalog.leases import Lease
-from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.status import (
     Reason,
@@ -11,7 +9,13 @@ from catalogsync_assets.core.catalog.status import (
     failed_uploads,
     sample_public_url,
 )
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_queue import (
+    Failed,
+    Uploaded,
+    UploadLease,
+    enqueue,
+    record,
+)
 
 
 def test_an_empty_catalog_has_no_figures(catalog):
@@ -23,7 +27,7 @@ def test_each_backend_counts_what_is_there_and_what_is_to_do(catalog, library, s
     scanned()
     cloud, _ = backend("cloud"), backend("attic")
     enqueue(catalog, cloud)
-    lease = Lease(catalog, cloud)
+    lease = UploadLease(catalog, cloud)
     one, two, three, *_ = lease.claim(EVERYTHING, 4)
     results = [Failed(one, "SlowDown", "later")]
     results += [Uploaded(t, f"{t.id:064x}", None, "head", adopted=False) for t in (two, three)]
@@ -47,7 +51,7 @@ def test_failed_uploads_say_why(catalog, library, scanned, backend):
     scanned()
     cloud = backend("cloud", public_base_url="https://cdn.example")
     enqueue(catalog, cloud)
-    lease = Lease(catalog, cloud)
+    lease = UploadLease(catalog, cloud)
     one, two, *_ = lease.claim(EVERYTHING, 2)
     done = Uploaded(two, "ab" * 32, None, "head", adopted=False)
     record(catalog, cloud, lease.owner, [Failed(one, "SlowDown", "later"), done])

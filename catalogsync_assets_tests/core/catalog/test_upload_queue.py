@@ -9,10 +9,17 @@ import pytest
 
 from catalogsync_assets.core.catalog import leases
 from catalogsync_assets.core.catalog.backends import register
-from catalogsync_assets.core.catalog.leases import Lease, UploadTask
-from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, list_pending
+from catalogsync_assets.core.catalog.upload_queue import (
+    Failed,
+    Uploaded,
+    UploadLease,
+    UploadTask,
+    count_pending,
+    enqueue,
+    list_pending,
+    record,
+)
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
 DIGEST = "ab" * 32
@@ -20,7 +27,7 @@ DIGEST = "ab" * 32
 
 @pytest.fixture
 def lease(catalog, cloud):
-    return Lease(catalog, cloud)
+    return UploadLease(catalog, cloud)
 
 
 def done(task: UploadTask, sha256: str = DIGEST) -> Uploaded:
@@ -159,9 +166,9 @@ def test_backends_do_not_share_a_queue(catalog, library, scanned, backend):
 
     assert enqueue(catalog, one) == 3
     assert count_pending(catalog, other) == (0, 0)
-    assert Lease(catalog, other).claim(EVERYTHING, 10) == []
+    assert UploadLease(catalog, other).claim(EVERYTHING, 10) == []
     assert enqueue(catalog, other) == 3
-    assert len(Lease(catalog, one).claim(EVERYTHING, 10)) == 3
+    assert len(UploadLease(catalog, one).claim(EVERYTHING, 10)) == 3
     assert count_pending(catalog, other)[0] == 3
 
 
@@ -213,7 +220,7 @@ def test_threads_never_claim_the_same_task(catalog, cloud):
     claimed = []
 
     def claim_all():
-        lease = Lease(catalog, cloud)
+        lease = UploadLease(catalog, cloud)
         while len(claimed) <= 40 and (tasks := lease.claim(EVERYTHING, 3)):
             claimed.extend(task.id for task in tasks)
 
@@ -231,10 +238,10 @@ CLAIM = """
 import sys
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease
+from catalogsync_assets.core.catalog.upload_queue import UploadLease
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 catalog = Catalog.open(sys.argv[1])
-lease = Lease(catalog, backend_by_name(catalog, "cloud"))
+lease = UploadLease(catalog, backend_by_name(catalog, "cloud"))
 print("ready", flush=True)
 sys.stdin.readline()
 ids = []
@@ -314,7 +321,7 @@ def test_a_task_that_runs_without_any_lease_is_taken_over(catalog, lease):
 def test_another_run_of_this_very_process_is_not_robbed(catalog, cloud, lease):
     lease.claim(EVERYTHING, 5)
 
-    assert Lease(catalog, cloud).take_over_abandoned() == 0
+    assert UploadLease(catalog, cloud).take_over_abandoned() == 0
 
 
 @pytest.mark.usefixtures("queued")
@@ -336,7 +343,7 @@ def test_a_lease_is_renewed_before_it_expires(catalog, lease, monkeypatch):
 @pytest.mark.usefixtures("queued")
 def test_release_frees_what_this_lease_holds_and_nothing_else(catalog, cloud, lease, statuses):
     lease.claim(EVERYTHING, 5)
-    Lease(catalog, cloud).claim(EVERYTHING, 3)
+    UploadLease(catalog, cloud).claim(EVERYTHING, 3)
 
     lease.release()
     lease.release()
@@ -350,7 +357,7 @@ def test_a_failure_reported_too_late_does_not_undo_the_work_of_the_next_lease(
 ):
     (task,) = lease.claim(EVERYTHING, 1)
     change(catalog, "UPDATE upload_tasks SET lease_expires_at = 1 WHERE id = ?", task.id)
-    successor = Lease(catalog, cloud)
+    successor = UploadLease(catalog, cloud)
     successor.take_over_abandoned()
     (again,) = successor.claim(EVERYTHING, 1)
     assert again.id == task.id
@@ -369,7 +376,7 @@ def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
     paths = library.fill(4)
     scanned()
     enqueue(catalog, cloud)
-    assert len(Lease(catalog, cloud).claim(EVERYTHING, 10)) == 4
+    assert len(UploadLease(catalog, cloud).claim(EVERYTHING, 10)) == 4
     change(catalog, "UPDATE upload_tasks SET lease_expires_at = 1")
     paths[0].unlink()
     paths[1].write_bytes(b"another")
@@ -378,7 +385,7 @@ def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
 
     if planned_again:
         enqueue(catalog, cloud)
-    lease = Lease(catalog, cloud)
+    lease = UploadLease(catalog, cloud)
     lease.take_over_abandoned()
     claimed = {(task.path, task.size_bytes) for task in lease.claim(EVERYTHING, 10)}
 

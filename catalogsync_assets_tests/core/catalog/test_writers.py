@@ -19,8 +19,8 @@ WRITER = """
 import json, pathlib, sys
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease
-from catalogsync_assets.core.catalog.results import Failed, Uploaded, record
+from catalogsync_assets.core.catalog.upload_queue import UploadLease
+from catalogsync_assets.core.catalog.upload_queue import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.library.scan import scan
@@ -29,7 +29,7 @@ path, root, end, rounds, new = sys.argv[1:]
 root, end, rounds, new = pathlib.Path(root), pathlib.Path(end), int(rounds), int(new)
 catalog = Catalog.open(path)
 cloud = backend_by_name(catalog, "cloud")
-lease = Lease(catalog, cloud)
+lease = UploadLease(catalog, cloud)
 done, failed = [], []
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,10 +11,8 @@ import pytest
 from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
-from catalogsync_assets.core.catalog.leases import Lease
-from catalogsync_assets.core.catalog.results import Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadLease, enqueue, record
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
 from catalogsync_assets.core.library.scan import ScanReport, scan
 from catalogsync_assets_tests.support.database import bytes_of, rows
@@ -117,7 +115,7 @@ def test_a_touched_file_of_known_digest_is_read_and_found_unchanged(
     path = library.add("a.mp3", b"same")
     scanned()
     enqueue(catalog, cloud)
-    lease = Lease(catalog, cloud)
+    lease = UploadLease(catalog, cloud)
     done = [
         Uploaded(task, sha256(b"same"), None, "head", adopted=False)
         for task in lease.claim(EVERYTHING, 1)

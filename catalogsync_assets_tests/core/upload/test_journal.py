@@ -4,9 +4,8 @@ import pytest
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.leases import Lease, UploadTask
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_queue import UploadLease, UploadTask, enqueue
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload import journal
 from catalogsync_assets.core.upload.journal import SentPart, UnfinishedUpload
@@ -19,7 +18,7 @@ def task(library, catalog, scanned, cloud):
     library.add("a.flac")
     scanned()
     enqueue(catalog, cloud)
-    return Lease(catalog, cloud).claim(EVERYTHING, 1)[0]
+    return UploadLease(catalog, cloud).claim(EVERYTHING, 1)[0]
 
 
 def begun(

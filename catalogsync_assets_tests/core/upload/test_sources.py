@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.catalog.leases import UploadTask
+from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.runner import run
 from catalogsync_assets.core.upload.source import Source

@@ -1,12 +1,17 @@
 """Nothing is recorded as active that is not known to be whole."""
 
+from __future__ import annotations
+
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.stores.checksums import etag_is_md5_of
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import StoredObject
+from catalogsync_assets.core.stores.verify import Expected, by_head
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.faults import flipped
 from catalogsync_assets_tests.support.proxy import Answer, refusal
@@ -227,5 +232,10 @@ def test_a_yes_that_was_not_the_stores_is_not_believed_and_the_file_sent_again(
         (None, False),
     ],
 )
-def test_an_etag_counts_only_where_it_is_the_md5(etag, matches):
-    assert etag_is_md5_of(etag, b"abc") is matches
+def test_an_etag_counts_only_where_it_is_the_md5(cloud, etag, matches):
+    found = StoredObject(3, etag or "", sha256=None, composite_sha256=None)
+    expected = Expected(
+        size_bytes=3, etags={hashlib.md5(b"abc", usedforsecurity=False).hexdigest()}
+    )
+
+    assert (by_head(StoreClient(cloud), found, expected) == "head") is matches

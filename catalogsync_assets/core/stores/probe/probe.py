@@ -30,7 +30,6 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.checksums import etag_is_md5_of
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS, Answer, answered
@@ -42,11 +41,13 @@ from catalogsync_assets.core.stores.probe.parts import (
 )
 from catalogsync_assets.core.stores.probe.session import Session, new_prefix
 from catalogsync_assets.core.stores.profile import CRC64NVME, NO_CHECKSUM, SHA256, StoreProfile
+from catalogsync_assets.core.stores.verify import Expected
 
 # Its CRC-64/NVME is that algorithm's published check value, so that none need be computed.
 _BODY = b"123456789"
 _CRC64NVME = base64.b64encode(bytes.fromhex("ae8b14860a799888")).decode()
 _WRONG_CRC64NVME = base64.b64encode(b"\x01" * 8).decode()
+_MD5 = hashlib.md5(_BODY, usedforsecurity=False).hexdigest()
 _SHA256 = hashlib.sha256(_BODY).hexdigest()
 _S3_SHA256 = base64.b64encode(bytes.fromhex(_SHA256)).decode()
 _OTHER = b"what must not be stored"
@@ -253,11 +254,8 @@ class _Probe:
     def _read(self) -> Verdict:
         key = self._session.key("plain")
         if self._session.get(key) != _BODY:
-            raise KeyRefusedError(
-                f"backend {self._backend.name!r}: what it holds under {key!r} is not what was sent",
-                code="Corrupted",
-                hint="the store, or something between it and here, changes what is stored",
-            )
+            hint = "the store, or something between it and here, changes what is stored"
+            raise verify.corrupted(self._session.client, key, hint)
         return True, ""
 
     # --- what is kept of an object --------------------------------------------------------------
@@ -268,11 +266,11 @@ class _Probe:
 
     def _etag_is_md5(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("ETag")
-        return etag_is_md5_of(given, _BODY), "" if given else "it gives no ETag"
+        return verify.bare(given).lower() == _MD5, "" if given else "it gives no ETag"
 
     def _etag_of_a_put(self) -> Verdict:
         answer = self._session.put(self._session.key("plain"), _BODY)
-        return etag_is_md5_of(answer.get("ETag"), _BODY), ""
+        return verify.bare(answer.get("ETag")).lower() == _MD5, ""
 
     def _content_type(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("ContentType")
@@ -360,15 +358,8 @@ class _Probe:
         client.put(key, _BODY, _OBJECT, replacing=None)
         self._needs_md5 = client.profile.needs_md5
         self._signed_payload = client.profile.signed_payload
-        found = client.head(key)
-        if found is None or not verify.proven_by_head(client, found, _SHA256, len(_BODY)):
-            read = verify.read(client, key, {_SHA256}, size_bytes=len(_BODY))
-            found = None if read is None or read.sha256 != _SHA256 else found
-        if found is None:
-            raise KeyRefusedError(
-                f"backend {self._backend.name!r}: what it holds under {key!r} is not what was sent",
-                code="Corrupted",
-            )
+        if verify.after_put(client, key, Expected(_SHA256, len(_BODY))) is None:
+            raise verify.corrupted(client, key)
         return True, ""
 
     def _names(self) -> Verdict:

@@ -13,9 +13,8 @@ from typing import Any
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores import listing, parts
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.checksums import content_md5
 from catalogsync_assets.core.stores.classify import BadAnswerError
-from catalogsync_assets.core.stores.client import StoreClient, wants_md5
+from catalogsync_assets.core.stores.client import StoreClient
 
 #: What the keys of a test begin with, after the backend's prefix.
 TEST_PREFIX = ".catalogsync-test-"
@@ -51,7 +50,6 @@ class Session:
         self.left_behind: list[str] = []
         self.keeps_versions = False
         self._one_key = one_key
-        self._needs_md5 = False
         self._keys: set[str] = set()
         self._written: set[str] = set()  # as far as puts of this session go
         self._uploads: dict[str, str] = {}  # upload id -> key
@@ -77,14 +75,9 @@ class Session:
 
     def put(self, key: str, body: bytes, **more: Any) -> dict[str, Any]:
         """Store an object by boto3, as plain as the bucket lets us."""
-        if self._needs_md5:
-            more["ContentMD5"] = content_md5(body)
         try:
             answer = self.client.call("put", key, "put_object", Body=body, **more)
         except StoreError as error:
-            if wants_md5(error) and not self._needs_md5:
-                self._needs_md5 = True
-                return self.put(key, body, **more)
             if error.retryable:
                 self._written.add(key)
             raise
@@ -121,17 +114,8 @@ class Session:
     def send_part(
         self, key: str, upload_id: str, number: int, body: bytes, **more: Any
     ) -> dict[str, Any]:
-        target = {"UploadId": upload_id, "PartNumber": number}
-        if self._needs_md5:
-            more["ContentMD5"] = content_md5(body)
-        try:
-            answer: dict[str, Any]
-            answer = self.client.call("put", key, "upload_part", Body=body, **target, **more)
-        except StoreError as error:
-            if not wants_md5(error) or self._needs_md5:
-                raise
-            self._needs_md5 = True
-            return self.send_part(key, upload_id, number, body, **more)
+        part = {"UploadId": upload_id, "PartNumber": number, "Body": body}
+        answer: dict[str, Any] = self.client.call("put", key, "upload_part", **part, **more)
         return answer
 
     def parts(self, key: str, upload_id: str) -> list[dict[str, Any]]:
