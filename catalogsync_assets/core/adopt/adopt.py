@@ -1,20 +1,16 @@
 """Takes over a bucket that another tool has filled: what holds a file of ours is recorded as such.
 
 Nothing is sent, and nothing in the bucket is changed. The bucket is listed; each key that is a
-file's is compared with it by several threads (`evidence`); one thread records, in batches.
+file's is compared with it (`evidence`), and recorded if it holds it.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from array import array
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from catalogsync_assets.core.adopt import queries
 from catalogsync_assets.core.adopt.evidence import Evidence, compare
@@ -23,7 +19,8 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import Uploaded
 from catalogsync_assets.core.errors import RunAborted, SourceError, StoreError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
-from catalogsync_assets.core.runner.workers import Workers
+from catalogsync_assets.core.runner.report import MOST_LISTED
+from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
@@ -32,11 +29,6 @@ from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 
 _ATTEMPTS = 5
-_FLUSH_ROWS = 500
-_FLUSH_SECONDS = 1.0
-#: Comparisons under way or waiting, at most.
-_AHEAD = 2_000
-_MAX_LISTED = 1_000
 #: Objects in a row about which the store would not speak, before it counts as gone.
 _SILENT = 3
 
@@ -68,7 +60,7 @@ class AdoptReport:
         differ: objects under a file's key with another size or content.
         undecided: those of which it cannot be told without reading.
         failed: those where file or object could not be read.
-        foreign: objects under no current file's key.
+        foreign: untracked objects: under no current file's key.
         lacking: files that exist and have no object under their key.
         mismatches: at most 1,000 of `differ`, `undecided` and `failed`, with reasons.
         foreign_keys, lacking_keys: at most 1,000 of each.
@@ -96,6 +88,8 @@ class AdoptReport:
 
 AdoptionAborted = RunAborted
 Progress = Callable[[AdoptReport], None]
+#: An object whose key is a file's, as far as names tell, and that file.
+_Candidate = tuple[ListedObject, Wanted]
 
 
 def adopt(
@@ -125,158 +119,127 @@ def adopt(
         What was found. Objects that do not match are in it and do not raise.
 
     Raises:
-        AdoptionAborted: the store refuses everything or has fallen silent.
+        RunAborted: the store refuses everything or has fallen silent.
         CatalogError: something could not be recorded; the next run finds it again.
     """
     count = workers or backend.workers or DEFAULT_WORKERS
     report = AdoptReport(backend.name, dry_run)
-    run = _Run(
-        catalog, replace(backend, workers=count), may_read, count, attempts, progress, report
-    )
-    started = time.monotonic()
-    try:
-        run.execute(connect)
-    except StoreError as error:
-        raise RunAborted(report, error) from error
-    finally:
-        report.seconds = time.monotonic() - started
+    with reporting(report, progress):
+        client = connect(replace(backend, workers=count))
+        _Run(catalog, backend, client, report, may_read, count, attempts, progress).execute()
     return report
 
 
-_Comparison = tuple[ListedObject, Wanted, "Future[Evidence]"]
-
-
+@dataclass(eq=False)
 class _Run:
     """One call of `adopt`."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        backend: ObjectBackend,
-        may_read: bool,
-        workers: int,
-        attempts: int,
-        progress: Progress,
-        report: AdoptReport,
-    ) -> None:
-        self._catalog = catalog
-        self._backend = backend
-        self._may_read = may_read
-        self._workers = workers
-        self._progress = progress
-        self._report = report
-        self._stop = threading.Event()
-        self._retry = Retries(attempts=attempts, pace=ConcurrencyLimiter(workers), stop=self._stop)
-        self._under_way: deque[_Comparison] = deque()
-        self._found: list[Uploaded] = []
-        self._last_flush = time.monotonic()
+    catalog: Catalog
+    backend: ObjectBackend
+    client: StoreClient
+    report: AdoptReport
+    may_read: bool
+    workers: int
+    attempts: int
+    progress: Progress
+
+    def execute(self) -> None:
+        stop = threading.Event()
+        limiter = ConcurrencyLimiter(self.workers)
+        self._retry = Retries(attempts=self.attempts, pace=limiter, stop=stop)
+        self._retry(self.client.probe)
         self._met = array("q")  # files with an object under their key: 8 bytes each
         self._silent = 0
-        self._others: dict[str, int] = {}
-
-    def execute(self, connect: Callable[[ObjectBackend], StoreClient]) -> None:
-        client = connect(self._backend)
-        self._retry(client.probe)
-        self._others = queries.other_names(self._catalog)
-        pool = Workers(self._workers, "adopt")
-        try:
-            for page in listed(client, self._retry):
-                self._begin(client, pool, page)
-                while len(self._under_way) > _AHEAD:
-                    self._take_one()
-                self._progress(self._report)
-            while self._under_way:
-                self._take_one()
-        finally:
-            # Also on Ctrl-C: what has been proven is recorded.
-            self._stop.set()
-            pool.close()
-            self._flush()
-        self._list_lacking()
-        self._progress(self._report)
-
-    def _begin(self, client: StoreClient, pool: Workers, page: list[ListedObject]) -> None:
-        known, wanted = queries.find(
-            self._catalog, self._backend, [o.key for o in page], self._others
+        self._others = queries.other_names(self.catalog)
+        pages = listed(self.client, self._retry)
+        self._run: Run[_Candidate, Evidence, Uploaded] = Run(
+            self.report,
+            name="adopt",
+            workers=self.workers,
+            stop=stop,
+            claim=lambda: self._candidates(next(pages, None)),
+            work=self._compare,
+            take=self._take,
+            record=self._record,
+            tick=lambda: self.progress(self.report),
+            in_order=True,
         )
-        report = self._report
-        report.listed += len(page)
-        report.known += len(known)
-        for found in page:
-            file = wanted.get(found.key)
-            if file is not None:
-                if self._is_usual(found, file):
-                    self._met.append(file.file_asset_id)
-                look = partial(
-                    compare, client, file, found, retry=self._retry, may_read=self._may_read
-                )
-                self._under_way.append((found, file, pool.submit(look)))
-            elif found.key not in known:
-                self._note_foreign(found.key)
+        self._run.execute()
+        self._list_lacking()
+
+    def _candidates(self, page: list[ListedObject] | None) -> list[_Candidate] | None:
+        """The objects of a page that may be files; None at the end of the listing."""
+        if page is None:
+            return None
+        keys = [found.key for found in page]
+        known, wanted = queries.find(self.catalog, self.backend, keys, self._others)
+        self.report.listed += len(page)
+        self.report.known += len(known)
+        for key in keys:
+            if key not in wanted and key not in known:
+                self._note_untracked(key)
+        candidates = [(found, wanted[found.key]) for found in page if found.key in wanted]
+        self._met.extend(
+            file.file_asset_id for found, file in candidates if self._is_usual(found, file)
+        )
+        return candidates
 
     def _is_usual(self, found: ListedObject, file: Wanted) -> bool:
         """Whether the key is the very one that an upload of the file would take."""
-        return found.key == self._backend.key_prefix + file.object_key
+        return found.key == self.backend.key_prefix + file.object_key
 
-    def _note_foreign(self, key: str) -> None:
-        self._report.foreign += 1
-        if len(self._report.foreign_keys) < _MAX_LISTED:
-            self._report.foreign_keys.append(key)
+    def _note_untracked(self, key: str) -> None:
+        self.report.foreign += 1
+        if len(self.report.foreign_keys) < MOST_LISTED:
+            self.report.foreign_keys.append(key)
 
-    def _take_one(self) -> None:
-        found, file, comparison = self._under_way.popleft()
-        report = self._report
-        try:
-            evidence = comparison.result()
-        except SourceError as error:
+    def _compare(self, candidate: _Candidate) -> Evidence:
+        found, file = candidate
+        return compare(self.client, file, found, retry=self._retry, may_read=self.may_read)
+
+    def _take(self, candidate: _Candidate, outcome: Evidence | BaseException) -> Uploaded | None:
+        found, file = candidate
+        report = self.report
+        if isinstance(outcome, SourceError | StoreError):
+            if self._run.is_ending:  # it was stopped, and goes on another time
+                return None
+            report.compared += 1
             report.failed += 1
-            self._note(found.key, error.code, error.message)
-        except StoreError as error:
-            report.failed += 1
-            self._note(found.key, error.code, error.message)
-            self._silent = self._silent + 1 if error.retryable else 0
-            if error.fatal or self._silent >= _SILENT:
-                raise
-        else:
-            self._silent = 0
-            self._judge(found, file, evidence)
+            self._note(found.key, outcome.code, outcome.message)
+            if isinstance(outcome, StoreError):
+                self._silent = self._silent + 1 if outcome.retryable else 0
+                if outcome.fatal or self._silent >= _SILENT:
+                    self._run.end(outcome)
+            return None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self._silent = 0
         report.compared += 1
-        if report.compared % 200 == 0:
-            self._progress(report)
-        late = time.monotonic() - self._last_flush > _FLUSH_SECONDS
-        if len(self._found) >= _FLUSH_ROWS or (self._found and late):
-            self._flush()
-
-    def _judge(self, found: ListedObject, file: Wanted, evidence: Evidence) -> None:
-        if evidence.kind == "same":
-            assert evidence.sha256 is not None
-            assert evidence.found is not None
+        if outcome.kind == "same":
+            assert outcome.sha256 is not None
+            assert outcome.found is not None
             self._met.append(file.file_asset_id)
-            seen = evidence.found
-            task = file.task(found.key, seen.size_bytes or 0)
-            self._found.append(
-                Uploaded(task, evidence.sha256, seen.etag or None, evidence.how, adopted=True)
-            )
-            return
+            etag, size = outcome.found.etag or None, outcome.found.size_bytes or 0
+            task = file.task(found.key, size)
+            return Uploaded(task, outcome.sha256, etag, outcome.how, adopted=True)
         if not self._is_usual(found, file):
-            self._note_foreign(found.key)  # a name that is only alike
-            return
-        if evidence.kind == "undecided":
-            self._report.undecided += 1
+            self._note_untracked(found.key)  # a name that is only alike
+            return None
+        if outcome.kind == "undecided":
+            report.undecided += 1
         else:
-            self._report.differ += 1
-        self._note(found.key, evidence.kind, evidence.detail)
+            report.differ += 1
+        self._note(found.key, outcome.kind, outcome.detail)
+        return None
 
     def _note(self, key: str, code: str, reason: str) -> None:
-        if len(self._report.mismatches) < _MAX_LISTED:
-            self._report.mismatches.append(Mismatch(key, code, reason))
+        if len(self.report.mismatches) < MOST_LISTED:
+            self.report.mismatches.append(Mismatch(key, code, reason))
 
-    def _flush(self) -> None:
-        found, self._found = self._found, []
-        if found and not self._report.dry_run:
-            found = queries.record(self._catalog, self._backend, found)
-        self._last_flush = time.monotonic()
-        report = self._report
+    def _record(self, found: list[Uploaded]) -> None:
+        report = self.report
+        if not report.dry_run:
+            found = queries.record(self.catalog, self.backend, found)
         for item in found:
             report.adopted += 1
             report.adopted_bytes += item.task.size_bytes
@@ -284,10 +247,10 @@ class _Run:
 
     def _list_lacking(self) -> None:
         met = array("q", sorted(self._met))
-        for file_asset_id, key in queries.lacked(self._catalog, self._backend):
+        for file_asset_id, key in queries.lacked(self.catalog, self.backend):
             at = bisect_left(met, file_asset_id)
             if at < len(met) and met[at] == file_asset_id:
                 continue
-            self._report.lacking += 1
-            if len(self._report.lacking_keys) < _MAX_LISTED:
-                self._report.lacking_keys.append(key)
+            self.report.lacking += 1
+            if len(self.report.lacking_keys) < MOST_LISTED:
+                self.report.lacking_keys.append(key)

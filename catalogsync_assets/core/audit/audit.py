@@ -3,7 +3,7 @@
 Interrupted at any moment, an audit goes on where its record ends. A location is marked `missing` or
 `damaged` only after a look at its very object, and only if its row is still the one that was
 looked at; presence falls in the same transaction. What a store refuses or does not answer marks
-nothing. No object is written or deleted, but by `repair` if that was asked for.
+nothing. No object is written or deleted, but by a repair if that was asked for.
 """
 
 from __future__ import annotations
@@ -11,38 +11,35 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 from catalogsync_assets.core.audit import queries
 from catalogsync_assets.core.audit.expected import ExpectedObjects
-from catalogsync_assets.core.audit.listing import Seen, compare_listing, unmet
-from catalogsync_assets.core.audit.looks import Looked, look_at
-from catalogsync_assets.core.audit.queries import (
-    Audit,
-    Finding,
-    PastAudit,
-    Terms,
-    findings,
-    history,
-)
-from catalogsync_assets.core.audit.record import Recorder
-from catalogsync_assets.core.audit.repair import repair
-from catalogsync_assets.core.audit.report import (
-    AuditAborted,
-    AuditReport,
-    AuditRequest,
-    Progress,
-)
+from catalogsync_assets.core.audit.listing import Comparison
+from catalogsync_assets.core.audit.looks import look_at
+from catalogsync_assets.core.audit.queries import Outcome, PastAudit, findings, history
+from catalogsync_assets.core.audit.record import Done, Recorder
+from catalogsync_assets.core.audit.report import AuditReport, AuditRequest, Finding, Progress
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
+from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.errors import CatalogError, CatalogSyncError, RunAborted, StoreError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
+from catalogsync_assets.core.runner.report import MOST_LISTED
+from catalogsync_assets.core.runner.run import Run
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
+from catalogsync_assets.core.stores.listing import listed
+from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.verify import Level
-from catalogsync_assets.core.upload.upload import Limits, UploadReport
+from catalogsync_assets.core.upload.upload import Limits, UploadReport, upload
 
 __all__ = [
     "AuditAborted",
@@ -55,8 +52,9 @@ __all__ = [
     "history",
 ]
 
-_MAX_LISTED = 1_000
-_TICK = 0.25
+AuditAborted = RunAborted
+#: The expected objects of one key, which become known together.
+_AtKey = list[RemoteCopy]
 
 
 def audit(
@@ -83,177 +81,219 @@ def audit(
         What was found. `open` counts what is wrong and not repaired; nothing raises for it.
 
     Raises:
-        AuditAborted: the store refuses or has fallen silent, or looks like another one; what was
-            found until then is recorded, and nothing is marked for it.
-        CatalogError: something could not be recorded; the next run looks again.
+        RunAborted: the store refuses or has fallen silent, or looks like another one; what was
+            found until then is recorded, and nothing is marked for it. Or something could not be
+            recorded; the next run looks again.
     """
     return _Run(
         catalog, backend, request, limits or Limits.of(backend), progress, connect
     ).execute()
 
 
+@dataclass(eq=False)
 class _Run:
-    """One call of `audit`."""
+    """One call of `audit`: one `Run` for what is listed, one for each series of looks."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        backend: ObjectBackend,
-        request: AuditRequest,
-        limits: Limits,
-        progress: Progress,
-        connect: Callable[[ObjectBackend], StoreClient],
-    ) -> None:
-        self._catalog = catalog
-        self._backend = backend
-        self._request = request
-        self._limits = limits
-        self._progress = progress
-        self._connect = connect
-        self._stop = threading.Event()
-        pace = ConcurrencyLimiter(limits.workers + 1)  # one more for the next page of a listing
-        self._retry = Retries(attempts=limits.attempts, pace=pace, stop=self._stop)
-        self._next_tick = 0.0
+    catalog: Catalog
+    backend: ObjectBackend
+    request: AuditRequest
+    limits: Limits
+    progress: Progress
+    connect: Callable[[ObjectBackend], StoreClient]
 
     def execute(self) -> AuditReport:
         started = time.monotonic()
-        client = self._connect(self._backend)
-        r = self._request
-        terms = Terms(r.level, r.sample_percent, r.since, r.repair, r.scope)
-        record = queries.begin(self._catalog, self._backend, terms, anew=r.anew)
-        self._claims = ExpectedObjects(self._backend, r.scope, record.since)
-        self._seen = Seen(record.seen)
+        request, limits = self.request, self.limits
+        self._stop = threading.Event()
+        limiter = ConcurrencyLimiter(limits.workers)
+        self._retry = Retries(attempts=limits.attempts, pace=limiter, stop=self._stop)
+        self._client = self.connect(self.backend)
+        self._audit = queries.begin(self.catalog, self.backend, request)
+        self._expected = ExpectedObjects(
+            self.catalog, self.backend, request.scope, self._audit.since
+        )
+        self._comparison = Comparison(self._expected, self._audit)
         self._recorder = Recorder(
-            self._catalog,
-            self._backend,
-            record,
-            workers=self._limits.workers,
-            allow_empty=r.allow_empty,
-            probe=lambda: self._retry(client.probe),
-            seen=self._seen if r.level == "listing" else None,
+            self.catalog,
+            self.backend,
+            self._audit,
+            limits.workers,
+            request.allow_empty,
+            probe=lambda: self._retry(self._client.probe),
+            seen=self._comparison.seen if request.level == "listing" else None,
         )
-        self._report = AuditReport(
-            record.id, self._backend.name, r.level, self._limits.workers, resumed=record.resumed
+        report = self._report = AuditReport(
+            self._audit.id,
+            self.backend.name,
+            request.level,
+            limits.workers,
+            resumed=self._audit.resumed,
         )
+        status = "interrupted"
         try:
-            self._carry_out(client, record)
+            self._carry_out()
+            status = "complete"
         except CatalogSyncError as error:
-            self._end(record, started, "interrupted")
-            raise AuditAborted(self._report, error) from error
-        except BaseException:
-            self._end(record, started, "interrupted")
-            raise
-        self._end(record, started, "complete")
-        return self._report
-
-    def _carry_out(self, client: StoreClient, record: Audit) -> None:
-        self._report.total = self._expected()
-        self._retry(client.probe)
-        level = self._request.level
-        if level == "listing":
-            self._compare_listing(client, record)
-        else:
-            self._look(client, self._sampled(record), level)
-        self._recorder.flush(last=True)
-        self._look_again(client, record)
-        counts = self._recorder.counts
-        counts["foreign"] -= queries.drop_known_foreign(self._catalog, self._backend, record)
-        self._tell(at_once=True)
-        if self._request.repair and self._report.lost:
-            self._repair(record)
-            counts["repaired"] = self._report.repaired
-        queries.finish(self._catalog, record, counts)
-
-    def _expected(self) -> int:
-        percent = self._request.sample_percent
-        return round(
-            self._claims.count(self._catalog) * (100 if percent is None else percent) / 100
-        )
-
-    def _compare_listing(self, client: StoreClient, record: Audit) -> None:
-        compared = compare_listing(
-            self._catalog, self._claims, client, record, self._seen, self._retry
-        )
-        with closing(compared) as pages:
-            for foreign, counts, last_key in pages:
-                self._recorder.note(foreign, counts, position=last_key)
-                self._tell()
-        # Their position is not the listing's; what has been looked at is in `seen`.
-        for looked in self._looks(
-            client, unmet(self._catalog, self._claims, record, self._seen), "head"
-        ):
-            self._recorder.add(looked, position=None)
-
-    def _look(self, client: StoreClient, claims: Iterable[RemoteCopy], level: Level) -> None:
-        for looked in self._looks(client, claims, level):
-            self._recorder.add(looked, position=looked[0])
-
-    def _look_again(self, client: StoreClient, record: Audit) -> None:
-        """Ask once more for what could not be looked at: an outage may have passed."""
-        keys = queries.unreadable(self._catalog, record, _MAX_LISTED)
-        if not keys:
-            return
-        level: Level = "full" if self._request.level == "full" else "head"
-        for looked in self._looks(client, self._claims.at(self._catalog, keys), level):
-            self._recorder.add(looked, position=None)
-        self._recorder.flush(last=True)
-
-    def _looks(
-        self, client: StoreClient, claims: Iterable[RemoteCopy], level: Level
-    ) -> Iterator[Looked]:
-        workers = self._limits.workers
-        with closing(look_at(claims, client, level, workers=workers, retry=self._retry)) as looks:
-            for looked in looks:
-                if looked is None:
-                    self._recorder.flush_if_due()
-                else:
-                    yield looked
-                self._tell()
-
-    def _sampled(self, record: Audit) -> Iterator[RemoteCopy]:
-        percent = self._request.sample_percent
-        for page in self._claims.by_key(self._catalog, after=record.position):
-            for claim in page:
-                if percent is None or draw(record.id, claim.key) < percent:
-                    yield claim
-
-    def _repair(self, record: Audit) -> None:
-        def tell(upload: UploadReport) -> None:
-            self._report.upload = upload
-            self._progress(self._report)
-
-        self._report.upload, self._report.repaired = repair(
-            self._catalog,
-            self._backend,
-            record,
-            limits=self._limits,
-            progress=tell,
-            connect=self._connect,
-        )
-
-    def _tell(self, *, at_once: bool = False) -> None:
-        if at_once or time.monotonic() >= self._next_tick:
-            self._next_tick = time.monotonic() + _TICK
-            self._report.take(self._recorder.counts)
-            self._report.retries = self._retry.count
-            self._progress(self._report)
-
-    def _end(self, record: Audit, started: float, status: str) -> None:
-        """Leave the record and the report as they are at the end, however it came."""
-        self._stop.set()
-        if status != "complete":
+            cause = error.cause if isinstance(error, RunAborted) else error
+            raise RunAborted(report, cause) from error
+        finally:
             # What made the run end is what the caller must hear of.
-            with suppress(CatalogSyncError):
-                self._recorder.flush()
             with suppress(CatalogError):
-                queries.interrupt(self._catalog, record)
-        report = self._report
-        report.status = status
-        report.take(self._recorder.counts)
-        report.retries = self._retry.count
-        report.seconds = time.monotonic() - started
-        with suppress(CatalogError):
-            report.findings = findings(self._catalog, record.id, _MAX_LISTED)
+                if status == "interrupted":
+                    queries.end(self.catalog, self._audit, status)
+            self._update_report()
+            report.status, report.seconds = status, time.monotonic() - started
+            with suppress(CatalogError):
+                report.findings = findings(self.catalog, self._audit.id, MOST_LISTED)
+        return report
+
+    def _carry_out(self) -> None:
+        request, recorder = self.request, self._recorder
+        share = 1 if request.sample_percent is None else request.sample_percent / 100
+        self._report.total = round(self._expected.count() * share)
+        self._retry(self._client.probe)
+        if request.level == "listing":
+            self._compare_listing()
+            self._look("head", self._comparison.unmet())
+        else:
+            self._look(request.level, self._sampled(), by_key=True)
+        recorder.finish()
+        # Once more for what could not be looked at: an outage may have passed.
+        if keys := queries.unreadable(self.catalog, self._audit, MOST_LISTED):
+            level: Level = "full" if request.level == "full" else "head"
+            self._look(level, iter([self._expected.at(keys)]))
+            recorder.finish()
+        known = queries.drop_known_untracked(self.catalog, self.backend, self._audit)
+        recorder.counts["foreign"] -= known
+        self._tick()
+        if request.repair and self._report.lost:
+            self._repair()
+            recorder.counts["repaired"] = self._report.repaired
+        queries.end(self.catalog, self._audit, "complete", counts=dict(recorder.counts), seen=None)
+
+    def _compare_listing(self) -> None:
+        """Hold what the store lists against the catalog, a page at a time."""
+        pages = listed(self._client, self._retry, after=self._audit.position)
+        at_end = False
+
+        def take(_: None, page: list[ListedObject] | BaseException | None) -> list[Done] | None:
+            nonlocal at_end
+            if isinstance(page, BaseException):
+                raise page
+            if page is None:
+                at_end = True
+                return None
+            return self._recorder.take(*self._comparison.of_page(page))
+
+        self._go_through(
+            lambda: None if at_end else [None], lambda _: next(pages, None), take, workers=1
+        )
+
+    def _look(
+        self, level: Level, pages: Iterator[list[RemoteCopy]], *, by_key: bool = False
+    ) -> None:
+        """Look at each of these objects.
+
+        Args:
+            by_key: they come in the order of their keys, and the audit goes on behind the last one.
+        """
+
+        def claim() -> list[_AtKey] | None:
+            page = next(pages, None)
+            if page is None:
+                return None
+            return [list(group) for _, group in groupby(page, attrgetter("key"))]
+
+        def work(objects: _AtKey) -> list[Outcome]:
+            return [look_at(known, self._client, level, self._retry) for known in objects]
+
+        def take(objects: _AtKey, found: list[Outcome] | BaseException) -> list[Done] | None:
+            if isinstance(found, BaseException):
+                raise found
+            error = next((outcome.error for outcome in found if outcome.error), None)
+            if error and self._run.is_ending:  # it was stopped, and goes on another time
+                raise error
+            self._recorder.heed(found)
+            return self._recorder.take(found, position=objects[0].key if by_key else None)
+
+        self._go_through(claim, work, take, workers=self.limits.workers)
+
+    def _go_through(
+        self,
+        claim: Callable[[], Sequence[Any] | None],
+        work: Callable[[Any], Any],
+        take: Callable[[Any, Any], list[Done] | None],
+        *,
+        workers: int,
+    ) -> None:
+        """One run; a StoreError that `take` raises ends it."""
+        gap = False
+
+        def take_unless_behind_a_gap(task: Any, outcome: Any) -> list[Done] | None:
+            nonlocal gap
+            if gap:
+                return None
+            gap = True  # unless all goes well: the next audit goes on with this
+            try:
+                result = take(task, outcome)
+            except StoreError as error:
+                self._run.end(error)
+                return None
+            gap = False
+            return result
+
+        self._run: Run[Any, Any, list[Done]] = Run(
+            self._report,
+            name="verify",
+            workers=workers,
+            stop=self._stop,
+            claim=claim,
+            work=work,
+            take=take_unless_behind_a_gap,
+            record=self._recorder.record,
+            tick=self._tick,
+            in_order=True,
+        )
+        self._run.execute()
+        self._stop.clear()  # for what comes next
+
+    def _sampled(self) -> Iterator[list[RemoteCopy]]:
+        percent, audit_id = self.request.sample_percent, self._audit.id
+        for page in self._expected.by_key(after=self._audit.position):
+            yield [o for o in page if percent is None or draw(audit_id, o.key) < percent]
+
+    def _repair(self) -> None:
+        """Upload again, from a good copy, what was found missing or damaged.
+
+        Nothing but the very object that was found damaged is replaced. Why others than those that
+        are whole now are not is noted with their findings.
+        """
+        report, scope = self._report, Scope(audit_id=self._audit.id)
+
+        def tell(done: UploadReport) -> None:
+            report.upload = done
+            self.progress(report)
+
+        enqueue(self.catalog, self.backend, scope)
+        try:
+            report.upload = upload(
+                self.catalog,
+                self.backend,
+                scope=scope,
+                limits=self.limits,
+                progress=tell,
+                connect=self.connect,
+            )
+        finally:
+            report.repaired = queries.note_repairs(self.catalog, self.backend, self._audit)
+
+    def _update_report(self) -> None:
+        self._report.take(self._recorder.counts)
+        self._report.retries = self._retry.count
+
+    def _tick(self) -> None:
+        self._update_report()
+        self.progress(self._report)
 
 
 def draw(audit_id: int, key: str) -> float:

@@ -47,18 +47,19 @@ class ExpectedObjects:
         since: only those that have not been verified since then (UTC); None for all.
     """
 
+    catalog: Catalog
     backend: ObjectBackend
     scope: Scope = EVERYTHING
     since: datetime | None = None
 
-    def count(self, catalog: Catalog) -> int:
+    def count(self) -> int:
         """How many there are."""
         conditions, values = self._sql()
         statement = f"SELECT COUNT(*) {_FROM} WHERE {_HERE} {conditions}"
-        with catalog.read() as connection:
+        with self.catalog.read() as connection:
             return int(connection.scalar(sa.text(statement), values) or 0)
 
-    def by_key(self, catalog: Catalog, *, after: str | None = None) -> Iterator[list[RemoteCopy]]:
+    def by_key(self, *, after: str | None = None) -> Iterator[list[RemoteCopy]]:
         """All of them, some hundreds at a time, in the order of their keys (as bytes).
 
         Each page is a short transaction of its own. All of one key are in one page.
@@ -75,15 +76,15 @@ class ExpectedObjects:
         )
         values["after"] = after or ""
         while True:
-            with catalog.read() as connection:
+            with self.catalog.read() as connection:
                 rows = connection.execute(statement, values).all()
-            page = list(map(RemoteCopy._make, checked(catalog, rows)))
+            page = list(map(RemoteCopy._make, checked(self.catalog, rows)))
             if not page:
                 return
             yield page
             values["after"] = page[-1].key
 
-    def compare(self, catalog: Catalog, sizes: Mapping[str, int | None]) -> Listed:
+    def compare(self, sizes: Mapping[str, int | None]) -> Listed:
         """Compare a page of a listing with the catalog.
 
         SQLite does it all and gives back one row: 200 pages of 1,000 took 2 seconds of CPU with a
@@ -112,34 +113,32 @@ class ExpectedObjects:
             f" (SELECT 1 FROM file_locations l WHERE {_HERE} AND l.locator = k.key)"
         )
         values["sizes"] = json.dumps(sizes)
-        with catalog.read() as connection:
+        with self.catalog.read() as connection:
             ids, known = connection.execute(sa.text(met), values).one()
             if known == len(sizes):
                 return Listed(json.loads(ids), [])
             return Listed(json.loads(ids), list(connection.scalars(sa.text(unknown), values).all()))
 
-    def at(self, catalog: Catalog, keys: Sequence[str]) -> list[RemoteCopy]:
+    def at(self, keys: Sequence[str]) -> list[RemoteCopy]:
         """Those at these keys, in the order of the keys."""
-        return self._which(catalog, "l.locator", keys)
+        return self._which("l.locator", keys)
 
-    def get(self, catalog: Catalog, location_ids: Sequence[int]) -> list[RemoteCopy]:
+    def get(self, location_ids: Sequence[int]) -> list[RemoteCopy]:
         """Those of these locations that still are expected, in the order of their keys."""
-        return self._which(catalog, "l.id", location_ids)
+        return self._which("l.id", location_ids)
 
-    def _which(
-        self, catalog: Catalog, column: str, wanted: Sequence[int] | Sequence[str]
-    ) -> list[RemoteCopy]:
+    def _which(self, column: str, wanted: Sequence[int] | Sequence[str]) -> list[RemoteCopy]:
         conditions, values = self._sql()
         statement = (
             f"SELECT {_COLUMNS} {_FROM} WHERE {_HERE} {conditions}"
             f" AND {column} IN (SELECT value FROM json_each(:wanted)) ORDER BY l.locator, l.id"
         )
         values["wanted"] = json.dumps(wanted)
-        with catalog.read() as connection:
+        with self.catalog.read() as connection:
             rows = connection.execute(sa.text(statement), values).all()
-        return list(map(RemoteCopy._make, checked(catalog, rows)))
+        return list(map(RemoteCopy._make, checked(self.catalog, rows)))
 
-    def ids(self, catalog: Catalog, *, until: str) -> Iterator[list[int]]:
+    def ids(self, *, until: str) -> Iterator[list[int]]:
         """The locations that have not been written after a moment, thousands at a time.
 
         Some may not be expected; `get` tells.
@@ -157,7 +156,7 @@ class ExpectedObjects:
         )
         values: dict[str, object] = {**self._place(), "until": until, "after": 0}
         while True:
-            with catalog.read() as connection:
+            with self.catalog.read() as connection:
                 page = list(connection.scalars(statement, values).all())
             if not page:
                 return

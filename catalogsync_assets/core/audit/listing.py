@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from catalogsync_assets.core.audit.expected import ExpectedObjects
 from catalogsync_assets.core.audit.queries import Audit, Outcome
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.listing import listed
-from catalogsync_assets.core.stores.retry import Retry
+from catalogsync_assets.core.stores.objects import ListedObject
 
-#: Foreign objects that are kept by name; more are counted only.
-MAX_FOREIGN = 10_000
+#: Untracked objects that are kept by name; more are counted only.
+MAX_UNTRACKED = 10_000
+_PAGE = 500
 
 
 class Seen:
@@ -58,44 +56,47 @@ class Seen:
         return zlib.compress(self._bits, 1)
 
 
-def compare_listing(
-    catalog: Catalog,
-    expected: ExpectedObjects,
-    client: StoreClient,
-    audit: Audit,
-    seen: Seen,
-    retry: Retry,
-) -> Generator[tuple[list[Outcome], Counter[str], str | None], None, None]:
-    """Compare what the store lists, page by page: foreign objects, counts, the page's last key.
+class Comparison:
+    """What the store lists, held against the catalog.
 
-    What is there as expected is added to `seen`. Goes on behind `audit.position`.
+    Attributes:
+        seen: locations whose objects are as expected, or were looked at.
     """
-    foreign_wanted = expected.scope == EVERYTHING and expected.since is None
-    foreign = audit.counts["foreign"]
-    for page in listed(client, retry, after=audit.position):
+
+    def __init__(self, expected: ExpectedObjects, audit: Audit) -> None:
+        self._expected = expected
+        self._started_at = audit.started_at
+        self._untracked = audit.counts["foreign"]
+        self.seen = Seen(audit.seen)
+
+    def of_page(self, page: list[ListedObject]) -> tuple[list[Outcome], Counter[str], str | None]:
+        """Compare a page: untracked objects, counts, the page's last key.
+
+        What is there as expected is added to `seen`.
+        """
+        expected = self._expected
         sizes = {found.key: found.size_bytes for found in page}
-        compared = expected.compare(catalog, sizes)
-        counts = Counter(listed=len(page), ok=seen.add(compared.as_expected))
-        strange = compared.unknown if foreign_wanted else []
-        kept = strange[: max(0, MAX_FOREIGN - foreign)]
-        foreign += len(strange)
-        counts["foreign"] += len(strange) - len(kept)
-        yield [_foreign(key, sizes[key]) for key in kept], counts, page[-1].key if page else None
+        compared = expected.compare(sizes)
+        counts = Counter(listed=len(page), ok=self.seen.add(compared.as_expected))
+        limited = expected.scope != EVERYTHING or expected.since is not None
+        untracked = [] if limited else compared.unknown
+        kept = untracked[: max(0, MAX_UNTRACKED - self._untracked)]
+        self._untracked += len(untracked)
+        counts["foreign"] += len(untracked) - len(kept)
+        outcomes = [_untracked(key, sizes[key]) for key in kept]
+        return outcomes, counts, page[-1].key if page else None
+
+    def unmet(self) -> Iterator[list[RemoteCopy]]:
+        """The expected objects that the listing has not shown to be true, in pages.
+
+        Not those that were written after the audit began: they were verified then.
+        """
+        for ids in self._expected.ids(until=self._started_at):
+            left = self.seen.but_for(ids)
+            for start in range(0, len(left), _PAGE):
+                yield self._expected.get(left[start : start + _PAGE])
 
 
-def _foreign(key: str, size_bytes: int | None) -> Outcome:
+def _untracked(key: str, size_bytes: int | None) -> Outcome:
     detail = "of a size that is not told" if size_bytes is None else f"{size_bytes:,} bytes"
     return Outcome("foreign", key, detail=detail)
-
-
-def unmet(
-    catalog: Catalog, expected: ExpectedObjects, audit: Audit, seen: Seen
-) -> Iterator[RemoteCopy]:
-    """The expected objects that the listing has not shown to be true.
-
-    Not those that were written after the audit began: they were verified then.
-    """
-    for ids in expected.ids(catalog, until=audit.started_at):
-        left = seen.but_for(ids)
-        for start in range(0, len(left), 500):
-            yield from expected.get(catalog, left[start : start + 500])

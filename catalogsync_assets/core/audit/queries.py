@@ -15,11 +15,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.audit.report import AuditRequest, Finding
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import Look
 from catalogsync_assets.core.catalog.schema import audits
 from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -28,27 +30,8 @@ from catalogsync_assets.core.stores.copies import RemoteCopy
 _RESUMABLE = timedelta(days=7)
 #: By how much two moments that were both reckoned back from "now" may differ.
 _CLOCK = timedelta(minutes=2)
-#: Kinds of findings that are about a file of ours.
-OF_OURS = ("missing", "size", "content", "unreadable")
 _LOST = "('missing', 'size', 'content')"
 _TIME = "%Y-%m-%d %H:%M:%S"
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What an audit was limited to; one of the same terms can go on.
-
-    Attributes:
-        level: `listing`, `head` or `full`.
-        sample_percent: how many of the expected objects, picked at random; None for all.
-        since: only objects that have not been verified since then (UTC); None for all.
-    """
-
-    level: str
-    sample_percent: float | None
-    since: datetime | None
-    repair: bool
-    scope: Scope
 
 
 @dataclass(frozen=True)
@@ -60,7 +43,7 @@ class Audit:
         position: the last key that was dealt with; None at the beginning.
         seen: see `schema.audits`.
         resumed: it goes on with one that was interrupted.
-        since: that of its terms, as it was when it first began.
+        since: that of its request, as it was when it first began.
     """
 
     id: int
@@ -82,6 +65,7 @@ class Outcome:
         verified_by: what `ok` rests on, as far as that counts as a verification; else None.
         detail: what differs, in a few words.
         etag: of the object as it is now; None if that is not known.
+        error: what the store said instead, of one that is `unreadable`.
     """
 
     kind: str
@@ -90,6 +74,7 @@ class Outcome:
     verified_by: str | None = None
     detail: str = ""
     etag: str | None = None
+    error: StoreError | None = None
 
     @property
     def look(self) -> Look | None:
@@ -101,23 +86,6 @@ class Outcome:
         if self.kind in ("missing", "size", "content"):
             return Look(self.expected, "lost" if self.kind == "missing" else "damaged", self.etag)
         return None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that an audit found.
-
-    Attributes:
-        kind: `missing`, `size`, `content`, `unreadable` or `foreign`.
-        repair: what was done about it: `repaired`, `queued`, why nothing could be; None if nothing
-            was tried.
-    """
-
-    kind: str
-    key: str
-    file_asset_id: int | None
-    detail: str | None
-    repair: str | None
 
 
 @dataclass(frozen=True)
@@ -143,58 +111,46 @@ class PastAudit:
     counts: dict[str, int]
 
 
-def begin(catalog: Catalog, backend: ObjectBackend, terms: Terms, *, anew: bool = False) -> Audit:
-    """Begin an audit, or go on with the last of the same terms if it was interrupted.
+def begin(catalog: Catalog, backend: ObjectBackend, request: AuditRequest) -> Audit:
+    """Begin an audit, or go on with the last of the same request if it was interrupted.
 
     One whose process is gone counts as interrupted; one that is running elsewhere is left alone.
-
-    Args:
-        anew: begin a new one in any case.
     """
     with catalog.transaction() as connection:
-        found = None if anew else _resumable(connection, backend, terms)
+        found = None if request.anew else _resumable(connection, backend, request)
+        statement: sa.Insert | sa.Update
         if found is None:
-            statement = (
-                sa.insert(audits)
-                .values(
-                    backend_id=backend.id,
-                    level=terms.level,
-                    sample_percent=terms.sample_percent,
-                    since=terms.since,
-                    scope=_described(terms.scope),
-                    repair=terms.repair,
-                    status="running",
-                    owner=new_owner(),
-                )
-                .returning(audits.c.id, sa.cast(audits.c.started_at, sa.String))
+            statement = sa.insert(audits).values(
+                backend_id=backend.id,
+                level=request.level,
+                sample_percent=request.sample_percent,
+                since=request.since,
+                scope=_described(request.scope),
             )
-            audit_id, started = connection.execute(statement).one()
-            return Audit(audit_id, started, None, Counter(), None, False, terms.since)
-        connection.execute(
-            sa.update(audits)
-            .where(audits.c.id == found.id)
-            .values(status="running", owner=new_owner(), repair=terms.repair)
-        )
-    counts = Counter({str(k): int(v) for k, v in (found.counts or {}).items()})
-    started = found.started_at.strftime(_TIME)
-    return Audit(found.id, started, found.position, counts, found.seen, True, found.since)
+        else:
+            statement = sa.update(audits).where(audits.c.id == found.id)
+        now = {"status": "running", "owner": new_owner(), "repair": request.repair}
+        row = connection.execute(statement.values(now).returning(audits)).one()
+    counts = Counter({str(k): int(v) for k, v in (row.counts or {}).items()})
+    started, resumed = row.started_at.strftime(_TIME), found is not None
+    return Audit(row.id, started, row.position, counts, row.seen, resumed, row.since)
 
 
 def _resumable(
-    connection: sa.Connection, backend: ObjectBackend, terms: Terms
+    connection: sa.Connection, backend: ObjectBackend, request: AuditRequest
 ) -> sa.Row[Any] | None:
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     last = connection.execute(
         sa.select(audits)
         .where(
             audits.c.backend_id == backend.id,
-            audits.c.level == terms.level,
-            audits.c.sample_percent.is_not_distinct_from(terms.sample_percent),
+            audits.c.level == request.level,
+            audits.c.sample_percent.is_not_distinct_from(request.sample_percent),
         )
         .order_by(audits.c.id.desc())
     )
     for row in last:
-        if row.scope != _described(terms.scope) or not _same_since(row, terms.since, now):
+        if row.scope != _described(request.scope) or not _same_since(row, request.since, now):
             continue
         stopped = row.status == "interrupted" or (row.status == "running" and is_dead(row.owner))
         return row if stopped and now - row.started_at < _RESUMABLE else None
@@ -225,6 +181,9 @@ _FIND = """
 INSERT INTO audit_findings (audit_id, kind, locator, file_asset_id, detail)
 VALUES (:audit, :kind, :key, :asset, :detail)
 ON CONFLICT (audit_id, kind, locator) DO UPDATE SET detail = excluded.detail
+"""
+_FORGET = """
+DELETE FROM audit_findings WHERE audit_id = :audit AND kind = 'unreadable' AND locator = :key
 """
 
 
@@ -257,14 +216,18 @@ def record(
             if look is not None and not next(written):
                 now["changed"] += 1
                 continue
-            if counts.get("unreadable") and outcome.expected is not None:
-                now["unreadable"] -= _forget_unreadable(connection, audit, outcome.key)
+            known = outcome.expected
+            place = {"audit": audit.id, "key": outcome.key}
+            if counts.get("unreadable") and known is not None:  # it has been looked at again
+                now["unreadable"] -= connection.exec_driver_sql(_FORGET, place).rowcount
             now[outcome.kind] += 1
             if outcome.kind != "ok":
-                _note_finding(connection, audit, outcome)
+                asset = known.file_asset_id if known else None
+                found = {"kind": outcome.kind, "asset": asset, "detail": outcome.detail or None}
+                connection.exec_driver_sql(_FIND, place | found)
             elif look is None:
                 now["unproven"] += 1
-            elif outcome.expected and outcome.expected.status != "active":
+            elif known and known.status != "active":
                 now["recovered"] += 1
         connection.execute(
             sa.update(audits)
@@ -272,15 +235,6 @@ def record(
             .values(position=position, counts=dict(now), seen=seen)
         )
     return now
-
-
-def _forget_unreadable(connection: sa.Connection, audit: Audit, key: str) -> int:
-    """Take back that an object could not be looked at, as it has been looked at again."""
-    return connection.exec_driver_sql(
-        "DELETE FROM audit_findings"
-        " WHERE audit_id = :audit AND kind = 'unreadable' AND locator = :key",
-        {"audit": audit.id, "key": key},
-    ).rowcount
 
 
 def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
@@ -294,12 +248,6 @@ def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
         return list(connection.scalars(sa.text(statement), values))
 
 
-def _note_finding(connection: sa.Connection, audit: Audit, outcome: Outcome) -> None:
-    asset = outcome.expected.file_asset_id if outcome.expected else None
-    values = {"audit": audit.id, "kind": outcome.kind, "key": outcome.key, "asset": asset}
-    connection.exec_driver_sql(_FIND, {**values, "detail": outcome.detail or None})
-
-
 _DROP_KNOWN = """
 DELETE FROM audit_findings WHERE audit_id = :audit AND kind = 'foreign' AND (
     EXISTS (SELECT 1 FROM file_locations l WHERE l.backend_id = :backend
@@ -309,24 +257,19 @@ DELETE FROM audit_findings WHERE audit_id = :audit AND kind = 'foreign' AND (
 """
 
 
-def drop_known_foreign(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
-    """Forget foreign objects that an upload has meanwhile recorded, or is about to; how many."""
+def drop_known_untracked(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
+    """Forget untracked objects that an upload has meanwhile recorded, or is about to; how many."""
     values = {"audit": audit.id, "backend": backend.id, "bucket": backend.bucket}
     with catalog.transaction() as connection:
         return connection.execute(sa.text(_DROP_KNOWN), values).rowcount
 
 
-def finish(catalog: Catalog, audit: Audit, counts: Mapping[str, int]) -> None:
-    """Record that an audit has come to its end."""
-    _end(catalog, audit, "complete", counts=dict(counts), seen=None)
+def end(catalog: Catalog, audit: Audit, status: str, **more: object) -> None:
+    """Record that an audit is `complete`, or `interrupted`: then it may go on.
 
-
-def interrupt(catalog: Catalog, audit: Audit) -> None:
-    """Record that an audit has stopped before its end; it may go on."""
-    _end(catalog, audit, "interrupted")
-
-
-def _end(catalog: Catalog, audit: Audit, status: str, **more: object) -> None:
+    Args:
+        more: columns of `audits` that change with it.
+    """
     with catalog.transaction() as connection:
         connection.execute(
             sa.update(audits)
@@ -355,6 +298,11 @@ WHERE audit_id = :audit AND kind IN {_LOST}
 """
 
 
+_REPAIRED = """
+SELECT COUNT(*) FROM audit_findings WHERE audit_id = :audit AND repair = 'repaired'
+"""
+
+
 def note_repairs(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
     """Record for each file that was found missing or damaged what has become of it.
 
@@ -364,16 +312,7 @@ def note_repairs(catalog: Catalog, backend: ObjectBackend, audit: Audit) -> int:
     values = {"audit": audit.id, "backend": backend.id}
     with catalog.transaction() as connection:
         connection.execute(sa.text(_NOTE_REPAIRS), values)
-        return int(
-            connection.scalar(
-                sa.text(
-                    "SELECT COUNT(*) FROM audit_findings"
-                    " WHERE audit_id = :audit AND repair = 'repaired'"
-                ),
-                values,
-            )
-            or 0
-        )
+        return int(connection.scalar(sa.text(_REPAIRED), values) or 0)
 
 
 def history(
@@ -409,7 +348,7 @@ def _past(row: sa.Row[Any]) -> PastAudit:
 
 
 def findings(catalog: Catalog, audit_id: int, limit: int = 1_000) -> list[Finding]:
-    """What an audit found: files of ours first, then foreign objects; each by key."""
+    """What an audit found: files of ours first, then untracked objects; each by key."""
     statement = (
         "SELECT kind, locator, file_asset_id, detail, repair FROM audit_findings"
         " WHERE audit_id = :audit ORDER BY kind = 'foreign', kind, locator LIMIT :limit"

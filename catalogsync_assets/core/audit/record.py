@@ -1,108 +1,83 @@
-"""Collects what was found until it is written, and decides when an audit cannot go on."""
+"""Writes down what was found, and decides when an audit cannot go on."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from catalogsync_assets.core.audit import queries
 from catalogsync_assets.core.audit.listing import Seen
-from catalogsync_assets.core.audit.looks import Looked, outcome_of
 from catalogsync_assets.core.audit.queries import Audit, Outcome
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.errors import (
-    AccessRefusedError,
-    CatalogSyncError,
-    StoreError,
-    StoreUnavailableError,
-)
+from catalogsync_assets.core.errors import AccessRefusedError, StoreError, StoreUnavailableError
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
-_FLUSH_ROWS = 256
-_FLUSH_SECONDS = 1.0
-#: The same while there are only pages of a listing: some more are soon listed again.
-_FLUSH_PAGES_SECONDS = 5.0
 #: So many files gone, and none there: more likely the wrong bucket than a loss.
 _IMPLAUSIBLE = 100
 
 
-class Recorder:
-    """What one run of an audit has found, on its way into the catalog.
+class Done(NamedTuple):
+    """What became of one key, or of a page of a listing.
 
     Attributes:
+        counts: of what needs no rows.
+        position: where the audit goes on once this is written; None to leave it.
+    """
+
+    outcomes: list[Outcome]
+    counts: Counter[str]
+    position: str | None
+
+
+@dataclass(eq=False)
+class Recorder:
+    """What one audit has found, on its way into the catalog.
+
+    Attributes:
+        workers: after so many silences in a row, the store is asked whether it is there.
+        allow_empty: write down what is missing even if nothing else is there.
+        probe: raises a StoreError if the store is gone.
+        seen: of a listing, what was met; what becomes of single objects is added.
         counts: of the audit so far, as far as it is written.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        backend: ObjectBackend,
-        audit: Audit,
-        *,
-        workers: int,
-        allow_empty: bool,
-        probe: Callable[[], object],
-        seen: Seen | None,
-    ) -> None:
-        """
-        Args:
-            workers: after so many silences in a row, the store is asked whether it is there.
-            allow_empty: write down what is missing even if nothing else is there.
-            probe: raises a StoreError if the store is gone.
-            seen: of a listing, what was met; what becomes of single objects is added.
-        """
-        self._catalog = catalog
-        self._backend = backend
-        self._audit = audit
-        self._workers = workers
-        self._probe = probe
-        self._seen = seen
-        self.counts = audit.counts
-        self._position = audit.position
-        self._done: list[Outcome] = []
-        #: Keys of which the store has said nothing since it last said something.
-        self._doubtful: list[tuple[str | None, list[Outcome]]] = []
-        self._last_doubt: StoreError | None = None
+    catalog: Catalog
+    backend: ObjectBackend
+    audit: Audit
+    workers: int
+    allow_empty: bool
+    probe: Callable[[], object]
+    seen: Seen | None
+
+    def __post_init__(self) -> None:
+        self.counts = self.audit.counts
+        self._position = self.audit.position
+        self._held: list[Done] = []
+        self._gone = 0
+        #: What the store last said instead of an answer, and how many times in a row.
+        self._doubt: StoreError | None = None
+        self._doubts = 0
+        self._has_answered = any(n for kind, n in self.counts.items() if kind != "unreadable")
         known = ("ok", "size", "content", "listed")
-        self._any_there = allow_empty or any(self.counts[kind] for kind in known)
-        self._last_flush = time.monotonic()
-        self._closed = False
+        self._any_there = self.allow_empty or any(self.counts[kind] for kind in known)
 
-    def add(self, looked: Looked, *, position: str | None) -> None:
-        """Take what became of one key.
-
-        Args:
-            position: where the audit goes on once this is written; None to leave it.
+    def heed(self, outcomes: Sequence[Outcome]) -> None:
+        """Notice whether the store still shows us objects.
 
         Raises:
-            StoreError: the store refuses, or is gone.
+            StoreError: it refuses, or is gone.
         """
-        _, found = looked
-        outcomes = [outcome_of(known, verdict) for known, verdict in found]
-        doubts = [v for _, v in found if isinstance(v, StoreError) and _is_doubtful(v)]
-        if doubts:
-            self._doubt(doubts[-1], position, outcomes)
+        doubt = next((o.error for o in outcomes if o.error and _is_doubtful(o.error)), None)
+        if doubt is None:
+            self._doubts, self._has_answered = 0, True
             return
-        self._settle_doubts()
-        self._take(outcomes, position)
-        if any(outcome.kind not in ("missing", "unreadable") for outcome in outcomes):
-            self._any_there = True
-        self.flush_if_due()
-
-    def note(self, outcomes: list[Outcome], counts: Counter[str], *, position: str | None) -> None:
-        """Take what a page of a listing told: foreign objects, and what needs no rows."""
-        self._any_there |= bool(counts["ok"])
-        self._take(outcomes, position)
-        self.counts = self.counts + counts
-        self.flush_if_due(_FLUSH_PAGES_SECONDS)
-
-    def _doubt(self, error: StoreError, position: str | None, outcomes: list[Outcome]) -> None:
-        if error.fatal and error.code != "AccessDenied":
-            raise error
-        self._last_doubt = error
-        self._doubtful.append((position, outcomes))
-        if len(self._doubtful) >= self._workers:
+        if doubt.fatal and doubt.code != "AccessDenied":
+            raise doubt
+        self._doubt = doubt
+        self._doubts += 1
+        if self._doubts >= self.workers:
             self._resolve_doubts()
 
     def _resolve_doubts(self) -> None:
@@ -111,66 +86,71 @@ class Recorder:
         Raises:
             StoreError: it is the store.
         """
-        answered = bool(self._done) or any(self.counts.values())
-        if isinstance(self._last_doubt, AccessRefusedError) and not answered:
-            raise self._last_doubt
-        self._probe()
-        self._settle_doubts()
+        if isinstance(self._doubt, AccessRefusedError) and not self._has_answered:
+            raise self._doubt
+        self.probe()
+        self._doubts = 0
 
-    def _settle_doubts(self) -> None:
-        """What the store would not say was about those keys alone."""
-        for position, outcomes in self._doubtful:
-            self._take(outcomes, position)
-        self._doubtful = []
-
-    def _take(self, outcomes: list[Outcome], position: str | None) -> None:
-        self._done += outcomes
-        self._position = position or self._position
-        if self._seen is not None:
-            self._seen.add(o.expected.location_id for o in outcomes if o.expected is not None)
-
-    def flush_if_due(self, seconds: float = _FLUSH_SECONDS) -> None:
-        """Write down what there is, if it has waited for so long, or is much."""
-        late = time.monotonic() - self._last_flush >= seconds
-        if late or len(self._done) >= _FLUSH_ROWS:
-            self.flush()
-
-    def flush(self, *, last: bool = False) -> None:
-        """Write down what there is; what a silent store leaves open is not part of it.
+    def take(
+        self,
+        outcomes: list[Outcome],
+        counts: Counter[str] | None = None,
+        position: str | None = None,
+    ) -> list[Done] | None:
+        """What is to be recorded by now; None while all files of ours were found to be gone.
 
         Args:
-            last: nothing more will come.
+            counts: of what needs no rows.
+            position: where the audit goes on once this is written; None to leave it.
 
         Raises:
-            StoreError: at the end, and the store has not said anything of use.
+            StoreError: so many are gone that this must be another store.
         """
-        if self._closed:
-            return
-        if last and self._doubtful:
-            self._resolve_doubts()
+        done = Done(outcomes, counts or Counter(), position)
+        self._held.append(done)
+        if self.seen is not None:
+            self.seen.add(o.expected.location_id for o in outcomes if o.expected is not None)
+        # A refusal or a silence is no sign that the store is the right one, either.
+        ours = [o.kind for o in outcomes if o.expected is not None]
+        self._any_there |= bool(done.counts["ok"]) or not {"missing", "unreadable"}.issuperset(ours)
         if not self._any_there:
-            # A refusal or a silence is no sign that the store is the right one, either.
-            gone = sum(outcome.kind == "missing" for outcome in self._done)
-            if gone >= _IMPLAUSIBLE:
-                raise self._implausible(gone)
-            if not last:
-                return
-        self._last_flush = time.monotonic()
-        self.counts = queries.record(
-            self._catalog,
-            self._audit,
-            self._done,
-            self.counts,
-            position=self._position,
-            seen=self._seen.kept() if self._seen is not None else None,
-        )
-        self._done = []
+            self._gone += ours.count("missing")
+            if self._gone >= _IMPLAUSIBLE:
+                raise self._implausible()
+            return None
+        held, self._held = self._held, []
+        return held
 
-    def _implausible(self, gone: int) -> CatalogSyncError:
-        self._closed = True
+    def record(self, results: Sequence[list[Done]]) -> None:
+        """Write down what was found, what follows from it, and where the audit goes on."""
+        done = [each for result in results for each in result]
+        position = next((d.position for d in reversed(done) if d.position), self._position)
+        self.counts = queries.record(
+            self.catalog,
+            self.audit,
+            [outcome for each in done for outcome in each.outcomes],
+            sum((each.counts for each in done), self.counts),
+            position=position,
+            seen=self.seen.kept() if self.seen is not None else None,
+        )
+        self._position = position
+
+    def finish(self) -> None:
+        """Write down what was held back: nothing more will come.
+
+        Raises:
+            StoreError: the store has not said anything of use in the end.
+        """
+        if self._doubts:
+            self._resolve_doubts()
+        if self._held:
+            self.record([self._held])
+            self._held = []
+
+    def _implausible(self) -> StoreError:
         return StoreError(
-            f"backend {self._backend.name!r}: bucket {self._backend.bucket!r} holds none of the"
-            f" first {gone:,} files that the catalog has there; nothing was marked",
+            f"backend {self.backend.name!r}: bucket {self.backend.bucket!r} holds none of the"
+            f" first {self._gone:,} files that the catalog has there; nothing was marked",
             code="NothingThere",
             hint="are endpoint, bucket and prefix right? If they are really gone: --allow-empty",
         )

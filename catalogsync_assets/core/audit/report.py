@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
-from catalogsync_assets.core.audit.queries import Finding
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.errors import RunAborted, UsageError
+from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.upload.upload import UploadReport
 
-LEVELS = ("listing", "head", "full")
+AuditLevel = Literal["listing", "head", "full"]
+LEVELS = get_args(AuditLevel)
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class AuditRequest:
 
     Attributes:
         level: `listing` (what the store lists, by key and size), or as in `stores.verify`.
-        scope: only these files; foreign objects are looked for only without a limit.
+        scope: only these files; untracked objects are looked for only without a limit.
         sample_percent: of `head` and `full`, only so many of the objects, picked at random.
         since: only objects that have not been verified since that moment (UTC, without a zone).
         repair: upload again what is found missing or damaged, from a good copy.
@@ -29,7 +29,7 @@ class AuditRequest:
         allow_empty: believe a store that has none of at least a hundred files that it should have.
     """
 
-    level: Literal["listing", "head", "full"] = "listing"
+    level: AuditLevel = "listing"
     scope: Scope = EVERYTHING
     sample_percent: float | None = None
     since: datetime | None = None
@@ -57,6 +57,23 @@ class AuditRequest:
             )
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something that an audit found.
+
+    Attributes:
+        kind: `missing`, `size`, `content`, `unreadable`, or `foreign` of an untracked object.
+        repair: what was done about it: `repaired`, `queued`, why nothing could be; None if nothing
+            was tried.
+    """
+
+    kind: str
+    key: str
+    file_asset_id: int | None
+    detail: str | None
+    repair: str | None
+
+
 @dataclass
 class AuditReport:
     """What an audit found. While it runs, the same object is handed to `progress`.
@@ -76,7 +93,7 @@ class AuditReport:
             size, one of that size with other bytes, one that the store would not show.
         changed: objects whose rows another program has written meanwhile; nothing is said of them.
         listed: objects that the store listed.
-        foreign: objects below the prefix that the catalog does not know.
+        foreign: untracked objects: below the prefix, and not known to the catalog.
         repaired: files that were found missing or damaged, and are whole again.
         findings: at most 1,000, files of ours first.
         upload: what the repair did; None without one.
@@ -125,6 +142,3 @@ class AuditReport:
 
 _COMPARED = ("ok", "missing", "size", "content", "unreadable", "changed")
 Progress = Callable[[AuditReport], None]
-
-
-AuditAborted = RunAborted

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.audit import record
 from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
 from catalogsync_assets.core.errors import StoreUnavailableError
 from catalogsync_assets.core.stores.backend import ObjectBackend
@@ -97,6 +96,27 @@ def test_an_audit_whose_store_fell_silent_goes_on_and_finds_the_same(
         assert again == {f.key for f in half.findings if f.kind == "unreadable"}
 
 
+def test_what_comes_behind_an_error_is_not_recorded_without_it(forty, proxy, verified):
+    left = [1]
+
+    def once(request):
+        with proxy.lock:
+            left[0] -= request.key.endswith("0003.mp3")
+            hit = request.key.endswith("0003.mp3") and left[0] == 0
+            return refusal(403, "InvalidAccessKeyId") if hit else None
+
+    proxy.before.append(once)
+    with pytest.raises(AuditAborted, match="access key"):
+        verified(forty, "full")
+    left[0] = -1
+    before = len(proxy.requests)
+
+    report = verified(forty, "full")
+
+    assert (report.resumed, report.checked, report.ok) == (True, 40, 40)
+    assert f"{forty.key_prefix}album/0003.mp3" in asked(proxy, before)
+
+
 def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
     forty, faults, verified, monkeypatch, catalog
 ):
@@ -115,7 +135,6 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
             yield found[start : start + 5]
 
     monkeypatch.setattr(StoreClient, "list_pages", pages)
-    monkeypatch.setattr(record, "_FLUSH_PAGES_SECONDS", 0.0)
     with pytest.raises(AuditAborted, match="gone"):
         verified(forty)
     first = history(catalog)[0]
