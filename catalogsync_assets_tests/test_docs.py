@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from catalogsync_assets.cli import main
+from catalogsync_assets.core.catalog.locations import TRANSITIONS, Status
 from catalogsync_assets.core.catalog.schema import metadata
 
 PROJECT = Path(__file__).parents[1]
@@ -103,3 +105,50 @@ def test_no_path_of_one_machine_is_in_a_document(name):
     text = (PROJECT / name).read_text("utf-8")
 
     assert re.findall(r"(?:/home/|/root/|/Users/|/tmp/|/var/|[A-Z]:\\)\S*", text) == []
+
+
+def architecture():
+    return (PROJECT / "docs" / "architecture.md").read_text("utf-8")
+
+
+def test_every_path_in_the_architecture_exists():
+    ends = r"/|\.py|\.yaml|\.toml|\.cfg|\.md"
+    named = set(re.findall(rf"`((?:[\w.-]+/)*[\w.-]*(?:{ends}))`", architecture()))
+    # The packages of the second table, without a slash at the end.
+    named |= set(re.findall(r"^\| `([\w/]+)` \|", architecture().split("## The way")[0], re.M))
+    roots = [PROJECT / folder for folder in ("", "catalogsync_assets", "catalogsync_assets_tests")]
+
+    missing = [
+        name
+        for name in sorted(named)
+        if not any((root / name).exists() or (root / f"{name}.py").exists() for root in roots)
+    ]
+
+    assert len(named) > 50
+    assert missing == []
+
+
+def test_the_layers_in_the_architecture_are_those_that_are_linted():
+    settings = (PROJECT / "pyproject.toml").read_text("utf-8")
+    linted = [
+        re.findall(r'"(.+?)"', layers)
+        for layers in re.findall(r"^layers = \[\n(.+?)^\]", settings, re.M | re.S)
+    ]
+    picture = architecture().split("```")[1].strip().splitlines()
+
+    outer = [line for line in picture if not line.startswith(" ")]
+    inner = [re.sub(r"^ [├└]─ |  .*$", "", line) for line in picture if line.startswith(" ")]
+
+    assert [outer, inner] == linted
+
+
+def test_the_states_in_the_architecture_are_those_of_the_code():
+    befores = ["new", *get_args(Status), "other"]
+    code = [["event", "becomes", *befores, "meaning"]]
+    for event, step in TRANSITIONS.items():
+        marks = ["●" if step.before is None or b in step.before else "" for b in befores]
+        code.append([f"`{event}`", f"`{step.after}`", *marks, step.meaning])
+    section = architecture().split("## The states of a location")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines] == code
