@@ -22,7 +22,8 @@ from catalogsync_assets.core.catalog.holdings import formats
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.download.disks import Rooms
 from catalogsync_assets.core.download.download import download
-from catalogsync_assets.core.download.report import DownloadAborted, DownloadReport
+from catalogsync_assets.core.download.report import DownloadReport
+from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.settings import library_roots
 from catalogsync_assets.core.stores.backend import LOCAL
@@ -107,11 +108,11 @@ def downloaded_files(
 
 def _drain(
     context: dg.AssetExecutionContext, catalog: Catalog, rooms: Rooms
-) -> tuple[DownloadReport, DownloadAborted | None]:
+) -> tuple[DownloadReport, RunAborted | None]:
     """Download what is queued, and why that came to an early end, if it did."""
     try:
         return download(catalog, rooms, progress=now_and_then(context.log.info, _line)), None
-    except DownloadAborted as error:
+    except RunAborted as error:
         return error.report, error
 
 

@@ -29,8 +29,9 @@ from catalogsync_assets.core.catalog.files import require_batch
 from catalogsync_assets.core.catalog.holdings import absence
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.upload_queue import enqueue, list_pending
+from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.settings import timezone
-from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport, upload
+from catalogsync_assets.core.upload.upload import UploadReport, upload
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Steps of all runs that may upload at a time; its limit is set in the UI or `dagster.yaml`.
@@ -173,7 +174,7 @@ def _of_failures(report: UploadReport) -> Metadata:
 
 def _of_aborted(error: Exception) -> Metadata:
     """What had been done of an upload that could not go on."""
-    return _of_failures(error.report) if isinstance(error, UploadAborted) else {}
+    return _of_failures(error.report) if isinstance(error, RunAborted) else {}
 
 
 @dg.op(out=dg.Out(dg.Nothing, is_required=False), tags={"dagster/kind": "python"})

@@ -7,10 +7,9 @@ import pytest
 
 from catalogsync_assets.core.adopt.adopt import adopt
 from catalogsync_assets.core.catalog import locations
-from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.errors import CatalogSyncError, RunAborted
 from catalogsync_assets.core.offload.offload import offload
 from catalogsync_assets.core.restore.restore import restore
-from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Answer, Request
@@ -252,7 +251,7 @@ def test_a_put_that_a_login_page_answers_is_not_recorded(
     cloud = backend(endpoint=proxy.endpoint, provider=provider)
     proxy.answer(LOGIN, lambda r: r.method == "PUT")
 
-    with pytest.raises(UploadAborted, match="the store has no such object") as aborted:
+    with pytest.raises(RunAborted, match="the store has no such object") as aborted:
         synced(cloud)
 
     assert "login page" in (aborted.value.hint or "")

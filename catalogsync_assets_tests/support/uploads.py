@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.upload.upload import UploadAborted, UploadReport
+from catalogsync_assets.core.errors import RunAborted
+from catalogsync_assets.core.upload.upload import UploadReport
 
 #: Of the large file, which goes in two parts of 5 MiB and a rest.
 SIZE = 12 * 1024 * 1024 + 345
 
 
-def aborted(run: Callable[..., UploadReport], *arguments: Any, **options: Any) -> UploadAborted:
+def aborted(run: Callable[..., UploadReport], *arguments: Any, **options: Any) -> RunAborted:
     """What an upload that does not come to its end says."""
-    with pytest.raises(UploadAborted) as caught:
+    with pytest.raises(RunAborted) as caught:
         run(*arguments, **options)
     return caught.value
 

@@ -17,7 +17,7 @@ from catalogsync_assets.core.adopt.evidence import Evidence, compare
 from catalogsync_assets.core.adopt.queries import Wanted
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import Uploaded
-from catalogsync_assets.core.errors import RunAborted, SourceError, StoreError
+from catalogsync_assets.core.errors import SourceError, StoreError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.runner.report import MOST_LISTED
 from catalogsync_assets.core.runner.run import Run, reporting
@@ -86,7 +86,6 @@ class AdoptReport:
     seconds: float = 0.0
 
 
-AdoptionAborted = RunAborted
 Progress = Callable[[AdoptReport], None]
 #: An object whose key is a file's, as far as names tell, and that file.
 _Candidate = tuple[ListedObject, Wanted]

@@ -42,7 +42,6 @@ from catalogsync_assets.core.stores.verify import Level
 from catalogsync_assets.core.upload.upload import Limits, UploadReport, upload
 
 __all__ = [
-    "AuditAborted",
     "AuditReport",
     "AuditRequest",
     "Finding",
@@ -52,7 +51,6 @@ __all__ = [
     "history",
 ]
 
-AuditAborted = RunAborted
 #: The expected objects of one key, which become known together.
 _AtKey = list[RemoteCopy]
 

@@ -74,7 +74,7 @@ def download(
         What was done. Single files that failed are in it and do not raise.
 
     Raises:
-        DownloadAborted: every library root is full, or one cannot be written to; the tasks stay
+        RunAborted: every library root is full, or one cannot be written to; the tasks stay
             queued.
         CatalogError: a result could not be recorded; its file is recognised by the next run.
     """

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.runner.report import RunReport
-
-DownloadAborted = RunAborted
 
 
 @dataclass(frozen=True)

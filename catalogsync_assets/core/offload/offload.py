@@ -38,9 +38,7 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 
-__all__ = ["OffloadAborted", "OffloadReport", "offload"]
-
-OffloadAborted = RunAborted
+__all__ = ["OffloadReport", "offload"]
 
 _ATTEMPTS = 5
 #: Files that are not meant to go, rather than files with which something is wrong.

@@ -18,7 +18,7 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError, RunAborted
+from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.scan import require_apart, require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
@@ -31,8 +31,6 @@ from catalogsync_assets.core.settings import library_roots
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
-
-RestoreAborted = RunAborted
 
 
 @dataclass
@@ -113,7 +111,7 @@ def restore(
         LibraryError: the root cannot be written to, or looks unmounted; or files are being
             offloaded just now.
         StoreError: `backend` refuses us, or does not answer.
-        RestoreAborted: the disk is full, or the catalog cannot be written.
+        RunAborted: the disk is full, or the catalog cannot be written.
     """
     (root,) = library_roots([root])
     _require_usable(catalog, root, allow_empty=allow_empty, dry_run=dry_run)

@@ -30,7 +30,6 @@ from catalogsync_assets.core.catalog.upload_queue import (
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     CatalogSyncError,
-    RunAborted,
     SourceError,
     StoreError,
     StoreUnavailableError,
@@ -46,11 +45,9 @@ from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.put import Sender
 from catalogsync_assets.core.upload.staging import Copies
 
-__all__ = ["Limits", "UploadAborted", "UploadReport", "upload"]
+__all__ = ["Limits", "UploadReport", "upload"]
 
 _CLAIM = 512
-
-UploadAborted = RunAborted
 
 
 @dataclass
@@ -114,7 +111,7 @@ def upload(
         What was done. Single files that failed are in it and do not raise.
 
     Raises:
-        UploadAborted: the store refuses everything or has fallen silent; the tasks stay queued.
+        RunAborted: the store refuses everything or has fallen silent; the tasks stay queued.
         CatalogError: a result could not be recorded; its object is found in place by the next run.
     """
     return _Run(

@@ -9,9 +9,10 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 
 from catalogsync_assets.core.adopt import adopt as adopt_module
-from catalogsync_assets.core.adopt.adopt import AdoptionAborted, adopt
+from catalogsync_assets.core.adopt.adopt import adopt
 from catalogsync_assets.core.catalog.object_keys import MAX_KEY_BYTES
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
+from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
 from catalogsync_assets_tests.support.files import s3_sha256, sha256
@@ -317,7 +318,7 @@ def test_a_store_that_does_not_answer_is_an_error_with_what_was_done(
     library.fill(1)
     scanned()
 
-    with pytest.raises(AdoptionAborted) as caught:
+    with pytest.raises(RunAborted) as caught:
         adopt(catalog, backend("gone", endpoint=unused_endpoint), attempts=1)
 
     assert caught.value.hint

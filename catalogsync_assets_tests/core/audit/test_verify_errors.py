@@ -3,7 +3,8 @@
 import pytest
 
 from catalogsync_assets.core.audit import record
-from catalogsync_assets.core.audit.audit import AuditAborted, history
+from catalogsync_assets.core.audit.audit import history
+from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.proxy import refusal
 
@@ -29,7 +30,7 @@ def stops(verified, nothing_is_marked):
     """`stops(backend, level, "no answer")`: an audit ends with this error, and marks nothing."""
 
     def check(backend, level, match):
-        with pytest.raises(AuditAborted, match=match) as error:
+        with pytest.raises(RunAborted, match=match) as error:
             verified(backend, level)
         assert nothing_is_marked(backend)
         return error.value

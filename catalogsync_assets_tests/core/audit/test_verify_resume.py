@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.audit.audit import AuditAborted, AuditReport, history
-from catalogsync_assets.core.errors import StoreUnavailableError
+from catalogsync_assets.core.audit.audit import AuditReport, history
+from catalogsync_assets.core.errors import RunAborted, StoreUnavailableError
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets_tests.support.database import change, rows
@@ -68,7 +68,7 @@ def test_an_audit_whose_store_fell_silent_goes_on_and_finds_the_same(
     forty, faults, catalog, proxy, verified, level
 ):
     silence = Silence(proxy, passing=4 if level == "listing" else 20)
-    with pytest.raises(AuditAborted, match="no answer") as stopped:
+    with pytest.raises(RunAborted, match="no answer") as stopped:
         verified(forty, level)
     assert history(catalog)[0].status == "interrupted"
     half = stopped.value.report
@@ -106,7 +106,7 @@ def test_what_comes_behind_an_error_is_not_recorded_without_it(forty, proxy, ver
             return refusal(403, "InvalidAccessKeyId") if hit else None
 
     proxy.before.append(once)
-    with pytest.raises(AuditAborted, match="access key"):
+    with pytest.raises(RunAborted, match="access key"):
         verified(forty, "full")
     left[0] = -1
     before = len(proxy.requests)
@@ -135,7 +135,7 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
             yield found[start : start + 5]
 
     monkeypatch.setattr(StoreClient, "list_pages", pages)
-    with pytest.raises(AuditAborted, match="gone"):
+    with pytest.raises(RunAborted, match="gone"):
         verified(forty)
     first = history(catalog)[0]
     left[0] = 1_000
@@ -191,7 +191,7 @@ def test_an_audit_that_was_killed_goes_on_and_finds_the_same(
 def test_a_sample_is_the_same_after_an_interruption(forty, proxy, verified):
     """Else some would be left out, and others looked at for nothing."""
     silence = Silence(proxy, passing=8)
-    with pytest.raises(AuditAborted):
+    with pytest.raises(RunAborted):
         verified(forty, "head", sample_percent=50.0)
     silence.end()
     half = verified(forty, "head", sample_percent=50.0)
@@ -209,7 +209,7 @@ def test_a_sample_is_the_same_after_an_interruption(forty, proxy, verified):
 
 def interrupted(backend: ObjectBackend, proxy: Any, verified: Verify, **options: Any) -> int:
     silence = Silence(proxy, passing=20)
-    with pytest.raises(AuditAborted) as stopped:
+    with pytest.raises(RunAborted) as stopped:
         verified(backend, "head", **options)
     silence.end()
     return stopped.value.report.audit_id
@@ -272,7 +272,7 @@ def test_a_repair_that_was_cut_short_goes_on(forty, faults, proxy, verified):
             return refusal(403, "InvalidAccessKeyId") if left[0] < 0 else None
 
     proxy.before.append(rule)
-    with pytest.raises(AuditAborted, match="access key"):
+    with pytest.raises(RunAborted, match="access key"):
         verified(forty, "full", repair=True)
     left[0] = 10_000
     before = len(proxy.requests)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from catalogsync_assets.core.download.disks import Disks, Question
-from catalogsync_assets.core.download.report import DownloadAborted
 from catalogsync_assets.core.download.roots import remembered_roots
-from catalogsync_assets.core.errors import LibraryError, NoRoomError
+from catalogsync_assets.core.errors import LibraryError, NoRoomError, RunAborted
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import remains
 from catalogsync_assets_tests.support.waiting import PATIENCE
@@ -221,7 +220,7 @@ def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
     wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(6)))
     person = Person(None)
 
-    with pytest.raises(DownloadAborted) as caught:
+    with pytest.raises(RunAborted) as caught:
         downloaded(full, ask=person if ask else None)
 
     assert isinstance(caught.value.cause, NoRoomError)
@@ -246,7 +245,7 @@ def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
     asked = Person(None)
     web.pace = lambda r: heard.wait(PATIENCE) if r.sent else None
 
-    with pytest.raises(DownloadAborted) as caught:
+    with pytest.raises(RunAborted) as caught:
         downloaded(full, ask=asked, progress=lambda _: asked.questions and heard.set())
 
     assert caught.value.report.succeeded == len(files_below(full)) == 1
@@ -256,7 +255,7 @@ def test_room_that_has_been_made_is_used_by_the_next_run(web, wish, downloaded, 
     full = disk("full", 512 * KIB)
     (full / "ballast").write_bytes(bytes(400 * KIB))
     wish(web.add("/a.flac", flac_like("a", 300 * KIB), length="chunked"))
-    with pytest.raises(DownloadAborted):
+    with pytest.raises(RunAborted):
         downloaded(full)
     (full / "ballast").unlink()
 
@@ -284,7 +283,7 @@ def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
     subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True, timeout=PATIENCE)
     wish(web.add("/x.flac"))
 
-    with pytest.raises(DownloadAborted, match="Read-only"):
+    with pytest.raises(RunAborted, match="Read-only"):
         downloaded(root)
 
     assert rows(catalog, "SELECT status FROM download_tasks") == ["pending"]

@@ -16,11 +16,11 @@ from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.separation import keep_verdicts, separation
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.upload_queue import enqueue
-from catalogsync_assets.core.errors import CatalogError, UsageError
+from catalogsync_assets.core.errors import CatalogError, RunAborted, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets.core.offload import offload as offload_module
-from catalogsync_assets.core.offload.offload import OffloadAborted, offload
+from catalogsync_assets.core.offload.offload import offload
 from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
 from catalogsync_assets_tests.support.files import unprivileged
 from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
@@ -156,7 +156,7 @@ def test_one_bucket_under_two_names_counts_once(
     }[how]
     uploaded(backend("again", **{"base_prefix": cloud.base_prefix, **settings}))
 
-    with pytest.raises(OffloadAborted, match="again, cloud are the same store"):
+    with pytest.raises(RunAborted, match="again, cloud are the same store"):
         offloaded(2)
 
     assert len(library.contents()) == 2
@@ -174,7 +174,7 @@ def test_of_three_backends_of_which_two_are_one_store_two_copies_remain(
 
     assert (report.removed, report.too_few, report.same) == (1, 1, [["again", "cloud"]])
     uploaded(vault)
-    with pytest.raises(OffloadAborted, match="too few different stores to prove 3 copies"):
+    with pytest.raises(RunAborted, match="too few different stores to prove 3 copies"):
         offloaded(3)
     assert offloaded(2).removed == 1
 
@@ -189,7 +189,7 @@ def test_a_verdict_that_is_no_longer_true_removes_nothing(
 
     assert offload(catalog, 2, check=False).removed == 2
     for dry_run in (True, False):
-        with pytest.raises(OffloadAborted, match="again, cloud are the same store"):
+        with pytest.raises(RunAborted, match="again, cloud are the same store"):
             offloaded(2, dry_run=dry_run)
 
     assert len(library.contents()) == 2
@@ -220,7 +220,7 @@ def test_stores_that_cannot_be_told_apart_now_count_as_one(
     uploaded(vault)
     proxy.refuse(99, refusal(403, "AccessDenied"))
 
-    with pytest.raises(OffloadAborted, match="cloud and vault are not proven to be two") as raised:
+    with pytest.raises(RunAborted, match="cloud and vault are not proven to be two") as raised:
         offloaded(2)
 
     assert "access denied" in raised.value.report.unproven[0].why
@@ -504,7 +504,7 @@ def test_with_too_few_stores_nothing_goes_and_the_reason_is_said(
     down, _ = stored("cloud", "vault", files=3)
     move_backend(catalog, down, unused_endpoint)
 
-    with pytest.raises(OffloadAborted, match="too few of the backends"):
+    with pytest.raises(RunAborted, match="too few of the backends"):
         offloaded(2)
 
     assert len(library.contents()) == 3
@@ -515,7 +515,7 @@ def test_a_store_that_falls_silent_is_soon_given_up(library, offloaded, backend,
     synced(backend(endpoint=proxy.endpoint))
     proxy.refuse(10_000, refusal(503), methods="HEAD")
 
-    with pytest.raises(OffloadAborted):
+    with pytest.raises(RunAborted):
         offloaded(1, workers=1)
 
     assert len(library.contents()) == 100
@@ -900,7 +900,7 @@ def test_two_offloads_at_once_are_one_after_the_other(library, stored, catalog, 
     with removal.alone(catalog) as right:
         assert right
         offload(catalog, 1, check=False)  # a dry run does not mind
-        with pytest.raises(OffloadAborted, match="another process removes files"):
+        with pytest.raises(RunAborted, match="another process removes files"):
             offload(catalog, 1, dry_run=False)
 
     assert len(library.contents()) == 1
@@ -922,7 +922,7 @@ def test_a_catalog_of_another_name_is_the_same_catalog(
     with (
         removal.alone(catalog) as right,
         removal.no_removal(again) as other,
-        pytest.raises(OffloadAborted, match="another process removes files"),
+        pytest.raises(RunAborted, match="another process removes files"),
     ):
         assert (right, other) == (True, False)
         offload(again, 1, dry_run=False)

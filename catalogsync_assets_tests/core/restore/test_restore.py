@@ -7,11 +7,10 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.errors import ConfigurationError, LibraryError, StoreError
+from catalogsync_assets.core.errors import ConfigurationError, LibraryError, RunAborted, StoreError
 from catalogsync_assets.core.export.target import replacing
 from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
 from catalogsync_assets.core.restore.file import safe_path
-from catalogsync_assets.core.restore.restore import RestoreAborted
 from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
 from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
@@ -290,7 +289,7 @@ def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
     other = tmp_path / "other"
     with monkeypatch.context() as patch:
         patch.setattr(Part, "append", full)
-        with pytest.raises(RestoreAborted, match="no room") as caught:
+        with pytest.raises(RunAborted, match="no room") as caught:
             restore(other, workers=1)
     report = caught.value.report
     assert (report.restored + report.failed) == report.restored >= 1
@@ -301,7 +300,7 @@ def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
 
 
 def test_too_little_room_is_seen_before_a_byte_comes(contents, restore, tmp_path):
-    with pytest.raises(RestoreAborted, match="no room"):
+    with pytest.raises(RunAborted, match="no room"):
         restore(tmp_path / "other", reserve_bytes=1024**6)
 
 

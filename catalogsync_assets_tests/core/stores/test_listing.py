@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from catalogsync_assets.core.audit.audit import AuditAborted, AuditRequest, audit
-from catalogsync_assets.core.errors import StoreError
+from catalogsync_assets.core.audit.audit import AuditRequest, audit
+from catalogsync_assets.core.errors import RunAborted, StoreError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.listing import listed
 from catalogsync_assets.core.stores.objects import ListedObject
@@ -119,7 +119,7 @@ def test_a_listing_that_is_not_whole_marks_nothing_and_a_spoilt_answer_is_overco
         return audit(catalog, cloud, AuditRequest("listing", anew=True), limits=limits)
 
     assert run().ok == 2
-    with pytest.raises(AuditAborted) as caught:
+    with pytest.raises(RunAborted) as caught:
         run()
 
     assert caught.value.hint

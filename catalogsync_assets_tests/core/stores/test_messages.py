@@ -4,10 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.errors import ConfigurationError, RunAborted
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.probe.probe import probe
-from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 from catalogsync_assets_tests.support.uploads import aborted
 
@@ -140,7 +139,7 @@ def test_both_clients_read_no_proxy_alike(
         assert uploaded(through_proxy).failures == []
         assert StoreClient(through_proxy).is_versioned() is False  # by the other client
     else:
-        with pytest.raises(UploadAborted, match="named by HTTP_PROXY did not answer"):
+        with pytest.raises(RunAborted, match="named by HTTP_PROXY did not answer"):
             uploaded(through_proxy)
 
 
@@ -157,7 +156,7 @@ def test_a_server_that_answers_yes_to_everything_is_no_store(library, proxy, thr
     library.fill(2)
     proxy.answer(Answer(200, {}, b""))
 
-    with pytest.raises(UploadAborted, match="no object store"):
+    with pytest.raises(RunAborted, match="no object store"):
         synced(through_proxy)
 
 

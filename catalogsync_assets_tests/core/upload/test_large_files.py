@@ -2,8 +2,8 @@
 
 import pytest
 
+from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.stores.checksums import composite_md5, composite_sha256, digest_part
-from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import flipped, sha256
 from catalogsync_assets_tests.support.proxy import Answer, refusal
@@ -208,7 +208,7 @@ def test_a_store_that_falls_silent_during_a_large_file_ends_the_run(
 ):
     proxy.answer(refusal(0), lambda r: r.part)
 
-    with pytest.raises(UploadAborted):
+    with pytest.raises(RunAborted):
         uploaded(through_proxy, workers=1)
 
     assert statuses() == {"pending": 1}

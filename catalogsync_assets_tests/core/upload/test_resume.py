@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload import multipart
-from catalogsync_assets.core.upload.upload import UploadAborted
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
@@ -271,7 +271,7 @@ def test_credentials_that_expire_leave_what_arrived(
 ):
     cut_short(through_proxy)
     proxy.answer(refusal(400, "ExpiredToken"), lambda r: r.parameters and r.method != "HEAD")
-    with pytest.raises(UploadAborted):
+    with pytest.raises(RunAborted):
         uploaded(through_proxy)
     proxy.before.clear()
 
