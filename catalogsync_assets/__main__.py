@@ -10,10 +10,8 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any
 
-#: The exit code after Ctrl-C, SIGTERM, or the end of the terminal.
-STOPPED = 130
+from catalogsync_assets.stopping import STOPPED, stop_by
 
 
 def main() -> None:
@@ -37,14 +35,6 @@ def main() -> None:
         pass
     stop_by(leave)
     sys.exit(ending)
-
-
-def stop_by(handler: Any) -> None:
-    """What signals do that stop a command; those that the caller has set to be ignored (`nohup`, a
-    job in the background) stay so."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

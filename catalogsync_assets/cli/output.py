@@ -25,8 +25,8 @@ from typing import Any, BinaryIO, cast
 
 import click
 
-from catalogsync_assets.__main__ import STOPPED, stop_by
 from catalogsync_assets.core.visible import UNSAFE, visible, visible_lines
+from catalogsync_assets.stopping import STOPPED, stop_by
 
 #: Where click's context holds the open catalog.
 CATALOG = "catalogsync.catalog"

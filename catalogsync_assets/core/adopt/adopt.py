@@ -24,7 +24,6 @@ from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
-from catalogsync_assets.core.stores.listing import listed
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 
@@ -150,7 +149,7 @@ class _Run:
         self._met = array("q")  # files with an object under their key: 8 bytes each
         self._silent = 0
         self._others = queries.other_names(self.catalog)
-        pages = listed(self.client, self._retry)
+        pages = self.client.listed(self._retry)
         self._run: Run[_Candidate, Evidence, Uploaded] = Run(
             self.report,
             name="adopt",

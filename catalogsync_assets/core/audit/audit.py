@@ -35,7 +35,6 @@ from catalogsync_assets.core.runner.run import Run
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
-from catalogsync_assets.core.stores.listing import listed
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.verify import Level
@@ -171,7 +170,7 @@ class _Run:
 
     def _compare_listing(self) -> None:
         """Hold what the store lists against the catalog, a page at a time."""
-        pages = listed(self._client, self._retry, after=self._audit.position)
+        pages = self._client.listed(self._retry, after=self._audit.position)
         at_end = False
 
         def take(_: None, page: list[ListedObject] | BaseException | None) -> list[Done] | None:

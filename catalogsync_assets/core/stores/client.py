@@ -34,6 +34,7 @@ from catalogsync_assets.core.stores.objects import (
     StoredObject,
 )
 from catalogsync_assets.core.stores.profile import SHA256, StoreProfile
+from catalogsync_assets.core.stores.retry import Retry
 
 if TYPE_CHECKING:
     from obstore import GetOptions, PutMode, UpdateVersion
@@ -117,17 +118,21 @@ class StoreClient(Connection):
         place = {"Bucket": bucket or self.backend.bucket, "Key": key}
         return self._s3.generate_presigned_url("get_object", Params=place, ExpiresIn=expires)
 
-    def list_pages(self, *, after: str | None = None) -> Iterator[list[ListedObject]]:
+    def list_pages(self, after: str | None = None) -> Iterator[list[ListedObject]]:
         """What is stored below the backend's prefix, a page at a time, in the store's own order.
 
         That is not always the order of the keys: SeaweedFS lists `a/b` before `a-b`, as a tree.
         A page is asked for when it is taken; after an error, begin again after the last key. See
-        `listing.listed` for one that does.
+        `listed` for one that does.
 
         Args:
             after: the last key of an earlier page; None to begin at the first.
         """
         return listing.list_pages(self._s3, self.backend, after=after)
+
+    def listed(self, retry: Retry, *, after: str | None = None) -> Iterator[list[ListedObject]]:
+        """The same, retried, read ahead, and without our tests' keys; see `listing.ahead`."""
+        return listing.ahead(self.list_pages, self.backend.key_prefix, retry, after)
 
     def open(
         self, key: str, *, start: int = 0, etag: str | None = None, size_bytes: int | None = None

@@ -29,8 +29,6 @@ from catalogsync_assets.core.stores.retry import Retry
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-    from catalogsync_assets.core.stores.client import StoreClient
-
 #: What this program's own keys begin with after the prefix: those of tests, never a file's.
 OWN_KEYS = ".catalogsync-"
 #: Under which `take_over` leaves a page in boto3's answer.
@@ -125,15 +123,19 @@ def list_pages(
         more = {"ContinuationToken": str(page.token)}
 
 
-def listed(
-    client: StoreClient, retry: Retry, *, after: str | None = None
+def ahead(
+    list_pages: Callable[[str | None], Iterator[list[ListedObject]]],
+    key_prefix: str,
+    retry: Retry,
+    after: str | None,
 ) -> Iterator[list[ListedObject]]:
-    """The objects below the backend's prefix, some hundreds at a time, but for our tests' keys.
+    """The objects below a backend's prefix, some hundreds at a time, but for our tests' keys.
 
     The next page is asked for while the caller works on the last. Memory does not grow with their
     number.
 
     Args:
+        list_pages: begins a listing behind a key; ends with its first error.
         retry: calls each request for a page.
         after: the last key of an earlier listing, to go on behind it.
 
@@ -144,7 +146,7 @@ def listed(
 
     def page() -> list[ListedObject] | None:
         nonlocal pages, after
-        pages = pages or client.list_pages(after=after)
+        pages = pages or list_pages(after)
         try:
             found = next(pages, None)
         except StoreError:
@@ -154,7 +156,7 @@ def listed(
             after = found[-1].key
         return found
 
-    own = client.backend.key_prefix + OWN_KEYS
+    own = key_prefix + OWN_KEYS
     reader = Workers(1, "list")
     try:
         coming = reader.submit(lambda: retry(page))

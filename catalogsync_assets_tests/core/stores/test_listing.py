@@ -8,7 +8,6 @@ import pytest
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
 from catalogsync_assets.core.errors import RunAborted, StoreError
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import listed
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import once
 from catalogsync_assets.core.upload.upload import Limits
@@ -56,7 +55,7 @@ def cloud(backend, proxy):
 @pytest.fixture
 def keys(cloud):
     def read():
-        return [o.key for found in listed(StoreClient(cloud), once) for o in found]
+        return [o.key for found in StoreClient(cloud).listed(once) for o in found]
 
     return read
 
