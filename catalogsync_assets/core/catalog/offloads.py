@@ -170,7 +170,7 @@ def with_copies(
         rows = connection.execute(sa.text(_FILES), {"ids": json.dumps(list(location_ids))})
         files = list(map(LocalFile._make, checked(catalog, rows)))
         assets = [file.file_asset_id for file in files]
-        copies = locations.remote_copies(connection, assets, backend_ids=backend_ids)
+        copies = locations.copies_of(connection, assets, backend_ids=backend_ids)
     return [(file, copies.get(file.file_asset_id, [])) for file in files]
 
 
