@@ -54,7 +54,7 @@ _RETRY = "To try again: open the run, then Re-execute, From failure. What is don
     name="alert_failed_runs",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells whom CATALOGSYNC_ALERTS names which runs have failed, and why.",
+    description="Tells the notifiers in CATALOGSYNC_ALERTS which runs have failed, and why.",
 )
 def alert_failed_runs(
     context: dg.SensorEvaluationContext, catalog: CatalogResource
@@ -77,7 +77,7 @@ def alert_failed_runs(
     name="alert_failed_checks",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells whom CATALOGSYNC_ALERTS names which asset checks did not pass.",
+    description="Tells the notifiers in CATALOGSYNC_ALERTS which asset checks did not pass.",
 )
 def alert_failed_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Checks of runs that have ended; those of severity WARN only if `CATALOGSYNC_ALERT_CHECKS` is
@@ -103,13 +103,13 @@ def _tick(
 ) -> dg.SensorResult:
     """Send one alert of all that is found in the runs that have ended since the last tick.
 
-    A notifier that fails is logged, and no reason to try the tick again: the others would get the
-    alert twice.
+    A notifier that fails is logged; the tick is not tried again, as the others would get the alert
+    twice.
 
     Args:
         ends: how the runs have ended.
         most: runs to read in a tick, of each kind of end.
-        find: what is to be told of them, each as an alert of its own.
+        find: what to report of them, each as an alert of its own.
 
     Raises:
         ConfigurationError: no notifier can be used; nothing is passed over, the tick is tried
@@ -123,10 +123,10 @@ def _tick(
     if cursor is None:
         newest = {e.value: context.instance.fetch_run_status_changes(e, 1).cursor for e in ends}
         cursor = {"events": newest, "sent": 0.0}
-        said.append("what fails from now on is told")
+        said.append("failures from now on are reported")
     # More is left where the clock was set back.
     elif 0 < (left := cursor["sent"] + QUIET_SECONDS - time.time()) <= QUIET_SECONDS:
-        said.append(f"an alert was sent; the next one, with all since, in {left:.0f} s")
+        said.append(f"an alert was sent; the next one, with all since then, in {left:.0f} s")
     elif not (found := find(_ended(context, cursor["events"], ends, most))):
         said.append("nothing has failed")
     else:

@@ -156,14 +156,12 @@ def _selecting(name: str, target: str, text: str, kind: Any = str) -> Option:
 
 #: The options that say which songs a command is about.
 selecting = together(
-    _selecting("--song", "songs", "... or this song.", int),
     _selecting(
-        "--playlist",
-        "playlists",
-        "Only songs of this playlist, or its id; may be repeated, as may the next two.",
+        "--song", "songs", "Only this song, by id; may be repeated, as may the next three.", int
     ),
-    _selecting("--artist", "artists", "... of this artist, or id."),
-    _selecting("--pool", "pools", "... of this pool, or its id."),
+    _selecting("--playlist", "playlists", "Only songs of this playlist, by name or id."),
+    _selecting("--artist", "artists", "Only songs of this artist, by name or id."),
+    _selecting("--pool", "pools", "Only songs of this pool, by name or id."),
 )
 
 

@@ -35,7 +35,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Alert:
-    """What a person should know. It holds no secret.
+    """What a person should know. Holds no secret.
 
     What it tells of came from outside: names of files, answers of servers. It is made visible here,
     for all notifiers; see `core.visible`.

@@ -132,8 +132,8 @@ def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(pipeline, l
 
     description, metadata = pipeline.scan().failure
 
-    assert description.startswith(f"library root {library.root} holds no audio file")
-    assert "is its disk mounted?" in metadata["hint"]
+    assert description.startswith(f"library root {library.root} holds no readable audio file")
+    assert "check that its disk is mounted" in metadata["hint"]
     assert rows(catalog, present) == [1]
 
     assert pipeline.scan(allow_empty=True).metadata["gone"] == 1
@@ -154,7 +154,7 @@ def test_what_is_queued_is_downloaded_before_the_scan(
     assert (row["source"], row["done"], row["failed"]) == ("http", 2, 1)
     assert float(row["MiB"]) > 0
     (failure,) = metadata["downloads failed"]
-    assert "nothing at this address" in failure["reason"]
+    assert "not found (HTTP 404)" in failure["reason"]
     assert metadata["download retries"] == 0
     pipeline.plan()
     assert pipeline.upload().success
@@ -179,7 +179,7 @@ def test_full_disks_fail_the_run_after_what_came_was_cataloged(
 
     description, metadata = pipeline.scan().failure
 
-    assert description.startswith("no room for the next file (3,000,000 bytes)")
+    assert description.startswith("no space for the next file (3,000,000 bytes)")
     assert "library_roots" in metadata["hint"]
     assert rows(catalog, "SELECT file_count FROM batches") == [1]
     assert pipeline.keys("batch") == rows(catalog, "SELECT key FROM batches")

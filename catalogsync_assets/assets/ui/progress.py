@@ -62,7 +62,7 @@ class Sample(NamedTuple):
 
 
 class Progress:
-    """Takes an upload's report as it grows; see `engine.upload`.
+    """Takes an upload's report as it grows; see `upload.upload`.
 
     Args:
         say: takes a line for the log.
@@ -109,17 +109,17 @@ def _sample(report: UploadReport, at: float) -> Sample:
 
 def _line(report: UploadReport, before: Sample, now: Sample, elapsed: float) -> str:
     """One line: how far, how fast since the last line, how long still, what is in the way."""
-    settled = min(report.settled_bytes + report.bytes_in_parts, report.queued_bytes)
+    finished = min(report.settled_bytes + report.bytes_in_parts, report.queued_bytes)
     seconds = now.at - before.at
     parts = [
         f"{now.files:,} of {report.queued:,} files{_percent(now.files, report.queued)}",
-        f"{mebibytes(settled):,.1f} of {mebibytes(report.queued_bytes):,.1f} MiB"
-        + _percent(settled, report.queued_bytes),
+        f"{mebibytes(finished):,.1f} of {mebibytes(report.queued_bytes):,.1f} MiB"
+        + _percent(finished, report.queued_bytes),
         f"{mebibytes(max(0, now.bytes - before.bytes)) / seconds:,.1f} MiB/s",
         f"{(now.files - before.files) / seconds:,.1f} files/s",
     ]
-    if settled and settled < report.queued_bytes:
-        left = elapsed * (report.queued_bytes - settled) / settled
+    if finished and finished < report.queued_bytes:
+        left = elapsed * (report.queued_bytes - finished) / finished
         parts.append(f"about {_duration(left)} left")
     parts.append(f"{report.in_flight} on their way")
     parts.append(f"{report.failed:,} failed")

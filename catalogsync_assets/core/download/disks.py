@@ -157,7 +157,7 @@ class Disks:
         except OSError as error:
             raise LibraryError(
                 f"library root {root} cannot be reached: {error.strerror}",
-                hint="is its disk mounted?",
+                hint="check that its disk is mounted",
             ) from error
         device = root.stat().st_dev
         reserved = sum(
@@ -182,9 +182,9 @@ class Disks:
                 names = ", ".join(map(str, full))
                 size = f"{needed:,} bytes" if needed else "of unknown size"
                 self._refused = NoRoomError(
-                    f"no room for the next file ({size}) in {names}",
+                    f"no space for the next file ({size}) in {names}",
                     hint="free some space, or name another folder with --library-root"
-                    " (in Dagster: library_roots); what is not done stays queued",
+                    " (in Dagster: library_roots); the rest stays queued",
                 )
                 raise self._refused
             remember_root(self._catalog, root)
@@ -211,7 +211,7 @@ class Disks:
         """
         root = library_roots([*full, named])[-1]
         if root in full:
-            raise NoRoomError(f"{root} is full as well")
+            raise NoRoomError(f"{root} is full, too")
         if not _apart(root, [Path(known) for known in known_roots(self._catalog)]):
             raise LibraryError(f"{root} overlaps a library root that the catalog knows")
         try:
@@ -222,11 +222,8 @@ class Disks:
             raise LibraryError(f"{root} cannot be written to: {error.strerror}") from error
         with self._lock:
             if not self._fits(root, "", needed):
-                raise NoRoomError(f"{root} is full as well")
+                raise NoRoomError(f"{root} is full, too")
         return root
-
-
-Rooms = Disks
 
 
 def _apart(root: Path, others: Sequence[Path]) -> bool:

@@ -1,7 +1,7 @@
 """Brings one file into the library: open, write, check, place.
 
 A source only gives bytes. Here they are written to a part, compared with what is known of them,
-looked at - an error page with status 200 is no music - and placed under the file's own name.
+looked at - an error page with status 200 is not music - and placed under the file's own name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from catalogsync_assets.core.files.names import (
     target_path,
 )
 from catalogsync_assets.core.files.opening import mtime_ns
-from catalogsync_assets.core.files.partial import Notes, Part, Resume, remove
+from catalogsync_assets.core.files.partial import Notes, PartialFile, Resume, remove
 from catalogsync_assets.core.library.tags import read_tags
 from catalogsync_assets.core.redaction import redact
 
@@ -128,7 +128,7 @@ class Fetcher:
         while True:
             root = self._disks.reserve(job.name, job.needed)
             try:
-                with _opened(Part(root, job.name)) as part:
+                with _opened(PartialFile(root, job.name)) as part:
                     return self._fetch_into(part, job, source)
             except _NoRoomHereError as full:
                 job.needed = full.needed
@@ -136,16 +136,16 @@ class Fetcher:
             except OSError as error:
                 if error.errno not in _FULL:
                     raise DownloadError(
-                        f"{redact(task.url)} cannot be kept below {root}: {error.strerror}",
+                        f"{redact(task.url)} cannot be saved below {root}: {error.strerror}",
                         code=errno.errorcode.get(error.errno or 0, "DiskError"),
-                        hint="check the folder's permissions, and the disk",
+                        hint="check the folder's permissions and the disk",
                     ) from error
                 self._disks.mark_full(root)
                 remove(root, job.name)
             finally:
                 self._disks.leave(root, job.name)
 
-    def _fetch_into(self, part: Part, job: _Job, source: Source) -> Downloaded:
+    def _fetch_into(self, part: PartialFile, job: _Job, source: Source) -> Downloaded:
         placed = part.placed()
         if placed is not None:
             return _downloaded(job.task, part.root, placed, part.notes.sha256)
@@ -160,7 +160,7 @@ class Fetcher:
             raise
         return _downloaded(job.task, part.root, placed, sha256)
 
-    def _once(self, part: Part, job: _Job, source: Source) -> str:
+    def _once(self, part: PartialFile, job: _Job, source: Source) -> str:
         """One try to make the part whole; its SHA-256."""
         if self._stop.is_set():
             raise StoppedError
@@ -175,7 +175,9 @@ class Fetcher:
             self._refuse_content(part, job.task)
         return sha256
 
-    def _transfer(self, part: Part, job: _Job, source: Source, resume: Resume | None) -> None:
+    def _transfer(
+        self, part: PartialFile, job: _Job, source: Source, resume: Resume | None
+    ) -> None:
         task = job.task
         with _from_plug_in(task, source, resume) as content:
             if content.start == 0:
@@ -186,15 +188,15 @@ class Fetcher:
                     self._report.resumed += 1
             else:
                 raise DownloadError(
-                    f"source {task.source!r} gave another part of {redact(task.url)} than was"
-                    " asked for",
+                    f"source {task.source!r} gave a different part of {redact(task.url)} than was"
+                    " requested",
                     code="BadSource",
                 )
             total = part.notes.total if content.total is None else content.total
             if part.notes.total not in (None, total):
                 part.begin(Notes())
                 raise SourceUnavailableError(
-                    f"{redact(task.url)} has changed its size meanwhile", code="Changed"
+                    f"{redact(task.url)} changed its size during the download", code="Changed"
                 )
             self._require_fitting(job, total)
             whole = total or task.size_bytes or 0
@@ -205,9 +207,9 @@ class Fetcher:
             raise SourceUnavailableError(
                 f"{redact(task.url)} ended after {part.size:,} bytes", code="EndedEarly"
             )
-        part.settle(part.size)
+        part.record_total(part.size)
 
-    def _write(self, part: Part, job: _Job, content: Content, total: int | None) -> None:
+    def _write(self, part: PartialFile, job: _Job, content: Content, total: int | None) -> None:
         most = total or job.task.size_bytes
         looked = False
         for piece in content.pieces:
@@ -237,12 +239,12 @@ class Fetcher:
             raise DownloadError(
                 f"{redact(job.task.url)} is larger than {self._limits.max_file_bytes:,} bytes",
                 code="TooLarge",
-                hint="allow more with --max-file-mib, if it is wanted",
+                hint="to download it anyway, raise --max-file-mib",
             )
 
     @staticmethod
-    def _refuse_content(part: Part, task: DownloadTask) -> None:
-        message = f"{redact(task.url)} has not the SHA-256 that the manifest gives"
+    def _refuse_content(part: PartialFile, task: DownloadTask) -> None:
+        message = f"{redact(task.url)}: SHA-256 mismatch with the manifest"
         if part.resumed:  # its beginning and its end may be of different contents
             part.begin(Notes())
             raise SourceUnavailableError(message, code="DigestDiffers")
@@ -251,7 +253,7 @@ class Fetcher:
         )
 
     @staticmethod
-    def _target(part: Part, task: DownloadTask) -> str:
+    def _target(part: PartialFile, task: DownloadTask) -> str:
         named = part.notes.name or name_in_url(task.url)
         kind = format_of(named, look(part.read_at).kind)
         if kind not in MEDIA_TYPES:  # all that is known is an ID3v2 tag, as an MP3 has most often
@@ -265,7 +267,7 @@ class Fetcher:
             kind=kind,
         )
 
-    def _retry(self, function: Callable[[], str], part: Part, job: _Job) -> str:
+    def _retry(self, function: Callable[[], str], part: PartialFile, job: _Job) -> str:
         """Call again what failed for a passing reason: exponential backoff, full jitter, capped.
 
         A try that has brought new bytes counts as none: a large file over a bad line comes in the
@@ -312,21 +314,21 @@ def _differs(task: DownloadTask, how: str, found: int, known: int) -> DownloadEr
     )
 
 
-def _require_audio(part: Part, task: DownloadTask) -> None:
+def _require_audio(part: PartialFile, task: DownloadTask) -> None:
     if look(part.read_at).is_audio:
         return
     page = (
         part.read_at(0, LOOKED_AT).lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
     )
     raise DownloadError(
-        f"{redact(task.url)} is no audio file" + (" but a web page" if page else ""),
+        f"{redact(task.url)} is not an audio file" + (" but a web page" if page else ""),
         code="NotAudio",
-        hint="open it in a browser; the address may want a login, or have moved",
+        hint="open it in a browser; it may need a login, or have moved",
     )
 
 
 @contextmanager
-def _opened(part: Part) -> Iterator[Part]:
+def _opened(part: PartialFile) -> Iterator[PartialFile]:
     """The part, open; a root that cannot be written to at all ends the run."""
     try:
         part.open()
@@ -377,7 +379,7 @@ def _blamed(task: DownloadTask) -> Iterator[None]:
     except BaseException as error:
         raise DownloadError(
             f"source {task.source!r}: {redact(task.url)}:"
-            f" {redact(str(error)) or 'failed without a word'} ({type(error).__name__})",
+            f" {redact(str(error)) or 'failed without a message'} ({type(error).__name__})",
             code=type(error).__name__,
         ) from error
 

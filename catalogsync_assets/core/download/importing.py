@@ -17,7 +17,7 @@ from catalogsync_assets.core.catalog.playlists import Listed
 from catalogsync_assets.core.download import requests
 from catalogsync_assets.core.download.lines import BadLine
 from catalogsync_assets.core.download.manifest import Entry, Title, read_manifest
-from catalogsync_assets.core.download.requests import Wish
+from catalogsync_assets.core.download.requests import DownloadRequest
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.names import guessed_title
 from catalogsync_assets.core.library.tags import Tags, clean
@@ -94,7 +94,7 @@ def import_manifest(
         progress: called after each transaction.
 
     Raises:
-        UsageError: the manifest cannot be read, or as a whole is none.
+        UsageError: the file cannot be read, or is not a manifest.
     """
     report = ImportReport()
     waiting: list[_Wanted] = []
@@ -145,7 +145,7 @@ def _identity(path: Path) -> str:
 class _Wanted:
     """A file that is wanted, and in which playlist; see `Listed.is_whole`."""
 
-    wish: Wish
+    request: DownloadRequest
     playlist: str | None
     is_whole: bool
     warnings: list[BadLine]
@@ -154,7 +154,7 @@ class _Wanted:
 def _write(
     catalog: Catalog, waiting: list[_Wanted], lists: dict[str, Listed], report: ImportReport
 ) -> None:
-    added = requests.add(catalog, [wanted.wish for wanted in waiting])
+    added = requests.add(catalog, [wanted.request for wanted in waiting])
     report.tasks += added.tasks
     report.songs += added.songs
     report.known += added.known
@@ -185,11 +185,11 @@ def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLin
     values = entry.values
     numbers = [name for name in ("track", "disc") if values.get(name, "").strip()]
     odd = [*entry.odd, *(name for name in numbers if _number(values[name]) is None)]
-    warnings = [BadLine(entry.line, f"{name} cannot be read, taken without it") for name in odd]
+    warnings = [BadLine(entry.line, f"cannot read {name}, imported without it") for name in odd]
     try:
         source = clean(values.get("source", "")) or source
         url = _url(values.get("url", "").strip(), source)
-        wish = Wish(
+        request = DownloadRequest(
             source=source,
             url=url,
             song=_song(values, url),
@@ -197,7 +197,7 @@ def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLin
             size_bytes=_size(values.get("size", "").strip()),
         )
         name = clean(playlist or values.get("playlist", ""))
-        return _Wanted(wish, name, entry.is_playlist and not playlist, warnings)
+        return _Wanted(request, name, entry.is_playlist and not playlist, warnings)
     except _NotAcceptable as error:
         return BadLine(entry.line, str(error))
 
@@ -220,8 +220,8 @@ def _url(url: str, source: str) -> str:
         raise _NotAcceptable("the url is malformed") from None
     if _is_path(url, parts.scheme):
         raise _NotAcceptable(
-            "the url does not begin with http:// or https://, it looks like a path (`scan` takes in"
-            " the files of this machine)"
+            "the url does not begin with http:// or https://, but looks like a path (`scan` adds"
+            " local files)"
         )
     if parts.scheme not in ("http", "https") or not host:
         raise _NotAcceptable("the url does not begin with http:// or https://")

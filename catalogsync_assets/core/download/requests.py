@@ -1,4 +1,4 @@
-"""What a manifest wishes for, as rows: songs and download tasks. Playlists are in `playlists`.
+"""The files that a manifest asks for, as rows: songs and download tasks. Not playlists.
 
 A task is told by its source and address, a song by its task, else by its match key.
 """
@@ -18,11 +18,11 @@ from catalogsync_assets.core.catalog.songs import link_artists, songs_by_key
 
 
 @dataclass(frozen=True)
-class Wish:
+class DownloadRequest:
     """A file to be downloaded.
 
     Attributes:
-        source, url: what tells one wish from another.
+        source, url: what tells one request from another.
         song: column values of `songs`, by name, with its match key or None.
         sha256, size_bytes: of the content, where they are known.
     """
@@ -40,11 +40,11 @@ class Wish:
 
 @dataclass
 class Added:
-    """How many rows some wishes have made; `known` of the wishes had a task before, and `updated`
-    of those, not yet done, now have another size or digest.
+    """How many rows some requests have made; `known` of them had a task before, and `updated` of
+    those, not yet done, now have another size or digest.
 
     Attributes:
-        song_ids: the song of each wish, in their order; None where another program's task has none.
+        song_ids: the song of each request, in order; None where another program's task has none.
     """
 
     tasks: int = 0
@@ -54,20 +54,20 @@ class Added:
     song_ids: list[int | None] = field(default_factory=list)
 
 
-def add(catalog: Catalog, wishes: Sequence[Wish]) -> Added:
-    """Write wishes down in one transaction. Idempotent: the same wishes again add nothing."""
+def add(catalog: Catalog, requests: Sequence[DownloadRequest]) -> Added:
+    """Record requests in one transaction. Idempotent: the same requests again add nothing."""
     added = Added()
     with catalog.transaction() as connection:
-        tasks = _known_tasks(connection, wishes)
-        first = {wish.key: wish for wish in reversed(wishes)}
-        new = [wish for wish in dict.fromkeys(w.key for w in wishes) if wish not in tasks]
-        added.known = len(wishes) - len(new)
-        _update(connection, [(tasks[k], w) for k, w in first.items() if k in tasks], added)
+        tasks = _known_tasks(connection, requests)
+        first = {request.key: request for request in reversed(requests)}
+        new = [key for key in dict.fromkeys(r.key for r in requests) if key not in tasks]
+        added.known = len(requests) - len(new)
+        _update(connection, [(tasks[k], r) for k, r in first.items() if k in tasks], added)
         songs = {key: task.song_id for key, task in tasks.items() if task.song_id is not None}
         songs |= _songs(connection, [first[key] for key in new], added)
         _insert_tasks(connection, [(first[key], songs[key]) for key in new])
         added.tasks = len(new)
-        added.song_ids = [songs.get(wish.key) for wish in wishes]
+        added.song_ids = [songs.get(request.key) for request in requests]
     return added
 
 
@@ -81,22 +81,24 @@ class _Known:
 
 
 def _known_tasks(
-    connection: sa.Connection, wishes: Sequence[Wish]
+    connection: sa.Connection, requests: Sequence[DownloadRequest]
 ) -> dict[tuple[str, str], _Known]:
-    """The oldest task of each wish that has one."""
+    """The oldest task of each request that has one."""
     statement = sa.text(
         f"SELECT COALESCE(NULLIF(source, ''), '{DEFAULT_SOURCE}'), url, id, song_id, status,"
         " LOWER(NULLIF(sha256, '')), size_bytes"
         " FROM download_tasks WHERE url IN :urls ORDER BY id DESC"
     ).bindparams(sa.bindparam("urls", expanding=True))
-    rows = connection.execute(statement, {"urls": sorted({w.url for w in wishes})})
+    rows = connection.execute(statement, {"urls": sorted({r.url for r in requests})})
     return {(row[0], row[1]): _Known(*row[2:]) for row in rows}
 
 
-def _update(connection: sa.Connection, pairs: Iterable[tuple[_Known, Wish]], added: Added) -> None:
+def _update(
+    connection: sa.Connection, pairs: Iterable[tuple[_Known, DownloadRequest]], added: Added
+) -> None:
     """Correct what is known beforehand of content that has not come yet."""
-    for task, wish in pairs:
-        sha256, size = wish.sha256 or task.sha256, wish.size_bytes or task.size_bytes
+    for task, request in pairs:
+        sha256, size = request.sha256 or task.sha256, request.size_bytes or task.size_bytes
         if task.status in ("pending", "failed") and (sha256, size) != (
             task.sha256,
             task.size_bytes,
@@ -113,36 +115,36 @@ def _update(connection: sa.Connection, pairs: Iterable[tuple[_Known, Wish]], add
 
 
 def _songs(
-    connection: sa.Connection, wishes: Sequence[Wish], added: Added
+    connection: sa.Connection, requests: Sequence[DownloadRequest], added: Added
 ) -> dict[tuple[str, str], int]:
-    by_key = songs_by_key(connection, {w.song["match_key"] for w in wishes})
+    by_key = songs_by_key(connection, {r.song["match_key"] for r in requests})
     found: dict[tuple[str, str], int] = {}
     made: list[int] = []
-    for wish in wishes:
-        match_key = wish.song["match_key"]
+    for request in requests:
+        match_key = request.song["match_key"]
         song_id = by_key.get(match_key) if match_key else None
         if song_id is None:
-            song_id = insert_row(connection, "songs", wish.song)
+            song_id = insert_row(connection, "songs", request.song)
             made.append(song_id)
             if match_key:
                 by_key[match_key] = song_id
-        found[wish.key] = song_id
+        found[request.key] = song_id
     link_artists(connection, made)
     added.songs = len(made)
     return found
 
 
-def _insert_tasks(connection: sa.Connection, pairs: Sequence[tuple[Wish, int]]) -> None:
+def _insert_tasks(connection: sa.Connection, pairs: Sequence[tuple[DownloadRequest, int]]) -> None:
     rows = [
         {
             "song_id": song_id,
-            "source": wish.source,
-            "url": wish.url,
-            "sha256": wish.sha256,
-            "size_bytes": wish.size_bytes,
+            "source": request.source,
+            "url": request.url,
+            "sha256": request.sha256,
+            "size_bytes": request.size_bytes,
             "status": "pending",
         }
-        for wish, song_id in pairs
+        for request, song_id in pairs
     ]
     if rows:
         statement = insert_sql(connection, "download_tasks", list(rows[0]))

@@ -121,8 +121,8 @@ class Sources:
             raise DownloadError(
                 f"no source {name!r} is installed",
                 code="UnknownSource",
-                hint=f"install the package that provides the entry point {name!r}"
-                f" of the group {GROUP} where catalogsync runs; installed:"
+                hint=f"install the package with the entry point {name!r} of the group"
+                f" {GROUP} in catalogsync's environment; installed:"
                 f" {', '.join(installed())}",
             ) from error
         except (Exception, SystemExit) as error:

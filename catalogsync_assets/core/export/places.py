@@ -67,7 +67,7 @@ def public(catalog: Catalog, *, backend: str | None = None) -> Places:
     serving = [b for b in object_backends(catalog) if b.public_base_url]
     if backend is None and not serving:
         raise ConfigurationError(
-            "no backend serves its files without a signature",
+            "no backend has public URLs",
             hint="register one again with --public-base-url URL, or use --locations presigned",
         )
     chosen = _the_one(catalog, backend, serving)
@@ -112,5 +112,7 @@ def _the_one(catalog: Catalog, name: str | None, candidates: list[ObjectBackend]
         )
     if len(candidates) > 1:
         names = ", ".join(b.name for b in candidates)
-        raise UsageError("there are several backends", hint=f"name one with --backend: {names}")
+        raise UsageError(
+            "several backends are registered", hint=f"name one with --backend: {names}"
+        )
     return candidates[0]

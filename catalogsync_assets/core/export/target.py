@@ -47,7 +47,8 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CatalogSyncError(
-            f"{path} cannot be written: {error.strerror}", hint="what was there before still is"
+            f"{path} cannot be written: {error.strerror}",
+            hint="the file that was there before is unchanged",
         ) from error
     except BaseException:
         part.unlink(missing_ok=True)

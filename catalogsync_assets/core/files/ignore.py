@@ -134,7 +134,7 @@ class Rules:
         """Those that hold below every root.
 
         Raises:
-            ConfigurationError: `CATALOGSYNC_IGNORE` has something else than patterns.
+            ConfigurationError: `CATALOGSYNC_IGNORE` holds something that is not a pattern.
         """
         rules, bad = cls().with_patterns("", ignore_patterns())
         if bad:

@@ -144,7 +144,7 @@ def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
             if lies_inside(root, other) or lies_inside(other, root):
                 raise ConfigurationError(
                     f"library root {root} overlaps {other}, which the catalog knows:"
-                    " the files in both would be cataloged, and uploaded, a second time",
+                    " files in both would be cataloged and uploaded twice",
                     hint=f"scan {other} as before",
                 )
 
@@ -192,8 +192,8 @@ def require_never_filled(
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
     if any(not is_left_out(k.path) for k in known):
         raise LibraryError(
-            f"library root {root} holds no audio file that can be read, but the catalog knows some",
-            hint="is its disk mounted? If they are really gone, scan with --allow-empty",
+            f"library root {root} holds no readable audio file, but the catalog knows some",
+            hint="check that its disk is mounted; if they are really gone, use --allow-empty",
         )
 
 

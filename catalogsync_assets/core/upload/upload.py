@@ -61,7 +61,7 @@ class UploadReport(RunReport[Failure]):
         adopted: files found in place, whole, and recorded without sending.
         failed: files that could not be uploaded; they are tried again by the next run.
         bytes: bytes sent and verified.
-        settled_bytes: the size of the files of which it is known what became of them.
+        settled_bytes: the size of the files that are finished, one way or the other.
         bytes_in_parts: what has been sent of large files that are not complete yet.
         retries: requests that had to be repeated.
         retryable: whether a failure among them may pass without anyone acting.

@@ -134,7 +134,7 @@ def test_a_source_is_asked_for_the_rest_after_it_broke_off(tapes, wish, download
         ("greedy", "NoRoomError", "own disk"),
         ("lost", "Lost", "look under the shelf"),
         ("careless", "Nothing", "nothing at https://h/x"),
-        ("damaged", "RuntimeError", "failed without a word"),
+        ("damaged", "RuntimeError", "failed without a message"),
         ("talkative", "ValueError", "https://h/x"),
     ],
 )
