@@ -179,7 +179,7 @@ def test_full_disks_fail_the_run_after_what_came_was_cataloged(
 
     description, metadata = pipeline.scan().failure
 
-    assert description.startswith("no space for the next file (3,000,000 bytes)")
+    assert description.startswith("no room for the next file (3,000,000 bytes)")
     assert "library_roots" in metadata["hint"]
     assert rows(catalog, "SELECT file_count FROM batches") == [1]
     assert pipeline.keys("batch") == rows(catalog, "SELECT key FROM batches")

@@ -202,6 +202,6 @@ def test_a_full_disk_is_one_clear_error(cli, restoring, original, monkeypatch):
     told = cli(*restoring, "--json")
 
     assert outcome.code == told.code == 1
-    assert told.json["error"].startswith("no space for the next file")
-    assert "error: no space for the next file" in outcome.err
+    assert told.json["error"].startswith("no room for the next file")
+    assert "error: no room for the next file" in outcome.err
     assert "hint: free some space" in outcome.err

@@ -182,7 +182,7 @@ class Disks:
                 names = ", ".join(map(str, full))
                 size = f"{needed:,} bytes" if needed else "of unknown size"
                 self._refused = NoRoomError(
-                    f"no space for the next file ({size}) in {names}",
+                    f"no room for the next file ({size}) in {names}",
                     hint="free some space, or name another folder with --library-root"
                     " (in Dagster: library_roots); the rest stays queued",
                 )
