@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     "catalogsync adopt --backend cloud",
     "catalogsync adopt --backend cloud --read",
 )
-@click.option(
-    "--backend",
-    "backend_name",
-    metavar="NAME",
-    required=True,
-    help="Backend whose bucket to adopt.",
-)
+@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Backend to adopt.")
 @options.flag("--dry-run", "Compare only; record nothing.")
 @options.flag("--read", "Read objects whose content nothing else proves.", "may_read")
 @options.workers("Objects to compare")

@@ -104,19 +104,13 @@ def _print_import(report: ImportReport) -> None:
 )
 @click.option("--source", "sources", metavar="NAME", multiple=True, help="Only from this source.")
 @click.option(
-    "--playlist",
-    "playlists",
-    metavar="NAME",
-    multiple=True,
-    help="Only of this playlist, by name or id.",
+    "--playlist", "playlists", metavar="NAME", multiple=True, help="Only of this playlist, or id."
 )
 @options.number("--limit", "Download at most N files.", metavar="N")
 @options.workers("Files to download", most=64, default=8)
 @options.number("--max-file-mib", "Refuse larger files.", default=4096)
 @options.number("--keep-free-mib", "Keep this much free on each disk.", least=0, default=256)
-@click.option(
-    "--upload", "backend_name", metavar="BACKEND", help="Then upload what this backend lacks."
-)
+@click.option("--upload", "backend_name", metavar="BACKEND", help="Then upload what it lacks.")
 def run(
     roots: tuple[Path, ...],
     sources: tuple[str, ...],

@@ -134,9 +134,7 @@ def _kind(given: str | None, target: Path, *, default: str) -> str:
 
     kind = given or EXTENSIONS.get(target.suffix[1:].lower(), default)
     if target == _STDOUT and kind == "parquet":
-        raise UsageError(
-            "Parquet is binary and cannot go to stdout", hint="name a file with --output"
-        )
+        raise UsageError("Parquet cannot go to stdout", hint="name a file with --output")
     if target == _STDOUT and options.wants_json():
         raise UsageError(
             "--json cannot be combined with an export to stdout",

@@ -49,12 +49,7 @@ _LISTED = 5
     help="Stop once this much is free where the files are, such as 50GiB.",
 )
 @options.selecting
-@click.option(
-    "--dry-run/--delete",
-    default=True,
-    show_default=True,
-    help="Only show the files, or remove them.",
-)
+@click.option("--dry-run/--delete", default=True, show_default=True, help="Only show, or remove.")
 @options.flag("--check", "In a dry run, also ask the stores and read files, as --delete does.")
 @options.workers("Files to check", default=16)
 def offload(

@@ -28,7 +28,7 @@ _GIVEN = "catalogsync.given."
 
 
 def given(name: str) -> Any:
-    """What --db, --json or an option of `selecting` has given; None where there is no such."""
+    """The value of --db, --json or an option of `selecting`; None where there is none."""
     return click.get_current_context().meta.get(_GIVEN + name)
 
 

@@ -238,7 +238,7 @@ def _print_results(line: str) -> None:
 
 
 def _print_message(text: str) -> None:
-    """A message that nobody can read any more is no reason to stop working."""
+    """If nobody can read messages any more, work continues."""
     with suppress(OSError):
         click.echo(text, file=sys.stderr, nl=False)
 

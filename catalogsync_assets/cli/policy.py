@@ -14,10 +14,7 @@ from catalogsync_assets.cli import options, output, running, types
     "catalogsync policy --library-root ~/Music --required-copies default",
 )
 @click.option(
-    "--library-root",
-    "root",
-    metavar="FOLDER",
-    help="Only files of this root. [default: all others]",
+    "--library-root", "root", metavar="FOLDER", help="Files of this root. [default: all others]"
 )
 @click.option(
     "--required-copies",

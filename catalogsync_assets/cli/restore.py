@@ -57,9 +57,7 @@ def restore(
             "no files named", hint="use --missing, --all, --playlist, --artist, --pool or --song"
         )
     if everything and (missing or running.is_selecting()):
-        raise UsageError(
-            "--all cannot be combined with a selection", hint="drop --all or the others"
-        )
+        raise UsageError("--all takes no selection", hint="drop it, or the other options")
     catalog = running.open_catalog()
     backend = running.chosen_backend(catalog, backend_name)
     scope = running.selected_scope(catalog)

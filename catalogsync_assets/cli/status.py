@@ -1,4 +1,4 @@
-"""The command that tells how things stand: status."""
+"""The command that shows the state of things: status."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _print_backends(
 
 
 def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
-    """What is no figure, in a line."""
+    """The rest, besides the figures, in a line."""
     words = []
     if backend.bucket:
         words.append(f"bucket {backend.bucket}")
@@ -133,9 +133,7 @@ def _in_words(copies: PolicyStatus) -> str:
 
 def _print_troubles(found: list[BackendStatus], unread: int) -> None:
     if unread:
-        output.note(
-            f"tags of {output.files(unread)} could not be read; see `catalogsync failures --tags`"
-        )
+        output.note(f"tags of {output.files(unread)} could not be read; see failures --tags")
     for b in found:
         if b.damaged:
             wrong = f"the content of {output.files(b.damaged)} is wrong"

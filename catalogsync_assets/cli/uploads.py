@@ -61,9 +61,7 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
     scope, first = _scopes(catalog, prioritize=prioritize)
     chosen = running.chosen_backends(catalog, backend_name)
     if not chosen:
-        output.message(
-            "warning", "no backend is registered; run `catalogsync register-object-backend`"
-        )
+        output.message("warning", "no backend is registered; see register-object-backend")
     planned: list[dict[str, Any]] = []
     for backend in chosen:
         queued = enqueue(catalog, backend, scope, first=first)
@@ -83,9 +81,7 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
     'catalogsync upload --backend cloud --artist "Nina Simone" --prioritize',
     "catalogsync upload --backend cloud --enqueue-only",
 )
-@click.option(
-    "--backend", "backend_name", metavar="NAME", required=True, help="Backend to upload to."
-)
+@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Where to upload.")
 @options.library_roots(
     "Scan this folder first; may be repeated. [default: upload what was scanned before]"
 )
@@ -140,11 +136,11 @@ def upload(
 def upload_queued(
     catalog: Catalog, backend: ObjectBackend, scope: Scope | None = None, *, by: str, **limits: Any
 ) -> tuple[UploadReport, CatalogSyncError | None]:
-    """Upload what is queued, show how far it is, and tell Dagster of it.
+    """Upload what is queued, show how far it is, and report it to Dagster.
 
     Args:
         scope: of what is queued; None for everything.
-        by: the command, as Dagster is told.
+        by: the command, as reported to Dagster.
         limits: as of the upload of `core`.
 
     Returns:

@@ -201,7 +201,7 @@ class SourceError(CatalogSyncError):
         code: `SourceMissing`, `SourceUnreadable`, `SourceChanged`, `SourceOutside` or
             `ContentDiffers`; of one on another backend also `SourceDamaged`, `SourceUnavailable`,
             `SourceRefused`, `NoRoom`.
-        changed: whether the next scan must read the file anew.
+        changed: whether the next scan must read the file again.
         retryable: whether it may pass without anyone acting.
     """
 

@@ -155,7 +155,7 @@ def ui_url() -> str:
 
 
 def required(variable: str, what: str) -> str:
-    """A setting that there is no default for.
+    """A setting without a default.
 
     Args:
         what: it is, for the hint.

@@ -78,9 +78,7 @@ class MailNotifier:
                 f"{where}: no connection ({type(error).__name__})"
             ) from None
         if refused:
-            raise NotificationError(
-                f"{where} accepted the alert for only some of {EMAIL_TO_VARIABLE}"
-            )
+            raise NotificationError(f"{where} refused some of {EMAIL_TO_VARIABLE}")
 
     def _connected(self, context: ssl.SSLContext) -> smtplib.SMTP:
         if self._tls_from_the_start:

@@ -27,7 +27,7 @@ class BackendS3Resource(S3Resource):
     """dagster-aws's S3 resource for one backend, with what the stock one cannot express.
 
     Addressing style, checksum behaviour, pool size and the credentials' variables come from the
-    backend; the client is the very one that the command line uses.
+    backend; the client is the one that the command line uses.
     """
 
     _backend: ObjectBackend = PrivateAttr()

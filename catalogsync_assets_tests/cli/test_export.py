@@ -92,7 +92,7 @@ def test_a_summary_as_json_needs_a_file(cli, evening):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--format", "parquet"), "Parquet is binary"),
+        (("--format", "parquet"), "Parquet cannot go to stdout"),
         (("--expires", 60), "--expires needs --locations presigned"),
         (("--locations", "public", "--relative-to", "."), "--relative-to is for"),
         (("--locations", "local", "--backend", "cloud"), "local files are not on a backend"),

@@ -106,7 +106,7 @@ def test_a_damaged_copy_is_named(cli, original, restoring, remote, through_proxy
     ("arguments", "expected"),
     [
         ((), "no files named"),
-        (("--all", "--missing"), "--all cannot be combined with a selection"),
+        (("--all", "--missing"), "--all takes no selection"),
         (("--all", "--from", "nowhere"), "no backend is called 'nowhere'"),
         (("--playlist", "unknown"), "there is no playlist 'unknown'"),
     ],

@@ -23,7 +23,7 @@ _MAX_SECONDS = 60.0
 MAX_SAMPLES = 120
 #: Seconds between samples at the beginning; results are recorded twice a second.
 _SAMPLE_SECONDS = 0.5
-#: Up to so many, seconds are told as seconds, and minutes as minutes.
+#: Up to this many, seconds are shown as seconds, and minutes as minutes.
 _SMALL = 90
 #: Points of a plot.
 _POINTS = 60
@@ -133,7 +133,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As a person says it, such as `45 s`, `12 min`, `3 h 20 min`."""
+    """For a person, such as `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < _SMALL:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -168,7 +168,7 @@ def rates(chunks: Iterable[Sequence[Sample]]) -> list[Rate]:
     return [
         Rate(
             second=(i + 0.5) * width,
-            # What was sent in parts counts anew once a failed upload is begun again.
+            # What was sent in parts counts again once a failed upload is started again.
             bytes=max(0.0, (sent[i + 1] - sent[i]) / width),
             files=max(0.0, (done[i + 1] - done[i]) / width),
         )

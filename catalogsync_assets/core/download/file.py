@@ -1,7 +1,7 @@
 """Brings one file into the library: open, write, check, place.
 
-A source only gives bytes. Here they are written to a part, compared with what is known of them,
-looked at - an error page with status 200 is not music - and placed under the file's own name.
+A source only gives bytes. Here they are written to a partial file, compared with what is known of
+them, checked - an error page with status 200 is not music - and placed under the file's name.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Job:
     """A task while it is being carried out.
 
     Attributes:
-        name: of its part.
+        name: of its partial file.
         needed: bytes of the whole, as far as known; else 0.
         most: the most bytes of it that have been here.
         fruitless: tries in a row that have not brought more.
@@ -100,7 +100,7 @@ class Fetcher:
         """
         Args:
             report: what is received, resumed and tried again is counted there.
-            prefix: what tells the parts of this catalog from those of others.
+            prefix: tells the partial files of this catalog from those of others.
             stop: once set, nothing goes on.
         """
         self._sources = sources
@@ -114,10 +114,10 @@ class Fetcher:
     def fetch(self, task: DownloadTask) -> Downloaded:
         """Bring the task's file into the library.
 
-        May be called again after any failure: what can be gone on from is.
+        May be called again after any failure: it resumes what can be resumed.
 
         Raises:
-            DownloadError: it cannot be had, or is not what it should be.
+            DownloadError: it cannot be downloaded, or is not what it should be.
             NoRoomError: every library root is full.
             LibraryError: a root cannot be written to.
             StoppedError: the run was stopped.
@@ -161,7 +161,7 @@ class Fetcher:
         return _downloaded(job.task, part.root, placed, sha256)
 
     def _once(self, part: PartialFile, job: _Job, source: Source) -> str:
-        """One try to make the part whole; its SHA-256."""
+        """One try to complete the partial file; its SHA-256."""
         if self._stop.is_set():
             raise StoppedError
         checked = job.task.sha256 is not None
@@ -270,8 +270,8 @@ class Fetcher:
     def _retry(self, function: Callable[[], str], part: PartialFile, job: _Job) -> str:
         """Call again what failed for a passing reason: exponential backoff, full jitter, capped.
 
-        A try that has brought new bytes counts as none: a large file over a bad line comes in the
-        end.
+        A try that has brought new bytes does not count: a large file over a bad line arrives in
+        the end.
         """
         backoff = tenacity.wait_random_exponential(multiplier=0.25, max=_MAX_BACKOFF)
 
@@ -329,7 +329,7 @@ def _require_audio(part: PartialFile, task: DownloadTask) -> None:
 
 @contextmanager
 def _opened(part: PartialFile) -> Iterator[PartialFile]:
-    """The part, open; a root that cannot be written to at all ends the run."""
+    """The partial file, open; a root that cannot be written to at all ends the run."""
     try:
         part.open()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 httpx and not urllib3, which is here too (boto3 needs it): it reads proxies from the environment,
 builds the request after a redirect with credentials left out where the host changes, and is typed.
-Redirects are followed one by one, so that each address is looked at before it is asked.
+Redirects are followed one by one, so that each address is checked before it is requested.
 
 Resuming: `Range` with `If-Range`, so that a server whose content has changed sends all of it.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 CONNECT_SECONDS = 10.0
-#: Without a byte for so long, a connection counts as broken.
+#: A connection that brings no byte for this long counts as broken.
 READ_SECONDS = 60.0
 _OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -56,7 +56,7 @@ class HttpSource:
         self._client = httpx.Client(
             headers={
                 "User-Agent": f"catalogsync/{__version__}",
-                # A range of a compressed answer is no range of the file.
+                # A range of a compressed answer is not a range of the file.
                 "Accept-Encoding": "identity",
                 "Accept": "audio/*, */*;q=0.1",
             },
@@ -187,9 +187,7 @@ class HttpSource:
             raise SourceUnavailableError(f"{where}: timed out", code="Timeout") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise DownloadError(
-                f"{where} is not a valid http(s) URL",
-                code="BadAddress",
-                hint="correct the manifest",
+                f"{where} is not a valid http(s) URL", code="BadAddress", hint="fix the manifest"
             ) from error
         except httpx.ConnectError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):

@@ -134,7 +134,7 @@ def import_manifest(
 
 
 def _identity(path: Path) -> str:
-    """What tells a manifest from others: its path, and of a pipe the pipe itself, as /proc has it.
+    """What identifies a manifest: its path, and of a pipe the pipe itself, as /proc has it.
 
     A name that is not UTF-8 can be stored, too.
     """

@@ -1,6 +1,6 @@
 """The files that a manifest asks for, as rows: songs and download tasks. Not playlists.
 
-A task is told by its source and address, a song by its task, else by its match key.
+A task is identified by its source and address, a song by its task, else by its match key.
 """
 
 from __future__ import annotations

@@ -112,7 +112,5 @@ def _the_one(catalog: Catalog, name: str | None, candidates: list[ObjectBackend]
         )
     if len(candidates) > 1:
         names = ", ".join(b.name for b in candidates)
-        raise UsageError(
-            "several backends are registered", hint=f"name one with --backend: {names}"
-        )
+        raise UsageError("there are several backends", hint=f"name one with --backend: {names}")
     return candidates[0]

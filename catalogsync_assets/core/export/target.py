@@ -47,8 +47,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CatalogSyncError(
-            f"{path} cannot be written: {error.strerror}",
-            hint="the file that was there before is unchanged",
+            f"{path} cannot be written: {error.strerror}", hint="the old file is unchanged"
         ) from error
     except BaseException:
         part.unlink(missing_ok=True)

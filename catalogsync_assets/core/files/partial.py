@@ -159,7 +159,7 @@ class PartialFile:
         return self.size > 0 and (checked or self.notes.boot == _boot())
 
     def begin(self, notes: Notes) -> None:
-        """Begin anew."""
+        """Start over."""
         # Emptied first: never may old bytes lie beside new notes.
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)

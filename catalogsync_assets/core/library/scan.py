@@ -200,7 +200,7 @@ def require_never_filled(
 def _readable(
     walked: Iterator[FoundFile | Problem | LeftOut], unseen: _Unseen, report: ScanReport
 ) -> Iterator[FoundFile]:
-    """The files; what is no file goes to the report, and what it hides to `unseen`."""
+    """The files; everything else goes to the report, and what it hides to `unseen`."""
     for item in walked:
         if isinstance(item, FoundFile):
             yield item
@@ -236,7 +236,7 @@ class _Unseen:
         return self._at(path) is not None
 
     def is_left_out(self, path: str) -> bool:
-        """Whether, besides, it is no part of the library."""
+        """Whether, besides, it is not part of the library."""
         at = self._at(path)
         return at is not None and self._left_out[at]
 
@@ -343,7 +343,7 @@ class _Recorder:
             self.flush()
 
     def is_left_out(self, path: str) -> bool:
-        """Whether a path that was not found is no part of the library, there or not."""
+        """Whether a path that was not found is not part of the library, there or not."""
         return self._unseen.is_left_out(path) or self._leaves_out(path)
 
     def flush(self) -> None:

@@ -36,12 +36,12 @@ class Problem:
     """Something below a root that could not be taken as it is.
 
     Attributes:
-        path: printable, with bytes that are no UTF-8 escaped.
+        path: printable, with bytes that are not UTF-8 escaped.
         reason: one phrase with what to do.
         hides: the path of a file, or of a folder with a slash at the end, that cannot be seen just
             now: what is there, or below it, must not be taken for deleted. None where nothing is
             hidden.
-        left_out: it is there, but no part of the library, as a link that leads out of it.
+        left_out: it is there, but not part of the library, as a link that leads out of it.
     """
 
     path: str
@@ -207,9 +207,7 @@ def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundF
     if not stat.S_ISREG(status.st_mode):
         return Problem(printable(path), "not a regular file")
     if not 0 <= status.st_size <= MAX_FILE_BYTES:
-        return Problem(
-            printable(path), f"a size of {status.st_size:,} bytes is impossible", hides=path
-        )
+        return Problem(printable(path), f"impossible size: {status.st_size:,} bytes", hides=path)
     return FoundFile(path, status.st_size, mtime_ns(status))
 
 

@@ -1,6 +1,6 @@
-"""Files that are no longer here, but on another backend: brought here, one by one, to be uploaded.
+"""Files that are only on another backend: fetched here, one by one, to be uploaded.
 
-A copy lies beside the catalog, in the folder of parts, as long as its upload takes; those that a
+A copy lies beside the catalog, with other partial files, as long as its upload takes; those that a
 killed run has left are removed by the next. It is sent only once its digest is the catalog's.
 """
 

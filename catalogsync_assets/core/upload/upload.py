@@ -102,7 +102,7 @@ def upload(
     Args:
         scope: which of the tasks.
         limits: how much at a time; the backend's own by default.
-        limit: at most so many files.
+        limit: at most this many files.
         progress: called with the report as it stands, a few times a second.
         connect: makes the client of the store; called only if something is pending.
 
