@@ -50,7 +50,7 @@ _WORDS = {
 )
 @options.flag("--repair", "Upload again what is missing or damaged.")
 @options.flag("--restart", "Start over, even if an earlier verification was interrupted.", "anew")
-@options.flag("--allow-empty", "Accept a store that holds none of a hundred files or more.")
+@options.flag("--allow-empty", "Accept a store that holds none of the first hundred files.")
 @options.flag("--history", "List past verifications instead.")
 @options.workers("Requests")
 @options.selecting

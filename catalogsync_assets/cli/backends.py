@@ -39,7 +39,7 @@ _AS_COPIES = {
     "    --bandwidth-limit 2MiB/s --storage-class STANDARD_IA",
     "Then test what the store does: catalogsync backend test r2",
 )
-@click.option("--name", required=True, help="Its name here: a-z, 0-9, _ and -.")
+@click.option("--name", required=True, help="Name of the backend: a-z, 0-9, _ and -.")
 @click.option("--bucket", required=True, help="An existing bucket.")
 @click.option("--endpoint", metavar="URL", help="The service's URL. [default: AWS]")
 @click.option("--region", default="us-east-1", show_default=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @options.flag("--dry-run", "Only show what would be done.")
 @options.flag(
     "--allow-empty",
-    "Accept that the root held files and is empty now: its disk is mounted.",
+    "Accept an empty root that held files: its disk is mounted, they are gone.",
 )
 @options.workers("Files to restore")
 def restore(
