@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 )
 @options.flag("--verified", "Also show when the files of each backend were verified.")
 @options.flag("--under-replicated", "List the songs that have fewer copies than required.")
-@click.option("--under-policy", is_flag=True, hidden=True)  # the old name, for one release
+@click.option("--under-policy", is_flag=True, hidden=True, help="The old name, for one release.")
 @options.number("--limit", "Most songs to list.", default=100)
 def status(verified: bool, under_replicated: bool, under_policy: bool, limit: int) -> None:
     """Show what is where: songs, files and bytes of each backend, and what is still to do.

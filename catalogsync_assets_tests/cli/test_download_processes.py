@@ -192,7 +192,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has_and_can_be_gone_on_with(
     pace.cut()
 
     assert process.returncode == 130, err
-    assert "go on" in err
+    assert "to continue" in err
     assert set(states()) == {"pending", "succeeded"}
     assert command(*arguments).code == 0
     assert library.contents() == contents

@@ -40,7 +40,7 @@ def test_an_import_warns_of_a_value_that_it_did_without(cli, manifest):
     done = cli("import", manifest)
 
     assert done.code == 0
-    assert f"warning: {manifest}, line 2: cannot read track, imported without it" in done.err
+    assert f"warning: {manifest}, line 2: track cannot be read, imported without it" in done.err
 
 
 def test_an_import_as_json(cli, manifest):

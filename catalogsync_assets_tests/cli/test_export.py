@@ -94,7 +94,7 @@ def test_a_summary_as_json_needs_a_file(cli, evening):
     [
         (("--format", "parquet"), "Parquet cannot go to stdout"),
         (("--expires", 60), "--expires needs --locations presigned"),
-        (("--locations", "public", "--relative-to", "."), "--relative-to is for"),
+        (("--locations", "public", "--relative-to", "."), "--relative-to needs"),
         (("--locations", "local", "--backend", "cloud"), "local files are not on a backend"),
         (("--locations", "public"), "no backend has public URLs"),
         (("--locations", "presigned", "--expires", 604_801), "not in the range"),

@@ -185,7 +185,7 @@ def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLin
     values = entry.values
     numbers = [name for name in ("track", "disc") if values.get(name, "").strip()]
     odd = [*entry.odd, *(name for name in numbers if _number(values[name]) is None)]
-    warnings = [BadLine(entry.line, f"cannot read {name}, imported without it") for name in odd]
+    warnings = [BadLine(entry.line, f"{name} cannot be read, imported without it") for name in odd]
     try:
         source = clean(values.get("source", "")) or source
         url = _url(values.get("url", "").strip(), source)

@@ -167,7 +167,7 @@ def test_what_is_in_no_encoding_is_a_bad_line(read, content, bad):
         (b"", "has no column url"),
         (b"\r\n\r\n", "has no column url"),
         (b"title;artist\nx;y\n", "has no column url"),
-        (f"{U}1,a\n{U}2,b\n".encode(), "is an entry already"),
+        (f"{U}1,a\n{U}2,b\n".encode(), "is an entry, not a header"),
         (b"PK\3\4...", "workbook"),
         (b"\0" * 100, "has no column url"),
         ("url,title\n".encode("utf-16")[:9], "has no column url"),
