@@ -135,12 +135,17 @@ def test_a_plan_for_some_songs_that_leaves_out_none_counts(five):
     assert five.plan(playlists=["Evening"]).metadata["newly queued"] == 2
 
 
-def test_workers_of_a_run_go_before_those_of_the_resource(pipeline, backend, proxy, library):
+@pytest.mark.parametrize(
+    ("of_run", "of_resource"), [({"workers": 1}, 4), ({}, 1)], ids=["run", "resource"]
+)
+def test_the_store_sees_no_more_requests_than_workers_of_the_run_else_of_the_resource(
+    pipeline, backend, proxy, library, of_run, of_resource
+):
     backend("cloud", endpoint=proxy.endpoint)
     library.fill(8)
     pipeline.scan()
 
-    assert pipeline.upload(config={"workers": 1}, workers=4).success
+    assert pipeline.upload(config=of_run, workers=of_resource).success
 
     assert proxy.most_at_once == 1
 

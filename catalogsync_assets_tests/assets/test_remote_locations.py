@@ -206,18 +206,6 @@ def test_the_events_of_a_run_do_not_grow_with_its_files(pipeline, backend, libra
     assert len(pipeline.upload("one", large).events) == few
 
 
-def test_the_store_sees_no_more_requests_at_a_time_than_workers_are_configured(
-    pipeline, backend, proxy, library
-):
-    backend("cloud", endpoint=proxy.endpoint)
-    library.fill(8)
-    pipeline.scan()
-
-    assert pipeline.upload(workers=1).success
-
-    assert proxy.most_at_once == 1
-
-
 def test_no_secret_is_in_the_events_of_a_cell(pipeline, cloud, library, store):
     library.fill(2)
     runs = [pipeline.scan(), pipeline.plan(), pipeline.upload(), pipeline.presence()]
