@@ -65,16 +65,15 @@ class Cursor:
     Attributes:
         agreed, agreed_at: the catalog's stamp when both last agreed, and when that was, in seconds
             since the epoch.
-        began: the stamp when the walk that is under way began.
+        began: the stamp when the walk that is under way began; None once it has met something that
+            must be looked at again.
         after: the batch that it has come to; None when no walk is under way.
-        left: whether it has met something that must be looked at again.
     """
 
     agreed: str | None = None
     agreed_at: float = 0.0
     began: str | None = None
     after: str | None = None
-    left: bool = False
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor:
@@ -113,7 +112,7 @@ def reconcile(
     """
     deadline = time.monotonic() + _SECONDS
     if cursor.after is None:
-        cursor = dataclasses.replace(cursor, began=now_stamp, left=False)
+        cursor = dataclasses.replace(cursor, began=now_stamp)
     events: list[dg.AssetMaterialization] = []
     requests: list[dg.RunRequest] = []
     backends = {backend.name: backend for backend in object_backends(catalog)}
@@ -126,7 +125,7 @@ def reconcile(
         for cell in of_batch:
             status = statuses.get(cell.key)
             if status == dg.AssetPartitionStatus.IN_PROGRESS:
-                cursor = dataclasses.replace(cursor, left=True)
+                cursor = dataclasses.replace(cursor, began=None)
             elif cell.whole and status in (None, dg.AssetPartitionStatus.FAILED):
                 by = "catalog_partitions, as the catalog has it whole"
                 events.append(materialization(catalog, backends[cell.backend], batch, by=by))
@@ -137,8 +136,7 @@ def reconcile(
         if enough or time.monotonic() >= deadline:
             break
     else:
-        agreed = None if cursor.left else cursor.began
-        cursor = Cursor(agreed=agreed, agreed_at=now.timestamp())
+        cursor = Cursor(agreed=cursor.began, agreed_at=now.timestamp())
     nothing = "every cell that was compared is as the catalog says"
     return dg.SensorResult(
         asset_events=events,

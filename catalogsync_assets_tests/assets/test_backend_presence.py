@@ -17,9 +17,8 @@ def test_presence_counts_songs_files_bytes_and_what_is_still_to_do(
 ):
     cloud = backend("cloud")
     backend("empty")
-    library.fill(4, size=400_000)
+    pipeline.fill(4, size=400_000)
     remote(cloud).put("album/0002.mp3", b"foreign")
-    pipeline.scan()
     pipeline.upload()
     library.add("later.mp3")
     pipeline.scan()
@@ -87,10 +86,9 @@ def test_presence_in_an_empty_catalog_is_nought_of_nought(pipeline, cloud):
 
 @pytest.mark.parametrize("asset", ["pending_uploads", "remote_locations", "backend_presence"])
 def test_a_backend_that_the_catalog_does_not_know_is_named_with_those_that_it_does(
-    pipeline, cloud, library, asset
+    pipeline, cloud, asset
 ):
-    library.fill(1)
-    pipeline.scan()
+    pipeline.fill(1)
     pipeline.instance.add_dynamic_partitions("backend", ["clowd"])
     cell = asset == "remote_locations"
 

@@ -8,10 +8,9 @@ from .conftest import plain, plain_metadata
 
 
 @pytest.fixture
-def uploaded(pipeline, cloud, library):
+def uploaded(pipeline, cloud):
     """Four files on `cloud`."""
-    library.fill(4)
-    pipeline.scan()
+    pipeline.fill(4)
     assert pipeline.upload().success
     return pipeline
 
@@ -56,12 +55,9 @@ def test_backends_that_count_as_one_are_named(uploaded, backend, catalog, cloud)
     ]
 
 
-def test_failed_uploads_are_grouped_and_named_by_the_check_and_by_presence(
-    pipeline, cloud, remote, library
-):
-    library.fill(3)
+def test_failed_uploads_are_grouped_and_named_by_the_check_and_by_presence(pipeline, cloud, remote):
+    pipeline.fill(3)
     remote(cloud).put("album/0001.mp3", b"foreign")
-    pipeline.scan()
     assert not pipeline.upload().success
 
     run = pipeline.presence()
@@ -78,12 +74,11 @@ def test_failed_uploads_are_grouped_and_named_by_the_check_and_by_presence(
         assert "another object is stored" in failure["reason"]
 
 
-def test_a_backend_is_not_blamed_for_the_failures_of_another(pipeline, backend, remote, library):
+def test_a_backend_is_not_blamed_for_the_failures_of_another(pipeline, backend, remote):
     cloud = backend("cloud")
     backend("attic")
-    library.fill(2)
+    pipeline.fill(2)
     remote(cloud).put("album/0001.mp3", b"foreign")
-    pipeline.scan()
     pipeline.upload("cloud")
     pipeline.upload("attic")
 

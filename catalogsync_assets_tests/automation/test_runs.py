@@ -192,7 +192,6 @@ class Deployment:
         deadline = time.monotonic() + 2 * PATIENCE
         while True:
             run = self.instance.get_run_by_id(run_id)
-            assert run is not None
             if run.is_finished:
                 return run.status
             assert time.monotonic() < deadline, f"the run is still {run.status}"

@@ -9,23 +9,23 @@ from catalogsync_assets.assets.ui.cells import cell_metadata
 from catalogsync_assets.assets.ui.links import bucket_link, object_link
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.assets.conftest import plain_metadata
 from catalogsync_assets_tests.support.database import change
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def metadata(catalog, plainly):
+def metadata(catalog):
     """`metadata(backend)` of the first batch."""
-    return lambda backend: plainly(cell_metadata(catalog, backend, batch_keys(catalog)[0]))
+    return lambda backend: plain_metadata(cell_metadata(catalog, backend, batch_keys(catalog)[0]))
 
 
 def test_a_cell_that_the_command_line_has_filled_says_what_one_of_the_pipeline_does(
-    pipeline, backend, library, uploaded, metadata
+    pipeline, backend, uploaded, metadata
 ):
     one, two = backend("one"), backend("two")
-    library.fill(3)
-    pipeline.scan()
+    pipeline.fill(3)
     uploaded(one)
 
     of_pipeline = pipeline.upload("two").metadata
@@ -42,10 +42,9 @@ def test_a_cell_that_the_command_line_has_filled_says_what_one_of_the_pipeline_d
 
 
 def test_a_cell_and_its_backend_say_when_they_were_verified_and_by_what(
-    pipeline, cloud, catalog, library, metadata
+    pipeline, cloud, catalog, metadata
 ):
-    library.fill(3)
-    pipeline.scan()
+    pipeline.fill(3)
     assert pipeline.upload().success
     first = f"(SELECT MIN(id) FROM file_locations WHERE backend_id = {cloud.id})"
     change(
