@@ -51,6 +51,14 @@ class CatalogSyncError(Exception):
         return f"{self.message} (hint: {self.hint})" if self.hint else self.message
 
 
+class _CodedError(CatalogSyncError):
+    """A failure of one file or request; `code` is the short name under which reports count it."""
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
 class RunAborted(CatalogSyncError):  # noqa: N818
     """A run could not go on; what it had done is recorded, and the next goes on from there.
 
@@ -94,8 +102,8 @@ class NoRoomError(LibraryError):
     """Every library root is full."""
 
 
-class DownloadError(CatalogSyncError):
-    """One file cannot be downloaded from its source, or is not what it should be.
+class DownloadError(_CodedError):
+    """One file cannot be had from where it should come, or is not what it should be.
 
     Sources raise it, those of other packages too. The message must name no secret; addresses in
     it are redacted once more where it is recorded.
@@ -106,10 +114,6 @@ class DownloadError(CatalogSyncError):
     """
 
     retryable = False
-
-    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
 
 
 class SourceUnavailableError(DownloadError):
@@ -133,7 +137,7 @@ class SourceUnavailableError(DownloadError):
         self.retry_after = retry_after
 
 
-class StoreError(CatalogSyncError):
+class StoreError(_CodedError):
     """An object store refused a request or did not answer.
 
     Attributes:
@@ -144,10 +148,6 @@ class StoreError(CatalogSyncError):
 
     retryable = False
     fatal = False
-
-    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
 
 
 class AccessRefusedError(StoreError):
@@ -194,7 +194,7 @@ class StoreUnavailableError(StoreError):
     retryable = True
 
 
-class SourceError(CatalogSyncError):
+class SourceError(_CodedError):
     """A source cannot be uploaded as it is.
 
     Attributes:
@@ -214,13 +214,12 @@ class SourceError(CatalogSyncError):
         changed: bool = False,
         retryable: bool = False,
     ) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
+        super().__init__(message, code=code, hint=hint)
         self.changed = changed
         self.retryable = retryable
 
 
-class RestoreError(CatalogSyncError):
+class RestoreError(_CodedError):
     """One file cannot be brought back.
 
     Attributes:
@@ -228,19 +227,11 @@ class RestoreError(CatalogSyncError):
             backend's reason, or the system's name of a disk error.
     """
 
-    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
 
-
-class NotRemoved(CatalogSyncError):  # noqa: N818
+class NotRemoved(_CodedError):  # noqa: N818
     """A file is left where it is.
 
     Attributes:
         code: `Gone`, `Changed`, `Link`, `HardLink`, `Outside`, `Unreadable`, `Unwritable`,
             `NoDigest`, `ContentDiffers`, `NotProven`, `RootMissing`, `Kept`.
     """
-
-    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code

@@ -54,6 +54,11 @@ def lies_inside(inner: Path, outer: Path) -> bool:
         return False
 
 
+def overlap(one: Path, other: Path) -> bool:
+    """Whether one of two folders lies in the other, or they are the same; see `lies_inside`."""
+    return lies_inside(one, other) or lies_inside(other, one)
+
+
 def library_roots(
     given: Sequence[str | os.PathLike[str]] = (), *, known: Sequence[str] = ()
 ) -> list[Path]:

@@ -16,7 +16,6 @@ UNSAFE = (
     "\U000e0000-\U000e007f\ud800-\udfff"
 )
 _UNSAFE = re.compile(f"[{UNSAFE}]")
-_NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 #: How Python carries a byte of a file's name that is not UTF-8.
 _BYTE = range(0xDC80, 0xDD00)
 
@@ -37,10 +36,6 @@ def visible_lines(text: str) -> str:
 
 
 def _written_out(match: re.Match[str]) -> str:
-    character = match[0]
-    code = ord(character)
-    if code in _BYTE:
-        code -= 0xDC00
-    if code > 0xFFFF:  # noqa: PLR2004
-        return f"\\U{code:08x}"
-    return _NAMED.get(character) or (f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}")  # noqa: PLR2004
+    if (code := ord(match[0])) in _BYTE:
+        return f"\\x{code - 0xDC00:02x}"
+    return match[0].encode("unicode_escape").decode()

@@ -1,10 +1,43 @@
-"""Which column of a table, or member of an object, says what: names as programs write them."""
+"""What a manifest says, and which column of a table, or member of an object, says it."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from catalogsync_assets.core.download.lines import BadLine
+
+
+class Entry(NamedTuple):
+    """What a manifest says of one file, as text.
+
+    Attributes:
+        values: by the names of `_NAMES`.
+        is_playlist: the manifest is a playlist, with a name of its own in it, not one of the file.
+        odd: names of what is neither a text nor a number, and can be done without.
+    """
+
+    line: int
+    values: Mapping[str, str]
+    is_playlist: bool = False
+    odd: Sequence[str] = ()
+
+
+class Title(NamedTuple):
+    """The manifest is a playlist of this name, though it may have no entries any more.
+
+    Attributes:
+        instead: the name that entries before it were given, if they are of this playlist, too.
+    """
+
+    name: str
+    instead: str | None = None
+
+
+Found = Iterator[Entry | Title | BadLine]
+
 
 # What a manifest can say -> the names for it, the best first, as `_plain` makes them. Seen in the
 # exports of iTunes, Exportify, TuneMyMusic, Soundiiz and in tables of our own.

@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import is_remembered, known_roots
-from catalogsync_assets.core.download.roots import remember_root, remembered_roots
+from catalogsync_assets.core.catalog.legacy import insert_row
+from catalogsync_assets.core.catalog.schema import download_roots
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, NoRoomError
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.library.scan import require_never_filled
+from catalogsync_assets.core.library.scan import require_apart, require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
-from catalogsync_assets.core.settings import library_roots
+from catalogsync_assets.core.settings import library_roots, overlap
 
 #: Bytes that are left free on a disk.
 DEFAULT_RESERVE = 256 * 1024 * 1024
@@ -72,15 +75,16 @@ class Disks:
         self._catalog = catalog
         self._ask = ask
         self._left_free = reserve_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._asking = threading.Lock()
         self.waiting = 0
         self._refused: NoRoomError | None = None
         self._full: set[Path] = set()
         self._reserved: dict[Path, dict[str, int]] = {}
         self._roots = list(roots)
-        later = (r for r in remembered_roots(catalog) if r.is_dir() and _apart(r, self._roots))
-        self._roots += [r for r in later if r not in self._roots]
+        for root in remembered_roots(catalog):
+            if root.is_dir() and not any(overlap(root, given) for given in roots):
+                self._roots.append(root)
         for root in self._roots:
             if not any(isinstance(found, FoundFile) for found in walk(root)) and not allow_empty:
                 # What was downloaded into the mount point of a missing disk would make the next
@@ -116,8 +120,7 @@ class Disks:
                 # A root with the partial file comes first; sorting keeps the order otherwise.
                 for root in sorted(self._roots, key=lambda r: here[r] is None):
                     missing = max(needed - (here[root] or 0), 0)
-                    if self._fits(root, name, missing):
-                        self._reserved.setdefault(root, {})[name] = missing
+                    if self.fits(root, name, missing):
                         return root
                 before = len(self._roots)
                 self.waiting += 1
@@ -187,7 +190,7 @@ class Disks:
                     " (in Dagster: library_roots); the rest stays queued",
                 )
                 raise self._refused
-            remember_root(self._catalog, root)
+            _remember_root(self._catalog, root)
             with self._lock:
                 self._roots.append(root)
 
@@ -211,9 +214,8 @@ class Disks:
         """
         root = library_roots([*full, named])[-1]
         if root in full:
-            raise NoRoomError(f"{root} is full, too")
-        if not _apart(root, [Path(known) for known in known_roots(self._catalog)]):
-            raise LibraryError(f"{root} overlaps a library root that the catalog knows")
+            raise NoRoomError(f"{root} is full as well")
+        require_apart([root], known_roots(self._catalog))
         try:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
@@ -226,10 +228,15 @@ class Disks:
         return root
 
 
-def _apart(root: Path, others: Sequence[Path]) -> bool:
-    """Whether a folder lies neither within one of the others nor around it."""
-    here = root.resolve()
-    for other in (o.resolve() for o in others if o != root):
-        if here.is_relative_to(other) or other.is_relative_to(here):
-            return False
-    return True
+def remembered_roots(catalog: Catalog) -> list[Path]:
+    """The folders that a person has named when all were full, in the order of that."""
+    query = sa.select(download_roots.c.path).order_by(download_roots.c.id)
+    with catalog.read() as connection:
+        return [Path(path) for path in connection.scalars(query)]
+
+
+def _remember_root(catalog: Catalog, root: Path) -> None:
+    query = sa.select(download_roots.c.id).where(download_roots.c.path == str(root))
+    with catalog.transaction() as connection:
+        if connection.execute(query).first() is None:
+            insert_row(connection, "download_roots", {"path": str(root)})

@@ -156,14 +156,7 @@ class _Run:
         files, size = limited(*count_waiting(self.catalog, self.scope), self.limit)
         self._report.queued += files
         self._report.queued_bytes = size
-        fetcher = Fetcher(
-            sources,
-            self.disks,
-            self.limits,
-            self._report,
-            prefix=self._prefix,
-            stop=self._stop,
-        )
+        fetcher = Fetcher(sources, self.disks, self.limits, self._report, self._prefix, self._stop)
         self._run: Run[DownloadTask, Downloaded, Downloaded | NotDownloaded] = Run(
             self._report,
             name="download",

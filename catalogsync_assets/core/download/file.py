@@ -10,27 +10,18 @@ import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tenacity
 
 from catalogsync_assets.core.catalog.download_queue import Downloaded, DownloadTask
-from catalogsync_assets.core.catalog.files import FileFacts
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.report import DownloadReport, Limits
 from catalogsync_assets.core.download.sources import Content, Item, Source, Sources
-from catalogsync_assets.core.errors import (
-    DownloadError,
-    LibraryError,
-    SourceUnavailableError,
-)
-from catalogsync_assets.core.files.formats import (
-    LOOKED_AT,
-    MEDIA_TYPES,
-    format_of,
-    look,
-)
+from catalogsync_assets.core.errors import DownloadError, LibraryError, SourceUnavailableError
+from catalogsync_assets.core.files.atomic import FULL
+from catalogsync_assets.core.files.formats import LOOKED_AT, MEDIA_TYPES, format_of, look
 from catalogsync_assets.core.files.names import (
     alternatives,
     guessed_title,
@@ -39,14 +30,13 @@ from catalogsync_assets.core.files.names import (
 )
 from catalogsync_assets.core.files.opening import mtime_ns
 from catalogsync_assets.core.files.partial import Notes, PartialFile, Resume, remove
-from catalogsync_assets.core.library.tags import read_tags
+from catalogsync_assets.core.library.tags import read_facts
 from catalogsync_assets.core.redaction import redact
 
 #: Seconds that a wait between two tries never exceeds, unless the server asks for more.
 _MAX_BACKOFF = 20.0
 #: Who asks for a longer wait than this is left to the next run.
 _MAX_RETRY_AFTER = 120.0
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 class StoppedError(Exception):
@@ -54,15 +44,7 @@ class StoppedError(Exception):
 
 
 class _NoRoomHereError(Exception):
-    """The file does not fit where it was begun.
-
-    Attributes:
-        needed: bytes of the whole.
-    """
-
-    def __init__(self, needed: int) -> None:
-        super().__init__(needed)
-        self.needed = needed
+    """The file does not fit where it was begun."""
 
 
 @dataclass
@@ -83,31 +65,24 @@ class _Job:
     fruitless: int = 0
 
 
+@dataclass(eq=False)
 class Fetcher:
-    """Fetches files. Thread-safe."""
+    """Fetches files. Thread-safe.
 
-    def __init__(
-        self,
-        sources: Sources,
-        disks: Disks,
-        limits: Limits,
-        report: DownloadReport,
-        *,
-        prefix: str,
-        stop: threading.Event,
-    ) -> None:
-        """
-        Args:
-            report: what is received, resumed and tried again is counted there.
-            prefix: tells the partial files of this catalog from those of others.
-            stop: once set, nothing goes on.
-        """
-        self._sources = sources
-        self._disks = disks
-        self._limits = limits
-        self._report = report
-        self._prefix = prefix
-        self._stop = stop
+    Attributes:
+        report: what is received, resumed and tried again is counted there.
+        prefix: what tells the parts of this catalog from those of others.
+        stop: once set, nothing goes on.
+    """
+
+    sources: Sources
+    disks: Disks
+    limits: Limits
+    report: DownloadReport
+    prefix: str
+    stop: threading.Event
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
 
     def fetch(self, task: DownloadTask) -> Downloaded:
@@ -121,28 +96,27 @@ class Fetcher:
             LibraryError: a root cannot be written to.
             StoppedError: the run was stopped.
         """
-        job = _Job(task, f"{self._prefix}{task.id}", task.size_bytes or 0)
+        job = _Job(task, f"{self.prefix}{task.id}", task.size_bytes or 0)
         self._require_small(job, job.needed)
-        source = self._sources.get(task.source)
+        source = self.sources.get(task.source)
         while True:
-            root = self._disks.reserve(job.name, job.needed)
+            root = self.disks.reserve(job.name, job.needed)
             try:
                 with _opened(PartialFile(root, job.name)) as part:
                     return self._fetch_into(part, job, source)
-            except _NoRoomHereError as full:
-                job.needed = full.needed
+            except _NoRoomHereError:
                 remove(root, job.name)
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in FULL:
                     raise DownloadError(
                         f"{redact(task.url)} cannot be saved below {root}: {error.strerror}",
                         code=errno.errorcode.get(error.errno or 0, "DiskError"),
                         hint="check the folder's permissions and the disk",
                     ) from error
-                self._disks.mark_full(root)
+                self.disks.mark_full(root)
                 remove(root, job.name)
             finally:
-                self._disks.leave(root, job.name)
+                self.disks.leave(root, job.name)
 
     def _fetch_into(self, part: PartialFile, job: _Job, source: Source) -> Downloaded:
         placed = part.placed()
@@ -151,7 +125,7 @@ class Fetcher:
         try:
             sha256 = self._retry(lambda: self._once(part, job, source), part, job)
             names = alternatives(self._target(part, job.task), sha256)
-            free = (n for n in names if not self._disks.is_remembered(part.root, n, sha256))
+            free = (n for n in names if not self.disks.is_remembered(part.root, n, sha256))
             placed = part.place(free, sha256)
         except DownloadError as error:
             if not error.retryable:
@@ -161,7 +135,7 @@ class Fetcher:
 
     def _once(self, part: PartialFile, job: _Job, source: Source) -> str:
         """One try to complete the partial file; its SHA-256."""
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise StoppedError
         checked = job.task.sha256 is not None
         if part.is_whole(checked=checked):
@@ -170,9 +144,15 @@ class Fetcher:
             self._transfer(part, job, source, part.resume(checked=checked))
         _require_audio(part, job.task)
         sha256 = part.sync()
-        if job.task.sha256 not in (None, sha256):
-            self._refuse_content(part, job.task)
-        return sha256
+        if job.task.sha256 in (None, sha256):
+            return sha256
+        message = f"{redact(job.task.url)}: SHA-256 mismatch with the manifest"
+        if part.resumed:  # its beginning and its end may be of different contents
+            part.begin(Notes())
+            raise SourceUnavailableError(message, code="DigestDiffers")
+        raise DownloadError(
+            message, code="DigestDiffers", hint="correct the manifest and import it again"
+        )
 
     def _transfer(
         self, part: PartialFile, job: _Job, source: Source, resume: Resume | None
@@ -184,7 +164,7 @@ class Fetcher:
             elif resume is not None and content.start == resume.offset:
                 part.go_on()
                 with self._lock:
-                    self._report.resumed += 1
+                    self.report.resumed += 1
             else:
                 raise DownloadError(
                     f"source {task.source!r} gave a different part of {redact(task.url)} than was"
@@ -197,10 +177,14 @@ class Fetcher:
                 raise SourceUnavailableError(
                     f"{redact(task.url)} changed its size during the download", code="Changed"
                 )
-            self._require_fitting(job, total)
+            if total is not None:
+                if task.size_bytes not in (None, total):
+                    raise _differs(task, "", total, task.size_bytes or 0)
+                self._require_small(job, total)
             whole = total or task.size_bytes or 0
-            if not self._disks.fits(part.root, job.name, max(whole - part.size, 0)):
-                raise _NoRoomHereError(whole)
+            if not self.disks.fits(part.root, job.name, max(whole - part.size, 0)):
+                job.needed = whole
+                raise _NoRoomHereError
             self._write(part, job, content, total)
         if part.size != (total or task.size_bytes or part.size):
             raise SourceUnavailableError(
@@ -212,44 +196,27 @@ class Fetcher:
         most = total or job.task.size_bytes
         looked = False
         for piece in content.pieces:
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise StoppedError
             with self._lock:
-                self._report.received += len(piece)
+                self.report.received += len(piece)
             part.append(piece)
             self._require_small(job, part.size)
             if most is not None:
                 if part.size > most:
                     raise _differs(job.task, "more", part.size, most)
-                self._disks.written(part.root, job.name, most - part.size)
+                self.disks.written(part.root, job.name, most - part.size)
             if not looked and part.size >= LOOKED_AT:
                 looked = True
                 _require_audio(part, job.task)  # at once: who knows how much more would come
 
-    def _require_fitting(self, job: _Job, total: int | None) -> None:
-        if total is None:
-            return
-        if job.task.size_bytes not in (None, total):
-            raise _differs(job.task, "", total, job.task.size_bytes or 0)
-        self._require_small(job, total)
-
     def _require_small(self, job: _Job, size: int) -> None:
-        if size > self._limits.max_file_bytes:
+        if size > self.limits.max_file_bytes:
             raise DownloadError(
-                f"{redact(job.task.url)} is larger than {self._limits.max_file_bytes:,} bytes",
+                f"{redact(job.task.url)} is larger than {self.limits.max_file_bytes:,} bytes",
                 code="TooLarge",
                 hint="to download it anyway, raise --max-file-mib",
             )
-
-    @staticmethod
-    def _refuse_content(part: PartialFile, task: DownloadTask) -> None:
-        message = f"{redact(task.url)}: SHA-256 mismatch with the manifest"
-        if part.resumed:  # its beginning and its end may be of different contents
-            part.begin(Notes())
-            raise SourceUnavailableError(message, code="DigestDiffers")
-        raise DownloadError(
-            message, code="DigestDiffers", hint="correct the manifest and import it again"
-        )
 
     @staticmethod
     def _target(part: PartialFile, task: DownloadTask) -> str:
@@ -277,7 +244,7 @@ class Fetcher:
         def is_hopeless(_state: tenacity.RetryCallState) -> bool:
             job.fruitless = 1 if part.size > job.most else job.fruitless + 1
             job.most = max(job.most, part.size)
-            return job.fruitless >= self._limits.attempts or self._stop.is_set()
+            return job.fruitless >= self.limits.attempts or self.stop.is_set()
 
         def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -288,7 +255,7 @@ class Fetcher:
             retry=tenacity.retry_if_exception(_may_pass_soon),
             stop=is_hopeless,
             wait=wait,
-            sleep=tenacity.sleep_using_event(self._stop),
+            sleep=tenacity.sleep_using_event(self.stop),
             before_sleep=self._count_retry,
             reraise=True,
         )
@@ -296,7 +263,7 @@ class Fetcher:
 
     def _count_retry(self, _state: tenacity.RetryCallState) -> None:
         with self._lock:
-            self._report.retries += 1
+            self.report.retries += 1
 
 
 def _may_pass_soon(error: BaseException) -> bool:
@@ -332,7 +299,7 @@ def _opened(part: PartialFile) -> Iterator[PartialFile]:
     try:
         part.open()
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise
         raise LibraryError(
             f"library root {part.root} cannot be written to: {error.strerror}",
@@ -352,13 +319,7 @@ def _from_plug_in(task: DownloadTask, source: Source, resume: Resume | None) -> 
         opened: AbstractContextManager[Content] = source.open(item, resume)
         content = opened.__enter__()
     try:
-        yield Content(
-            pieces=_guarded(task, content.pieces),
-            start=content.start,
-            total=content.total,
-            validator=content.validator,
-            name=content.name,
-        )
+        yield replace(content, pieces=_guarded(task, content.pieces))
     finally:
         with suppress(Exception):  # what was needed has been read, or was given up
             opened.__exit__(None, None, None)
@@ -385,17 +346,8 @@ def _blamed(task: DownloadTask) -> Iterator[None]:
 
 def _downloaded(task: DownloadTask, root: Path, placed: Path, sha256: str | None) -> Downloaded:
     status = placed.stat()
-    tags, trouble = read_tags(placed)
-    facts = FileFacts(
-        path=placed.relative_to(root).as_posix(),
-        absolute_path=str(placed),
-        size_bytes=status.st_size,
-        mtime_ns=mtime_ns(status),
-        format=tags.format,
-        song=tags.song,
-        song_id=task.song_id,
-        sha256=sha256,
-        artists=tags.artists,
-        tags_error=trouble,
+    path = placed.relative_to(root).as_posix()
+    facts = read_facts(
+        root, path, status.st_size, mtime_ns(status), song_id=task.song_id, sha256=sha256
     )
     return Downloaded(task, str(root), facts, task.title == guessed_title(task.url))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,16 +15,18 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.playlists import Listed
 from catalogsync_assets.core.download import requests
+from catalogsync_assets.core.download.columns import Entry, Title
 from catalogsync_assets.core.download.lines import BadLine
-from catalogsync_assets.core.download.manifest import Entry, Title, read_manifest
+from catalogsync_assets.core.download.manifest import read_manifest
+from catalogsync_assets.core.download.report import ImportReport
 from catalogsync_assets.core.download.requests import DownloadRequest
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.names import guessed_title
 from catalogsync_assets.core.library.tags import Tags, clean
+from catalogsync_assets.core.runner.report import MOST_LISTED
 
 #: Entries taken in by one transaction: short enough to leave others room to write.
 _CHUNK = 2_000
-_MAX_LISTED = 1_000
 _MAX_NUMBER = 2**63 - 1
 _MAX_TRACK = 999_999
 # Thousands may be set apart, all in the same way.
@@ -33,38 +35,6 @@ _SIZE = re.compile(
 )
 # Those that stand in names; a tab or a line break in an address is a mistake.
 _BLANKS = re.compile("[ \u00a0\u2000-\u200a\u202f\u205f\u3000]")
-
-
-@dataclass
-class ImportReport:
-    """What an import did.
-
-    Attributes:
-        entries: acceptable entries of the manifest.
-        tasks, songs, playlists: rows that were made for them.
-        playlist_songs: songs that came into a playlist, each counted once.
-        removed: songs that left a playlist, as they are no longer listed.
-        known: entries whose address had a task already.
-        updated: of those, the ones that got another size or digest.
-        bad: lines that were left out; at most 1,000 of them are in `problems`.
-        odd: values that could not be read, and that songs can do without; at most 1,000 of them
-            are in `warnings`.
-        guessed_encoding: what lines that are not UTF-8 were read as; None if there were none.
-    """
-
-    entries: int = 0
-    tasks: int = 0
-    songs: int = 0
-    playlists: int = 0
-    playlist_songs: int = 0
-    removed: int = 0
-    known: int = 0
-    updated: int = 0
-    bad: int = 0
-    problems: list[BadLine] = field(default_factory=list)
-    odd: int = 0
-    warnings: list[BadLine] = field(default_factory=list)
-    guessed_encoding: str | None = None
 
 
 Progress = Callable[[ImportReport], None]
@@ -113,12 +83,12 @@ def import_manifest(
         wanted = found if isinstance(found, BadLine) else _wanted(found, playlist, source)
         if isinstance(wanted, BadLine):
             report.bad += 1
-            if len(report.problems) < _MAX_LISTED:
+            if len(report.problems) < MOST_LISTED:
                 report.problems.append(wanted)
             continue
         report.entries += 1
         report.odd += len(wanted.warnings)
-        report.warnings += wanted.warnings[: _MAX_LISTED - len(report.warnings)]
+        report.warnings += wanted.warnings[: MOST_LISTED - len(report.warnings)]
         waiting.append(wanted)
         if len(waiting) >= _CHUNK:
             _write(catalog, waiting, lists, report)
@@ -154,12 +124,8 @@ class _Wanted:
 def _write(
     catalog: Catalog, waiting: list[_Wanted], lists: dict[str, Listed], report: ImportReport
 ) -> None:
-    added = requests.add(catalog, [wanted.request for wanted in waiting])
-    report.tasks += added.tasks
-    report.songs += added.songs
-    report.known += added.known
-    report.updated += added.updated
-    for wanted, song_id in zip(waiting, added.song_ids, strict=True):
+    song_ids = requests.add(catalog, [wanted.request for wanted in waiting], report)
+    for wanted, song_id in zip(waiting, song_ids, strict=True):
         if wanted.playlist and song_id is not None:
             listed = lists.setdefault(
                 playlists.fold(wanted.playlist), Listed(wanted.playlist, wanted.is_whole)

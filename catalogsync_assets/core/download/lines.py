@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 #: Bytes of a line, above which it is not one of a manifest.
@@ -65,7 +67,7 @@ class Lines:
         """
         self.guessed: str | None = None
         head = file.read(_PIECE)
-        self._pieces = _pieces(head, file)
+        self._pieces: Iterable[bytes] = chain([head], iter(partial(file.read, _PIECE), b""))
         told = next((name for mark, name in _MARKS if head.startswith(mark)), None)
         has_mark = head.startswith(codecs.BOM_UTF8)
         self._is_utf8 = has_mark or not may_guess
@@ -116,12 +118,6 @@ class Lines:
             return None if "\ufffd" in text else text
         self._is_utf8 = self._is_utf8 or not (self._declared or self.guessed)
         return text
-
-
-def _pieces(head: bytes, file: BinaryIO) -> Iterator[bytes]:
-    while head:
-        yield head
-        head = file.read(_PIECE)
 
 
 def _utf16_without_mark(head: bytes) -> str | None:

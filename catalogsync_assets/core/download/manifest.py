@@ -19,9 +19,9 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
-from catalogsync_assets.core.download.columns import fields
+from catalogsync_assets.core.download.columns import Entry, Found, Title, fields
 from catalogsync_assets.core.download.lines import MAX_LINE, BadLine, Line, Lines
 from catalogsync_assets.core.download.xspf import read_xspf
 from catalogsync_assets.core.errors import UsageError
@@ -42,35 +42,6 @@ FORMATS = {
 _MAX_WHOLE = 64 * 1024 * 1024
 #: Lines that a row of a table may have, with line breaks in its cells.
 _MAX_LINES_OF_ROW = 100
-
-
-class Entry(NamedTuple):
-    """What a manifest says of one file, as text.
-
-    Attributes:
-        values: by the names that `columns` has for them.
-        is_playlist: the manifest is a playlist, with a name of its own in it, not one of the file.
-        odd: names of what is neither a text nor a number, and can be done without.
-    """
-
-    line: int
-    values: Mapping[str, str]
-    is_playlist: bool = False
-    odd: Sequence[str] = ()
-
-
-class Title(NamedTuple):
-    """The manifest is a playlist of this name, though it may have no entries any more.
-
-    Attributes:
-        instead: the name that entries before it were given, if they are of this playlist, too.
-    """
-
-    name: str
-    instead: str | None = None
-
-
-Found = Iterator[Entry | Title | BadLine]
 
 
 def read_manifest(
@@ -109,7 +80,7 @@ def read_manifest(
                     hint="save it as CSV",
                 )
             if kind == "xspf":
-                yield from _read_xspf(path, file)
+                yield from read_xspf(path, file)
                 return
             # JSON is UTF-8, says RFC 8259.
             lines = Lines(file, encoding=encoding, may_guess=kind != "jsonl")
@@ -246,27 +217,19 @@ def _over_more_lines(
 
 def _read_jsonl(path: Path, lines: Iterable[Line | BadLine]) -> Found:
     todo = iter(lines)
+    is_first = True
     for line in todo:
-        text = line.text.strip() if isinstance(line, Line) else ""
         if isinstance(line, BadLine):
             yield line
-        # Whoever writes an object over several lines ends the first with one of these.
-        elif text.startswith("[") or (text.startswith("{") and text.endswith(("{", "[", ","))):
-            yield from _read_whole(path, line, todo)
-        elif text:
-            yield from _read_line(line)
-        else:
+        elif not (text := line.text.strip()):
             continue
-        break
-    for line in todo:
-        if isinstance(line, BadLine):
-            yield line
-        elif line.text.strip():
-            yield from _read_line(line)
-
-
-def _read_line(line: Line) -> Found:
-    return _opened(_object(line.number, line.text, _loads), line.text, line.text.find("{"))
+        # Whoever writes an object over several lines ends the first with one of these.
+        elif is_first and (text[0] == "[" or (text[0] == "{" and text[-1] in "{[,")):
+            yield from _read_whole(path, line, todo)
+        else:
+            found = _object(line.number, line.text, _DECODER.decode)
+            yield from _opened(found, line.text, line.text.find("{"))
+        is_first = False
 
 
 def _no_constant(name: str) -> Any:
@@ -274,7 +237,6 @@ def _no_constant(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
-_loads = _DECODER.decode
 
 
 def _object(number: int, text: str, loads: Callable[[str], Any]) -> Entry | BadLine:
@@ -308,8 +270,6 @@ def _object(number: int, text: str, loads: Callable[[str], Any]) -> Entry | BadL
 _OF_SONG = frozenset(("title", "artist", "album", "track", "disc"))
 _NEXT_VALUE = re.compile(r"[\s,]*([^\s,])")
 _NEXT_OBJECT = re.compile(r"\n\s*\{")
-
-
 _COLON = re.compile(r"\s*:\s*")
 
 
@@ -465,23 +425,6 @@ def _read_pls(path: Path, lines: Iterable[Line | BadLine]) -> Found:
                 entry |= _artist_and_title(match[3].strip())
     for number in sorted(numbers):
         yield Entry(numbers[number], found[number])
-
-
-def _read_xspf(path: Path, file: BinaryIO) -> Found:
-    try:
-        for found in read_xspf(file):
-            if isinstance(found, str):
-                yield Title(found, instead=path.stem)
-                continue
-            line, values, trouble = found
-            if trouble:
-                yield BadLine(line, trouble)
-            else:
-                yield Entry(line, {"playlist": path.stem, **values}, "playlist" in values)
-    except ValueError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}", hint="save it as UTF-8, without a document type"
-        ) from error
 
 
 _READERS: Mapping[str, Callable[[Path, Lines], Found]] = {

@@ -1,10 +1,43 @@
-"""What a run of downloads may do, and what it did."""
+"""What an import of a manifest did, and what a run of downloads may do and did."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from catalogsync_assets.core.download.lines import BadLine
 from catalogsync_assets.core.runner.report import RunReport
+
+
+@dataclass
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        entries: acceptable entries of the manifest.
+        tasks, songs, playlists: rows that were made for them.
+        playlist_songs: songs that came into a playlist, each counted once.
+        removed: songs that left a playlist, as they are no longer listed.
+        known: entries whose address had a task already.
+        updated: of those, the ones that got another size or digest.
+        bad: lines that were left out; at most 1,000 of them are in `problems`.
+        odd: values that could not be read, and that songs can do without; at most 1,000 of them
+            are in `warnings`.
+        guessed_encoding: what lines that are not UTF-8 were read as; None if there were none.
+    """
+
+    entries: int = 0
+    tasks: int = 0
+    songs: int = 0
+    playlists: int = 0
+    playlist_songs: int = 0
+    removed: int = 0
+    known: int = 0
+    updated: int = 0
+    bad: int = 0
+    problems: list[BadLine] = field(default_factory=list)
+    odd: int = 0
+    warnings: list[BadLine] = field(default_factory=list)
+    guessed_encoding: str | None = None
 
 
 @dataclass(frozen=True)

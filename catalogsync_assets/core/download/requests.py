@@ -6,7 +6,7 @@ A task is identified by its source and address, a song by its task, else by its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.legacy import insert_row, insert_sql
 from catalogsync_assets.core.catalog.songs import link_artists, songs_by_key
+from catalogsync_assets.core.download.report import ImportReport
 
 
 @dataclass(frozen=True)
@@ -38,72 +39,54 @@ class DownloadRequest:
         return self.source, self.url
 
 
-@dataclass
-class Added:
-    """How many rows some requests have made; `known` of them had a task before, and `updated` of
-    those, not yet done, now have another size or digest.
+def add(
+    catalog: Catalog, requests: Sequence[DownloadRequest], report: ImportReport
+) -> list[int | None]:
+    """Record requests in one transaction. Idempotent: the same requests again add nothing.
 
-    Attributes:
-        song_ids: the song of each request, in order; None where another program's task has none.
+    Args:
+        report: the rows that are made, and the requests that had a task before, are counted there.
+
+    Returns:
+        The song of each request, in order; None where another program's task has none.
     """
-
-    tasks: int = 0
-    songs: int = 0
-    known: int = 0
-    updated: int = 0
-    song_ids: list[int | None] = field(default_factory=list)
-
-
-def add(catalog: Catalog, requests: Sequence[DownloadRequest]) -> Added:
-    """Record requests in one transaction. Idempotent: the same requests again add nothing."""
-    added = Added()
     with catalog.transaction() as connection:
         tasks = _known_tasks(connection, requests)
         first = {request.key: request for request in reversed(requests)}
         new = [key for key in dict.fromkeys(r.key for r in requests) if key not in tasks]
-        added.known = len(requests) - len(new)
-        _update(connection, [(tasks[k], r) for k, r in first.items() if k in tasks], added)
+        report.known += len(requests) - len(new)
+        _update(connection, [(tasks[k], r) for k, r in first.items() if k in tasks], report)
         songs = {key: task.song_id for key, task in tasks.items() if task.song_id is not None}
-        songs |= _songs(connection, [first[key] for key in new], added)
+        songs |= _songs(connection, [first[key] for key in new], report)
         _insert_tasks(connection, [(first[key], songs[key]) for key in new])
-        added.tasks = len(new)
-        added.song_ids = [songs.get(request.key) for request in requests]
-    return added
-
-
-@dataclass(frozen=True)
-class _Known:
-    id: int
-    song_id: int | None
-    status: str
-    sha256: str | None
-    size_bytes: int | None
+        report.tasks += len(new)
+        return [songs.get(request.key) for request in requests]
 
 
 def _known_tasks(
     connection: sa.Connection, requests: Sequence[DownloadRequest]
-) -> dict[tuple[str, str], _Known]:
+) -> dict[tuple[str, str], sa.Row[Any]]:
     """The oldest task of each request that has one."""
     statement = sa.text(
-        f"SELECT COALESCE(NULLIF(source, ''), '{DEFAULT_SOURCE}'), url, id, song_id, status,"
-        " LOWER(NULLIF(sha256, '')), size_bytes"
+        f"SELECT COALESCE(NULLIF(source, ''), '{DEFAULT_SOURCE}') AS source, url, id, song_id,"
+        " status, LOWER(NULLIF(sha256, '')) AS sha256, size_bytes"
         " FROM download_tasks WHERE url IN :urls ORDER BY id DESC"
     ).bindparams(sa.bindparam("urls", expanding=True))
     rows = connection.execute(statement, {"urls": sorted({r.url for r in requests})})
-    return {(row[0], row[1]): _Known(*row[2:]) for row in rows}
+    return {(row.source, row.url): row for row in rows}
 
 
 def _update(
-    connection: sa.Connection, pairs: Iterable[tuple[_Known, DownloadRequest]], added: Added
+    connection: sa.Connection,
+    pairs: Iterable[tuple[sa.Row[Any], DownloadRequest]],
+    report: ImportReport,
 ) -> None:
     """Correct what is known beforehand of content that has not come yet."""
     for task, request in pairs:
         sha256, size = request.sha256 or task.sha256, request.size_bytes or task.size_bytes
-        if task.status in ("pending", "failed") and (sha256, size) != (
-            task.sha256,
-            task.size_bytes,
-        ):
-            added.updated += 1
+        is_other = (sha256, size) != (task.sha256, task.size_bytes)
+        if is_other and task.status in ("pending", "failed"):
+            report.updated += 1
             connection.execute(
                 sa.text(
                     "UPDATE download_tasks SET sha256 = COALESCE(:sha256, sha256),"
@@ -115,7 +98,7 @@ def _update(
 
 
 def _songs(
-    connection: sa.Connection, requests: Sequence[DownloadRequest], added: Added
+    connection: sa.Connection, requests: Sequence[DownloadRequest], report: ImportReport
 ) -> dict[tuple[str, str], int]:
     by_key = songs_by_key(connection, {r.song["match_key"] for r in requests})
     found: dict[tuple[str, str], int] = {}
@@ -130,7 +113,7 @@ def _songs(
                 by_key[match_key] = song_id
         found[request.key] = song_id
     link_artists(connection, made)
-    added.songs = len(made)
+    report.songs += len(made)
     return found
 
 

@@ -6,11 +6,16 @@ a file of this machine is ever expanded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urljoin
 from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler
+
+from catalogsync_assets.core.download.columns import Entry, Found, Title
+from catalogsync_assets.core.download.lines import BadLine
+from catalogsync_assets.core.errors import UsageError
 
 _PIECE = 64 * 1024
 _MAX_TEXT = 64 * 1024
@@ -23,24 +28,21 @@ _OF_TRACK = {
     "trackNum": "track",
 }
 
-Track = tuple[int, Mapping[str, str], "str | None"]
 
+def read_xspf(path: Path, file: BinaryIO) -> Found:
+    """The tracks; and where it stands, the list's title, which tracks behind it have as `playlist`.
 
-def read_xspf(file: BinaryIO) -> Iterator[Track | str]:
-    """The tracks: line, values, and None or what is wrong; and where it stands, the list's title.
-
-    Tracks behind the title have it as `playlist`. XML that ends in the middle or
-    is broken gives the tracks before that, then one with the reason.
+    XML that ends in the middle or is broken gives the tracks before that, then a bad line.
 
     Raises:
-        ValueError: it declares a document type or entities, or an encoding that cannot be read.
+        UsageError: it declares a document type or entities, or an encoding that cannot be read.
     """
     from defusedxml import DefusedXmlException
     from defusedxml.expatreader import DefusedExpatParser
 
     # forbid_dtd: without it an internal subset could still be of any size.
     parser: Any = DefusedExpatParser(forbid_dtd=True)
-    handler = _Tracks(parser.getLineNumber)
+    handler = _Tracks(parser.getLineNumber, path.stem)
     parser.setContentHandler(handler)
     try:
         while piece := file.read(_PIECE):
@@ -49,21 +51,28 @@ def read_xspf(file: BinaryIO) -> Iterator[Track | str]:
         parser.close()
     except SAXParseException as error:
         yield from handler.take()
-        yield error.getLineNumber() or 1, {}, f"not XML: {error.getMessage()}; the rest is not read"
-    except DefusedXmlException as error:
-        raise ValueError("it declares a document type or entities") from error
-    except LookupError as error:
-        raise ValueError(f"its encoding cannot be read ({error})") from error
+        reason = f"not XML: {error.getMessage()}; the rest is not read"
+        yield BadLine(error.getLineNumber() or 1, reason)
+    except (LookupError, ValueError) as error:
+        why = str(error)
+        if isinstance(error, DefusedXmlException):
+            why = "it declares a document type or entities"
+        elif isinstance(error, LookupError):
+            why = f"its encoding cannot be read ({error})"
+        raise UsageError(
+            f"{path} is refused: {why}", hint="save it as UTF-8, without a document type"
+        ) from error
 
 
 class _Tracks(ContentHandler):
     """Collects the tracks that have ended."""
 
-    def __init__(self, line: Callable[[], int]) -> None:
+    def __init__(self, line: Callable[[], int], name: str) -> None:
         super().__init__()
         self._now_at = line
-        self._playlist: dict[str, str] = {}
-        self._done: list[Track | str] = []
+        self._name = name
+        self._title: str | None = None
+        self._done: list[Entry | Title] = []
         self._track: dict[str, str] | None = None
         self._line = 0
         self._path: list[str] = []
@@ -71,7 +80,7 @@ class _Tracks(ContentHandler):
         self._text: list[str] = []
         self._length = 0
 
-    def take(self) -> Iterator[Track | str]:
+    def take(self) -> Iterator[Entry | Title]:
         done, self._done = self._done, []
         yield from done
 
@@ -92,10 +101,11 @@ class _Tracks(ContentHandler):
     def endElement(self, _name: str) -> None:  # noqa: N802
         text = "".join(self._text)[:_MAX_TEXT].strip()
         if self._path == ["playlist", "title"] and text:
-            self._playlist = {"playlist": text}
-            self._done.append(text)
+            self._title = text
+            self._done.append(Title(text, instead=self._name))
         elif self._track is not None and self._path[-1] == "track":
-            self._done.append((self._line, {**self._playlist, **self._track}, None))
+            values = {"playlist": self._title or self._name, **self._track}
+            self._done.append(Entry(self._line, values, self._title is not None))
             self._track = None
         elif self._track is not None and self._path[-2] == "track":
             field = _OF_TRACK.get(self._path[-1])

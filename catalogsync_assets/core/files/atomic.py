@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+#: What the system says where a disk or a quota is full.
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 # What `link` says on file systems that have no hard links, such as exFAT.
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
 

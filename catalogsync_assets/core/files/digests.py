@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from io import FileIO
 
 from catalogsync_assets.core.files.opening import open_regular
 
@@ -17,10 +18,15 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     Raises:
         OSError: the file cannot be opened or read, or is not a regular file.
     """
-    digest = hashlib.sha256()
     with open_regular(path) as file:
-        while piece := file.read(_BUFFER):
-            digest.update(piece)
+        return sha256_of_open(file)
+
+
+def sha256_of_open(file: FileIO) -> str:
+    """The same of an open file, from where it stands."""
+    digest = hashlib.sha256()
+    while piece := file.read(_BUFFER):
+        digest.update(piece)
     return digest.hexdigest()
 
 

@@ -14,7 +14,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,18 +40,8 @@ _FOLDERS = frozenset(
         # TrueNAS), Unraid, Windows, macOS, freedesktop.org, MEGA, Filen, Insync, Nextcloud,
         # GlusterFS, calibre.
         *("#recycle", "@Recycle", ".recycle", ".Recycle.Bin", "$RECYCLE.BIN", "RECYCLER"),
-        *(
-            "RECYCLED",
-            ".Trash",
-            ".Trashes",
-            ".debris",
-            ".filen.trash.local",
-            "Network Trash Folder",
-            ".insync-trash",
-            "files_trashbin",
-            ".trashcan",
-            ".caltrash",
-        ),
+        *("RECYCLED", ".Trash", ".Trashes", ".debris", ".filen.trash.local", ".insync-trash"),
+        *("Network Trash Folder", "files_trashbin", ".trashcan", ".caltrash"),
         # Snapshots: Synology, QNAP, NetApp, snapper, ZFS, CephFS and FreeBSD, GPFS, macOS, EMC,
         # Nextcloud.
         *("#snapshot", "@sharesnap", "@Recently-Snapshot", ".snapshot", "~snapshot", ".snapshots"),
@@ -99,19 +88,7 @@ def is_of_other_programs(name: str, *, folder: bool) -> bool:
     return name.startswith(_FILE_STARTS)
 
 
-class BadPattern(NamedTuple):
-    """A line that is not a pattern.
-
-    Attributes:
-        line: its number, from 1.
-    """
-
-    line: int
-    text: str
-
-
-@dataclass(frozen=True)
-class _Layer:
+class _Layer(NamedTuple):
     """The patterns of one place, which are about the paths below a folder.
 
     Attributes:
@@ -139,13 +116,16 @@ class Rules:
         rules, bad = cls().with_patterns("", ignore_patterns())
         if bad:
             raise ConfigurationError(
-                f"{IGNORE_VARIABLE}: {bad[0].text!r} is not a pattern",
+                f"{IGNORE_VARIABLE}: {bad[0][1]!r} is not a pattern",
                 hint="write it as in .gitignore; several are separated as in PATH, or by line ends",
             )
         return rules
 
-    def with_patterns(self, folder: str, lines: Iterable[str]) -> tuple[Rules, list[BadPattern]]:
-        """Those that hold below a folder whose ignore file has these lines, and the bad ones.
+    def with_patterns(
+        self, folder: str, lines: Iterable[str]
+    ) -> tuple[Rules, list[tuple[int, str]]]:
+        """Those that hold below a folder whose ignore file has these lines, and the bad lines, each
+        with its number, from 1.
 
         Args:
             folder: its path below the root, with a slash at the end; empty for the root.
@@ -153,12 +133,12 @@ class Rules:
         from pathspec import GitIgnoreSpec  # not for those who have no patterns
 
         patterns: list[Pattern] = []
-        bad: list[BadPattern] = []
+        bad: list[tuple[int, str]] = []
         for number, line in enumerate(lines, 1):
             try:
                 compiled = GitIgnoreSpec.from_lines([unicodedata.normalize("NFC", line)]).patterns
             except (ValueError, re.error):
-                bad.append(BadPattern(number, line))
+                bad.append((number, line))
             else:
                 patterns += (p for p in compiled if p.include is not None)
         if not patterns:
@@ -177,18 +157,10 @@ class Rules:
             for layer in self._layers:
                 # Composed or not, the folder's own part of the path is of the same length.
                 start = len(unicodedata.normalize("NFC", folder[: layer.start]))
-                verdict = _verdict(layer.patterns, path[start:])
-                if verdict is not None:
-                    return verdict
+                for pattern in layer.patterns:
+                    if _fits(pattern, path[start:]):
+                        return bool(pattern.include)
         return is_of_other_programs(name, folder=is_folder)
-
-
-def _verdict(patterns: Iterable[Pattern], path: str) -> bool | None:
-    """Whether the last pattern that fits leaves the path out; None if none fits."""
-    for pattern in patterns:
-        if _fits(pattern, path):
-            return pattern.include
-    return None
 
 
 def _fits(pattern: Pattern, path: str) -> bool:
@@ -219,10 +191,9 @@ def leaves_out(root: Path, rules: Rules) -> Callable[[str], bool]:
     def rules_in(folder: str) -> Rules | None:  # None: it is itself left out
         holding = rules
         if folder:
-            *parents, name = folder[:-1].split("/")
-            parent = "".join(f"{p}/" for p in parents)
-            above = rules_in(parent)
-            if above is None or above.leave_out(parent, name, is_folder=True):
+            parent, slash, name = folder[:-1].rpartition("/")
+            above = rules_in(parent + slash)
+            if above is None or above.leave_out(parent + slash, name, is_folder=True):
                 return None
             holding = above
         try:

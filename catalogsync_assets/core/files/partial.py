@@ -74,6 +74,7 @@ class PartialFile:
     """One file on its way, held against other processes as long as it is open.
 
     Attributes:
+        path: where the content lies until it is placed.
         size: bytes that are here.
         notes: see `Notes`.
         resumed: whether some of the bytes came in an earlier try.
@@ -83,7 +84,7 @@ class PartialFile:
         self.root = root
         self._name = name
         self._folder = root / FOLDER
-        self._path = self._folder / f"{name}.part"
+        self.path = self._folder / f"{name}.part"
         self._notes_path = self._folder / f"{name}.json"
         self._fd = -1
         self._digest = hashlib.sha256()
@@ -103,7 +104,7 @@ class PartialFile:
             with suppress(FileExistsError):  # `exist_ok` fails where another worker removes it now
                 self._folder.mkdir()
             try:
-                self._fd = regular_fd(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+                self._fd = regular_fd(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             except (FileNotFoundError, NotADirectoryError) as error:
                 if os.path.lexists(self._folder) and not self._folder.is_dir():
                     raise DownloadError(
@@ -118,9 +119,9 @@ class PartialFile:
             except OSError as error:
                 self._let_go()  # what is there is the other process's
                 raise SourceUnavailableError(
-                    f"{self._path} is being written by another process", code="Busy"
+                    f"{self.path} is being written by another process", code="Busy"
                 ) from error
-            if _is_at(self._fd, self._path):
+            if _is_at(self._fd, self.path):
                 break
             self._let_go()  # its last holder has just removed it
         self.size = os.fstat(self._fd).st_size
@@ -130,16 +131,14 @@ class PartialFile:
     def close(self) -> None:
         """Let go of it; what is there stays, if it is anything. Idempotent."""
         if self._fd >= 0:
-            if self._is_nothing():
+            is_empty = not self.size and self.notes.target is None
+            if is_empty and _is_at(self._fd, self.path):
                 remove(self.root, self._name)
             self._let_go()
 
     def _let_go(self) -> None:
         os.close(self._fd)
         self._fd = -1
-
-    def _is_nothing(self) -> bool:
-        return not self.size and self.notes.target is None and _is_at(self._fd, self._path)
 
     def is_whole(self, *, checked: bool) -> bool:
         """Whether all of it is here, as far as the source has said how much that is."""
@@ -197,11 +196,6 @@ class PartialFile:
         """The SHA-256 in hex of what is here, as far as it was written or gone on from."""
         return self._digest.hexdigest()
 
-    @property
-    def path(self) -> Path:
-        """Where the content lies until it is placed."""
-        return self._path
-
     def read_at(self, offset: int, size: int) -> bytes:
         """These bytes, as far as they are here."""
         return os.pread(self._fd, size, offset)
@@ -240,7 +234,7 @@ class PartialFile:
             self._note(replace(self.notes, target=name, sha256=sha256))
             _make_folders(self.root, target.parent)
             try:
-                move_to_free_name(self._path, target)
+                move_to_free_name(self.path, target)
             except FileExistsError:
                 continue
             except OSError as error:

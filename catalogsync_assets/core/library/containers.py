@@ -40,13 +40,11 @@ _READERS = {
     "wma": "asf:ASF",
     "wv": "wavpack:WavPack",
 }
-# Of other kinds: mark and class. It stands in the first page, or behind that of a skeleton.
-_MARKED = {
-    "ogg": {
-        b"\x01vorbis": "oggvorbis:OggVorbis",
-        b"\x7fFLAC": "oggflac:OggFLAC",
-        b"\x80theora": "oggtheora:OggTheora",
-    }
+# Of other Ogg files: mark and class. It stands in the first page, or behind that of a skeleton.
+_OGG_READERS = {
+    b"\x01vorbis": "oggvorbis:OggVorbis",
+    b"\x7fFLAC": "oggflac:OggFLAC",
+    b"\x80theora": "oggtheora:OggTheora",
 }
 # They have no place of their own for tags: those stand before and behind them.
 _BARE = frozenset(("aac", "ac3", "eac3", "mp1", "mp2", "mp3", "tta"))
@@ -100,24 +98,20 @@ def read_audio(file: BinaryIO) -> Audio:
     content = look(read_at)
     audio = Audio(content.kind)
     behind = _From(file, content.offset)
-    native = _attempt(audio, lambda: _native(behind, content.kind))
+    native = _attempt(audio, _native, behind, content.kind)
     own = getattr(native, "tags", None)
     other = [
-        _attempt(audio, lambda at=at: _load("id3:ID3", _From(file, at), load_v1=False))  # type: ignore[misc]
-        for at in content.id3
+        _attempt(audio, _load, "id3:ID3", _From(file, at), load_v1=False) for at in content.id3
     ]
-    other += [
-        _attempt(audio, lambda at=at: _load("apev2:APEv2", _From(file, at)))  # type: ignore[misc]
-        for at in content.ape
-    ]
+    other += [_attempt(audio, _load, "apev2:APEv2", _From(file, at)) for at in content.ape]
     if content.kind == "wav":
-        other.append(_attempt(audio, lambda: _riff_info(behind)))
+        other.append(_attempt(audio, _riff_info, behind))
     if content.kind in _BARE or not (own or any(other)):
         end = read_at(max(file.seek(0, io.SEEK_END) - _END, 0), _END)
         if b"APETAGEX" in end or b"LYRICS200" in end:
-            other.append(_attempt(audio, lambda: _load("apev2:APEv2", behind)))
+            other.append(_attempt(audio, _load, "apev2:APEv2", behind))
         if own is None and end[-128:-125] == b"TAG":
-            own = _attempt(audio, lambda: _load("id3:ID3", behind))
+            own = _attempt(audio, _load, "id3:ID3", behind)
     audio.tags = [
         tags for tags in ([*other, own] if content.kind in _BARE else [own, *other]) if tags
     ]
@@ -131,9 +125,9 @@ def read_audio(file: BinaryIO) -> Audio:
     return audio
 
 
-def _attempt(audio: Audio, function: Callable[[], _T]) -> _T | None:
+def _attempt(audio: Audio, function: Callable[..., _T], *of: Any, **more: Any) -> _T | None:
     try:
-        return function()
+        return function(*of, **more)
     except Exception as error:  # mutagen's parsers let IndexError, struct.error and others through
         if not isinstance(
             error, (_class("id3:ID3NoHeaderError"), _class("apev2:APENoHeaderError"))
@@ -149,10 +143,11 @@ def _native(file: _From, kind: str | None) -> Any:
 
         file.seek(0)
         return mutagen.File(file)
-    file.seek(0)
-    head = file.read(LOOKED_AT)
-    marked = (name for mark, name in _MARKED.get(kind, {}).items() if mark in head)
-    reader = _READERS.get(kind) or next(marked, None)
+    reader = _READERS.get(kind)
+    if kind == "ogg":
+        file.seek(0)
+        head = file.read(LOOKED_AT)
+        reader = next((name for mark, name in _OGG_READERS.items() if mark in head), None)
     return _load(reader, file) if reader else None
 
 

@@ -19,7 +19,6 @@ Recovering only ever undoes: to go on would need the stores, which may have lost
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -36,12 +35,12 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
 from catalogsync_assets.core.errors import CatalogError, NotRemoved
 from catalogsync_assets.core.files.atomic import move_to_free_name, sync_folder
+from catalogsync_assets.core.files.digests import sha256_of_open
 from catalogsync_assets.core.files.opening import mtime_ns, open_regular
 
 #: How a file is called in the moment before it is deleted. It has no extension of audio, so that
 #: no scan takes it for a file of the library.
 PREFIX = ".catalogsync-offload-"
-_PIECE = 1024 * 1024
 #: Seconds to wait for another process that only sets something right.
 PATIENCE = 5.0
 
@@ -184,18 +183,16 @@ def hashed(file: LocalFile) -> Identity:
         NotRemoved: it cannot be read, has changed, or holds something else.
     """
     path = Path(file.absolute_path)
-    digest = hashlib.sha256()
     try:
         with open_regular(path, follow=False) as content:
             before = Identity.of(os.fstat(content.fileno()))
-            while piece := content.read(_PIECE):
-                digest.update(piece)
+            sha256 = sha256_of_open(content)
             after = Identity.of(os.fstat(content.fileno()))
     except OSError as error:
         raise _unreadable(path, error) from error
     if before != after or (after.size_bytes, after.mtime_ns) != (file.size_bytes, file.mtime_ns):
         raise _changed(path)
-    if digest.hexdigest() != file.sha256:
+    if sha256 != file.sha256:
         raise NotRemoved(
             f"{path}: its content has not the digest that the catalog holds,"
             " though size and mtime are the same",

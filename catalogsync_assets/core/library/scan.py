@@ -11,7 +11,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from catalogsync_assets.core.catalog import files as rows
 from catalogsync_assets.core.catalog import locations
@@ -29,14 +31,14 @@ from catalogsync_assets.core.errors import ConfigurationError, LibraryError
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.library.removal import recover_if_alone
-from catalogsync_assets.core.library.tags import guessed_titles, read_tags
+from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
-from catalogsync_assets.core.settings import library_roots, lies_inside
+from catalogsync_assets.core.runner.report import MOST_LISTED
+from catalogsync_assets.core.settings import library_roots, overlap
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
-#: Problems kept for the report; all are counted.
-_MAX_LISTED = 1_000
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -125,14 +127,12 @@ def scan(
         set_follows_links(catalog, follow_links)
     within = rows.limits_of_links(catalog, map(str, folders))
     for root in folders:
-        unseen = _Unseen()
-        walked = _readable(walk(root, rules=rules, within=within), unseen, report)
-        recorder = _Recorder(catalog, root, report, unseen, leaves_out(root, rules), reread)
-        _scan_root(catalog, root, walked, recorder, report, allow_empty, progress)
+        one = _Scan(catalog, root, report, leaves_out(root, rules), reread, progress)
+        one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
-    report.unread_tag_count, report.unread_tags = unread_tags(catalog, _MAX_LISTED)
+    report.unread_tag_count, report.unread_tags = unread_tags(catalog, MOST_LISTED)
     progress(report)
     return report
 
@@ -141,44 +141,12 @@ def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
     """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
     for root in roots:
         for other in (Path(k) for k in known if Path(k) not in roots):
-            if lies_inside(root, other) or lies_inside(other, root):
+            if overlap(root, other):
                 raise ConfigurationError(
                     f"library root {root} overlaps {other}, which the catalog knows:"
                     " files in both would be cataloged and uploaded twice",
                     hint=f"scan {other} as before",
                 )
-
-
-def _scan_root(
-    catalog: Catalog,
-    root: Path,
-    found_files: Iterator[FoundFile],
-    recorder: _Recorder,
-    report: ScanReport,
-    allow_empty: bool,
-    progress: Progress,
-) -> None:
-    rows.meet_rows_of_other_programs(catalog, str(root))
-    for file, why in recover_if_alone(catalog, str(root)).problems.items():
-        _note(report, Problem(file.absolute_path, why))
-    first = next(found_files, None)
-    if first is None and not allow_empty:
-        require_never_filled(catalog, root, recorder.is_left_out)
-    on_disk = chain([first] if first else [], found_files)
-    for step, (found, known) in enumerate(_merge(on_disk, rows.known_files(catalog, str(root)))):
-        if found is not None:
-            report.files += 1
-            report.bytes += found.size_bytes
-        if found is None:
-            assert known is not None
-            recorder.gone(known)
-        elif known is None:
-            recorder.new(found)
-        else:
-            recorder.both(found, known)
-        if step % 500 == 0:
-            progress(report)
-    recorder.flush()
 
 
 def require_never_filled(
@@ -203,64 +171,6 @@ def require_never_filled(
         )
 
 
-def _readable(
-    walked: Iterator[FoundFile | Problem | LeftOut], unseen: _Unseen, report: ScanReport
-) -> Iterator[FoundFile]:
-    """The files; everything else goes to the report, and what it hides to `unseen`."""
-    for item in walked:
-        if isinstance(item, FoundFile):
-            yield item
-        elif isinstance(item, LeftOut):
-            report.left_out += 1
-            if len(report.left_out_paths) < _MAX_LISTED:
-                report.left_out_paths.append(printable(item.path))
-            unseen.add(item.path, left_out=True)
-        else:
-            _note(report, item)
-            if item.hides is not None:
-                unseen.add(item.hides, left_out=item.left_out)
-
-
-class _Unseen:
-    """Where the walk could not look, or was not to.
-
-    It is ahead of the merge and sorted, so all that matters for a path is already here, and the
-    last entry before the path decides.
-    """
-
-    def __init__(self) -> None:
-        self._places: list[str] = []
-        self._left_out: list[bool] = []
-
-    def add(self, place: str, *, left_out: bool) -> None:
-        """Note a file, or a folder, which ends with a slash."""
-        self._places.append(place)
-        self._left_out.append(left_out)
-
-    def covers(self, path: str) -> bool:
-        """Whether the path is one of them, or lies in one."""
-        return self._at(path) is not None
-
-    def is_left_out(self, path: str) -> bool:
-        """Whether, besides, it is not part of the library."""
-        at = self._at(path)
-        return at is not None and self._left_out[at]
-
-    def _at(self, path: str) -> int | None:
-        at = bisect_right(self._places, path) - 1
-        if at < 0:
-            return None
-        place = self._places[at]
-        inside = path.startswith(place) if place.endswith("/") else path == place
-        return at if inside else None
-
-
-def _note(report: ScanReport, problem: Problem) -> None:
-    report.problem_count += 1
-    if len(report.problems) < _MAX_LISTED:
-        report.problems.append(problem)
-
-
 def _merge(
     found: Iterator[FoundFile], known: Iterator[KnownFile]
 ) -> Iterator[tuple[FoundFile | None, KnownFile | None]]:
@@ -278,102 +188,156 @@ def _merge(
             left, right = next(found, None), next(known, None)
 
 
-class _Recorder:
-    """Collects the differences of one root and writes them in chunks."""
+@dataclass
+class _Scan:
+    """The scan of one root: collects the differences, and writes them in chunks."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        root: Path,
-        report: ScanReport,
-        unseen: _Unseen,
-        leaves_out: Callable[[str], bool],
-        reread: bool,
-    ) -> None:
-        self._catalog = catalog
-        self._root = root
-        self._report = report
-        self._unseen = unseen
-        self._leaves_out = leaves_out
-        self._reread = reread
+    catalog: Catalog
+    root: Path
+    report: ScanReport
+    leaves_out: Callable[[str], bool]
+    reread: bool
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        # Where the walk could not look, or was not to: files, and folders with a slash at the end;
+        # and whether that is no part of the library.
+        self._unseen: list[tuple[str, bool]] = []
         self._facts: list[FileFacts] = []
         self._again: list[ReadAgain] = []
         self._seen: list[tuple[KnownFile, FoundStat]] = []
-        self._gone: list[KnownFile] = []
-        self._excluded: list[KnownFile] = []
+        self._gone: list[int] = []
+        self._excluded: list[int] = []
 
-    def new(self, found: FoundFile) -> None:
-        self._report.new += 1
-        self._record(self._read(found, None))
+    def execute(
+        self, walked: Iterator[FoundFile | Problem | LeftOut], *, allow_empty: bool
+    ) -> None:
+        rows.meet_rows_of_other_programs(self.catalog, str(self.root))
+        for file, why in recover_if_alone(self.catalog, str(self.root)).problems.items():
+            self._note(Problem(file.absolute_path, why))
+        files = self._files(walked)
+        first = next(files, None)
+        if first is None and not allow_empty:
+            require_never_filled(self.catalog, self.root, self._is_left_out)
+        on_disk = chain([first] if first else [], files)
+        in_catalog = rows.known_files(self.catalog, str(self.root))
+        for step, (found, known) in enumerate(_merge(on_disk, in_catalog)):
+            if found is not None:
+                self.report.files += 1
+                self.report.bytes += found.size_bytes
+                self._compare(found, known)
+            elif known is not None:
+                self._miss(known)
+            if step % 500 == 0:
+                self.progress(self.report)
+        self._flush()
 
-    def both(self, found: FoundFile, known: KnownFile) -> None:
-        if known.status == "offloading":
-            self._report.unchanged += 1  # it is about to be removed: not ours to judge
-        elif found.size_bytes == known.size_bytes and found.mtime_ns == known.mtime_ns:
-            if known.present:
-                self._report.unchanged += 1
-                if self._reread or known.unreadable:
-                    self._read_again(found, known)
+    def _files(self, walked: Iterator[FoundFile | Problem | LeftOut]) -> Iterator[FoundFile]:
+        """The files; what is no file goes to the report, and what it hides to `_unseen`."""
+        for item in walked:
+            if isinstance(item, FoundFile):
+                yield item
+            elif isinstance(item, LeftOut):
+                self.report.left_out += 1
+                if len(self.report.left_out_paths) < MOST_LISTED:
+                    self.report.left_out_paths.append(printable(item.path))
+                self._unseen.append((item.path, True))
             else:
-                self._report.returned += 1
-                self._see(known, found)
-        elif self._is_first_met(found, known):
-            self._report.unchanged += 1
-            self._see(known, found)
-        elif found.size_bytes == known.size_bytes and self._same_content(found, known):
-            self._report.unchanged += 1
-            self._report.touched += 1
-            self._see(known, found)
-        else:
-            self._report.changed += 1
-            self._record(self._read(found, known))
+                self._note(item)
+                if item.hides is not None:
+                    self._unseen.append((item.hides, item.left_out))
 
-    def gone(self, known: KnownFile) -> None:
+    def _note(self, problem: Problem) -> None:
+        self.report.problem_count += 1
+        if len(self.report.problems) < MOST_LISTED:
+            self.report.problems.append(problem)
+
+    def _compare(self, found: FoundFile, known: KnownFile | None) -> None:
+        report = self.report
+        seen = FoundStat(found.size_bytes, found.mtime_ns)
+        if known is None:
+            report.new += 1
+            self._keep(self._facts, self._read(found, None))
+        elif known.status == "offloading":
+            report.unchanged += 1  # it is about to be removed: not ours to judge
+        elif seen == (known.size_bytes, known.mtime_ns):
+            if not known.present:
+                report.returned += 1
+                self._keep(self._seen, (known, seen))
+                return
+            report.unchanged += 1
+            if self.reread or known.unreadable:
+                report.reread += 1
+                titles = guessed_titles(Path(found.path))
+                self._keep(self._again, ReadAgain(known, self._read(found, known), titles))
+        elif self._is_first_met(found, known):
+            report.unchanged += 1
+            self._keep(self._seen, (known, seen))
+        elif found.size_bytes == known.size_bytes and self._same_content(found, known):
+            report.unchanged += 1
+            report.touched += 1
+            self._keep(self._seen, (known, seen))
+        else:
+            report.changed += 1
+            self._keep(self._facts, self._read(found, known))
+
+    def _miss(self, known: KnownFile) -> None:
         """A known file was not found: it is left out, cannot be seen, or is gone."""
         if known.status not in ("active", "missing", "excluded"):
             return
-        if self.is_left_out(known.path):
+        if self._is_left_out(known.path):
             if known.status != "excluded":
-                self._report.excluded += 1
-                self._excluded.append(known)
-                if len(self._excluded) >= _CHUNK:
-                    self.flush()
-            return
-        if known.status == "missing" or self._unseen.covers(known.path):
-            return
-        self._report.missing += 1
-        if len(self._report.missing_paths) < _MAX_LISTED:
-            self._report.missing_paths.append(str(self._root / known.path))
-        self._gone.append(known)
-        if len(self._gone) >= _CHUNK:
-            self.flush()
+                self.report.excluded += 1
+                self._keep(self._excluded, known.location_id)
+        elif known.status != "missing" and self._left_out_by_walk(known.path) is None:
+            self.report.missing += 1
+            if len(self.report.missing_paths) < MOST_LISTED:
+                self.report.missing_paths.append(str(self.root / known.path))
+            self._keep(self._gone, known.location_id)
 
-    def is_left_out(self, path: str) -> bool:
-        """Whether a path that was not found is not part of the library, there or not."""
-        return self._unseen.is_left_out(path) or self._leaves_out(path)
+    def _is_left_out(self, path: str) -> bool:
+        """Whether a path that was not found is no part of the library, there or not."""
+        return self._left_out_by_walk(path) or self.leaves_out(path)
 
-    def flush(self) -> None:
-        """Write what has been collected."""
+    def _left_out_by_walk(self, path: str) -> bool | None:
+        """Whether the walk has left a path out, or could not look there; None if it did look.
+
+        It is ahead of the merge and sorted, so all that matters for a path is already here, and
+        the last entry before the path decides.
+        """
+        at = bisect_right(self._unseen, path, key=itemgetter(0)) - 1
+        if at < 0:
+            return None
+        place, is_left_out = self._unseen[at]
+        inside = path.startswith(place) if place.endswith("/") else path == place
+        return is_left_out if inside else None
+
+    def _keep(self, collected: list[_T], item: _T) -> None:
+        """Collect something to be written, and write what there is once it is many."""
+        collected.append(item)
+        if len(collected) >= _CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
         if self._facts:
-            rows.record_files(self._catalog, str(self._root), self._facts)
+            rows.record_files(self.catalog, str(self.root), self._facts)
         if self._seen:
-            rows.mark_seen(self._catalog, str(self._root), self._seen)
+            rows.mark_seen(self.catalog, str(self.root), self._seen)
         if self._gone:
-            locations.mark(self._catalog, [k.location_id for k in self._gone], "gone")
+            locations.mark(self.catalog, self._gone, "gone")
         if self._excluded:
-            left_out = [k.location_id for k in self._excluded]
-            locations.mark(self._catalog, left_out, "excluded")
+            locations.mark(self.catalog, self._excluded, "excluded")
         if self._again:
-            record_tags(self._catalog, str(self._root), self._again)
-        self._facts, self._seen, self._again = [], [], []
-        self._gone, self._excluded = [], []
+            record_tags(self.catalog, str(self.root), self._again)
+        for collected in (self._facts, self._seen, self._gone, self._excluded, self._again):
+            collected.clear()
 
     def _same_content(self, found: FoundFile, known: KnownFile) -> bool:
         """Whether a file with a new mtime still has the content that the catalog knows."""
         if known.sha256 is None:
             return False
         try:
-            return sha256_of(self._root / found.path) == known.sha256
+            return sha256_of(self.root / found.path) == known.sha256
         except OSError:
             return False  # reading its tags will report it
 
@@ -384,36 +348,8 @@ class _Recorder:
             return False
         return known.sha256 is None and known.size_bytes in (None, found.size_bytes)
 
-    def _see(self, known: KnownFile, found: FoundFile) -> None:
-        self._seen.append((known, FoundStat(found.size_bytes, found.mtime_ns)))
-        if len(self._seen) >= _CHUNK:
-            self.flush()
-
-    def _record(self, facts: FileFacts) -> None:
-        self._facts.append(facts)
-        if len(self._facts) >= _CHUNK:
-            self.flush()
-
-    def _read_again(self, found: FoundFile, known: KnownFile) -> None:
-        self._report.reread += 1
-        facts = self._read(found, known)
-        self._again.append(ReadAgain(known, facts, guessed_titles(Path(found.path))))
-        if len(self._again) >= _CHUNK:
-            self.flush()
-
     def _read(self, found: FoundFile, known: KnownFile | None) -> FileFacts:
-        path = self._root / found.path
-        tags, trouble = read_tags(path)
-        if trouble:
-            _note(self._report, Problem(found.path, trouble))
-        return FileFacts(
-            path=found.path,
-            absolute_path=str(path),
-            size_bytes=found.size_bytes,
-            mtime_ns=found.mtime_ns,
-            format=tags.format,
-            replaces=known,
-            song=tags.song,
-            artists=tags.artists,
-            tags_error=trouble,
-        )
+        facts = read_facts(self.root, *found, replaces=known)
+        if facts.tags_error:
+            self._note(Problem(found.path, facts.tags_error))
+        return facts

@@ -10,7 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from catalogsync_assets.core.catalog.files import UNREADABLE
+from catalogsync_assets.core.catalog.files import UNREADABLE, FileFacts
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
 from catalogsync_assets.core.files.formats import format_of
 from catalogsync_assets.core.files.opening import open_regular
@@ -105,6 +105,27 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
     elif why:
         why = f"its tags cannot be read ({why})"
     return _tags(audio, path), why
+
+
+def read_facts(root: Path, path: str, size_bytes: int, mtime_ns: int, **more: Any) -> FileFacts:
+    """What there is to record of a file, with its tags; see `read_tags`.
+
+    Args:
+        path: below the root.
+        more: other values of `FileFacts`.
+    """
+    tags, trouble = read_tags(root / path)
+    return FileFacts(
+        path=path,
+        absolute_path=str(root / path),
+        size_bytes=size_bytes,
+        mtime_ns=mtime_ns,
+        format=tags.format,
+        song=tags.song,
+        artists=tags.artists,
+        tags_error=trouble,
+        **more,
+    )
 
 
 def guessed_titles(path: Path) -> tuple[str, str]:

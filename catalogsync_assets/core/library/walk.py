@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,7 +133,7 @@ class _Folder:
         self.rules = rules if ignore_file is None else self._with(rules, ignore_file)
         for entry in listed:
             self._add(entry)
-        self.entries.sort(key=_name, reverse=True)
+        self.entries.sort(key=itemgetter(0), reverse=True)
 
     def _with(self, rules: Rules, ignore_file: os.DirEntry[str]) -> Rules:
         path = printable(self.prefix + IGNORE_FILE)
@@ -191,10 +192,6 @@ _LINK_OUT = (
     "a link that leads out of every library root is not followed; add the folder of its target"
     " as a library root, or scan with --follow-links"
 )
-
-
-def _name(item: tuple[str, object]) -> str:
-    return item[0]
 
 
 def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundFile | Problem:

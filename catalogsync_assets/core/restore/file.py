@@ -38,6 +38,7 @@ from catalogsync_assets.core.errors import (
     SourceError,
 )
 from catalogsync_assets.core.files import partial
+from catalogsync_assets.core.files.atomic import FULL
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
 from catalogsync_assets.core.files.opening import mtime_ns
@@ -49,7 +50,6 @@ from catalogsync_assets.core.stores.verify import is_vouched_for
 
 #: Bytes that are left free on the disk.
 DEFAULT_RESERVE = 256 * 1024 * 1024
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _PIECE = 1024 * 1024
 
 
@@ -144,7 +144,7 @@ class Restorer:
         except DownloadError as error:  # of the part: held by another process, or not to be placed
             raise RestoreError(error.message, code=error.code, hint=error.hint) from error
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise self._no_room(file) from error
             raise RestoreError(
                 f"{self._root / path} cannot be written: {error.strerror or error}",
@@ -231,7 +231,7 @@ class Restorer:
             part.open()
             brought = self._fetch_into(part, path, file)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 part.discard()
             raise
         finally:

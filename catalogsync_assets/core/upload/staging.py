@@ -6,7 +6,6 @@ killed run has left are removed by the next. It is sent only once its digest is 
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import secrets
@@ -20,12 +19,12 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import DownloadError, SourceError
 from catalogsync_assets.core.files import partial
+from catalogsync_assets.core.files.atomic import FULL
 from catalogsync_assets.core.files.partial import PartialFile
 
 # Of every copy: a large upload that is gone on from knows its source by size and mtime, and what
 # this content is does not depend on when it was fetched.
 _MTIME_NS = 1
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 class Copies:
@@ -75,7 +74,7 @@ class Copies:
         )
 
     def _cannot_keep(self, error: OSError) -> SourceError:
-        full = error.errno in _FULL
+        full = error.errno in FULL
         return SourceError(
             f"a copy from another backend cannot be saved below {self._root}: {error.strerror}",
             code="NoRoom" if full else "CopyRefused",

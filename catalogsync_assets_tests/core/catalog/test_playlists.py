@@ -10,7 +10,8 @@ from catalogsync_assets.core.catalog import playlists
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope, select
 from catalogsync_assets.core.download import importing
-from catalogsync_assets.core.download.importing import ImportReport, import_manifest
+from catalogsync_assets.core.download.importing import import_manifest
+from catalogsync_assets.core.download.report import ImportReport
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets_tests.support.database import change
 

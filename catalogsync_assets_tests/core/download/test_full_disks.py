@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogsync_assets.core.download.disks import Disks, Question
-from catalogsync_assets.core.download.roots import remembered_roots
+from catalogsync_assets.core.download.disks import Disks, Question, remembered_roots
 from catalogsync_assets.core.errors import LibraryError, NoRoomError, RunAborted
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import remains

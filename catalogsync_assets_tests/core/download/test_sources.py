@@ -224,10 +224,3 @@ def test_the_packages_metadata_name_the_built_in_source():
 
     assert line.startswith("http =")
     assert point.load() is HttpSource
-
-
-def test_the_built_in_source_keeps_to_the_interface():
-    """mypy holds it to that; here it is made as a plug-in is."""
-    made = HttpSource()
-
-    made.close()

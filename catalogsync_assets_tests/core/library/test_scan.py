@@ -429,21 +429,12 @@ def test_one_recording_in_two_formats_is_one_song_with_two_files(sample, catalog
     assert [(set(formats.split(",")), keys) for formats, keys in twins] == [({"flac", "ogg"}, 2)]
 
 
-def test_a_file_with_a_garbage_content_is_kept_and_reported(library, scanned, catalog):
-    library.add("01 Garbage.ogg", b"no music at all" * 100)
-
-    report = scanned()
-
-    assert rows(catalog, "SELECT title, artist FROM songs") == [("Garbage", None)]
-    assert [problem.path for problem in report.problems] == ["01 Garbage.ogg"]
-
-
-def test_files_without_tags_are_songs_of_their_own(library, scanned, catalog):
-    library.add("a/01 Same.mp3")
+def test_files_of_garbage_are_reported_and_kept_as_songs_of_their_own(library, scanned, catalog):
+    library.add("a/01 Same.mp3", b"no music at all" * 100)
     library.add("b/01 Same.mp3")
-    scanned()
 
-    assert rows(catalog, "SELECT title FROM songs") == ["Same", "Same"]
+    assert [problem.path for problem in scanned().problems] == ["a/01 Same.mp3", "b/01 Same.mp3"]
+    assert rows(catalog, "SELECT title, artist FROM songs") == [("Same", None), ("Same", None)]
 
 
 def test_a_tag_that_is_edited_changes_the_song(sample, library, scanned, catalog):
