@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import options, output, running, types
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.audit.audit import AuditReport
@@ -64,7 +65,6 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
     """
     from catalogsync_assets.core.audit import queries
     from catalogsync_assets.core.audit.audit import AuditRequest, audit
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.upload.upload import Limits
 
     catalog = running.open_catalog()

@@ -201,11 +201,7 @@ def _read_line() -> str:
 
 
 def _describe(report: DownloadReport) -> str:
-    return output.with_counts(
-        f"download: {report.succeeded:,} of {output.files(report.queued)}",
-        (report.failed, "failed"),
-        (report.retries, "retries"),
-    )
+    return output.so_far("download", report.succeeded, report.queued, report)
 
 
 def _print(report: DownloadReport, upload: UploadReport | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import options, output, running
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
@@ -129,7 +130,6 @@ def catalog(kind: str | None, target: Path, strict: bool, **asked: Any) -> None:
 
 
 def _kind(given: str | None, target: Path, *, default: str) -> str:
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.export.export import EXTENSIONS
 
     kind = given or EXTENSIONS.get(target.suffix[1:].lower(), default)
@@ -151,7 +151,6 @@ def _places(
     expires: int | None,
     relative_to: Path | None,
 ) -> Places:
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.export import places
 
     for given, option, needed in (

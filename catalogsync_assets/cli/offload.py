@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import options, output, running, types
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.offload.offload import OffloadReport
@@ -62,7 +63,6 @@ def offload(
     file goes, the stores are asked for its copies (and read, where they keep no digest), and its
     own content is compared with its digest. May be stopped at any time.
     """
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.offload.offload import offload as run_offload
 
     if below_policy and keep_copies is None:

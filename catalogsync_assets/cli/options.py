@@ -124,7 +124,7 @@ def flag(name: str, text: str, target: str | None = None) -> Option:
         text: of the help.
         target: the name of the argument, where it is another.
     """
-    return click.option(*_names(name, target), is_flag=True, help=text)
+    return click.option(name, *filter(None, [target]), is_flag=True, help=text)
 
 
 def number(
@@ -142,11 +142,7 @@ def number(
         settings: further ones of `click.option`; a default is shown.
     """
     settings = {"type": click.IntRange(least, most), "show_default": True, **settings}
-    return click.option(*_names(name, target), help=text, **settings)
-
-
-def _names(name: str, target: str | None) -> list[str]:
-    return [name, target] if target else [name]
+    return click.option(name, *filter(None, [target]), help=text, **settings)
 
 
 def _selecting(name: str, target: str, text: str, kind: Any = str) -> Option:

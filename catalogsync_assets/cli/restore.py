@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import options, output, running
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.restore.restore import RestoreReport
@@ -49,7 +50,6 @@ def restore(
     refused, and the next backend asked. No file is ever overwritten. May be stopped at any time;
     run it again to go on.
     """
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.restore.restore import restore as run_restore
 
     if not (missing or everything or running.is_selecting()):
@@ -85,11 +85,7 @@ def _how_far(report: RestoreReport) -> int:
 
 def _describe(report: RestoreReport) -> str:
     done = report.restored + report.adopted + report.present
-    return output.with_counts(
-        f"restore: {done:,} of {output.files(report.files)}",
-        (report.failed, "failed"),
-        (report.retries, "retries"),
-    )
+    return output.so_far("restore", done, report.files, report)
 
 
 def _print(report: RestoreReport) -> None:

@@ -15,12 +15,12 @@ import click
 
 from catalogsync_assets.cli import output
 from catalogsync_assets.cli.options import given, wants_json
+from catalogsync_assets.core.errors import CatalogSyncError, RunAborted
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.errors import CatalogSyncError
-    from catalogsync_assets.core.stores.backend import ObjectBackend
 
 _Report = TypeVar("_Report")
 _SELECTING = ("songs", "playlists", "artists", "pools")
@@ -106,13 +106,9 @@ def watched(
 
 def finished(work: Callable[[], _Report]) -> tuple[_Report, CatalogSyncError | None]:
     """The report of some work, and the error that broke it off, if one did; see `watched`."""
-    from catalogsync_assets.core.errors import CatalogSyncError
-
     try:
         return work(), None
-    except CatalogSyncError as error:
-        if not hasattr(error, "report"):
-            raise
+    except RunAborted as error:
         return error.report, error
 
 

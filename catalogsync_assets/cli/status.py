@@ -37,11 +37,9 @@ def status(verified: bool, under_policy: bool, limit: int) -> None:
     short = songs_under_policy(catalog, limit) if under_policy else []
     unread, _ = unread_tags(catalog, limit=1)
     told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
-    told["unread_tag_count"] = unread
-    if verified:
-        told["verified"] = ages
-    if under_policy:
-        told["under_policy"] = short
+    told |= {"unread_tag_count": unread}
+    told |= {"verified": ages} if verified else {}
+    told |= {"under_policy": short} if under_policy else {}
 
     def show() -> None:
         if under_policy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,15 @@ import click
 from catalogsync_assets.cli import options, output, running
 from catalogsync_assets.cli.library import print_scan, scan_roots
 from catalogsync_assets.cli.reports import cell_reporter
+from catalogsync_assets.core.errors import CatalogSyncError, UsageError
+from catalogsync_assets.core.settings import library_roots
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.file_tags import UnreadTags
     from catalogsync_assets.core.catalog.scope import Scope
     from catalogsync_assets.core.catalog.status import FailedUpload
-    from catalogsync_assets.core.errors import CatalogSyncError
-    from catalogsync_assets.core.stores.backend import ObjectBackend
     from catalogsync_assets.core.upload.upload import UploadReport
 
 _prioritize = options.flag(
@@ -29,7 +29,6 @@ _prioritize = options.flag(
 def _scopes(catalog: Catalog, *, prioritize: bool) -> tuple[Scope, Scope | None]:
     """What to plan, and what of it first."""
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.errors import UsageError
 
     scope = running.selected_scope(catalog)
     if not prioritize:
@@ -108,7 +107,6 @@ def upload(
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
     from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
-    from catalogsync_assets.core.settings import library_roots
     from catalogsync_assets.core.upload.upload import Limits, UploadReport
 
     catalog = running.open_catalog()
@@ -117,7 +115,7 @@ def upload(
     told: dict[str, Any] = {}
     if roots:
         scanned = scan_roots(catalog, library_roots(roots))
-        told["scan"] = dataclasses.asdict(scanned)
+        told["scan"] = scanned
         if not options.wants_json():
             print_scan(scanned)
     scope, first = _scopes(catalog, prioritize=prioritize)  # of what the scan has found, too
@@ -161,12 +159,9 @@ def upload_queued(
 
 
 def _describe(report: UploadReport) -> str:
-    return output.with_counts(
-        f"{report.backend}: {report.succeeded + report.adopted:,} of {output.files(report.queued)}",
-        (report.in_flight, "on their way"),
-        (report.failed, "failed"),
-        (report.retries, "retries"),
-    )
+    on_their_way = report.in_flight, "on their way"
+    done = report.succeeded + report.adopted
+    return output.so_far(report.backend, done, report.queued, report, on_their_way)
 
 
 def print_upload(report: UploadReport) -> None:
