@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +30,7 @@ _WORDS = {
     "catalogsync verify --backend cloud --level full --sample 5%",
     "catalogsync verify --backend cloud --history",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Which store.")
+@options.backend("Which store.")
 @click.option(
     "--level",
     type=click.Choice(["listing", "head", "full"]),
@@ -86,11 +87,8 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
             output.note(f"{report.backend}: going on with verification {report.audit_id}")
         return _how_far(report)
 
-    report, stopped = running.watched(
-        "files",
-        how_far,
-        lambda progress: audit(catalog, backend, request, limits=limits, progress=progress),
-    )
+    work = partial(audit, catalog, backend, request, limits=limits)
+    report, stopped = running.watched("files", how_far, work)
     running.end(report, lambda: _print(report), stopped, failed=report.open, open=report.open)
 
 

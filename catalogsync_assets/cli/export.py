@@ -34,12 +34,7 @@ _exporting = options.together(
         default=_STDOUT,
         help="Replaced when all is written; - is stdout. [default: -]",
     ),
-    click.option(
-        "--backend",
-        "backend_name",
-        metavar="NAME",
-        help="Files on this one. [default: the only one there is, if one is needed]",
-    ),
+    options.backend("Files on this one. [default: the only one there is, if one is needed]"),
     options.number(
         "--expires",
         "How long presigned URLs are good for, at most 604800: a week. [default: 3600]",
@@ -187,9 +182,7 @@ def _write(work: Callable[..., ExportReport], unit: str, kind: str, target: Path
         count = report.songs if unit == "song" else report.rows
         return count, None, output.counted(count, unit)
 
-    report, _ = running.watched(
-        f"{unit}s", how_far, lambda progress: work(opened, kind=kind, progress=progress)
-    )
+    report, _ = running.watched(f"{unit}s", how_far, partial(work, opened, kind=kind))
     songs, rows = output.counted(report.songs, "song"), output.counted(report.rows, "row")
     if report.left_out:
         left_out, names = output.counted(report.left_out, "song"), report.left_out_names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,13 +30,7 @@ _LISTED = 5
     metavar="N",
 )
 @options.flag("--below-policy", "Keep N copies even where the policy asks for more.")
-@click.option(
-    "--backend",
-    "backend_names",
-    metavar="NAME",
-    multiple=True,
-    help="Only copies on this one count; may be repeated. [default: all]",
-)
+@options.backend("Only copies on this one count; may be repeated. [default: all]", multiple=True)
 @click.option(
     "--older-than",
     "older_than_seconds",
@@ -53,9 +48,7 @@ _LISTED = 5
 @click.option("--dry-run/--delete", default=True, show_default=True, help="Only show, or remove.")
 @options.flag("--check", "In a dry run, ask stores and read files, too, as --delete does.")
 @options.workers("Files that are looked at", default=16)
-def offload(
-    keep_copies: int | None, below_policy: bool, backend_names: tuple[str, ...], **chosen: Any
-) -> None:
+def offload(keep_copies: int | None, backend_name: tuple[str, ...], **chosen: Any) -> None:
     """Remove local files of which enough stores hold a copy; without --delete, only show which.
 
     Enough is what the `policy` asks for, or more. Backends that are not proven to be different
@@ -65,23 +58,15 @@ def offload(
     """
     from catalogsync_assets.core.offload.offload import offload as run_offload
 
-    if below_policy and keep_copies is None:
+    if chosen["below_policy"] and keep_copies is None:
         raise UsageError("--below-policy needs to know how many", hint="add --keep-copies")
     catalog = running.open_catalog()
-    backends = running.chosen_backends(catalog, *backend_names)
+    backends = running.chosen_backends(catalog, *backend_name)
     scope = running.selected_scope(catalog)
     report, stopped = running.watched(
         "files",
         lambda r: (r.looked_at, r.candidates, _describe(r)),
-        lambda progress: run_offload(
-            catalog,
-            keep_copies,
-            below_policy=below_policy,
-            backends=backends,
-            scope=scope,
-            progress=progress,
-            **chosen,
-        ),
+        partial(run_offload, catalog, keep_copies, backends=backends, scope=scope, **chosen),
     )
     running.end(
         report,

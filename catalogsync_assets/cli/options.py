@@ -170,6 +170,11 @@ def workers(of_what: str, **settings: Any) -> Option:
     return number("--workers", f"{of_what} at a time.{default}", **settings)
 
 
+def backend(text: str, name: str = "--backend", **settings: Any) -> Option:
+    """The name of a backend, as `backend_name`; see `number`."""
+    return click.option(name, "backend_name", metavar="NAME", help=text, **settings)
+
+
 def library_roots(text: str) -> Option:
     """--library-root, as `roots`."""
     settings: dict[str, Any] = {"metavar": "FOLDER", "type": click.Path(path_type=Path)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="The library root that the files are to be below.",
 )
-@click.option(
-    "--from",
-    "backend_name",
-    metavar="NAME",
-    help="Read from this backend only. [default: the one verified last, then the next]",
+@options.backend(
+    "Read from this backend only. [default: the one verified last, then the next]", "--from"
 )
 @options.flag("--missing", "Only files that are below no library root any more.")
 @options.flag("--all", "Every file of the catalog.", "everything")
@@ -64,14 +62,8 @@ def restore(
     report, stopped = running.watched(
         "bytes",
         lambda r: (_how_far(r), r.bytes_in_all, _describe(r)),
-        lambda progress: run_restore(
-            catalog,
-            root,
-            scope=scope,
-            missing=missing,
-            backend=backend,
-            progress=progress,
-            **chosen,
+        partial(
+            run_restore, catalog, root, scope=scope, missing=missing, backend=backend, **chosen
         ),
     )
     running.end(report, lambda: _print(report), stopped, failed=report.failed, show_stopped=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def _scopes(catalog: Catalog, *, prioritize: bool) -> tuple[Scope, Scope | None]
     "catalogsync plan --backend cloud --song 17 --song 18",
     "catalogsync plan --playlist Favourites --prioritize",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
+@options.backend("Only this one. [default: all]")
 @options.selecting
 @_prioritize
 def plan(backend_name: str | None, prioritize: bool) -> None:
@@ -80,7 +81,7 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
     'catalogsync upload --backend cloud --artist "Nina Simone" --prioritize',
     "catalogsync upload --backend cloud --enqueue-only",
 )
-@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Where to.")
+@options.backend("Where to.", required=True)
 @options.library_roots(
     "Scan this folder first; may be repeated. [default: upload what was scanned before]"
 )
@@ -152,7 +153,7 @@ def upload_queued(
     report, stopped = running.watched(
         "bytes",
         lambda r: (r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)),
-        lambda progress: run_upload(catalog, backend, scope=scope, progress=progress, **limits),
+        partial(run_upload, catalog, backend, scope=scope, **limits),
     )
     report_cells(report)
     return report, stopped
@@ -182,7 +183,7 @@ def print_upload(report: UploadReport) -> None:
     "catalogsync failures --backend cloud --retry",
     "catalogsync failures --tags",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
+@options.backend("Only this one. [default: all]")
 @options.number("--limit", "Rows.", default=100)
 @options.flag("--retry", "Queue them again.")
 @options.flag("--tags", "List the files whose tags could not be read instead.")

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _RATE = 44_100
 # Larger blocks overflow the stack of the Vorbis encoder in some versions of libsndfile.
 _BLOCK_FRAMES = 32_768
-_SUBTYPES = {"flac": "PCM_16", "ogg": "VORBIS", "wav": "PCM_16"}
 # By extension, not by looking: a file that is being written has another name.
 _READERS: dict[str, Any] = {"flac": FLAC, "ogg": OggVorbis, "wav": WAVE}
 # The frames of a WAV file, by the names of Vorbis comments.
@@ -207,7 +206,6 @@ def _encode(part: Path, song: _Song, sound: NDArray[np.float64]) -> None:
         samplerate=_RATE,
         channels=sound.shape[1],
         format=song.extension.upper(),
-        subtype=_SUBTYPES[song.extension],
     ) as file:
         for start in range(0, len(sound), _BLOCK_FRAMES):
             file.write(sound[start : start + _BLOCK_FRAMES])

@@ -181,18 +181,6 @@ def test_a_run_with_upload_reports_its_cells(home, cli, catalog, cloud, library,
 # --- what is not --------------------------------------------------------------------------------
 
 
-def test_dagster_is_not_loaded_where_nothing_was_uploaded(home, run_python, catalog, cloud):
-    done = run_python(
-        "import sys\n"
-        "from catalogsync_assets.cli import main\n"
-        "try:\n    main(sys.argv[1:])\n"
-        "finally:\n    print('dagster' in sys.modules, file=sys.stderr)",
-        *("upload", "--backend", "cloud", "--db", catalog.path),
-    )
-
-    assert (done.code, done.err.split()) == (0, ["False"])
-
-
 def test_nothing_that_dagster_has_to_say_is_printed(
     dagster_home, command, catalog, cloud, library, scanned
 ):
