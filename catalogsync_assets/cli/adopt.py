@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from catalogsync_assets.cli import options, output, running
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     "catalogsync adopt --backend cloud",
     "catalogsync adopt --backend cloud --read",
 )
-@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Backend to adopt.")
+@options.backend("Backend to adopt.", required=True)
 @options.flag("--dry-run", "Compare only; record nothing.")
 @options.flag("--read", "Read objects whose content nothing else proves.", "may_read")
 @options.workers("Objects to compare")
@@ -35,7 +34,7 @@ def adopt(backend_name: str, **chosen: Any) -> None:
     report, stopped = running.watched(
         "files",
         lambda r: (r.known + r.foreign + r.compared, None, f"{r.backend}: {r.listed:,} listed"),
-        lambda progress: run_adopt(catalog, backend, progress=progress, **chosen),
+        partial(run_adopt, catalog, backend, **chosen),
     )
     failed = report.differ + report.undecided + report.failed
     running.end(report, lambda: _print(report), stopped, failed=failed)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import options, output, running, types
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.audit.audit import AuditReport
@@ -28,7 +30,7 @@ _WORDS = {
     "catalogsync verify --backend cloud --level full --sample 5%",
     "catalogsync verify --backend cloud --history",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Backend to verify.")
+@options.backend("Backend to verify.")
 @click.option(
     "--level",
     type=click.Choice(["listing", "head", "full"]),
@@ -64,7 +66,6 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
     """
     from catalogsync_assets.core.audit import queries
     from catalogsync_assets.core.audit.audit import AuditRequest, audit
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.upload.upload import Limits
 
     catalog = running.open_catalog()
@@ -86,11 +87,8 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
             output.note(f"{report.backend}: resuming verification {report.audit_id}")
         return _how_far(report)
 
-    report, stopped = running.watched(
-        "files",
-        how_far,
-        lambda progress: audit(catalog, backend, request, limits=limits, progress=progress),
-    )
+    work = partial(audit, catalog, backend, request, limits=limits)
+    report, stopped = running.watched("files", how_far, work)
     running.end(report, lambda: _print(report), stopped, failed=report.open, open=report.open)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def import_manifest(manifest: Path, **chosen: Any) -> None:
     report, _ = running.watched(
         "files",
         lambda r: (r.entries, None, f"importing, {output.files(r.tasks)} queued"),
-        lambda progress: run_import(catalog, manifest, progress=progress, **chosen),
+        partial(run_import, catalog, manifest, **chosen),
     )
     for lines, count in ((report.problems, report.bad), (report.warnings, report.odd)):
         texts = [f"{manifest}, line {line.line}: {line.reason}" for line in lines]
@@ -199,11 +200,7 @@ def _read_line() -> str:
 
 
 def _describe(report: DownloadReport) -> str:
-    return output.with_counts(
-        f"download: {report.succeeded:,} of {output.files(report.queued)}",
-        (report.failed, "failed"),
-        (report.retries, "retries"),
-    )
+    return output.so_far("download", report.succeeded, report.queued, report)
 
 
 def _print(report: DownloadReport, upload: UploadReport | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import options, output, running
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
@@ -33,12 +34,7 @@ _exporting = options.together(
         default=_STDOUT,
         help="File to write, replaced once complete; - is stdout. [default: -]",
     ),
-    click.option(
-        "--backend",
-        "backend_name",
-        metavar="NAME",
-        help="Only files on this backend. [default: the only one, if one is needed]",
-    ),
+    options.backend("Only files on this backend. [default: the only one, if one is needed]"),
     options.number(
         "--expires",
         "How long presigned URLs are valid, at most 604800 (a week). [default: 3600]",
@@ -129,7 +125,6 @@ def catalog(kind: str | None, target: Path, strict: bool, **asked: Any) -> None:
 
 
 def _kind(given: str | None, target: Path, *, default: str) -> str:
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.export.export import EXTENSIONS
 
     kind = given or EXTENSIONS.get(target.suffix[1:].lower(), default)
@@ -151,7 +146,6 @@ def _places(
     expires: int | None,
     relative_to: Path | None,
 ) -> Places:
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.export import places
 
     for given, option, needed in (
@@ -188,9 +182,7 @@ def _write(work: Callable[..., ExportReport], unit: str, kind: str, target: Path
         count = report.songs if unit == "song" else report.rows
         return count, None, output.counted(count, unit)
 
-    report, _ = running.watched(
-        f"{unit}s", how_far, lambda progress: work(opened, kind=kind, progress=progress)
-    )
+    report, _ = running.watched(f"{unit}s", how_far, partial(work, opened, kind=kind))
     songs, rows = output.counted(report.songs, "song"), output.counted(report.rows, "row")
     if report.left_out:
         left_out, names = output.counted(report.left_out, "song"), report.left_out_names

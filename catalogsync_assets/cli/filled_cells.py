@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from catalogsync_assets.cli import output
@@ -46,31 +45,19 @@ def cell_reporter(
     def report_cells(report: UploadReport) -> None:
         if not (home and batches and report.succeeded + report.adopted):
             return
+        # Without what Dagster has to say of its own affairs: a missing `dagster.yaml`, beta APIs.
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
         try:
-            with _quiet():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 from catalogsync_assets.assets.filled_cells import report_whole_cells
 
                 report_whole_cells(catalog, backend, batches, home=home, by=by)
         except Exception as error:  # whatever is wrong, the upload has not failed
-            output.message("warning", f"Dagster was not told: DAGSTER_HOME {home}: {_short(error)}")
+            why = (str(error).strip().partition("\n")[0] or type(error).__name__)[:_LONGEST]
+            output.message("warning", f"Dagster was not told: DAGSTER_HOME {home}: {why}")
+        finally:
+            logging.disable(before)
 
     return report_cells
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Dagster has to say of its own affairs: a missing `dagster.yaml`, beta APIs."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _short(error: Exception) -> str:
-    """An error in one line."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:_LONGEST]

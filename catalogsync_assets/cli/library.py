@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ def scan_roots(catalog: Catalog, folders: list[Path], **chosen: Any) -> ScanRepo
     report, _ = running.watched(
         "files",
         lambda r: (r.files, None, f"scanning, {output.files(r.new)} new"),
-        lambda progress: run_scan(catalog, folders, progress=progress, **chosen),
+        partial(run_scan, catalog, folders, **chosen),
     )
     odd = [f"{p.path}: {p.reason}" for p in report.problems]
     gone = [f"{p} is gone; its copies on backends stay as they are" for p in report.missing_paths]

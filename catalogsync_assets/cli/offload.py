@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import options, output, running, types
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.offload.offload import OffloadReport
@@ -28,12 +30,8 @@ _LISTED = 5
     metavar="N",
 )
 @options.flag("--below-policy", "Keep N copies even where the policy requires more.")
-@click.option(
-    "--backend",
-    "backend_names",
-    metavar="NAME",
-    multiple=True,
-    help="Count only copies on this backend; may be repeated. [default: all]",
+@options.backend(
+    "Count only copies on this backend; may be repeated. [default: all]", multiple=True
 )
 @click.option(
     "--older-than",
@@ -52,9 +50,7 @@ _LISTED = 5
 @click.option("--dry-run/--delete", default=True, show_default=True, help="Only show, or remove.")
 @options.flag("--check", "In a dry run, also ask the stores and read files, as --delete does.")
 @options.workers("Files to check", default=16)
-def offload(
-    keep_copies: int | None, below_policy: bool, backend_names: tuple[str, ...], **chosen: Any
-) -> None:
+def offload(keep_copies: int | None, backend_name: tuple[str, ...], **chosen: Any) -> None:
     """Remove local files that enough stores hold; without --delete, only show them.
 
     Enough is what the `policy` requires, or more. Backends that are not proven to be different
@@ -62,26 +58,17 @@ def offload(
     file goes, the stores are asked for its copies (and read, where they keep no digest), and its
     own content is compared with its digest. May be stopped at any time.
     """
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.offload.offload import offload as run_offload
 
-    if below_policy and keep_copies is None:
+    if chosen["below_policy"] and keep_copies is None:
         raise UsageError("--below-policy needs --keep-copies", hint="add --keep-copies N")
     catalog = running.open_catalog()
-    backends = running.chosen_backends(catalog, *backend_names)
+    backends = running.chosen_backends(catalog, *backend_name)
     scope = running.selected_scope(catalog)
     report, stopped = running.watched(
         "files",
         lambda r: (r.looked_at, r.candidates, _describe(r)),
-        lambda progress: run_offload(
-            catalog,
-            keep_copies,
-            below_policy=below_policy,
-            backends=backends,
-            scope=scope,
-            progress=progress,
-            **chosen,
-        ),
+        partial(run_offload, catalog, keep_copies, backends=backends, scope=scope, **chosen),
     )
     running.end(
         report,

@@ -124,7 +124,7 @@ def flag(name: str, text: str, target: str | None = None) -> Option:
         text: of the help.
         target: the name of the argument, where it is another.
     """
-    return click.option(*_names(name, target), is_flag=True, help=text)
+    return click.option(name, *filter(None, [target]), is_flag=True, help=text)
 
 
 def number(
@@ -142,11 +142,7 @@ def number(
         settings: further ones of `click.option`; a default is shown.
     """
     settings = {"type": click.IntRange(least, most), "show_default": True, **settings}
-    return click.option(*_names(name, target), help=text, **settings)
-
-
-def _names(name: str, target: str | None) -> list[str]:
-    return [name, target] if target else [name]
+    return click.option(name, *filter(None, [target]), help=text, **settings)
 
 
 def _selecting(name: str, target: str, text: str, kind: Any = str) -> Option:
@@ -170,6 +166,11 @@ def workers(of_what: str, **settings: Any) -> Option:
     default = "" if "default" in settings else " [default: the backend's, else 16]"
     settings = {"most": 256, **settings}
     return number("--workers", f"{of_what} at a time.{default}", **settings)
+
+
+def backend(text: str, name: str = "--backend", **settings: Any) -> Option:
+    """The name of a backend, as `backend_name`; see `number`."""
+    return click.option(name, "backend_name", metavar="NAME", help=text, **settings)
 
 
 def library_roots(text: str) -> Option:

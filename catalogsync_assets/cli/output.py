@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, cast
 
 import click
 
+from catalogsync_assets.core.errors import CatalogSyncError, UsageError
 from catalogsync_assets.core.visible import UNSAFE, visible, visible_lines
 from catalogsync_assets.stopping import STOPPED, stop_by
 
@@ -65,8 +66,6 @@ class ClearErrors(click.Group):
     def _run(
         self, args: list[str], prog_name: str | None, complete_var: str | None, **more: Any
     ) -> int:
-        from catalogsync_assets.core.errors import CatalogSyncError
-
         wanted_json = "--json" in args
         try:
             _refuse_empty(args)
@@ -109,8 +108,6 @@ def _refuse_empty(args: list[str]) -> None:
     Raises:
         UsageError: there is one; only a prefix of keys may be empty.
     """
-    from catalogsync_assets.core.errors import UsageError
-
     for before, value in zip(["", *args], args, strict=False):
         option = before if not value else value[:-1] if re.fullmatch(r"--[\w-]+=", value) else None
         if option is not None and option != "--base-prefix":
@@ -136,8 +133,6 @@ def _wrong_use(error: click.ClickException, *, wanted_json: bool) -> int:
 
 
 def _print_error(text: str, hint: str | None, *, wanted_json: bool) -> None:
-    from catalogsync_assets.core.errors import CatalogSyncError
-
     if wanted_json:
         with suppress(OSError, CatalogSyncError):  # that stdout cannot be written may be the error
             print_json({"error": text, "hint": hint})
@@ -250,8 +245,6 @@ def _writing_results() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        from catalogsync_assets.core.errors import CatalogSyncError
-
         _drop_results()
         raise CatalogSyncError(
             f"stdout cannot be written: {error.strerror}",
@@ -346,6 +339,16 @@ def with_counts(text: str, *counts: tuple[int, str]) -> str:
     return text + "".join(f", {count:,} {word}" for count, word in counts if count)
 
 
+def so_far(what: str, done: int, of: int, report: Any, *counts: tuple[int, str]) -> str:
+    """How far a run is: `cloud: 3 of 9 files, 1 failed, 2 retries`.
+
+    Args:
+        counts: more of them, which come first.
+    """
+    counts += (report.failed, "failed"), (report.retries, "retries")
+    return with_counts(f"{what}: {done:,} of {files(of)}", *counts)
+
+
 def listed(
     texts: Sequence[str],
     count: int,
@@ -390,12 +393,10 @@ class ProgressLine:
 
     def _how_far(self, done: int, total: int) -> str:
         """Amount, rate and time left, as the bar shows them."""
-        from rich.filesize import decimal
-
         rate = done / max(time.monotonic() - self._started, 0.001)
         left = f", {timedelta(seconds=round((total - done) / rate))} left" if rate else ""
         if self._of_bytes:
-            return f"{decimal(done)} of {decimal(total)}, {decimal(int(rate))}/s{left}"
+            return f"{size(done)} of {size(total)}, {size(int(rate))}/s{left}"
         return f"{done:,} of {total:,}, {rate:,.0f}/s{left}"
 
     @contextmanager
@@ -418,13 +419,13 @@ def progress(unit: str) -> Iterator[ProgressLine]:
     Args:
         unit: `files`, or `bytes` for a bar with sizes, rate and time left.
     """
+    of_bytes = unit == "bytes"
     if not sys.stderr.isatty():
-        yield ProgressLine(None, None, of_bytes=unit == "bytes")
+        yield ProgressLine(None, None, of_bytes=of_bytes)
         return
     from rich import progress as rich_progress
     from rich.console import Console
 
-    of_bytes = unit == "bytes"
     columns: list[rich_progress.ProgressColumn] = [
         rich_progress.SpinnerColumn(),
         rich_progress.TextColumn("{task.description}", markup=False),

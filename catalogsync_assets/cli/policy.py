@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from catalogsync_assets.cli import options, output, running, types
+from catalogsync_assets.core.errors import UsageError
 
 
 @options.command(
@@ -32,13 +35,12 @@ def policy(root: str | None, copies: int | str | None) -> None:
     """
     from catalogsync_assets.core.catalog import replication as core
     from catalogsync_assets.core.catalog.separation import separation
-    from catalogsync_assets.core.errors import UsageError
 
     catalog = running.open_catalog()
     if copies is not None:
         words = {types.ALL: core.EVERY_BACKEND, types.DEFAULT: None}
-        number = words[copies] if isinstance(copies, str) else copies
-        core.set_policy(catalog, root or core.ALL_OTHERS, number)
+        required = words[copies] if isinstance(copies, str) else copies
+        core.set_policy(catalog, root or core.ALL_OTHERS, required)
     elif root is not None:
         raise UsageError("--library-root needs --required-copies", hint="add --required-copies N")
     found, known = core.policies(catalog), separation(catalog)
@@ -46,30 +48,19 @@ def policy(root: str | None, copies: int | str | None) -> None:
     there = f"{backends} backends are registered"
     if stores < backends:
         there += f", on {output.counted(stores, 'store')}"
+    told: list[dict[str, object]] = []
+    rows: list[tuple[object, ...]] = []
     for p in found:
+        every = p.required_copies == core.EVERY_BACKEND
+        told.append({**asdict(p), "required_copies": types.ALL if every else p.copies})
+        number = f"all ({stores})" if every else p.copies
+        rows.append((p.library_root or "(all others)", number, "itself" if p.own else "-"))
         if p.own and p.copies > stores:
             output.message(
                 "warning",
                 f"{p.library_root or 'all others'}: {p.copies} copies are required, but {there}:"
                 " every song has too few",
             )
-    told = [
-        {
-            "library_root": p.library_root,
-            "required_copies": types.ALL if p.required_copies == core.EVERY_BACKEND else p.copies,
-            "copies": p.copies,
-            "own": p.own,
-        }
-        for p in found
-    ]
-    rows = [
-        (
-            p.library_root or "(all others)",
-            f"all ({stores})" if p.required_copies == core.EVERY_BACKEND else p.copies,
-            "itself" if p.own else "-",
-        )
-        for p in found
-    ]
     columns = ("library root", "required copies", "as set for")
     running.end(
         {"backends": backends, "policies": told},

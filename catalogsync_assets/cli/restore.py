@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalogsync_assets.cli import options, output, running
+from catalogsync_assets.core.errors import UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.restore.restore import RestoreReport
@@ -25,11 +27,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Library root to restore to.",
 )
-@click.option(
-    "--from",
-    "backend_name",
-    metavar="NAME",
-    help="Read only from this backend. [default: the most recently verified first]",
+@options.backend(
+    "Read only from this backend. [default: the most recently verified first]", "--from"
 )
 @options.flag("--missing", "Only files that are no longer in any library root.")
 @options.flag("--all", "Every file of the catalog.", "everything")
@@ -49,7 +48,6 @@ def restore(
     is refused, and the next backend tried. No file is ever overwritten. May be stopped at any time;
     run it again to continue.
     """
-    from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.restore.restore import restore as run_restore
 
     if not (missing or everything or running.is_selecting()):
@@ -64,14 +62,8 @@ def restore(
     report, stopped = running.watched(
         "bytes",
         lambda r: (_how_far(r), r.bytes_in_all, _describe(r)),
-        lambda progress: run_restore(
-            catalog,
-            root,
-            scope=scope,
-            missing=missing,
-            backend=backend,
-            progress=progress,
-            **chosen,
+        partial(
+            run_restore, catalog, root, scope=scope, missing=missing, backend=backend, **chosen
         ),
     )
     running.end(report, lambda: _print(report), stopped, failed=report.failed, show_stopped=True)
@@ -85,11 +77,7 @@ def _how_far(report: RestoreReport) -> int:
 
 def _describe(report: RestoreReport) -> str:
     done = report.restored + report.adopted + report.present
-    return output.with_counts(
-        f"restore: {done:,} of {output.files(report.files)}",
-        (report.failed, "failed"),
-        (report.retries, "retries"),
-    )
+    return output.so_far("restore", done, report.files, report)
 
 
 def _print(report: RestoreReport) -> None:

@@ -15,12 +15,12 @@ import click
 
 from catalogsync_assets.cli import output
 from catalogsync_assets.cli.options import given, wants_json
+from catalogsync_assets.core.errors import CatalogSyncError, RunAborted
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.errors import CatalogSyncError
-    from catalogsync_assets.core.stores.backend import ObjectBackend
 
 _Report = TypeVar("_Report")
 _SELECTING = ("songs", "playlists", "artists", "pools")
@@ -85,14 +85,14 @@ def selected_scope(catalog: Catalog) -> Scope:
 def watched(
     unit: str,
     how_far: Callable[[_Report], tuple[int, int | None, str]],
-    work: Callable[[Callable[[_Report], None]], _Report],
+    work: Callable[..., _Report],
 ) -> tuple[_Report, CatalogSyncError | None]:
     """Work, and show how far it is.
 
     Args:
         unit: as of `output.progress`.
         how_far: of a report: what is done, of how much (None while unknown), and a line.
-        work: takes what is to be called with the report as it stands.
+        work: takes, as `progress`, what is to be called with the report as it stands.
 
     Returns:
         The report, and the error that broke the work off, if one did.
@@ -101,18 +101,14 @@ def watched(
         CatalogSyncError: there is nothing to report.
     """
     with output.progress(unit) as line:
-        return finished(lambda: work(lambda report: line.update(*how_far(report))))
+        return finished(lambda: work(progress=lambda report: line.update(*how_far(report))))
 
 
 def finished(work: Callable[[], _Report]) -> tuple[_Report, CatalogSyncError | None]:
     """The report of some work, and the error that broke it off, if one did; see `watched`."""
-    from catalogsync_assets.core.errors import CatalogSyncError
-
     try:
         return work(), None
-    except CatalogSyncError as error:
-        if not hasattr(error, "report"):
-            raise
+    except RunAborted as error:
         return error.report, error
 
 

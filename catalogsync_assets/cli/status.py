@@ -41,11 +41,9 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
     short = songs_under_policy(catalog, limit) if listing else []
     unread, _ = unread_tags(catalog, limit=1)
     told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
-    told["unread_tag_count"] = unread
-    if verified:
-        told["verified"] = ages
-    if listing:
-        told["under_replicated"] = told["under_policy"] = short
+    told |= {"unread_tag_count": unread}
+    told |= {"verified": ages} if verified else {}
+    told |= {"under_replicated": short, "under_policy": short} if listing else {}
 
     def show() -> None:
         if listing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,15 @@ import click
 from catalogsync_assets.cli import options, output, running
 from catalogsync_assets.cli.filled_cells import cell_reporter
 from catalogsync_assets.cli.library import print_scan, scan_roots
+from catalogsync_assets.core.errors import CatalogSyncError, UsageError
+from catalogsync_assets.core.settings import library_roots
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.file_tags import UnreadTags
     from catalogsync_assets.core.catalog.scope import Scope
     from catalogsync_assets.core.catalog.status import FailedUpload
-    from catalogsync_assets.core.errors import CatalogSyncError
-    from catalogsync_assets.core.stores.backend import ObjectBackend
     from catalogsync_assets.core.upload.upload import UploadReport
 
 _prioritize = options.flag(
@@ -29,7 +30,6 @@ _prioritize = options.flag(
 def _scopes(catalog: Catalog, *, prioritize: bool) -> tuple[Scope, Scope | None]:
     """What to plan, and what of it first."""
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.errors import UsageError
 
     scope = running.selected_scope(catalog)
     if not prioritize:
@@ -47,7 +47,7 @@ def _scopes(catalog: Catalog, *, prioritize: bool) -> tuple[Scope, Scope | None]
     "catalogsync plan --backend cloud --song 17 --song 18",
     "catalogsync plan --playlist Favourites --prioritize",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Only this backend. [default: all]")
+@options.backend("Only this backend. [default: all]")
 @options.selecting
 @_prioritize
 def plan(backend_name: str | None, prioritize: bool) -> None:
@@ -81,7 +81,7 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
     'catalogsync upload --backend cloud --artist "Nina Simone" --prioritize',
     "catalogsync upload --backend cloud --enqueue-only",
 )
-@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Where to upload.")
+@options.backend("Where to upload.", required=True)
 @options.library_roots(
     "Scan this folder first; may be repeated. [default: upload what was scanned before]"
 )
@@ -108,7 +108,6 @@ def upload(
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
     from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
-    from catalogsync_assets.core.settings import library_roots
     from catalogsync_assets.core.upload.upload import Limits, UploadReport
 
     catalog = running.open_catalog()
@@ -117,7 +116,7 @@ def upload(
     told: dict[str, Any] = {}
     if roots:
         scanned = scan_roots(catalog, library_roots(roots))
-        told["scan"] = dataclasses.asdict(scanned)
+        told["scan"] = scanned
         if not options.wants_json():
             print_scan(scanned)
     scope, first = _scopes(catalog, prioritize=prioritize)  # of what the scan has found, too
@@ -154,19 +153,16 @@ def upload_queued(
     report, stopped = running.watched(
         "bytes",
         lambda r: (r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)),
-        lambda progress: run_upload(catalog, backend, scope=scope, progress=progress, **limits),
+        partial(run_upload, catalog, backend, scope=scope, **limits),
     )
     report_cells(report)
     return report, stopped
 
 
 def _describe(report: UploadReport) -> str:
-    return output.with_counts(
-        f"{report.backend}: {report.succeeded + report.adopted:,} of {output.files(report.queued)}",
-        (report.in_flight, "on their way"),
-        (report.failed, "failed"),
-        (report.retries, "retries"),
-    )
+    on_their_way = report.in_flight, "on their way"
+    done = report.succeeded + report.adopted
+    return output.so_far(report.backend, done, report.queued, report, on_their_way)
 
 
 def print_upload(report: UploadReport) -> None:
@@ -187,7 +183,7 @@ def print_upload(report: UploadReport) -> None:
     "catalogsync failures --backend cloud --retry",
     "catalogsync failures --tags",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Only this backend. [default: all]")
+@options.backend("Only this backend. [default: all]")
 @options.number("--limit", "Most rows to list.", default=100)
 @options.flag("--retry", "Queue them again.")
 @options.flag("--tags", "List files whose tags could not be read instead.")

@@ -76,11 +76,7 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
     found = backend_status(catalog)
     url = sample_public_url(catalog, BACKEND)
     catalog.close()
-    say(
-        "nothing to upload: everything is in place"
-        if not uploaded
-        else f"uploaded  {uploaded} files"
-    )
+    say(f"uploaded  {uploaded} files" if uploaded else "nothing to upload: everything is in place")
     say("")
     for b in found:
         say(f"  {b.name:<8} {b.songs} of {b.songs_total} songs, {b.files} files, {b.bytes:,} bytes")
@@ -113,7 +109,6 @@ def run_dev(directory: Path, port: int, *, say: Say) -> None:
         os.environ[CATALOG_VARIABLE] = str(catalog_path())
         home = Path(os.environ.get(_DAGSTER_HOME) or ".dagster_home").absolute()
         prepare_dagster_home(home)
-        os.environ[_DAGSTER_HOME] = str(home)
     say(f"catalog   {os.environ[CATALOG_VARIABLE]}")
     say(f"web UI    http://127.0.0.1:{port}")
     workspace = Path(os.environ[_DAGSTER_HOME]) / "workspace.yaml"

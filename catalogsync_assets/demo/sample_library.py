@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,142 +32,65 @@ if TYPE_CHECKING:
 _RATE = 44_100
 # Larger blocks overflow the stack of the Vorbis encoder in some versions of libsndfile.
 _BLOCK_FRAMES = 32_768
-_SUBTYPES = {"flac": "PCM_16", "ogg": "VORBIS", "wav": "PCM_16"}
 # By extension, not by looking: a file that is being written has another name.
 _READERS: dict[str, Any] = {"flac": FLAC, "ogg": OggVorbis, "wav": WAVE}
+# The frames of a WAV file, by the names of Vorbis comments.
+_FRAMES: dict[str, Any] = {
+    **{"title": id3.TIT2, "artist": id3.TPE1, "albumartist": id3.TPE2, "album": id3.TALB},
+    **{"tracknumber": id3.TRCK, "date": id3.TDRC, "genre": id3.TCON},
+}
 # Semitones above the root: what the arpeggios are made of.
 _CHORDS = ((0, 4, 7, 11), (0, 3, 7, 10), (0, 5, 7, 12), (0, 4, 9, 14), (0, 3, 8, 12))
 
 
 @dataclass(frozen=True)
-class _Album:
-    artist: str
-    title: str
-    year: int
-    genre: str
-    extension: str
-    songs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class _Song:
-    """One file: `index` decides what it sounds like."""
+    """One file.
+
+    Attributes:
+        index: decides what it sounds like.
+        path: below the library.
+        tags: under the names that they have in Vorbis comments.
+    """
 
     index: int
-    artist: str
-    album: str
-    title: str
-    number: int
-    of: int
-    year: int
-    genre: str
-    extension: str
+    path: Path
+    tags: dict[str, str]
 
     @property
-    def path(self) -> Path:
-        return Path(self.artist, self.album, f"{self.number:02d} {self.title}.{self.extension}")
+    def extension(self) -> str:
+        return self.path.suffix[1:]
 
 
+# Of each album the artist, title, year, genre and format; then its songs.
 # Composed (NFC) throughout; letters such as J̌ and ɔ̃ have no composed form and keep their marks.
 # The first song is there once more as the second file, in another format.
-_ALBUMS = (
-    _Album(
-        "Þoka & Ægir",
-        "Hvít Nótt",
-        2011,
-        "Ambient",
-        "flac",
-        ("Ljósið í Firðinum", "Öldur", "Síðasta Ýlustráið", "Hægt, Hægt"),
-    ),
-    _Album(
-        "月影オーケストラ",
-        "硝子の庭",
-        2019,
-        "Electronic",
-        "flac",
-        ("雨のち星", "ガラスのくじら", "午前3時のパレード", "ひみつの地図"),
-    ),
-    _Album(
-        "Тихая Ёлка",
-        "Письма из Снега",
-        2004,
-        "Folk",
-        "ogg",
-        ("Подъём", "Чай с Луной", "Ещё Один Трамвай", "Южный Ветер"),
-    ),
-    _Album(
-        "نجوم الرمل",
-        "بحر من نور",
-        2016,
-        "World",
-        "flac",
-        ("صباح الياسمين", "طريق القمر", "همس الكثبان", "مطرٌ خفيف"),
-    ),
-    _Album(
-        "The Teacup Cartographers",
-        'Songs in "Quotes"',
-        1998,
-        "Indie",
-        "wav",
-        ("Are We There Yet?", "50% Rain + 50% Light", "Track #1", "Salt 'n' Pepper & Echo"),
-    ),
-    _Album(
-        "🦊 Foxglove Frequency",
-        "Night Drive 🌙✨",
-        2022,
-        "Synthwave",
-        "ogg",
-        ("🚗💨", "Neon + Fog", "Signal Lost 📡", "👩🏽‍🚀 Calling Home"),
-    ),
-    _Album(
-        "J̌ari M̈olto",
-        "Ɔ̃dɛ̃ Suite",
-        2008,
-        "Classical",
-        "flac",
-        ("Ạ̈ndante", "Sch̄erzo", "Ẽ̀ntr’acte", "Z̈ Finale"),
-    ),
-    _Album(
-        "ענן סגול",
-        "שיר לדרך",
-        2013,
-        "Jazz",
-        "ogg",
-        ("בוקר בחוף", "חלון פתוח", "רכבת לילה", "שתי כוסות תה"),
-    ),
-    _Album(
-        "Łąka Żółwi",
-        "Zażółć Gęślą",
-        2001,
-        "Folk Rock",
-        "flac",
-        ("Świt", "Źródło", "Ćma i Lampa", "Pod Wiśnią"),
-    ),
-    _Album(
-        "Trăng Giấy",
-        "Phố Mưa",
-        2020,
-        "Acoustic",
-        "ogg",
-        ("Cà Phê Sữa Đá", "Những Ô Cửa", "Đường Về", "Ngủ Ngoan"),
-    ),
-    _Album(
-        "Grüße aus Übersee",
-        "Straße, Fluß & Meer",
-        1989,
-        "Krautrock",
-        "wav",
-        ("Großer Bär", "Äquator = 0°", "Key=Value; a,b", "100 % (Live @ Home)"),
-    ),
-    _Album(
-        "하늘고래",
-        "파도 편지",
-        2017,
-        "Dream Pop",
-        "flac",
-        ("첫눈", "느린 우체통", "달의 뒷면", "다시, 봄"),
-    ),
-)
+_ALBUMS = """\
+Þoka & Ægir | Hvít Nótt | 2011 | Ambient | flac
+Ljósið í Firðinum | Öldur | Síðasta Ýlustráið | Hægt, Hægt
+月影オーケストラ | 硝子の庭 | 2019 | Electronic | flac
+雨のち星 | ガラスのくじら | 午前3時のパレード | ひみつの地図
+Тихая Ёлка | Письма из Снега | 2004 | Folk | ogg
+Подъём | Чай с Луной | Ещё Один Трамвай | Южный Ветер
+نجوم الرمل | بحر من نور | 2016 | World | flac
+صباح الياسمين | طريق القمر | همس الكثبان | مطرٌ خفيف
+The Teacup Cartographers | Songs in "Quotes" | 1998 | Indie | wav
+Are We There Yet? | 50% Rain + 50% Light | Track #1 | Salt 'n' Pepper & Echo
+🦊 Foxglove Frequency | Night Drive 🌙✨ | 2022 | Synthwave | ogg
+🚗💨 | Neon + Fog | Signal Lost 📡 | 👩🏽‍🚀 Calling Home
+J̌ari M̈olto | Ɔ̃dɛ̃ Suite | 2008 | Classical | flac
+Ạ̈ndante | Sch̄erzo | Ẽ̀ntr’acte | Z̈ Finale
+ענן סגול | שיר לדרך | 2013 | Jazz | ogg
+בוקר בחוף | חלון פתוח | רכבת לילה | שתי כוסות תה
+Łąka Żółwi | Zażółć Gęślą | 2001 | Folk Rock | flac
+Świt | Źródło | Ćma i Lampa | Pod Wiśnią
+Trăng Giấy | Phố Mưa | 2020 | Acoustic | ogg
+Cà Phê Sữa Đá | Những Ô Cửa | Đường Về | Ngủ Ngoan
+Grüße aus Übersee | Straße, Fluß & Meer | 1989 | Krautrock | wav
+Großer Bär | Äquator = 0° | Key=Value; a,b | 100 % (Live @ Home)
+하늘고래 | 파도 편지 | 2017 | Dream Pop | flac
+첫눈 | 느린 우체통 | 달의 뒷면 | 다시, 봄
+"""
 
 
 def make_sample_library(
@@ -191,7 +116,7 @@ def make_sample_library(
     _require_audio_packages()
     recipe = f"catalogsync sample: seed={seed} seconds={seconds:g}"
     paths = []
-    for song in _songs(songs):
+    for song in islice(_songs(), songs):
         path = root / song.path
         if _comment(path, song.extension) != recipe:
             _write(path, song, recipe, _synthesise(song.index, seconds, seed))
@@ -211,32 +136,25 @@ def _require_audio_packages() -> None:
         ) from error
 
 
-def _songs(count: int) -> list[_Song]:
-    """The first `count` files. Albums come again as further volumes when there are not enough."""
-    songs: list[_Song] = []
+def _songs() -> Iterator[_Song]:
+    """Without end: the albums come again as further volumes."""
+    rows = [line.split(" | ") for line in _ALBUMS.splitlines()]
     index = 0
-    while len(songs) < count:
-        volume = index // sum(len(album.songs) for album in _ALBUMS) + 1
-        for album in _ALBUMS:
-            name = album.title if volume == 1 else f"{album.title} (Vol. {volume})"
-            for number, title in enumerate(album.songs, start=1):
-                extensions = [album.extension, "ogg"] if index == 0 else [album.extension]
-                songs += [
-                    _Song(
-                        index=index,
-                        artist=album.artist,
-                        album=name,
-                        title=title,
-                        number=number,
-                        of=len(album.songs),
-                        year=album.year,
-                        genre=album.genre,
-                        extension=extension,
-                    )
-                    for extension in extensions
-                ]
+    for volume in count(1):
+        for (artist, title, year, genre, extension), names in zip(
+            rows[::2], rows[1::2], strict=True
+        ):
+            album = title if volume == 1 else f"{title} (Vol. {volume})"
+            for number, name in enumerate(names, start=1):
+                tags = {
+                    **{"title": name, "artist": artist, "albumartist": artist, "album": album},
+                    **{"tracknumber": str(number), "tracktotal": str(len(names))},
+                    **{"date": year, "genre": genre},
+                }
+                for kind in (extension, "ogg") if index == 0 else (extension,):
+                    path = Path(artist, album, f"{number:02d} {name}.{kind}")
+                    yield _Song(index, path, tags)
                 index += 1
-    return songs[:count]
 
 
 def _synthesise(index: int, seconds: float, seed: int) -> NDArray[np.float64]:
@@ -288,7 +206,6 @@ def _encode(part: Path, song: _Song, sound: NDArray[np.float64]) -> None:
         samplerate=_RATE,
         channels=sound.shape[1],
         format=song.extension.upper(),
-        subtype=_SUBTYPES[song.extension],
     ) as file:
         for start in range(0, len(sound), _BLOCK_FRAMES):
             file.write(sound[start : start + _BLOCK_FRAMES])
@@ -311,28 +228,14 @@ def _tag(part: Path, song: _Song, recipe: str) -> None:
     audio = _READERS[song.extension](part)
     if song.extension == "wav":
         audio.add_tags()
-        for frame, text in (
-            (id3.TIT2, song.title),
-            (id3.TPE1, song.artist),
-            (id3.TPE2, song.artist),
-            (id3.TALB, song.album),
-            (id3.TRCK, f"{song.number}/{song.of}"),
-            (id3.TDRC, str(song.year)),
-            (id3.TCON, song.genre),
-        ):
-            audio.tags.add(frame(encoding=id3.Encoding.UTF8, text=[text]))
+        number = f"{song.tags['tracknumber']}/{song.tags['tracktotal']}"
+        texts = {**song.tags, "tracknumber": number}
+        for name, frame in _FRAMES.items():
+            audio.tags.add(frame(encoding=id3.Encoding.UTF8, text=[texts[name]]))
         comment: Any = id3.COMM
         audio.tags.add(comment(encoding=id3.Encoding.UTF8, lang="eng", desc="", text=[recipe]))
     else:
-        audio["title"] = song.title
-        audio["artist"] = song.artist
-        audio["albumartist"] = song.artist
-        audio["album"] = song.album
-        audio["tracknumber"] = str(song.number)
-        audio["tracktotal"] = str(song.of)
-        audio["date"] = str(song.year)
-        audio["genre"] = song.genre
-        audio["comment"] = recipe
+        audio.update({**song.tags, "comment": recipe})
     audio.save()
 
 

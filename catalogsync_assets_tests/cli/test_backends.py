@@ -238,13 +238,6 @@ def test_the_help_of_every_command_of_the_group_has_an_example(cli, command):
     assert "Exit code" in result.out
 
 
-def test_no_secret_is_printed(cli, registered):
-    registered()
-    said = [cli("backend", "test", "cloud", *more) for more in ((), ("--json",))]
-
-    assert SECRET not in "".join(result.out + result.err for result in said)
-
-
 # --- uploads ------------------------------------------------------------------------------------
 
 

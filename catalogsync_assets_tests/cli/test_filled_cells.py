@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import dagster as dg
 import pytest
 
@@ -183,18 +181,6 @@ def test_a_run_with_upload_reports_its_cells(home, cli, catalog, cloud, library,
 # --- what is not --------------------------------------------------------------------------------
 
 
-def test_dagster_is_not_loaded_where_nothing_was_uploaded(home, run_python, catalog, cloud):
-    done = run_python(
-        "import sys\n"
-        "from catalogsync_assets.cli import main\n"
-        "try:\n    main(sys.argv[1:])\n"
-        "finally:\n    print('dagster' in sys.modules, file=sys.stderr)",
-        *("upload", "--backend", "cloud", "--db", catalog.path),
-    )
-
-    assert (done.code, done.err.split()) == (0, ["False"])
-
-
 def test_nothing_that_dagster_has_to_say_is_printed(
     dagster_home, command, catalog, cloud, library, scanned
 ):
@@ -217,47 +203,28 @@ def test_nothing_that_dagster_has_to_say_is_printed(
 # --- an instance that is no use -----------------------------------------------------------------
 
 
-def _absent(folder):
-    return folder / "absent"
-
-
-def _file(folder):
-    (folder / "file").write_text("")
-    return folder / "file"
-
-
-def _relative(_):
-    return Path("relative")
-
-
-def _bad_settings(folder):
-    (folder / "bad").mkdir()
-    (folder / "bad" / "dagster.yaml").write_text("storage: [no")
-    return folder / "bad"
-
-
-def _unknown_settings(folder):
-    (folder / "unknown").mkdir()
-    (folder / "unknown" / "dagster.yaml").write_text("no_such_setting: 1\n")
-    return folder / "unknown"
-
-
-def _unusable_storage(folder):
-    (folder / "blocked").mkdir()
-    (folder / "blocked" / "history").write_text("a file where Dagster wants a folder")
-    return folder / "blocked"
-
-
 @pytest.mark.parametrize(
-    "make", [_absent, _file, _relative, _bad_settings, _unknown_settings, _unusable_storage]
+    ("home", "file", "content"),
+    [
+        ("{}/absent", None, ""),
+        ("{}/file", "file", ""),
+        ("relative", None, ""),
+        ("{}/bad", "bad/dagster.yaml", "storage: [no"),
+        ("{}/unknown", "unknown/dagster.yaml", "no_such_setting: 1\n"),
+        ("{}/blocked", "blocked/history", "a file where Dagster wants a folder"),
+        ("/proc", None, ""),  # where root may not write either
+    ],
 )
 def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
-    upload, cloud, library, scanned, tmp_path, monkeypatch, make
+    upload, cloud, library, scanned, tmp_path, monkeypatch, home, file, content
 ):
     library.fill(1)
     scanned()
-    home = make(tmp_path)
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    home = home.format(tmp_path)
+    if file:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(content)
+    monkeypatch.setenv("DAGSTER_HOME", home)
 
     done = upload("--json")
 
@@ -266,17 +233,3 @@ def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
     (line,) = done.err.splitlines()
     assert line.startswith(f"warning: Dagster was not told: DAGSTER_HOME {home}: ")
     assert len(line) < 400
-
-
-def test_a_dagster_home_that_may_not_be_written_is_one_warning(
-    upload, cloud, library, scanned, monkeypatch
-):
-    library.fill(1)
-    scanned()
-    monkeypatch.setenv("DAGSTER_HOME", "/proc")  # where root may not write either
-
-    done = upload()
-
-    assert done.code == 0
-    (line,) = done.err.splitlines()
-    assert line.startswith("warning: Dagster was not told: DAGSTER_HOME /proc: ")

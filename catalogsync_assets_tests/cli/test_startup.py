@@ -67,7 +67,11 @@ def test_an_upload_does_not_load_the_orchestrator(loaded, library, catalog, scan
     assert "dagster" not in used
 
 
-def test_an_upload_of_nothing_loads_no_client(loaded, catalog, cloud):
+def test_an_upload_of_nothing_loads_neither_a_client_nor_the_orchestrator(
+    loaded, catalog, cloud, dagster_home, monkeypatch
+):
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
+
     used = loaded("upload", "--backend", cloud.name, "--db", catalog.path)
 
     assert not used & {"boto3", "botocore", "dagster"}
