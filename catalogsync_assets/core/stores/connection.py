@@ -8,7 +8,6 @@ uploads in parts in `parts`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -56,18 +55,13 @@ class Connection:
             tells, and ends it.
     """
 
-    def __init__(self, backend: ObjectBackend, s3: Callable[[], S3Client] | None = None) -> None:
-        """
-        Args:
-            s3: makes the boto3 client; `boto3_client` by default.
-        """
+    def __init__(self, backend: ObjectBackend) -> None:
         self.backend = backend
         self.profile = backend.profile
         self.look_first = False
         self._learned: dict[str, Any] = {}
         self._learned_anew = False
         self._make_stores()
-        self._make_s3 = s3 or (lambda: boto3_client(backend))
         self._made_s3: S3Client | None = None
         self._lock = threading.Lock()
 
@@ -122,13 +116,10 @@ class Connection:
     @property
     def relies_on_no_versions(self) -> bool:
         """Whether conditions were found to hold while the bucket kept no versions."""
-        tested = self.backend.tested
-        conditions = (
-            tested.conditional_put,
-            tested.conditional_replace,
-            tested.conditional_complete,
+        known = self.backend.tested
+        return not known.versioned and any(
+            (known.conditional_put, known.conditional_replace, known.conditional_complete)
         )
-        return any(conditions) and not tested.versioned
 
     def is_versioned(self) -> bool | None:
         """Whether the bucket keeps versions; None where we may not ask, or get no clear answer."""
@@ -168,7 +159,7 @@ class Connection:
         """The boto3 client, built when first needed."""
         with self._lock:  # making one is not thread-safe, using it is
             if self._made_s3 is None:
-                self._made_s3 = self._make_s3()
+                self._made_s3 = boto3_client(self.backend)
                 events = self._made_s3.meta.events
                 events.register("before-sign.s3.UploadPart", self._hash_part_once)
                 listing.take_over(self._made_s3)

@@ -55,8 +55,7 @@ class _Page(NamedTuple):
 
 def take_over(s3: S3Client) -> None:
     """Have the client's answers to ListObjectsV2 parsed here."""
-    # Once, also where two of ours share a client: the second would find what the first has left.
-    s3.meta.events.register_first(_EVENT, _parse_instead, unique_id="catalogsync-listing")
+    s3.meta.events.register_first(_EVENT, _parse_instead)
 
 
 def _parse_instead(
@@ -93,10 +92,8 @@ def list_pages(
     while True:
         page = _ask(s3, backend, more)
         empty = 0 if page.objects else empty + 1
-        signs = [("token", page.token)] if page.token else []
-        if page.objects:
-            signs.append(("page", (page.objects[0].key, page.objects[-1].key)))  # type: ignore[arg-type]
-        hashes = {hash(sign) for sign in signs}
+        ends = (page.objects[0].key, page.objects[-1].key) if page.objects else None
+        hashes = {hash(sign) for sign in (page.token, ends) if sign}
         if page.truncated and (hashes & seen or empty > _MAX_EMPTY):
             raise StoreError(
                 f"backend {backend.name!r}: the listing of bucket {backend.bucket!r} goes in"
