@@ -15,7 +15,7 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -209,14 +209,12 @@ def _bucket_status(store: LocalStore, method: str) -> int | None:
     request = AWSRequest(method, url)
     keys = Credentials(store.access_key_id, store.secret_access_key)
     S3SigV4Auth(keys, "s3", _REGION).add_auth(request)
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)
-    try:
-        connection.request(method, urlsplit(url).path, headers=dict(request.headers.items()))
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)) as connection:
+        try:
+            connection.request(method, urlsplit(url).path, headers=dict(request.headers.items()))
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
 
 
 # --- finding again ------------------------------------------------------------------------------

@@ -25,14 +25,14 @@ MIN_BANDWIDTH = 256 * 1024
 #: S3 allows 1,024 bytes for a key; what the prefix leaves is enough for `catalog.object_keys`.
 MAX_PREFIX_BYTES = 124
 
-_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
+_HEADER = r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?"
 _UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 # What each text must be, what else it cannot do, and what to write instead.
-_FORMS: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
+_FORMS = (
     (
         "name",
         # Also Dagster's partition keys: `|`, `,` or `...` in one is dropped or breaks backfills.
-        re.compile(rf"(?!{LOCAL}$)[a-z0-9_-]{{1,63}}"),
+        rf"(?!{LOCAL}$)[a-z0-9_-]{{1,63}}",
         "be a backend's name",
         f"use 1 to 63 of a-z, 0-9, _ and -; `{LOCAL}` is taken by the library itself",
     ),
@@ -40,28 +40,18 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "bucket",
         # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; older
         # buckets and other services also have upper case and underscores.
-        re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]"),
+        r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]",
         "be a bucket's name",
         "use 3 to 63 letters, digits, dots, dashes; a prefix goes to --base-prefix",
     ),
     (
         "credential_env_prefix",
-        re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
+        r"[A-Za-z_][A-Za-z0-9_]*",
         "begin an environment variable's name",
         "use letters, digits and _, such as MYSTORE for MYSTORE_ACCESS_KEY_ID",
     ),
-    (
-        "region",
-        re.compile(r"[\x21-\x7e]{1,63}"),
-        "be a region's name",
-        "most services take us-east-1 or auto",
-    ),
-    (
-        "storage_class",
-        re.compile(r"[A-Z][A-Z0-9_-]{0,63}"),
-        "be a storage class",
-        "write it like STANDARD_IA",
-    ),
+    ("region", r"[\x21-\x7e]{1,63}", "be a region's name", "most services take us-east-1 or auto"),
+    ("storage_class", r"[A-Z][A-Z0-9_-]{0,63}", "be a storage class", "write it like STANDARD_IA"),
     ("kms_key_id", _HEADER, "be a KMS key id", "write it like alias/music"),
     (
         "cache_control",
@@ -189,7 +179,7 @@ def validated(backend: ObjectBackend) -> ObjectBackend:
     backend = replace(backend, region=backend.region.strip())
     for setting, form, cannot, hint in _FORMS:
         text: str | None = getattr(backend, setting)
-        if text is not None and not form.fullmatch(text):
+        if text is not None and not re.fullmatch(form, text):
             raise ConfigurationError(f"{text!r} cannot {cannot}", hint=hint)
     for setting, choices in _CHOICES:
         if (value := getattr(backend, setting)) not in (None, *choices):

@@ -71,16 +71,10 @@ _FULL = re.compile(r"no space left|disk (is )?full|not enough space|quota exceed
 _ACCESS_CODES = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden"}
 _CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict"}
 _BUSY_CODES = {
-    "SlowDown": 503,
-    "ServiceUnavailable": 503,
-    "InternalError": 500,
-    "RequestTimeout": 400,
-    "OperationAborted": 409,
-    "TooManyRequests": 429,
+    *("SlowDown", "ServiceUnavailable", "InternalError"),
+    *("RequestTimeout", "OperationAborted", "TooManyRequests"),
     # The bytes were damaged on their way; they are read and sent anew.
-    "BadDigest": 400,
-    "XAmzContentSHA256Mismatch": 400,
-    "IncompleteBody": 400,
+    *("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"),
 }
 #: The code of an answer that makes no sense.
 BAD_ANSWER = "BadAnswer"

@@ -8,6 +8,7 @@ uploads in parts in `parts`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,13 +56,18 @@ class Connection:
             tells, and ends it.
     """
 
-    def __init__(self, backend: ObjectBackend) -> None:
+    def __init__(self, backend: ObjectBackend, s3: Callable[[], S3Client] | None = None) -> None:
+        """
+        Args:
+            s3: makes the boto3 client; `boto3_client` by default.
+        """
         self.backend = backend
         self.profile = backend.profile
         self.look_first = False
         self._learned: dict[str, Any] = {}
         self._learned_anew = False
         self._make_stores()
+        self._make_s3 = s3 or (lambda: boto3_client(backend))
         self._made_s3: S3Client | None = None
         self._lock = threading.Lock()
 
@@ -159,7 +165,7 @@ class Connection:
         """The boto3 client, built when first needed."""
         with self._lock:  # making one is not thread-safe, using it is
             if self._made_s3 is None:
-                self._made_s3 = boto3_client(self.backend)
+                self._made_s3 = self._make_s3()
                 events = self._made_s3.meta.events
                 events.register("before-sign.s3.UploadPart", self._hash_part_once)
                 listing.take_over(self._made_s3)

@@ -55,7 +55,8 @@ class _Page(NamedTuple):
 
 def take_over(s3: S3Client) -> None:
     """Have the client's answers to ListObjectsV2 parsed here."""
-    s3.meta.events.register_first(_EVENT, _parse_instead)
+    # Once, also where two of ours share a client: the second would find what the first has left.
+    s3.meta.events.register_first(_EVENT, _parse_instead, unique_id="catalogsync-listing")
 
 
 def _parse_instead(

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import http.client
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -362,15 +363,13 @@ class _Probe:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         make: Any = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = make(parts.hostname, parts.port, timeout=_URL_SECONDS)
-        try:
-            connection.request("GET", f"{parts.path}?{parts.query}")
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException):
-            return None, "no clear answer"
-        finally:
-            connection.close()
+        with closing(make(parts.hostname, parts.port, timeout=_URL_SECONDS)) as connection:
+            try:
+                connection.request("GET", f"{parts.path}?{parts.query}")
+                answer = connection.getresponse()
+                body = answer.read()
+            except (OSError, http.client.HTTPException):
+                return None, "no clear answer"
         if answer.status == HTTPStatus.OK:
             return body == _BODY, "" if body == _BODY else "it gives something else"
         clear = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,4 +1,4 @@
-"""The room in which `probe` asks: keys below a prefix of its own, requests, and tidying up.
+"""What `probe` asks with: keys below a prefix of its own, requests, and tidying up.
 
 Nothing outside that prefix is written or deleted.
 """
