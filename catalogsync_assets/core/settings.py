@@ -1,7 +1,7 @@
 """Every setting that comes from an environment variable `CATALOGSYNC_…`.
 
 Read when asked, never at import, so that a test or a Dagster run sees the environment it runs in.
-Credentials of stores are not here; see `core.stores.clients`.
+Credentials of stores are not here; see `core.stores.credentials`.
 """
 
 from __future__ import annotations

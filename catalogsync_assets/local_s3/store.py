@@ -15,7 +15,7 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -24,6 +24,7 @@ from urllib.parse import quote, urlsplit
 from catalogsync_assets.core.errors import ConfigurationError, StoreError
 from catalogsync_assets.local_s3 import weed
 
+ACCESS_KEY_ID = "demo"
 _REGION = "us-east-1"
 _ATTEMPTS = 3
 
@@ -56,7 +57,6 @@ def start_local_store(
     directory: Path,
     *,
     bucket: str = "music",
-    access_key_id: str = "demo",
     secret_access_key: str = "demo-secret",  # noqa: S107
     detach: bool = False,
     timeout: float = 60,
@@ -69,8 +69,7 @@ def start_local_store(
     Args:
         directory: where the store is kept; made if missing.
         bucket: made if missing.
-        access_key_id: what the server is to accept.
-        secret_access_key: what the server is to accept; it is not written down.
+        secret_access_key: what the server is to accept with `ACCESS_KEY_ID`; not written down.
         detach: whether a server started by this call outlives this process. Otherwise it ends with
             it, even when the process is killed.
         timeout: how many seconds the server may take.
@@ -87,7 +86,7 @@ def start_local_store(
             endpoint=f"http://{weed.HOST}:{server.ports['s3']}",
             public_base_url=f"http://{weed.HOST}:{server.ports['filer']}/buckets/{bucket}",
             bucket=bucket,
-            access_key_id=access_key_id,
+            access_key_id=ACCESS_KEY_ID,
             secret_access_key=secret_access_key,
             pid=server.pid,
             directory=directory,
@@ -109,14 +108,15 @@ def start_local_store(
             server = weed.launch(
                 directory,
                 last.ports if last and reuse else weed.pick_ports(),
-                access_key_id=access_key_id,
+                access_key_id=ACCESS_KEY_ID,
                 secret_access_key=secret_access_key,
                 detach=detach,
             )
             store = store_of(server)
             try:
                 # Written first: should this process be killed here, the server can be found.
-                _remember(server)
+                state = json.dumps({"pid": server.pid, "ports": server.ports}, indent=2)
+                _state_file(directory).write_text(state + "\n", encoding="utf-8")
                 if _wait(server, store, deadline):
                     _ensure_bucket(store)
                     return store
@@ -145,23 +145,14 @@ def stop_local_store(store: LocalStore | Path) -> None:
 def local_store(
     directory: Path,
     *,
-    bucket: str = "music",
-    access_key_id: str = "demo",
     secret_access_key: str = "demo-secret",  # noqa: S107
-    timeout: float = 60,
 ) -> Iterator[LocalStore]:
     """A store for the duration of a `with` block; see `start_local_store`.
 
     A server that was already running is used, and left running.
     """
     before = _last_server(directory.resolve())
-    store = start_local_store(
-        directory,
-        bucket=bucket,
-        access_key_id=access_key_id,
-        secret_access_key=secret_access_key,
-        timeout=timeout,
-    )
+    store = start_local_store(directory, secret_access_key=secret_access_key)
     try:
         yield store
     finally:
@@ -218,14 +209,12 @@ def _bucket_status(store: LocalStore, method: str) -> int | None:
     request = AWSRequest(method, url)
     keys = Credentials(store.access_key_id, store.secret_access_key)
     S3SigV4Auth(keys, "s3", _REGION).add_auth(request)
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)
-    try:
-        connection.request(method, urlsplit(url).path, headers=dict(request.headers.items()))
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)) as connection:
+        try:
+            connection.request(method, urlsplit(url).path, headers=dict(request.headers.items()))
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
 
 
 # --- finding again ------------------------------------------------------------------------------
@@ -233,11 +222,6 @@ def _bucket_status(store: LocalStore, method: str) -> int | None:
 
 def _state_file(directory: Path) -> Path:
     return directory / "local-store.json"
-
-
-def _remember(server: weed.Server) -> None:
-    state = {"pid": server.pid, "ports": server.ports}
-    _state_file(server.directory).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
 def _last_server(directory: Path) -> weed.Server | None:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,14 +98,12 @@ class Server:
         # The file comes first: it cannot be another server's, as an answer at a port could be.
         if not _options_file(self.directory).exists():
             return False
-        connection = http.client.HTTPConnection(HOST, self.ports["master"], timeout=2)
-        try:
-            connection.request("GET", "/dir/status")
-            return bool(json.load(connection.getresponse())["Topology"].get("DataCenters"))
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
-            return False
-        finally:
-            connection.close()
+        with closing(http.client.HTTPConnection(HOST, self.ports["master"], timeout=2)) as master:
+            try:
+                master.request("GET", "/dir/status")
+                return bool(json.load(master.getresponse())["Topology"].get("DataCenters"))
+            except (OSError, http.client.HTTPException, ValueError, KeyError):
+                return False
 
     def stop(self) -> None:
         """Ends the server and waits until it is gone; also tidies up after one that died."""

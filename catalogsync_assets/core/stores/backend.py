@@ -25,16 +25,53 @@ MIN_BANDWIDTH = 256 * 1024
 #: S3 allows 1,024 bytes for a key; what the prefix leaves is enough for `catalog.object_keys`.
 MAX_PREFIX_BYTES = 124
 
-# Also Dagster's partition keys: a `|`, a comma or `...` in one is dropped or breaks backfills.
-_NAME = re.compile(r"[a-z0-9_-]{1,63}")
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; older buckets and
-# other services also have upper case and underscores.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-_ENV_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REGION = re.compile(r"[\x21-\x7e]{1,63}")
-_STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_-]{0,63}")
-_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
+_HEADER = r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?"
 _UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+# What each text must be, what else it cannot do, and what to write instead.
+_FORMS = (
+    (
+        "name",
+        # Also Dagster's partition keys: `|`, `,` or `...` in one is dropped or breaks backfills.
+        rf"(?!{LOCAL}$)[a-z0-9_-]{{1,63}}",
+        "be a backend's name",
+        f"use 1 to 63 of a-z, 0-9, _ and -; `{LOCAL}` is taken by the library itself",
+    ),
+    (
+        "bucket",
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; older
+        # buckets and other services also have upper case and underscores.
+        r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]",
+        "be a bucket's name",
+        "use 3 to 63 letters, digits, dots, dashes; a prefix goes to --base-prefix",
+    ),
+    (
+        "credential_env_prefix",
+        r"[A-Za-z_][A-Za-z0-9_]*",
+        "begin an environment variable's name",
+        "use letters, digits and _, such as MYSTORE for MYSTORE_ACCESS_KEY_ID",
+    ),
+    ("region", r"[\x21-\x7e]{1,63}", "be a region's name", "most services take us-east-1 or auto"),
+    ("storage_class", r"[A-Z][A-Z0-9_-]{0,63}", "be a storage class", "write it like STANDARD_IA"),
+    ("kms_key_id", _HEADER, "be a KMS key id", "write it like alias/music"),
+    (
+        "cache_control",
+        _HEADER,
+        "be a Cache-Control header",
+        "write it like public, max-age=31536000",
+    ),
+)
+_CHOICES = (
+    ("addressing_style", ADDRESSING_STYLES),
+    ("provider", tuple(PRESETS)),
+    ("server_side_encryption", ENCRYPTIONS),
+)
+# Least and most.
+_LIMITS = (
+    ("workers", 1, MAX_WORKERS),
+    ("max_in_flight_bytes", 1024**2, 1024**4),
+    # Slower, and a file of 64 MiB would take longer than a request may.
+    ("bandwidth_limit", MIN_BANDWIDTH, 1024**4),
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +88,7 @@ class ObjectBackend:
         addressing_style: `path`, `virtual`, or `auto` (path with an endpoint, virtual without).
         public_base_url: where keys can be read without a signature, or None.
         credential_env_prefix: credentials come from `${PREFIX}_ACCESS_KEY_ID` and so on.
-        provider: the service, one of `providers.PRESETS`; None to tell it by the endpoint.
+        provider: the service, one of `profile.PRESETS`; None to tell it by the endpoint.
         workers: files on their way at a time; None for the program's default.
         max_in_flight_bytes: bytes of files in memory at a time; None for the default.
         bandwidth_limit: bytes per second that a run may send at most; None for no limit.
@@ -128,12 +165,9 @@ def register_command(backend: ObjectBackend, **changes: Any) -> str:
     for setting in fields(ObjectBackend):
         value = getattr(backend, setting.name)
         if setting.name in SETTINGS and value not in (None, setting.default):
-            words += [_OPTIONS.get(setting.name) or f"--{setting.name.replace('_', '-')}"]
-            words += [str(value)]
+            option = setting.name.removesuffix("_bytes").replace("_", "-")
+            words += [f"--{option}", str(value)]
     return shlex.join(words)
-
-
-_OPTIONS = {"max_in_flight_bytes": "--max-in-flight"}
 
 
 def validated(backend: ObjectBackend) -> ObjectBackend:
@@ -142,86 +176,34 @@ def validated(backend: ObjectBackend) -> ObjectBackend:
     Raises:
         ConfigurationError: a setting breaks its rule; the message names it.
     """
-    if not _NAME.fullmatch(backend.name) or backend.name == LOCAL:
-        raise ConfigurationError(
-            f"{backend.name!r} cannot be a backend's name",
-            hint="use 1 to 63 of a-z, 0-9, _ and -; `local` is taken by the library itself",
-        )
-    if not _BUCKET.fullmatch(backend.bucket):
-        raise ConfigurationError(
-            f"{backend.bucket!r} cannot be a bucket's name",
-            hint="use 3 to 63 letters, digits, dots, dashes; a prefix goes to --base-prefix",
-        )
-    if backend.addressing_style not in ADDRESSING_STYLES:
-        raise ConfigurationError(
-            f"addressing style {backend.addressing_style!r} is unknown",
-            hint=f"use one of {', '.join(ADDRESSING_STYLES)}",
-        )
-    if not _ENV_PREFIX.fullmatch(backend.credential_env_prefix):
-        raise ConfigurationError(
-            f"{backend.credential_env_prefix!r} cannot begin an environment variable's name",
-            hint="use letters, digits and _, such as MYSTORE for MYSTORE_ACCESS_KEY_ID",
-        )
-    if not backend.region.strip():
-        raise ConfigurationError("the region is empty", hint="most services take us-east-1 or auto")
-    if not _REGION.fullmatch(backend.region.strip()):
-        raise ConfigurationError(
-            f"{backend.region!r} cannot be a region's name",
-            hint="most services take us-east-1 or auto",
-        )
-    _check_provider(backend)
-    _check_limits(backend)
-    _check_headers(backend)
-    return replace(
-        backend,
-        endpoint=_checked_url("endpoint", backend.endpoint),
-        region=backend.region.strip(),
-        base_prefix=_checked_prefix(backend.base_prefix),
-        public_base_url=_checked_url("public base URL", backend.public_base_url),
-    )
-
-
-def _check_provider(backend: ObjectBackend) -> None:
-    if backend.provider is not None and backend.provider not in PRESETS:
-        raise ConfigurationError(
-            f"provider {backend.provider!r} is unknown", hint=f"use one of {', '.join(PRESETS)}"
-        )
-
-
-def _check_limits(backend: ObjectBackend) -> None:
-    for what, value, least, most in (
-        ("workers", backend.workers, 1, MAX_WORKERS),
-        ("max_in_flight_bytes", backend.max_in_flight_bytes, 1024**2, 1024**4),
-        # Slower, and a file of 64 MiB would take longer than a request may.
-        ("bandwidth_limit", backend.bandwidth_limit, MIN_BANDWIDTH, 1024**4),
-    ):
-        if value is not None and not least <= value <= most:
+    backend = replace(backend, region=backend.region.strip())
+    for setting, form, cannot, hint in _FORMS:
+        text: str | None = getattr(backend, setting)
+        if text is not None and not re.fullmatch(form, text):
+            raise ConfigurationError(f"{text!r} cannot {cannot}", hint=hint)
+    for setting, choices in _CHOICES:
+        if (value := getattr(backend, setting)) not in (None, *choices):
             raise ConfigurationError(
-                f"{what} is {value:,}", hint=f"use a number from {least:,} to {most:,}"
+                f"{setting.replace('_', ' ')} {value!r} is unknown",
+                hint=f"use one of {', '.join(choices)}",
             )
-
-
-def _check_headers(backend: ObjectBackend) -> None:
-    for what, value, form, example in (
-        ("storage class", backend.storage_class, _STORAGE_CLASS, "STANDARD_IA"),
-        ("KMS key id", backend.kms_key_id, _HEADER, "alias/music"),
-        ("cache control", backend.cache_control, _HEADER, "public, max-age=31536000"),
-    ):
-        if value is not None and not form.fullmatch(value):
+    for setting, least, most in _LIMITS:
+        number: int | None = getattr(backend, setting)
+        if number is not None and not least <= number <= most:
             raise ConfigurationError(
-                f"{what} {value!r} cannot be sent in a header", hint=f"write it like {example}"
+                f"{setting} is {number:,}", hint=f"use a number from {least:,} to {most:,}"
             )
-    encryption = backend.server_side_encryption
-    if encryption is not None and encryption not in ENCRYPTIONS:
-        raise ConfigurationError(
-            f"server-side encryption {encryption!r} is unknown",
-            hint=f"use one of {', '.join(ENCRYPTIONS)}",
-        )
-    if backend.kms_key_id is not None and encryption not in ENCRYPTIONS[1:]:
+    if backend.kms_key_id is not None and backend.server_side_encryption not in ENCRYPTIONS[1:]:
         raise ConfigurationError(
             "a KMS key id is given, but no KMS encryption",
             hint=f"add server-side encryption {ENCRYPTIONS[1]}",
         )
+    return replace(
+        backend,
+        endpoint=_checked_url("endpoint", backend.endpoint),
+        base_prefix=_checked_prefix(backend.base_prefix),
+        public_base_url=_checked_url("public base URL", backend.public_base_url),
+    )
 
 
 def _checked_url(what: str, url: str | None) -> str | None:

@@ -7,7 +7,6 @@ answers are never passed on whole: they may echo what was signed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
@@ -17,7 +16,6 @@ from urllib.parse import urlsplit
 from catalogsync_assets.core.errors import (
     AccessRefusedError,
     BucketMissingError,
-    ConfigurationError,
     ConflictError,
     KeyRefusedError,
     StoreError,
@@ -73,16 +71,10 @@ _FULL = re.compile(r"no space left|disk (is )?full|not enough space|quota exceed
 _ACCESS_CODES = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden"}
 _CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict"}
 _BUSY_CODES = {
-    "SlowDown": 503,
-    "ServiceUnavailable": 503,
-    "InternalError": 500,
-    "RequestTimeout": 400,
-    "OperationAborted": 409,
-    "TooManyRequests": 429,
+    *("SlowDown", "ServiceUnavailable", "InternalError"),
+    *("RequestTimeout", "OperationAborted", "TooManyRequests"),
     # The bytes were damaged on their way; they are read and sent anew.
-    "BadDigest": 400,
-    "XAmzContentSHA256Mismatch": 400,
-    "IncompleteBody": 400,
+    *("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"),
 }
 #: The code of an answer that makes no sense.
 BAD_ANSWER = "BadAnswer"
@@ -105,35 +97,15 @@ _SKEW_SECONDS = 15 * 60
 
 
 class _Said(NamedTuple):
-    """What an error tells, as far as it does.
-
-    Attributes:
-        code: the store's error code.
-        status: of HTTP; None if there was no answer.
-        message: short, the store's or ours.
-        region: in which the bucket is.
-        clock: the store's time.
-        page: the answer was a page for a browser.
-        place: scheme and host to which we were redirected.
-    """
+    """What an error tells, as far as it does."""
 
     code: str | None
-    status: int | None
-    message: str | None
-    region: str | None = None
-    clock: datetime | None = None
-    page: bool = False
-    place: str | None = None
-
-
-def no_credentials(
-    backend: ObjectBackend, names: Sequence[str], detail: str | None = None
-) -> ConfigurationError:
-    """The error for a backend whose credentials are nowhere to be found."""
-    return ConfigurationError(
-        f"backend {backend.name!r} has no credentials" + (f": {detail}" if detail else ""),
-        hint=f"set {' and '.join(names)} in the environment (or configure the AWS default chain)",
-    )
+    status: int | None  # of HTTP; None if there was no answer
+    message: str | None  # short, the store's or ours
+    region: str | None = None  # in which the bucket is
+    clock: datetime | None = None  # the store's
+    page: bool = False  # the answer was one for a browser
+    place: str | None = None  # scheme and host to which we were redirected
 
 
 class BadAnswerError(Exception):
@@ -195,35 +167,32 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
     code, status, message = said.code, said.status, said.message
     prefix = backend.credential_env_prefix
     variables = f"{prefix}_ACCESS_KEY_ID and {prefix}_SECRET_ACCESS_KEY"
+
+    def refused(how: str, hint: str, short: str = "AccessDenied") -> AccessRefusedError:
+        return AccessRefusedError(how, code=code or short, hint=hint)
+
     if status is None and code is None:
         return _no_answer(backend, message)
     if status == _PROXY_REFUSES:
-        return AccessRefusedError(
-            f"{where}: {_proxy_of(backend) or 'a proxy'} asks for credentials",
-            code="ProxyRefused",
-            hint="name it as http://USER:PASSWORD@HOST:PORT",
-        )
+        how = f"{where}: {_proxy_of(backend) or 'a proxy'} asks for credentials"
+        hint = "name it as http://USER:PASSWORD@HOST:PORT"
+        return AccessRefusedError(how, code="ProxyRefused", hint=hint)
     if _is_elsewhere(said, backend):
         return wrong_region(backend, said.region, code or "PermanentRedirect", message)
     if code in _TOKEN_CODES:
-        return AccessRefusedError(
-            f"{where}: {_TOKEN_CODES[code]} ({code})",
-            code=code,
-            hint=f"get new temporary credentials; set {prefix}_SESSION_TOKEN and {variables}",
-        )
+        hint = f"get new temporary credentials; set {prefix}_SESSION_TOKEN and {variables}"
+        return refused(f"{where}: {_TOKEN_CODES[code]} ({code})", hint)
     if code in _CREDENTIAL_CODES:
-        return AccessRefusedError(
-            f"{where}: {_CREDENTIAL_CODES[code]} ({code})", code=code, hint=f"check {variables}"
-        )
+        return refused(f"{where}: {_CREDENTIAL_CODES[code]} ({code})", f"check {variables}")
     if code in _CLOCK_CODES or (status == _FORBIDDEN and code is None and _is_skewed(said)):
         return _wrong_clock(backend, said)
     if status in _REDIRECTIONS:
         to = f" to {said.place}" if said.place else ""
-        return AccessRefusedError(
+        return refused(
             f"{where}: {backend.endpoint or 'AWS'} sends requests elsewhere (HTTP {status}{to})",
-            code=code or REDIRECTED,
-            hint="register the backend with the --endpoint and --region of the bucket; or is there"
+            "register the backend with the --endpoint and --region of the bucket; or is there"
             " a login page or a proxy in between?",
+            REDIRECTED,
         )
     if code == "NoSuchBucket":
         return BucketMissingError(
@@ -239,17 +208,13 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
         )
     if code in _ACCESS_CODES or status in (_UNAUTHORIZED, _FORBIDDEN):
         if said.page and code is None:
-            return AccessRefusedError(
+            return refused(
                 f"{what}: refused with a page for browsers, not an answer of S3 (HTTP {status})",
-                code="AccessDenied",
-                hint=f"{_proxy_of(backend) or 'a firewall or proxy in front of the store'} may have"
+                f"{_proxy_of(backend) or 'a firewall or proxy in front of the store'} may have"
                 f" refused it; is {backend.endpoint or 'AWS'} the endpoint for S3?",
             )
-        return AccessRefusedError(
-            f"{what}: access denied",
-            code=code or "AccessDenied",
-            hint=f"check {variables}, and that they may read and write the bucket",
-        )
+        hint = f"check {variables}, and that they may read and write the bucket"
+        return refused(f"{what}: access denied", hint)
     if code in _CONFLICT_CODES or status == _PRECONDITION:
         return ConflictError(f"{what}: something is stored there", code=code or "Conflict")
     reason = f"{code or 'HTTP ' + str(status)}{': ' + message if message else ''}"
@@ -271,14 +236,17 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
 
 def _is_skewed(said: _Said) -> bool:
     """Whether the clocks explain a refusal that says nothing more: a HEAD's has no body."""
-    now = datetime.now(timezone.utc)
-    return said.clock is not None and abs((said.clock - now).total_seconds()) > _SKEW_SECONDS
+    return said.clock is not None and abs(_seconds_since(said.clock)) > _SKEW_SECONDS
+
+
+def _seconds_since(clock: datetime) -> float:
+    return (datetime.now(timezone.utc) - clock).total_seconds()
 
 
 def _wrong_clock(backend: ObjectBackend, said: _Said) -> StoreError:
     message = "this machine's clock and the store's differ too much"
     if said.clock is not None and _is_skewed(said):
-        seconds = (datetime.now(timezone.utc) - said.clock).total_seconds()
+        seconds = _seconds_since(said.clock)
         way = "ahead of" if seconds > 0 else "behind"
         message = f"this machine's clock is {_span(abs(seconds))} {way} the store's"
     return AccessRefusedError(
@@ -338,33 +306,24 @@ def wrong_region(
 def _proxy_of(backend: ObjectBackend) -> str | None:
     """The proxy through which requests to the backend go, without its credentials."""
     proxy = proxy_of(backend)
-    if proxy is None or proxy.excluded:
-        return None
-    return f"the proxy {proxy.place} named by {proxy.variable}"
+    return None if proxy is None or proxy.excluded else proxy.name
 
 
 def _no_answer(backend: ObjectBackend, message: str | None) -> StoreError:
-    where, endpoint = f"backend {backend.name!r}", backend.endpoint or "AWS"
+    what = f"no answer from {backend.endpoint or 'AWS'}"
     hint = "is the server running, the endpoint right, the network up?"
-    if (proxy := _proxy_of(backend)) is not None:
-        return StoreUnavailableError(
-            f"{where}: {proxy} did not answer ({message})",
-            code="NoAnswer",
-            hint="is the proxy running? to go without it, unset the variable, or name the store's"
-            " host in no_proxy",
-        )
     own_name = backend.endpoint is not None and backend.virtual_hosted
-    if own_name and message in (_UNKNOWN_NAME, _OTHER_NAME):
-        host = f"{backend.bucket}.{urlsplit(backend.endpoint or '').hostname}"
-        return StoreUnavailableError(
-            f"{where}: no answer from {host} ({message})",
-            code="NoAnswer",
-            hint=register_command(backend, addressing_style="path"),
-        )
-    if message == _UNTRUSTED:
+    if (proxy := _proxy_of(backend)) is not None:
+        what = f"{proxy} did not answer"
+        hint = "is the proxy running? to go without it, unset the variable, or name the store's"
+        hint += " host in no_proxy"
+    elif own_name and message in (_UNKNOWN_NAME, _OTHER_NAME):
+        what = f"no answer from {backend.bucket}.{urlsplit(backend.endpoint or '').hostname}"
+        hint = register_command(backend, addressing_style="path")
+    elif message == _UNTRUSTED:
         hint = "add the authority of its certificate to those that this machine trusts"
     return StoreUnavailableError(
-        f"{where}: no answer from {endpoint} ({message})", code="NoAnswer", hint=hint
+        f"backend {backend.name!r}: {what} ({message})", code="NoAnswer", hint=hint
     )
 
 
@@ -446,36 +405,30 @@ _OTHER_NAME = "its certificate is for another name"
 _UNTRUSTED = "its certificate is signed by nobody whom this machine trusts"
 
 
+# The first that fits counts.
+_TRANSPORT = (
+    ("dns error", _UNKNOWN_NAME),
+    ("NotValidForName|Hostname mismatch|doesn't match", _OTHER_NAME),
+    ("UnknownIssuer|self[ -]signed certificate|unable to get local issuer", _UNTRUSTED),
+    ("Expired|certificate has expired", "its certificate has expired"),
+    ("ConnectionRefused|connect to proxy", "connection refused"),
+    ("ProxyAuthRequired", "it asks for credentials"),
+    ("[Tt]unnel", "it does not connect to the store"),
+    ("Connection refused|Could not connect", "connection refused"),
+    ("InvalidCertificate|certificate", "its certificate is not accepted"),
+    (
+        "InvalidContentType|InvalidMessage|corrupt message",
+        "it does not speak TLS; should the endpoint begin with http://?",
+    ),
+    ("TimedOut|timed out", "timed out"),
+    ("ConnectionReset", "connection reset"),
+    ("IncompleteMessage", "connection closed in the middle"),
+)
+
+
 def _transport_reason(text: str) -> str:
     """Why there was no answer at all, from the debug dump of obstore or botocore's sentence."""
-    for sign, reason in (
-        ("dns error", _UNKNOWN_NAME),
-        ("NotValidForName", _OTHER_NAME),
-        ("Hostname mismatch", _OTHER_NAME),
-        ("doesn't match", _OTHER_NAME),
-        ("UnknownIssuer", _UNTRUSTED),
-        ("self signed certificate", _UNTRUSTED),
-        ("self-signed certificate", _UNTRUSTED),
-        ("unable to get local issuer", _UNTRUSTED),
-        ("Expired", "its certificate has expired"),
-        ("certificate has expired", "its certificate has expired"),
-        ("ConnectionRefused", "connection refused"),
-        ("connect to proxy", "connection refused"),
-        ("ProxyAuthRequired", "it asks for credentials"),
-        ("Tunnel", "it does not connect to the store"),
-        ("tunnel", "it does not connect to the store"),
-        ("Connection refused", "connection refused"),
-        ("Could not connect", "connection refused"),
-        ("InvalidCertificate", "its certificate is not accepted"),
-        ("certificate", "its certificate is not accepted"),
-        ("InvalidContentType", "it does not speak TLS; should the endpoint begin with http://?"),
-        ("InvalidMessage", "it does not speak TLS; should the endpoint begin with http://?"),
-        ("corrupt message", "it does not speak TLS; should the endpoint begin with http://?"),
-        ("TimedOut", "timed out"),
-        ("timed out", "timed out"),
-        ("ConnectionReset", "connection reset"),
-        ("IncompleteMessage", "connection closed in the middle"),
-    ):
-        if sign in text:
+    for signs, reason in _TRANSPORT:
+        if re.search(signs, text):
             return reason
     return "the connection failed"

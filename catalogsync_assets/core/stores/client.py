@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -33,7 +33,7 @@ from catalogsync_assets.core.stores.objects import (
     ReadObject,
     StoredObject,
 )
-from catalogsync_assets.core.stores.profile import SHA256, StoreProfile
+from catalogsync_assets.core.stores.profile import SHA256
 from catalogsync_assets.core.stores.retry import Retry
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 ANY_VERSION = ""
 #: What obstore says of a put that was accepted by a store that gives no ETag.
 _NO_ETAG = "ETag Header missing"
-_NOT_FOUND = 404
-_HEADER_REFUSED = {400, 501}
+#: A HEAD has no body that could say more.
+_NOT_FOUND = "Http404"
+_HEADER_REFUSED = {"Http400", "Http501"}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 #: Objects above this are read by boto3, whose requests may take longer.
 _LARGE = 64 * 1024 * 1024
@@ -53,46 +54,31 @@ _PIECE = 1024 * 1024
 
 
 class StoreClient(Connection):
-    """One backend's store. Thread-safe; must not cross a fork.
-
-    Every method raises a `StoreError` and nothing else when the store refuses or is silent. None
-    retries.
-    """
-
-    def going_by(self, known: StoreProfile) -> StoreClient:
-        """The same store, gone by these answers alone. Both share what boto3 has open."""
-        return StoreClient(replace(self.backend, tested=known), lambda: self._s3)
+    """One backend's store, with its objects; otherwise as a `Connection`."""
 
     # --- what is there: may be asked again and again
 
     def head(self, key: str) -> StoredObject | None:
         """What is stored under the key, or None. One look: see `verify` for what it proves."""
+        look = partial(self.call, "look at", key, "head_object")
+        asks = self.profile.keeps_sha256 is not False
         try:
-            return StoredObject.of(self._head(key))
-        except Exception as error:
-            if _status(error) == _NOT_FOUND:
+            return StoredObject.of(look(ChecksumMode="ENABLED") if asks else look())
+        except StoreError as error:
+            if error.code == _NOT_FOUND:
                 return None
-            raise self.error(error, "look at", key) from error
-
-    def _head(self, key: str) -> Any:
-        place: Any = {"Bucket": self.backend.bucket, "Key": key}
-        if self.profile.keeps_sha256 is False:
-            return self._s3.head_object(**place)
-        try:
-            return self._s3.head_object(**place, ChecksumMode="ENABLED")
-        except Exception as error:
-            if _status(error) not in _HEADER_REFUSED:
+            if not asks or error.code not in _HEADER_REFUSED:
                 raise
         # Backblaze B2, for one, has refused the header; a HEAD cannot say what it refuses. Only if
         # it is answered without, was it the header.
         try:
-            answer = self._s3.head_object(**place)
-        except Exception as error:
-            if _status(error) == _NOT_FOUND:
-                self.learn(keeps_sha256=False)
-            raise
+            found = StoredObject.of(look())
+        except StoreError as error:
+            if error.code != _NOT_FOUND:
+                raise
+            found = None
         self.learn(keeps_sha256=False)
-        return answer
+        return found
 
     def first_part_size(self, key: str) -> int | None:
         """The size of an object's first part in bytes; None where the store does not tell.
@@ -119,14 +105,10 @@ class StoreClient(Connection):
         return self._s3.generate_presigned_url("get_object", Params=place, ExpiresIn=expires)
 
     def list_pages(self, after: str | None = None) -> Iterator[list[ListedObject]]:
-        """What is stored below the backend's prefix, a page at a time, in the store's own order.
+        """What is stored below the backend's prefix; see `listing.list_pages`.
 
-        That is not always the order of the keys: SeaweedFS lists `a/b` before `a-b`, as a tree.
-        A page is asked for when it is taken; after an error, begin again after the last key. See
-        `listed` for one that does.
-
-        Args:
-            after: the last key of an earlier page; None to begin at the first.
+        A page is asked for when it is taken; after an error, begin again after the last key, as
+        `listed` does.
         """
         return listing.list_pages(self._s3, self.backend, after=after)
 
@@ -267,7 +249,8 @@ class StoreClient(Connection):
                     raise
                 self.learn(conditional_put=False, conditional_replace=False)
                 if replacing is None and self.look_before_put(key) is not None:
-                    raise self._conflict(key) from error
+                    message = f"backend {self.backend.name!r}: something is stored under {key!r}"
+                    raise ConflictError(message, code="Conflict") from error
                 mode = "overwrite"
             except ConflictError:
                 if isinstance(mode, str) or not self._is_still(key, replacing):
@@ -301,11 +284,6 @@ class StoreClient(Connection):
     def _is_still(self, key: str, etag: str | None) -> bool:
         found = self.head(key)
         return found is not None and bool(etag) and found.etag == etag
-
-    def _conflict(self, key: str) -> ConflictError:
-        return ConflictError(
-            f"backend {self.backend.name!r}: something is stored under {key!r}", code="Conflict"
-        )
 
     def _put(
         self, key: str, content: Buffer, metadata: ObjectMetadata, mode: PutMode
@@ -373,12 +351,6 @@ class StoreClient(Connection):
             "SSEKMSKeyId": self.backend.kms_key_id,
         }
         return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _status(error: Exception) -> int | None:
-    response = getattr(error, "response", None) or {}
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return int(status) if status else None
 
 
 def _wants_signature(error: StoreError) -> bool:

@@ -6,23 +6,20 @@ built at import, and nothing survives a fork.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from obstore.store import S3Store
 
-from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.classify import no_credentials
+from catalogsync_assets.core.stores.credentials import boto3_session, credential_provider
 from catalogsync_assets.core.stores.profile import CRC64NVME, NO_CHECKSUM, SHA256
 from catalogsync_assets.core.stores.proxies import proxy_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from obstore.store import ClientConfig, S3Credential
+    from obstore.store import ClientConfig
 
 #: Seconds that a request may take, as there is no other sign of a connection that hangs. An uplink
 #: of 10 Mbit/s, shared by 16 puts of 64 MiB, needs 860.
@@ -37,75 +34,6 @@ _READ_TIMEOUT = 60
 DEFAULT_WORKERS = 16
 
 
-def credential_variables(backend: ObjectBackend) -> tuple[str, str, str]:
-    """The environment variables of a backend: access key id, secret, and the optional token."""
-    prefix = backend.credential_env_prefix
-    return f"{prefix}_ACCESS_KEY_ID", f"{prefix}_SECRET_ACCESS_KEY", f"{prefix}_SESSION_TOKEN"
-
-
-def _own_credentials(backend: ObjectBackend) -> tuple[str, str, str | None] | None:
-    """Key id, secret and token from the backend's variables; None if neither of the two is set.
-
-    Raises:
-        ConfigurationError: only one of the two is set.
-    """
-    key_name, secret_name, token_name = credential_variables(backend)
-    key, secret, token = (os.environ.get(n) for n in (key_name, secret_name, token_name))
-    if key and secret:
-        return key, secret, token or None
-    if not key and not secret:
-        return None
-    missing, there = (secret_name, key_name) if key else (key_name, secret_name)
-    raise ConfigurationError(
-        f"backend {backend.name!r}: {there} is set, but {missing} is not", hint=f"set {missing}"
-    )
-
-
-def boto3_session(backend: ObjectBackend) -> Any:
-    """A boto3 session with the backend's credentials.
-
-    They come from the backend's environment variables; with none of them set, from the AWS
-    default chain (environment, shared files, instance role).
-
-    Raises:
-        ConfigurationError: only one of id and secret is set, or nothing is found anywhere.
-    """
-    import boto3  # a quarter of a second, which only those who need it should pay
-    import botocore.session
-    from botocore.exceptions import BotoCoreError
-
-    key, secret, token = _own_credentials(backend) or (None, None, None)
-    core = botocore.session.get_session()
-    parsers = core.get_component("response_parser_factory")
-    parsers.set_parser_defaults(timestamp_parser=_time_or_none)
-    try:
-        session = boto3.session.Session(
-            botocore_session=core,
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            region_name=backend.region,
-        )
-        found = session.get_credentials()
-    except BotoCoreError as error:
-        raise no_credentials(backend, credential_variables(backend)[:2], str(error)) from error
-    if found is None:
-        raise no_credentials(backend, credential_variables(backend)[:2])
-    return session
-
-
-def _time_or_none(text: Any) -> datetime | None:
-    """A time as stores write it; None for one that was cut: nothing here depends on it."""
-    from botocore.utils import parse_timestamp
-
-    try:
-        parsed: datetime = parse_timestamp(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    else:
-        return parsed
-
-
 def boto3_client(backend: ObjectBackend) -> S3Client:
     """A boto3 S3 client for the backend, with a pool of connections for all its workers.
 
@@ -117,8 +45,7 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
     """
     from botocore.config import Config
 
-    when: Literal["when_supported", "when_required"]
-    when = "when_supported" if backend.endpoint is None else "when_required"
+    when: Any = "when_supported" if backend.endpoint is None else "when_required"
     proxy = proxy_of(backend)
     proxies: dict[str, str] | None = None if proxy is None else {}
     if proxy is not None and not proxy.excluded:
@@ -162,13 +89,12 @@ def obstore_store(backend: ObjectBackend, *, timeout: float = REQUEST_TIMEOUT) -
     Raises:
         ConfigurationError: no credentials; see `boto3_session`.
     """
-    endpoint: dict[str, Any] = {}
-    if backend.endpoint is not None:
-        endpoint["endpoint"] = backend.endpoint
-        if backend.virtual_hosted:  # object_store wants the bucket in the host then
-            scheme, _, rest = backend.endpoint.partition("://")
-            endpoint["endpoint"] = f"{scheme}://{backend.bucket}.{rest}"
     options: dict[str, Any] = {}
+    if backend.endpoint is not None:
+        scheme, _, host = backend.endpoint.partition("://")
+        # object_store wants the bucket in the host there.
+        own = f"{backend.bucket}." if backend.virtual_hosted else ""
+        options["endpoint"] = f"{scheme}://{own}{host}"
     checksum = backend.profile.put_checksum or SHA256
     if checksum != NO_CHECKSUM:
         assert checksum in (SHA256, CRC64NVME)
@@ -185,13 +111,13 @@ def obstore_store(backend: ObjectBackend, *, timeout: float = REQUEST_TIMEOUT) -
     if (proxy := proxy_of(backend)) is not None:
         through["proxy_url"] = proxy.url
         if proxy.excluded:
-            host = urlsplit(backend.endpoint or "https://amazonaws.com").hostname
-            through["proxy_excludes"] = host or ""
+            target = urlsplit(backend.endpoint or "https://amazonaws.com")
+            through["proxy_excludes"] = target.hostname or ""
     return S3Store(
         backend.bucket,
         region=backend.region,
         virtual_hosted_style_request=backend.virtual_hosted,
-        credential_provider=_credential_provider(backend),
+        credential_provider=credential_provider(backend),
         client_options={
             "allow_http": (backend.endpoint or "").startswith("http://"),
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT),
@@ -200,33 +126,5 @@ def obstore_store(backend: ObjectBackend, *, timeout: float = REQUEST_TIMEOUT) -
             **through,
         },
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout)},
-        **endpoint,
         **options,
     )
-
-
-def _credential_provider(backend: ObjectBackend) -> Callable[[], S3Credential]:
-    """What obstore asks for credentials. The backend's own variables need no boto3."""
-    own = _own_credentials(backend)
-    if own is not None:
-        key, secret, token = own
-        return lambda: {
-            "access_key_id": key,
-            "secret_access_key": secret,
-            "token": token,
-            "expires_at": None,
-        }
-    session = boto3_session(backend)
-
-    def from_chain() -> S3Credential:
-        found = session.get_credentials()
-        current = found.get_frozen_credentials()  # botocore renews those of a role by itself
-        temporary = hasattr(found, "refresh_needed")
-        return {
-            "access_key_id": current.access_key,
-            "secret_access_key": current.secret_key,
-            "token": current.token,
-            "expires_at": datetime.now(timezone.utc) + timedelta(minutes=1) if temporary else None,
-        }
-
-    return from_chain

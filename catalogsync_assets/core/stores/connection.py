@@ -122,13 +122,10 @@ class Connection:
     @property
     def relies_on_no_versions(self) -> bool:
         """Whether conditions were found to hold while the bucket kept no versions."""
-        tested = self.backend.tested
-        conditions = (
-            tested.conditional_put,
-            tested.conditional_replace,
-            tested.conditional_complete,
+        known = self.backend.tested
+        return not known.versioned and any(
+            (known.conditional_put, known.conditional_replace, known.conditional_complete)
         )
-        return any(conditions) and not tested.versioned
 
     def is_versioned(self) -> bool | None:
         """Whether the bucket keeps versions; None where we may not ask, or get no clear answer."""

@@ -93,10 +93,8 @@ def list_pages(
     while True:
         page = _ask(s3, backend, more)
         empty = 0 if page.objects else empty + 1
-        signs = [("token", page.token)] if page.token else []
-        if page.objects:
-            signs.append(("page", (page.objects[0].key, page.objects[-1].key)))  # type: ignore[arg-type]
-        hashes = {hash(sign) for sign in signs}
+        ends = (page.objects[0].key, page.objects[-1].key) if page.objects else None
+        hashes = {hash(sign) for sign in (page.token, ends) if sign}
         if page.truncated and (hashes & seen or empty > _MAX_EMPTY):
             raise StoreError(
                 f"backend {backend.name!r}: the listing of bucket {backend.bucket!r} goes in"

@@ -93,20 +93,6 @@ class ListedObject(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StoredPart:
-    """What a store lists of a part of an upload that is not complete.
-
-    Attributes:
-        etag: as the store wrote it; empty if it gives none.
-        sha256: base64 as in the header; None if the store lists none.
-    """
-
-    size_bytes: int
-    etag: str
-    sha256: str | None
-
-
-@dataclass(frozen=True)
 class ReadObject:
     """What reading an object to its end told.
 

@@ -23,7 +23,7 @@ from catalogsync_assets.core.stores.classify import (
     BadAnswerError,
 )
 from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
-from catalogsync_assets.core.stores.objects import Buffer, ObjectMetadata, StoredObject, StoredPart
+from catalogsync_assets.core.stores.objects import Buffer, ObjectMetadata, StoredObject
 from catalogsync_assets.core.stores.verify import Expected, Proof
 
 #: What a store answers that does not know checksums of parts; B2: InvalidArgument.
@@ -42,6 +42,20 @@ class Part(NamedTuple):
     etag: str
     digest: PartDigest
     kept: bool
+
+
+def begin(client: StoreClient, key: str, arguments: dict[str, Any]) -> str:
+    """Begin an upload, as boto3 is told; its id.
+
+    Raises:
+        StoreError: the store refused, or was silent, or gave no id.
+    """
+    answer = client.call("put", key, "create_multipart_upload", **arguments)
+    upload_id: str | None = answer.get("UploadId")
+    if not upload_id:
+        nameless = BadAnswerError("it begins an upload in parts, and gives no id of it")
+        raise client.error(nameless, "put", key)
+    return upload_id
 
 
 def abort(client: StoreClient, key: str, upload_id: str, *, bucket: str | None = None) -> None:
@@ -82,7 +96,7 @@ class PartsUpload:
     replacing: str | None
     upload_id: str = field(default="", init=False)
     checksums: bool = field(default=False, init=False)
-    _listed: dict[int, list[StoredPart]] = field(default_factory=dict, init=False)
+    _listed: dict[int, list[Any]] = field(default_factory=dict, init=False)  # as boto3 gives them
     _name_digests: bool = field(default=False, init=False)  # in the completion
     _digests_turned: bool = field(default=False, init=False)
     _bare: bool = field(default=False, init=False)  # the ETag of a condition
@@ -103,16 +117,13 @@ class PartsUpload:
         if checksums:
             arguments["ChecksumAlgorithm"] = "SHA256"
         try:
-            answer = client.call("put", self.key, "create_multipart_upload", **arguments)
+            upload_id = begin(client, self.key, arguments)
         except KeyRefusedError as error:
             if not checksums or not _may_refuse_digests(client, error):
                 raise
             client.learn(part_checksum=False)
             self.begin()
             return
-        if not (upload_id := answer.get("UploadId")):
-            nameless = BadAnswerError("it begins an upload in parts, and gives no id of it")
-            raise client.error(nameless, "put", self.key)
         self.upload_id, self.checksums, self._listed = upload_id, checksums, {}
 
     @property
@@ -135,9 +146,7 @@ class PartsUpload:
             page = self._call("list_parts", "list the parts of", **where)
             for part in page.get("Parts", []):
                 if "Size" in part and "PartNumber" in part:  # else it is of no use
-                    etag, sha256 = part.get("ETag", ""), part.get("ChecksumSHA256")
-                    there = StoredPart(part["Size"], etag, sha256)
-                    self._listed.setdefault(part["PartNumber"], []).append(there)
+                    self._listed.setdefault(part["PartNumber"], []).append(part)
             last, after = after, page.get("NextPartNumberMarker") or 0
             more = page.get("IsTruncated", False) and after > last
 
@@ -153,13 +162,14 @@ class PartsUpload:
             noted_etag: of a part that was sent with these very bytes, as the store gave it then.
         """
         for there in self._listed.get(number, []):
-            if self.trusts_digests and there.sha256 is not None:
-                same = there.sha256 == digest.header
+            etag, sha256 = there.get("ETag", ""), there.get("ChecksumSHA256")
+            if self.trusts_digests and sha256 is not None:
+                same = sha256 == digest.header
             else:
-                same = there.etag.strip('"') == _md5_of(digest, content)
-            if there.size_bytes == len(content) and (same or there.etag == noted_etag):
-                etag = there.etag or f'"{_md5_of(digest, content)}"'
-                return Part(number, etag, digest, kept=there.sha256 is not None)
+                same = etag.strip('"') == _md5_of(digest, content)
+            if there["Size"] == len(content) and (same or etag == noted_etag):
+                etag = etag or f'"{_md5_of(digest, content)}"'
+                return Part(number, etag, digest, kept=sha256 is not None)
         return None
 
     def send(self, number: int, content: Buffer, digest: PartDigest) -> Part:
@@ -286,8 +296,8 @@ class PartsUpload:
 
     def _expected(self, sent: list[Part], sha256: str | None = None) -> Expected:
         digests = [part.digest for part in sent]
-        etags, composites = (composite_md5(digests),), (composite_sha256(digests),)
-        return Expected(sha256, self.size_bytes, etags=etags, composites=composites)
+        md5, composite = composite_md5(digests), composite_sha256(digests)
+        return Expected(sha256, self.size_bytes, etags=(md5,), composites=(composite,))
 
     def prove(self, sent: list[Part], sha256: str) -> tuple[str | None, Proof]:
         """The ETag of the object that the parts have become, and what proves it to be whole.

@@ -9,28 +9,25 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.request
-from dataclasses import dataclass
 from os import environ
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(NamedTuple):
     """A proxy that the environment names.
 
     Attributes:
-        variable: the environment variable.
         url: with its credentials, if it has any.
-        place: host and port.
+        name: for a message: host, port and the environment variable.
         excluded: NO_PROXY has the backend's host: requests go without it.
     """
 
-    variable: str
     url: str
-    place: str
+    name: str
     excluded: bool
 
 
@@ -59,7 +56,7 @@ def proxy_of(backend: ObjectBackend) -> Proxy | None:
             f"the environment variable {variable} names no proxy: it is no address",
             hint=f"set {variable} to http://HOST:PORT, or unset it",
         )
-    return Proxy(variable, url, place, excluded)
+    return Proxy(url, f"the proxy {place} named by {variable}", excluded)
 
 
 def _is_named(target: SplitResult, no_proxy: str) -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import tenacity
-
 from catalogsync_assets.core.errors import StoreUnavailableError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 
-#: Seconds that a wait between two tries never exceeds.
-MAX_BACKOFF = 20.0
+#: Seconds that the wait after the first try, and that between two tries, never exceeds.
+_FIRST_BACKOFF, MAX_BACKOFF = 0.25, 20.0
 
 _T = TypeVar("_T")
 #: Calls a function, again if it failed for a passing reason; see `Retries`.
@@ -59,45 +58,22 @@ class Retries:
             StoreUnavailableError: that of the last try.
             Exception: anything else that the function raises, at once.
         """
-        # Most calls succeed at once, and a Retrying costs as much as a small file's hash.
-        try:
-            return self._attempt(function)
-        except StoreUnavailableError as error:
-            first: StoreUnavailableError | None = error
-
-        def once_more() -> _T:  # the first failure counts as the first attempt
-            nonlocal first
-            if first is not None:
-                error, first = first, None
-                raise error
-            return self._attempt(function)
-
-        most, fruitless = 0, 0
-
-        def is_hopeless(_state: tenacity.RetryCallState) -> bool:
-            nonlocal most, fruitless
-            here = progress()
-            fruitless = 1 if here > most else fruitless + 1
-            most = max(most, here)
-            return fruitless >= self._attempts or self._stop.is_set()
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(StoreUnavailableError),
-            stop=is_hopeless,
-            wait=tenacity.wait_random_exponential(multiplier=0.25, max=MAX_BACKOFF),
-            sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        return retrying(once_more)
-
-    def _attempt(self, function: Callable[[], _T]) -> _T:
-        with self._pace:
-            result = function()
-        self._pace.went_well()
-        return result
-
-    def _count_retry(self, _state: tenacity.RetryCallState) -> None:
-        self._pace.slow_down()
-        with self._lock:
-            self.count += 1
+        most, fruitless, wait = 0, 0, _FIRST_BACKOFF
+        while True:
+            try:
+                with self._pace:
+                    result = function()
+            except StoreUnavailableError:
+                here = progress()
+                fruitless = 1 if here > most else fruitless + 1
+                most = max(most, here)
+                if fruitless >= self._attempts or self._stop.is_set():
+                    raise
+                self._pace.slow_down()
+                with self._lock:
+                    self.count += 1
+            else:
+                self._pace.went_well()
+                return result
+            self._stop.wait(random.uniform(0, min(wait, MAX_BACKOFF)))  # noqa: S311
+            wait *= 2

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreUnavailableError
@@ -240,9 +241,7 @@ def read(
     def is_expected(found: ReadObject) -> bool:
         return found.sha256 in sha256s if sha256s else size_bytes in (None, found.size_bytes)
 
-    def look() -> ReadObject | None:
-        return client.read(key, size_bytes=size_bytes)
-
+    look = partial(client.read, key, size_bytes=size_bytes)
     return agreed(client, key, look, is_expected, retry=retry)
 
 

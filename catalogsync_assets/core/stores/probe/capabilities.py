@@ -6,12 +6,12 @@ How the questions are asked is in `probe`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _UNKNOWN = "not known: uploads go by what the provider documents, else the safe way"
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """A statement about a store that is true, false or not known.
 
     Attributes:

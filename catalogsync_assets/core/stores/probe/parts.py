@@ -88,9 +88,7 @@ class PartsProbe:
             return False, "the header is refused"
         refused = False
         try:
-            self._session.send_part(
-                self._key, self._upload_id, 2, _LAST, ChecksumSHA256=WRONG_SHA256
-            )
+            self._send(2, _LAST, ChecksumSHA256=WRONG_SHA256)
         except StoreError as error:
             if not is_digest_refusal(error):
                 raise
@@ -100,12 +98,15 @@ class PartsProbe:
             return False, "the header is refused"
         return refused, "" if refused else "it is accepted"
 
+    def _send(self, number: int, body: bytes, **more: Any) -> dict[str, Any]:
+        return self._session.send_part(self._key, self._upload_id, number, body, **more)
+
     def _send_both(self) -> None:
         for number, body in ((1, _FIRST), (2, _LAST)):
             digest = as_s3_header(hashlib.sha256(body).hexdigest())
             more = {"ChecksumSHA256": digest} if self._digests else {}
             try:
-                answer = self._session.send_part(self._key, self._upload_id, number, body, **more)
+                answer = self._send(number, body, **more)
             except KeyRefusedError:
                 if not self._digests:
                     raise

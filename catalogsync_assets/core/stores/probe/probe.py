@@ -16,6 +16,7 @@ import base64
 import hashlib
 import http.client
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -107,7 +108,7 @@ def probe(
     """
     client = StoreClient(backend)
     with Session(client, prefix or new_prefix(backend)) as session:
-        asking = _Probe(backend, session, progress)
+        asking = _Probe(session, progress)
         failure = asking.run()
     return ProbeResult(asking.answers, asking.profile(), failure, session.left_behind)
 
@@ -125,7 +126,7 @@ def ask_few(client: StoreClient, prefix: str) -> dict[str, Any]:
         Answers, as fields of the profile.
     """
     with Session(client, prefix, one_key=True) as session:
-        asking = _Probe(client.backend, session, lambda _: None)
+        asking = _Probe(session, lambda _: None)
         asking.run_few()
     found = asking.profile().known()
     return {name: answer for name, answer in found.items() if name != "tested_at"}
@@ -134,13 +135,7 @@ def ask_few(client: StoreClient, prefix: str) -> dict[str, Any]:
 class _Probe:
     """One call of `probe`."""
 
-    def __init__(
-        self,
-        backend: ObjectBackend,
-        session: Session,
-        progress: Callable[[str], None],
-    ) -> None:
-        self._backend = backend
+    def __init__(self, session: Session, progress: Callable[[str], None]) -> None:
         self._session = session
         self._progress = progress
         self._failure: StoreError | None = None
@@ -157,13 +152,9 @@ class _Probe:
         Returns:
             Why the store cannot be used, or None.
         """
-        for name, question in (
-            ("access", self._access),
-            ("put", self._put),
-            ("read", self._read),
-        ):
-            if not self._ask(name, question):
-                return self._failure
+        needed = {"access": self._access, "put": self._put, "read": self._read}
+        if not all(self._ask(name, question) for name, question in needed.items()):
+            return self._failure
         for name, question in (
             ("list", self._list),
             ("etag_is_md5", self._etag_is_md5),
@@ -179,12 +170,9 @@ class _Probe:
         PartsProbe(self._session, self._arguments).run(self._ask)
         if not self._ask("upload", self._upload) and not self._locked:
             return self._failure
-        for name, question in (
-            ("names", self._names),
-            ("presigned", self._presigned),
-            ("delete", self._delete),
-        ):
-            self._ask(name, question)
+        self._ask("names", self._names)
+        self._ask("presigned", self._presigned)
+        self._ask("delete", self._delete)
         return None
 
     def run_few(self) -> None:
@@ -210,22 +198,16 @@ class _Probe:
             checksum = SHA256
         elif sha256 is False and crc64nvme is not None:
             checksum = CRC64NVME if crc64nvme else NO_CHECKSUM
-        parts = [told.get(name) for name in ("multipart", "list_parts", "abort")]
+        parts = [told.pop(name, None) for name in ("multipart", "list_parts", "abort")]
         return StoreProfile(
             put_checksum=checksum,
-            keeps_sha256=told.get("keeps_sha256"),
-            etag_is_md5=told.get("etag_is_md5"),
-            conditional_put=told.get("conditional_put"),
-            conditional_replace=told.get("conditional_replace"),
             bare_etags=self._bare_etags,
             multipart=False if False in parts else (all(parts) or None),
-            part_checksum=told.get("part_checksum"),
-            conditional_complete=told.get("conditional_complete"),
             needs_md5=self._needs_md5,
             signed_payload=self._signed_payload,
             versioned=self._session.keeps_versions or None,
             tested_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        )
+        ).with_answers(told)  # those that are asked under a field's name
 
     def _ask(self, name: str, question: Callable[[], Verdict]) -> bool | None:
         self._progress(QUESTIONS[name].what)
@@ -287,14 +269,13 @@ class _Probe:
     # --- digests --------------------------------------------------------------------------------
 
     def _put_sha256(self) -> Verdict:
-        return self._checks("sha256", {"ChecksumSHA256": _S3_SHA256, "wrong": WRONG_SHA256})
+        return self._checks("sha256", "ChecksumSHA256", _S3_SHA256, WRONG_SHA256)
 
     def _put_crc64nvme(self) -> Verdict:
-        return self._checks("crc", {"ChecksumCRC64NVME": _CRC64NVME, "wrong": _WRONG_CRC64NVME})
+        return self._checks("crc", "ChecksumCRC64NVME", _CRC64NVME, _WRONG_CRC64NVME)
 
-    def _checks(self, name: str, digests: dict[str, str]) -> Verdict:
+    def _checks(self, name: str, header: str, right: str, wrong: str) -> Verdict:
         """Whether the right digest is taken and the wrong one refused, with nothing stored."""
-        (header, right), (_, wrong) = digests.items()
         self._session.put(self._session.key(f"{name}-right"), _BODY, **{header: right})
         key = self._session.key(f"{name}-wrong")
         try:
@@ -348,12 +329,9 @@ class _Probe:
 
     # --- as uploads do it -----------------------------------------------------------------------
 
-    def _uploads(self) -> StoreClient:
-        """The client of an engine that goes by what was just found out."""
-        return self._session.client.going_by(self.profile())
-
     def _upload(self) -> Verdict:
-        client = self._uploads()
+        client = self._session.client
+        client.learn(anew=True, **self.profile().known())  # go by what was just found out
         key = self._session.key("upload.flac")
         client.put(key, _BODY, _OBJECT, replacing=None)
         self._needs_md5 = client.profile.needs_md5
@@ -363,7 +341,7 @@ class _Probe:
         return True, ""
 
     def _names(self) -> Verdict:
-        client = self._uploads()
+        client = self._session.client
         lost: list[str] = []
         for name in _NAMES:
             key = self._session.key(f"names/{name}")
@@ -385,15 +363,13 @@ class _Probe:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         make: Any = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = make(parts.hostname, parts.port, timeout=_URL_SECONDS)
-        try:
-            connection.request("GET", f"{parts.path}?{parts.query}")
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException):
-            return None, "no clear answer"
-        finally:
-            connection.close()
+        with closing(make(parts.hostname, parts.port, timeout=_URL_SECONDS)) as connection:
+            try:
+                connection.request("GET", f"{parts.path}?{parts.query}")
+                answer = connection.getresponse()
+                body = answer.read()
+            except (OSError, http.client.HTTPException):
+                return None, "no clear answer"
         if answer.status == HTTPStatus.OK:
             return body == _BODY, "" if body == _BODY else "it gives something else"
         clear = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
@@ -402,7 +378,7 @@ class _Probe:
     def _delete(self) -> Verdict:
         key = self._session.key("plain")
         self._session.delete(key)
-        there = self._is_there(key)
+        there = self._session.client.head(key) is not None
         return not there, "it is still there" if there else ""
 
     def _told(self, name: str) -> bool | None:
@@ -415,9 +391,6 @@ class _Probe:
             if error.code not in _NOT_FOUND:
                 raise
             return False
-
-    def _is_there(self, key: str) -> bool:
-        return self._session.client.head(key) is not None
 
 
 def _verdict_of(error: StoreError) -> Verdict:

@@ -1,4 +1,4 @@
-"""The room in which `probe` asks: keys below a prefix of its own, requests, and tidying up.
+"""What `probe` asks with: keys below a prefix of its own, requests, and tidying up.
 
 Nothing outside that prefix is written or deleted.
 """
@@ -13,7 +13,6 @@ from typing import Any
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores import listing, parts
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.classify import BadAnswerError
 from catalogsync_assets.core.stores.client import StoreClient
 
 #: What the keys of a test begin with, after the backend's prefix.
@@ -103,11 +102,7 @@ class Session:
 
     def begin(self, key: str, **more: Any) -> str:
         """Begin an upload in parts."""
-        answer = self.client.call("put", key, "create_multipart_upload", **more)
-        upload_id: str | None = answer.get("UploadId")
-        if not upload_id:
-            error = BadAnswerError("it begins an upload in parts, and gives no id of it")
-            raise self.client.error(error, "put", key)
+        upload_id = parts.begin(self.client, key, more)
         self._uploads[upload_id] = key
         return upload_id
 
