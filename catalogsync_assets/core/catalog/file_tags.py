@@ -45,10 +45,8 @@ WHERE f.tags_error IS NOT NULL AND f.tags_error <> '' AND f.superseded_by_id IS 
 def unread_tags(catalog: Catalog, limit: int = 100) -> tuple[int, list[UnreadTags]]:
     """How many local files have tags that could not be read, and the first of them."""
     first = f"SELECT l.absolute_path, f.tags_error {_UNREAD} ORDER BY f.id LIMIT :limit"
-    with catalog.read() as connection:
-        count = connection.scalar(sa.text(f"SELECT COUNT(*) {_UNREAD}"))
-        rows = connection.execute(sa.text(first), {"limit": limit})
-        return count or 0, [UnreadTags(*row) for row in rows]
+    count = int(catalog.scalar(f"SELECT COUNT(*) {_UNREAD}"))
+    return count, [UnreadTags(*row) for row in catalog.rows(first, limit=limit)]
 
 
 class ReadAgain(NamedTuple):

@@ -18,10 +18,10 @@ from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.leases import Lease, end
+from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.locations import COPY_COLUMNS, Stored
-from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
 
@@ -248,7 +248,7 @@ def enqueue(
     values |= {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
     order = "0"
     if first is not None and first.selections:
-        order = f"-(f.song_id IN ({first.selected_songs_sql()}))"
+        order = f"-(f.song_id IN ({songs_sql(first.selections)}))"
     # First: what a killed run held may have become stale since.
     UploadLease(catalog, backend).take_over_abandoned()
     with catalog.transaction() as connection:
@@ -275,9 +275,8 @@ def count_pending(
     """How many tasks are pending, and the bytes of their files."""
     clauses, values = scope.sql()
     statement = "SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0)" + FROM_QUEUE.format(scope=clauses)
-    with catalog.read() as connection:
-        row = connection.execute(sa.text(statement), {"backend": backend.id, **values}).one()
-    return int(row[0]), int(row[1])
+    ((files, size),) = catalog.rows(statement, backend=backend.id, **values)
+    return int(files), int(size)
 
 
 class PendingFile(NamedTuple):
@@ -304,14 +303,8 @@ def list_pending(
 
 def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:
     """Make a backend's failed tasks pending again; how many there were."""
-    with catalog.transaction() as connection:
-        return connection.execute(
-            sa.text(
-                "UPDATE upload_tasks SET status = 'pending', updated_at = CURRENT_TIMESTAMP"
-                " WHERE target_backend_id = :backend AND status = 'failed'"
-            ),
-            {"backend": backend.id},
-        ).rowcount
+    failed = "target_backend_id = :backend AND status = 'failed'"
+    return requeue(catalog, "upload_tasks", failed, backend=backend.id)
 
 
 # Of a source `s`: whether it is an object of a backend.
@@ -338,7 +331,7 @@ class UploadLease(Lease):
         """
         clauses, values = scope.sql()
         if but:
-            clauses += f" AND t.id NOT IN ({', '.join(str(int(i)) for i in but)})"
+            clauses += f" AND t.id NOT IN ({id_list(but)})"
         statement = (
             "SELECT t.id, f.id, f.song_id, s.id, CASE WHEN"
             f" {_ON_A_STORE} THEN s.locator ELSE COALESCE(s.absolute_path, s.locator) END,"

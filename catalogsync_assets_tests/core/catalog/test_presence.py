@@ -121,29 +121,3 @@ def test_untrue_rows_are_put_right(catalog):
 def test_no_songs_asked_for_is_nothing_to_do(catalog):
     with catalog.transaction() as connection:
         assert presence.refresh(connection, song_ids=[]) == 0
-
-
-def test_where_presence_is_untrue_it_is_told_and_left_as_it_is(catalog):
-    world = busy_world(catalog)
-    one = world.backends[0].id
-    with catalog.read() as connection:
-        assert presence.disagreements(connection, backend_id=one) == (0, [])
-
-    change(catalog, f"UPDATE song_backend_presence SET files_present = 7 WHERE backend_id = {one}")
-    change(catalog, "INSERT INTO songs (id, title) VALUES (99, 'gone')")
-    change(
-        catalog,
-        "INSERT INTO song_backend_presence (song_id, backend_id, files_total, files_present)"
-        f" VALUES (99, {one}, 1, 1)",
-    )
-    before = rows(catalog, PRESENCE)
-    with catalog.read() as connection:
-        count, listed = presence.disagreements(connection, backend_id=one)
-        some = presence.disagreements(connection, backend_id=one, limit=1)
-
-    assert count == len(listed) == 3
-    assert (some[0], len(some[1])) == (3, 1)
-    assert listed[0].title == "song 0"
-    assert (listed[0].recorded or "").startswith("7 of ")
-    assert listed[-1] == (99, "gone", "1 of 1", None)
-    assert rows(catalog, PRESENCE) == before
