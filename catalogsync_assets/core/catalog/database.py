@@ -208,7 +208,7 @@ class Catalog:
             values: theirs; what it does not name does no harm.
         """
         with self.read() as connection:
-            return connection.execute(sa.text(statement), values).all()
+            return connection.exec_driver_sql(statement, values).all()
 
     def scalar(self, statement: str, /, **values: object) -> Any:
         """The first column of the first row of a SELECT; None if there is none. As `rows`."""

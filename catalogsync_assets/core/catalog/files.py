@@ -266,7 +266,7 @@ def _still_there(
         " AND id IN (SELECT value FROM json_each(:places))"
     )
     places = json.dumps([known.location_id for known, _ in files])
-    removed = dict[int, str](connection.execute(sa.text(statement), {"places": places}).tuples())
+    removed = dict[int, str](connection.execute(sa.text(statement), {"places": places}).all())
     return [
         (known, seen)
         for known, seen in files
@@ -401,7 +401,7 @@ def not_yet_recorded(
             place.status.in_(_OF_PATHS),
         )
     )
-    now = dict[str, int](rows.tuples())
+    now = dict[str, int](rows.all())
     return [f for f in files if now.get(f.path) == (f.replaces.location_id if f.replaces else None)]
 
 
@@ -456,7 +456,7 @@ def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> d
         )
         .group_by(asset.song_id)
     )
-    return dict[int, int](rows.tuples())
+    return dict[int, int](rows.all())
 
 
 def _insert_assets(
@@ -488,7 +488,7 @@ def _object_keys(connection: sa.Connection, root: str, files: Sequence[FileFacts
             asset.id.in_(earlier), asset.object_key.is_not(None)
         )
     )
-    by_id = dict[int, str](known.tuples())
+    by_id = dict[int, str](known.all())
     kept = [by_id.get(f.replaces.file_asset_id) if f.replaces else None for f in files]
     unkeyed = [f.path for f, key in zip(files, kept, strict=True) if key is None]
     free = iter(_free_keys(connection, root, unkeyed))

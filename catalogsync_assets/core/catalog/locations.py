@@ -156,9 +156,9 @@ def _refresh(connection: sa.Connection, ids: Collection[int], assets: str = _IDS
         assets: a SELECT of them by `ids`.
     """
     if ids:
-        statement = sa.text(_SONGS.format(assets=assets))
-        songs = connection.scalars(statement, {"ids": json.dumps(list(ids))})
-        presence.refresh(connection, song_ids=sorted(songs))
+        statement = _SONGS.format(assets=assets)
+        songs = connection.exec_driver_sql(statement, {"ids": json.dumps(list(ids))})
+        presence.refresh(connection, song_ids=sorted(songs.scalars()))
 
 
 def apply(
@@ -462,7 +462,7 @@ def copies_at(
 ) -> list[RemoteCopy]:
     """All that the catalog has, or had, at these keys of a backend."""
     values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
-    return list(map(RemoteCopy._make, connection.execute(sa.text(_AT_KEYS), values)))
+    return list(map(RemoteCopy._make, connection.exec_driver_sql(_AT_KEYS, values)))
 
 
 _COPIES = f"""

@@ -108,5 +108,6 @@ def refresh(
     computed = _COMPUTED.replace("{scope}", scope.format(song="f.song_id", backend="b.id"))
     gone = _DROP_GONE.format(scope=scope.format(song="p.song_id", backend="p.backend_id"))
     upsert = insert_sql(connection, "song_backend_presence", _COLUMNS, computed + _WRITE)
+    # Straight to the driver: SQLAlchemy would look through them for parameters each time.
     statements = (upsert, gone)
-    return sum(connection.execute(sa.text(s), values).rowcount for s in statements)
+    return sum(connection.exec_driver_sql(s, values).rowcount for s in statements)

@@ -21,7 +21,7 @@ def songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dic
         .where(songs.c.match_key.in_([key for key in keys if key]))
         .group_by(songs.c.match_key)
     )
-    return dict[str, int](rows.tuples())
+    return dict[str, int](rows.all())
 
 
 def fill_gaps(connection: sa.Connection, song_id: int, values: Mapping[str, object]) -> None:
@@ -76,7 +76,7 @@ def _artist_ids(connection: sa.Connection, names: Collection[str]) -> dict[str, 
     """The oldest artist of each name; one is made where there is none."""
     found = sa.select(artists_.c.name, sa.func.min(artists_.c.id)).group_by(artists_.c.name)
     rows = connection.execute(found.where(artists_.c.name.in_(sorted(names))))
-    ids = dict[str, int](rows.tuples())
+    ids = dict[str, int](rows.all())
     for name in sorted(set(names) - set(ids)):
         ids[name] = insert_row(connection, "artists", {"name": name})
     return ids
