@@ -16,13 +16,8 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog.legacy import insert_sql
 
 _COLUMNS = (
-    "song_id",
-    "backend_id",
-    "files_total",
-    "files_present",
-    "bytes_present",
-    "verified_at",
-    "updated_at",
+    *("song_id", "backend_id", "files_total", "files_present", "bytes_present"),
+    *("verified_at", "updated_at"),
 )
 #: Whether a file `f` is not left out of the library: it is not, or another local place has it.
 IN_LIBRARY = """

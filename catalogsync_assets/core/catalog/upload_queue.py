@@ -8,7 +8,7 @@ location only after its object was verified.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -128,6 +128,13 @@ DELETE FROM upload_tasks WHERE id IN (
                       AND a.backend_id = :backend AND a.status = 'active')))
 """
 
+_ON_ANOTHER = """(
+    SELECT MIN(x.id) FROM file_locations x
+    JOIN storage_backends other ON other.id = x.backend_id
+        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
+    WHERE x.file_asset_id = f.id AND x.status = '{status}' AND x.backend_id <> :backend
+      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL
+)"""
 # In the order of file_assets, with one source for each: neither sorted nor grouped. A local one if
 # there is any; else an object of another backend, if size and digest tell what it must be; one that
 # was found damaged last of all, as it is read and compared anyway. (Looked for only where it must:
@@ -138,18 +145,7 @@ CROSS JOIN file_locations s ON s.id = COALESCE((
     SELECT MIN(x.id) FROM file_locations x
     JOIN storage_backends local ON local.id = x.backend_id AND local.backend_type = 'local'
     WHERE x.file_asset_id = f.id AND x.status = 'active'
-), (
-    SELECT MIN(x.id) FROM file_locations x
-    JOIN storage_backends other ON other.id = x.backend_id
-        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
-    WHERE x.file_asset_id = f.id AND x.status = 'active' AND x.backend_id <> :backend
-      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL
-), (
-    SELECT MIN(x.id) FROM file_locations x
-    JOIN storage_backends other ON other.id = x.backend_id
-        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
-    WHERE x.file_asset_id = f.id AND x.status = 'damaged' AND x.backend_id <> :backend
-      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL))
+), {_ON_ANOTHER.format(status="active")}, {_ON_ANOTHER.format(status="damaged")})
 WHERE f.superseded_by_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                   AND a.backend_id = :backend AND a.status = 'active')
@@ -158,18 +154,13 @@ WHERE f.superseded_by_id IS NULL
 """
 
 _COLUMNS = (
-    "file_asset_id",
-    "source_location_id",
-    "target_backend_id",
-    "target_container_name",
-    "target_locator",
-    "status",
-    "queue_order",
+    *("file_asset_id", "source_location_id", "target_backend_id", "target_container_name"),
+    *("target_locator", "status", "queue_order"),
 )
-_ENQUEUE = """
-SELECT f.id, s.id, :backend, :bucket,
-       :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/')), 'pending', {order}{{more}}
-{missing}
+_NEW_LOCATOR = ":prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
+_ENQUEUE = f"""
+SELECT f.id, s.id, :backend, :bucket, {_NEW_LOCATOR}, 'pending', {{order}}{{{{more}}}}
+{{missing}}
 ON CONFLICT (file_asset_id, target_backend_id, target_locator) DO UPDATE SET
     status = 'pending',
     source_location_id = excluded.source_location_id,
@@ -185,8 +176,8 @@ WHERE upload_tasks.status NOT IN ('pending', 'running')
 """
 
 
-class MissingFile(NamedTuple):
-    """A current file that a backend lacks, and the key that it would get there."""
+class QueuedFile(NamedTuple):
+    """A current file that a backend lacks: its path, and the key that it would get there."""
 
     file_asset_id: int
     path: str
@@ -194,34 +185,32 @@ class MissingFile(NamedTuple):
     locator: str
 
 
+def _stream(
+    catalog: Catalog, backend: ObjectBackend, scope: Scope, locator: str, which: str
+) -> Iterator[QueuedFile]:
+    """Files in order of file asset, of `which`: SQL from FROM on. As `missing_candidates`."""
+    clauses, values = scope.sql()
+    statement = (
+        f"SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0), {locator}"
+        + GUARDS.format(location="s")
+        + which.format(scope=clauses)
+        + " ORDER BY f.id"
+    )
+    values |= {"backend": backend.id, "prefix": backend.key_prefix}
+    with catalog.read() as connection:
+        rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
+        yield from map(QueuedFile._make, checked(catalog, rows))
+
+
 def missing_candidates(
     catalog: Catalog, backend: ObjectBackend, scope: Scope = EVERYTHING
-) -> Iterator[MissingFile]:
+) -> Iterator[QueuedFile]:
     """The files that `enqueue` would queue, in order of file asset. Changes nothing.
 
     A stream: memory does not grow with their number. It holds a read transaction open until it is
     exhausted or closed.
     """
-    clauses, values = scope.sql()
-    statement = (
-        "SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0),"
-        " :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
-        + GUARDS.format(location="s")
-        + _MISSING.format(scope=clauses)
-    )
-    values |= {"backend": backend.id, "prefix": backend.key_prefix}
-    yield from map(MissingFile._make, _stream(catalog, statement, values))
-
-
-def _stream(
-    catalog: Catalog, statement: str, values: Mapping[str, object]
-) -> Iterator[Sequence[Any]]:
-    """The rows of files, in order of file asset. Holds a read transaction open until its end."""
-    with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=_PAGE).execute(
-            sa.text(f"{statement} ORDER BY f.id"), values
-        )
-        yield from checked(catalog, rows)
+    return _stream(catalog, backend, scope, _NEW_LOCATOR, _MISSING)
 
 
 def enqueue(
@@ -279,26 +268,11 @@ def count_pending(
     return int(files), int(size)
 
 
-class PendingFile(NamedTuple):
-    """A file that waits to be uploaded."""
-
-    file_asset_id: int
-    size_bytes: int
-    locator: str
-
-
 def list_pending(
     catalog: Catalog, backend: ObjectBackend, scope: Scope = EVERYTHING
-) -> Iterator[PendingFile]:
+) -> Iterator[QueuedFile]:
     """The files of the pending tasks, in order of file asset; a stream, as `missing_candidates`."""
-    clauses, values = scope.sql()
-    statement = (
-        "SELECT f.id, COALESCE(f.size_bytes, 0), t.target_locator"
-        + GUARDS.format(location="s")
-        + FROM_QUEUE.format(scope=clauses)
-    )
-    values |= {"backend": backend.id}
-    yield from map(PendingFile._make, _stream(catalog, statement, values))
+    return _stream(catalog, backend, scope, "t.target_locator", FROM_QUEUE)
 
 
 def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:

@@ -1,4 +1,7 @@
-"""`song_backend_presence` says what follows from the locations, after any sequence of events."""
+"""`song_backend_presence` says what follows from the locations.
+
+After each event: `test_locations`.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,11 @@ import random
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import metadata
-from catalogsync_assets_tests.core.world import BEGINNING, EVENTS, PRESENCE, World, truth
+from catalogsync_assets_tests.core.world import PRESENCE, World, truth
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
-
-
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(events=st.lists(EVENTS, min_size=4, max_size=12))
-def test_presence_is_true_after_any_sequence_of_events(catalog, events):
-    with catalog.transaction() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    world = World(catalog)
-
-    for event, what in [*BEGINNING, *events]:
-        getattr(world, event)(what)
-
-    assert rows(catalog, PRESENCE) == truth(catalog, rows)
 
 
 def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(catalog):
