@@ -101,11 +101,16 @@ class DownloadScope:
             clauses += f" AND t.song_id IN ({songs_sql(self.selections)})"
         return clauses, values
 
+    def waiting(self, join: str = "") -> tuple[str, dict[str, object]]:
+        """SQL from FROM on, of the pending tasks `t`; its values."""
+        clauses, values = self.sql()
+        where = f"WHERE t.status = 'pending' AND t.url <> '' {clauses}"
+        return f" FROM download_tasks t {join} {where}", values
+
 
 EVERY_DOWNLOAD = DownloadScope()
 
 _SOURCE = f"COALESCE(NULLIF(t.source, ''), '{DEFAULT_SOURCE}')"
-_WAITING = "FROM download_tasks t {join} WHERE t.status = 'pending' AND t.url <> '' {scope}"
 
 
 class DownloadLease(Lease):
@@ -119,12 +124,11 @@ class DownloadLease(Lease):
 
         No two leases ever hold the same one.
         """
-        clauses, values = scope.sql()
+        waiting, values = scope.waiting("LEFT JOIN songs s ON s.id = t.song_id")
         statement = (
             f"SELECT t.id, t.song_id, {_SOURCE}, t.url, LOWER(NULLIF(t.sha256, '')), t.size_bytes,"
-            " s.title, s.artist, s.album, s.track_number "
-            + _WAITING.format(join="LEFT JOIN songs s ON s.id = t.song_id", scope=clauses)
-            + " ORDER BY t.attempts, t.id LIMIT :limit"
+            f" s.title, s.artist, s.album, s.track_number {waiting}"
+            " ORDER BY t.attempts, t.id LIMIT :limit"
         )
         with self._catalog.transaction() as connection:
             rows = connection.execute(sa.text(statement), {**values, "limit": limit}).all()
@@ -144,19 +148,16 @@ def requeue_failed(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> i
 
 def count_waiting(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> tuple[int, int]:
     """How many tasks are pending, and the bytes of those whose size is known."""
-    clauses, values = scope.sql()
-    statement = "SELECT COUNT(*), COALESCE(SUM(t.size_bytes), 0) " + _WAITING.format(
-        join="", scope=clauses
-    )
-    ((files, size),) = catalog.rows(statement, **values)
+    waiting, values = scope.waiting()
+    figures = "SELECT COUNT(*), COALESCE(SUM(t.size_bytes), 0)"
+    ((files, size),) = catalog.rows(figures + waiting, **values)
     return int(files), int(size)
 
 
 def waiting_sources(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> list[str]:
     """The sources that pending tasks name."""
-    clauses, values = scope.sql()
-    statement = f"SELECT DISTINCT {_SOURCE} " + _WAITING.format(join="", scope=clauses)
-    return sorted(row[0] for row in catalog.rows(statement, **values))
+    waiting, values = scope.waiting()
+    return sorted(row[0] for row in catalog.rows(f"SELECT DISTINCT {_SOURCE}{waiting}", **values))
 
 
 def note_on_waiting(
@@ -168,8 +169,7 @@ def note_on_waiting(
     Returns:
         How many they are, and id and URL of the first `listed`.
     """
-    clauses, values = scope.sql()
-    waiting = _WAITING.format(join="", scope=clauses)
+    waiting, values = scope.waiting()
     with catalog.transaction() as connection:
         noted = {"last_error": reason, "error_code": code}
         parts = assignments(connection, "download_tasks", noted)

@@ -197,12 +197,8 @@ def _entry(verdict: Any, at: Any, one: ObjectBackend, other: ObjectBackend) -> d
 def _place(backend: ObjectBackend) -> list[str | None]:
     """The settings that decide where an object goes: some services have buckets per account."""
     return [
-        backend.endpoint,
-        backend.bucket,
-        backend.base_prefix,
-        backend.region,
-        backend.addressing_style,
-        backend.credential_env_prefix,
+        *(backend.endpoint, backend.bucket, backend.base_prefix, backend.region),
+        *(backend.addressing_style, backend.credential_env_prefix),
     ]
 
 

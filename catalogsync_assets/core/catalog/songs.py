@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ def fill_gaps(connection: sa.Connection, song_id: int, values: Mapping[str, obje
 
 _LINKED = """
 SELECT x.song_id, a.name FROM artist_songs x JOIN artists a ON a.id = x.artist_id
-WHERE x.song_id IN :songs
+WHERE x.song_id IN (SELECT value FROM json_each(:songs))
 """
 
 
@@ -59,9 +60,8 @@ def link_artists(
         if text and not names_all_of(text, names):
             wanted[song_id, text] = None
         wanted |= dict.fromkeys((song_id, name) for name in names)
-    linked = sa.text(_LINKED).bindparams(sa.bindparam("songs", expanding=True))
-    for row in connection.execute(linked, {"songs": list(song_ids)}):
-        wanted.pop((row[0], row[1]), None)
+    for song, name in connection.execute(sa.text(_LINKED), {"songs": json.dumps(list(song_ids))}):
+        wanted.pop((song, name), None)
     ids = _artist_ids(connection, {name for _, name in wanted})
     rows = [{"artist_id": ids[name], "song_id": song_id} for song_id, name in wanted]
     insert_rows(connection, "artist_songs", rows)
