@@ -16,10 +16,10 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.holdings import (
     Verification,
     absence,
+    batch_formats,
     sample_object,
     verification,
 )
-from catalogsync_assets.core.catalog.status import batch_formats
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.visible import visible
 
@@ -29,7 +29,7 @@ def cell_metadata(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> M
 
     `files missing` is 0 for a cell that may count as materialized.
     """
-    formats = batch_formats(catalog, backend.name, batch_key)
+    formats = batch_formats(catalog, backend, batch_key)
     metadata: Metadata = {
         "dagster/row_count": sum(f.files for f in formats),
         "files missing": absence(catalog, backend, batch_key).files,

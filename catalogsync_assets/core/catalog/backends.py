@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_row
-from catalogsync_assets.core.catalog.schema import file_locations, storage_backends
+from catalogsync_assets.core.catalog.schema import storage_backends
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UnknownBackendError
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 from catalogsync_assets.core.stores.backend import (
@@ -25,6 +25,8 @@ from catalogsync_assets.core.stores.backend import (
 )
 from catalogsync_assets.core.stores.profile import PRESETS, StoreProfile
 
+#: What to do where there is no backend.
+REGISTER_HINT = "register one with `catalogsync register-object-backend`"
 _CATALOG_ID = "catalog_id"
 _FOLLOW_LINKS = "follow_links"
 #: In a backend's config: the tests that are going on, or were killed.
@@ -33,13 +35,17 @@ _TESTS = "tests"
 _TEST_SECONDS = 3600
 #: The settings that are numbers; the others are text.
 _NUMBERS = ("workers", "max_in_flight_bytes", "bandwidth_limit")
-# As text: another program may have left something there that is not JSON, such as nothing.
-_SELECT = sa.select(
-    storage_backends.c.id,
-    storage_backends.c.name,
-    storage_backends.c.container_name,
-    sa.type_coerce(storage_backends.c.config, sa.String).label("config"),
+_COLUMNS = storage_backends.c
+#: Of backends, what `from_row` takes. Their config as text: another program may have left something
+#: there that is not JSON, such as nothing.
+SELECT = sa.select(
+    _COLUMNS.id,
+    _COLUMNS.name,
+    _COLUMNS.container_name,
+    sa.type_coerce(_COLUMNS.config, sa.String).label("config"),
 )
+OBJECT_STORES = SELECT.where(_COLUMNS.backend_type == OBJECT_STORAGE).order_by(_COLUMNS.name)
+_LOCAL = SELECT.where(_COLUMNS.backend_type == LOCAL).order_by(_COLUMNS.id).limit(1)
 
 
 def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, bool]:
@@ -59,15 +65,15 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
         "config": backend.config(),
     }
     with catalog.transaction() as connection:
-        row = connection.execute(_SELECT.where(storage_backends.c.name == backend.name)).first()
+        row = connection.execute(SELECT.where(_COLUMNS.name == backend.name)).first()
         if row is None:
             new = {"name": backend.name, **values, "config": json.dumps(backend.config())}
             backend_id = insert_row(connection, "storage_backends", new)
             presence.refresh(connection, backend_id=backend_id)
-            return _with_id(backend, backend_id), True
+            return replace(backend, id=backend_id), True
         _require_same_bucket(connection, row, backend)
         before = from_row(row)
-        if not backend.tested.known() and _is_same_store(before, backend):
+        if not backend.tested.known() and _store_of(before) == _store_of(backend):
             backend = replace(backend, tested=before.tested)
         # Settings of other programs in the same config are kept.
         values["config"] = {**settings_of(row.config), **backend.config()}
@@ -76,14 +82,12 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
             .where(storage_backends.c.id == row.id)
             .values(**values, updated_at=sa.func.current_timestamp())
         )
-        return _with_id(backend, row.id), False
+        return replace(backend, id=row.id), False
 
 
 def keep_profile(catalog: Catalog, backend: ObjectBackend, found: StoreProfile) -> None:
     """Remember what a test found out about a backend's store, in place of what was known."""
-    with catalog.transaction() as connection:
-        config = _config_of(connection, backend)
-        _keep_config(connection, backend, {**config, "tested": found.known()})
+    keep_answers(catalog, backend, found.known(), anew=True)
 
 
 def keep_answers(
@@ -96,15 +100,15 @@ def keep_answers(
         anew: what was known no longer holds, and goes.
     """
     with catalog.transaction() as connection:
-        config = _config_of(connection, backend)
+        config = read_config(connection, backend.id)
         known = {} if anew else _tested(config).known()
-        _keep_config(connection, backend, {**config, "tested": {**known, **answers}})
+        write_config(connection, backend.id, {**config, "tested": {**known, **answers}})
 
 
 def with_kept_answers(catalog: Catalog, backend: ObjectBackend) -> ObjectBackend:
     """The backend with what is known of its store by now: another run may have found out more."""
     with catalog.read() as connection:
-        config = _config_of(connection, backend)
+        config = read_config(connection, backend.id)
     return replace(backend, tested=_tested(config))
 
 
@@ -116,21 +120,21 @@ def begin_test(catalog: Catalog, backend: ObjectBackend, prefix: str) -> list[st
     """
     now = time.time()
     with catalog.transaction() as connection:
-        config = _config_of(connection, backend)
+        config = read_config(connection, backend.id)
         noted = _tests(config)
         killed = [p for p, note in noted.items() if _is_over(note, now)]
         noted = {**noted, prefix: {"owner": new_owner(), "at": int(now)}}
-        _keep_config(connection, backend, {**config, _TESTS: noted})
+        write_config(connection, backend.id, {**config, _TESTS: noted})
     return killed
 
 
 def end_test(catalog: Catalog, backend: ObjectBackend, prefixes: list[str]) -> None:
     """Forget tests that have left nothing behind."""
     with catalog.transaction() as connection:
-        config = _config_of(connection, backend)
+        config = read_config(connection, backend.id)
         left = {p: note for p, note in _tests(config).items() if p not in prefixes}
         config.pop(_TESTS, None)
-        _keep_config(connection, backend, {**config, _TESTS: left} if left else config)
+        write_config(connection, backend.id, {**config, _TESTS: left} if left else config)
 
 
 def _tests(config: dict[str, Any]) -> dict[str, Any]:
@@ -145,34 +149,27 @@ def _is_over(note: Any, now: float) -> bool:
     return is_dead(str(note.get("owner"))) or now - float(note.get("at") or 0) > _TEST_SECONDS
 
 
-def _config_of(connection: sa.Connection, backend: ObjectBackend) -> dict[str, Any]:
-    row = connection.execute(_SELECT.where(storage_backends.c.id == backend.id)).one()
-    return settings_of(row.config)
+def read_config(connection: sa.Connection, backend_id: int) -> dict[str, Any]:
+    """What a row's `config` holds; see `settings_of`."""
+    return settings_of(connection.execute(SELECT.where(_COLUMNS.id == backend_id)).one().config)
 
 
-def _keep_config(connection: sa.Connection, backend: ObjectBackend, config: dict[str, Any]) -> None:
-    connection.execute(
-        sa.update(storage_backends).where(storage_backends.c.id == backend.id).values(config=config)
-    )
+def write_config(connection: sa.Connection, backend_id: int, config: dict[str, Any]) -> None:
+    """Put it in place of what a row's `config` held."""
+    row = sa.update(storage_backends).where(_COLUMNS.id == backend_id)
+    connection.execute(row.values(config=config))
 
 
-def _is_same_store(one: ObjectBackend, other: ObjectBackend) -> bool:
-    """Whether what a test said of the one holds for the other."""
-    return (one.endpoint, one.bucket, one.provider) == (
-        other.endpoint,
-        other.bucket,
-        other.provider,
-    )
+def _store_of(backend: ObjectBackend) -> tuple[str | None, ...]:
+    """Of two backends the same, if what a test said of the one holds for the other."""
+    return backend.endpoint, backend.bucket, backend.provider
 
 
 def _require_same_bucket(connection: sa.Connection, row: Any, backend: ObjectBackend) -> None:
     if row.container_name == backend.bucket:
         return
-    used = connection.scalar(
-        sa.select(sa.func.count())
-        .select_from(file_locations)
-        .where(file_locations.c.backend_id == row.id, file_locations.c.status == "active")
-    )
+    count = "SELECT COUNT(*) FROM file_locations WHERE backend_id = :backend AND status = 'active'"
+    used = connection.scalar(sa.text(count), {"backend": row.id})
     if used:
         raise ConfigurationError(
             f"backend {backend.name!r} has {used} files in bucket {row.container_name!r};"
@@ -183,10 +180,8 @@ def _require_same_bucket(connection: sa.Connection, row: Any, backend: ObjectBac
 
 def object_backends(catalog: Catalog) -> list[ObjectBackend]:
     """Every registered object store, by name."""
-    query = _SELECT.where(storage_backends.c.backend_type == OBJECT_STORAGE)
-    query = query.order_by(storage_backends.c.name)
     with catalog.read() as connection:
-        return [from_row(row) for row in connection.execute(query)]
+        return [from_row(row) for row in connection.execute(OBJECT_STORES)]
 
 
 def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
@@ -200,12 +195,8 @@ def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
         if backend.name == name:
             return backend
     names = ", ".join(b.name for b in found)
-    raise UnknownBackendError(
-        f"no backend is called {name!r}",
-        hint=f"registered are: {names}"
-        if names
-        else "register one with `catalogsync register-object-backend`",
-    )
+    hint = f"registered are: {names}" if names else REGISTER_HINT
+    raise UnknownBackendError(f"no backend is called {name!r}", hint=hint)
 
 
 def local_backend_id(connection: sa.Connection) -> int:
@@ -213,13 +204,7 @@ def local_backend_id(connection: sa.Connection) -> int:
 
     Its files carry their library root in `file_locations.container_name`.
     """
-    query = (
-        sa.select(storage_backends.c.id)
-        .where(storage_backends.c.backend_type == LOCAL)
-        .order_by(storage_backends.c.id)
-        .limit(1)
-    )
-    found = connection.scalar(query)
+    found = connection.scalar(_LOCAL)
     if found is None:
         new = {"name": LOCAL, "backend_type": LOCAL, "config": "{}"}
         return insert_row(connection, "storage_backends", new)
@@ -228,12 +213,9 @@ def local_backend_id(connection: sa.Connection) -> int:
 
 def follows_links(catalog: Catalog) -> bool:
     """Whether links of the library are followed that lead out of every root; see `scan`."""
-    query = sa.select(_SELECT.selected_columns.config).where(
-        storage_backends.c.backend_type == LOCAL
-    )
     with catalog.read() as connection:
-        config = connection.scalar(query.order_by(storage_backends.c.id).limit(1))
-    return settings_of(config).get(_FOLLOW_LINKS) is True
+        local = connection.execute(_LOCAL).first()
+    return local is not None and settings_of(local.config).get(_FOLLOW_LINKS) is True
 
 
 def set_follows_links(catalog: Catalog, follow: bool) -> None:
@@ -242,12 +224,8 @@ def set_follows_links(catalog: Catalog, follow: bool) -> None:
         return
     with catalog.transaction() as connection:
         local = local_backend_id(connection)
-        found = connection.execute(_SELECT.where(storage_backends.c.id == local)).one()
-        connection.execute(
-            sa.update(storage_backends)
-            .where(storage_backends.c.id == local)
-            .values(config={**settings_of(found.config), _FOLLOW_LINKS: follow})
-        )
+        config = read_config(connection, local)
+        write_config(connection, local, {**config, _FOLLOW_LINKS: follow})
 
 
 def catalog_id(catalog: Catalog) -> str:
@@ -257,15 +235,10 @@ def catalog_id(catalog: Catalog) -> str:
     """
     with catalog.transaction() as connection:
         local = local_backend_id(connection)
-        found = connection.execute(_SELECT.where(storage_backends.c.id == local)).one()
-        config = settings_of(found.config)
+        config = read_config(connection, local)
         if not config.get(_CATALOG_ID):
             config[_CATALOG_ID] = secrets.token_hex(8)
-            connection.execute(
-                sa.update(storage_backends)
-                .where(storage_backends.c.id == local)
-                .values(config=config)
-            )
+            write_config(connection, local, config)
     return str(config[_CATALOG_ID])
 
 
@@ -298,8 +271,9 @@ def from_row(row: Any) -> ObjectBackend:
     for name in known.keys() - set(_NUMBERS):
         if not isinstance(known[name], str):
             raise _impossible(row, f"has {known[name]!r} as {name}, which is not text")
-    place = {"id": row.id, "name": row.name, "bucket": row.container_name}
-    return ObjectBackend(**place, **known, tested=_tested(config))
+    return ObjectBackend(
+        id=row.id, name=row.name, bucket=row.container_name, **known, tested=_tested(config)
+    )
 
 
 def _impossible(row: Any, why: str) -> CatalogError:
@@ -312,7 +286,3 @@ def _impossible(row: Any, why: str) -> CatalogError:
 def _tested(config: dict[str, Any]) -> StoreProfile:
     answers = config.get("tested")
     return StoreProfile().with_answers(answers if isinstance(answers, dict) else {})
-
-
-def _with_id(backend: ObjectBackend, backend_id: int) -> ObjectBackend:
-    return replace(backend, id=backend_id)

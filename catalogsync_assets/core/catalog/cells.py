@@ -13,8 +13,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
@@ -89,14 +87,13 @@ def cells(
         chosen=_EVERY if batches is None else _CHOSEN,
         of_backend="" if backend is None else "AND b.id = :backend",
     )
-    values = {
-        "stores": OBJECT_STORAGE,
-        "batches": json.dumps(list(batches or ())),
-        "backend": backend and backend.id,
-    }
-    used = {name: v for name, v in values.items() if f":{name}" in statement}
-    with catalog.read() as connection:
-        return [Cell(*row) for row in connection.execute(sa.text(statement), used)]
+    found = catalog.rows(
+        statement,
+        stores=OBJECT_STORAGE,
+        batches=json.dumps(list(batches or ())),
+        backend=backend and backend.id,
+    )
+    return [Cell(*row) for row in found]
 
 
 def waiting_batches(
@@ -114,9 +111,7 @@ def waiting_batches(
         " WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'running')"
         f"{clauses}) ORDER BY id"
     )
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(statement), {"backend": backend.id, **values})
-        return [str(key) for key in rows.scalars()]
+    return [row[0] for row in catalog.rows(statement, backend=backend.id, **values)]
 
 
 # From the batch to its tasks: by backend, SQLite looked through all that ever failed there. A task
@@ -154,7 +149,5 @@ def failures(
         Of each the key in the store; the code of the failure, or the kind of the finding; and the
         reason, in one sentence.
     """
-    values = {"backend": backend, "batch": batch, "since": int(since)}
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(_FAILURES), values)
-        return [(str(key), str(code), str(reason)) for key, code, reason in rows]
+    rows = catalog.rows(_FAILURES, backend=backend, batch=batch, since=int(since))
+    return [(str(key), str(code), str(reason)) for key, code, reason in rows]

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -178,8 +178,7 @@ class Catalog:
 
     def _require_sound(self) -> None:
         """Raise a CatalogError if the file is damaged: nothing may be built on that."""
-        with self.read() as connection:
-            found = connection.scalar(sa.text("PRAGMA quick_check(1)"))
+        found = self.scalar("PRAGMA quick_check(1)")
         if found != "ok":
             raise CatalogError(f"the database {self.path} is damaged: {found}", hint=_DAMAGED_HINT)
 
@@ -200,6 +199,20 @@ class Catalog:
         """A consistent view for reading. Keep it short: it holds back the write-ahead log."""
         with _clear_errors(self.path), self.engine.connect() as connection:
             yield connection
+
+    def rows(self, statement: str, /, **values: object) -> Sequence[Sequence[Any]]:
+        """All rows of a SELECT, of which there are few.
+
+        Args:
+            statement: SQL with named parameters.
+            values: theirs; what it does not name does no harm.
+        """
+        with self.read() as connection:
+            return connection.exec_driver_sql(statement, values).all()
+
+    def scalar(self, statement: str, /, **values: object) -> Any:
+        """The first column of the first row of a SELECT; None if there is none. As `rows`."""
+        return next(iter(self.rows(statement, **values)), (None,))[0]
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:

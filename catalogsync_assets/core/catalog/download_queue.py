@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, bring_back, insert_files
-from catalogsync_assets.core.catalog.leases import Lease, end
+from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.legacy import assignments
-from catalogsync_assets.core.catalog.scope import Selection
+from catalogsync_assets.core.catalog.scope import Selection, id_list, songs_sql
 from catalogsync_assets.core.catalog.songs import fill_gaps
 
 #: The source of tasks that name none.
@@ -98,15 +98,19 @@ class DownloadScope:
             clauses += f" AND {_SOURCE} IN ({', '.join(f':{name}' for name in names)})"
             values |= names
         if self.selections:
-            songs = " UNION ".join(selection.songs_sql() for selection in self.selections)
-            clauses += f" AND t.song_id IN ({songs})"
+            clauses += f" AND t.song_id IN ({songs_sql(self.selections)})"
         return clauses, values
+
+    def waiting(self, join: str = "") -> tuple[str, dict[str, object]]:
+        """SQL from FROM on, of the pending tasks `t`; its values."""
+        clauses, values = self.sql()
+        where = f"WHERE t.status = 'pending' AND t.url <> '' {clauses}"
+        return f" FROM download_tasks t {join} {where}", values
 
 
 EVERY_DOWNLOAD = DownloadScope()
 
 _SOURCE = f"COALESCE(NULLIF(t.source, ''), '{DEFAULT_SOURCE}')"
-_WAITING = "FROM download_tasks t {join} WHERE t.status = 'pending' AND t.url <> '' {scope}"
 
 
 class DownloadLease(Lease):
@@ -120,12 +124,11 @@ class DownloadLease(Lease):
 
         No two leases ever hold the same one.
         """
-        clauses, values = scope.sql()
+        waiting, values = scope.waiting("LEFT JOIN songs s ON s.id = t.song_id")
         statement = (
             f"SELECT t.id, t.song_id, {_SOURCE}, t.url, LOWER(NULLIF(t.sha256, '')), t.size_bytes,"
-            " s.title, s.artist, s.album, s.track_number "
-            + _WAITING.format(join="LEFT JOIN songs s ON s.id = t.song_id", scope=clauses)
-            + " ORDER BY t.attempts, t.id LIMIT :limit"
+            f" s.title, s.artist, s.album, s.track_number {waiting}"
+            " ORDER BY t.attempts, t.id LIMIT :limit"
         )
         with self._catalog.transaction() as connection:
             rows = connection.execute(sa.text(statement), {**values, "limit": limit}).all()
@@ -137,39 +140,24 @@ def requeue_failed(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> i
     """Make the tasks pending again that have failed in our hands; how many there were."""
     clauses, values = scope.sql()
     failed = (
-        "SELECT t.id FROM download_tasks t"
-        f" WHERE t.status = 'failed' AND t.error_code <> '' AND t.url <> '' {clauses}"
+        "id IN (SELECT t.id FROM download_tasks t"
+        f" WHERE t.status = 'failed' AND t.error_code <> '' AND t.url <> '' {clauses})"
     )
-    with catalog.read() as connection:
-        if connection.execute(sa.text(f"{failed} LIMIT 1"), values).first() is None:
-            return 0
-    with catalog.transaction() as connection:
-        return connection.execute(
-            sa.text(
-                "UPDATE download_tasks SET status = 'pending', updated_at = CURRENT_TIMESTAMP"
-                f" WHERE id IN ({failed})"
-            ),
-            values,
-        ).rowcount
+    return requeue(catalog, "download_tasks", failed, **values)
 
 
 def count_waiting(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> tuple[int, int]:
     """How many tasks are pending, and the bytes of those whose size is known."""
-    clauses, values = scope.sql()
-    statement = "SELECT COUNT(*), COALESCE(SUM(t.size_bytes), 0) " + _WAITING.format(
-        join="", scope=clauses
-    )
-    with catalog.read() as connection:
-        row = connection.execute(sa.text(statement), values).one()
-    return int(row[0]), int(row[1])
+    waiting, values = scope.waiting()
+    figures = "SELECT COUNT(*), COALESCE(SUM(t.size_bytes), 0)"
+    ((files, size),) = catalog.rows(figures + waiting, **values)
+    return int(files), int(size)
 
 
 def waiting_sources(catalog: Catalog, scope: DownloadScope = EVERY_DOWNLOAD) -> list[str]:
     """The sources that pending tasks name."""
-    clauses, values = scope.sql()
-    statement = f"SELECT DISTINCT {_SOURCE} " + _WAITING.format(join="", scope=clauses)
-    with catalog.read() as connection:
-        return sorted(connection.scalars(sa.text(statement), values))
+    waiting, values = scope.waiting()
+    return sorted(row[0] for row in catalog.rows(f"SELECT DISTINCT {_SOURCE}{waiting}", **values))
 
 
 def note_on_waiting(
@@ -181,8 +169,7 @@ def note_on_waiting(
     Returns:
         How many they are, and id and URL of the first `listed`.
     """
-    clauses, values = scope.sql()
-    waiting = _WAITING.format(join="", scope=clauses)
+    waiting, values = scope.waiting()
     with catalog.transaction() as connection:
         noted = {"last_error": reason, "error_code": code}
         parts = assignments(connection, "download_tasks", noted)
@@ -199,18 +186,11 @@ def note_on_waiting(
 
 def unfinished(catalog: Catalog, task_ids: Collection[int]) -> set[int]:
     """Those of the tasks that are still to be done, or are being done, or have failed."""
-    if not task_ids:
-        return set()
-    ids = ", ".join(str(int(i)) for i in task_ids)
-    with catalog.read() as connection:
-        return set(
-            connection.scalars(
-                sa.text(
-                    f"SELECT id FROM download_tasks WHERE id IN ({ids})"
-                    " AND status IN ('pending', 'running', 'failed')"
-                )
-            )
-        )
+    rows = catalog.rows(
+        f"SELECT id FROM download_tasks WHERE id IN ({id_list(task_ids)})"
+        " AND status IN ('pending', 'running', 'failed')"
+    )
+    return {row[0] for row in rows}
 
 
 def record(catalog: Catalog, owner: str, results: Collection[Downloaded | NotDownloaded]) -> None:
@@ -227,12 +207,7 @@ def record(catalog: Catalog, owner: str, results: Collection[Downloaded | NotDow
         for root in sorted({r.root for r in done}):
             _record_files(connection, root, [r for r in done if r.root == root])
         failed = [
-            {
-                "id": r.task.id,
-                "status": "failed",
-                "last_error": r.reason,
-                "error_code": r.code,
-            }
+            {"id": r.task.id, "status": "failed", "last_error": r.reason, "error_code": r.code}
             for r in results
             if isinstance(r, NotDownloaded)
         ]
@@ -246,16 +221,16 @@ def _record_files(connection: sa.Connection, root: str, results: list[Downloaded
     bring_back(connection, root, [r.facts for r in results])
     songs = insert_files(connection, root, [r.facts for r in results])
     for result in results:
-        song_id = songs.get(result.facts.path)
-        if song_id is None:
-            song_id = _attach(connection, root, result)
+        facts = result.facts
         task = {
             "id": result.task.id,
-            "song_id": song_id,
+            "song_id": songs[facts.path]
+            if facts.path in songs
+            else _attach(connection, root, result),
             "status": "succeeded",
-            "sha256": result.facts.sha256,
-            "size_bytes": result.facts.size_bytes,
-            "absolute_path": result.facts.absolute_path,
+            "sha256": facts.sha256,
+            "size_bytes": facts.size_bytes,
+            "absolute_path": facts.absolute_path,
             "last_error": None,
             "error_code": None,
         }
@@ -281,7 +256,7 @@ def _attach(connection: sa.Connection, root: str, result: Downloaded) -> int | N
     asset_id, found = connection.execute(_RECORDED, place).one()
     wanted = result.task.song_id
     if wanted is None or wanted == found:
-        return int(found) if found is not None else None
+        return None if found is None else int(found)
     connection.execute(
         sa.text("UPDATE file_assets SET song_id = :song, sha256 = :sha256 WHERE id = :asset"),
         {"song": wanted, "sha256": result.facts.sha256, "asset": asset_id},

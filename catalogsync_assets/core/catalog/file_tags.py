@@ -45,10 +45,8 @@ WHERE f.tags_error IS NOT NULL AND f.tags_error <> '' AND f.superseded_by_id IS 
 def unread_tags(catalog: Catalog, limit: int = 100) -> tuple[int, list[UnreadTags]]:
     """How many local files have tags that could not be read, and the first of them."""
     first = f"SELECT l.absolute_path, f.tags_error {_UNREAD} ORDER BY f.id LIMIT :limit"
-    with catalog.read() as connection:
-        count = connection.scalar(sa.text(f"SELECT COUNT(*) {_UNREAD}"))
-        rows = connection.execute(sa.text(first), {"limit": limit})
-        return count or 0, [UnreadTags(*row) for row in rows]
+    count = int(catalog.scalar(f"SELECT COUNT(*) {_UNREAD}"))
+    return count, [UnreadTags(*row) for row in catalog.rows(first, limit=limit)]
 
 
 class ReadAgain(NamedTuple):
@@ -79,7 +77,9 @@ def record_tags(catalog: Catalog, root: str, files: Sequence[ReadAgain]) -> None
         files = [f for f in files if f.facts.path in paths]
         assets = _rows(
             connection,
-            sa.select(*(file_assets.c[c] for c in ("id", *_OF_FILE))),
+            sa.select(
+                *(file_assets.c[c] for c in ("id", "format", "duration_seconds", "tags_error"))
+            ),
             {f.known.file_asset_id for f in files},
         )
         found = _rows(
@@ -90,25 +90,25 @@ def record_tags(catalog: Catalog, root: str, files: Sequence[ReadAgain]) -> None
         linked = []
         for f in files:
             asset, now = assets[f.known.file_asset_id], f.facts
-            values = (now.format, now.song["duration_seconds"], now.tags_error)
-            if tuple(asset[c] for c in _OF_FILE) != values:
-                values_by_name = dict(zip(_OF_FILE, values, strict=True))
-                update_row(connection, "file_assets", asset["id"], values_by_name)
+            length = now.song["duration_seconds"]
+            values = {
+                "format": now.format,
+                "duration_seconds": length,
+                "tags_error": now.tags_error,
+            }
+            if any(asset[c] != value for c, value in values.items()):
+                update_row(connection, "file_assets", asset["id"], values)
             if f.known.song_id is None:
                 continue
             song = found[f.known.song_id]
             linked.append((f.known.song_id, now))
             changes = _mended(song, now, f.guesses)
-            length = now.song["duration_seconds"]
             if song["duration_seconds"] == asset["duration_seconds"] != length:
                 changes["duration_seconds"] = length
             if changes:
                 update_row(connection, "songs", song["id"], changes)
                 found[f.known.song_id] = {**song, **changes}
         link_artists(connection, sorted({song for song, _ in linked}), artists_of(linked))
-
-
-_OF_FILE = ("format", "duration_seconds", "tags_error")
 
 
 def _rows(

@@ -18,7 +18,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_row, update_row
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import fold, object_key
-from catalogsync_assets.core.catalog.schema import batches, file_assets, file_locations
+from catalogsync_assets.core.catalog.schema import file_assets, file_locations
 from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.files.opening import mtime_ns
@@ -111,14 +111,11 @@ ORDER BY l.library_path LIMIT :page
 def known_roots(catalog: Catalog) -> list[str]:
     """The library roots below which the catalog knows files."""
     # From one to the next in the index: DISTINCT would read all of it.
-    statement = sa.text("SELECT MIN(library_root) FROM file_locations WHERE library_root > :last")
-    roots: list[str] = []
-    with catalog.read() as connection:
-        while (
-            found := connection.scalar(statement, {"last": roots[-1] if roots else ""})
-        ) is not None:
-            roots.append(str(found))
-    return roots
+    next_root = "SELECT MIN(library_root) FROM file_locations WHERE library_root > :last"
+    roots = [""]
+    while (found := catalog.scalar(next_root, last=roots[-1])) is not None:
+        roots.append(str(found))
+    return roots[1:]
 
 
 def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
@@ -139,13 +136,8 @@ def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
     not hold back the write-ahead log.
     """
     after = ""
-    while True:
-        values = {"root": root, "after": after, "page": _PAGE}
-        with catalog.read() as connection:
-            page = connection.execute(sa.text(_KNOWN), values).fetchall()
+    while page := catalog.rows(_KNOWN, root=root, after=after, page=_PAGE):
         yield from map(KnownFile._make, page)
-        if len(page) < _PAGE:
-            return
         after = page[-1][3]
 
 
@@ -168,12 +160,8 @@ def meet_rows_of_other_programs(catalog: Catalog, root: str) -> int:
     """
     folder = root.rstrip("/") + "/"
     values = {"root": root, "folder": folder, "length": len(folder)}
-    with catalog.read() as connection:
-        if (
-            connection.execute(sa.text(f"SELECT 1 {_OF_OTHER_PROGRAMS} LIMIT 1"), values).first()
-            is None
-        ):
-            return 0
+    if catalog.scalar(f"SELECT 1 {_OF_OTHER_PROGRAMS} LIMIT 1", **values) is None:
+        return 0
     with catalog.transaction() as connection:
         return connection.execute(
             sa.text(
@@ -273,14 +261,12 @@ def _still_there(
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
     it marked. One that has finished with the file removed it before it said so.
     """
-    found = connection.execute(
-        sa.text(
-            "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
-            " AND id IN (SELECT value FROM json_each(:places))"
-        ),
-        {"places": json.dumps([known.location_id for known, _ in files])},
+    statement = (
+        "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
+        " AND id IN (SELECT value FROM json_each(:places))"
     )
-    removed: dict[int, str] = {row[0]: row[1] for row in found}
+    places = json.dumps([known.location_id for known, _ in files])
+    removed = dict[int, str](connection.execute(sa.text(statement), {"places": places}).all())
     return [
         (known, seen)
         for known, seen in files
@@ -307,7 +293,7 @@ _SEE_ASSET = sa.text(
 _NAME_SONG = sa.text("UPDATE songs SET title = :title WHERE id = :song AND title IS NULL")
 
 
-_IS_REMEMBERED = sa.text(
+_IS_REMEMBERED = (
     "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND (l.status = 'offloading'"
@@ -324,9 +310,7 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
     Args:
         sha256: of the content that is to come there, in hex.
     """
-    values = {"root": root, "path": path, "sha256": sha256}
-    with catalog.read() as connection:
-        return connection.execute(_IS_REMEMBERED, values).first() is not None
+    return catalog.scalar(_IS_REMEMBERED, root=root, path=path, sha256=sha256) is not None
 
 
 _BACK = sa.text(
@@ -365,7 +349,7 @@ def make_batches(catalog: Catalog, *, max_files: int, max_bytes: int) -> list[st
         if connection.execute(waiting.limit(1)).first() is None:
             return []
     with catalog.transaction() as connection:
-        if connection.execute(sa.select(batches.c.id).limit(1)).first() is None:
+        if connection.scalar(sa.text("SELECT 1 FROM batches LIMIT 1")) is None:
             # The first of all: what another program left gets its figures with ours.
             presence.refresh(connection)
         rows = ((int(i), int(size)) for i, size in connection.execute(waiting))
@@ -374,40 +358,32 @@ def make_batches(catalog: Catalog, *, max_files: int, max_bytes: int) -> list[st
 
 
 def _make_batch(connection: sa.Connection, files: Group) -> str:
-    result = connection.execute(
-        sa.insert(batches).values(file_count=files.files, size_bytes=files.size_bytes)
-    )
-    assert result.inserted_primary_key is not None
-    batch_id = result.inserted_primary_key[0]
+    new = {"file_count": files.files, "size_bytes": files.size_bytes}
+    batch_id = insert_row(connection, "batches", new)
     # The date tells a reader which night's files these are; the number makes the key unique.
     key = connection.scalar(sa.text("SELECT strftime('%Y-%m-%d', 'now')")) + f"-b{batch_id:05d}"
-    connection.execute(sa.update(batches).where(batches.c.id == batch_id).values(key=key))
-    connection.execute(
-        sa.update(file_assets)
-        .where(
-            file_assets.c.id.between(files.first_id, files.last_id),
-            file_assets.c.batch_id.is_(None),
-            file_assets.c.superseded_by_id.is_(None),
-        )
-        .values(batch_id=batch_id)
-    )
+    values = {"batch": batch_id, "key": key, "first": files.first_id, "last": files.last_id}
+    for statement in (
+        "UPDATE batches SET key = :key WHERE id = :batch",
+        "UPDATE file_assets SET batch_id = :batch WHERE id BETWEEN :first AND :last"
+        " AND batch_id IS NULL AND superseded_by_id IS NULL",
+    ):
+        connection.execute(sa.text(statement), values)
     return str(key)
 
 
 def require_batch(catalog: Catalog, key: str) -> None:
     """Raise a UsageError unless the catalog has a batch of this key."""
-    with catalog.read() as connection:
-        if connection.execute(sa.select(batches.c.id).where(batches.c.key == key)).first() is None:
-            raise UsageError(
-                f"the catalog {catalog.path} has no batch {key!r}",
-                hint="is it the right catalog? A partition of one that is gone can be deleted",
-            )
+    if catalog.scalar("SELECT 1 FROM batches WHERE key = :key", key=key) is None:
+        raise UsageError(
+            f"the catalog {catalog.path} has no batch {key!r}",
+            hint="is it the right catalog? A partition of one that is gone can be deleted",
+        )
 
 
 def batch_keys(catalog: Catalog) -> list[str]:
     """The keys of all batches, oldest first."""
-    with catalog.read() as connection:
-        return list(connection.scalars(sa.select(batches.c.key).order_by(batches.c.id)))
+    return [row[0] for row in catalog.rows("SELECT key FROM batches ORDER BY id")]
 
 
 def not_yet_recorded(
@@ -425,7 +401,7 @@ def not_yet_recorded(
             place.status.in_(_OF_PATHS),
         )
     )
-    now: dict[str, int] = {row[0]: row[1] for row in rows}
+    now = dict[str, int](rows.all())
     return [f for f in files if now.get(f.path) == (f.replaces.location_id if f.replaces else None)]
 
 
@@ -480,7 +456,7 @@ def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> d
         )
         .group_by(asset.song_id)
     )
-    return {row[0]: row[1] for row in rows}
+    return dict[int, int](rows.all())
 
 
 def _insert_assets(
@@ -507,22 +483,16 @@ def _object_keys(connection: sa.Connection, root: str, files: Sequence[FileFacts
     """The key of each file: its earlier content's, or one that no other path has."""
     asset = file_assets.c
     earlier = [f.replaces.file_asset_id for f in files if f.replaces]
-    kept: dict[int, str] = {
-        row[0]: row[1]
-        for row in connection.execute(
-            sa.select(asset.id, asset.object_key).where(
-                asset.id.in_(earlier), asset.object_key.is_not(None)
-            )
+    known = connection.execute(
+        sa.select(asset.id, asset.object_key).where(
+            asset.id.in_(earlier), asset.object_key.is_not(None)
         )
-    }
-    unkeyed = [f.path for f in files if not f.replaces or f.replaces.file_asset_id not in kept]
+    )
+    by_id = dict[int, str](known.all())
+    kept = [by_id.get(f.replaces.file_asset_id) if f.replaces else None for f in files]
+    unkeyed = [f.path for f, key in zip(files, kept, strict=True) if key is None]
     free = iter(_free_keys(connection, root, unkeyed))
-    return [
-        kept[f.replaces.file_asset_id]
-        if f.replaces and f.replaces.file_asset_id in kept
-        else next(free)
-        for f in files
-    ]
+    return [next(free) if key is None else key for key in kept]
 
 
 def _free_keys(connection: sa.Connection, root: str, paths: Sequence[str]) -> list[str]:

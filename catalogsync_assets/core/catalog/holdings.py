@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.status import FormatTotal
@@ -48,10 +46,7 @@ def verification(
 ) -> Verification:
     """Of all that a backend holds, or of one batch."""
     statement = _VERIFIED.format(scope="" if batch_key is None else _OF_BATCH)
-    with catalog.read() as connection:
-        rows = connection.execute(
-            sa.text(statement), {"backend": backend.id, "batch": batch_key}
-        ).all()
+    rows = catalog.rows(statement, backend=backend.id, batch=batch_key)
     return Verification(
         oldest=min((row[2] for row in rows if row[2]), default=None),
         newest=max((row[3] for row in rows if row[3]), default=None),
@@ -85,11 +80,7 @@ WHERE f.superseded_by_id IS NULL {_OF_BATCH}
 
 def absence(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> Absence:
     """What a backend lacks of a batch, by the locations alone, whatever the queue says."""
-    with catalog.read() as connection:
-        row = connection.execute(
-            sa.text(_ABSENT), {"backend": backend.id, "batch": batch_key}
-        ).one()
-    return Absence(files=row[0], nowhere=row[1])
+    return Absence(*catalog.rows(_ABSENT, backend=backend.id, batch=batch_key)[0])
 
 
 @dataclass(frozen=True)
@@ -109,11 +100,18 @@ def sample_object(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> S
         " AND l.backend_id = :backend AND l.status = 'active'"
         " ORDER BY f.id LIMIT 1"
     )
-    with catalog.read() as connection:
-        row = connection.execute(
-            sa.text(query), {"backend": backend.id, "batch": batch_key}
-        ).first()
-    return None if row is None else SampleObject(*row)
+    found = catalog.rows(query, backend=backend.id, batch=batch_key)
+    return SampleObject(*found[0]) if found else None
+
+
+# From the batch to its locations: as a join, SQLite looked through all that the backend holds.
+_FORMATS = """
+SELECT COALESCE(f.format, '?'), COUNT(*), COALESCE(SUM(f.size_bytes), 0) FROM file_assets f
+WHERE f.superseded_by_id IS NULL {scope} AND EXISTS (
+    SELECT 1 FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
+    WHERE l.file_asset_id = f.id AND l.status = 'active' {of_backend})
+GROUP BY 1 ORDER BY 3 DESC, 1
+"""
 
 
 def formats(catalog: Catalog, backend_type: str | None = None) -> list[FormatTotal]:
@@ -123,14 +121,13 @@ def formats(catalog: Catalog, backend_type: str | None = None) -> list[FormatTot
         backend_type: only those that a backend of this type has, such as `backends.LOCAL`; None
             for all that exist anywhere.
     """
-    query = """
-        SELECT COALESCE(f.format, '?'), COUNT(*), COALESCE(SUM(f.size_bytes), 0) FROM file_assets f
-        WHERE f.superseded_by_id IS NULL AND EXISTS (
-            SELECT 1 FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
-            WHERE l.file_asset_id = f.id AND l.status = 'active'
-              AND (:type IS NULL OR b.backend_type = :type))
-        GROUP BY 1 ORDER BY 3 DESC, 1
-    """
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(query), {"type": backend_type})
-        return [FormatTotal(*row) for row in rows]
+    of_type = "AND (:type IS NULL OR b.backend_type = :type)"
+    found = catalog.rows(_FORMATS.format(scope="", of_backend=of_type), type=backend_type)
+    return [FormatTotal(*row) for row in found]
+
+
+def batch_formats(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> list[FormatTotal]:
+    """What a backend holds of a batch's current files, by format, the largest first."""
+    statement = _FORMATS.format(scope=_OF_BATCH, of_backend="AND b.id = :backend")
+    found = catalog.rows(statement, backend=backend.id, batch=batch_key)
+    return [FormatTotal(*row) for row in found]

@@ -119,7 +119,7 @@ def explain(error: Exception, catalog: Catalog) -> CatalogError | None:
     undecodable = isinstance(error, CatalogSyncError) and "Could not decode" in error.message
     if isinstance(error, CatalogSyncError) and not undecodable:
         return None
-    if not (undecodable or isinstance(error, _KINDS)) or catalog.engine.dialect.name != "sqlite":
+    if not (undecodable or isinstance(error, _KINDS)):
         return None
     if (found := _first_invalid(catalog)) is None:
         return None

@@ -48,14 +48,11 @@ class Lease:
 
     def take_over_abandoned(self) -> int:
         """Make tasks pending again whose owner has died or let the lease expire; how many."""
-        with self._catalog.read() as connection:
-            owners = connection.execute(
-                sa.text(
-                    "SELECT lease_owner, MIN(COALESCE(lease_expires_at, 0))"
-                    f" FROM {self._queue} WHERE {self._running} GROUP BY lease_owner"
-                ),
-                self._values,
-            ).all()
+        owners = self._catalog.rows(
+            "SELECT lease_owner, MIN(COALESCE(lease_expires_at, 0))"
+            f" FROM {self._queue} WHERE {self._running} GROUP BY lease_owner",
+            **self._values,
+        )
         now = time.time()
         gone = [
             {"holder": owner, "now": now, "dead": is_dead(owner), **self._values, **_NO_LEASE}
@@ -111,6 +108,20 @@ class Lease:
             ),
             {**self._values, **values, "owner": self.owner},
         )
+
+
+def requeue(catalog: Catalog, queue: Queue, which: str, **values: object) -> int:
+    """Make tasks pending again; how many. Does not write where there are none.
+
+    Args:
+        which: an SQL condition on the tasks that are meant.
+        values: its parameters.
+    """
+    if catalog.scalar(f"SELECT 1 FROM {queue} WHERE {which} LIMIT 1", **values) is None:
+        return 0
+    with catalog.transaction() as connection:
+        update = f"UPDATE {queue} SET status = 'pending', updated_at = CURRENT_TIMESTAMP"
+        return connection.execute(sa.text(f"{update} WHERE {which}"), values).rowcount
 
 
 def end(

@@ -113,5 +113,13 @@ def insert_row(connection: sa.Connection, table: str, values: Mapping[str, objec
     return int(connection.execute(_text(statement), dict(values)).scalar_one())
 
 
+def insert_rows(
+    connection: sa.Connection, table: str, rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Insert rows, all of the same columns."""
+    if rows:
+        connection.execute(sa.text(insert_sql(connection, table, list(rows[0]))), rows)
+
+
 # Finding the parameters in a text costs as much as inserting the row.
 _text = functools.lru_cache(maxsize=64)(sa.text)

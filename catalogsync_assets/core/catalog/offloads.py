@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 
@@ -57,9 +55,8 @@ def local_files(catalog: Catalog, which: str, values: Mapping[str, Any]) -> list
     Raises:
         CatalogError: a size or a digest cannot be one.
     """
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(_FILES + which), values)
-        return list(map(LocalFile._make, checked(catalog, rows)))
+    rows = catalog.rows(_FILES + which, **values)
+    return list(map(LocalFile._make, checked(catalog, rows)))
 
 
 def unfinished(catalog: Catalog, root: str | None = None) -> list[LocalFile]:

@@ -11,17 +11,20 @@ made it for that, which its index shows: in an adopted database it stays the set
 
 from __future__ import annotations
 
-import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog import object_keys
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.legacy import insert_row, insert_sql
+from catalogsync_assets.core.catalog.legacy import insert_row, insert_rows
 from catalogsync_assets.core.catalog.schema import REPETITIONS_INDEX
+from catalogsync_assets.core.catalog.scope import id_list
 
+#: What names of the same playlist have in common: they may differ in case.
+fold = object_keys.fold
 #: Songs of the lists that one transaction writes, unless a single list has more.
 _CHUNK = 2_000
 
@@ -77,11 +80,6 @@ class Changed:
     removed: int = 0
 
 
-def fold(name: str) -> str:
-    """What names of the same playlist have in common: they may differ in case."""
-    return unicodedata.normalize("NFC", name.casefold())
-
-
 def take_lists(catalog: Catalog, lists: Iterable[Listed], manifest: str, *, keep: bool) -> Changed:
     """Give playlists the order, repetitions and removals of a manifest. Idempotent.
 
@@ -103,7 +101,7 @@ def take_lists(catalog: Catalog, lists: Iterable[Listed], manifest: str, *, keep
 def _groups(lists: Iterable[Listed]) -> Iterator[list[Listed]]:
     group: list[Listed] = []
     for listed in lists:
-        if group and sum(len(x.songs) for x in group) + len(listed.songs) > _CHUNK:
+        if group and sum(len(x.songs) for x in (*group, listed)) > _CHUNK:
             yield group
             group = []
         group.append(listed)
@@ -138,7 +136,7 @@ def _take(
     keep: bool,
     changed: Changed,
 ) -> None:
-    ids = ", ".join(str(int(i)) for i in lists)
+    ids = id_list(lists)
     before: dict[int, list[Entry]] = {i: [] for i in lists}
     for playlist_id, song_id, origin in connection.execute(sa.text(_ORDER.format(ids=ids))):
         before[playlist_id].append((song_id, origin))
@@ -150,11 +148,10 @@ def _take(
         )
     ):
         there.setdefault((playlist_id, song_id), []).append(position)
-    after = {i: _merged(before[i], lists[i], manifest, keep=keep) for i in lists}
-    for playlist_id in [i for i in lists if after[i] == before[i]]:
-        del after[playlist_id]
-    _write_entries(connection, after)
+    merged = {i: _merged(before[i], lists[i], manifest, keep=keep) for i in lists}
+    after = {i: entries for i, entries in merged.items() if entries != before[i]}
     if after:
+        _write_entries(connection, after)
         _write_songs(connection, before, after, there, changed)
 
 
@@ -187,13 +184,9 @@ def _write_entries(connection: sa.Connection, after: dict[int, list[Entry]]) -> 
         for i, entries in after.items()
         for position, (song_id, origin) in enumerate(entries, 1)
     ]
-    _execute(
-        connection,
-        "DELETE FROM playlist_entries WHERE playlist_id = :playlist_id",
-        [{"playlist_id": i} for i in after],
-    )
-    if rows:
-        _execute(connection, insert_sql(connection, "playlist_entries", list(rows[0])), rows)
+    gone = "DELETE FROM playlist_entries WHERE playlist_id = :playlist_id"
+    _execute(connection, gone, [{"playlist_id": i} for i in after])
+    insert_rows(connection, "playlist_entries", rows)
 
 
 def _write_songs(
@@ -232,8 +225,7 @@ def _write_songs(
     here = "WHERE playlist_id = :playlist_id AND song_id = :song_id"
     _execute(connection, f"DELETE FROM playlist_songs {here}", gone)
     _execute(connection, f"UPDATE playlist_songs SET position = :position {here}", moved)
-    if come:
-        _execute(connection, insert_sql(connection, "playlist_songs", list(come[0])), come)
+    insert_rows(connection, "playlist_songs", come)
 
 
 def _execute(

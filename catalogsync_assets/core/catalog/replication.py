@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.presence import COUNTS
-from catalogsync_assets.core.catalog.separation import Separation, read_separation
+from catalogsync_assets.core.catalog.separation import Separation, separation
 from catalogsync_assets.core.catalog.status import BackendStatus, backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE
@@ -66,11 +66,9 @@ def set_policy(catalog: Catalog, root: str | os.PathLike[str], copies: int | Non
     Raises:
         UsageError: the catalog knows no such root; a policy for it would never apply.
     """
-    with catalog.read() as connection:
-        stored = set(connection.scalars(sa.text("SELECT library_root FROM library_policies")))
     name = os.path.abspath(os.path.expanduser(root)) if os.fspath(root) else ALL_OTHERS  # noqa: PTH100, PTH111
     known = known_roots(catalog)
-    if name != ALL_OTHERS and name not in stored and name not in known:
+    if name != ALL_OTHERS and name not in [*known, *_own(catalog)]:
         listed = ", ".join(known) or "none yet; scan it first"
         raise UsageError(f"the catalog knows no library root {name}", hint=f"known are: {listed}")
     with catalog.transaction() as connection:
@@ -83,12 +81,9 @@ def set_policy(catalog: Catalog, root: str | os.PathLike[str], copies: int | Non
 
 def policies(catalog: Catalog) -> list[Policy]:
     """What holds for all others, then for each root that the catalog knows or has a policy for."""
-    known = known_roots(catalog)
-    with catalog.read() as connection:
-        own = _own(connection)
-        stores = read_separation(connection).stores
+    own, stores = _own(catalog), separation(catalog).stores
     found = []
-    for root in [ALL_OTHERS, *sorted({*known, *own} - {ALL_OTHERS})]:
+    for root in [ALL_OTHERS, *sorted({*known_roots(catalog), *own} - {ALL_OTHERS})]:
         required = own.get(root, own.get(ALL_OTHERS, EVERY_BACKEND))
         found.append(Policy(root, required, _as_number(required, stores), root in own))
     return found
@@ -113,8 +108,7 @@ class Required:
 
 def required(catalog: Catalog, stores: int) -> Required:
     """What the libraries ask for, where there are so many different stores."""
-    with catalog.read() as connection:
-        own = _own(connection)
+    own = _own(catalog)
     others = _as_number(own.get(ALL_OTHERS, EVERY_BACKEND), stores)
     return Required(stores, others, ALL_OTHERS in own, bool(own.keys() - {ALL_OTHERS}))
 
@@ -248,7 +242,8 @@ class _Rules:
         return statement.format(candidates=candidates, copies=self.separation.copies_sql(_HOLDS))
 
     def values(self) -> dict[str, object]:
-        return {"otherwise": self.otherwise, "by_root": json.dumps(self.by_root)}
+        by_root = json.dumps(self.by_root)
+        return {"otherwise": self.otherwise, "by_root": by_root, "spare": self.spare}
 
 
 def policy_status(catalog: Catalog, figures: Sequence[BackendStatus] | None = None) -> PolicyStatus:
@@ -260,11 +255,10 @@ def policy_status(catalog: Catalog, figures: Sequence[BackendStatus] | None = No
     figures = backend_status(catalog) if figures is None else figures
     songs = max((b.songs_total for b in figures), default=0)
     stores = [b for b in figures if b.backend_type == OBJECT_STORAGE]
-    with catalog.read() as connection:
-        rules = _rules(connection)
-        short = _by_sums(rules, stores, songs)
-        if short is None:
-            short = _count(connection, rules)
+    rules = _rules(catalog)
+    short = _by_sums(rules, stores, songs)
+    if short is None:
+        short = _count(catalog, rules)
     filled = {b.name for b in stores if b.files}
     unproven = [pair for pair in rules.separation.unproven if filled.issuperset(pair)]
     required = (rules.fewest, rules.most)
@@ -273,11 +267,13 @@ def policy_status(catalog: Catalog, figures: Sequence[BackendStatus] | None = No
 
 def songs_under_policy(catalog: Catalog, limit: int = 100) -> list[ShortSong]:
     """The first `limit` songs that have fewer copies than they should, by id."""
-    with catalog.read() as connection:
-        rules = _rules(connection)
-        statement = rules.of_files(_LIST_SHORT, _first_candidates(rules))
-        values = {**rules.values(), "spare": rules.spare, "limit": limit}
-        return [ShortSong(*row) for row in connection.execute(sa.text(statement), values)]
+    rules = _rules(catalog)
+    candidates = _candidates(rules)
+    # Not more than are asked for, where each of them is short for certain.
+    if rules.fewest == rules.most and rules.spare < (1 if rules.alike else 0):
+        candidates += " ORDER BY song_id LIMIT :limit"
+    statement = rules.of_files(_LIST_SHORT, candidates)
+    return [ShortSong(*row) for row in catalog.rows(statement, **rules.values(), limit=limit)]
 
 
 def _by_sums(rules: _Rules, stores: Sequence[BackendStatus], songs: int) -> int | None:
@@ -301,10 +297,9 @@ def _by_sums(rules: _Rules, stores: Sequence[BackendStatus], songs: int) -> int 
     return None
 
 
-def _count(connection: sa.Connection, rules: _Rules) -> int:
+def _count(catalog: Catalog, rules: _Rules) -> int:
     def count(statement: str) -> int:
-        values = {**rules.values(), "spare": rules.spare}
-        return connection.scalar(sa.text(statement), values) or 0
+        return int(catalog.scalar(statement, **rules.values()))
 
     if not rules.alike:
         return count(rules.of_files(_COUNT_SHORT, _candidates(rules)))
@@ -318,20 +313,14 @@ def _candidates(rules: _Rules) -> str:
     return _CANDIDATES if rules.spare >= 0 else _ALL_SONGS
 
 
-def _first_candidates(rules: _Rules) -> str:
-    """The same, but not more than `limit` where each of them is short for certain."""
-    certain = rules.fewest == rules.most and rules.spare < (1 if rules.alike else 0)
-    return _candidates(rules) + (" ORDER BY song_id LIMIT :limit" if certain else "")
-
-
-def _rules(connection: sa.Connection) -> _Rules:
-    known = read_separation(connection)
-    own = {root: _as_number(copies, known.stores) for root, copies in _own(connection).items()}
+def _rules(catalog: Catalog) -> _Rules:
+    known = separation(catalog)
+    own = {root: _as_number(copies, known.stores) for root, copies in _own(catalog).items()}
     return _Rules(known, own.pop(ALL_OTHERS, known.stores), own)
 
 
-def _own(connection: sa.Connection) -> dict[str, int]:
-    rows = connection.execute(sa.text("SELECT library_root, required_copies FROM library_policies"))
+def _own(catalog: Catalog) -> dict[str, int]:
+    rows = catalog.rows("SELECT library_root, required_copies FROM library_policies")
     return {str(root): int(copies) for root, copies in rows}
 
 

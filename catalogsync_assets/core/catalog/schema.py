@@ -10,6 +10,8 @@ tool which wrote the database before us can go on reading it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -28,6 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.schema import SchemaItem
 
 #: The revision of `migrations/versions` that this code works with.
 SCHEMA_VERSION = "0005"
@@ -49,42 +52,34 @@ def _ref(
     primary_key: bool = False,
     ondelete: str | None = None,
 ) -> Column[int]:
-    return Column(
-        name,
-        Integer,
-        ForeignKey(target, ondelete=ondelete),
-        nullable=nullable and not primary_key,
-        primary_key=primary_key,
-    )
+    nullable = nullable and not primary_key
+    key = ForeignKey(target, ondelete=ondelete)
+    return Column(name, Integer, key, nullable=nullable, primary_key=primary_key)
 
 
 def _time(name: str) -> Column[object]:
     return Column(name, DateTime, server_default=text("CURRENT_TIMESTAMP"))
 
 
-playlist_pools = Table(
-    "playlist_pools", metadata, _id(), Column("name", String, nullable=False), _time("created_at")
-)
-playlists = Table(
-    "playlists", metadata, _id(), Column("name", String, nullable=False), _time("created_at")
-)
+def _named(table: str, *more: SchemaItem) -> Table:
+    name = Column("name", String, nullable=False)
+    return Table(table, metadata, _id(), name, _time("created_at"), *more)
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where))
+
+
+playlist_pools = _named("playlist_pools")
+playlists = _named("playlists")
 pool_playlists = Table(
     "pool_playlists",
     metadata,
     _ref("pool_id", "playlist_pools.id", primary_key=True),
     _ref("playlist_id", "playlists.id", primary_key=True),
 )
-artist_pools = Table(
-    "artist_pools", metadata, _id(), Column("name", String, nullable=False), _time("created_at")
-)
-artists = Table(
-    "artists",
-    metadata,
-    _id(),
-    Column("name", String, nullable=False),
-    _time("created_at"),
-    Index("ix_artists_name", "name"),
-)
+artist_pools = _named("artist_pools")
+artists = _named("artists", Index("ix_artists_name", "name"))
 pool_artists = Table(
     "pool_artists",
     metadata,
@@ -182,12 +177,7 @@ file_assets = Table(
     Index("ix_file_assets_song", "song_id"),
     Index("ix_file_assets_batch", "batch_id", "id"),
     Index("ix_file_assets_key_fold", "object_key_fold"),
-    Index(
-        "ix_file_assets_tags_error",
-        "id",
-        sqlite_where=text("tags_error IS NOT NULL"),
-        postgresql_where=text("tags_error IS NOT NULL"),
-    ),
+    _partial("ix_file_assets_tags_error", "id", where="tags_error IS NOT NULL"),
 )
 file_locations = Table(
     "file_locations",
@@ -218,27 +208,39 @@ file_locations = Table(
     UniqueConstraint("file_asset_id", "backend_id", "locator"),
     Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
     Index("ix_file_locations_library", "library_root", "library_path"),
-    Index("ix_file_locations_missing", "backend_id", sqlite_where=text("status = 'missing'")),
-    Index("ix_file_locations_damaged", "backend_id", sqlite_where=text("status = 'damaged'")),
-    Index(
-        "ix_file_locations_excluded",
-        "file_asset_id",
-        "backend_id",
-        sqlite_where=text("status = 'excluded'"),
-        postgresql_where=text("status = 'excluded'"),
+    _partial("ix_file_locations_missing", "backend_id", where="status = 'missing'"),
+    _partial("ix_file_locations_damaged", "backend_id", where="status = 'damaged'"),
+    _partial(
+        "ix_file_locations_excluded", "file_asset_id", "backend_id", where="status = 'excluded'"
     ),
-    Index(
+    _partial(
         "ix_file_locations_removed",
-        "status",
-        "backend_id",
-        sqlite_where=text("status IN ('offloading', 'offloaded')"),
+        *("status", "backend_id"),
+        where="status IN ('offloading', 'offloaded')",
     ),
-    Index(
+    _partial(
         "ix_file_locations_unmet",
         "backend_id",
-        sqlite_where=text("library_root IS NULL AND absolute_path IS NOT NULL"),
+        where="library_root IS NULL AND absolute_path IS NOT NULL",
     ),
 )
+
+
+def _queued() -> tuple[Column[Any], ...]:
+    """What both queues say of a task."""
+    return (
+        Column("status", String, nullable=False, server_default=text("'pending'")),
+        Column("last_error", Text),
+        Column("error_code", String),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("lease_owner", String),
+        # Seconds since the epoch.
+        Column("lease_expires_at", Float),
+        _time("created_at"),
+        _time("updated_at"),
+    )
+
+
 download_tasks = Table(
     "download_tasks",
     metadata,
@@ -250,17 +252,9 @@ download_tasks = Table(
     # What is known of the content beforehand; the digest in lower-case hex.
     Column("sha256", String),
     Column("size_bytes", BigInteger),
-    Column("status", String, nullable=False, server_default=text("'pending'")),
-    Column("last_error", Text),
-    Column("error_code", String),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("lease_owner", String),
-    # Seconds since the epoch.
-    Column("lease_expires_at", Float),
     # Where the file came to lie.
     Column("absolute_path", String),
-    _time("created_at"),
-    _time("updated_at"),
+    *_queued(),
     Index("ix_download_tasks_queue", "status", "attempts", "id"),
     # Not unique: a database that was adopted may have an address twice.
     Index("ix_download_tasks_url", "url"),
@@ -287,10 +281,7 @@ song_backend_presence = Table(
     # Covers what `status` sums up.
     Index(
         "ix_song_backend_presence_backend",
-        "backend_id",
-        "files_total",
-        "files_present",
-        "bytes_present",
+        *("backend_id", "files_total", "files_present", "bytes_present"),
     ),
 )
 upload_tasks = Table(
@@ -302,17 +293,9 @@ upload_tasks = Table(
     _ref("target_backend_id", "storage_backends.id", nullable=False),
     Column("target_container_name", String),
     Column("target_locator", String, nullable=False),
-    Column("status", String, nullable=False, server_default=text("'pending'")),
-    Column("last_error", Text),
-    Column("error_code", String),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),
     # Lower goes first.
     Column("queue_order", Integer, nullable=False, server_default=text("0")),
-    Column("lease_owner", String),
-    # Seconds since the epoch.
-    Column("lease_expires_at", Float),
-    _time("created_at"),
-    _time("updated_at"),
+    *_queued(),
     UniqueConstraint("file_asset_id", "target_backend_id", "target_locator"),
     Index("ix_upload_tasks_queue", "target_backend_id", "status", "queue_order", "id"),
 )
@@ -339,12 +322,7 @@ multipart_uploads = Table(
 multipart_parts = Table(
     "multipart_parts",
     metadata,
-    Column(
-        "multipart_upload_id",
-        Integer,
-        ForeignKey("multipart_uploads.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _ref("multipart_upload_id", "multipart_uploads.id", primary_key=True, ondelete="CASCADE"),
     Column("part_number", Integer, primary_key=True),
     # The store's name for the part, and the SHA-256 in hex of what was sent as it.
     Column("etag", String, nullable=False),
@@ -382,7 +360,7 @@ audit_findings = Table(
     "audit_findings",
     metadata,
     _id(),
-    Column("audit_id", Integer, ForeignKey("audits.id", ondelete="CASCADE"), nullable=False),
+    _ref("audit_id", "audits.id", nullable=False, ondelete="CASCADE"),
     # missing, size, content, unreadable or foreign.
     Column("kind", String, nullable=False),
     Column("locator", String, nullable=False),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.errors import UsageError
 
 # What can be selected by name or id: the table that names it, and its songs for a list of ids.
@@ -45,9 +43,15 @@ class Selection:
     kind: str
     ids: tuple[int, ...]
 
-    def songs_sql(self) -> str:
-        """A SELECT of the ids of their songs."""
-        return _KINDS[self.kind][1].format(ids=", ".join(str(int(i)) for i in self.ids))
+
+def songs_sql(selections: Iterable[Selection]) -> str:
+    """A SELECT of the ids of all songs in these selections."""
+    return " UNION ".join(_KINDS[s.kind][1].format(ids=id_list(s.ids)) for s in selections)
+
+
+def id_list(ids: Iterable[int]) -> str:
+    """Integers as they stand in SQL, written out: it allows 32,766 parameters."""
+    return ", ".join(str(int(i)) for i in ids)
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,9 @@ class Scope:
             clauses += " AND f.id BETWEEN :first_asset AND :last_asset"
             values["first_asset"], values["last_asset"] = self.file_asset_ids
         if self.song_ids is not None:
-            # Integers, written out: SQLite allows 32,766 parameters.
-            clauses += f" AND f.song_id IN ({', '.join(str(int(i)) for i in self.song_ids)})"
+            clauses += f" AND f.song_id IN ({id_list(self.song_ids)})"
         if self.selections:
-            clauses += f" AND f.song_id IN ({self.selected_songs_sql()})"
+            clauses += f" AND f.song_id IN ({songs_sql(self.selections)})"
         if self.audit_id is not None:
             clauses += (
                 " AND f.id IN (SELECT file_asset_id FROM audit_findings WHERE audit_id = :audit"
@@ -89,10 +92,6 @@ class Scope:
             )
             values["audit"] = self.audit_id
         return clauses, values
-
-    def selected_songs_sql(self) -> str:
-        """A SELECT of the ids of all songs in the selections."""
-        return " UNION ".join(selection.songs_sql() for selection in self.selections)
 
 
 EVERYTHING = Scope()
@@ -125,10 +124,8 @@ def select(
 
 
 def _existing_songs(catalog: Catalog, ids: Sequence[int]) -> Selection:
-    # Written out, as in `Scope.sql`.
-    wanted = ", ".join(str(int(i)) for i in ids)
-    with catalog.read() as connection:
-        found = set(connection.scalars(sa.text(f"SELECT id FROM songs WHERE id IN ({wanted})")))
+    statement = f"SELECT id FROM songs WHERE id IN ({id_list(ids)})"
+    found = {row[0] for row in catalog.rows(statement)}
     if unknown := [i for i in dict.fromkeys(ids) if i not in found][:_NAMED]:
         raise UsageError(
             f"there is no song {' or '.join(str(i) for i in unknown)}",
@@ -139,14 +136,11 @@ def _existing_songs(catalog: Catalog, ids: Sequence[int]) -> Selection:
 
 def _find(catalog: Catalog, kinds: Sequence[str], wanted: str) -> Selection:
     """The rows of that name, or, where there are none, of that id."""
-    with catalog.read() as connection:
-        named = {
-            kind: connection.execute(sa.text(f"SELECT id, name FROM {_KINDS[kind][0]}")).all()
-            for kind in kinds
-        }
+    named = {kind: catalog.rows(f"SELECT id, name FROM {_KINDS[kind][0]}") for kind in kinds}
     # Compared here: SQLite's LOWER knows only the Latin alphabet.
     by_name = {
-        kind: tuple(i for i, name in rows if _same(name, wanted)) for kind, rows in named.items()
+        kind: tuple(i for i, name in rows if fold(name or "") == fold(wanted))
+        for kind, rows in named.items()
     }
     by_id = {kind: tuple(i for i, _ in rows if str(i) == wanted) for kind, rows in named.items()}
     for matches in (by_name, by_id):
@@ -159,8 +153,3 @@ def _find(catalog: Catalog, kinds: Sequence[str], wanted: str) -> Selection:
     names = sorted(str(name) for rows in named.values() for _, name in rows if name)[:_NAMED]
     hint = f"there are: {', '.join(names)}" if names else f"the catalog has no {kinds[0]}"
     raise UsageError(f"there is no {' or '.join(kinds)} {wanted!r}", hint=hint)
-
-
-def _same(name: str | None, wanted: str) -> bool:
-    first, second = (unicodedata.normalize("NFC", text.casefold()) for text in (name or "", wanted))
-    return first == second

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.scope import id_list
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ _ONE_WORD = """
  OR s.id IN (SELECT x.song_id FROM artists a JOIN artist_songs x ON x.artist_id = a.id
              WHERE a.name LIKE :{name} ESCAPE '!'))
 """
-_SONGS_BY_PATH = """
-SELECT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+_BY_PATH = """
+SELECT DISTINCT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE f.song_id IS NOT NULL
-  AND (l.locator LIKE :path ESCAPE '!' OR l.absolute_path LIKE :path ESCAPE '!')
+  AND (l.locator LIKE :path ESCAPE '!' OR l.absolute_path LIKE :path ESCAPE '!') LIMIT :limit
 """
+# The song of this id, and songs whose whole title is the number.
+_BY_NUMBER = "SELECT id FROM songs WHERE id = CAST(:query AS INTEGER) OR title = :query"
 _PLACES = """
 SELECT s.id, s.artist, s.album, s.title, f.format, f.size_bytes, f.sha256, b.name,
        COALESCE(l.status, 'absent'), l.locator, COALESCE(l.public_url, l.absolute_path),
@@ -75,34 +77,20 @@ def whereis(catalog: Catalog, query: str, *, limit: int = 50) -> list[Place]:
     query = query.strip()
     if not query:
         return []
-    with catalog.read() as connection:
-        found = (
-            (_songs_by_number(connection, query) if query.isdecimal() else [])
-            or _songs_by_words(connection, query, limit)
-            or _songs_by_path(connection, query, limit)
-        )
-        statement = _PLACES.format(songs=", ".join(str(int(i)) for i in found))
-        return [Place(*row) for row in connection.execute(sa.text(statement))]
+    found = (
+        (catalog.rows(_BY_NUMBER, query=query) if query.isdecimal() else [])
+        or _songs_by_words(catalog, query, limit)
+        or catalog.rows(_BY_PATH, path=_containing(query), limit=limit)
+    )
+    places = catalog.rows(_PLACES.format(songs=id_list(row[0] for row in found)))
+    return [Place(*row) for row in places]
 
 
-def _songs_by_number(connection: sa.Connection, query: str) -> list[int]:
-    """The song of this id, and songs whose whole title is the number."""
-    statement = "SELECT id FROM songs WHERE id = CAST(:query AS INTEGER) OR title = :query"
-    return list(connection.scalars(sa.text(statement), {"query": query}))
-
-
-def _songs_by_words(connection: sa.Connection, query: str, limit: int) -> list[int]:
-    words = query.split()
-    conditions = " AND ".join(_ONE_WORD.format(name=f"word{i}") for i in range(len(words)))
-    values = {f"word{i}": _containing(word) for i, word in enumerate(words)}
-    statement = f"SELECT s.id FROM songs s WHERE {conditions} LIMIT :limit"
-    return list(connection.scalars(sa.text(statement), {"limit": limit, **values}))
-
-
-def _songs_by_path(connection: sa.Connection, query: str, limit: int) -> list[int]:
-    statement = f"SELECT DISTINCT song_id FROM ({_SONGS_BY_PATH}) LIMIT :limit"
-    values = {"path": _containing(query), "limit": limit}
-    return list(connection.scalars(sa.text(statement), values))
+def _songs_by_words(catalog: Catalog, query: str, limit: int) -> Sequence[Sequence[int]]:
+    words = {f"word{i}": _containing(word) for i, word in enumerate(query.split())}
+    condition = " AND ".join(_ONE_WORD.format(name=name) for name in words)
+    statement = f"SELECT s.id FROM songs s WHERE {condition} LIMIT :limit"
+    return catalog.rows(statement, limit=limit, **words)
 
 
 def _containing(text: str) -> str:
@@ -110,19 +98,3 @@ def _containing(text: str) -> str:
     for special in "!%_":
         text = text.replace(special, "!" + special)
     return f"%{text}%"
-
-
-def song_has_active_backend_file(catalog: Catalog, song_id: int, backend_name: str) -> bool:
-    """Whether at least one current file of a song is on a backend.
-
-    False as well for a song or a backend that does not exist.
-    """
-    query = (
-        "SELECT 1 FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id"
-        " JOIN storage_backends b ON b.id = l.backend_id"
-        " WHERE f.song_id = :song AND f.superseded_by_id IS NULL AND b.name = :name"
-        " AND l.status = 'active' LIMIT 1"
-    )
-    with catalog.read() as connection:
-        values = {"song": song_id, "name": backend_name}
-        return connection.execute(sa.text(query), values).first() is not None

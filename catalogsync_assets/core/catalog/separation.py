@@ -17,12 +17,15 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal
 
-import sqlalchemy as sa
-
-from catalogsync_assets.core.catalog.backends import from_row, settings_of
+from catalogsync_assets.core.catalog.backends import (
+    OBJECT_STORES,
+    from_row,
+    read_config,
+    settings_of,
+    write_config,
+)
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import storage_backends
-from catalogsync_assets.core.stores.backend import OBJECT_STORAGE, ObjectBackend
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: `apart`: an object put through the one is not seen through the other, in both directions.
 #: `same`: it was seen.
@@ -30,12 +33,6 @@ Verdict = Literal["apart", "same"]
 Pair = frozenset[int]
 
 _CONFIG_KEY = "separation"
-_SELECT = sa.select(
-    storage_backends.c.id,
-    storage_backends.c.name,
-    storage_backends.c.container_name,
-    sa.type_coerce(storage_backends.c.config, sa.String).label("config"),
-).where(storage_backends.c.backend_type == OBJECT_STORAGE)
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,10 @@ class Separation:
         Those of different groups are proven apart, each from each. A backend that may be the same
         as two that are proven apart has None, and adds nothing to other copies.
         """
-        doubts = {
-            one: {
-                other for other in self._stores if other != one and not self._are_apart(one, other)
-            }
-            for one in self._stores
-        }
+        doubts: dict[frozenset[int], set[frozenset[int]]] = {store: set() for store in self._stores}
+        for one, other in self._in_doubt:
+            doubts[one].add(other)
+            doubts[other].add(one)
         counted = set(self._stores)
         while between := [
             one
@@ -130,11 +125,7 @@ class Separation:
     @property
     def unproven(self) -> list[tuple[str, str]]:
         """Pairs of backends of which it is not proven whether they are one store."""
-        return [
-            (self.names[min(one)], self.names[min(other)])
-            for one, other in combinations(self._stores, 2)
-            if not self._are_apart(one, other)
-        ]
+        return [(self.names[min(one)], self.names[min(other)]) for one, other in self._in_doubt]
 
     @cached_property
     def _stores(self) -> list[frozenset[int]]:
@@ -147,23 +138,25 @@ class Separation:
                 stores = [*(store for store in stores if store not in touched), joined]
         return sorted(stores, key=min)
 
-    def _are_apart(self, one: frozenset[int], other: frozenset[int]) -> bool:
-        return any(self.verdicts.get(frozenset((a, b))) == "apart" for a in one for b in other)
+    @property
+    def _in_doubt(self) -> list[tuple[frozenset[int], frozenset[int]]]:
+        """Pairs of stores that may be one."""
+        apart = {pair for pair, verdict in self.verdicts.items() if verdict == "apart"}
+        return [
+            (one, other)
+            for one, other in combinations(self._stores, 2)
+            if not any(frozenset((a, b)) in apart for a in one for b in other)
+        ]
 
 
 def separation(catalog: Catalog) -> Separation:
     """What is known of all registered object stores."""
     with catalog.read() as connection:
-        return read_separation(connection)
-
-
-def read_separation(connection: sa.Connection) -> Separation:
-    """The same, in a transaction."""
-    rows = connection.execute(_SELECT.order_by(storage_backends.c.name)).all()
+        rows = connection.execute(OBJECT_STORES).all()
     backends = {row.id: from_row(row) for row in rows}
     verdicts: dict[Pair, Verdict] = {}
     for row in rows:
-        for other_id, told in _kept(row.config).items():
+        for other_id, told in _kept(settings_of(row.config)).items():
             other = backends.get(int(other_id)) if other_id.isdecimal() else None
             valid = other is not None and told == _entry(
                 told.get("verdict"), told.get("at"), backends[row.id], other
@@ -185,17 +178,13 @@ def keep_verdicts(
         told.setdefault(one.id, {})[str(other.id)] = _entry(verdict, now, one, other)
         told.setdefault(other.id, {})[str(one.id)] = _entry(verdict, now, other, one)
     with catalog.transaction() as connection:
-        for row in connection.execute(_SELECT.where(storage_backends.c.id.in_(told))).all():
-            kept = {**_kept(row.config), **told[row.id]}
-            connection.execute(
-                sa.update(storage_backends)
-                .where(storage_backends.c.id == row.id)
-                .values(config={**settings_of(row.config), _CONFIG_KEY: kept})
-            )
+        for id_, news in told.items():
+            config = read_config(connection, id_)
+            write_config(connection, id_, {**config, _CONFIG_KEY: {**_kept(config), **news}})
 
 
-def _kept(config: str | None) -> dict[str, dict[str, Any]]:
-    found = settings_of(config).get(_CONFIG_KEY)
+def _kept(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = config.get(_CONFIG_KEY)
     if not isinstance(found, dict):
         return {}
     return {id_: told for id_, told in found.items() if isinstance(told, dict)}
@@ -208,12 +197,8 @@ def _entry(verdict: Any, at: Any, one: ObjectBackend, other: ObjectBackend) -> d
 def _place(backend: ObjectBackend) -> list[str | None]:
     """The settings that decide where an object goes: some services have buckets per account."""
     return [
-        backend.endpoint,
-        backend.bucket,
-        backend.base_prefix,
-        backend.region,
-        backend.addressing_style,
-        backend.credential_env_prefix,
+        *(backend.endpoint, backend.bucket, backend.base_prefix, backend.region),
+        *(backend.addressing_style, backend.credential_env_prefix),
     ]
 
 
@@ -223,5 +208,4 @@ def backends_with_files(catalog: Catalog) -> set[int]:
         "SELECT b.id FROM storage_backends b WHERE EXISTS (SELECT 1 FROM song_backend_presence p"
         " WHERE p.backend_id = b.id AND p.files_present > 0)"
     )
-    with catalog.read() as connection:
-        return set(connection.scalars(sa.text(statement)))
+    return {row[0] for row in catalog.rows(statement)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.legacy import insert_row, insert_sql
+from catalogsync_assets.core.catalog.legacy import insert_row, insert_rows
 from catalogsync_assets.core.catalog.schema import artists as artists_
 from catalogsync_assets.core.catalog.schema import songs
 
@@ -21,7 +22,7 @@ def songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dic
         .where(songs.c.match_key.in_([key for key in keys if key]))
         .group_by(songs.c.match_key)
     )
-    return {row[0]: row[1] for row in rows}
+    return dict[str, int](rows.all())
 
 
 def fill_gaps(connection: sa.Connection, song_id: int, values: Mapping[str, object]) -> None:
@@ -33,7 +34,7 @@ def fill_gaps(connection: sa.Connection, song_id: int, values: Mapping[str, obje
 
 _LINKED = """
 SELECT x.song_id, a.name FROM artist_songs x JOIN artists a ON a.id = x.artist_id
-WHERE x.song_id IN :songs
+WHERE x.song_id IN (SELECT value FROM json_each(:songs))
 """
 
 
@@ -59,15 +60,11 @@ def link_artists(
         if text and not names_all_of(text, names):
             wanted[song_id, text] = None
         wanted |= dict.fromkeys((song_id, name) for name in names)
-    linked = sa.text(_LINKED).bindparams(sa.bindparam("songs", expanding=True))
-    for row in connection.execute(linked, {"songs": list(song_ids)}):
-        wanted.pop((row[0], row[1]), None)
-    if not wanted:
-        return
+    for song, name in connection.execute(sa.text(_LINKED), {"songs": json.dumps(list(song_ids))}):
+        wanted.pop((song, name), None)
     ids = _artist_ids(connection, {name for _, name in wanted})
     rows = [{"artist_id": ids[name], "song_id": song_id} for song_id, name in wanted]
-    statement = insert_sql(connection, "artist_songs", list(rows[0]))
-    connection.execute(sa.text(statement), rows)
+    insert_rows(connection, "artist_songs", rows)
 
 
 def names_all_of(text: str, names: Collection[str]) -> bool:
@@ -79,7 +76,7 @@ def _artist_ids(connection: sa.Connection, names: Collection[str]) -> dict[str, 
     """The oldest artist of each name; one is made where there is none."""
     found = sa.select(artists_.c.name, sa.func.min(artists_.c.id)).group_by(artists_.c.name)
     rows = connection.execute(found.where(artists_.c.name.in_(sorted(names))))
-    ids: dict[str, int] = {row[0]: row[1] for row in rows}
+    ids = dict[str, int](rows.all())
     for name in sorted(set(names) - set(ids)):
         ids[name] = insert_row(connection, "artists", {"name": name})
     return ids

@@ -143,15 +143,15 @@ def backend_status(catalog: Catalog) -> list[BackendStatus]:
             name: LastAudit(level, finished, sample, bool(limited))
             for name, level, finished, sample, limited in connection.execute(sa.text(_AUDITS))
         }
-        found = [
-            replace(BackendStatus(*row), last_audit=audits.get(row[0]))
+        found = {
+            row[0]: replace(BackendStatus(*row), last_audit=audits.get(row[0]))
             for row in connection.execute(sa.text(_STATUS))
-        ]
+        }
         for name, code, count, example in connection.execute(sa.text(_REASONS)):
-            reasons = next(b.reasons for b in found if b.name == name)
+            reasons = found[name].reasons
             if len(reasons) < _TOP_REASONS:
                 reasons.append(Reason(code, count, example or ""))
-    return found
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,7 @@ class VerifiedBetween:
 
 def verification_ages(catalog: Catalog) -> dict[str, VerifiedBetween]:
     """By backend; of those with a verified file. Reads a row for each song and backend."""
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(_AGES))
-        return {name: VerifiedBetween(oldest, newest) for name, oldest, newest in rows}
+    return {name: VerifiedBetween(*ages) for name, *ages in catalog.rows(_AGES)}
 
 
 @dataclass(frozen=True)
@@ -191,9 +189,7 @@ def failed_uploads(
         " WHERE t.status = 'failed' AND (:name IS NULL OR b.name = :name)"
         " ORDER BY t.updated_at DESC, t.id LIMIT :limit"
     )
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(query), {"name": backend_name, "limit": limit})
-        return [FailedUpload(*row) for row in rows]
+    return [FailedUpload(*row) for row in catalog.rows(query, name=backend_name, limit=limit)]
 
 
 def sample_public_url(catalog: Catalog, backend_name: str) -> str | None:
@@ -203,9 +199,8 @@ def sample_public_url(catalog: Catalog, backend_name: str) -> str | None:
         " WHERE b.name = :name AND l.status = 'active' AND l.public_url IS NOT NULL"
         " ORDER BY l.id LIMIT 1"
     )
-    with catalog.read() as connection:
-        url = connection.scalar(sa.text(query), {"name": backend_name})
-    return None if url is None else str(url)
+    url: str | None = catalog.scalar(query, name=backend_name)
+    return url
 
 
 @dataclass(frozen=True)
@@ -215,20 +210,3 @@ class FormatTotal:
     format: str
     files: int
     bytes: int
-
-
-def batch_formats(catalog: Catalog, backend_name: str, batch_key: str) -> list[FormatTotal]:
-    """What a backend holds of a batch's current files, by format, largest first."""
-    # From the batch to its locations: as a join, SQLite looked through all that the backend holds.
-    query = (
-        "SELECT COALESCE(f.format, '?'), COUNT(*), COALESCE(SUM(f.size_bytes), 0)"
-        " FROM file_assets f WHERE f.superseded_by_id IS NULL"
-        " AND f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
-        " AND EXISTS (SELECT 1 FROM file_locations l WHERE l.file_asset_id = f.id"
-        " AND l.backend_id = (SELECT id FROM storage_backends WHERE name = :name)"
-        " AND l.status = 'active')"
-        " GROUP BY 1 ORDER BY 3 DESC, 1"
-    )
-    with catalog.read() as connection:
-        rows = connection.execute(sa.text(query), {"batch": batch_key, "name": backend_name})
-        return [FormatTotal(*row) for row in rows]

@@ -8,9 +8,9 @@ location only after its object was verified.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,10 +18,10 @@ from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.leases import Lease, end
+from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.locations import Stored
-from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
 
@@ -128,6 +128,13 @@ DELETE FROM upload_tasks WHERE id IN (
                       AND a.backend_id = :backend AND a.status = 'active')))
 """
 
+_ON_ANOTHER = """(
+    SELECT MIN(x.id) FROM file_locations x
+    JOIN storage_backends other ON other.id = x.backend_id
+        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
+    WHERE x.file_asset_id = f.id AND x.status = '{status}' AND x.backend_id <> :backend
+      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL
+)"""
 # In the order of file_assets, with one source for each: neither sorted nor grouped. A local one if
 # there is any; else an object of another backend, if size and digest tell what it must be; one that
 # was found damaged last of all, as it is read and compared anyway. (Looked for only where it must:
@@ -138,18 +145,7 @@ CROSS JOIN file_locations s ON s.id = COALESCE((
     SELECT MIN(x.id) FROM file_locations x
     JOIN storage_backends local ON local.id = x.backend_id AND local.backend_type = 'local'
     WHERE x.file_asset_id = f.id AND x.status = 'active'
-), (
-    SELECT MIN(x.id) FROM file_locations x
-    JOIN storage_backends other ON other.id = x.backend_id
-        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
-    WHERE x.file_asset_id = f.id AND x.status = 'active' AND x.backend_id <> :backend
-      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL
-), (
-    SELECT MIN(x.id) FROM file_locations x
-    JOIN storage_backends other ON other.id = x.backend_id
-        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
-    WHERE x.file_asset_id = f.id AND x.status = 'damaged' AND x.backend_id <> :backend
-      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL))
+), {_ON_ANOTHER.format(status="active")}, {_ON_ANOTHER.format(status="damaged")})
 WHERE f.superseded_by_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                   AND a.backend_id = :backend AND a.status = 'active')
@@ -158,18 +154,13 @@ WHERE f.superseded_by_id IS NULL
 """
 
 _COLUMNS = (
-    "file_asset_id",
-    "source_location_id",
-    "target_backend_id",
-    "target_container_name",
-    "target_locator",
-    "status",
-    "queue_order",
+    *("file_asset_id", "source_location_id", "target_backend_id", "target_container_name"),
+    *("target_locator", "status", "queue_order"),
 )
-_ENQUEUE = """
-SELECT f.id, s.id, :backend, :bucket,
-       :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/')), 'pending', {order}{{more}}
-{missing}
+_NEW_LOCATOR = ":prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
+_ENQUEUE = f"""
+SELECT f.id, s.id, :backend, :bucket, {_NEW_LOCATOR}, 'pending', {{order}}{{{{more}}}}
+{{missing}}
 ON CONFLICT (file_asset_id, target_backend_id, target_locator) DO UPDATE SET
     status = 'pending',
     source_location_id = excluded.source_location_id,
@@ -185,8 +176,8 @@ WHERE upload_tasks.status NOT IN ('pending', 'running')
 """
 
 
-class MissingFile(NamedTuple):
-    """A current file that a backend lacks, and the key that it would get there."""
+class QueuedFile(NamedTuple):
+    """A current file that a backend lacks: its path, and the key that it would get there."""
 
     file_asset_id: int
     path: str
@@ -194,34 +185,32 @@ class MissingFile(NamedTuple):
     locator: str
 
 
+def _stream(
+    catalog: Catalog, backend: ObjectBackend, scope: Scope, locator: str, which: str
+) -> Iterator[QueuedFile]:
+    """Files in order of file asset, of `which`: SQL from FROM on. As `missing_candidates`."""
+    clauses, values = scope.sql()
+    statement = (
+        f"SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0), {locator}"
+        + GUARDS.format(location="s")
+        + which.format(scope=clauses)
+        + " ORDER BY f.id"
+    )
+    values |= {"backend": backend.id, "prefix": backend.key_prefix}
+    with catalog.read() as connection:
+        rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
+        yield from map(QueuedFile._make, checked(catalog, rows))
+
+
 def missing_candidates(
     catalog: Catalog, backend: ObjectBackend, scope: Scope = EVERYTHING
-) -> Iterator[MissingFile]:
+) -> Iterator[QueuedFile]:
     """The files that `enqueue` would queue, in order of file asset. Changes nothing.
 
     A stream: memory does not grow with their number. It holds a read transaction open until it is
     exhausted or closed.
     """
-    clauses, values = scope.sql()
-    statement = (
-        "SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0),"
-        " :prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
-        + GUARDS.format(location="s")
-        + _MISSING.format(scope=clauses)
-    )
-    values |= {"backend": backend.id, "prefix": backend.key_prefix}
-    yield from map(MissingFile._make, _stream(catalog, statement, values))
-
-
-def _stream(
-    catalog: Catalog, statement: str, values: Mapping[str, object]
-) -> Iterator[Sequence[Any]]:
-    """The rows of files, in order of file asset. Holds a read transaction open until its end."""
-    with catalog.read() as connection:
-        rows = connection.execution_options(yield_per=_PAGE).execute(
-            sa.text(f"{statement} ORDER BY f.id"), values
-        )
-        yield from checked(catalog, rows)
+    return _stream(catalog, backend, scope, _NEW_LOCATOR, _MISSING)
 
 
 def enqueue(
@@ -248,7 +237,7 @@ def enqueue(
     values |= {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
     order = "0"
     if first is not None and first.selections:
-        order = f"-(f.song_id IN ({first.selected_songs_sql()}))"
+        order = f"-(f.song_id IN ({songs_sql(first.selections)}))"
     # First: what a killed run held may have become stale since.
     UploadLease(catalog, backend).take_over_abandoned()
     with catalog.transaction() as connection:
@@ -275,43 +264,21 @@ def count_pending(
     """How many tasks are pending, and the bytes of their files."""
     clauses, values = scope.sql()
     statement = "SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0)" + FROM_QUEUE.format(scope=clauses)
-    with catalog.read() as connection:
-        row = connection.execute(sa.text(statement), {"backend": backend.id, **values}).one()
-    return int(row[0]), int(row[1])
-
-
-class PendingFile(NamedTuple):
-    """A file that waits to be uploaded."""
-
-    file_asset_id: int
-    size_bytes: int
-    locator: str
+    ((files, size),) = catalog.rows(statement, backend=backend.id, **values)
+    return int(files), int(size)
 
 
 def list_pending(
     catalog: Catalog, backend: ObjectBackend, scope: Scope = EVERYTHING
-) -> Iterator[PendingFile]:
+) -> Iterator[QueuedFile]:
     """The files of the pending tasks, in order of file asset; a stream, as `missing_candidates`."""
-    clauses, values = scope.sql()
-    statement = (
-        "SELECT f.id, COALESCE(f.size_bytes, 0), t.target_locator"
-        + GUARDS.format(location="s")
-        + FROM_QUEUE.format(scope=clauses)
-    )
-    values |= {"backend": backend.id}
-    yield from map(PendingFile._make, _stream(catalog, statement, values))
+    return _stream(catalog, backend, scope, "t.target_locator", FROM_QUEUE)
 
 
 def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:
     """Make a backend's failed tasks pending again; how many there were."""
-    with catalog.transaction() as connection:
-        return connection.execute(
-            sa.text(
-                "UPDATE upload_tasks SET status = 'pending', updated_at = CURRENT_TIMESTAMP"
-                " WHERE target_backend_id = :backend AND status = 'failed'"
-            ),
-            {"backend": backend.id},
-        ).rowcount
+    failed = "target_backend_id = :backend AND status = 'failed'"
+    return requeue(catalog, "upload_tasks", failed, backend=backend.id)
 
 
 # Of a source `s`: whether it is an object of a backend.
@@ -338,7 +305,7 @@ class UploadLease(Lease):
         """
         clauses, values = scope.sql()
         if but:
-            clauses += f" AND t.id NOT IN ({', '.join(str(int(i)) for i in but)})"
+            clauses += f" AND t.id NOT IN ({id_list(but)})"
         statement = (
             "SELECT t.id, f.id, f.song_id, s.id, CASE WHEN"
             f" {_ON_A_STORE} THEN s.locator ELSE COALESCE(s.absolute_path, s.locator) END,"

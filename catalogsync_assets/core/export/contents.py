@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import playlists
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
@@ -85,15 +83,11 @@ ORDER BY j.key, f.id, b.backend_type, b.name, l.id
 def songs_with_files(catalog: Catalog, where: Where, scope: Scope = EVERYTHING) -> Iterator[Page]:
     """All songs that have a current file, by id."""
     clauses, values = scope.sql()
-    statement = sa.text(_NEXT_SONGS.format(scope=clauses))
+    statement = _NEXT_SONGS.format(scope=clauses)
     after = 0
-    while True:
-        with catalog.read() as connection:
-            songs = connection.scalars(statement, {**values, "after": after, "page": _PAGE}).all()
-            files = _files(catalog, connection, songs, where)
-        yield Page(songs, files)
-        if len(songs) < _PAGE:
-            return
+    while rows := catalog.rows(statement, **values, after=after, page=_PAGE):
+        songs = [row[0] for row in rows]
+        yield Page(songs, _files(catalog, songs, where))
         after = songs[-1]
 
 
@@ -109,9 +103,8 @@ def playlist_name(catalog: Catalog, wanted: str) -> tuple[int, str]:
         raise UsageError(
             f"{len(ids)} playlists are called {wanted!r}", hint=f"name one by its id: {listed}"
         )
-    with catalog.read() as connection:
-        statement = sa.text("SELECT name FROM playlists WHERE id = :id")
-        return ids[0], str(connection.scalar(statement, {"id": ids[0]}))
+    name = catalog.scalar("SELECT name FROM playlists WHERE id = :id", id=ids[0])
+    return ids[0], str(name)
 
 
 def songs_of_playlist(catalog: Catalog, playlist_id: int, where: Where) -> Iterator[Page]:
@@ -123,9 +116,7 @@ def songs_of_playlist(catalog: Catalog, playlist_id: int, where: Where) -> Itera
         ids = playlists.song_ids(connection, playlist_id)
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE].tolist()
-        with catalog.read() as connection:
-            files = _files(catalog, connection, list(dict.fromkeys(page)), where)
-        yield Page(page, files)
+        yield Page(page, _files(catalog, list(dict.fromkeys(page)), where))
 
 
 def song_names(catalog: Catalog, song_ids: Sequence[int]) -> list[str]:
@@ -134,21 +125,16 @@ def song_names(catalog: Catalog, song_ids: Sequence[int]) -> list[str]:
         "SELECT COALESCE(s.artist || ' - ', '') || s.title FROM json_each(:songs) j"
         " JOIN songs s ON s.id = j.value ORDER BY j.key"
     )
-    with catalog.read() as connection:
-        return list(connection.scalars(sa.text(statement), {"songs": json.dumps(list(song_ids))}))
+    return [row[0] for row in catalog.rows(statement, songs=json.dumps(list(song_ids)))]
 
 
-def _files(
-    catalog: Catalog, connection: sa.Connection, songs: Sequence[int], where: Where
-) -> list[FileAt]:
-    values: dict[str, object] = {"songs": json.dumps(list(songs)), "local": LOCAL}
+def _files(catalog: Catalog, songs: Sequence[int], where: Where) -> list[FileAt]:
     if where == "anywhere":
         condition = "l.status <> 'superseded'"
     elif where == "local":
         condition = "l.status = 'active' AND b.backend_type = :local"
     else:
         condition = "l.status = 'active' AND l.backend_id = :backend"
-        values["backend"] = where
     statement = _FILES.format(guards=GUARDS.format(location="l"), where=condition)
-    rows = connection.execute(sa.text(statement), values)
+    rows = catalog.rows(statement, songs=json.dumps(list(songs)), local=LOCAL, backend=where)
     return list(map(FileAt._make, checked(catalog, rows)))

@@ -40,9 +40,7 @@ FORMATS = tuple(_WRITERS)
 #: Extension -> format, where it is not its name.
 EXTENSIONS = {"m3u": "m3u8", "ndjson": "jsonl"} | {name: name for name in FORMATS}
 #: m4a is not among them: it holds either.
-_LOSSLESS = frozenset(
-    ("aif", "aiff", "ape", "dff", "dsf", "flac", "tta", "wav", "wv"),
-)
+_LOSSLESS = frozenset(("aif", "aiff", "ape", "dff", "dsf", "flac", "tta", "wav", "wv"))
 _LISTED = 20
 
 

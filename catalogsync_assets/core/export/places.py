@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
+from catalogsync_assets.core.catalog.backends import (
+    REGISTER_HINT,
+    backend_by_name,
+    object_backends,
+)
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.export.contents import FileAt, Where
@@ -106,10 +110,7 @@ def _the_one(catalog: Catalog, name: str | None, candidates: list[ObjectBackend]
     if name is not None:
         return backend_by_name(catalog, name)
     if not candidates:
-        raise UsageError(
-            "no backend is registered",
-            hint="register one with `catalogsync register-object-backend`",
-        )
+        raise UsageError("no backend is registered", hint=REGISTER_HINT)
     if len(candidates) > 1:
         names = ", ".join(b.name for b in candidates)
         raise UsageError("there are several backends", hint=f"name one with --backend: {names}")

@@ -9,11 +9,11 @@ from catalogsync_assets.core.catalog.holdings import (
     Absence,
     Verification,
     absence,
+    batch_formats,
     formats,
     sample_object,
     verification,
 )
-from catalogsync_assets.core.catalog.status import batch_formats
 from catalogsync_assets.core.stores.backend import LOCAL, ObjectBackend
 from catalogsync_assets_tests.support.database import change, rows
 
@@ -75,7 +75,7 @@ def test_newer_content_takes_the_place_of_the_old(catalog, cloud, batches):
     change(catalog, "UPDATE file_assets SET superseded_by_id = 4 WHERE id = 1")
 
     assert verification(catalog, cloud, batches[0]).files == {"head": 1}
-    assert [f.files for f in batch_formats(catalog, "cloud", batches[0])] == [1]
+    assert [f.files for f in batch_formats(catalog, cloud, batches[0])] == [1]
     found = sample_object(catalog, cloud, batches[0])
     assert found is not None
     assert found.locator == "key-2"
@@ -121,7 +121,7 @@ def test_a_cell_is_looked_up_from_its_batch_and_not_from_all_that_a_backend_hold
         catalog.engine, "before_cursor_execute", lambda *event: seen.append((event[2], event[3]))
     )
     verification(catalog, cloud, batches[0])
-    batch_formats(catalog, "cloud", batches[0])
+    batch_formats(catalog, cloud, batches[0])
     absence(catalog, cloud, batches[0])
     sample_object(catalog, cloud, batches[0])
 

@@ -1,4 +1,7 @@
-"""`song_backend_presence` says what follows from the locations, after any sequence of events."""
+"""`song_backend_presence` says what follows from the locations.
+
+After each event: `test_locations`.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,11 @@ import random
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import metadata
-from catalogsync_assets_tests.core.world import BEGINNING, EVENTS, PRESENCE, World, truth
+from catalogsync_assets_tests.core.world import PRESENCE, World, truth
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
-
-
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(events=st.lists(EVENTS, min_size=4, max_size=12))
-def test_presence_is_true_after_any_sequence_of_events(catalog, events):
-    with catalog.transaction() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    world = World(catalog)
-
-    for event, what in [*BEGINNING, *events]:
-        getattr(world, event)(what)
-
-    assert rows(catalog, PRESENCE) == truth(catalog, rows)
 
 
 def test_a_file_that_went_missing_while_it_was_uploaded_exists_for_all_backends(catalog):
@@ -121,29 +102,3 @@ def test_untrue_rows_are_put_right(catalog):
 def test_no_songs_asked_for_is_nothing_to_do(catalog):
     with catalog.transaction() as connection:
         assert presence.refresh(connection, song_ids=[]) == 0
-
-
-def test_where_presence_is_untrue_it_is_told_and_left_as_it_is(catalog):
-    world = busy_world(catalog)
-    one = world.backends[0].id
-    with catalog.read() as connection:
-        assert presence.disagreements(connection, backend_id=one) == (0, [])
-
-    change(catalog, f"UPDATE song_backend_presence SET files_present = 7 WHERE backend_id = {one}")
-    change(catalog, "INSERT INTO songs (id, title) VALUES (99, 'gone')")
-    change(
-        catalog,
-        "INSERT INTO song_backend_presence (song_id, backend_id, files_total, files_present)"
-        f" VALUES (99, {one}, 1, 1)",
-    )
-    before = rows(catalog, PRESENCE)
-    with catalog.read() as connection:
-        count, listed = presence.disagreements(connection, backend_id=one)
-        some = presence.disagreements(connection, backend_id=one, limit=1)
-
-    assert count == len(listed) == 3
-    assert (some[0], len(some[1])) == (3, 1)
-    assert listed[0].title == "song 0"
-    assert (listed[0].recorded or "").startswith("7 of ")
-    assert listed[-1] == (99, "gone", "1 of 1", None)
-    assert rows(catalog, PRESENCE) == before

@@ -3,7 +3,7 @@
 import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.search import song_has_active_backend_file, whereis
+from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import sha256
 
@@ -110,9 +110,7 @@ def test_the_limit_counts_songs(music, backend):
 def test_a_backend_without_the_file_is_absent_and_active_once_it_is_there(
     music, cloud, uploaded, library
 ):
-    song = IDS["davis/05.mp3"]
     before = whereis(music, "blue in green")
-    had = song_has_active_backend_file(music, song, "cloud")
 
     uploaded(cloud)
     after = whereis(music, "blue in green")
@@ -127,7 +125,6 @@ def test_a_backend_without_the_file_is_absent_and_active_once_it_is_there(
     assert after[1].locator == cloud.key_prefix + "davis/05.mp3"
     assert after[1].verified_at is not None
     assert after[1].sha256 == sha256(path.read_bytes())
-    assert (had, song_has_active_backend_file(music, song, "cloud")) == (False, True)
 
 
 def test_a_file_that_is_gone_from_the_disk_is_missing_there(
@@ -140,8 +137,6 @@ def test_a_file_that_is_gone_from_the_disk_is_missing_there(
     found = whereis(music, "blue in green")
 
     assert [(p.backend, p.status) for p in found] == [("local", "missing"), ("cloud", "active")]
-    assert not song_has_active_backend_file(music, IDS["davis/05.mp3"], "local")
-    assert song_has_active_backend_file(music, IDS["davis/05.mp3"], "cloud")
 
 
 def test_of_a_file_that_changed_only_the_new_content_is_told(
@@ -157,11 +152,3 @@ def test_of_a_file_that_changed_only_the_new_content_is_told(
         ("local", "active", 15),
         ("cloud", "absent", 15),
     ]
-    assert not song_has_active_backend_file(music, IDS["davis/05.mp3"], "cloud")
-
-
-def test_a_song_or_backend_that_does_not_exist_has_no_file(music, cloud, uploaded):
-    uploaded(cloud)
-
-    assert not song_has_active_backend_file(music, 4711, "cloud")
-    assert not song_has_active_backend_file(music, DAVIS[0], "elsewhere")
