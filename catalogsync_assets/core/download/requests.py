@@ -1,6 +1,6 @@
-"""What a manifest asks for, as rows: songs and download tasks. Playlists are in `playlists`.
+"""The files that a manifest asks for, as rows: songs and download tasks. Not playlists.
 
-A task is told by its source and address, a song by its task, else by its match key.
+A task is identified by its source and address, a song by its task, else by its match key.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DownloadRequest:
 def add(
     catalog: Catalog, requests: Sequence[DownloadRequest], report: ImportReport
 ) -> list[int | None]:
-    """Write requests down in one transaction. Idempotent: the same ones again add nothing.
+    """Record requests in one transaction. Idempotent: the same requests again add nothing.
 
     Args:
         report: the rows that are made, and the requests that had a task before, are counted there.

@@ -134,7 +134,7 @@ def wanted_files(
         with catalog.read() as connection:
             found = connection.execute(statement, values).all()
             rows = list(checked(catalog, found))
-            copies = locations.remote_copies(
+            copies = locations.copies_of(
                 connection,
                 [row[0] for row in rows],
                 backend_ids=None if backend_id is None else [backend_id],

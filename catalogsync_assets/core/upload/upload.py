@@ -62,7 +62,7 @@ class UploadReport(RunReport[Failure]):
         adopted: files found in place, whole, and recorded without sending.
         failed: files that could not be uploaded; they are tried again by the next run.
         bytes: bytes sent and verified.
-        settled_bytes: the size of the files of which it is known what became of them.
+        settled_bytes: the size of the files that are finished, one way or the other.
         bytes_in_parts: what has been sent of large files that are not complete yet.
         retries: requests that had to be repeated.
         retryable: whether a failure among them may pass without anyone acting.
@@ -103,7 +103,7 @@ def upload(
     Args:
         scope: which of the tasks.
         limits: how much at a time; the backend's own by default.
-        limit: at most so many files.
+        limit: at most this many files.
         progress: called with the report as it stands, a few times a second.
         connect: makes the client of the store; called only if something is pending.
 
