@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from catalogsync_assets.automation.schedules import JOBS
 from catalogsync_assets.definitions import build_defs, defs
 from catalogsync_assets.resources import CatalogResource
 from catalogsync_assets_tests.support.database import rows
@@ -68,16 +69,8 @@ def test_importing_it_warns_of_nothing_builds_no_client_and_opens_no_database(ru
 
 
 def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version():
-    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
-
-    assert set(specs) == {
-        "downloaded_files",
-        "pending_uploads",
-        "remote_locations",
-        "backend_presence",
-        "backend_audit",
-    }
-    for name, spec in specs.items():
+    for spec in defs.resolve_all_asset_specs():
+        name = spec.key.to_user_string()
         assert spec.description, name
         assert spec.group_name in ("library", "uploads", "presence"), name
         assert spec.owners == ["team:library"], name
@@ -112,50 +105,28 @@ def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(asset, tabl
 def test_every_job_schedule_and_sensor_says_what_it_is_for():
     repository = defs.get_repository_def()
 
-    for definition in (*repository.schedule_defs, *repository.sensor_defs):
+    jobs = [defs.resolve_job_def(name) for name in JOBS]
+    for definition in (*jobs, *repository.schedule_defs, *repository.sensor_defs):
         assert definition.description, definition.name
-    for name in (
-        "scan_library",
-        "plan_uploads",
-        "upload_batch",
-        "refresh_presence",
-        "audit_backend",
-    ):
-        assert defs.resolve_job_def(name).description, name
 
 
-def test_files_become_plans_become_locations_become_presence():
-    graph = defs.resolve_asset_graph()
-
-    edges = {
-        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
-        for key in graph.get_all_asset_keys()
-    }
-
-    assert edges == {
-        "downloaded_files": set(),
-        "pending_uploads": {"downloaded_files"},
-        "remote_locations": {"pending_uploads"},
-        "backend_presence": {"pending_uploads", "remote_locations"},
-        "backend_audit": {"remote_locations"},
-    }
-
-
-def test_the_partitions_are_backends_batches_and_the_cells_of_both():
+def test_files_become_plans_become_locations_become_presence_on_each_backend():
     graph = defs.resolve_asset_graph()
     backends = dg.DynamicPartitionsDefinition(name="backend")
     batches = dg.DynamicPartitionsDefinition(name="batch")
+    cells = dg.MultiPartitionsDefinition({"backend": backends, "batch": batches})
 
-    found = {
-        key.to_user_string(): graph.get(key).partitions_def for key in graph.get_all_asset_keys()
-    }
+    found = {}
+    for key in graph.get_all_asset_keys():
+        parents = {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        found[key.to_user_string()] = (parents, graph.get(key).partitions_def)
 
     assert found == {
-        "downloaded_files": None,
-        "pending_uploads": backends,
-        "remote_locations": dg.MultiPartitionsDefinition({"backend": backends, "batch": batches}),
-        "backend_presence": backends,
-        "backend_audit": backends,
+        "downloaded_files": (set(), None),
+        "pending_uploads": ({"downloaded_files"}, backends),
+        "remote_locations": ({"pending_uploads"}, cells),
+        "backend_presence": ({"pending_uploads", "remote_locations"}, backends),
+        "backend_audit": ({"remote_locations"}, backends),
     }
 
 

@@ -10,9 +10,9 @@ import dagster as dg
 from pydantic import Field
 
 from catalogsync_assets.assets.partitions import backends, by_backend
-from catalogsync_assets.assets.ui.metadata import OWNERS, Metadata, clear_failures, table
+from catalogsync_assets.assets.ui.metadata import Metadata, clear_failures, table
 from catalogsync_assets.assets.ui.progress import now_and_then
-from catalogsync_assets.assets.ui.tables import definition_metadata
+from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.audit.audit import (
     AuditReport,
     AuditRequest,
@@ -79,12 +79,7 @@ with warnings.catch_warnings():
     partitions_def=backends,
     deps=[dg.AssetDep("remote_locations", partition_mapping=by_backend)],
     check_specs=_CHECKS,
-    group_name="presence",
-    kinds={"s3", "sqlite"},
-    owners=OWNERS,
-    code_version="1",
-    tags={"catalogsync/stage": "5-audit"},
-    metadata=definition_metadata("audits"),
+    **details("presence", "5-audit", "audits", "s3", "sqlite"),
 )
 def backend_audit(
     context: dg.AssetExecutionContext,

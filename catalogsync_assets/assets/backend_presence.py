@@ -7,14 +7,13 @@ from catalogsync_assets.assets.ui import plots
 from catalogsync_assets.assets.ui.cells import of_verification
 from catalogsync_assets.assets.ui.links import bucket_link
 from catalogsync_assets.assets.ui.metadata import (
-    OWNERS,
     Metadata,
     clear_failures,
     mebibytes,
     percent,
     table,
 )
-from catalogsync_assets.assets.ui.tables import definition_metadata
+from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
@@ -27,16 +26,11 @@ from catalogsync_assets.resources import CatalogResource
     partitions_def=backends,
     # Of the plan, too: what a scan has found is not there yet, and that is to be seen at once.
     deps=["pending_uploads", dg.AssetDep("remote_locations", partition_mapping=by_backend)],
-    group_name="presence",
-    kinds={"sqlite"},
-    owners=OWNERS,
-    code_version="1",
-    tags={"catalogsync/stage": "4-presence"},
-    metadata=definition_metadata("song_backend_presence"),
     # An update is remembered until it is acted on: it may come while another cell still runs.
     automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress(),
+    **details("presence", "4-presence", "song_backend_presence", "sqlite"),
 )
 def backend_presence(
     context: dg.AssetExecutionContext, catalog: CatalogResource

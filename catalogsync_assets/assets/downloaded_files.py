@@ -6,7 +6,6 @@ from pydantic import Field
 from catalogsync_assets.assets.partitions import register_keys
 from catalogsync_assets.assets.ui import plots
 from catalogsync_assets.assets.ui.metadata import (
-    OWNERS,
     Metadata,
     clear_failures,
     formats_table,
@@ -14,9 +13,8 @@ from catalogsync_assets.assets.ui.metadata import (
     table,
 )
 from catalogsync_assets.assets.ui.progress import now_and_then
-from catalogsync_assets.assets.ui.tables import definition_metadata
+from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.holdings import formats
 from catalogsync_assets.core.catalog.status import backend_status
@@ -46,12 +44,7 @@ class ScanConfig(dg.Config):
 
 
 @dg.asset(
-    group_name="library",
-    kinds={"python", "sqlite"},
-    owners=OWNERS,
-    code_version="1",
-    tags={"catalogsync/stage": "1-library"},
-    metadata=definition_metadata("file_assets"),
+    **details("library", "1-library", "file_assets", "python", "sqlite"),
 )
 def downloaded_files(
     context: dg.AssetExecutionContext, config: ScanConfig, catalog: CatalogResource
@@ -68,7 +61,12 @@ def downloaded_files(
     with clear_failures(), catalog.open() as database:
         roots = library_roots(config.library_roots, known=known_roots(database))
         disks = Disks(database, roots, allow_empty=config.allow_empty)
-        downloads, stopped = _drain(context, database, disks)
+        stopped = None
+        try:
+            progress = now_and_then(context.log.info, _line)
+            downloads = download(database, disks, progress=progress)
+        except RunAborted as error:
+            downloads, stopped = error.report, error
         report = scan(
             database,
             disks.roots,
@@ -104,16 +102,6 @@ def downloaded_files(
             **_of_downloads(downloads),
         }
     )
-
-
-def _drain(
-    context: dg.AssetExecutionContext, catalog: Catalog, disks: Disks
-) -> tuple[DownloadReport, RunAborted | None]:
-    """Download what is queued; the report, and the error that ended it early, if one did."""
-    try:
-        return download(catalog, disks, progress=now_and_then(context.log.info, _line)), None
-    except RunAborted as error:
-        return error.report, error
 
 
 def _line(report: DownloadReport) -> str:

@@ -10,13 +10,12 @@ from catalogsync_assets.assets.partitions import backends
 from catalogsync_assets.assets.ui.links import bucket_link
 from catalogsync_assets.assets.ui.metadata import (
     MAX_ROWS,
-    OWNERS,
     Metadata,
     clear_failures,
     mebibytes,
     table,
 )
-from catalogsync_assets.assets.ui.tables import definition_metadata
+from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
@@ -28,12 +27,6 @@ from catalogsync_assets.resources import CatalogResource
 @dg.asset(
     partitions_def=backends,
     deps=["downloaded_files"],
-    group_name="uploads",
-    kinds={"sqlite"},
-    owners=OWNERS,
-    code_version="1",
-    tags={"catalogsync/stage": "2-plan"},
-    metadata=definition_metadata("upload_tasks"),
     output_required=False,
     automation_condition=(
         dg.AutomationCondition.any_deps_updated().since_last_handled()
@@ -41,6 +34,7 @@ from catalogsync_assets.resources import CatalogResource
     )
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.in_progress(),
+    **details("uploads", "2-plan", "upload_tasks", "sqlite"),
 )
 def pending_uploads(
     context: dg.AssetExecutionContext, config: SelectionConfig, catalog: CatalogResource

@@ -1,5 +1,6 @@
 """`remote_locations`: the files of a batch on a backend, brought there in chunks."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -14,7 +15,6 @@ from catalogsync_assets.assets.pending_uploads import observe, preview
 from catalogsync_assets.assets.ui import plots
 from catalogsync_assets.assets.ui.cells import cell_metadata
 from catalogsync_assets.assets.ui.metadata import (
-    OWNERS,
     Metadata,
     clear_failures,
     count_of,
@@ -22,7 +22,7 @@ from catalogsync_assets.assets.ui.metadata import (
     table,
 )
 from catalogsync_assets.assets.ui.progress import Progress, Sample, rates
-from catalogsync_assets.assets.ui.tables import definition_metadata
+from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.batches import group
 from catalogsync_assets.core.catalog.files import require_batch
@@ -141,7 +141,9 @@ def upload_chunk(
             progress=progress,
         )
     if report.failed:
-        reasons = ", ".join(f"{files} {code}" for code, files in _reasons(report))
+        reasons = ", ".join(
+            f"{files} {code}" for code, files in Counter(report.reasons).most_common()
+        )
         raise dg.Failure(
             allow_retries=report.retryable,
             description=f"{report.failed} of {report.queued} files could not be uploaded"
@@ -149,11 +151,6 @@ def upload_chunk(
             metadata=_of_failures(report),
         )
     return ChunkResult(report, progress.finish(report))
-
-
-def _reasons(report: UploadReport) -> list[tuple[str, int]]:
-    """Codes of failures, the most frequent first, and how many files failed with each."""
-    return sorted(report.reasons.items(), key=lambda item: -item[1])
 
 
 def _of_failures(report: UploadReport) -> Metadata:
@@ -164,7 +161,10 @@ def _of_failures(report: UploadReport) -> Metadata:
         "uploaded": report.succeeded,
         "reasons": table(
             ("code", "files", "for example"),
-            [(code, files, examples.get(code, "")) for code, files in _reasons(report)],
+            [
+                (code, files, examples.get(code, ""))
+                for code, files in Counter(report.reasons).most_common()
+            ],
         ),
         "failures": table(
             ("file", "code", "reason"), [(f.file, f.code, f.reason) for f in report.failures]
@@ -247,12 +247,6 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
     partitions_def=cells,
     ins={"pending_uploads": dg.AssetIn(dagster_type=dg.Nothing, partition_mapping=by_backend)},
     config=for_all(UploadConfig, "plan_batch", "upload_chunk", "finish_batch"),
-    group_name="uploads",
-    kinds={"s3", "sqlite"},
-    owners=OWNERS,
-    code_version="1",
-    tags={"catalogsync/stage": "3-upload"},
-    metadata=definition_metadata("file_locations"),
     automation_condition=(
         dg.AutomationCondition.on_missing()
         # What failed, or was there before the sensor was started, is still missing each morning;
@@ -264,6 +258,7 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
         )
     )
     & ~dg.AutomationCondition.in_progress(),
+    **details("uploads", "3-upload", "file_locations", "s3", "sqlite"),
 )
 def remote_locations(pending_uploads):  # type: ignore[no-untyped-def]
     """The files of a batch on a backend.

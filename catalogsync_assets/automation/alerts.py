@@ -51,7 +51,6 @@ _RETRY = "To try again: open the run, then Re-execute, From failure. What is don
 
 
 @dg.sensor(
-    name="alert_failed_runs",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells the notifiers in CATALOGSYNC_ALERTS which runs have failed, and why.",
@@ -74,7 +73,6 @@ def alert_failed_runs(
 
 
 @dg.sensor(
-    name="alert_failed_checks",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells the notifiers in CATALOGSYNC_ALERTS which asset checks did not pass.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from catalogsync_assets.automation.instance import PRELOAD
+from catalogsync_assets.automation.undocumented import PRELOAD
 from catalogsync_assets.core.errors import ConfigurationError
 
 #: Steps of a run at a time: each has its own workers, and two keep a slow file from holding up a

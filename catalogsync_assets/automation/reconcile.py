@@ -19,14 +19,14 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
 
 from catalogsync_assets.assets import partitions
-from catalogsync_assets.assets.reports import ASSET, materialization
+from catalogsync_assets.assets.filled_cells import ASSET, materialization
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.cells import Cell, cells
 from catalogsync_assets.core.catalog.database import Catalog
@@ -65,16 +65,15 @@ class Cursor:
     Attributes:
         agreed, agreed_at: the catalog's stamp when both last agreed, and when that was, in seconds
             since the epoch.
-        began: the stamp when the walk that is under way began.
+        began: the stamp when the walk that is under way began; None once it has met something that
+            must be looked at again.
         after: the batch that it has come to; None when no walk is under way.
-        left: whether it has met something that must be checked again.
     """
 
     agreed: str | None = None
     agreed_at: float = 0.0
     began: str | None = None
     after: str | None = None
-    left: bool = False
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor:
@@ -93,15 +92,6 @@ class Cursor:
         return self.after is None and self.agreed == now_stamp and fresh
 
 
-@dataclass
-class Differences:
-    """What a tick has found, and where the next one goes on."""
-
-    cursor: Cursor
-    events: list[dg.AssetMaterialization] = field(default_factory=list)
-    requests: list[dg.RunRequest] = field(default_factory=list)
-
-
 def reconcile(
     catalog: Catalog,
     instance: dg.DagsterInstance,
@@ -109,49 +99,51 @@ def reconcile(
     *,
     now_stamp: str,
     now: datetime,
-) -> Differences:
+) -> dg.SensorResult:
     """Go on where the cursor says, for some seconds.
 
     Every key of the catalog must be a partition already.
 
     Args:
         now_stamp: of the catalog, taken before it was opened.
+
+    Returns:
+        What was found, and the cursor from which the next tick goes on.
     """
     deadline = time.monotonic() + _SECONDS
     if cursor.after is None:
-        cursor = dataclasses.replace(cursor, began=now_stamp, left=False)
-    found = Differences(cursor)
+        cursor = dataclasses.replace(cursor, began=now_stamp)
+    events: list[dg.AssetMaterialization] = []
+    requests: list[dg.RunRequest] = []
     backends = {backend.name: backend for backend in object_backends(catalog)}
-    batches = _still_to_walk(batch_keys(catalog), cursor.after)
+    batches = batch_keys(catalog)[::-1]
+    if cursor.after in batches:
+        batches = batches[batches.index(cursor.after) + 1 :]
     known = [f"{backend}|{batch}" for batch in batches for backend in backends]
     statuses = instance.get_status_by_partition(ASSET, known, partitions.cells) or {}
-    left = cursor.left
     for batch, of_batch in _walk(catalog, batches):
         for cell in of_batch:
             status = statuses.get(cell.key)
-            left |= status == dg.AssetPartitionStatus.IN_PROGRESS
-            if cell.whole and status in (None, dg.AssetPartitionStatus.FAILED):
+            if status == dg.AssetPartitionStatus.IN_PROGRESS:
+                cursor = dataclasses.replace(cursor, began=None)
+            elif cell.whole and status in (None, dg.AssetPartitionStatus.FAILED):
                 by = "catalog_partitions, as the catalog has it whole"
-                event = materialization(catalog, backends[cell.backend], batch, by=by)
-                found.events.append(event)
+                events.append(materialization(catalog, backends[cell.backend], batch, by=by))
             elif not cell.whole and status == dg.AssetPartitionStatus.MATERIALIZED:
-                found.requests.append(_request(instance, cell, now))
-        found.cursor = dataclasses.replace(cursor, after=batch, left=left)
-        if _is_enough(found) or time.monotonic() >= deadline:
-            return found
-    agreed = None if left else cursor.began
-    found.cursor = Cursor(agreed=agreed, agreed_at=now.timestamp())
-    return found
-
-
-def _is_enough(found: Differences) -> bool:
-    return len(found.events) >= _MAX_EVENTS or len(found.requests) >= _MAX_RUNS
-
-
-def _still_to_walk(keys: list[str], after: str | None) -> list[str]:
-    """The batches, newest first, that come after this one; all if it does not exist."""
-    keys.reverse()
-    return keys[keys.index(after) + 1 :] if after in keys else keys
+                requests.append(_request(instance, cell, now))
+        cursor = dataclasses.replace(cursor, after=batch)
+        enough = len(events) >= _MAX_EVENTS or len(requests) >= _MAX_RUNS
+        if enough or time.monotonic() >= deadline:
+            break
+    else:
+        cursor = Cursor(agreed=cursor.began, agreed_at=now.timestamp())
+    nothing = "every cell that was compared matches the catalog"
+    return dg.SensorResult(
+        asset_events=events,
+        run_requests=requests,
+        skip_reason=None if events or requests else nothing,
+        cursor=str(cursor),
+    )
 
 
 def _walk(catalog: Catalog, batches: list[str]) -> Iterator[tuple[str, list[Cell]]]:

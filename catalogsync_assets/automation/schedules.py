@@ -3,6 +3,8 @@
 Dagster fixes the time zone when it loads the definitions: restart it after a change.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from catalogsync_assets.core.catalog.backends import object_backends
@@ -18,12 +20,13 @@ JOBS = {
         ("plan_uploads", "pending_uploads", "Queue what a backend lacks."),
         ("upload_batch", "remote_locations", "Bring a batch of files to a backend."),
         ("refresh_presence", "backend_presence", "Show what is where, as the catalog has it."),
-        (
-            "audit_backend",
-            "backend_audit",
-            "Compare what a store holds with the catalog.",
-        ),
+        ("audit_backend", "backend_audit", "Compare what a store holds with the catalog."),
     )
+}
+
+_BY_THE_CLOCK: dict[str, Any] = {
+    "execution_timezone": timezone(),
+    "default_status": dg.DefaultScheduleStatus.RUNNING,
 }
 
 #: The first step of every night; the sensors carry on from what it finds.
@@ -31,19 +34,16 @@ nightly_scan = dg.ScheduleDefinition(
     name="nightly_scan",
     job=JOBS["scan_library"],
     cron_schedule="0 3 * * *",
-    execution_timezone=timezone(),
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Scan the library each night; what is new goes up by itself.",
+    **_BY_THE_CLOCK,
 )
 
 
 @dg.schedule(
-    name="weekly_audit",
     job=JOBS["audit_backend"],
     cron_schedule="0 4 * * 0",
-    execution_timezone=timezone(),
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Audit every backend each Sunday.",
+    **_BY_THE_CLOCK,
 )
 def weekly_audit(
     context: dg.ScheduleEvaluationContext, catalog: CatalogResource

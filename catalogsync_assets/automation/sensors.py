@@ -13,7 +13,6 @@ from catalogsync_assets.resources import CatalogResource
 
 
 @dg.sensor(
-    name="catalog_partitions",
     job=JOBS["upload_batch"],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -45,22 +44,15 @@ def catalog_partitions(
                     "every backend and batch of the catalog is a partition, and nothing has"
                     " changed since all cells matched the catalog"
                 )
-            found = reconcile(database, context.instance, cursor, now_stamp=written, now=now)
+            return reconcile(database, context.instance, cursor, now_stamp=written, now=now)
     except CatalogSyncError as error:
         return dg.SkipReason(str(error))
-    if not found.events and not found.requests:
-        context.update_cursor(str(found.cursor))
-        return dg.SkipReason("every cell that was compared matches the catalog")
-    return dg.SensorResult(
-        asset_events=found.events, run_requests=found.requests, cursor=str(found.cursor)
-    )
 
 
-# One sensor an asset: with a single one, a backfill that covers two of them failed with "Unable
-# to determine root partitions" (Dagster 1.13.27).
-_AUTOMATED = ("pending_uploads", "remote_locations", "backend_presence")
 SENSORS: list[dg.SensorDefinition] = [
     catalog_partitions,
+    # One sensor an asset: with a single one, a backfill that covers two of them failed with "Unable
+    # to determine root partitions" (Dagster 1.13.27).
     *(
         dg.AutomationConditionSensorDefinition(
             f"automate_{name}",
@@ -69,6 +61,6 @@ SENSORS: list[dg.SensorDefinition] = [
             minimum_interval_seconds=30,
             description=f"Materializes {name} as its automation condition says.",
         )
-        for name in _AUTOMATED
+        for name in ("pending_uploads", "remote_locations", "backend_presence")
     ),
 ]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalogsync_assets.cli import options, output, running
+from catalogsync_assets.cli.filled_cells import cell_reporter
 from catalogsync_assets.cli.library import print_scan, scan_roots
-from catalogsync_assets.cli.reports import cell_reporter
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog

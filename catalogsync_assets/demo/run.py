@@ -138,7 +138,7 @@ def prepare_dagster_home(home: Path) -> None:
     import dagster as dg
 
     from catalogsync_assets.assets.remote_locations import UPLOAD_POOL
-    from catalogsync_assets.automation.instance import make_databases, make_pool
+    from catalogsync_assets.automation.undocumented import make_databases, make_pool
 
     os.environ[_DAGSTER_HOME] = str(home)
     with dg.DagsterInstance.get() as instance:

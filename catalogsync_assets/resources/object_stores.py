@@ -73,11 +73,10 @@ class ObjectStoreResource(dg.ConfigurableResource):
         Args:
             workers: of this run, in place of the resource's and the backend's.
         """
-        mib = self.max_in_flight_mib
         return Limits.of(
             backend,
             workers=workers or self.workers,
-            max_in_flight_bytes=None if mib is None else mib * _MIB,
+            max_in_flight_bytes=self.max_in_flight_mib and self.max_in_flight_mib * _MIB,
             attempts=self.attempts,
         )
 

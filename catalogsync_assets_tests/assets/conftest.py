@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,8 @@ import pytest
 
 from catalogsync_assets.definitions import build_defs
 from catalogsync_assets.resources import ObjectStoreResource
+
+from ..conftest import Library
 
 JOBS = {
     "downloaded_files": "scan_library",
@@ -29,12 +32,6 @@ def plain(value: dg.MetadataValue) -> Any:
 
 def plain_metadata(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
     return {name: plain(value) for name, value in metadata.items()}
-
-
-@pytest.fixture
-def plainly():
-    """`plainly(metadata)`: figures and texts as they are, tables as lists of rows."""
-    return plain_metadata
 
 
 class Run:
@@ -92,8 +89,15 @@ class Run:
 class Pipeline:
     """Materializes assets, one a run, as the UI would."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(self, instance: dg.DagsterInstance, library: Library) -> None:
         self.instance = instance
+        self._library = library
+
+    def fill(self, count: int, **how: Any) -> list[Path]:
+        """So many files come to the library, and it is scanned."""
+        files = self._library.fill(count, **how)
+        assert self.scan().success
+        return files
 
     def run(
         self,
@@ -124,7 +128,6 @@ class Pipeline:
         backend: str = "cloud",
         batch: str | None = None,
         *,
-        chunks: dict[str, int] | None = None,
         config: dict[str, Any] | None = None,
         **limits: int,
     ) -> Run:
@@ -134,7 +137,7 @@ class Pipeline:
         return self.run(
             "remote_locations",
             f"{backend}|{batch}",
-            config={"remote_locations": {"config": {**(chunks or {}), **(config or {})}}},
+            config={"remote_locations": {"config": config or {}}},
             **limits,
         )
 
@@ -165,18 +168,13 @@ class Pipeline:
 
 
 @pytest.fixture
-def at_once(monkeypatch):
-    """Steps are retried without a wait."""
+def pipeline(catalog, library, monkeypatch):
+    """The asset graph for `catalog` and `library`; its steps are retried without a wait."""
     monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0.0)
-
-
-@pytest.fixture
-def pipeline(catalog, library, monkeypatch, at_once):
-    """The asset graph for `catalog` and `library`."""
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
     monkeypatch.setenv("CATALOGSYNC_LIBRARY_ROOTS", str(library.root))
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Pipeline(instance)
+        yield Pipeline(instance, library)
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ EVERYTHING = {"level": "full", "sample_percent": 100.0}
 
 
 @pytest.fixture
-def uploaded(pipeline, cloud, library):
+def uploaded(pipeline, cloud):
     """Five files on `cloud`."""
-    library.fill(5)
-    pipeline.scan()
+    pipeline.fill(5)
     assert pipeline.upload().success
     return pipeline
 
@@ -110,9 +109,8 @@ def test_audits_of_the_command_line_are_in_the_history(uploaded, catalog, cloud)
     assert [row["sample (%)"] for row in history] == ["all", "100", "all"]
 
 
-def test_of_a_large_backend_a_sample_is_looked_at(pipeline, cloud, library):
-    library.fill(300, size=10)
-    pipeline.scan()
+def test_of_a_large_backend_a_sample_is_looked_at(pipeline, cloud):
+    pipeline.fill(300, size=10)
     assert pipeline.upload().success
 
     looked_at = pipeline.audit().metadata["objects looked at"]

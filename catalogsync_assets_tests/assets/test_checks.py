@@ -4,14 +4,13 @@ import pytest
 
 from catalogsync_assets.core.catalog.replication import set_policy
 
-from .conftest import plain
+from .conftest import plain, plain_metadata
 
 
 @pytest.fixture
-def uploaded(pipeline, cloud, library):
+def uploaded(pipeline, cloud):
     """Four files on `cloud`."""
-    library.fill(4)
-    pipeline.scan()
+    pipeline.fill(4)
     assert pipeline.upload().success
     return pipeline
 
@@ -56,28 +55,30 @@ def test_backends_that_count_as_one_are_named(uploaded, backend, catalog, cloud)
     ]
 
 
-def test_failed_uploads_are_grouped_and_named(pipeline, cloud, remote, library):
-    library.fill(3)
+def test_failed_uploads_are_grouped_and_named_by_the_check_and_by_presence(pipeline, cloud, remote):
+    pipeline.fill(3)
     remote(cloud).put("album/0001.mp3", b"foreign")
-    pipeline.scan()
     assert not pipeline.upload().success
 
-    found = pipeline.presence().checks["no_failed_uploads"]
+    run = pipeline.presence()
 
+    found = run.checks["no_failed_uploads"]
     assert (found.passed, found.severity.value, found.partition) == (False, "ERROR", "cloud")
-    assert found.metadata["failed"].value == 1
-    (reason,) = plain(found.metadata["reasons"])
-    assert (reason["code"], reason["files"]) == ("Conflict", 1)
-    (failure,) = plain(found.metadata["failures"])
-    assert failure["key"].endswith("album/0001.mp3")
+    for metadata in plain_metadata(found.metadata), run.metadata:
+        assert metadata["failed"] == 1
+        (reason,) = metadata["reasons"]
+        assert (reason["code"], reason["files"]) == ("Conflict", 1)
+        (failure,) = metadata["failures"]
+        assert failure["key"] == f"{cloud.key_prefix}album/0001.mp3"
+        assert failure["code"] == "Conflict"
+        assert "another object is stored" in failure["reason"]
 
 
-def test_a_backend_is_not_blamed_for_the_failures_of_another(pipeline, backend, remote, library):
+def test_a_backend_is_not_blamed_for_the_failures_of_another(pipeline, backend, remote):
     cloud = backend("cloud")
     backend("attic")
-    library.fill(2)
+    pipeline.fill(2)
     remote(cloud).put("album/0001.mp3", b"foreign")
-    pipeline.scan()
     pipeline.upload("cloud")
     pipeline.upload("attic")
 

@@ -26,8 +26,7 @@ def playlists(catalog):
 @pytest.fixture
 def five(pipeline, library, cloud, playlists):
     """A scanned library of five files, each a song."""
-    library.fill(5, size=200_000)
-    assert pipeline.scan().success
+    pipeline.fill(5, size=200_000)
     return pipeline
 
 
@@ -36,11 +35,10 @@ def five(pipeline, library, cloud, playlists):
 
 @pytest.mark.parametrize("asset", ["pending_uploads", "remote_locations"])
 def test_a_dry_run_shows_what_would_go_and_changes_nothing(
-    pipeline, backend, proxy, library, catalog, asset
+    pipeline, backend, proxy, catalog, asset
 ):
     cloud = backend("cloud", endpoint=proxy.endpoint)
-    first, *_ = library.fill(3, size=500_000)
-    pipeline.scan()
+    first, *_ = pipeline.fill(3, size=500_000)
     catalog.close()
     before = bytes_of(catalog.path)
 
@@ -84,9 +82,7 @@ def test_a_dry_run_of_a_cell_that_is_whole_materializes_nothing_either(five):
 def test_a_limited_run_uploads_so_many_files_and_does_not_count_as_the_cell(
     five, cloud, remote, chunk_max_files
 ):
-    chunks = {"chunk_max_files": chunk_max_files}
-
-    seen = five.upload(config={"limit": 3}, chunks=chunks).observation
+    seen = five.upload(config={"limit": 3, "chunk_max_files": chunk_max_files}).observation
 
     assert (seen["uploaded"], seen["files missing"], seen["dagster/row_count"]) == (3, 2, 3)
     assert "limit: 3" in seen["not materialized"]
@@ -135,12 +131,16 @@ def test_a_plan_for_some_songs_that_leaves_out_none_counts(five):
     assert five.plan(playlists=["Evening"]).metadata["newly queued"] == 2
 
 
-def test_workers_of_a_run_go_before_those_of_the_resource(pipeline, backend, proxy, library):
+@pytest.mark.parametrize(
+    ("of_run", "of_resource"), [({"workers": 1}, 4), ({}, 1)], ids=["run", "resource"]
+)
+def test_the_store_sees_no_more_requests_than_workers_of_the_run_else_of_the_resource(
+    pipeline, backend, proxy, of_run, of_resource
+):
     backend("cloud", endpoint=proxy.endpoint)
-    library.fill(8)
-    pipeline.scan()
+    pipeline.fill(8)
 
-    assert pipeline.upload(config={"workers": 1}, workers=4).success
+    assert pipeline.upload(config=of_run, workers=of_resource).success
 
     assert proxy.most_at_once == 1
 

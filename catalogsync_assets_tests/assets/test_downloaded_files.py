@@ -45,8 +45,7 @@ def test_a_scan_says_how_much_there_is_of_each_format(pipeline, library):
 
 
 def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(pipeline, library):
-    gone, changed, *_ = library.fill(5)
-    assert pipeline.scan().success
+    gone, changed, *_ = pipeline.fill(5)
     gone.unlink()
     library.add(changed.relative_to(library.root).as_posix(), b"another content")
     library.add("new.mp3")
@@ -58,9 +57,8 @@ def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(pipeline, lib
     assert {"file": str(gone), "reason": "gone from the disk"} in metadata["left out or gone"]
 
 
-def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline, library):
-    library.fill(3)
-    pipeline.scan()
+def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline):
+    pipeline.fill(3)
     before = pipeline.keys("batch")
 
     metadata = pipeline.scan().metadata
@@ -86,8 +84,7 @@ def test_the_backends_and_batches_of_the_catalog_become_partitions(
     pipeline, library, backend, catalog
 ):
     backend("one")
-    library.fill(2)
-    pipeline.scan()
+    pipeline.fill(2)
     assert pipeline.keys("backend") == ["one"]
     assert pipeline.keys("batch") == rows(catalog, "SELECT key FROM batches") != []
 
@@ -125,8 +122,7 @@ def test_roots_of_the_run_come_before_those_of_the_environment(pipeline, library
 
 
 def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(pipeline, library, catalog):
-    (file,) = library.fill(1)
-    pipeline.scan()
+    (file,) = pipeline.fill(1)
     file.unlink()
     present = "SELECT COUNT(*) FROM file_locations WHERE status = 'active'"
 

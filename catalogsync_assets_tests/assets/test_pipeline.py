@@ -1,16 +1,8 @@
 """The whole graph leaves what the command line leaves."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets_tests.support.database import rows
-
-Rows = Callable[..., list[Any]]
 
 TABLES = ("file_locations", "upload_tasks", "song_backend_presence")
 #: What stands for a row of another table, as its id depends on the order of things.
@@ -23,7 +15,7 @@ NAMES = {
 }
 
 
-def contents(catalog: Catalog | Path, prefix: str) -> dict[str, Counter[str]]:
+def contents(catalog, prefix):
     """The rows of the tables, all columns but ids and times; prefixes are made the same."""
     names = {column: dict(rows(catalog, query)) for column, query in NAMES.items()}
     found = {}
@@ -85,8 +77,7 @@ def test_a_second_round_uploads_nothing(pipeline, cloud, library, in_place):
 
 
 def test_a_changed_song_goes_up_with_a_batch_of_its_own(pipeline, cloud, library, in_place):
-    library.fill(3)
-    pipeline.scan()
+    pipeline.fill(3)
     pipeline.upload()
     (first,) = pipeline.keys("batch")
     library.add("album/0001.mp3", b"another content")

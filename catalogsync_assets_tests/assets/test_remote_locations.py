@@ -13,9 +13,8 @@ MIB = 1024 * 1024
 # --- pending_uploads ----------------------------------------------------------------------------
 
 
-def test_a_plan_says_how_much_is_to_be_sent_and_where(pipeline, cloud, library, statuses):
-    library.fill(3, size=500_000)
-    pipeline.scan()
+def test_a_plan_says_how_much_is_to_be_sent_and_where(pipeline, cloud, statuses):
+    pipeline.fill(3, size=500_000)
 
     metadata = pipeline.plan().metadata
 
@@ -30,9 +29,8 @@ def test_a_plan_says_how_much_is_to_be_sent_and_where(pipeline, cloud, library, 
     assert statuses() == {"pending": 3}
 
 
-def test_a_second_plan_queues_nothing_twice(pipeline, cloud, library, statuses):
-    library.fill(3)
-    pipeline.scan()
+def test_a_second_plan_queues_nothing_twice(pipeline, cloud, statuses):
+    pipeline.fill(3)
     pipeline.plan()
 
     metadata = pipeline.plan().metadata
@@ -41,10 +39,9 @@ def test_a_second_plan_queues_nothing_twice(pipeline, cloud, library, statuses):
     assert statuses() == {"pending": 3}
 
 
-def test_a_plan_queues_again_what_failed(pipeline, cloud, library, remote, statuses):
-    library.fill(2)
+def test_a_plan_queues_again_what_failed(pipeline, cloud, remote, statuses):
+    pipeline.fill(2)
     remote(cloud).put("album/0001.mp3", b"foreign")
-    pipeline.scan()
     assert not pipeline.upload().success
     assert statuses() == {"succeeded": 1, "failed": 1}
 
@@ -54,11 +51,10 @@ def test_a_plan_queues_again_what_failed(pipeline, cloud, library, remote, statu
     assert statuses() == {"succeeded": 1, "pending": 1}
 
 
-def test_a_plan_is_about_one_backend(pipeline, backend, library, catalog):
+def test_a_plan_is_about_one_backend(pipeline, backend, catalog):
     backend("one")
     two = backend("two")
-    library.fill(2)
-    pipeline.scan()
+    pipeline.fill(2)
 
     pipeline.plan("two")
 
@@ -99,19 +95,17 @@ def test_a_cell_says_how_many_files_bytes_and_formats_it_holds_and_how_fast_they
     assert in_place(cloud)
 
 
-def test_a_cell_needs_no_plan_before_it(pipeline, cloud, library, statuses):
-    library.fill(2)
-    pipeline.scan()
+def test_a_cell_needs_no_plan_before_it(pipeline, cloud, statuses):
+    pipeline.fill(2)
 
     assert pipeline.upload().success
 
     assert statuses() == {"succeeded": 2}
 
 
-def test_a_second_materialization_of_a_cell_speaks_to_no_store(pipeline, backend, proxy, library):
+def test_a_second_materialization_of_a_cell_speaks_to_no_store(pipeline, backend, proxy):
     backend("cloud", endpoint=proxy.endpoint)
-    library.fill(3)
-    pipeline.scan()
+    pipeline.fill(3)
     pipeline.upload()
     proxy.requests.clear()
 
@@ -122,10 +116,9 @@ def test_a_second_materialization_of_a_cell_speaks_to_no_store(pipeline, backend
     assert proxy.requests == []
 
 
-def test_figures_keep_their_type_when_there_is_nothing_to_do(pipeline, cloud, library):
+def test_figures_keep_their_type_when_there_is_nothing_to_do(pipeline, cloud):
     """Dagster plots a figure over the materializations."""
-    library.fill(1)
-    pipeline.scan()
+    pipeline.fill(1)
     something = pipeline.upload().metadata
 
     nothing = pipeline.upload().metadata
@@ -133,10 +126,9 @@ def test_figures_keep_their_type_when_there_is_nothing_to_do(pipeline, cloud, li
     assert {n: type(v) for n, v in nothing.items()} == {n: type(v) for n, v in something.items()}
 
 
-def test_files_found_in_place_are_adopted_and_said_to_be(pipeline, cloud, library, remote):
-    first, *_ = library.fill(3)
+def test_files_found_in_place_are_adopted_and_said_to_be(pipeline, cloud, remote):
+    first, *_ = pipeline.fill(3)
     remote(cloud).put("album/0000.mp3", first.read_bytes())
-    pipeline.scan()
 
     metadata = pipeline.upload().metadata
 
@@ -162,7 +154,7 @@ def test_a_cell_is_one_batch_on_one_backend(pipeline, backend, library, remote):
 
     pipeline.plan("two")  # of both batches
 
-    run = pipeline.upload("two", second, chunks={"chunk_max_files": 1})
+    run = pipeline.upload("two", second, config={"chunk_max_files": 1})
 
     assert len([step for step in run.done if ".upload_chunk[" in step]) == 2
     assert run.metadata["dagster/row_count"] == run.metadata["uploaded"] == 2
@@ -178,13 +170,12 @@ def test_a_cell_is_one_batch_on_one_backend(pipeline, backend, library, remote):
     ids=["by-files", "by-bytes", "by-default"],
 )
 def test_a_cell_is_cut_into_chunks_and_each_file_is_sent_once(
-    pipeline, backend, proxy, library, in_place, chunks, steps
+    pipeline, backend, proxy, in_place, chunks, steps
 ):
     cloud = backend("cloud", endpoint=proxy.endpoint)
-    library.fill(5, size=300)
-    pipeline.scan()
+    pipeline.fill(5, size=300)
 
-    run = pipeline.upload(chunks=chunks)
+    run = pipeline.upload(config=chunks)
 
     assert len([step for step in run.done if ".upload_chunk[" in step]) == steps
     assert (run.metadata["uploaded"], run.metadata["dagster/row_count"]) == (5, 5)
@@ -193,29 +184,15 @@ def test_a_cell_is_cut_into_chunks_and_each_file_is_sent_once(
     assert in_place(cloud)
 
 
-def test_the_events_of_a_run_do_not_grow_with_its_files(pipeline, backend, library):
+def test_the_events_of_a_run_do_not_grow_with_its_files(pipeline, backend):
     backend("one")
-    library.fill(2)
-    pipeline.scan()
+    pipeline.fill(2)
     (small,) = pipeline.keys("batch")
     few = len(pipeline.upload("one", small).events)
-    library.fill(20, folder="more")
-    pipeline.scan()
+    pipeline.fill(20, folder="more")
     (large,) = set(pipeline.keys("batch")) - {small}
 
     assert len(pipeline.upload("one", large).events) == few
-
-
-def test_the_store_sees_no_more_requests_at_a_time_than_workers_are_configured(
-    pipeline, backend, proxy, library
-):
-    backend("cloud", endpoint=proxy.endpoint)
-    library.fill(8)
-    pipeline.scan()
-
-    assert pipeline.upload(workers=1).success
-
-    assert proxy.most_at_once == 1
 
 
 def test_no_secret_is_in_the_events_of_a_cell(pipeline, cloud, library, store):

@@ -74,17 +74,21 @@ class Watch:
             answer = sensor.evaluate_tick(context)
         done = Tick(requested=list(answer.run_requests or []), skipped=answer.skip_message)
         for event in answer.asset_events:
-            assert isinstance(event, dg.AssetMaterialization)
             self.instance.report_runless_asset_event(event)
             done.reported.append(str(event.partition))
         for added in answer.dynamic_partitions_requests or []:
-            assert isinstance(added, dg.AddDynamicPartitionsRequest)
             self.instance.add_dynamic_partitions(
                 added.partitions_def_name, list(added.partition_keys)
             )
             done.added[added.partitions_def_name] = list(added.partition_keys)
         self.cursor = answer.cursor
         return done
+
+    def rests(self) -> None:
+        """Three ticks find nothing to do."""
+        for _ in range(3):
+            done = self.tick()
+            assert (done.reported, done.requested) == ([], [])
 
     def settle(self) -> None:
         """Tick until the sensor rests."""

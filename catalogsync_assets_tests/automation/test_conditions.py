@@ -53,6 +53,13 @@ class Night:
     def register(self, dimension: str, *keys: str) -> None:
         self.instance.add_dynamic_partitions(dimension, list(keys))
 
+    def plan_for(self, backend: str) -> None:
+        """A new backend is there, and planned for."""
+        self.register("backend", backend)
+        self.tick()
+        self.materialized("pending_uploads", backend)
+        self.tick()
+
     def materialized(self, asset: str, partition: str | None = None) -> None:
         key = cell_key(partition) if partition and "|" in partition else partition
         self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=key))
@@ -71,12 +78,9 @@ def night(monkeypatch, tmp_path):
 @pytest.fixture
 def filled(night):
     """One backend with two batches: one cell is materialized, the other was requested once."""
-    night.register("backend", "cloud")
     night.register("batch", "b1", "b2")
     night.materialized("downloaded_files")
-    night.tick()
-    night.materialized("pending_uploads", "cloud")
-    night.tick()
+    night.plan_for("cloud")
     night.materialized("remote_locations", "cloud|b1")
     night.tick()
     night.materialized("backend_presence", "cloud")
@@ -104,10 +108,7 @@ def test_a_new_backend_is_planned_for_once(filled):
 
 
 def test_a_scan_is_followed_by_a_plan_for_every_backend(filled):
-    filled.register("backend", "second")
-    filled.tick()
-    filled.materialized("pending_uploads", "second")
-    filled.tick()
+    filled.plan_for("second")
 
     filled.materialized("downloaded_files")
 
@@ -153,10 +154,7 @@ def test_every_missing_cell_of_a_planned_backend_is_requested_once(night):
 
 
 def test_a_new_batch_is_requested_for_every_backend(filled):
-    filled.register("backend", "second")
-    filled.tick()
-    filled.materialized("pending_uploads", "second")
-    filled.tick()
+    filled.plan_for("second")
 
     filled.register("batch", "b3")
 

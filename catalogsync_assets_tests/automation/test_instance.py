@@ -26,7 +26,6 @@ def instance(tmp_path):
 def test_runs_wait_in_a_queue_where_each_backend_has_one_at_a_time(instance):
     assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
     queue = instance.get_concurrency_config().run_queue_config
-    assert queue is not None
     assert queue.max_concurrent_runs == 4
     assert queue.tag_concurrency_limits == [
         {
@@ -42,7 +41,6 @@ def test_upload_steps_are_limited_over_all_runs_by_a_pool(instance):
 
     assert upload_chunk.pool == UPLOAD_POOL
     assert pools.default_pool_limit == 4
-    assert pools.pool_granularity is not None
     assert pools.pool_granularity.value == "op"
 
 
@@ -75,7 +73,6 @@ def test_a_backend_may_have_a_limit_of_its_own_below_that_of_all(tmp_path):
 
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         queue = instance.get_concurrency_config().run_queue_config
-        assert queue is not None
         assert queue.tag_concurrency_limits == limits
 
     def most(backend):

@@ -14,7 +14,6 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets_tests.support.database import rows
-from catalogsync_assets_tests.support.proxy import Proxy, Request, refusal
+from catalogsync_assets_tests.support.proxy import Gate, Proxy, refusal
 from catalogsync_assets_tests.support.waiting import PATIENCE
 
 PROJECT = Path(__file__).parents[2]
@@ -41,7 +40,6 @@ JOB = {
 }
 #: More than a process claims at a time, so that each of three has some.
 MANY = 1200
-Rows = Callable[..., list[Any]]
 
 
 class Deployment:
@@ -112,6 +110,15 @@ class Deployment:
         register_keys(self.catalog, self.instance)
         return made
 
+    def gate(self, backend: ObjectBackend) -> Gate:
+        """Holds the puts of a backend, until it is opened."""
+        prefix = backend.key_prefix
+        return Gate(
+            self.proxy,
+            lambda r: r.method == "PUT" and r.key.startswith(prefix),
+            seconds=4 * PATIENCE,
+        )
+
     def puts(self, backend: ObjectBackend) -> Counter[str]:
         """How often each of its files was put."""
         prefix = backend.key_prefix
@@ -150,25 +157,26 @@ class Deployment:
             "dagster/partition/backend": backend.name,
             "dagster/partition/batch": batch,
         }
-        told = self.ask(
-            "mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename"
-            " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
-            p={
-                "selector": JOB,
-                "runConfigData": {},
-                "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
-            },
+        return self._started(
+            "mutation($p: ExecutionParams!) { launchRun(executionParams: $p)",
+            selector=JOB,
+            runConfigData={},
+            executionMetadata={"tags": [{"key": k, "value": v} for k, v in tags.items()]},
         )
-        assert told["__typename"] == "LaunchRunSuccess", told
-        return str(told["run"]["runId"])
 
     def retry(self, run_id: str) -> str:
         """What the UI calls `Re-execute from failure`; the id of the new run."""
+        return self._started(
+            "mutation($p: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $p)",
+            parentRunId=run_id,
+            strategy="FROM_FAILURE",
+        )
+
+    def _started(self, mutation: str, **parameters: Any) -> str:
         told = self.ask(
-            "mutation($p: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $p)"
-            " { __typename ... on LaunchRunSuccess { run { runId } }"
+            mutation + " { __typename ... on LaunchRunSuccess { run { runId } }"
             " ... on PythonError { message } } }",
-            p={"parentRunId": run_id, "strategy": "FROM_FAILURE"},
+            p=parameters,
         )
         assert told["__typename"] == "LaunchRunSuccess", told
         return str(told["run"]["runId"])
@@ -184,7 +192,6 @@ class Deployment:
         deadline = time.monotonic() + 2 * PATIENCE
         while True:
             run = self.instance.get_run_by_id(run_id)
-            assert run is not None
             if run.is_finished:
                 return run.status
             assert time.monotonic() < deadline, f"the run is still {run.status}"
@@ -219,34 +226,6 @@ def deployment(tmp_path_factory, store, blank_dagster_home):
             yield made
 
 
-class Gate:
-    """Holds the puts of a backend, until it is opened."""
-
-    def __init__(self, proxy: Proxy, backend: ObjectBackend) -> None:
-        self._proxy = proxy
-        self._prefix = backend.key_prefix
-        self.held = 0
-        self._open = False
-        proxy.before.append(self._rule)
-
-    def _rule(self, request: Request) -> None:
-        if request.method != "PUT" or not request.key.startswith(self._prefix) or self._open:
-            return
-        with self._proxy.lock:
-            self.held += 1
-            self._proxy.lock.notify_all()
-            self._proxy.lock.wait_for(lambda: self._open, 4 * PATIENCE)
-
-    def wait_for(self, count: int) -> None:
-        with self._proxy.lock:
-            assert self._proxy.lock.wait_for(lambda: self.held >= count, 2 * PATIENCE)
-
-    def open(self) -> None:
-        with self._proxy.lock:
-            self._open = True
-            self._proxy.lock.notify_all()
-
-
 def statuses(deployment: Deployment, backend: ObjectBackend) -> Counter[str]:
     return Counter(
         rows(
@@ -261,7 +240,7 @@ def test_a_run_that_is_cancelled_ends_though_its_store_hangs_and_leaves_nothing_
     deployment, remote
 ):
     hanging = deployment.backend("hanging")
-    gate = Gate(deployment.proxy, hanging)
+    gate = deployment.gate(hanging)
     run_id = deployment.launch(hanging, deployment.few)
     gate.wait_for(4)
     assert statuses(deployment, hanging) == {"running": 5}
@@ -302,7 +281,7 @@ def test_a_run_that_failed_sends_only_what_is_left_when_it_is_retried(deployment
 
 def test_two_runs_and_a_command_at_once_send_no_file_twice(deployment, remote, start_command):
     shared = deployment.backend("shared")
-    gate = Gate(deployment.proxy, shared)
+    gate = deployment.gate(shared)
     runs = [deployment.launch(shared, deployment.many) for _ in range(2)]
     command = start_command(
         *("upload", "--backend", "shared", "--json", "--db", deployment.catalog.path)

@@ -5,19 +5,14 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import pytest
 import tenacity
 import trustme
 
 from catalogsync_assets.core import settings
-from catalogsync_assets.notifications.notifiers import (
-    ATTEMPTS,
-    Alert,
-    Notifiers,
-    installed,
-)
+from catalogsync_assets.notifications.notifiers import ATTEMPTS, Alert, Notifiers, installed
 from catalogsync_assets.notifications.slack import SlackNotifier
 from catalogsync_assets.notifications.webhook import WebhookNotifier
 from catalogsync_assets_tests.receivers import Mails, Posts, mail_server
@@ -136,13 +131,6 @@ def name_mail_server(monkeypatch, server):
     monkeypatch.setenv(settings.EMAIL_TO_VARIABLE, "me@home.example, you@home.example")
 
 
-@pytest.fixture
-def closed_port():
-    with closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def send(*names: str) -> dict[str, str]:
     """Send the alert without waits between the tries; who did not take it, and why."""
     notifiers = Notifiers(names)
@@ -212,8 +200,9 @@ def test_a_webhook_that_redirects_is_not_followed(posts):
 
 
 @pytest.mark.parametrize("name", ["webhook", "slack", "email"])
-def test_where_nobody_answers_no_token_is_shown(closed_port, monkeypatch, caplog, name):
-    server = f"user:{TOKEN}@127.0.0.1:{closed_port}"
+def test_where_nobody_answers_no_token_is_shown(unused_endpoint, monkeypatch, caplog, name):
+    place = unused_endpoint.removeprefix("http://")
+    server = f"user:{TOKEN}@{place}"
     for kind in (WebhookNotifier, SlackNotifier):
         monkeypatch.setenv(kind.variable, f"http://{server}/{TOKEN}?key={TOKEN}")
     name_mail_server(monkeypatch, server)
@@ -221,7 +210,7 @@ def test_where_nobody_answers_no_token_is_shown(closed_port, monkeypatch, caplog
 
     failed = send(name)
 
-    assert f"127.0.0.1:{closed_port}: no connection" in failed[name]
+    assert f"{place}: no connection" in failed[name]
     assert TOKEN not in failed[name] + caplog.text
 
 

@@ -32,25 +32,18 @@ def test_a_backend_s_resource_is_an_s3_resource_of_dagster_aws(unregistered):
     assert resource.region_name == "eu-central-1"
 
 
-def test_its_client_reads_and_writes_the_store(unregistered, remote):
-    backend = unregistered()
-    client = BackendS3Resource.of(backend).get_client()
-
-    client.put_object(Bucket=backend.bucket, Key=f"{backend.key_prefix}a", Body=b"song")
-
-    assert remote(backend).contents() == {"a": b"song"}
-
-
-def test_its_client_has_the_bucket_in_the_path_for_a_service_with_an_endpoint(unregistered, proxy):
+def test_its_client_writes_the_store_with_the_bucket_in_the_path_where_there_is_an_endpoint(
+    unregistered, proxy, remote
+):
     backend = unregistered(endpoint=proxy.endpoint)
 
-    BackendS3Resource.of(backend).get_client().list_objects_v2(
-        Bucket=backend.bucket, Prefix=backend.base_prefix
+    BackendS3Resource.of(backend).get_client().put_object(
+        Bucket=backend.bucket, Key=f"{backend.key_prefix}a", Body=b"song"
     )
 
+    assert remote(backend).contents() == {"a": b"song"}
     (request,) = proxy.requests
-    assert request.path.partition("?")[0].rstrip("/") == f"/{backend.bucket}"
-    assert request.status == 200
+    assert request.path.startswith(f"/{backend.bucket}/")
 
 
 @pytest.mark.parametrize(

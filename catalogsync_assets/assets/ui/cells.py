@@ -6,7 +6,7 @@ itself did - rate, retries, what it sent - is added by `remote_locations`.
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 
 import dagster as dg
 
@@ -51,11 +51,10 @@ def of_verification(found: Verification) -> Metadata:
     """When files were last verified, and by what; nothing where nothing was."""
     times = {"verified, oldest": found.oldest, "verified, newest": found.newest}
     return {
-        **{name: _timestamp(utc) for name, utc in times.items() if utc},
+        **{
+            name: dg.MetadataValue.timestamp(datetime.fromisoformat(f"{utc}+00:00"))
+            for name, utc in times.items()
+            if utc
+        },
         "verified by": table(("by", "files"), list(found.files.items())),
     }
-
-
-def _timestamp(utc: str) -> dg.MetadataValue:
-    moment = datetime.fromisoformat(utc).replace(tzinfo=timezone.utc)
-    return dg.MetadataValue.timestamp(moment)

@@ -13,7 +13,6 @@ from catalogsync_assets.core.catalog.status import FormatTotal
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
 from catalogsync_assets.core.visible import visible
 
-OWNERS = ["team:library"]
 #: What Dagster takes: its own values, or a figure or a text as it is.
 Metadata = dict[str, Any]
 

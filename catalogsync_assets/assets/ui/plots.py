@@ -78,18 +78,13 @@ def bytes_by_format(formats: Sequence[FormatTotal]) -> dg.MetadataValue:
     return _picture(chart)
 
 
-def _pygal() -> Any:
-    """The library, without what it adds to Python's import system for plugins, which we have none
-    of: a finder of an old kind, at which Python 3.11 warns with each import thereafter."""
+def _chart(kind: str, height: int, **options: Any) -> Any:
     import pygal
 
+    # It adds to Python's import system for plugins, which we have none of, a finder of an old kind,
+    # at which Python 3.11 warns with each import thereafter.
     theirs = getattr(pygal, "PluginImportFixer", ())
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, theirs)]
-    return pygal
-
-
-def _chart(kind: str, height: int, **options: Any) -> Any:
-    pygal = _pygal()
     style = pygal.style.Style(
         background="white",
         plot_background="white",

@@ -1,6 +1,8 @@
-"""The tables of the catalog that the assets stand for, as the web UI shows them."""
+"""What the web UI shows of an asset before anything was materialized."""
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 import dagster as dg
 import sqlalchemy as sa
@@ -8,15 +10,39 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import schema
 
 
-def definition_metadata(table_name: str) -> dict[str, dg.MetadataValue]:
-    """What the UI shows of an asset before anything was materialized: name and columns of its
-    table, from the schema that the code works with."""
+class Details(TypedDict):
+    """Arguments of `dg.asset` and `dg.graph_asset`."""
+
+    group_name: str
+    kinds: set[str]
+    owners: list[str]
+    code_version: str
+    tags: dict[str, str]
+    metadata: dict[str, dg.MetadataValue]
+
+
+def details(group: str, stage: str, table_name: str, *kinds: str) -> Details:
+    """What each asset's decorator is told of whose the asset is, where it stands and what it holds.
+
+    Args:
+        stage: its place in the pipeline, as a tag that sorts.
+        table_name: the table of the catalog that it stands for; its name and columns are shown,
+            from the schema that the code works with.
+        kinds: what it works with, as Dagster names such.
+    """
     columns = schema.metadata.tables[table_name].columns
     return {
-        "dagster/table_name": dg.MetadataValue.text(table_name),
-        "dagster/column_schema": dg.MetadataValue.table_schema(
-            dg.TableSchema(columns=[_column(column) for column in columns])
-        ),
+        "group_name": group,
+        "kinds": set(kinds),
+        "owners": ["team:library"],
+        "code_version": "1",
+        "tags": {"catalogsync/stage": stage},
+        "metadata": {
+            "dagster/table_name": dg.MetadataValue.text(table_name),
+            "dagster/column_schema": dg.MetadataValue.table_schema(
+                dg.TableSchema(columns=[_column(column) for column in columns])
+            ),
+        },
     }
 
 

@@ -9,23 +9,23 @@ from catalogsync_assets.assets.ui.cells import cell_metadata
 from catalogsync_assets.assets.ui.links import bucket_link, object_link
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.assets.conftest import plain_metadata
 from catalogsync_assets_tests.support.database import change
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def metadata(catalog, plainly):
+def metadata(catalog):
     """`metadata(backend)` of the first batch."""
-    return lambda backend: plainly(cell_metadata(catalog, backend, batch_keys(catalog)[0]))
+    return lambda backend: plain_metadata(cell_metadata(catalog, backend, batch_keys(catalog)[0]))
 
 
 def test_a_cell_that_the_command_line_has_filled_says_what_one_of_the_pipeline_does(
-    pipeline, backend, library, uploaded, metadata
+    pipeline, backend, uploaded, metadata
 ):
     one, two = backend("one"), backend("two")
-    library.fill(3)
-    pipeline.scan()
+    pipeline.fill(3)
     uploaded(one)
 
     of_pipeline = pipeline.upload("two").metadata
@@ -41,12 +41,11 @@ def test_a_cell_that_the_command_line_has_filled_says_what_one_of_the_pipeline_d
     assert two.bucket in mine["bucket link"]
 
 
-def test_a_cell_says_when_it_was_verified_and_by_what(
-    cloud, catalog, library, scanned, uploaded, metadata
+def test_a_cell_and_its_backend_say_when_they_were_verified_and_by_what(
+    pipeline, cloud, catalog, metadata
 ):
-    library.fill(3)
-    scanned()
-    uploaded(cloud)
+    pipeline.fill(3)
+    assert pipeline.upload().success
     first = f"(SELECT MIN(id) FROM file_locations WHERE backend_id = {cloud.id})"
     change(
         catalog,
@@ -54,15 +53,13 @@ def test_a_cell_says_when_it_was_verified_and_by_what(
         f" WHERE id = {first}",
     )
 
-    found = metadata(cloud)
-
-    oldest = datetime(2025, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-    assert found["verified, oldest"] == oldest.timestamp()
-    assert found["verified, newest"] > oldest.timestamp()
-    assert found["verified by"] == [
-        {"by": "server-digest", "files": 2},
-        {"by": "head", "files": 1},
-    ]
+    oldest = datetime(2025, 1, 2, 3, 4, 5, tzinfo=timezone.utc).timestamp()
+    for found in metadata(cloud), pipeline.presence().metadata:
+        assert found["verified, oldest"] == oldest < found["verified, newest"]
+        assert found["verified by"] == [
+            {"by": "server-digest", "files": 2},
+            {"by": "head", "files": 1},
+        ]
 
 
 def test_a_cell_that_is_not_there_yet_says_how_much_is_missing(cloud, library, scanned, metadata):

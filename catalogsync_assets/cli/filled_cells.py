@@ -48,7 +48,7 @@ def cell_reporter(
             return
         try:
             with _quiet():
-                from catalogsync_assets.assets.reports import report_whole_cells
+                from catalogsync_assets.assets.filled_cells import report_whole_cells
 
                 report_whole_cells(catalog, backend, batches, home=home, by=by)
         except Exception as error:  # whatever is wrong, the upload has not failed
