@@ -103,7 +103,7 @@ class NoRoomError(LibraryError):
 
 
 class DownloadError(_CodedError):
-    """One file cannot be had from where it should come, or is not what it should be.
+    """One file cannot be downloaded from its source, or is not what it should be.
 
     Sources raise it, those of other packages too. The message must name no secret; addresses in
     it are redacted once more where it is recorded.

@@ -214,7 +214,7 @@ class Disks:
         """
         root = library_roots([*full, named])[-1]
         if root in full:
-            raise NoRoomError(f"{root} is full as well")
+            raise NoRoomError(f"{root} is full, too")
         require_apart([root], known_roots(self._catalog))
         try:
             root.mkdir(parents=True, exist_ok=True)

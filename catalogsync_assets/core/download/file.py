@@ -71,7 +71,7 @@ class Fetcher:
 
     Attributes:
         report: what is received, resumed and tried again is counted there.
-        prefix: what tells the parts of this catalog from those of others.
+        prefix: tells the partial files of this catalog from those of others.
         stop: once set, nothing goes on.
     """
 

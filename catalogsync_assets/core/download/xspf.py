@@ -60,7 +60,7 @@ def read_xspf(path: Path, file: BinaryIO) -> Found:
         elif isinstance(error, LookupError):
             why = f"its encoding cannot be read ({error})"
         raise UsageError(
-            f"{path} is refused: {why}", hint="save it as UTF-8, without a document type"
+            f"{path} cannot be read: {why}", hint="save it as UTF-8, without a document type"
         ) from error
 
 

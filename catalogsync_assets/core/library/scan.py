@@ -201,7 +201,7 @@ class _Scan:
 
     def __post_init__(self) -> None:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
-        # and whether that is no part of the library.
+        # and whether that is not part of the library.
         self._unseen: list[tuple[str, bool]] = []
         self._facts: list[FileFacts] = []
         self._again: list[ReadAgain] = []
@@ -233,7 +233,7 @@ class _Scan:
         self._flush()
 
     def _files(self, walked: Iterator[FoundFile | Problem | LeftOut]) -> Iterator[FoundFile]:
-        """The files; what is no file goes to the report, and what it hides to `_unseen`."""
+        """The files; everything else goes to the report, and what it hides to `_unseen`."""
         for item in walked:
             if isinstance(item, FoundFile):
                 yield item
@@ -296,7 +296,7 @@ class _Scan:
             self._keep(self._gone, known.location_id)
 
     def _is_left_out(self, path: str) -> bool:
-        """Whether a path that was not found is no part of the library, there or not."""
+        """Whether a path that was not found is not part of the library, there or not."""
         return self._left_out_by_walk(path) or self.leaves_out(path)
 
     def _left_out_by_walk(self, path: str) -> bool | None:
