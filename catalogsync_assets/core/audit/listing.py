@@ -83,7 +83,11 @@ class Comparison:
         kept = untracked[: max(0, MAX_UNTRACKED - self._untracked)]
         self._untracked += len(untracked)
         counts["foreign"] += len(untracked) - len(kept)
-        outcomes = [_untracked(key, sizes[key]) for key in kept]
+        outcomes = []
+        for key in kept:
+            size = sizes[key]
+            detail = "of a size that is not told" if size is None else f"{size:,} bytes"
+            outcomes.append(Outcome("foreign", key, detail=detail))
         return outcomes, counts, page[-1].key if page else None
 
     def unmet(self) -> Iterator[list[RemoteCopy]]:
@@ -95,8 +99,3 @@ class Comparison:
             left = self.seen.but_for(ids)
             for start in range(0, len(left), _PAGE):
                 yield self._expected.get(left[start : start + _PAGE])
-
-
-def _untracked(key: str, size_bytes: int | None) -> Outcome:
-    detail = "of a size that is not told" if size_bytes is None else f"{size_bytes:,} bytes"
-    return Outcome("foreign", key, detail=detail)
