@@ -1,4 +1,4 @@
-"""`backend_audit`: the catalog's claims about a backend, held against its store.
+"""`backend_audit`: what the catalog says about a backend, compared with its store.
 
 `audit_cell` does the same for one cell, as a part of its upload.
 """
@@ -39,18 +39,18 @@ class AuditConfig(dg.Config):
 
     level: Literal["head", "full"] = Field(
         default="head",
-        description="How objects are looked at: head compares what the store says of them, full"
-        " reads them. What the store lists is compared in any case.",
+        description="How objects are checked: head compares the digests that the store keeps, full"
+        " reads the objects. The store's listing is compared in any case.",
     )
     sample_percent: float = Field(
         default=1.0,
         gt=0,
         le=100,
-        description="How many of the objects, picked at random; at least a hundred objects.",
+        description="Percent of the objects to check, picked at random; at least 100 objects.",
     )
     repair: bool = Field(
         default=False,
-        description="Upload again what is found missing or damaged, from a good copy.",
+        description="Upload again, from a good copy, what is missing or damaged.",
     )
 
 
@@ -61,9 +61,9 @@ with warnings.catch_warnings():
         dg.AssetCheckSpec(
             "listing_agrees_with_catalog",
             asset="backend_audit",
-            description="The store lists each file that the catalog says is there, in its size,"
-            " and nothing else. What is known to be damaged counts until it is mended; foreign"
-            " objects alone are a warning.",
+            description="The store lists each file that the catalog says is there, with its"
+            " size, and nothing else. Known damage counts until it is repaired; untracked objects"
+            " alone are a warning.",
             partitions_def=backends,
         ),
         dg.AssetCheckSpec(
@@ -95,8 +95,8 @@ def backend_audit(
     """What the store of a backend really holds, compared with what the catalog says.
 
     First a sample of the objects themselves, then all that it lists. A file that is found missing
-    or damaged is marked so, and presence falls; with `repair` it is uploaded again. Foreign objects
-    are listed and left alone.
+    or damaged is marked so, and presence falls; with `repair` it is uploaded again. Untracked
+    objects are listed and left alone.
 
     More: `docs/pipeline.md`, *Audits*.
     """
@@ -145,7 +145,7 @@ def audit_cell(
     level: Literal["head", "full"],
     object_stores: ObjectStoreResource,
 ) -> None:
-    """Look at each object of a cell once more.
+    """Check each object of a cell again.
 
     Raises:
         Failure: an object is missing or damaged; it is marked so, and the next run of the cell
@@ -153,11 +153,11 @@ def audit_cell(
     """
     request = AuditRequest(level, scope=Scope(batch_key=batch))
     report = _audit(context, database, backend, request, object_stores)
-    context.log.info(f"{report.checked:,} objects looked at ({level}), {report.open:,} are wrong")
+    context.log.info(f"{report.checked:,} objects checked ({level}), {report.open:,} are wrong")
     if report.open:
         raise dg.Failure(
             f"{report.open} of {report.checked} objects of batch {batch} on {backend.name} are"
-            " missing or damaged (hint: materialize the cell again, which uploads them anew)",
+            " missing or damaged (hint: materialize the cell again to upload them)",
             metadata={
                 "not as the catalog says": report.open,
                 "findings": _findings_table(report.findings),
@@ -184,7 +184,7 @@ def _audit(
 
 
 def _findings_table(findings: list[Finding]) -> dg.TableMetadataValue:
-    """What audits have found, files of ours before foreign objects."""
+    """What audits have found, our files before untracked objects."""
     ordered = sorted(findings, key=lambda f: f.kind == "foreign")
     return table(
         ("found", "key", "detail", "repair"),
@@ -245,5 +245,5 @@ def _line(report: AuditReport) -> str:
     """How far an audit is."""
     return (
         f"{report.level}: {report.checked:,} of {report.total:,} files compared,"
-        f" {report.lost:,} missing or damaged, {report.foreign:,} foreign objects"
+        f" {report.lost:,} missing or damaged, {report.foreign:,} untracked objects"
     )

@@ -1,4 +1,4 @@
-"""`backend_presence`: which songs are on a backend whole, in part, or not at all."""
+"""`backend_presence`: which songs are on a backend wholly, partly, or not at all."""
 
 import dagster as dg
 
@@ -43,9 +43,9 @@ def backend_presence(
 ) -> dg.MaterializeResult:
     """Per song, how many of its files are on this backend: the answer to "is it safe?".
 
-    `files (%)` is the share of the library that is there; `verified, oldest` is how old the proof
-    of it is at worst; `failures` is what is still in the way, with reasons. `rows corrected` is 0
-    unless something else has written to the catalog.
+    `files (%)` is the share of the library that is there; `verified, oldest` is when the oldest
+    proof of it was made; `failures` is what is still in the way, with reasons. `rows corrected`
+    is 0 unless something else has written to the catalog.
 
     More: `docs/pipeline.md`, *Where to look*.
     """

@@ -48,7 +48,7 @@ def songs_have_the_copies_they_need(catalog: CatalogResource) -> dg.AssetCheckRe
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
             "songs": found.songs,
-            "songs under policy": found.songs_under_policy,
+            "under-replicated songs": found.songs_under_policy,
             "backends": found.backends,
             "offenders": table(
                 ("song", "artist", "title", "files", "copies", "required"),

@@ -23,11 +23,11 @@ class SelectionConfig(dg.Config):
 
     dry_run: bool = Field(
         default=False,
-        description="Only say what would be done: nothing is written, no store is spoken to, and"
+        description="Only show what would be done: nothing is written, no store is contacted, and"
         " nothing counts as materialized.",
     )
     songs: list[int] = Field(
-        default=[], description="Only these songs, by id; songs of any of the selections are taken."
+        default=[], description="Only these songs, by id; songs of any selection are taken."
     )
     playlists: list[str] = Field(
         default=[], description="Only songs of these playlists, by name or id."
@@ -49,7 +49,7 @@ class SelectionConfig(dg.Config):
 
     @property
     def restrictions(self) -> str:
-        """What is left out by it, as a person says it; empty if nothing is."""
+        """The selections in words; empty if there are none."""
         named = self._named().items()
         return "; ".join(f"{name}: {', '.join(map(str, given))}" for name, given in named if given)
 
@@ -60,23 +60,23 @@ class SelectionConfig(dg.Config):
 class UploadConfig(SelectionConfig):
     """How much of a cell a run does, and how."""
 
-    limit: int | None = Field(default=None, ge=1, description="At most so many files.")
+    limit: int | None = Field(default=None, ge=1, description="At most this many files.")
     workers: int | None = Field(
         default=None,
         ge=1,
         le=MAX_WORKERS,
-        description="Files on their way at a time in a step; by default as the resource"
-        " object_stores says, else the backend's own limit, else 16.",
+        description="Files to upload at a time in a step; by default the limit of the resource"
+        " object_stores, else of the backend, else 16.",
     )
     audit_level: Literal["none", "head", "full"] = Field(
         default="none",
-        description="Look at each object of the cell once more before it counts as materialized:"
-        " head compares what the store says of it, full reads it.",
+        description="Check each object of the cell again before it counts as materialized: head"
+        " compares the digest that the store keeps, full reads the object.",
     )
     chunk_max_files: int = Field(
-        default=CHUNK_MAX_FILES, ge=1, description="Files of a step, which is what a retry repeats."
+        default=CHUNK_MAX_FILES, ge=1, description="Files in a step, which a retry repeats."
     )
-    chunk_max_bytes: int = Field(default=CHUNK_MAX_BYTES, ge=1, description="Bytes of a step.")
+    chunk_max_bytes: int = Field(default=CHUNK_MAX_BYTES, ge=1, description="Bytes in a step.")
 
     @property
     def restrictions(self) -> str:

@@ -20,7 +20,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.holdings import formats
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.download.disks import Rooms
+from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.report import DownloadReport
 from catalogsync_assets.core.errors import RunAborted
@@ -41,7 +41,7 @@ class ScanConfig(dg.Config):
     batch_max_files: int = Field(default=DEFAULT_MAX_FILES, ge=1)
     batch_max_bytes: int = Field(default=DEFAULT_MAX_BYTES, ge=1)
     allow_empty: bool = Field(
-        default=False, description="Accept that a folder which held music now holds none."
+        default=False, description="Accept a folder that held music and now holds none."
     )
 
 
@@ -58,20 +58,20 @@ def downloaded_files(
 ) -> dg.MaterializeResult:
     """The audio files of the library roots, cataloged with their tags and grouped into batches.
 
-    First what is queued is downloaded; what cannot be had is listed and tried again next time.
+    First downloads what is queued; failures are listed and tried again next time.
     Size and modification time decide what is new or changed; unchanged files are not opened.
-    Files that are gone are marked missing; nothing on any backend is touched for it. Each new
+    Files that are gone are marked missing; their copies on backends stay. Each new
     batch becomes a partition of `remote_locations`.
 
     More: `docs/pipeline.md`, *Partitions*.
     """
     with clear_failures(), catalog.open() as database:
         roots = library_roots(config.library_roots, known=known_roots(database))
-        rooms = Rooms(database, roots, allow_empty=config.allow_empty)
-        downloads, stopped = _drain(context, database, rooms)
+        disks = Disks(database, roots, allow_empty=config.allow_empty)
+        downloads, stopped = _drain(context, database, disks)
         report = scan(
             database,
-            rooms.roots,
+            disks.roots,
             batch_max_files=config.batch_max_files,
             batch_max_bytes=config.batch_max_bytes,
             allow_empty=config.allow_empty,
@@ -98,7 +98,7 @@ def downloaded_files(
             "unread tags": report.unread_tag_count,
             "left out or gone": table(("file", "reason"), problems),
             "new batches": ", ".join(report.batches) or "none",
-            "library roots": ", ".join(str(r) for r in rooms.roots),
+            "library roots": ", ".join(str(r) for r in disks.roots),
             "by format": formats_table(by_format),
             "bytes by format": plots.bytes_by_format(by_format),
             **_of_downloads(downloads),
@@ -107,11 +107,11 @@ def downloaded_files(
 
 
 def _drain(
-    context: dg.AssetExecutionContext, catalog: Catalog, rooms: Rooms
+    context: dg.AssetExecutionContext, catalog: Catalog, disks: Disks
 ) -> tuple[DownloadReport, RunAborted | None]:
-    """Download what is queued, and why that came to an early end, if it did."""
+    """Download what is queued; the report, and the error that ended it early, if one did."""
     try:
-        return download(catalog, rooms, progress=now_and_then(context.log.info, _line)), None
+        return download(catalog, disks, progress=now_and_then(context.log.info, _line)), None
     except RunAborted as error:
         return error.report, error
 

@@ -39,8 +39,8 @@ class _Keys(dg.DynamicPartitionsDefinition):
             and not self.get_partition_keys(*store, **more)
         ):
             logging.getLogger(__name__).error(
-                "Error: no partition is known, so not %r either: DAGSTER_HOME is not set, and"
-                " without it Dagster forgets partitions between commands (hint: export"
+                "Error: partition %r is unknown: DAGSTER_HOME is not set, and without"
+                " it Dagster forgets partitions between commands (hint: export"
                 " DAGSTER_HOME=/an/absolute/folder, then materialize downloaded_files)",
                 partition_key,
             )

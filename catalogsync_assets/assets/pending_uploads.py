@@ -47,7 +47,7 @@ def pending_uploads(
 ) -> Iterator[dg.MaterializeResult]:
     """The upload tasks of a backend: every current file that it lacks, in one SQL statement.
 
-    What failed before is queued again; what is no longer wanted there is cancelled. Materialized
+    What failed before is queued again; what is no longer needed there is cancelled. Materialized
     means: all that the backend lacks is queued. A dry run, or one for some songs only that leaves
     out others, is an observation instead.
 

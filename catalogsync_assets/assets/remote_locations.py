@@ -185,7 +185,7 @@ def finish_batch(
     catalog: CatalogResource,
     object_stores: ObjectStoreResource,
 ) -> Iterator[dg.MaterializeResult]:
-    """Sum up, and materialize the cell if every file of it is where it belongs.
+    """Sum up, and materialize the cell if all its files are on the backend.
 
     No step of this run has failed, but the run may have been told to leave out files, or another
     program may hold one that is not there yet.
@@ -213,10 +213,10 @@ def _incomplete(backend: str, batch: str, files: int, nowhere: int) -> dg.Failur
         reason = "neither the library nor another backend has it"
         hint = "bring it back to the library; the cell is tried again each night"
     else:
-        reason = "another program is at work on it, or has failed"
+        reason = "another program is uploading it, or has failed"
         hint = "materialize the cell again later"
     return dg.Failure(
-        f"batch {batch} is not on {backend} yet as a whole: {count_of(files)} missing; {reason}"
+        f"batch {batch} is not complete on {backend}: {count_of(files)} missing; {reason}"
         f" (hint: {hint})",
         metadata={"files missing": files, "of these nowhere": nowhere, "hint": hint},
         allow_retries=False,
@@ -268,7 +268,7 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
 def remote_locations(pending_uploads):  # type: ignore[no-untyped-def]
     """The files of a batch on a backend.
 
-    Materialized means: every one of them is there, whole, verified and recorded. A cell with a
+    Materialized means: each of them is there, whole, verified and recorded. A cell with a
     file that could not be uploaded fails: its run, step `upload_chunk`, has a table of the
     reasons. A dry run, or one with a limit or filter that leaves out files, is an observation.
 

@@ -1,4 +1,4 @@
-"""Tells Dagster of cells that were filled outside of it: materializations without a run.
+"""Reports cells that were filled outside of Dagster: materializations without a run.
 
 Only of cells that are whole in the catalog. Used by the command line after an upload, and by the
 sensor `catalog_partitions` for what nobody has reported.
@@ -52,7 +52,7 @@ def report_whole_cells(
         How many cells were reported.
 
     Raises:
-        ConfigurationError: there is no such folder.
+        ConfigurationError: the folder does not exist.
         Exception: whatever Dagster raises where the instance is broken.
     """
     if not Path(home).is_absolute() or not Path(home).is_dir():

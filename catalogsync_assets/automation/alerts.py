@@ -1,4 +1,4 @@
-"""Alerts: what has failed, told once and together to whom `CATALOGSYNC_ALERTS` names.
+"""Alerts: what has failed, reported once and together to the notifiers in `CATALOGSYNC_ALERTS`.
 
 Two sensors, so that each can be switched off: one for runs that failed, one for asset checks that
 did not pass, which in Dagster do not make a run fail. Why a run failed is read from its events, and
@@ -30,12 +30,12 @@ from catalogsync_assets.core.settings import alerts_warn, ui_url
 from catalogsync_assets.notifications.notifiers import Alert, Notifiers
 from catalogsync_assets.resources import CatalogResource
 
-#: After an alert: what fails meanwhile is told together.
+#: After an alert: what fails meanwhile is reported together.
 QUIET_SECONDS = 300
 #: Runs whose events a tick looks into. On SQLite each has a file of its own, which costs 30 ms to
 #: open for the first time; a tick has 60 s, on a machine that may be busy.
 _MAX_READ = 100
-#: Runs that a tick is told of, which costs next to nothing; the next tick goes on from there.
+#: Runs that a tick reads, which costs next to nothing; the next tick goes on from there.
 _PAGE = 1_000
 #: Seconds after which an alert goes out without what a locked or slow catalog has not yet said.
 _CATALOG_SECONDS = 5.0
@@ -54,12 +54,12 @@ _RETRY = "To try again: open the run, then Re-execute, From failure. What is don
     name="alert_failed_runs",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells whom CATALOGSYNC_ALERTS names which runs have failed, and why.",
+    description="Tells the notifiers in CATALOGSYNC_ALERTS which runs have failed, and why.",
 )
 def alert_failed_runs(
     context: dg.SensorEvaluationContext, catalog: CatalogResource
 ) -> dg.SensorResult:
-    """Runs that failed and are not retried by themselves; canceled ones are none of them."""
+    """Runs that failed and are not retried by themselves; not canceled ones."""
 
     def find(ended: list[dg.RunRecord]) -> list[Alert]:
         failed = [r for r in ended if r.dagster_run.tags.get(_WILL_RETRY_TAG) != "true"]
@@ -77,7 +77,7 @@ def alert_failed_runs(
     name="alert_failed_checks",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells whom CATALOGSYNC_ALERTS names which asset checks did not pass.",
+    description="Tells the notifiers in CATALOGSYNC_ALERTS which asset checks did not pass.",
 )
 def alert_failed_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Checks of runs that have ended; those of severity WARN only if `CATALOGSYNC_ALERT_CHECKS` is
@@ -103,13 +103,13 @@ def _tick(
 ) -> dg.SensorResult:
     """Send one alert of all that is found in the runs that have ended since the last tick.
 
-    A notifier that fails is logged, and no reason to try the tick again: the others would get the
-    alert twice.
+    A notifier that fails is logged; the tick is not tried again, as the others would get the alert
+    twice.
 
     Args:
         ends: how the runs have ended.
         most: runs to read in a tick, of each kind of end.
-        find: what is to be told of them, each as an alert of its own.
+        find: what to report of them, each as an alert of its own.
 
     Raises:
         ConfigurationError: no notifier can be used; nothing is passed over, the tick is tried
@@ -123,10 +123,10 @@ def _tick(
     if cursor is None:
         newest = {e.value: context.instance.fetch_run_status_changes(e, 1).cursor for e in ends}
         cursor = {"events": newest, "sent": 0.0}
-        said.append("what fails from now on is told")
+        said.append("failures from now on are reported")
     # More is left where the clock was set back.
     elif 0 < (left := cursor["sent"] + QUIET_SECONDS - time.time()) <= QUIET_SECONDS:
-        said.append(f"an alert was sent; the next one, with all since, in {left:.0f} s")
+        said.append(f"an alert was sent; the next one, with all since then, in {left:.0f} s")
     elif not (found := find(_ended(context, cursor["events"], ends, most))):
         said.append("nothing has failed")
     else:
@@ -176,7 +176,7 @@ def _ended(
 
 
 def _is_ours(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bool:
-    """Not of another code location. What a command line has started has none."""
+    """Whether a run is of this code location. One started by a command line has none."""
     of_run, here = run.remote_job_origin, context.code_location_origin
     if of_run is None or here is None:
         return True
@@ -205,9 +205,9 @@ def _of_run(run: dg.DagsterRun, reasons: Sequence[str], files: Sequence[str] = (
 def _files(
     context: dg.SensorEvaluationContext, catalog: CatalogResource, failed: Sequence[dg.RunRecord]
 ) -> dict[str, list[str]]:
-    """Which files have failed in the runs of cells, and why, by id of the run.
+    """Which files failed in the runs of cells, and why, by run id.
 
-    Where the catalog cannot be asked, what the runs say themselves has to do.
+    Where the catalog cannot be read, the runs' own events are used.
     """
     of_cells = [r for r in failed if {_BACKEND_TAG, _BATCH_TAG} <= r.dagster_run.tags.keys()]
     found, deadline = {}, time.monotonic() + _CATALOG_SECONDS
@@ -267,12 +267,12 @@ def _of_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Ale
 
 
 def _short(text: str) -> str:
-    """Without what an address hides: first, as half an address would not be known for one."""
+    """Without the secrets of addresses: first, as half an address would not be recognised."""
     text = redact(text.strip())
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
 
 
-# --- what is told -------------------------------------------------------------------------------
+# --- what is reported ---------------------------------------------------------------------------
 
 
 def _together(found: Sequence[Alert]) -> Alert:

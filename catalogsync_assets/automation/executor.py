@@ -23,8 +23,8 @@ def _with_preload(config: Mapping[str, Any]) -> dict[str, Any]:
     if count < 1:
         raise ConfigurationError(
             f"max_concurrent is {given!r}",
-            hint="it is the number of steps of a run at a time, 1 or more; where the launchpad"
-            f" does not say, {_MAX_CONCURRENT_VARIABLE} does",
+            hint="set it to the number of steps at a time, 1 or more, in the launchpad or in"
+            f" {_MAX_CONCURRENT_VARIABLE}",
         )
     return {
         "max_concurrent": count,

@@ -7,7 +7,7 @@ The catalog is the source of truth:
 | whole | missing or failed | it is reported as materialized, without a run |
 | not whole | materialized | a run is requested: it fills the cell, or fails and says why |
 | not whole | missing or failed | nothing: that is for the condition of `remote_locations` |
-| either | in progress | nothing yet; it is looked at again |
+| either | in progress | nothing yet; it is checked again |
 
 It walks over the batches, the newest first, a few seconds at a time, and rests while the catalog's
 files are as they were when both agreed.
@@ -37,7 +37,7 @@ _SECONDS = 3.0
 #: Events of a tick: Dagster's daemon writes each in 11 to 14 ms.
 _MAX_EVENTS = 100
 _MAX_RUNS = 20
-#: Batches that are looked at in one query: 0.15 s at the default size.
+#: Batches that are read in one query: 0.15 s at the default size.
 _PAGE = 10
 #: Seconds after which all is compared again though the catalog has not changed: somebody may have
 #: wiped materializations in the UI, or cancelled a run.
@@ -67,7 +67,7 @@ class Cursor:
             since the epoch.
         began: the stamp when the walk that is under way began.
         after: the batch that it has come to; None when no walk is under way.
-        left: whether it has met something that must be looked at again.
+        left: whether it has met something that must be checked again.
     """
 
     agreed: str | None = None
@@ -149,7 +149,7 @@ def _is_enough(found: Differences) -> bool:
 
 
 def _still_to_walk(keys: list[str], after: str | None) -> list[str]:
-    """The batches, newest first, that come after this one; all if there is no such one."""
+    """The batches, newest first, that come after this one; all if it does not exist."""
     keys.reverse()
     return keys[keys.index(after) + 1 :] if after in keys else keys
 

@@ -14,7 +14,7 @@ from catalogsync_assets.resources import CatalogResource
 JOBS = {
     name: dg.define_asset_job(name, selection=[asset], description=description)
     for name, asset, description in (
-        ("scan_library", "downloaded_files", "Scan the library, group what is new into batches."),
+        ("scan_library", "downloaded_files", "Scan the library, and group new files into batches."),
         ("plan_uploads", "pending_uploads", "Queue what a backend lacks."),
         ("upload_batch", "remote_locations", "Bring a batch of files to a backend."),
         ("refresh_presence", "backend_presence", "Show what is where, as the catalog has it."),

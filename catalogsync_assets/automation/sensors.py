@@ -17,9 +17,9 @@ from catalogsync_assets.resources import CatalogResource
     job=JOBS["upload_batch"],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Keeps the partitions true to the catalog: makes new backends and batches"
-    " partitions, reports cells that the command line has filled, and requests a run for those"
-    " that have lost files.",
+    description="Keeps the partitions in line with the catalog: adds new backends and batches,"
+    " reports cells that the command line has filled, and requests a run for those that have lost"
+    " files.",
 )
 def catalog_partitions(
     context: dg.SensorEvaluationContext, catalog: CatalogResource
@@ -43,14 +43,14 @@ def catalog_partitions(
             if cursor.rests(written, now):
                 return dg.SkipReason(
                     "every backend and batch of the catalog is a partition, and nothing has"
-                    " changed since all cells were as the catalog says"
+                    " changed since all cells matched the catalog"
                 )
             found = reconcile(database, context.instance, cursor, now_stamp=written, now=now)
     except CatalogSyncError as error:
         return dg.SkipReason(str(error))
     if not found.events and not found.requests:
         context.update_cursor(str(found.cursor))
-        return dg.SkipReason("every cell that was compared is as the catalog says")
+        return dg.SkipReason("every cell that was compared matches the catalog")
     return dg.SensorResult(
         asset_events=found.events, run_requests=found.requests, cursor=str(found.cursor)
     )

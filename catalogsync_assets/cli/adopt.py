@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     "catalogsync adopt --backend cloud",
     "catalogsync adopt --backend cloud --read",
 )
-@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Whose bucket.")
-@options.flag("--dry-run", "Compare, and record nothing.")
-@options.flag("--read", "Read objects of which nothing else tells what they hold.", "may_read")
-@options.workers("Objects compared")
+@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Backend to adopt.")
+@options.flag("--dry-run", "Compare only; record nothing.")
+@options.flag("--read", "Read objects whose content nothing else proves.", "may_read")
+@options.workers("Objects to compare")
 def adopt(backend_name: str, **chosen: Any) -> None:
     """Record what a bucket already holds of the library, without sending a byte.
 
     For a bucket that rclone or aws s3 has filled: an object under a file's key is compared with
-    the local file, by size and MD5, or by the digest that the store keeps. Run `scan` before.
+    the local file, by size and MD5, or by the digest that the store keeps. Run `scan` first.
     """
     from catalogsync_assets.core.adopt.adopt import adopt as run_adopt
     from catalogsync_assets.core.catalog.backends import backend_by_name
@@ -51,11 +51,11 @@ def _print(report: AdoptReport) -> None:
     mismatches = report.differ + report.undecided + report.failed
     for kind, why, keys, count in (
         ("mismatch", "", [f"{m.key}: {m.reason}" for m in report.mismatches], mismatches),
-        ("foreign", " (no file has this key)", report.foreign_keys, report.foreign),
+        ("untracked", " (no file has this key)", report.foreign_keys, report.foreign),
         ("lacking", " (`upload` sends it)", report.lacking_keys, report.lacking),
     ):
         if count:
             output.message(kind, f"{count:,}{why}")
             output.listed(keys, count)
     if report.undecided:
-        output.note("--read compares the undecided by reading them")
+        output.note("use --read to compare undecided objects by reading them")

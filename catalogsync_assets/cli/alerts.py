@@ -7,7 +7,7 @@ from catalogsync_assets.cli import options, output, running
 
 @options.group("catalogsync alerts test")
 def alerts() -> None:
-    """What is told of failures, and to whom."""
+    """Alerts about failures."""
 
 
 @options.command(
@@ -17,9 +17,9 @@ def alerts() -> None:
     db=False,
 )
 def test() -> None:
-    """Send a test alert by every notifier that CATALOGSYNC_ALERTS names.
+    """Send a test alert through every notifier that CATALOGSYNC_ALERTS names.
 
-    Exit code 0 if each of them took it.
+    Exit code 0 if all of them accept it.
     """
     from catalogsync_assets.notifications.notifiers import Alert, Notifiers
 

@@ -1,4 +1,4 @@
-"""Commands that hold the catalog's claims against a store: verify."""
+"""The command that compares the catalog with what a store holds: verify."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _WORDS = {
     "missing": "gone from the store",
-    "size": "of another size",
-    "content": "with other content",
-    "unreadable": "could not be looked at",
+    "size": "of a different size",
+    "content": "with different content",
+    "unreadable": "could not be checked",
     "foreign": "not known to the catalog",
 }
 
@@ -28,39 +28,39 @@ _WORDS = {
     "catalogsync verify --backend cloud --level full --sample 5%",
     "catalogsync verify --backend cloud --history",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Which store.")
+@click.option("--backend", "backend_name", metavar="NAME", help="Backend to verify.")
 @click.option(
     "--level",
     type=click.Choice(["listing", "head", "full"]),
     default="listing",
     show_default=True,
-    help="Compare what the store lists; ask for each object's digest; read each object.",
+    help="Compare what the store lists, ask for each object's digest, or read each object.",
 )
 @click.option(
     "--sample",
     "sample_percent",
     metavar="N%",
     type=types.share,
-    help="Only so many of the files, picked at random.",
+    help="Only this share of the files, picked at random.",
 )
 @click.option(
     "--since",
     metavar="WHEN",
     type=types.moment,
-    help="Only files that have not been verified since then: 30d, 12h, or a date.",
+    help="Only files not verified since then: 30d, 12h, or a date.",
 )
 @options.flag("--repair", "Upload again what is missing or damaged.")
-@options.flag("--restart", "Begin anew, also where an earlier one was interrupted.", "anew")
-@options.flag("--allow-empty", "Believe a store that has none of a hundred files.")
+@options.flag("--restart", "Start over, even if an earlier verification was interrupted.", "anew")
+@options.flag("--allow-empty", "Accept a store that holds none of the first hundred files.")
 @options.flag("--history", "List past verifications instead.")
 @options.workers("Requests")
 @options.selecting
 def verify(backend_name: str | None, history: bool, workers: int | None, **terms: Any) -> None:
-    """Compare what the catalog says of a store with what the store holds.
+    """Compare what the catalog says about a store with what the store holds.
 
     What is found missing or damaged is marked so, and `upload` brings it back; with --repair this
     command does. Objects that the catalog does not know are listed and never touched. May be
-    stopped at any time; run it again to go on.
+    stopped at any time; run it again to continue.
     """
     from catalogsync_assets.core.audit import queries
     from catalogsync_assets.core.audit.audit import AuditRequest, audit
@@ -74,7 +74,7 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
         running.end({"audits": past}, lambda: _print_history(past))
         return
     if backend is None:
-        raise UsageError("which backend is to be verified?", hint="name it: --backend NAME")
+        raise UsageError("no backend to verify", hint="name one with --backend NAME")
     request = AuditRequest(scope=running.selected_scope(catalog), **terms)
     limits = Limits.of(backend, workers=workers)
     told = False
@@ -83,7 +83,7 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
         nonlocal told
         if report.resumed and not told:
             told = True
-            output.note(f"{report.backend}: going on with verification {report.audit_id}")
+            output.note(f"{report.backend}: resuming verification {report.audit_id}")
         return _how_far(report)
 
     report, stopped = running.watched(
@@ -102,7 +102,7 @@ def _how_far(report: AuditReport) -> tuple[int, int, str]:
     text = output.with_counts(
         f"{report.backend}: {report.checked:,} of {output.files(report.total)}",
         (report.lost, "lost"),
-        (report.foreign, "foreign"),
+        (report.foreign, "untracked"),
         (report.retries, "retries"),
     )
     return report.checked, report.total, text
@@ -121,15 +121,15 @@ def _print(report: AuditReport) -> None:
             output.listed([_line(f) for f in report.findings if f.kind == kind], count)
     if report.unproven and report.level != "listing":
         output.note(
-            f"of {output.files(report.unproven)} only the size is known to be right: the store"
-            " keeps no digest of them; --level full reads them"
+            f"only the size of {output.files(report.unproven)} is proven: the store keeps no"
+            " digest of them; use --level full to read them"
         )
     lost = report.lost - report.repaired
     if lost and report.upload is None:
         output.message(
             "hint",
-            f"`catalogsync upload --backend {report.backend}` brings back what it can,"
-            " as does --repair here",
+            f"run `catalogsync upload --backend {report.backend}`, or verify with --repair, to"
+            " upload again what can be recovered",
         )
 
 
@@ -142,7 +142,7 @@ def _print_history(past: list[PastAudit]) -> None:
     kinds = ("ok", *_WORDS, "repaired")
     output.print_table(
         "verifications",
-        ("id", "backend", "level", "limited to", "status", "begun (UTC)", *kinds),
+        ("id", "backend", "level", "limited to", "status", "started (UTC)", *kinds),
         [
             (
                 *(a.id, a.backend, a.level, _limited_to(a), a.status, a.started_at),

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _ANSWERS = {True: "yes", False: "no", None: "unknown"}
 _AS_COPIES = {
-    "apart": "another store; what both hold are two copies",
-    "same": "the same store; what both hold is one copy",
-    None: "not proven to be another store; what both hold counts as one copy",
+    "apart": "a different store; what both hold counts as two copies",
+    "same": "the same store; what both hold counts as one copy",
+    None: "not proven to be a different store; what both hold counts as one copy",
 }
 
 
@@ -37,13 +37,13 @@ _AS_COPIES = {
     "Gently, over a thin line, to a cheaper class of storage:",
     "  catalogsync register-object-backend --name cold --bucket my-music --workers 4 \\",
     "    --bandwidth-limit 2MiB/s --storage-class STANDARD_IA",
-    "Then ask the store what it does: catalogsync backend test r2",
+    "Then test what the store does: catalogsync backend test r2",
 )
-@click.option("--name", required=True, help="What to call it: a-z, 0-9, _ and -.")
+@click.option("--name", required=True, help="Name of the backend: a-z, 0-9, _ and -.")
 @click.option("--bucket", required=True, help="An existing bucket.")
 @click.option("--endpoint", metavar="URL", help="The service's URL. [default: AWS]")
 @click.option("--region", default="us-east-1", show_default=True)
-@click.option("--base-prefix", metavar="PREFIX", default="", help="What every key begins with.")
+@click.option("--base-prefix", metavar="PREFIX", default="", help="Prefix of every key.")
 @click.option(
     "--credential-env-prefix",
     metavar="PREFIX",
@@ -59,37 +59,35 @@ _AS_COPIES = {
     show_default=True,
     help="auto is path with an endpoint, virtual without.",
 )
-@click.option("--public-base-url", metavar="URL", help="Where keys can be read unsigned.")
+@click.option("--public-base-url", metavar="URL", help="Where objects can be read unsigned.")
 @click.option(
     "--provider",
     type=click.Choice(tuple(PRESETS)),
-    help="The service, for what it is known to do. [default: told by the endpoint]",
+    help="The service, for its known capabilities. [default: from the endpoint]",
 )
-@options.number(
-    "--workers", "Files on their way at a time. [default: the program's]", most=MAX_WORKERS
-)
+@options.number("--workers", "Files to upload at a time. [default: 16]", most=MAX_WORKERS)
 @click.option(
     "--max-in-flight",
     "max_in_flight_bytes",
     metavar="SIZE",
     type=types.size,
-    help="Bytes of files in memory at a time, such as 256MiB. [default: the program's]",
+    help="Bytes of files to hold in memory at a time, such as 256MiB. [default: 128MiB]",
 )
 @click.option(
     "--bandwidth-limit",
     metavar="SIZE",
     type=types.rate,
-    help="Bytes that a run sends in a second at most, such as 10MiB/s. [default: no limit]",
+    help="Bytes per second that a run may send, such as 10MiB/s. [default: no limit]",
 )
 @click.option(
     "--storage-class",
     metavar="CLASS",
-    help="Of new objects, as the service names it. [default: the bucket's]",
+    help="Class of new objects, as the service names it. [default: the bucket's]",
 )
 @click.option(
     "--server-side-encryption",
     type=click.Choice(ENCRYPTIONS),
-    help="Of new objects. [default: the bucket's]",
+    help="Encryption of new objects. [default: the bucket's]",
 )
 @click.option("--kms-key-id", metavar="ID", help="The key for aws:kms. [default: the service's]")
 @click.option("--cache-control", metavar="VALUE", help="The Cache-Control header of new objects.")
@@ -97,7 +95,7 @@ def register_object_backend(**settings: Any) -> None:
     """Register a bucket of an S3-compatible service, or update the one of the same name.
 
     Nothing is sent to the service. No secret is stored: only the name of the variables that hold
-    it. Makes the catalog if there is none.
+    it. Creates the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import register
 
@@ -137,7 +135,7 @@ def _print(found: list[ObjectBackend]) -> None:
                 b.base_prefix or "-",
                 f"${b.credential_env_prefix}_*",
                 _settings(b),
-                (b.tested.tested_at or ("in part" if b.tested.known() else "no"))[:10],
+                (b.tested.tested_at or ("partly" if b.tested.known() else "no"))[:10],
             )
             for b in found
         ],
@@ -169,14 +167,14 @@ def backend() -> None:
 )
 @click.argument("name")
 def test(name: str) -> None:
-    """Ask a backend's store what it really does, and remember it.
+    """Test what a backend's store really does, and record the answers.
 
     Stores some small objects below PREFIX.catalogsync-test-RANDOM/, sends wrong digests and
-    conditions that do not hold, reads back what came of it, and deletes its objects again, also
-    when it is stopped. Sends about 5 MiB. Uploads go by the answers from then on.
+    false conditions, reads back the results, and deletes its objects again, even when it is
+    stopped. Sends about 5 MiB. Uploads rely on the answers from then on.
 
-    Also asks whether it is the same store as another backend, under another name: such backends
-    hold one copy together. For that an object is stored through each of the others, too.
+    Also tests whether it is the same store as another backend: such backends count as one copy.
+    For this, an object is also stored through each of the other backends.
 
     Exit code 0 if objects can be stored and read back.
     """
@@ -205,7 +203,7 @@ def test(name: str) -> None:
     left_behind = sorted({*result.left_behind, *(key for f in others for key in f.left_behind)})
     if left_behind:
         keys = ", ".join(left_behind)
-        output.message("warning", f"the test could not delete what it had written: {keys}")
+        output.message("warning", f"the test could not delete these objects: {keys}")
     told = {
         "backend": name,
         "usable": result.usable,
@@ -219,7 +217,7 @@ def test(name: str) -> None:
 
 def _print_test(name: str, result: ProbeResult, others: list[Finding]) -> None:
     output.print_table(
-        f"what the store of {name} does",
+        f"capabilities of {name}",
         ("asked", "answer", "for uploads"),
         [
             (a.what, _ANSWERS[a.answer] + (f": {a.detail}" if a.detail else ""), a.meaning)

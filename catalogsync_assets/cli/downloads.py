@@ -34,12 +34,12 @@ _LISTED = 20
     "--format",
     "kind",
     type=click.Choice(("csv", "jsonl", "m3u8", "pls", "xspf")),
-    help="[default: as the name ends]",
+    help="[default: by the file's extension]",
 )
 @click.option(
     "--encoding",
     metavar="NAME",
-    help="Of the text, such as windows-1251. [default: UTF-8, or as the file shows]",
+    help="Of the text, such as windows-1251. [default: UTF-8, or what the file shows]",
 )
 @click.option("--playlist", metavar="NAME", help="Put all songs into this playlist.")
 @click.option(
@@ -47,14 +47,14 @@ _LISTED = 20
     metavar="NAME",
     default="http",
     show_default=True,
-    help="What fetches the entries that name no source themselves.",
+    help="Source of the entries that name none.",
 )
 def import_manifest(manifest: Path, **chosen: Any) -> None:
     """Queue the downloads that a manifest lists: CSV, JSON Lines, M3U8, PLS or XSPF.
 
     Each entry has a url and, if known, title, artist, album, track, playlist, sha256 and size.
     Bad lines are listed and left out. Importing again adds nothing; after an edit, its playlists
-    take the new order, and what it no longer lists leaves them. Makes the catalog if there is none.
+    take the new order and lose what it no longer lists. Creates the catalog if there is none.
     """
     from catalogsync_assets.core.download.importing import import_manifest as run_import
 
@@ -69,11 +69,10 @@ def import_manifest(manifest: Path, **chosen: Any) -> None:
         output.listed(texts, count, kind="warning", most=_LISTED)
     if report.guessed_encoding:
         output.message(
-            "warning", f"{manifest} is not UTF-8; what is not was read as {report.guessed_encoding}"
+            "warning",
+            f"{manifest} is not all UTF-8; the rest was read as {report.guessed_encoding}",
         )
-        output.message(
-            "hint", "name another with --encoding; songs that are queued keep the names they have"
-        )
+        output.message("hint", "set another with --encoding; songs already queued keep their names")
     running.end(
         report,
         lambda: _print_import(report),
@@ -89,7 +88,7 @@ def _print_import(report: ImportReport) -> None:
             f"{report.entries:,} entries: {output.files(report.tasks)} queued, {report.known:,}"
             f" known before, {report.songs:,} new songs, {report.playlists:,} new playlists,"
             f" {report.bad:,} bad lines",
-            (report.removed, "songs left their playlist"),
+            (report.removed, "songs removed from playlists"),
         )
     )
 
@@ -100,17 +99,17 @@ def _print_import(report: ImportReport) -> None:
     "catalogsync run --playlist Favourites --upload cloud",
 )
 @options.library_roots(
-    "Where the files go; when it is full, to the next."
+    "Where to put the files; may be repeated: the next one is used when one is full."
     " [default: $CATALOGSYNC_LIBRARY_ROOTS, else those of the last scans]"
 )
-@click.option("--source", "sources", metavar="NAME", multiple=True, help="Only of this source.")
+@click.option("--source", "sources", metavar="NAME", multiple=True, help="Only from this source.")
 @click.option(
     "--playlist", "playlists", metavar="NAME", multiple=True, help="Only of this playlist, or id."
 )
-@options.number("--limit", "At most so many files.", metavar="N")
-@options.workers("Files on their way", most=64, default=8)
+@options.number("--limit", "Download at most N files.", metavar="N")
+@options.workers("Files to download", most=64, default=8)
 @options.number("--max-file-mib", "Refuse larger files.", default=4096)
-@options.number("--keep-free-mib", "Leave so much free on each disk.", least=0, default=256)
+@options.number("--keep-free-mib", "Keep this much free on each disk.", least=0, default=256)
 @click.option("--upload", "backend_name", metavar="BACKEND", help="Then upload what it lacks.")
 def run(
     roots: tuple[Path, ...],
@@ -124,14 +123,14 @@ def run(
 ) -> None:
     """Download what is queued into the library, scan it, and upload it if told to.
 
-    May be stopped at any time; run it again to go on. When all disks are full, it asks for another
-    folder on a terminal, and stops elsewhere.
+    May be stopped at any time; run it again to continue. When all disks are full, it asks for
+    another folder on a terminal, and stops otherwise.
     """
     from catalogsync_assets.core.catalog.download_queue import DownloadScope
     from catalogsync_assets.core.catalog.files import known_roots
     from catalogsync_assets.core.catalog.scope import select
     from catalogsync_assets.core.catalog.upload_queue import enqueue
-    from catalogsync_assets.core.download.disks import Rooms
+    from catalogsync_assets.core.download.disks import Disks
     from catalogsync_assets.core.download.download import download
     from catalogsync_assets.core.download.report import Limits
     from catalogsync_assets.core.library.scan import scan
@@ -143,20 +142,20 @@ def run(
     folders = library_roots(roots, known=known_roots(catalog))
     limits = Limits(workers=workers, max_file_bytes=max_file_mib * 1024 * 1024)
     with output.progress("bytes") as line:
-        rooms = Rooms(
+        disks = Disks(
             catalog, folders, ask=_asking(line), reserve_bytes=keep_free_mib * 1024 * 1024
         )
         report, stopped = running.finished(
             lambda: download(
                 catalog,
-                rooms,
+                disks,
                 scope=scope,
                 limits=limits,
                 limit=limit,
                 progress=lambda r: line.update(r.received, r.queued_bytes or None, _describe(r)),
             )
         )
-    scanned = scan(catalog, rooms.roots)
+    scanned = scan(catalog, disks.roots)
     warn_of_unread_tags(scanned)
     told: dict[str, Any] = {"download": report, "scan": scanned}
     upload: UploadReport | None = None
@@ -181,7 +180,7 @@ def _asking(line: output.ProgressLine) -> Ask | None:
                 full = ", ".join(str(root) for root in question.full)
                 needed = f"; the next file needs {output.size(question.needed)}"
                 output.message("full", full + (needed if question.needed else ""))
-            output.question("Folder to go on in (empty to stop):")
+            output.question("Folder to continue in (empty to stop):")
             answer = _read_line().strip()
         return Path(answer).expanduser() if answer else None
 

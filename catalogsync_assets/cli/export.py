@@ -31,17 +31,17 @@ _exporting = options.together(
         metavar="FILE",
         type=click.Path(path_type=Path),
         default=_STDOUT,
-        help="Replaced when all is written; - is stdout. [default: -]",
+        help="File to write, replaced once complete; - is stdout. [default: -]",
     ),
     click.option(
         "--backend",
         "backend_name",
         metavar="NAME",
-        help="Files on this one. [default: the only one there is, if one is needed]",
+        help="Only files on this backend. [default: the only one, if one is needed]",
     ),
     options.number(
         "--expires",
-        "How long presigned URLs are good for, at most 604800: a week. [default: 3600]",
+        "How long presigned URLs are valid, at most 604800 (a week). [default: 3600]",
         most=604_800,
         metavar="SECONDS",
     ),
@@ -49,7 +49,7 @@ _exporting = options.together(
         "--relative-to",
         metavar="FOLDER",
         type=click.Path(path_type=Path),
-        help="Local paths as seen from there. [default: absolute]",
+        help="Write local paths relative to this folder. [default: absolute]",
     ),
     options.flag("--strict", "Fail, and write no file, if a song has no such location."),
 )
@@ -60,7 +60,7 @@ def _format_option(default: str) -> options.Option:
         "--format",
         "kind",
         type=click.Choice(_FORMATS),
-        help=f"[default: told by FILE's name, else {default}]",
+        help=f"[default: by FILE's extension, else {default}]",
     )
 
 
@@ -85,14 +85,14 @@ def export() -> None:
     type=click.Choice(_LOCATIONS),
     default="local",
     show_default=True,
-    help="Paths of local files, public URLs, or URLs that anybody may read for a while.",
+    help="Paths of local files, public URLs, or URLs that anybody can read for a while.",
 )
 @_exporting
 def playlist(name: str, kind: str | None, target: Path, strict: bool, **asked: Any) -> None:
     """Write the songs of a playlist in its order.
 
-    NAME is a playlist's name or id. Of a song with several files it has the best: one without
-    loss before others, then the larger.
+    NAME is a playlist's name or id. A song with several files is listed with its best: lossless
+    before lossy, then the larger.
     """
     from catalogsync_assets.core.export.export import export_playlist
 
@@ -112,12 +112,12 @@ def playlist(name: str, kind: str | None, target: Path, strict: bool, **asked: A
 @click.option(
     "--locations",
     type=click.Choice(_LOCATIONS),
-    help="Only active files at such places. [default: all places, whatever their status]",
+    help="Only active files at these places. [default: all places, whatever their status]",
 )
 @_exporting
 @options.selecting
 def catalog(kind: str | None, target: Path, strict: bool, **asked: Any) -> None:
-    """Write the current files of the songs, a row for each place where one is."""
+    """Write the current files of the songs, one row for each place of a file."""
     from catalogsync_assets.core.export.export import export_catalog
 
     kind = _kind(kind, target, default="csv")
@@ -134,11 +134,11 @@ def _kind(given: str | None, target: Path, *, default: str) -> str:
 
     kind = given or EXTENSIONS.get(target.suffix[1:].lower(), default)
     if target == _STDOUT and kind == "parquet":
-        raise UsageError("Parquet is not text", hint="name a file with --output")
+        raise UsageError("Parquet cannot go to stdout", hint="name a file with --output")
     if target == _STDOUT and options.wants_json():
         raise UsageError(
-            "--json would stand in the middle of the export",
-            hint="name a file with --output; for the export as JSON: --format json",
+            "--json cannot be combined with an export to stdout",
+            hint="name a file with --output; to export as JSON, use --format json",
         )
     return kind
 
@@ -159,7 +159,7 @@ def _places(
         (relative_to, "--relative-to", "local"),
     ):
         if given is not None and locations != needed:
-            raise UsageError(f"{option} is for --locations {needed}", hint="leave one of them out")
+            raise UsageError(f"{option} needs --locations {needed}", hint="leave one of them out")
     if locations == "local":
         if backend_name is not None:
             raise UsageError(

@@ -21,10 +21,10 @@ _LISTED = 20
 
 @options.command("catalogsync init", "catalogsync init --db ~/music/catalog.db")
 def init() -> None:
-    """Make the catalog, or bring an existing database to this version.
+    """Create the catalog, or migrate an existing database to this version.
 
-    A database that already holds something is first copied beside itself. Running it again
-    changes nothing. A folder that is not there is made.
+    A database that is not empty is first backed up beside itself. Running it again changes
+    nothing. A missing folder is created.
     """
     from catalogsync_assets.core.catalog.database import Catalog
 
@@ -37,16 +37,16 @@ def init() -> None:
 
 
 def _print_made(report: InitReport) -> None:
-    words = {"created": "made", "migrated": "migrated", "unchanged": "already up to date:"}
+    words = {"created": "created", "migrated": "migrated", "unchanged": "already up to date:"}
     if report.folder:
-        output.echo(f"made the folder {report.folder}")
+        output.echo(f"created the folder {report.folder}")
     output.echo(f"{words[report.action]} {report.path}")
     if report.backup:
         output.echo(f"backup {report.backup}")
 
 
 def warn_of_unread_tags(report: ScanReport) -> None:
-    """Of files of earlier scans, too: only the first scan that meets one says so in full."""
+    """Also of files of earlier scans: only the first scan that meets one says so in full."""
     if report.unread_tag_count:
         first = report.unread_tags[0]
         output.message(
@@ -65,17 +65,15 @@ def warn_of_unread_tags(report: ScanReport) -> None:
     "A folder of music; may be repeated."
     " [default: $CATALOGSYNC_LIBRARY_ROOTS, else those of the last scans]"
 )
-@options.number("--batch-files", "Files in a batch at most. [default: 5000]", "batch_max_files")
-@options.number("--batch-bytes", "Bytes in a batch at most. [default: 8 GiB]", "batch_max_bytes")
-@options.flag("--allow-empty", "Accept that a folder which held music now holds none.")
+@options.number("--batch-files", "Most files in a batch. [default: 5000]", "batch_max_files")
+@options.number("--batch-bytes", "Most bytes in a batch. [default: 8 GiB]", "batch_max_bytes")
+@options.flag("--allow-empty", "Accept a folder that held music and now holds none.")
 @click.option(
     "--follow-links/--no-follow-links",
     default=None,
-    help="Whether links to files may lead out of every root; remembered. [default: as last said]",
+    help="Whether links may lead to files outside every root; remembered. [default: as before]",
 )
-@options.flag(
-    "--reread", "Read the tags of unchanged files, too, as after an update of catalogsync."
-)
+@options.flag("--reread", "Also read the tags of unchanged files, as after an update.")
 @options.flag("--plan", "Then queue what each backend lacks.")
 def scan(roots: tuple[Path, ...], plan: bool, **chosen: Any) -> None:
     """Bring the catalog in line with the library.
@@ -83,7 +81,7 @@ def scan(roots: tuple[Path, ...], plan: bool, **chosen: Any) -> None:
     New and changed audio files are recorded with their tags and grouped into batches; files that
     are gone are marked missing. Size and modification time decide: an unchanged file is not
     opened. Recycle bins, snapshots and what .catalogsyncignore files and $CATALOGSYNC_IGNORE
-    name are left out. Makes the catalog if there is none.
+    name are left out. Creates the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import exists
@@ -149,11 +147,11 @@ def print_scan(report: ScanReport) -> None:
     "catalogsync whereis 17 --json",
 )
 @click.argument("query")
-@options.number("--limit", "Songs.", default=50)
+@options.number("--limit", "Most songs to show.", default=50)
 def whereis(query: str, limit: int) -> None:
     """Show where a song is: each of its files on each backend.
 
-    QUERY is words of title, artists and album in any order, a part of a path or key, or an id.
+    QUERY is words of title, artists and album in any order, part of a path or key, or an id.
     """
     from catalogsync_assets.core.catalog.search import whereis as find
 

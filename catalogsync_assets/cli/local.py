@@ -28,7 +28,7 @@ _DIRECTORY = click.option(
 @click.option(
     "--library",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A folder of music. [default: a sample that is made]",
+    help="A folder of music. [default: a generated sample]",
 )
 @options.flag("--stop", "Stop the demo's store.")
 def demo(directory: Path, library: Path | None, stop: bool) -> None:

@@ -23,42 +23,42 @@ _LISTED = 5
 )
 @options.number(
     "--keep-copies",
-    "Remove a file only if so many stores are proven to hold it. [default: as many as the policy"
-    " asks for]",
+    "Remove a file only if N stores are proven to hold it. [default: as many as the policy"
+    " requires]",
     metavar="N",
 )
-@options.flag("--below-policy", "Keep N copies even where the policy asks for more.")
+@options.flag("--below-policy", "Keep N copies even where the policy requires more.")
 @click.option(
     "--backend",
     "backend_names",
     metavar="NAME",
     multiple=True,
-    help="Only copies on this one count; may be repeated. [default: all]",
+    help="Count only copies on this backend; may be repeated. [default: all]",
 )
 @click.option(
     "--older-than",
     "older_than_seconds",
     metavar="AGE",
     type=types.age,
-    help="Only files that have not been modified for so long, such as 90d, 8w or 12h.",
+    help="Only files not modified for this long, such as 90d, 8w or 12h.",
 )
 @click.option(
     "--until-free",
     metavar="SIZE",
     type=types.size,
-    help="Stop when so much is free where the files are, such as 50GiB.",
+    help="Stop once this much is free where the files are, such as 50GiB.",
 )
 @options.selecting
 @click.option("--dry-run/--delete", default=True, show_default=True, help="Only show, or remove.")
-@options.flag("--check", "In a dry run, ask stores and read files, too, as --delete does.")
-@options.workers("Files that are looked at", default=16)
+@options.flag("--check", "In a dry run, also ask the stores and read files, as --delete does.")
+@options.workers("Files to check", default=16)
 def offload(
     keep_copies: int | None, below_policy: bool, backend_names: tuple[str, ...], **chosen: Any
 ) -> None:
-    """Remove local files of which enough stores hold a copy; without --delete, only show which.
+    """Remove local files that enough stores hold; without --delete, only show them.
 
-    Enough is what the `policy` asks for, or more. Backends that are not proven to be different
-    stores count as one; --delete has the stores prove it anew. The oldest files go first. Before a
+    Enough is what the `policy` requires, or more. Backends that are not proven to be different
+    stores count as one; --delete has the stores prove it again. The oldest files go first. Before a
     file goes, the stores are asked for its copies (and read, where they keep no digest), and its
     own content is compared with its digest. May be stopped at any time.
     """
@@ -66,7 +66,7 @@ def offload(
     from catalogsync_assets.core.offload.offload import offload as run_offload
 
     if below_policy and keep_copies is None:
-        raise UsageError("--below-policy needs to know how many", hint="add --keep-copies")
+        raise UsageError("--below-policy needs --keep-copies", hint="add --keep-copies N")
     catalog = running.open_catalog()
     backends = running.chosen_backends(catalog, *backend_names)
     scope = running.selected_scope(catalog)
@@ -94,35 +94,35 @@ def offload(
 
 
 def _describe(report: OffloadReport) -> str:
-    verb = "would go" if report.dry_run else "removed"
+    verb = "would be removed" if report.dry_run else "removed"
     return f"offload: {report.removed:,} {verb}, {output.size(report.removed_bytes)}"
 
 
 def _print(report: OffloadReport) -> None:
     went = f"{output.files(report.removed)}, {output.size(report.removed_bytes)}"
-    output.echo(f"{went} would go" if report.dry_run else f"{went} removed")
+    output.echo(f"{went} would be removed" if report.dry_run else f"{went} removed")
     for path in report.files[:_LISTED] if report.dry_run else ():
         output.echo(f"  {path}")
     if report.dry_run and report.removed > _LISTED:
         output.note(f"  and {report.removed - _LISTED:,} more; --json lists them")
     _print_what_stays(report)
     if report.dry_run and report.removed:
-        asked = "" if report.checked else ", once the stores have proven their copies"
+        asked = "" if report.checked else " once the stores have proven their copies"
         output.note(f"nothing was removed; --delete removes them{asked}")
 
 
 def _too_few(report: OffloadReport) -> str:
     if report.keep_copies is None:
-        return "with fewer copies on different stores than their policy asks for"
+        return "with fewer copies on different stores than their policy requires"
     return f"on fewer than {report.keep_copies} different stores"
 
 
 def _print_what_stays(report: OffloadReport) -> None:
     for count, why in (
         (report.too_few, _too_few(report)),
-        (report.younger, "modified too lately"),
+        (report.younger, "modified too recently"),
         (report.left.get("Link", 0), "a link"),
-        (report.left.get("HardLink", 0), "with other hard links, which would free nothing"),
+        (report.left.get("HardLink", 0), "with other hard links, so removal would free nothing"),
     ):
         if count:
             stay = "stays" if count == 1 else "stay"
@@ -143,10 +143,10 @@ def _print_what_stays(report: OffloadReport) -> None:
         output.message("warning", f"backend {name!r} was not asked: {why}")
     running.print_failures(report)
     goal = report.goal or 0
-    for room in report.rooms:
-        if room.free < goal:
+    for disk in report.rooms:
+        if disk.free < goal:
             output.message(
                 "warning",
-                f"only {output.size(room.free)} free at {room.root}, not {output.size(goal)}:"
-                " no other file may go",
+                f"only {output.size(disk.free)} free at {disk.root}, not {output.size(goal)}:"
+                " no other file may be removed",
             )

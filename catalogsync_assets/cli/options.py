@@ -28,7 +28,7 @@ _GIVEN = "catalogsync.given."
 
 
 def given(name: str) -> Any:
-    """What --db, --json or an option of `selecting` has given; None where there is no such."""
+    """The value of --db, --json or an option of `selecting`; None where there is none."""
     return click.get_current_context().meta.get(_GIVEN + name)
 
 
@@ -156,14 +156,12 @@ def _selecting(name: str, target: str, text: str, kind: Any = str) -> Option:
 
 #: The options that say which songs a command is about.
 selecting = together(
-    _selecting("--song", "songs", "... or this song.", int),
     _selecting(
-        "--playlist",
-        "playlists",
-        "Only songs of this playlist, or its id; may be repeated, as may the next two.",
+        "--song", "songs", "Only this song, by id; may be repeated, as may the next three.", int
     ),
-    _selecting("--artist", "artists", "... of this artist, or id."),
-    _selecting("--pool", "pools", "... of this pool, or its id."),
+    _selecting("--playlist", "playlists", "Only songs of this playlist, by name or id."),
+    _selecting("--artist", "artists", "Only songs of this artist, by name or id."),
+    _selecting("--pool", "pools", "Only songs of this pool, by name or id."),
 )
 
 

@@ -58,7 +58,7 @@ class ClearErrors(click.Group):
             given = sys.argv[1:] if args is None else list(args)
             code = self._run(given, prog_name, complete_var, **more)
         except (KeyboardInterrupt, click.Abort):
-            message("stopped", "what was done is recorded; run the same command again to go on")
+            message("stopped", "what was done is recorded; run the same command again to continue")
             code = STOPPED
         sys.exit(code)
 
@@ -103,7 +103,7 @@ class ClearErrors(click.Group):
 
 
 def _refuse_empty(args: list[str]) -> None:
-    """An empty argument comes of a variable that a script has not set. To some options it would
+    """An empty argument comes from a variable that a script has not set. To some options it would
     mean everything, or the working directory.
 
     Raises:
@@ -228,7 +228,7 @@ class _Terminal:
 
 
 def is_interactive() -> bool:
-    """Whether a person can be asked."""
+    """Whether somebody can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -238,7 +238,7 @@ def _print_results(line: str) -> None:
 
 
 def _print_message(text: str) -> None:
-    """A message that nobody can read any more is no reason to stop working."""
+    """If nobody can read messages any more, work continues."""
     with suppress(OSError):
         click.echo(text, file=sys.stderr, nl=False)
 

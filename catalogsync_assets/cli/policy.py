@@ -14,21 +14,21 @@ from catalogsync_assets.cli import options, output, running, types
     "catalogsync policy --library-root ~/Music --required-copies default",
 )
 @click.option(
-    "--library-root", "root", metavar="FOLDER", help="Only files of this one. [default: all others]"
+    "--library-root", "root", metavar="FOLDER", help="Files of this root. [default: all others]"
 )
 @click.option(
     "--required-copies",
     "copies",
     metavar="N|all|default",
     type=types.copies,
-    help="On so many backends, on every one, or what holds without this setting.",
+    help="On N backends, on every one, or what applies without this setting.",
 )
 def policy(root: str | None, copies: int | str | None) -> None:
     """Set or show how many backends must hold each file.
 
-    Without a policy every registered backend must. The local library is not counted, and backends
-    that are one store count as one. Nothing is uploaded or removed by it: `status` tells which
-    songs have too few copies, and `offload` leaves what would have too few.
+    Without a policy, every registered backend must. The local library does not count, and backends
+    that are the same store count as one. This uploads and removes nothing: `status` lists songs
+    with too few copies, and `offload` keeps files that would have too few.
     """
     from catalogsync_assets.core.catalog import replication as core
     from catalogsync_assets.core.catalog.separation import separation
@@ -40,12 +40,12 @@ def policy(root: str | None, copies: int | str | None) -> None:
         number = words[copies] if isinstance(copies, str) else copies
         core.set_policy(catalog, root or core.ALL_OTHERS, number)
     elif root is not None:
-        raise UsageError("--library-root needs to know what to set", hint="add --required-copies")
+        raise UsageError("--library-root needs --required-copies", hint="add --required-copies N")
     found, known = core.policies(catalog), separation(catalog)
     backends, stores = len(known.names), known.stores
     there = f"{backends} backends are registered"
     if stores < backends:
-        there += f", which are {output.counted(stores, 'store')}"
+        there += f", on {output.counted(stores, 'store')}"
     for p in found:
         if p.own and p.copies > stores:
             output.message(

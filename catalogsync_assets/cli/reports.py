@@ -1,7 +1,7 @@
-"""What Dagster is told after an upload, where DAGSTER_HOME is set.
+"""Reports an upload to Dagster, where DAGSTER_HOME is set.
 
 Dagster takes seconds to load, so only once something was uploaded. An upload never fails because
-Dagster cannot be told of it: the sensor `catalog_partitions` finds it in the catalog.
+it cannot be reported: the sensor `catalog_partitions` finds it in the catalog.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def cell_reporter(
                 from catalogsync_assets.assets.reports import report_whole_cells
 
                 report_whole_cells(catalog, backend, batches, home=home, by=by)
-        except Exception as error:  # whatever is wrong with it is no failure of the upload
+        except Exception as error:  # whatever is wrong, the upload has not failed
             output.message("warning", f"Dagster was not told: DAGSTER_HOME {home}: {_short(error)}")
 
     return report_cells

@@ -23,41 +23,41 @@ if TYPE_CHECKING:
     "root",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="The library root that the files are to be below.",
+    help="Library root to restore to.",
 )
 @click.option(
     "--from",
     "backend_name",
     metavar="NAME",
-    help="Read from this backend only. [default: the one verified last, then the next]",
+    help="Read only from this backend. [default: the most recently verified first]",
 )
-@options.flag("--missing", "Only files that are below no library root any more.")
+@options.flag("--missing", "Only files that are no longer in any library root.")
 @options.flag("--all", "Every file of the catalog.", "everything")
 @options.selecting
-@options.flag("--dry-run", "Only say what would be done.")
+@options.flag("--dry-run", "Only show what would be done.")
 @options.flag(
     "--allow-empty",
-    "The root held files and is empty now: its disk is mounted, they are really gone.",
+    "Accept an empty root that held files: its disk is mounted, they are gone.",
 )
-@options.workers("Files on their way")
+@options.workers("Files to restore")
 def restore(
     root: Path, backend_name: str | None, missing: bool, everything: bool, **chosen: Any
 ) -> None:
     """Bring files back from the backends.
 
-    Each is compared with its digest before it gets its name, and recorded; a damaged copy is
-    refused, and the next backend asked. No file is ever overwritten. May be stopped at any time;
-    run it again to go on.
+    Each file is checked against its digest before it gets its name, and recorded; a damaged copy
+    is refused, and the next backend tried. No file is ever overwritten. May be stopped at any time;
+    run it again to continue.
     """
     from catalogsync_assets.core.errors import UsageError
     from catalogsync_assets.core.restore.restore import restore as run_restore
 
     if not (missing or everything or running.is_selecting()):
         raise UsageError(
-            "which files?", hint="--missing, --all, or a --playlist, --artist, --pool or --song"
+            "no files named", hint="use --missing, --all, --playlist, --artist, --pool or --song"
         )
     if everything and (missing or running.is_selecting()):
-        raise UsageError("--all leaves nothing to select", hint="drop it, or the other options")
+        raise UsageError("--all takes no selection", hint="drop it, or the other options")
     catalog = running.open_catalog()
     backend = running.chosen_backend(catalog, backend_name)
     scope = running.selected_scope(catalog)
@@ -78,7 +78,7 @@ def restore(
 
 
 def _how_far(report: RestoreReport) -> int:
-    """Bytes of settled files, and what has come of the others."""
+    """Bytes of finished files, and what has arrived of the others."""
     on_their_way = max(report.received - report.bytes, 0)
     return min(report.settled_bytes + on_their_way, report.bytes_in_all)
 
@@ -98,7 +98,7 @@ def _print(report: RestoreReport) -> None:
     output.echo(
         f"{report.root}: {output.files(report.files)}, {restored}"
         + (f" ({sources})" if sources else "")
-        + f", {report.present + report.adopted:,} there already, {report.failed:,} failed;"
+        + f", {report.present + report.adopted:,} already there, {report.failed:,} failed;"
         f" {output.speed(report.bytes, 0 if report.dry_run else report.seconds)}"
     )
     output.listed(report.troubles, len(report.troubles), kind="warning")

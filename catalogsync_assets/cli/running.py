@@ -47,7 +47,7 @@ def chosen_backend(catalog: Catalog, name: str | None) -> ObjectBackend | None:
     """The backend of this name; None without a name.
 
     Raises:
-        UnknownBackendError: no backend is called so.
+        UnknownBackendError: no backend has this name.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
 
@@ -58,7 +58,7 @@ def chosen_backends(catalog: Catalog, *names: str | None) -> list[ObjectBackend]
     """The backends of these names, each once; all where there is no name.
 
     Raises:
-        UnknownBackendError: no backend is called so.
+        UnknownBackendError: no backend has this name.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends
 

@@ -1,9 +1,11 @@
-"""The command that tells how things stand: status."""
+"""The command that shows the state of things: status."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from catalogsync_assets.cli import options, output, running
 
@@ -15,16 +17,17 @@ if TYPE_CHECKING:
 @options.command(
     "catalogsync status",
     "catalogsync status --verified",
-    "catalogsync status --under-policy --limit 20",
+    "catalogsync status --under-replicated --limit 20",
     "catalogsync status --json | jq '.backends[] | {name, pending}'",
 )
-@options.flag("--verified", "Also since when the files of each backend are known to be there.")
-@options.flag("--under-policy", "List the songs that have fewer copies than required.")
-@options.number("--limit", "Songs of that list.", default=100)
-def status(verified: bool, under_policy: bool, limit: int) -> None:
+@options.flag("--verified", "Also show when the files of each backend were verified.")
+@options.flag("--under-replicated", "List the songs that have fewer copies than required.")
+@click.option("--under-policy", is_flag=True, hidden=True, help="The old name, for one release.")
+@options.number("--limit", "Most songs to list.", default=100)
+def status(verified: bool, under_replicated: bool, under_policy: bool, limit: int) -> None:
     """Show what is where: songs, files and bytes of each backend, and what is still to do.
 
-    With whether every song has the copies that it should have; see `policy`.
+    Also tells whether every song has as many copies as required; see `policy`.
     """
     from catalogsync_assets.core.catalog.file_tags import unread_tags
     from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
@@ -34,22 +37,23 @@ def status(verified: bool, under_policy: bool, limit: int) -> None:
     found = backend_status(catalog)
     copies = policy_status(catalog, found)
     ages = verification_ages(catalog) if verified else {}
-    short = songs_under_policy(catalog, limit) if under_policy else []
+    listing = under_replicated or under_policy
+    short = songs_under_policy(catalog, limit) if listing else []
     unread, _ = unread_tags(catalog, limit=1)
     told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
     told["unread_tag_count"] = unread
     if verified:
         told["verified"] = ages
-    if under_policy:
-        told["under_policy"] = short
+    if listing:
+        told["under_replicated"] = told["under_policy"] = short
 
     def show() -> None:
-        if under_policy:
+        if listing:
             _print_short(short)
         else:
             _print_backends(str(catalog.path), found, ages)
         _print_copies(copies)
-        if not under_policy:
+        if not listing:
             _print_troubles(found, unread)
 
     running.end(told, show)
@@ -78,7 +82,7 @@ def _print_backends(
 
 
 def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
-    """What is no figure, in a line."""
+    """The rest, besides the figures, in a line."""
     words = []
     if backend.bucket:
         words.append(f"bucket {backend.bucket}")
@@ -97,7 +101,7 @@ def _of_audit(audit: LastAudit | None) -> str:
     if audit is None:
         return "never"
     of_what = "" if audit.sample_percent is None else f", {audit.sample_percent:g}%"
-    return f"{audit.finished_at} ({audit.level}{of_what}{', in part' if audit.limited else ''})"
+    return f"{audit.finished_at} ({audit.level}{of_what}{', partial' if audit.limited else ''})"
 
 
 def _print_copies(copies: PolicyStatus) -> None:
@@ -107,14 +111,14 @@ def _print_copies(copies: PolicyStatus) -> None:
     for one, other in copies.unproven:
         output.note(
             f"copies: {one} and {other} are not proven to be two stores, and count as one copy;"
-            f" `catalogsync backend test {other}` asks them"
+            f" run `catalogsync backend test {other}` to find out"
         )
 
 
 def _in_words(copies: PolicyStatus) -> str:
     """Whether there are as many copies as there should be."""
     if not copies.songs:
-        return "copies: there are no songs yet"
+        return "copies: no songs yet"
     if not copies.backends:
         return "copies: no backend is registered, so there are none; see register-object-backend"
     fewest, most = copies.required_copies
@@ -123,13 +127,13 @@ def _in_words(copies: PolicyStatus) -> str:
         return f"copies: all {copies.songs:,} songs have as many as required ({required})"
     return (
         f"copies: {copies.songs_under_policy:,} of {copies.songs:,} songs have fewer than required"
-        f" ({required}); `catalogsync status --under-policy` lists them"
+        f" ({required}); `catalogsync status --under-replicated` lists them"
     )
 
 
 def _print_troubles(found: list[BackendStatus], unread: int) -> None:
     if unread:
-        output.note(f"tags: those of {output.files(unread)} could not be read; see failures --tags")
+        output.note(f"tags of {output.files(unread)} could not be read; see failures --tags")
     for b in found:
         if b.damaged:
             wrong = f"the content of {output.files(b.damaged)} is wrong"
@@ -142,7 +146,7 @@ def _print_troubles(found: list[BackendStatus], unread: int) -> None:
 def _print_short(short: list[ShortSong]) -> None:
     if short:
         output.print_table(
-            "songs under policy",
+            "under-replicated songs",
             ("song", "artist", "title", "files", "copies", "required"),
             [["-" if cell is None else cell for cell in dataclasses.astuple(s)] for s in short],
         )

@@ -65,7 +65,7 @@ def moment(value: str) -> datetime:
         return found.replace(tzinfo=None)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(
-            f"{value!r} is no moment; write it like 30d, 12h or 2026-11-01"
+            f"{value!r} is not a time; write it like 30d, 12h or 2026-11-01"
         ) from error
 
 
@@ -84,7 +84,7 @@ def copies(value: str) -> int | str:
         return text
     if text.isascii() and text.isdecimal() and len(text) <= 4:  # noqa: PLR2004
         return int(text)
-    raise click.BadParameter(f"{value!r} is neither a number of copies nor all nor default")
+    raise click.BadParameter(f"{value!r} is not a number of copies, all or default")
 
 
 def _age(text: str) -> timedelta:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from catalogsync_assets.core.upload.upload import UploadReport
 
 _prioritize = options.flag(
-    "--prioritize", "Plan everything, but these songs first, instead of these only."
+    "--prioritize", "Plan everything, with these songs first, instead of only these."
 )
 
 
@@ -36,7 +36,7 @@ def _scopes(catalog: Catalog, *, prioritize: bool) -> tuple[Scope, Scope | None]
         return scope, None
     if not scope.selections:
         raise UsageError(
-            "--prioritize needs to know what comes first",
+            "--prioritize needs a selection of songs",
             hint="name a --playlist, --artist, --pool or --song",
         )
     return Scope(), scope
@@ -47,7 +47,7 @@ def _scopes(catalog: Catalog, *, prioritize: bool) -> tuple[Scope, Scope | None]
     "catalogsync plan --backend cloud --song 17 --song 18",
     "catalogsync plan --playlist Favourites --prioritize",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
+@click.option("--backend", "backend_name", metavar="NAME", help="Only this backend. [default: all]")
 @options.selecting
 @_prioritize
 def plan(backend_name: str | None, prioritize: bool) -> None:
@@ -81,12 +81,12 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
     'catalogsync upload --backend cloud --artist "Nina Simone" --prioritize',
     "catalogsync upload --backend cloud --enqueue-only",
 )
-@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Where to.")
+@click.option("--backend", "backend_name", metavar="NAME", required=True, help="Where to upload.")
 @options.library_roots(
     "Scan this folder first; may be repeated. [default: upload what was scanned before]"
 )
-@options.workers("Files on their way")
-@options.number("--limit", "At most so many files.", metavar="N")
+@options.workers("Files to upload")
+@options.number("--limit", "Upload at most N files.", metavar="N")
 @click.option(
     "--run/--enqueue-only", default=True, show_default=True, help="Upload, or only queue."
 )
@@ -104,7 +104,7 @@ def upload(
 
     Queues every file that is missing there, or failed before, and uploads it: verified, then
     recorded. With --library-root it scans that folder first. May be stopped at any time; run it
-    again to go on. Speaks to no store when there is nothing to do.
+    again to continue. Contacts no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
     from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
@@ -136,11 +136,11 @@ def upload(
 def upload_queued(
     catalog: Catalog, backend: ObjectBackend, scope: Scope | None = None, *, by: str, **limits: Any
 ) -> tuple[UploadReport, CatalogSyncError | None]:
-    """Upload what is queued, show how far it is, and tell Dagster of it.
+    """Upload what is queued, show how far it is, and report it to Dagster.
 
     Args:
         scope: of what is queued; None for everything.
-        by: the command, as Dagster is told.
+        by: the command, as reported to Dagster.
         limits: as of the upload of `core`.
 
     Returns:
@@ -187,10 +187,10 @@ def print_upload(report: UploadReport) -> None:
     "catalogsync failures --backend cloud --retry",
     "catalogsync failures --tags",
 )
-@click.option("--backend", "backend_name", metavar="NAME", help="Only this one. [default: all]")
-@options.number("--limit", "Rows.", default=100)
+@click.option("--backend", "backend_name", metavar="NAME", help="Only this backend. [default: all]")
+@options.number("--limit", "Most rows to list.", default=100)
 @options.flag("--retry", "Queue them again.")
-@options.flag("--tags", "List the files whose tags could not be read instead.")
+@options.flag("--tags", "List files whose tags could not be read instead.")
 def failures(backend_name: str | None, limit: int, retry: bool, tags: bool) -> None:
     """List the uploads that failed, newest first, with reasons.
 
@@ -202,7 +202,7 @@ def failures(backend_name: str | None, limit: int, retry: bool, tags: bool) -> N
     from catalogsync_assets.core.catalog.upload_queue import requeue_failed
 
     if tags and (retry or backend_name):
-        raise click.UsageError("--tags is about local files: leave --backend and --retry out")
+        raise click.UsageError("--tags is about local files: drop --backend and --retry")
     catalog = running.open_catalog()
     if tags:
         count, unread = unread_tags(catalog, limit)

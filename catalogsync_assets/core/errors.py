@@ -9,19 +9,19 @@ The tree::
     ├── CatalogError            the database cannot be opened, read or written
     ├── LibraryError            a library root cannot be read, or looks unmounted
     │   └── NoRoomError         every library root is full
-    ├── DownloadError           a file cannot be had from where it should come
+    ├── DownloadError           a file cannot be downloaded from its source
     │   └── SourceUnavailableError  no answer, a broken connection, 5xx, 429: try again later
     ├── RunAborted              a run with many tasks could not go on
     ├── SourceError             a file cannot be uploaded as it is
     ├── RestoreError            a file cannot be brought back
     ├── NotRemoved              a local file was not deleted, and stays
-    └── StoreError              an object store said no, or said nothing
+    └── StoreError              an object store refused, or did not answer
         ├── AccessRefusedError  credentials or permissions
         ├── BucketMissingError  no such bucket
         ├── StoreFullError      no space left there, or a quota is reached
         ├── ConflictError       something else is already stored under the key
         ├── KeyRefusedError     the store refuses this one key or object
-        ├── DamagedObjectError  what it holds under a key is not what the catalog says
+        ├── DamagedObjectError  an object is not what the catalog says
         └── StoreUnavailableError  time-out, connection refused, 5xx, 429: try again later
 
 A message says what failed and where; the hint says what to do. Neither ever holds a secret.
@@ -55,9 +55,9 @@ class RunAborted(CatalogSyncError):  # noqa: N818
     """A run could not go on; what it had done is recorded, and the next goes on from there.
 
     Attributes:
-        report: what had been done by then; see `runner.report`.
+        report: what was done by then; see `runner.report`.
         cause: why; message, hint and exit code are its.
-        printed: whether whoever caught it has told the reader already.
+        printed: whether it was shown to the reader already.
     """
 
     def __init__(self, report: Any, cause: CatalogSyncError) -> None:
@@ -95,7 +95,7 @@ class NoRoomError(LibraryError):
 
 
 class DownloadError(CatalogSyncError):
-    """One file cannot be had from where it should come, or is not what it should be.
+    """One file cannot be downloaded from its source, or is not what it should be.
 
     Sources raise it, those of other packages too. The message must name no secret; addresses in
     it are redacted once more where it is recorded.
@@ -201,7 +201,7 @@ class SourceError(CatalogSyncError):
         code: `SourceMissing`, `SourceUnreadable`, `SourceChanged`, `SourceOutside` or
             `ContentDiffers`; of one on another backend also `SourceDamaged`, `SourceUnavailable`,
             `SourceRefused`, `NoRoom`.
-        changed: whether the next scan must read the file anew.
+        changed: whether the next scan must read the file again.
         retryable: whether it may pass without anyone acting.
     """
 

@@ -20,7 +20,7 @@ def make(group: str, name: str, built_in: Mapping[str, str]) -> Any:
             `module:class` of each. It is loaded only here, so it may import who asks for it.
 
     Raises:
-        UnknownPluginError: there is none of this name.
+        UnknownPluginError: no plug-in has this name.
         Exception, SystemExit: whatever the plug-in raises.
     """
     point = next(iter(entry_points(group=group, name=name)), None)

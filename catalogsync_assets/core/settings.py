@@ -113,7 +113,7 @@ def timezone() -> str:
         A name of the IANA database, such as `Europe/Vienna`.
 
     Raises:
-        ConfigurationError: the variable names none.
+        ConfigurationError: the variable does not name one.
     """
     given = os.environ.get(TIMEZONE_VARIABLE, "").strip()
     name = given or _machine_timezone()
@@ -123,7 +123,7 @@ def timezone() -> str:
         if not given:
             return "UTC"  # a machine may have rules of its own that go by no name
         raise ConfigurationError(
-            f"{TIMEZONE_VARIABLE} is {given!r}, which is no time zone",
+            f"{TIMEZONE_VARIABLE} is {given!r}, which is not a time zone",
             hint="set it to a name such as Europe/Vienna, or UTC",
         ) from error
     return name
@@ -136,7 +136,7 @@ def notifiers() -> list[str]:
 
 
 def alerts_warn() -> bool:
-    """Whether checks that only warn are told of, too: `CATALOGSYNC_ALERT_CHECKS`.
+    """Whether checks that only warn are reported, too: `CATALOGSYNC_ALERT_CHECKS`.
 
     Raises:
         ConfigurationError: it is neither `error` nor `warn`.
@@ -155,7 +155,7 @@ def ui_url() -> str:
 
 
 def required(variable: str, what: str) -> str:
-    """A setting that there is no default for.
+    """A setting without a default.
 
     Args:
         what: it is, for the hint.

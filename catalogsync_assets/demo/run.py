@@ -49,7 +49,7 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
     directory = directory.absolute()
     root = (library or directory / "library").expanduser().absolute()
     if library is not None and not root.is_dir():
-        raise ConfigurationError(f"there is no folder {root}", hint="name one with --library")
+        raise ConfigurationError(f"{root} is not a folder", hint="name one with --library")
     directory.mkdir(parents=True, exist_ok=True)
     store = _start(directory, say)
     if library is None:

@@ -175,10 +175,10 @@ def local_store(
 def _wait(server: weed.Server, store: LocalStore, deadline: float) -> bool:
     """Waits until a new server can be used. False: it ended by itself."""
 
-    def is_settled() -> bool:
+    def is_decided() -> bool:
         return not server.is_running() or (server.is_ready() and _answers(store))
 
-    if not weed.poll(is_settled, deadline):
+    if not weed.poll(is_decided, deadline):
         raise weed.start_failure(server.directory, "did not answer in time")
     return server.is_running()
 

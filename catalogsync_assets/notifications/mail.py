@@ -43,9 +43,9 @@ class MailNotifier:
             url = urlsplit("")
         if not url.hostname:
             raise ConfigurationError(
-                f"{SMTP_VARIABLE} is not the address of a mail server",
-                hint="smtps://USER:PASSWORD@HOST:PORT, or smtp://; in user and password, write what"
-                " is no letter or digit as %XX",
+                f"{SMTP_VARIABLE} is not a valid smtp(s) URL",
+                hint="use smtps://USER:PASSWORD@HOST:PORT, or smtp://; percent-encode user and"
+                " password",
             )
         self._tls_from_the_start = url.scheme == "smtps"
         self._host = url.hostname
@@ -78,7 +78,7 @@ class MailNotifier:
                 f"{where}: no connection ({type(error).__name__})"
             ) from None
         if refused:
-            raise NotificationError(f"{where} took the alert for some of {EMAIL_TO_VARIABLE} only")
+            raise NotificationError(f"{where} refused some of {EMAIL_TO_VARIABLE}")
 
     def _connected(self, context: ssl.SSLContext) -> smtplib.SMTP:
         if self._tls_from_the_start:
@@ -93,8 +93,8 @@ class MailNotifier:
             smtp.starttls(context=context)
         elif self._password and not _is_here(self._host):
             raise NotificationError(
-                f"{self._host}:{self._port} offers no TLS, so it gets no password",
-                hint=f"use smtps:// in {SMTP_VARIABLE}, or the port that takes STARTTLS",
+                f"{self._host}:{self._port} offers no TLS: the password was not sent",
+                hint=f"use smtps:// in {SMTP_VARIABLE}, or the port that offers STARTTLS",
             )
 
     def _message(self, alert: Alert) -> EmailMessage:
@@ -122,6 +122,6 @@ def _refusal(where: str, code: int) -> NotificationError:
     if code in _PASSING:
         return NotifierUnavailableError(f"{where}: SMTP {code}")
     return NotificationError(
-        f"{where}: SMTP {code}, the alert was not taken",
-        hint=f"are {SMTP_VARIABLE}, {EMAIL_FROM_VARIABLE} and {EMAIL_TO_VARIABLE} right?",
+        f"{where}: SMTP {code}, the alert was not accepted",
+        hint=f"check {SMTP_VARIABLE}, {EMAIL_FROM_VARIABLE} and {EMAIL_TO_VARIABLE}",
     )

@@ -35,7 +35,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Alert:
-    """What a person should know. It holds no secret.
+    """What a person should know. Holds no secret.
 
     What it tells of came from outside: names of files, answers of servers. It is made visible here,
     for all notifiers; see `core.visible`.
@@ -69,8 +69,7 @@ class Alert:
 
 
 class NotificationError(CatalogSyncError):
-    """An alert was not taken, and would not be if it were sent again. The message names no
-    secret."""
+    """An alert was not accepted, and would not be if sent again. The message holds no secret."""
 
 
 class NotifierUnavailableError(NotificationError):
@@ -82,13 +81,13 @@ class Notifier(Protocol):
     ConfigurationError if a setting is missing."""
 
     def notify(self, alert: Alert) -> None:
-        """Bring an alert to someone; returns when it was taken. May be called any number of times.
+        """Deliver an alert; returns when it was accepted. May be called any number of times.
 
         It must give up by itself: no single wait longer than `TIMEOUT_SECONDS`.
 
         Raises:
             NotifierUnavailableError: trying again may help; it is called again soon.
-            NotificationError: it will not be taken. Anything else that is raised counts as such.
+            NotificationError: it will not be accepted. Anything else that is raised counts as such.
         """
         ...
 
@@ -138,7 +137,7 @@ class Notifiers:
             wait: between two tries; by default up to 3 s.
 
         Returns:
-            By name of those that did not take it, why.
+            By name of those that did not accept it, why.
         """
         patiently = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(NotifierUnavailableError),

@@ -22,13 +22,13 @@ _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY, _SERVER_ERROR = 408, 425, 429, 500
 class WebhookNotifier:
     """Posts alerts to the address that `variable` names.
 
-    Redirects are not followed: they would take the alert where nobody has sent it.
+    Redirects are not followed: they would lead the alert to where nobody has sent it.
     """
 
     variable = WEBHOOK_VARIABLE
 
     def __init__(self) -> None:
-        self._url = required(self.variable, "the address that takes alerts")
+        self._url = required(self.variable, "the URL to post alerts to")
         if not self._url.startswith(("https://", "http://")):
             raise ConfigurationError(f"{self.variable} does not begin with https://")
 
@@ -71,5 +71,5 @@ class WebhookNotifier:
         if status >= _SERVER_ERROR or status in (_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY):
             raise NotifierUnavailableError(f"{where}: HTTP {status}")
         raise NotificationError(
-            f"{where}: HTTP {status}, the alert was not taken", hint=f"is {self.variable} right?"
+            f"{where}: HTTP {status}, the alert was not accepted", hint=f"check {self.variable}"
         )

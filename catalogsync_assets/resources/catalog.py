@@ -25,7 +25,7 @@ class CatalogResource(dg.ConfigurableResource):
         """The catalog, open for the length of the block. Nothing of it outlives a step.
 
         Raises:
-            CatalogError: there is none, or it is of another version; see `Catalog.open`. Or the
+            CatalogError: it does not exist, or is of another version; see `Catalog.open`. Or the
                 block failed on a row that cannot be; see `explain`.
         """
         with closing(Catalog.open(self.location)) as catalog, explained(catalog):

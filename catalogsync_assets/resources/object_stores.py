@@ -27,7 +27,7 @@ class BackendS3Resource(S3Resource):
     """dagster-aws's S3 resource for one backend, with what the stock one cannot express.
 
     Addressing style, checksum behaviour, pool size and the credentials' variables come from the
-    backend; the client is the very one that the command line uses.
+    backend; the client is the one that the command line uses.
     """
 
     _backend: ObjectBackend = PrivateAttr()
@@ -49,19 +49,19 @@ class BackendS3Resource(S3Resource):
 
 
 class ObjectStoreResource(dg.ConfigurableResource):
-    """Hands out clients of the backends that the catalog knows, and says how hard to use them."""
+    """Hands out clients of the backends that the catalog knows, and their limits."""
 
     workers: int | None = Field(
         default=None,
         ge=1,
         le=MAX_WORKERS,
-        description="Files on their way at a time; by default the backend's own limit, else 16.",
+        description="Files to upload at a time; by default the backend's own limit, else 16.",
     )
     max_in_flight_mib: int | None = Field(
         default=None,
         ge=1,
-        description="MiB of files held in memory at a time, per process; by default the backend's"
-        " own limit, else 128.",
+        description="MiB of files to hold in memory at a time, per process; by default the"
+        " backend's own limit, else 128.",
     )
     attempts: int = Field(
         default=5, ge=1, description="Tries of one request before its file counts as failed."

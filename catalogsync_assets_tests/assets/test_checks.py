@@ -32,7 +32,7 @@ def test_songs_with_too_few_copies_are_a_warning_and_named(uploaded, backend, ca
     found = uploaded.presence().checks["songs_have_the_copies_they_need"]
 
     assert (found.passed, found.severity.value, found.partition) == (False, "WARN", None)
-    assert found.metadata["songs under policy"].value == 4
+    assert found.metadata["under-replicated songs"].value == 4
     offenders = plain(found.metadata["offenders"])
     assert [(row["copies"], row["required"]) for row in offenders] == [(1, 2)] * 4
 
@@ -50,7 +50,7 @@ def test_backends_that_count_as_one_are_named(uploaded, backend, catalog, cloud)
 
     found = uploaded.presence().checks["songs_have_the_copies_they_need"]
 
-    assert (found.passed, found.metadata["songs under policy"].value) == (False, 4)
+    assert (found.passed, found.metadata["under-replicated songs"].value) == (False, 4)
     assert plain(found.metadata["backends that count as one"]) == [
         {"backends": "alias, cloud", "why": "they are the same store"}
     ]

@@ -132,8 +132,8 @@ def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(pipeline, l
 
     description, metadata = pipeline.scan().failure
 
-    assert description.startswith(f"library root {library.root} holds no audio file")
-    assert "is its disk mounted?" in metadata["hint"]
+    assert description.startswith(f"library root {library.root} holds no readable audio file")
+    assert "check that its disk is mounted" in metadata["hint"]
     assert rows(catalog, present) == [1]
 
     assert pipeline.scan(allow_empty=True).metadata["gone"] == 1
@@ -154,7 +154,7 @@ def test_what_is_queued_is_downloaded_before_the_scan(
     assert (row["source"], row["done"], row["failed"]) == ("http", 2, 1)
     assert float(row["MiB"]) > 0
     (failure,) = metadata["downloads failed"]
-    assert "nothing at this address" in failure["reason"]
+    assert "not found (HTTP 404)" in failure["reason"]
     assert metadata["download retries"] == 0
     pipeline.plan()
     assert pipeline.upload().success

@@ -384,7 +384,7 @@ def test_a_cell_is_not_materialized_while_one_of_its_files_is_lost(
     description, metadata = pipeline.upload("two").failure
 
     (batch,) = pipeline.keys("batch")
-    assert description.startswith(f"batch {batch} is not on two yet as a whole: 1 file missing")
+    assert description.startswith(f"batch {batch} is not complete on two: 1 file missing")
     assert "neither the library nor another backend has it" in description
     assert metadata["files missing"] == metadata["of these nowhere"] == 1
     assert pipeline.cells() == {f"one|{batch}"}

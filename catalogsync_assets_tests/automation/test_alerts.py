@@ -449,4 +449,4 @@ def test_where_no_notifier_can_be_used_the_tick_fails_and_nothing_is_lost(watche
 def test_a_cursor_that_cannot_be_read_begins_anew(watched):
     watched._cursors[RUNS] = "{}"
 
-    assert watched.tick(RUNS) == "what fails from now on is told"
+    assert watched.tick(RUNS) == "failures from now on are reported"

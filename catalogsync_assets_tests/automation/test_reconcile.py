@@ -126,7 +126,7 @@ def test_cells_with_work_to_do_are_left_to_the_automation_condition(watch, cloud
     done = watch.tick()
 
     assert (done.reported, done.requested) == ([], [])
-    assert done.skipped == "every cell that was compared is as the catalog says"
+    assert done.skipped == "every cell that was compared matches the catalog"
 
 
 # --- what is no longer there --------------------------------------------------------------------

@@ -322,5 +322,5 @@ def test_two_runs_and_a_command_at_once_send_no_file_twice(deployment, remote, s
     # One that is done while others still have files of the cell says so; the last finds it whole.
     for run_id, end in zip(runs, ends, strict=True):
         if end != dg.DagsterRunStatus.SUCCESS:
-            assert "another program is at work on it" in deployment.text_of(run_id)
+            assert "another program is uploading it" in deployment.text_of(run_id)
     assert len(remote(shared).keys()) == len(sent)

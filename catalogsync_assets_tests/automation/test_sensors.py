@@ -24,7 +24,7 @@ def test_backends_and_batches_of_the_command_line_become_partitions(
 def test_nothing_new_is_a_reason_to_skip(watch, cloud):
     watch.tick()
 
-    assert watch.tick().skipped == "every cell that was compared is as the catalog says"
+    assert watch.tick().skipped == "every cell that was compared matches the catalog"
 
 
 def test_a_missing_catalog_is_a_reason_to_skip_that_says_what_to_do(watch, tmp_path, monkeypatch):

@@ -254,7 +254,7 @@ def test_an_upload_tests_a_store_in_part_and_a_test_does_the_rest(cli, library, 
     registered()
 
     assert cli("upload", "--backend", "cloud").err == ""
-    assert "\tin part\n" in cli("backends").out
+    assert "\tpartly\n" in cli("backends").out
     assert only(cli)["profile"]["conditional_put"] is True
     cli("backend", "test", "cloud")
     assert only(cli)["profile"]["multipart"] is True

@@ -67,7 +67,7 @@ def test_a_first_session(cli, library, register, remote):
     status = cli("status")
 
     assert [r.code for r in (made, scanned, planned, uploaded, status)] == [0] * 5
-    assert made.out.startswith("made ")
+    assert made.out.startswith("created ")
     assert "3 files" in scanned.out
     assert "3 new" in scanned.out
     assert planned.out.splitlines()[1].split("\t")[:3] == ["cloud", "3", "3"]

@@ -192,7 +192,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has_and_can_be_gone_on_with(
     pace.cut()
 
     assert process.returncode == 130, err
-    assert "go on" in err
+    assert "to continue" in err
     assert set(states()) == {"pending", "succeeded"}
     assert command(*arguments).code == 0
     assert library.contents() == contents
@@ -240,12 +240,12 @@ def test_a_person_at_a_terminal_is_asked_once_for_another_folder(
     queued(8, 200)
 
     session = terminal(*downloading_there)
-    session.read_until("Folder to go on in")
+    session.read_until("Folder to continue in")
     session.say(str(tmp_path / "more"))
     session.read_all()
 
     assert session.process.wait() == 0, session.plain
-    assert session.plain.count("Folder to go on in") == 1
+    assert session.plain.count("Folder to continue in") == 1
     assert f"full: {full}" in session.plain
     assert states() == {"succeeded": 8}
     assert len(list((tmp_path / "more").glob("*.flac"))) == 7
@@ -260,7 +260,7 @@ def test_a_person_at_a_terminal_is_asked_once_for_another_folder(
 def test_a_person_who_names_none_stops_the_run(queued, downloading_there, terminal, states, answer):
     queued(4, 200)
     session = terminal(*downloading_there)
-    session.read_until("Folder to go on in")
+    session.read_until("Folder to continue in")
     if answer is None:
         session.process.send_signal(signal.SIGINT)
     else:

@@ -40,7 +40,7 @@ def test_an_import_warns_of_a_value_that_it_did_without(cli, manifest):
     done = cli("import", manifest)
 
     assert done.code == 0
-    assert f"warning: {manifest}, line 2: track cannot be read, taken without it" in done.err
+    assert f"warning: {manifest}, line 2: track cannot be read, imported without it" in done.err
 
 
 def test_an_import_as_json(cli, manifest):
@@ -74,9 +74,9 @@ def test_an_import_says_which_encoding_it_guessed_and_what_left_a_playlist(cli, 
     again = cli("import", path)
 
     assert done.code == 0
-    assert "is not UTF-8; what is not was read as windows-1252" in done.err
+    assert "is not all UTF-8; the rest was read as windows-1252" in done.err
     assert "--encoding" in done.err
-    assert "1 songs left their playlist" in again.out
+    assert "1 songs removed from playlists" in again.out
     assert again.err == ""
     assert cli("import", path, "--encoding", "klingon").code == 2
 
@@ -151,7 +151,7 @@ def test_failures_are_listed_and_tried_again(cli, web, wish, library):
 
     assert done.code == 1
     assert "1 failed" in done.out
-    assert f"failed: {web.url}/x.flac?…: there is nothing at this address (HTTP 404)" in done.err
+    assert f"failed: {web.url}/x.flac?…: not found (HTTP 404)" in done.err
     assert "hunter2" not in done.out + done.err
     web.add("/x.flac")
     assert cli("run", *root).code == 0

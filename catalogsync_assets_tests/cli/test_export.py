@@ -92,11 +92,11 @@ def test_a_summary_as_json_needs_a_file(cli, evening):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--format", "parquet"), "Parquet is not text"),
-        (("--expires", 60), "--expires is for --locations presigned"),
-        (("--locations", "public", "--relative-to", "."), "--relative-to is for"),
+        (("--format", "parquet"), "Parquet cannot go to stdout"),
+        (("--expires", 60), "--expires needs --locations presigned"),
+        (("--locations", "public", "--relative-to", "."), "--relative-to needs"),
         (("--locations", "local", "--backend", "cloud"), "local files are not on a backend"),
-        (("--locations", "public"), "no backend serves its files without a signature"),
+        (("--locations", "public"), "no backend has public URLs"),
         (("--locations", "presigned", "--expires", 604_801), "not in the range"),
         (("--locations", "presigned", "--expires", 0), "not in the range"),
         (("--locations", "presigned"), "no backend is registered"),

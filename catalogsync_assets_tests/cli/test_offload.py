@@ -22,9 +22,9 @@ def test_without_delete_it_says_what_would_go(cli, three):
 
     assert done.code == 0
     lines = done.out.splitlines()
-    assert lines[0] == "3 files, 900 bytes would go"
+    assert lines[0] == "3 files, 900 bytes would be removed"
     assert lines[1] == f"  {three.root}/album/0000.mp3"
-    assert "nothing was removed; --delete removes them, once the stores have proven" in done.err
+    assert "nothing was removed; --delete removes them once the stores have proven" in done.err
     assert len(three.contents()) == 3
 
 
@@ -120,12 +120,12 @@ def test_one_bucket_under_two_names_is_said_wherever_copies_are_counted(
     assert (done.code, len(three.contents())) == (1, 3)
     assert "2 copies: again, cloud are the same store" in done.err
     dry = cli("offload")
-    assert dry.out == "0 files, 0 bytes would go\n"
+    assert dry.out == "0 files, 0 bytes would be removed\n"
     assert "again, cloud are the same store, and count as one" in dry.err
     status = cli("status", "--json").json["policy"]
     assert (status["songs_under_policy"], status["same"]) == (3, [["again", "cloud"]])
     assert "copies: again, cloud are the same store, and count as one copy" in cli("status").err
-    assert "2 backends are registered, which are 1 store:" in cli("policy").err
+    assert "2 backends are registered, on 1 store:" in cli("policy").err
 
     cli(
         *("register-object-backend", "--name", "again", "--bucket", cloud.bucket),
@@ -133,13 +133,13 @@ def test_one_bucket_under_two_names_is_said_wherever_copies_are_counted(
     )
     status = cli("status")
     assert "cloud and again are not proven to be two stores" in status.err
-    assert "`catalogsync backend test again` asks them" in status.err
+    assert "run `catalogsync backend test again` to find out" in status.err
     warned = cli("offload").err
     assert "warning: cloud and again count as one, as they are not proven" in warned
     assert "hint: run `catalogsync backend test again`" in warned
 
     tested = cli("backend", "test", "cloud")
-    assert "again: the same store; what both hold is one copy" in tested.err
+    assert "again: the same store; what both hold counts as one copy" in tested.err
     others = cli("backend", "test", "cloud", "--json").json["others"]
     assert others == [{"backend": "again", "verdict": "same", "why": ""}]
     assert "again, cloud are the same store" in cli("status").err
@@ -174,7 +174,7 @@ def test_adopt_says_what_it_found(cli, filled, cloud):
     assert done.out == (
         "cloud: 3 objects listed, 0 known, 2 adopted (600 bytes), 0 differ, 0 undecided, 0 failed\n"
     )
-    assert f"foreign: 1 (no file has this key)\n  {cloud.key_prefix}cover.jpg" in done.err
+    assert f"untracked: 1 (no file has this key)\n  {cloud.key_prefix}cover.jpg" in done.err
     assert "lacking: 1 (`upload` sends it)" in done.err
     assert "1 file queued" in cli("upload", "--backend", "cloud").out
 

@@ -55,8 +55,8 @@ def test_more_copies_than_backends_are_warned_about(cli, music):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--required-copies", "some"), "neither a number of copies nor all nor default"),
-        (("--required-copies", "-1"), "neither a number of copies"),
+        (("--required-copies", "some"), "is not a number of copies, all or default"),
+        (("--required-copies", "-1"), "is not a number of copies"),
         (("--library-root", "."), "add --required-copies"),
         (("--library-root", "elsewhere", "--required-copies", "2"), "knows no library root"),
     ],
@@ -72,7 +72,7 @@ def test_status_tells_whether_there_are_enough_copies(cli, music):
     assert "copies: 3 of 3 songs have fewer than required (2);" in cli("status").err
 
     cli("upload", "--backend", "cloud")
-    told = cli("status", "--under-policy", "--limit", 2, "--json").json
+    told = cli("status", "--under-replicated", "--limit", 2, "--json").json
     assert told["policy"] == {
         "songs": 3,
         "songs_under_policy": 3,
@@ -81,14 +81,15 @@ def test_status_tells_whether_there_are_enough_copies(cli, music):
         "same": [],
         "unproven": [],
     }
-    assert [(s["song_id"], s["copies"], s["required"]) for s in told["under_policy"]] == [
+    assert [(s["song_id"], s["copies"], s["required"]) for s in told["under_replicated"]] == [
         (1, 1, 2),
         (2, 1, 2),
     ]
+    assert cli("status", "--under-policy", "--limit", 2, "--json").json == told
 
     cli("policy", "--required-copies", 1)
     assert "copies: all 3 songs have as many as required (1)" in cli("status").err
-    result = cli("status", "--under-policy")
+    result = cli("status", "--under-replicated")
     assert (result.code, result.out) == (0, "")
 
 
@@ -138,7 +139,7 @@ def test_status_tells_damaged_objects(cli, music, catalog):
 
 
 def test_a_catalog_with_nothing_to_copy_says_so(cli, catalog, library):
-    assert "copies: there are no songs yet" in cli("status").err
+    assert "copies: no songs yet" in cli("status").err
     library.fill(1)
     cli("scan", "--library-root", library.root)
     assert "no backend is registered, so there are none" in cli("status").err

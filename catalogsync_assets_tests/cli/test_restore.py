@@ -70,7 +70,7 @@ def test_a_library_comes_back_identical_and_a_scan_finds_nothing_to_do(
     assert "--allow-empty" in refused.err
     assert "25 to restore (25 from cloud)" in rehearsal.out
     assert outcome.code == 0, outcome.err
-    assert "25 files, 25 restored (25 from cloud), 0 there already, 0 failed" in outcome.out
+    assert "25 files, 25 restored (25 from cloud), 0 already there, 0 failed" in outcome.out
     assert identical(original, library.root)
     scan = cli("scan", "--library-root", library.root, "--db", catalog.path, "--json").json
     assert scan["unchanged"] == 25
@@ -105,8 +105,8 @@ def test_a_damaged_copy_is_named(cli, original, restoring, remote, through_proxy
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((), "which files?"),
-        (("--all", "--missing"), "--all leaves nothing to select"),
+        ((), "no files named"),
+        (("--all", "--missing"), "--all takes no selection"),
         (("--all", "--from", "nowhere"), "no backend is called 'nowhere'"),
         (("--playlist", "unknown"), "there is no playlist 'unknown'"),
     ],

@@ -45,7 +45,7 @@ def evil_song(library, scanned, catalog):
 def test_what_tags_say_is_shown_and_not_obeyed(on_terminal, catalog, evil_song):
     for arguments in (
         ("whereis", "one"),
-        ("status", "--under-policy"),
+        ("status", "--under-replicated"),
         ("export", "catalog"),
         ("export", "playlist", "1"),
         ("plan", "--playlist", "nobody"),

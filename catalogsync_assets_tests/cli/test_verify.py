@@ -58,7 +58,7 @@ def test_findings_are_listed_with_what_to_do_and_the_exit_code_is_1(ten, verify,
     }
     assert f"{ten.key_prefix}album/0003.mp3" in done.err
     assert f"{ten.key_prefix}album/0004.mp3 (5 bytes, not 300)" in done.err
-    assert "hint: `catalogsync upload --backend cloud` brings back" in done.err
+    assert "hint: run `catalogsync upload --backend cloud`" in done.err
 
 
 def test_what_is_repaired_is_no_failure(ten, verify, remote, library):
@@ -117,7 +117,7 @@ def test_what_only_its_size_speaks_for_is_said_so(ten, verify, catalog):
     done = verify("--level", "head")
 
     assert done.code == 0
-    assert "of 10 files only the size is known to be right" in done.err
+    assert "only the size of 10 files is proven" in done.err
 
 
 def test_past_verifications_are_listed(ten, verify, cli, catalog, remote):
@@ -140,7 +140,7 @@ def test_past_verifications_are_listed(ten, verify, cli, catalog, remote):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((), "which backend"),
+        ((), "no backend to verify"),
         (("--backend", "nowhere"), "no backend is called 'nowhere'"),
         (("--backend", "cloud", "--sample", "5%"), "a listing cannot be sampled"),
         (("--backend", "cloud", "--level", "head", "--sample", "0"), "a sample of 0%"),
@@ -194,6 +194,6 @@ def test_going_on_is_said(ten, verify, catalog):
     verify("--level", "head")
     change(catalog, "UPDATE audits SET status = 'interrupted', position = NULL, counts = '{}'")
 
-    assert "cloud: going on with verification 1" in verify("--level", "head").err
+    assert "cloud: resuming verification 1" in verify("--level", "head").err
     change(catalog, "UPDATE audits SET status = 'interrupted'")
     assert "going on" not in verify("--level", "head", "--restart").err

@@ -20,7 +20,7 @@ def test_the_environment_says_which_clock(monkeypatch):
 def test_a_zone_that_is_none_is_refused_with_what_one_looks_like(monkeypatch, name):
     monkeypatch.setenv(TIMEZONE_VARIABLE, name)
 
-    with pytest.raises(ConfigurationError, match="which is no time zone") as refused:
+    with pytest.raises(ConfigurationError, match="which is not a time zone") as refused:
         timezone()
 
     assert "Europe/Vienna" in str(refused.value)

@@ -198,7 +198,7 @@ class World:
         file, event = file_and_event
         assets = [known.file_asset_id] if (known := self._known(file)) else []
         with self.catalog.transaction() as connection:
-            copies = locations.remote_copies(connection, assets, damaged=True).values()
+            copies = locations.copies_of(connection, assets, damaged=True).values()
             found = [Look(copy, event, "etag", "read") for each in copies for copy in each]
             assert locations.record_looks(connection, found) == [True] * len(found)
             stale = [Look(look.copy._replace(etag="old"), "lost") for look in found]

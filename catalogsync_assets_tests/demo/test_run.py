@@ -155,7 +155,7 @@ def test_a_missing_library_folder_is_refused_before_anything_is_made(tmp_path, o
     said = []
 
     try:
-        with pytest.raises(ConfigurationError, match="there is no folder") as caught:
+        with pytest.raises(ConfigurationError, match="is not a folder") as caught:
             run_demo(tmp_path / "state", tmp_path / "absent", say=said.append)
         assert list(tmp_path.iterdir()) == []
     finally:

@@ -289,7 +289,7 @@ def test_a_password_does_not_leave_this_machine_without_tls(by_mail, monkeypatch
 
         failed = send("email")
 
-    assert "offers no TLS, so it gets no password" in failed["email"]
+    assert "offers no TLS: the password was not sent" in failed["email"]
     assert "hint" in failed["email"]
     assert TOKEN not in failed["email"]
     assert mails.users == []

@@ -53,7 +53,7 @@ def throughput(rates: Sequence[Rate]) -> dg.MetadataValue:
 
 
 def songs_by_backend(backends: Sequence[BackendStatus]) -> dg.MetadataValue:
-    """How many songs are whole, partly and not at all on each backend."""
+    """How many songs are wholly, partly and not at all on each backend."""
     if not any(b.songs_total for b in backends):
         return _NOTHING
     shown = list(reversed(backends[:_MOST]))  # the first one on top

@@ -23,7 +23,7 @@ _MAX_SECONDS = 60.0
 MAX_SAMPLES = 120
 #: Seconds between samples at the beginning; results are recorded twice a second.
 _SAMPLE_SECONDS = 0.5
-#: Up to so many, seconds are told as seconds, and minutes as minutes.
+#: Up to this many, seconds are shown as seconds, and minutes as minutes.
 _SMALL = 90
 #: Points of a plot.
 _POINTS = 60
@@ -62,7 +62,7 @@ class Sample(NamedTuple):
 
 
 class Progress:
-    """Takes an upload's report as it grows; see `engine.upload`.
+    """Takes an upload's report as it grows; see `upload.upload`.
 
     Args:
         say: takes a line for the log.
@@ -109,17 +109,17 @@ def _sample(report: UploadReport, at: float) -> Sample:
 
 def _line(report: UploadReport, before: Sample, now: Sample, elapsed: float) -> str:
     """One line: how far, how fast since the last line, how long still, what is in the way."""
-    settled = min(report.settled_bytes + report.bytes_in_parts, report.queued_bytes)
+    finished = min(report.settled_bytes + report.bytes_in_parts, report.queued_bytes)
     seconds = now.at - before.at
     parts = [
         f"{now.files:,} of {report.queued:,} files{_percent(now.files, report.queued)}",
-        f"{mebibytes(settled):,.1f} of {mebibytes(report.queued_bytes):,.1f} MiB"
-        + _percent(settled, report.queued_bytes),
+        f"{mebibytes(finished):,.1f} of {mebibytes(report.queued_bytes):,.1f} MiB"
+        + _percent(finished, report.queued_bytes),
         f"{mebibytes(max(0, now.bytes - before.bytes)) / seconds:,.1f} MiB/s",
         f"{(now.files - before.files) / seconds:,.1f} files/s",
     ]
-    if settled and settled < report.queued_bytes:
-        left = elapsed * (report.queued_bytes - settled) / settled
+    if finished and finished < report.queued_bytes:
+        left = elapsed * (report.queued_bytes - finished) / finished
         parts.append(f"about {_duration(left)} left")
     parts.append(f"{report.in_flight} on their way")
     parts.append(f"{report.failed:,} failed")
@@ -133,7 +133,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As a person says it, such as `45 s`, `12 min`, `3 h 20 min`."""
+    """For a person, such as `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < _SMALL:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -168,7 +168,7 @@ def rates(chunks: Iterable[Sequence[Sample]]) -> list[Rate]:
     return [
         Rate(
             second=(i + 0.5) * width,
-            # What was sent in parts counts anew once a failed upload is begun again.
+            # What was sent in parts counts again once a failed upload is started again.
             bytes=max(0.0, (sent[i + 1] - sent[i]) / width),
             files=max(0.0, (done[i + 1] - done[i]) / width),
         )

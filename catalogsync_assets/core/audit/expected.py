@@ -166,7 +166,7 @@ class ExpectedObjects:
         return f"AND {_EXPECTED} {clauses}", values | self._place()
 
 
-_COLUMNS = (COPY_COLUMNS + GUARDS).format(location="l")
+_COLUMNS = COPY_COLUMNS + GUARDS.format(location="l")
 _FROM = "FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
 _HERE = "l.backend_id = :backend AND l.container_name = :bucket"
 _EXPECTED = """

@@ -21,7 +21,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from catalogsync_assets.core.files.partial import Part
+from catalogsync_assets.core.files.partial import PartialFile
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -74,7 +74,7 @@ class Replicas:
     def fetch(
         self,
         copy: RemoteCopy,
-        part: Part,
+        part: PartialFile,
         *,
         size_bytes: int | None,
         sha256: str | None,

@@ -42,8 +42,8 @@ class Transition(NamedTuple):
     """What an event makes of a location.
 
     Attributes:
-        before: the statuses that it may have, `new` for a row that is made; None: it may be new, or
-            have any status, another program's, too.
+        before: the statuses that it may have, `new` for a row that is made; None: any other status,
+            another program's, too, or none yet.
         meaning: what has happened, or is about to.
     """
 
@@ -68,11 +68,7 @@ TRANSITIONS: dict[Event, Transition] = {
         "a scan has found newer content at the path",
     ),
     "restored": Transition(None, "active", "the file was brought back from a backend"),
-    "displaced": Transition(
-        ("active", "missing", "damaged", "excluded", "offloading", "offloaded"),
-        "superseded",
-        "another file was restored to the path",
-    ),
+    "displaced": Transition(None, "superseded", "another file was restored to the path"),
     "offload": Transition(("active",), "offloading", "the local file is about to be removed"),
     "kept": Transition(("offloading",), "active", "the local file has stayed, or is back"),
     "offloaded": Transition(("offloading",), "offloaded", "the local file is removed"),
@@ -115,11 +111,12 @@ def _update_sql(event: Event, condition: str) -> str:
     writes = [f"status = '{step.after}'", _NOW_IF_CHANGED if event == "verified" else _NOW]
     if event in _WRITES:
         writes.append(_WRITES[event])
-    assert step.before is not None, f"a location that is {event} is inserted"
-    allowed = ", ".join(f"'{status}'" for status in step.before)
+    allowed = f"<> '{step.after}'"
+    if step.before is not None:
+        allowed = f"IN ({', '.join(map(repr, step.before))})"
     return (
         f"UPDATE file_locations SET {', '.join(writes)}"
-        f" WHERE id = :id AND status IN ({allowed}) {condition}"
+        f" WHERE id = :id AND status {allowed} {condition}"
     )
 
 
@@ -157,7 +154,7 @@ def _refresh(connection: sa.Connection, ids: Collection[int], assets: str = _IDS
     """
     if ids:
         statement = sa.text(_SONGS.format(assets=assets))
-        songs = connection.scalars(statement, {"ids": json.dumps(list(ids))})
+        songs = connection.scalars(statement, {"ids": json.dumps(list(ids))}).all()
         presence.refresh(connection, song_ids=sorted(songs))
 
 
@@ -311,9 +308,7 @@ def record_stored(
     store = insert_sql(connection, "file_locations", _OBJECT, _STORE)
     for statement in (store, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
-    _refresh(
-        connection, {o.file_asset_id for o in objects} | {copy.file_asset_id for copy in others}
-    )
+    _refresh(connection, [o.file_asset_id for o in objects] + [c.file_asset_id for c in others])
 
 
 def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str) -> None:
@@ -443,31 +438,43 @@ def forget_stat(connection: sa.Connection, location_ids: Iterable[int]) -> None:
         connection.execute(statement, rows)
 
 
-#: A `RemoteCopy`, read of a location and its file asset `f`.
+#: A `RemoteCopy`, read of a location `l` and its file asset `f`.
 COPY_COLUMNS = (
-    "{location}.id, f.id, {location}.backend_id, {location}.container_name, {location}.locator,"
-    " COALESCE(f.size_bytes, {location}.size_bytes), LOWER(NULLIF(f.sha256, '')), {location}.etag,"
-    " {location}.status, {location}.updated_at"
+    "l.id, f.id, l.backend_id, l.container_name, l.locator, COALESCE(f.size_bytes, l.size_bytes),"
+    " LOWER(NULLIF(f.sha256, '')), l.etag, l.status, l.updated_at"
 )
-_AT_KEYS = f"""
-SELECT {COPY_COLUMNS.format(location="l")}
-FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.backend_id = :backend AND l.container_name = :bucket
-  AND l.locator IN (SELECT value FROM json_each(:keys))
-"""
+
+
+def _copies(connection: sa.Connection, which: str, **values: object) -> list[RemoteCopy]:
+    statement = sa.text(
+        f"SELECT {COPY_COLUMNS} FROM file_locations l"
+        f" JOIN file_assets f ON f.id = l.file_asset_id {which}"
+    )
+    return list(map(RemoteCopy._make, connection.execute(statement, values).all()))
 
 
 def copies_at(
     connection: sa.Connection, backend: ObjectBackend, keys: Iterable[str]
 ) -> list[RemoteCopy]:
     """All that the catalog has, or had, at these keys of a backend."""
+    which = (
+        "WHERE l.backend_id = :backend AND l.container_name = :bucket"
+        " AND l.locator IN (SELECT value FROM json_each(:keys))"
+    )
     values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
-    return list(map(RemoteCopy._make, connection.execute(sa.text(_AT_KEYS), values)))
+    return _copies(connection, which, **values)
 
 
-_COPIES = f"""
-SELECT {COPY_COLUMNS.format(location="l")}
-FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+def copies_by_id(connection: sa.Connection, location_ids: Collection[int]) -> dict[int, RemoteCopy]:
+    """These locations of objects, by id."""
+    if not location_ids:
+        return {}
+    which = f"WHERE l.id IN ({_IDS})"
+    found = _copies(connection, which, ids=json.dumps(list(location_ids)))
+    return {copy.location_id: copy for copy in found}
+
+
+_OF_FILES = """
 JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
     AND b.container_name = COALESCE(l.container_name, b.container_name)
 WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets))
@@ -477,7 +484,7 @@ ORDER BY l.file_asset_id, l.status = 'damaged', l.verified_at DESC, l.id
 """
 
 
-def remote_copies(
+def copies_of(
     connection: sa.Connection,
     file_asset_ids: Iterable[int],
     *,
@@ -490,12 +497,9 @@ def remote_copies(
         backend_ids: only on these; None for all.
         damaged: those that were found damaged, too, behind the others.
     """
-    values = {
-        "assets": json.dumps(list(file_asset_ids)),
-        "backends": None if backend_ids is None else json.dumps(list(backend_ids)),
-        "damaged": damaged,
-    }
+    backends = None if backend_ids is None else json.dumps(list(backend_ids))
+    assets = json.dumps(list(file_asset_ids))
     found: dict[int, list[RemoteCopy]] = {}
-    for row in connection.execute(sa.text(_COPIES), values):
-        found.setdefault(row[1], []).append(RemoteCopy._make(row))
+    for copy in _copies(connection, _OF_FILES, assets=assets, backends=backends, damaged=damaged):
+        found.setdefault(copy.file_asset_id, []).append(copy)
     return found

@@ -20,7 +20,7 @@ from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.leases import Lease, end
 from catalogsync_assets.core.catalog.legacy import insert_sql
-from catalogsync_assets.core.catalog.locations import COPY_COLUMNS, Stored
+from catalogsync_assets.core.catalog.locations import Stored
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -344,8 +344,8 @@ class UploadLease(Lease):
             f" {_ON_A_STORE} THEN s.locator ELSE COALESCE(s.absolute_path, s.locator) END,"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
             " t.target_locator, f.object_key_fold,"
-            f" s.library_root IS NOT NULL, {_ON_A_STORE}, "
-            + (COPY_COLUMNS + GUARDS).format(location="s")
+            f" s.library_root IS NOT NULL, {_ON_A_STORE}"
+            + GUARDS.format(location="s")
             + FROM_QUEUE.format(scope=clauses)
             + " ORDER BY t.queue_order, t.id LIMIT :limit"
         )
@@ -356,19 +356,18 @@ class UploadLease(Lease):
             rows = list(checked(self._catalog, found))
             if not rows:
                 return []
-            tasks = [_task(row, within) for row in rows]
+            on_a_store = locations.copies_by_id(connection, [row[3] for row in rows if row[-1]])
+            tasks = [
+                replace(
+                    UploadTask(*row[:-2]),
+                    source_copy=on_a_store.get(row[3]),
+                    # A row of another program that no scan has met is below no root that we know.
+                    within=within if row[-2] else (),
+                )
+                for row in rows
+            ]
             self._take(connection, [task.id for task in tasks])
             return _with_history(connection, self._backend, tasks)
-
-
-def _task(row: Sequence[Any], within: tuple[str, ...]) -> UploadTask:
-    in_library, on_a_store, *copy = row[10:]
-    return replace(
-        UploadTask(*row[:10]),
-        source_copy=RemoteCopy._make(copy) if on_a_store else None,
-        # A row of another program that no scan has met lies below no root that we know.
-        within=within if in_library else (),
-    )
 
 
 _EARLIER = """

@@ -29,7 +29,7 @@ class Question:
     Attributes:
         full: the roots.
         needed: bytes that the next file needs; 0 if that is unknown.
-        trouble: why the folder that was just named will not do; None when asking first.
+        trouble: why the folder that was just named cannot be used; None when asking first.
     """
 
     full: Sequence[Path]
@@ -62,7 +62,7 @@ class Disks:
         Args:
             roots: see `settings.library_roots`; those that were named in earlier runs when these
                 were full come behind them.
-            ask: called when all are full; None: there is nobody to ask.
+            ask: called when all are full; None if nobody can be asked.
             reserve_bytes: left free on each disk.
             allow_empty: accept that a root with known files now holds none at all.
 
@@ -98,13 +98,13 @@ class Disks:
         return is_remembered(self._catalog, str(root), path, sha256)
 
     def reserve(self, name: str, needed: int) -> Path:
-        """The root that a file goes to, with so many bytes reserved for it.
+        """The root that a file goes to, with `needed` bytes reserved for it.
 
-        The one where a part of it lies, else the first, as far as there is room. Asks where there
-        is none; meanwhile others that need room wait.
+        The one with its partial file, else the first with room. Asks if there is none; meanwhile
+        others that need room wait.
 
         Args:
-            name: of the part.
+            name: of the partial file.
             needed: bytes of the whole; 0 if unknown.
 
         Raises:
@@ -113,7 +113,7 @@ class Disks:
         while True:
             with self._lock:
                 here = {root: partial.size_of(root, name) for root in self._roots}
-                # A root where the part lies comes first; sorting keeps the order otherwise.
+                # A root with the partial file comes first; sorting keeps the order otherwise.
                 for root in sorted(self._roots, key=lambda r: here[r] is None):
                     missing = max(needed - (here[root] or 0), 0)
                     if self._fits(root, name, missing):
@@ -128,7 +128,7 @@ class Disks:
                     self.waiting -= 1
 
     def fits(self, root: Path, name: str, missing: int) -> bool:
-        """Whether so many bytes more have room; if so, they are reserved."""
+        """Whether there is room for these bytes; if so, they are reserved."""
         with self._lock:
             if not self._fits(root, name, missing):
                 return False
@@ -157,7 +157,7 @@ class Disks:
         except OSError as error:
             raise LibraryError(
                 f"library root {root} cannot be reached: {error.strerror}",
-                hint="is its disk mounted?",
+                hint="check that its disk is mounted",
             ) from error
         device = root.stat().st_dev
         reserved = sum(
@@ -184,7 +184,7 @@ class Disks:
                 self._refused = NoRoomError(
                     f"no room for the next file ({size}) in {names}",
                     hint="free some space, or name another folder with --library-root"
-                    " (in Dagster: library_roots); what is not done stays queued",
+                    " (in Dagster: library_roots); the rest stays queued",
                 )
                 raise self._refused
             remember_root(self._catalog, root)
@@ -207,11 +207,11 @@ class Disks:
         """The folder as a root, made if it is not there.
 
         Raises:
-            CatalogSyncError: it will not do.
+            CatalogSyncError: it cannot be used.
         """
         root = library_roots([*full, named])[-1]
         if root in full:
-            raise NoRoomError(f"{root} is full as well")
+            raise NoRoomError(f"{root} is full, too")
         if not _apart(root, [Path(known) for known in known_roots(self._catalog)]):
             raise LibraryError(f"{root} overlaps a library root that the catalog knows")
         try:
@@ -222,11 +222,8 @@ class Disks:
             raise LibraryError(f"{root} cannot be written to: {error.strerror}") from error
         with self._lock:
             if not self._fits(root, "", needed):
-                raise NoRoomError(f"{root} is full as well")
+                raise NoRoomError(f"{root} is full, too")
         return root
-
-
-Rooms = Disks
 
 
 def _apart(root: Path, others: Sequence[Path]) -> bool:

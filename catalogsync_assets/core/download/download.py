@@ -2,7 +2,7 @@
 
 Order, for every file: content, then its name, then its row. One thread (the caller's) claims tasks
 and records results; `workers` threads fetch (see `runner.run`). Whatever ends a run early - a kill,
-a signal, a full disk - leaves parts that the next run goes on from, and tasks that are queued.
+a signal, a full disk - leaves partial files that the next run resumes, and tasks that are queued.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def download(
         disks: where the files go.
         scope: which of the tasks.
         limits: how much at a time.
-        limit: at most so many files.
+        limit: at most this many files.
         progress: called with the report as it stands, at least twice a second.
 
     Returns:
@@ -115,7 +115,7 @@ class _Run:
         return self._report
 
     def _keep_to_usable(self, sources: Sources) -> None:
-        """Limit the run to sources that can be had, and say of the other tasks why not."""
+        """Limit the run to sources that can be loaded, and fail the tasks of the others."""
         usable = []
         for name in waiting_sources(self.catalog, self.scope):
             try:

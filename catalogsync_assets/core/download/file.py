@@ -1,7 +1,7 @@
 """Brings one file into the library: open, write, check, place.
 
-A source only gives bytes. Here they are written to a part, compared with what is known of them,
-looked at - an error page with status 200 is no music - and placed under the file's own name.
+A source only gives bytes. Here they are written to a partial file, compared with what is known of
+them, checked - an error page with status 200 is not music - and placed under the file's name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from catalogsync_assets.core.files.names import (
     target_path,
 )
 from catalogsync_assets.core.files.opening import mtime_ns
-from catalogsync_assets.core.files.partial import Notes, Part, Resume, remove
+from catalogsync_assets.core.files.partial import Notes, PartialFile, Resume, remove
 from catalogsync_assets.core.library.tags import read_tags
 from catalogsync_assets.core.redaction import redact
 
@@ -70,7 +70,7 @@ class _Job:
     """A task while it is being carried out.
 
     Attributes:
-        name: of its part.
+        name: of its partial file.
         needed: bytes of the whole, as far as known; else 0.
         most: the most bytes of it that have been here.
         fruitless: tries in a row that have not brought more.
@@ -99,7 +99,7 @@ class Fetcher:
         """
         Args:
             report: what is received, resumed and tried again is counted there.
-            prefix: what tells the parts of this catalog from those of others.
+            prefix: tells the partial files of this catalog from those of others.
             stop: once set, nothing goes on.
         """
         self._sources = sources
@@ -113,10 +113,10 @@ class Fetcher:
     def fetch(self, task: DownloadTask) -> Downloaded:
         """Bring the task's file into the library.
 
-        May be called again after any failure: what can be gone on from is.
+        May be called again after any failure: it resumes what can be resumed.
 
         Raises:
-            DownloadError: it cannot be had, or is not what it should be.
+            DownloadError: it cannot be downloaded, or is not what it should be.
             NoRoomError: every library root is full.
             LibraryError: a root cannot be written to.
             StoppedError: the run was stopped.
@@ -127,7 +127,7 @@ class Fetcher:
         while True:
             root = self._disks.reserve(job.name, job.needed)
             try:
-                with _opened(Part(root, job.name)) as part:
+                with _opened(PartialFile(root, job.name)) as part:
                     return self._fetch_into(part, job, source)
             except _NoRoomHereError as full:
                 job.needed = full.needed
@@ -135,16 +135,16 @@ class Fetcher:
             except OSError as error:
                 if error.errno not in _FULL:
                     raise DownloadError(
-                        f"{redact(task.url)} cannot be kept below {root}: {error.strerror}",
+                        f"{redact(task.url)} cannot be saved below {root}: {error.strerror}",
                         code=errno.errorcode.get(error.errno or 0, "DiskError"),
-                        hint="check the folder's permissions, and the disk",
+                        hint="check the folder's permissions and the disk",
                     ) from error
                 self._disks.mark_full(root)
                 remove(root, job.name)
             finally:
                 self._disks.leave(root, job.name)
 
-    def _fetch_into(self, part: Part, job: _Job, source: Source) -> Downloaded:
+    def _fetch_into(self, part: PartialFile, job: _Job, source: Source) -> Downloaded:
         placed = part.placed()
         if placed is not None:
             return _downloaded(job.task, part.root, placed, part.notes.sha256)
@@ -159,8 +159,8 @@ class Fetcher:
             raise
         return _downloaded(job.task, part.root, placed, sha256)
 
-    def _once(self, part: Part, job: _Job, source: Source) -> str:
-        """One try to make the part whole; its SHA-256."""
+    def _once(self, part: PartialFile, job: _Job, source: Source) -> str:
+        """One try to complete the partial file; its SHA-256."""
         if self._stop.is_set():
             raise StoppedError
         checked = job.task.sha256 is not None
@@ -174,7 +174,9 @@ class Fetcher:
             self._refuse_content(part, job.task)
         return sha256
 
-    def _transfer(self, part: Part, job: _Job, source: Source, resume: Resume | None) -> None:
+    def _transfer(
+        self, part: PartialFile, job: _Job, source: Source, resume: Resume | None
+    ) -> None:
         task = job.task
         with _from_plug_in(task, source, resume) as content:
             if content.start == 0:
@@ -185,15 +187,15 @@ class Fetcher:
                     self._report.resumed += 1
             else:
                 raise DownloadError(
-                    f"source {task.source!r} gave another part of {redact(task.url)} than was"
-                    " asked for",
+                    f"source {task.source!r} gave a different part of {redact(task.url)} than was"
+                    " requested",
                     code="BadSource",
                 )
             total = part.notes.total if content.total is None else content.total
             if part.notes.total not in (None, total):
                 part.begin(Notes())
                 raise SourceUnavailableError(
-                    f"{redact(task.url)} has changed its size meanwhile", code="Changed"
+                    f"{redact(task.url)} changed its size during the download", code="Changed"
                 )
             self._require_fitting(job, total)
             whole = total or task.size_bytes or 0
@@ -204,9 +206,9 @@ class Fetcher:
             raise SourceUnavailableError(
                 f"{redact(task.url)} ended after {part.size:,} bytes", code="EndedEarly"
             )
-        part.settle(part.size)
+        part.record_total(part.size)
 
-    def _write(self, part: Part, job: _Job, content: Content, total: int | None) -> None:
+    def _write(self, part: PartialFile, job: _Job, content: Content, total: int | None) -> None:
         most = total or job.task.size_bytes
         looked = False
         for piece in content.pieces:
@@ -236,12 +238,12 @@ class Fetcher:
             raise DownloadError(
                 f"{redact(job.task.url)} is larger than {self._limits.max_file_bytes:,} bytes",
                 code="TooLarge",
-                hint="allow more with --max-file-mib, if it is wanted",
+                hint="to download it anyway, raise --max-file-mib",
             )
 
     @staticmethod
-    def _refuse_content(part: Part, task: DownloadTask) -> None:
-        message = f"{redact(task.url)} has not the SHA-256 that the manifest gives"
+    def _refuse_content(part: PartialFile, task: DownloadTask) -> None:
+        message = f"{redact(task.url)}: SHA-256 mismatch with the manifest"
         if part.resumed:  # its beginning and its end may be of different contents
             part.begin(Notes())
             raise SourceUnavailableError(message, code="DigestDiffers")
@@ -250,7 +252,7 @@ class Fetcher:
         )
 
     @staticmethod
-    def _target(part: Part, task: DownloadTask) -> str:
+    def _target(part: PartialFile, task: DownloadTask) -> str:
         named = part.notes.name or name_in_url(task.url)
         kind = format_of(named, look(part.read_at).kind)
         if kind not in MEDIA_TYPES:  # all that is known is an ID3v2 tag, as an MP3 has most often
@@ -264,11 +266,11 @@ class Fetcher:
             kind=kind,
         )
 
-    def _retry(self, function: Callable[[], str], part: Part, job: _Job) -> str:
+    def _retry(self, function: Callable[[], str], part: PartialFile, job: _Job) -> str:
         """Call again what failed for a passing reason: exponential backoff, full jitter, capped.
 
-        A try that has brought new bytes counts as none: a large file over a bad line comes in the
-        end.
+        A try that has brought new bytes does not count: a large file over a bad line arrives in
+        the end.
         """
         backoff = tenacity.wait_random_exponential(multiplier=0.25, max=_MAX_BACKOFF)
 
@@ -311,22 +313,22 @@ def _differs(task: DownloadTask, how: str, found: int, known: int) -> DownloadEr
     )
 
 
-def _require_audio(part: Part, task: DownloadTask) -> None:
+def _require_audio(part: PartialFile, task: DownloadTask) -> None:
     if look(part.read_at).is_audio:
         return
     page = (
         part.read_at(0, LOOKED_AT).lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
     )
     raise DownloadError(
-        f"{redact(task.url)} is no audio file" + (" but a web page" if page else ""),
+        f"{redact(task.url)} is not an audio file" + (" but a web page" if page else ""),
         code="NotAudio",
-        hint="open it in a browser; the address may want a login, or have moved",
+        hint="open it in a browser; it may need a login, or have moved",
     )
 
 
 @contextmanager
-def _opened(part: Part) -> Iterator[Part]:
-    """The part, open; a root that cannot be written to at all ends the run."""
+def _opened(part: PartialFile) -> Iterator[PartialFile]:
+    """The partial file, open; a root that cannot be written to at all ends the run."""
     try:
         part.open()
     except OSError as error:
@@ -376,7 +378,7 @@ def _blamed(task: DownloadTask) -> Iterator[None]:
     except BaseException as error:
         raise DownloadError(
             f"source {task.source!r}: {redact(task.url)}:"
-            f" {redact(str(error)) or 'failed without a word'} ({type(error).__name__})",
+            f" {redact(str(error)) or 'failed without a message'} ({type(error).__name__})",
             code=type(error).__name__,
         ) from error
 

@@ -24,7 +24,7 @@ _CODINGS = frozenset(
 
 
 class Range(NamedTuple):
-    """A part of the content: its first and last byte, and the size of the whole if it is told."""
+    """A part of the content: its first and last byte, and the size of the whole if it is given."""
 
     first: int
     last: int
@@ -32,7 +32,7 @@ class Range(NamedTuple):
 
 
 def content_range(headers: Mapping[str, str]) -> Range | None:
-    """Which part comes (RFC 9110, 14.4); None if that is not told, or cannot be true."""
+    """Which part comes (RFC 9110, 14.4); None if that is not given, or cannot be true."""
     match = _RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None:
         return None

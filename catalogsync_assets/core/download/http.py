@@ -2,7 +2,7 @@
 
 httpx and not urllib3, which is here too (boto3 needs it): it reads proxies from the environment,
 builds the request after a redirect with credentials left out where the host changes, and is typed.
-Redirects are followed one by one, so that each address is looked at before it is asked.
+Redirects are followed one by one, so that each address is checked before it is requested.
 
 Resuming: `Range` with `If-Range`, so that a server whose content has changed sends all of it.
 """
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 CONNECT_SECONDS = 10.0
-#: Without a byte for so long, a connection counts as broken.
+#: A connection that brings no byte for this long counts as broken.
 READ_SECONDS = 60.0
 _OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 _REASONS = {
-    401: ("AccessRefused", "it wants credentials, or others"),
-    403: ("AccessRefused", "access is refused; a signed address may have expired"),
-    404: ("NotFound", "there is nothing at this address"),
-    410: ("NotFound", "there is nothing at this address any more"),
+    401: ("AccessRefused", "credentials are missing or wrong"),
+    403: ("AccessRefused", "access is denied; a signed URL may have expired"),
+    404: ("NotFound", "not found"),
+    410: ("NotFound", "no longer there"),
 }
 
 
@@ -56,7 +56,7 @@ class HttpSource:
         self._client = httpx.Client(
             headers={
                 "User-Agent": f"catalogsync/{__version__}",
-                # A range of a compressed answer is no range of the file.
+                # A range of a compressed answer is not a range of the file.
                 "Accept-Encoding": "identity",
                 "Accept": "audio/*, */*;q=0.1",
             },
@@ -67,7 +67,7 @@ class HttpSource:
         )
 
     def _refuse_malformed(self, response: httpx.Response) -> None:
-        """Tell an address that cannot be from a connection that broke: httpx takes both for one."""
+        """Tell a malformed URL from a broken connection: httpx takes both for one."""
         if not response.has_redirect_location:
             return
         address = response.headers["Location"]
@@ -76,8 +76,8 @@ class HttpSource:
             host.encode("idna")  # as the resolver does
         except (self._httpx.InvalidURL, ValueError) as error:
             raise DownloadError(
-                f"{redact(str(response.request.url))} leads to {redact(address)!r}, which is no"
-                " address of the web",
+                f"{redact(str(response.request.url))} redirects to {redact(address)!r}, which is"
+                " not a valid http(s) URL",
                 code="BadAddress",
             ) from error
 
@@ -126,7 +126,7 @@ class HttpSource:
         for _ in range(MAX_REDIRECTS + 1):
             if request.url.scheme not in ("http", "https"):
                 raise DownloadError(
-                    f"{redact(item.url)} leads to a {request.url.scheme}: address",
+                    f"{redact(item.url)} redirects to a {request.url.scheme}: URL",
                     code="RedirectRefused",
                     hint="only http and https are followed",
                 )
@@ -139,7 +139,7 @@ class HttpSource:
         raise DownloadError(
             f"{redact(item.url)} redirects more than {MAX_REDIRECTS} times",
             code="TooManyRedirects",
-            hint="open it in a browser; the address may want a login",
+            hint="open it in a browser; it may need a login",
         )
 
     @staticmethod
@@ -166,8 +166,8 @@ class HttpSource:
         is_chunked = "chunked" in fields.get("Transfer-Encoding", "").lower()
         if not (is_chunked or item.sha256 or item.size_bytes):
             raise DownloadError(
-                f"{redact(item.url)}: the server does not say how long it is, and a connection"
-                " that breaks would look like its end",
+                f"{redact(item.url)}: the server does not say how long it is, so a broken"
+                " connection would look like its end",
                 code="LengthUnknown",
                 hint="give its size or sha256 in the manifest",
             )
@@ -187,7 +187,7 @@ class HttpSource:
             raise SourceUnavailableError(f"{where}: timed out", code="Timeout") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise DownloadError(
-                f"{where} is no address of the web", code="BadAddress", hint="correct the manifest"
+                f"{where} is not a valid http(s) URL", code="BadAddress", hint="fix the manifest"
             ) from error
         except httpx.ConnectError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -197,7 +197,7 @@ class HttpSource:
             raise SourceUnavailableError(
                 f"{where}: no connection ({redact(str(error))})",
                 code="NoAnswer",
-                hint="is the address right, the network up?",
+                hint="check the URL and the network",
             ) from error
         except (httpx.TransportError, httpx.StreamError) as error:
             raise SourceUnavailableError(
@@ -238,5 +238,5 @@ def _refusal(item: Item, response: httpx.Response) -> DownloadError:
             hint="try again later",
             retry_after=headers.retry_after(response.headers, time.time()),
         )
-    code, reason = _REASONS.get(status, (f"Http{status}", "the server does not give it out"))
+    code, reason = _REASONS.get(status, (f"Http{status}", "the server refuses it"))
     return DownloadError(f"{where}: {reason} (HTTP {status})", code=code)

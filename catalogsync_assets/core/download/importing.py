@@ -94,7 +94,7 @@ def import_manifest(
         progress: called after each transaction.
 
     Raises:
-        UsageError: the manifest cannot be read, or as a whole is none.
+        UsageError: the file cannot be read, or is not a manifest.
     """
     report = ImportReport()
     waiting: list[_Wanted] = []
@@ -134,7 +134,7 @@ def import_manifest(
 
 
 def _identity(path: Path) -> str:
-    """What tells a manifest from others: its path, and of a pipe the pipe itself, as /proc has it.
+    """What identifies a manifest: its path, and of a pipe the pipe itself, as /proc has it.
 
     A name that is not UTF-8 can be stored, too.
     """
@@ -185,7 +185,7 @@ def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLin
     values = entry.values
     numbers = [name for name in ("track", "disc") if values.get(name, "").strip()]
     odd = [*entry.odd, *(name for name in numbers if _number(values[name]) is None)]
-    warnings = [BadLine(entry.line, f"{name} cannot be read, taken without it") for name in odd]
+    warnings = [BadLine(entry.line, f"{name} cannot be read, imported without it") for name in odd]
     try:
         source = clean(values.get("source", "")) or source
         url = _url(values.get("url", "").strip(), source)
@@ -220,8 +220,8 @@ def _url(url: str, source: str) -> str:
         raise _NotAcceptable("the url is malformed") from None
     if _is_path(url, parts.scheme):
         raise _NotAcceptable(
-            "the url does not begin with http:// or https://, it looks like a path (`scan` takes in"
-            " the files of this machine)"
+            "the url does not begin with http:// or https://, but looks like a path (`scan` adds"
+            " local files)"
         )
     if parts.scheme not in ("http", "https") or not host:
         raise _NotAcceptable("the url does not begin with http:// or https://")

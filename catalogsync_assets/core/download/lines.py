@@ -1,11 +1,11 @@
 """The lines of a text file as text, whatever program wrote it: its encoding, its line ends.
 
-Memory does not grow with the file: a line may have so many bytes, and what is longer is a bad line.
+Memory does not grow with the file: a line longer than `MAX_LINE` is a bad line.
 
 The encoding is told by a byte order mark, by the NULs of UTF-16, else it is UTF-8. Where a line is
-none, and none before it was beyond ASCII, it is read as Windows-1252, which European Excel and old
-playlists are in; that is a guess, and said. `charset-normalizer` would guess among more, but from a
-whole file, and is often wrong of names.
+not, and all before it were ASCII, it is read as Windows-1252, which European Excel and old
+playlists use; that is a guess, and reported. `charset-normalizer` would guess among more, but from
+a whole file, and is often wrong of names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-#: Bytes of a line, above which it is none of a manifest.
+#: Bytes of a line, above which it is not one of a manifest.
 MAX_LINE = 128 * 1024
 _PIECE = 64 * 1024
 _GUESS = "windows-1252"

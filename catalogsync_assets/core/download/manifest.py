@@ -88,24 +88,24 @@ def read_manifest(
         on_guess: called in the end with the encoding, if it had to be guessed.
 
     Raises:
-        UsageError: the file cannot be read, or as a whole is no manifest of that format.
+        UsageError: the file cannot be read, or is not a manifest of that format.
     """
     kind = kind or FORMATS.get(path.suffix[1:].lower())
     if kind is None:
         raise UsageError(
-            f"the format of {path} is not known from its name",
-            hint=f"name it with --format: {', '.join(sorted(set(FORMATS.values())))}"
-            " (m3u8 also for one address a line)",
+            f"cannot tell the format of {path} from its name",
+            hint=f"set it with --format: {', '.join(sorted(set(FORMATS.values())))}"
+            " (m3u8 also for one URL per line)",
         )
     if encoding is not None and not _is_known(encoding):
         raise UsageError(
-            f"there is no encoding {encoding!r}", hint="name one such as windows-1251 or utf-16"
+            f"unknown encoding {encoding!r}", hint="use one such as windows-1251 or utf-16"
         )
     try:
         with path.open("rb") as file:
             if file.peek(4).startswith(b"PK\3\4"):
                 raise UsageError(
-                    f"{path} is a workbook or another archive, not text",
+                    f"{path} is a workbook or other archive, not text",
                     hint="save it as CSV",
                 )
             if kind == "xspf":
@@ -169,12 +169,12 @@ def _header(text: str, delimiters: Sequence[str]) -> tuple[str, list[str]]:
 def _no_column(path: Path, names: Sequence[str]) -> UsageError:
     if any("://" in name for name in names):
         return UsageError(
-            f"the first line of {path} names no column url, but is an entry already",
-            hint="put a line with the columns' names before it, such as: url,title,artist",
+            f"the first line of {path} is an entry, not a header with a column url",
+            hint="put a header before it, such as: url,title,artist",
         )
     return UsageError(
-        f"the first line of {path} names no column url",
-        hint="begin with a line such as: url,title,artist,album,playlist",
+        f"the first line of {path} has no column url",
+        hint="begin with a header such as: url,title,artist,album,playlist",
     )
 
 
@@ -298,7 +298,7 @@ def _object(number: int, text: str, loads: Callable[[str], Any]) -> Entry | BadL
         if isinstance(value, bool | dict | list) and field in _OF_SONG:
             odd.append(field)
         elif isinstance(value, bool | dict | list):
-            return BadLine(number, f"{field} is not a text or a number")
+            return BadLine(number, f"{field} is neither text nor a number")
         elif value is not None:
             values[field] = str(value)
     return Entry(number, values, odd=odd)
@@ -325,7 +325,7 @@ def _read_whole(path: Path, first: Line, rest: Iterator[Line | BadLine]) -> Foun
         if text.tell() > _MAX_WHOLE:
             raise UsageError(
                 f"{path} is JSON of more than {_MAX_WHOLE // 1024 // 1024} MiB, as a whole",
-                hint="write it as JSON Lines, an object a line",
+                hint="write it as JSON Lines, one object per line",
             )
     whole = text.getvalue()
     is_array = first.text.lstrip().startswith("[")
@@ -413,7 +413,7 @@ def _read_m3u8(path: Path, lines: Lines) -> Found:
         if upper.startswith("#EXT-X-"):
             raise UsageError(
                 f"{path} lists the pieces of one stream (HLS), not files of music",
-                hint="a manifest names whole files",
+                hint="a manifest lists whole files",
             )
         if upper.startswith("#EXTENC:"):
             lines.declare(text[8:].strip())
@@ -480,7 +480,7 @@ def _read_xspf(path: Path, file: BinaryIO) -> Found:
                 yield Entry(line, {"playlist": path.stem, **values}, "playlist" in values)
     except ValueError as error:
         raise UsageError(
-            f"{path} is refused: {error}", hint="save it as UTF-8, without a document type"
+            f"{path} cannot be read: {error}", hint="save it as UTF-8, without a document type"
         ) from error
 
 

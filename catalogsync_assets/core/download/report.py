@@ -48,7 +48,7 @@ class DownloadReport(RunReport[Failure]):
 
     Attributes:
         queued: tasks that were waiting when the run began, up to its limit; those of sources that
-            cannot be had come on top.
+            cannot be loaded come on top.
         queued_bytes: the size of those whose size is known.
         succeeded: files that came whole and are recorded.
         failed: files that did not; they are tried again by the next run.

@@ -1,6 +1,6 @@
-"""What a manifest asks for, as rows: songs and download tasks. Playlists are in `playlists`.
+"""The files that a manifest asks for, as rows: songs and download tasks. Not playlists.
 
-A task is told by its source and address, a song by its task, else by its match key.
+A task is identified by its source and address, a song by its task, else by its match key.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Added:
 
 
 def add(catalog: Catalog, requests: Sequence[DownloadRequest]) -> Added:
-    """Write requests down in one transaction. Idempotent: the same ones again add nothing."""
+    """Record requests in one transaction. Idempotent: the same requests again add nothing."""
     added = Added()
     with catalog.transaction() as connection:
         tasks = _known_tasks(connection, requests)

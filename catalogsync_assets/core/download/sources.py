@@ -42,7 +42,7 @@ class Content:
     Attributes:
         pieces: the bytes from `start` on, in pieces of at most some hundred KiB. It must raise,
             not end, when not all of them come.
-        start: `Resume.offset`, or 0 where the source begins anew.
+        start: `Resume.offset`, or 0 where the source starts over.
         total: size of the whole in bytes, or None if that is unknown.
         validator: equal for equal content only, such as a strong ETag; None if there is no such
             thing. Kept, and handed in when the rest is asked for, perhaps by another process.
@@ -71,7 +71,7 @@ class Source(Protocol):
 
         Raises (here, and while the pieces are read):
             SourceUnavailableError: trying again may help; it is tried again, resuming.
-            DownloadError: it cannot be had. Anything else that is raised counts as such.
+            DownloadError: it cannot be fetched. Anything else that is raised counts as such.
         """
         ...
 
@@ -121,8 +121,8 @@ class Sources:
             raise DownloadError(
                 f"no source {name!r} is installed",
                 code="UnknownSource",
-                hint=f"install the package that provides the entry point {name!r}"
-                f" of the group {GROUP} where catalogsync runs; installed:"
+                hint=f"install the package with the entry point {name!r} of the group"
+                f" {GROUP} in catalogsync's environment; installed:"
                 f" {', '.join(installed())}",
             ) from error
         except (Exception, SystemExit) as error:

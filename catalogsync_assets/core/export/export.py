@@ -135,9 +135,9 @@ def _export(
         report.left_out_names = song_names(catalog, left_out)
         if strict and report.left_out:
             raise CatalogSyncError(
-                f"{report.left_out:,} songs have no such location, the first of them"
+                f"{report.left_out:,} songs have no such location, the first is"
                 f" {report.left_out_names[0]!r}",
-                hint="without --strict they are left out",
+                hint="leave out --strict to export the others",
             )
 
     if isinstance(target, Path):

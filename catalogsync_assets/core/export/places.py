@@ -67,7 +67,7 @@ def public(catalog: Catalog, *, backend: str | None = None) -> Places:
     serving = [b for b in object_backends(catalog) if b.public_base_url]
     if backend is None and not serving:
         raise ConfigurationError(
-            "no backend serves its files without a signature",
+            "no backend has public URLs",
             hint="register one again with --public-base-url URL, or use --locations presigned",
         )
     chosen = _the_one(catalog, backend, serving)

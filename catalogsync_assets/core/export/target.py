@@ -47,7 +47,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CatalogSyncError(
-            f"{path} cannot be written: {error.strerror}", hint="what was there before still is"
+            f"{path} cannot be written: {error.strerror}", hint="the old file is unchanged"
         ) from error
     except BaseException:
         part.unlink(missing_ok=True)

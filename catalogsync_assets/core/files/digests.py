@@ -15,7 +15,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's content in lower-case hex, read in pieces of 1 MiB.
 
     Raises:
-        OSError: the file cannot be opened or read, or is no regular one.
+        OSError: the file cannot be opened or read, or is not a regular file.
     """
     digest = hashlib.sha256()
     with open_regular(path) as file:

@@ -77,7 +77,7 @@ _FOLDERS = frozenset(
     )
 )
 # `.Trash-1000` of a user, CHKDSK's `FOUND.000`, Samba's `@GMT-2026.01.31-12.00.00`, what
-# Syncthing makes of a marker that was in the way, what Mutagen and FreeFileSync are at work on.
+# Syncthing makes of a marker that was in the way, what Mutagen and FreeFileSync work on.
 _FOLDER_PATTERN = re.compile(
     r"\.trash-\d+|found\.\d{3}|@gmt-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d|\.stfolder[ .-].*"
     r"|\.mutagen-.*|.*\.ffs_tmp",
@@ -100,7 +100,7 @@ def is_of_other_programs(name: str, *, folder: bool) -> bool:
 
 
 class BadPattern(NamedTuple):
-    """A line that is no pattern.
+    """A line that is not a pattern.
 
     Attributes:
         line: its number, from 1.
@@ -134,7 +134,7 @@ class Rules:
         """Those that hold below every root.
 
         Raises:
-            ConfigurationError: `CATALOGSYNC_IGNORE` has something else than patterns.
+            ConfigurationError: `CATALOGSYNC_IGNORE` holds something that is not a pattern.
         """
         rules, bad = cls().with_patterns("", ignore_patterns())
         if bad:

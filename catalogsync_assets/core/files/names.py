@@ -70,7 +70,7 @@ def name_in_url(url: str) -> str:
 
 
 def guessed_title(url: str) -> str:
-    """A title for a song of which nothing but the address is known."""
+    """A title for a song that is known only by its address."""
     stem, _ = _split(unicodedata.normalize("NFC", name_in_url(url)))
     text = "".join(c if _is_kept(c) else " " for c in stem)
     return " ".join(text.split()) or _FALLBACK

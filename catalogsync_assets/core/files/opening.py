@@ -40,7 +40,7 @@ def regular_fd(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int
         mode: of a file that is made.
 
     Raises:
-        NotRegularError: it is none.
+        NotRegularError: it is not a regular file.
         OSError: as the system says it.
     """
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -78,7 +78,7 @@ def open_regular(
             followed. Empty: it may lie anywhere.
 
     Raises:
-        NotRegularError: it is none.
+        NotRegularError: it is not a regular file.
         OutsideError: it lies elsewhere.
         OSError: as the system says it.
     """

@@ -1,13 +1,13 @@
-"""Files that are on their way: `ROOT/.catalogsync/CATALOG-TASK.part`, with notes beside it.
+"""Partial files, not complete yet: `ROOT/.catalogsync/CATALOG-TASK.part`, with notes beside it.
 
-A part lies on the disk that the file will lie on, under a name that task and catalog give it, so
-that a later run finds it. The notes (`.json`) tell what it is the beginning of. No scan sees them.
+One lies on the disk that the file will lie on, under a name that task and catalog give it, so that
+a later run finds it. The notes (`.json`) tell what it is the beginning of. No scan sees them.
 
 ========================  ===========================================================
 a kill leaves             the next run
 ========================  ===========================================================
-a part and its notes      asks for the rest, if the notes allow to tell that it fits
-a whole part              checks and places it, without asking the source
+a file and its notes      asks for the rest, if the notes allow to tell that it fits
+a whole file              checks and places it, without asking the source
 a placed file, no row     recognises it by the notes, which go only after the row
 ========================  ===========================================================
 """
@@ -52,11 +52,11 @@ class Resume:
 
 @dataclass(frozen=True)
 class Notes:
-    """What a part is the beginning of.
+    """What a partial file is the beginning of.
 
     Attributes:
         validator, total, name: as the source gave them.
-        boot: of the machine, when the part was begun. What was written before a power failure
+        boot: of the machine, when the file was begun. What was written before a power failure
             need not have reached the disk.
         target: where it is about to be placed, below the root; its content is then whole and has
             the digest `sha256`.
@@ -70,7 +70,7 @@ class Notes:
     sha256: str | None = None
 
 
-class Part:
+class PartialFile:
     """One file on its way, held against other processes as long as it is open.
 
     Attributes:
@@ -92,7 +92,7 @@ class Part:
         self.resumed = False
 
     def open(self) -> None:
-        """Take hold of the part, made if it is not there.
+        """Take hold of the partial file, made if it is not there.
 
         Raises:
             SourceUnavailableError: another process holds it.
@@ -107,10 +107,10 @@ class Part:
             except (FileNotFoundError, NotADirectoryError) as error:
                 if os.path.lexists(self._folder) and not self._folder.is_dir():
                     raise DownloadError(
-                        f"{self._folder} is not a folder, or a link that leads nowhere: what is on"
-                        " its way cannot be put there",
+                        f"{self._folder} is not a folder, or is a broken link: partial files cannot"
+                        " be kept there",
                         code="NameTaken",
-                        hint="move it away; the folder is made anew",
+                        hint="move it away; the folder is then created",
                     ) from error
                 continue  # another worker has just removed the empty folder
             try:
@@ -159,7 +159,7 @@ class Part:
         return self.size > 0 and (checked or self.notes.boot == _boot())
 
     def begin(self, notes: Notes) -> None:
-        """Begin anew."""
+        """Start over."""
         # Emptied first: never may old bytes lie beside new notes.
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
@@ -206,8 +206,8 @@ class Part:
         """These bytes, as far as they are here."""
         return os.pread(self._fd, size, offset)
 
-    def settle(self, total: int) -> None:
-        """Note that these are all bytes, where the source had not said how many there are."""
+    def record_total(self, total: int) -> None:
+        """Note that these are all the bytes, where the source did not say how many there are."""
         if self.notes.total != total:
             self._note(replace(self.notes, total=total))
 
@@ -247,9 +247,9 @@ class Part:
                 if error.errno != errno.EXDEV:
                     raise
                 raise DownloadError(
-                    f"{target.parent} lies on another disk than {self.root}",
+                    f"{target.parent} is on a different disk than {self.root}",
                     code="AnotherDisk",
-                    hint="name that disk as a library root of its own",
+                    hint="add that disk as a library root of its own",
                 ) from error
             sync_folder(target.parent)
             return target
@@ -272,7 +272,7 @@ class Part:
 
 
 def size_of(root: Path, name: str) -> int | None:
-    """The bytes of a part that are below the root; None if there is no such part."""
+    """The bytes of a partial file below the root; None if there is no such file."""
     if not (root / FOLDER / f"{name}.json").exists():
         return None
     try:
@@ -282,7 +282,7 @@ def size_of(root: Path, name: str) -> int | None:
 
 
 def remove(root: Path, name: str) -> None:
-    """Remove part and notes, and the folder when it is empty. Idempotent."""
+    """Remove file and notes, and the folder when it is empty. Idempotent."""
     for ending in ("part", "new", "json"):  # the notes last: they say what the rest is
         (root / FOLDER / f"{name}.{ending}").unlink(missing_ok=True)
     try:
@@ -292,14 +292,14 @@ def remove(root: Path, name: str) -> None:
 
 
 def remove_unheld(root: Path, prefix: str) -> None:
-    """Remove the parts below a root whose names begin like this and that nobody has open."""
+    """Remove the partial files below a root with this prefix that nobody has open."""
     for name in names(root, prefix):
         discard_unheld(root, name)
 
 
 def discard_unheld(root: Path, name: str) -> None:
-    """Remove a part, unless somebody has it open. Idempotent."""
-    part = Part(root, name)
+    """Remove a partial file, unless somebody has it open. Idempotent."""
+    part = PartialFile(root, name)
     try:
         part.open()
     except (DownloadError, OSError):
@@ -309,7 +309,7 @@ def discard_unheld(root: Path, name: str) -> None:
 
 
 def names(root: Path, prefix: str) -> set[str]:
-    """The names of the parts below a root that begin like this."""
+    """The names of the partial files below a root that begin like this."""
     try:
         found = [p for p in (root / FOLDER).iterdir() if p.name.startswith(prefix)]
     except OSError:

@@ -16,7 +16,7 @@ class LocalFiles:
 
     Attributes:
         checked: files that should be there.
-        absent: those that are not, or are no files, or of another size.
+        absent: those that are not there, not regular files, or of a different size.
         examples: path and reason of the first of them.
     """
 
@@ -29,7 +29,7 @@ def check_local_files(catalog: Catalog, *, examples: int = 50) -> LocalFiles:
     """Look at every local file that the catalog says is there. Changes nothing.
 
     Args:
-        examples: at most so many of the absent ones are named.
+        examples: at most this many of the absent ones are named.
     """
     found = LocalFiles()
     for root in known_roots(catalog):

@@ -144,7 +144,7 @@ def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
             if lies_inside(root, other) or lies_inside(other, root):
                 raise ConfigurationError(
                     f"library root {root} overlaps {other}, which the catalog knows:"
-                    " the files in both would be cataloged, and uploaded, a second time",
+                    " files in both would be cataloged and uploaded twice",
                     hint=f"scan {other} as before",
                 )
 
@@ -197,15 +197,16 @@ def require_never_filled(
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
     if any(not is_left_out(k.path) for k in known):
         raise LibraryError(
-            f"library root {root} holds no audio file that can be read, but the catalog knows some",
-            hint=f"is its disk mounted? If they are really gone, {verb} with --allow-empty",
+            f"library root {root} holds no readable audio file, but the catalog knows some",
+            hint="check that its disk is mounted;"
+            f" if they are really gone, {verb} with --allow-empty",
         )
 
 
 def _readable(
     walked: Iterator[FoundFile | Problem | LeftOut], unseen: _Unseen, report: ScanReport
 ) -> Iterator[FoundFile]:
-    """The files; what is no file goes to the report, and what it hides to `unseen`."""
+    """The files; everything else goes to the report, and what it hides to `unseen`."""
     for item in walked:
         if isinstance(item, FoundFile):
             yield item
@@ -241,7 +242,7 @@ class _Unseen:
         return self._at(path) is not None
 
     def is_left_out(self, path: str) -> bool:
-        """Whether, besides, it is no part of the library."""
+        """Whether, besides, it is not part of the library."""
         at = self._at(path)
         return at is not None and self._left_out[at]
 
@@ -348,7 +349,7 @@ class _Recorder:
             self.flush()
 
     def is_left_out(self, path: str) -> bool:
-        """Whether a path that was not found is no part of the library, there or not."""
+        """Whether a path that was not found is not part of the library, there or not."""
         return self._unseen.is_left_out(path) or self._leaves_out(path)
 
     def flush(self) -> None:

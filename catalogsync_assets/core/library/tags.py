@@ -101,7 +101,7 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
         return _tags(Audio(None), path), f"{UNREADABLE}{error.strerror or error}"
     why = clean(audio.troubles[0], 200) if audio.troubles else None
     if why and audio.tags:
-        why = f"not all of its tags can be read ({why})"
+        why = f"some of its tags cannot be read ({why})"
     elif why:
         why = f"its tags cannot be read ({why})"
     return _tags(audio, path), why

@@ -36,12 +36,12 @@ class Problem:
     """Something below a root that could not be taken as it is.
 
     Attributes:
-        path: printable, with bytes that are no UTF-8 escaped.
+        path: printable, with bytes that are not UTF-8 escaped.
         reason: one phrase with what to do.
         hides: the path of a file, or of a folder with a slash at the end, that cannot be seen just
             now: what is there, or below it, must not be taken for deleted. None where nothing is
             hidden.
-        left_out: it is there, but no part of the library, as a link that leads out of it.
+        left_out: it is there, but not part of the library, as a link that leads out of it.
     """
 
     path: str
@@ -140,10 +140,10 @@ class _Folder:
             lines = read_ignore_file(ignore_file.path)
         except OSError as error:
             reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-            self.problems.append(Problem(path, f"its patterns do not hold: {reason}"))
+            self.problems.append(Problem(path, f"its patterns are ignored: {reason}"))
             return rules
         except ValueError as error:
-            self.problems.append(Problem(path, f"its patterns do not hold: it {error}"))
+            self.problems.append(Problem(path, f"its patterns are ignored: it {error}"))
             return rules
         rules, bad = rules.with_patterns(self.prefix, lines)
         for line, text in bad:
@@ -186,10 +186,10 @@ def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-_LINKED_FOLDER = "a link to a folder is not followed; name its target as a root of its own"
+_LINKED_FOLDER = "a link to a folder is not followed; add its target as a library root"
 _LINK_OUT = (
-    "a link that leads out of every library root is not followed; name the folder of its target as"
-    " a root, or scan with --follow-links"
+    "a link that leads out of every library root is not followed; add the folder of its target"
+    " as a library root, or scan with --follow-links"
 )
 
 
@@ -207,7 +207,7 @@ def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundF
     if not stat.S_ISREG(status.st_mode):
         return Problem(printable(path), "not a regular file")
     if not 0 <= status.st_size <= MAX_FILE_BYTES:
-        return Problem(printable(path), f"{status.st_size:,} bytes cannot be its size", hides=path)
+        return Problem(printable(path), f"impossible size: {status.st_size:,} bytes", hides=path)
     return FoundFile(path, status.st_size, mtime_ns(status))
 
 

@@ -134,7 +134,7 @@ def with_copies(
     files = local_files(catalog, _STILL_THERE, {"ids": json.dumps(list(location_ids))})
     with catalog.read() as connection:
         assets = [file.file_asset_id for file in files]
-        copies = locations.remote_copies(connection, assets, backend_ids=backend_ids)
+        copies = locations.copies_of(connection, assets, backend_ids=backend_ids)
     return [(file, copies.get(file.file_asset_id, [])) for file in files]
 
 

@@ -42,7 +42,7 @@ from catalogsync_assets.core.files import partial
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
 from catalogsync_assets.core.files.opening import mtime_ns
-from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
+from catalogsync_assets.core.files.partial import FOLDER, Notes, PartialFile
 from catalogsync_assets.core.restore.queries import WantedFile
 from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ReadObject
@@ -207,7 +207,7 @@ class Restorer:
     def _fetch_to(self, path: str, file: WantedFile, name: str) -> Brought:
         size = file.size_bytes or 0
         self._promise(file, size)
-        part = Part(self.root, name)
+        part = PartialFile(self.root, name)
         try:
             part.open()
             brought = self._fetch_into(part, path, file)
@@ -222,7 +222,7 @@ class Restorer:
         partial.remove(self.root, name)
         return brought
 
-    def _fetch_into(self, part: Part, path: str, file: WantedFile) -> Brought:
+    def _fetch_into(self, part: PartialFile, path: str, file: WantedFile) -> Brought:
         troubles: list[SourceError | RestoreError] = []
         for copy in file.copies:
             try:
@@ -240,7 +240,7 @@ class Restorer:
             hint=last.hint,
         )
 
-    def _fetch(self, part: Part, file: WantedFile, copy: RemoteCopy) -> ReadObject:
+    def _fetch(self, part: PartialFile, file: WantedFile, copy: RemoteCopy) -> ReadObject:
         fetched = self.replicas.fetch(
             copy, part, size_bytes=file.size_bytes, sha256=file.sha256, received=self._count
         )
@@ -260,7 +260,7 @@ class Restorer:
             )
         return fetched
 
-    def _place(self, part: Part, path: str, file: WantedFile, fetched: ReadObject) -> None:
+    def _place(self, part: PartialFile, path: str, file: WantedFile, fetched: ReadObject) -> None:
         if file.mtime_ns is not None:
             # Some network disks keep no times but their own; the row will say what it is.
             with suppress(OSError):

@@ -131,7 +131,7 @@ def wanted_files(
             found = connection.execute(statement, values).all()
             rows = list(checked(catalog, found))
             assets = [row[0] for row in rows]
-            copies = locations.remote_copies(connection, assets, backend_ids=only_on, damaged=True)
+            copies = locations.copies_of(connection, assets, backend_ids=only_on, damaged=True)
         if rows:
             yield [_wanted(row, copies.get(row[0], [])) for row in rows]
         if len(rows) < _PAGE:

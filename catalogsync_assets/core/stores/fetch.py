@@ -17,7 +17,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from catalogsync_assets.core.files.partial import Notes, Part
+from catalogsync_assets.core.files.partial import Notes, PartialFile
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.classify import BAD_ANSWER, NO_SUCH_KEY
 from catalogsync_assets.core.stores.client import StoreClient
@@ -36,7 +36,7 @@ def is_gone(error: StoreError) -> bool:
 def fetch(
     client: StoreClient,
     key: str,
-    part: Part,
+    part: PartialFile,
     *,
     size_bytes: int | None,
     sha256: str | None,
@@ -93,7 +93,7 @@ class _Fetching:
 
     client: StoreClient
     key: str
-    part: Part
+    part: PartialFile
     expected: Expected
     stop: threading.Event
     received: Callable[[int], None]

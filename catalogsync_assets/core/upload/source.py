@@ -120,10 +120,10 @@ class Source:
         if self._task.sha256 not in (None, sha256):
             # Not to be mistaken for an edit: pushing it would replace good copies by a bad one.
             raise SourceError(
-                f"{self._task.path}: its content has not the digest that the catalog holds,"
-                " though size and mtime are the same",
+                f"{self._task.path}: SHA-256 mismatch: the content differs from the catalog,"
+                " size and mtime do not",
                 code="ContentDiffers",
-                hint="damaged? Restore it; or, if it was edited on purpose, `touch` it and scan",
+                hint="restore it if damaged; if it was edited on purpose, `touch` it and scan",
             )
         return sha256
 
@@ -136,7 +136,7 @@ class Source:
         return SourceError(
             f"{self._task.path} has changed since the last scan",
             code="SourceChanged",
-            hint="scan again; it stays queued",
+            hint="scan again; the file stays queued",
             changed=True,
         )
 
@@ -144,10 +144,10 @@ class Source:
         what = f"cannot be read: {error.strerror or error}"
         code, hint = "SourceUnreadable", "check its permissions and its disk"
         if isinstance(error, NotRegularError):
-            what, hint = "is not a regular file any more", "scan again"
+            what, hint = "is no longer a regular file", "scan again"
         elif isinstance(error, OutsideError):
             what, code = "is a link that leads out of every library root", "SourceOutside"
-            hint = "scan again; `scan --follow-links` takes what such links lead to, too"
+            hint = "scan again; `scan --follow-links` includes the targets of such links"
         elif isinstance(error, FileNotFoundError | NotADirectoryError):
             code, hint = "SourceMissing", "scan again"
         return SourceError(f"{self._task.path} {what}", code=code, hint=hint)

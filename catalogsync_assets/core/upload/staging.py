@@ -1,6 +1,6 @@
-"""Files that are no longer here, but on another backend: brought here, one by one, to be uploaded.
+"""Files that are only on another backend: fetched here, one by one, to be uploaded.
 
-A copy lies beside the catalog, in the folder of parts, as long as its upload takes; those that a
+A copy lies beside the catalog, with other partial files, as long as its upload takes; those that a
 killed run has left are removed by the next. It is sent only once its digest is the catalog's.
 """
 
@@ -20,7 +20,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import DownloadError, SourceError
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.files.partial import Part
+from catalogsync_assets.core.files.partial import PartialFile
 
 # Of every copy: a large upload that is gone on from knows its source by size and mtime, and what
 # this content is does not depend on when it was fetched.
@@ -45,10 +45,10 @@ class Copies:
         """A task whose source is a local file with the content of the given task's source.
 
         Raises:
-            SourceError: it cannot be had, or is not what the catalog says; the next plan takes
+            SourceError: it cannot be read, or is not what the catalog says; the next plan takes
                 another source if this one has been marked.
         """
-        part = Part(self._root, f"{self._prefix}{self._run}-{next(self._numbers)}")
+        part = PartialFile(self._root, f"{self._prefix}{self._run}-{next(self._numbers)}")
         try:
             try:
                 part.open()
@@ -72,7 +72,7 @@ class Copies:
     def _cannot_keep(self, error: OSError) -> SourceError:
         full = error.errno in _FULL
         return SourceError(
-            f"a copy from another backend cannot be kept below {self._root}: {error.strerror}",
+            f"a copy from another backend cannot be saved below {self._root}: {error.strerror}",
             code="NoRoom" if full else "CopyRefused",
             hint="free some space there" if full else "check the folder's permissions",
         )

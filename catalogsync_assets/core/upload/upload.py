@@ -66,7 +66,7 @@ class UploadReport(RunReport[Failure]):
     succeeded: int = 0  #: files sent, verified and recorded
     adopted: int = 0  #: files found in place, whole, and recorded without sending
     bytes: int = 0  #: bytes sent and verified
-    settled_bytes: int = 0  #: the size of the files of which it is known what became of them
+    settled_bytes: int = 0  #: the size of the files that are finished, one way or the other
     bytes_in_parts: int = 0  #: what has been sent of large files that are not complete yet
     retries: int = 0  #: requests that had to be repeated
     retryable: bool = False  #: whether a failure among them may pass without anyone acting
@@ -93,7 +93,7 @@ def upload(
     Args:
         scope: which of the tasks.
         limits: how much at a time; the backend's own by default.
-        limit: at most so many files.
+        limit: at most this many files.
         progress: called with the report as it stands, a few times a second.
         connect: makes the client of the store; called only if something is pending.
 

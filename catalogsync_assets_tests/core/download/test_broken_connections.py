@@ -322,7 +322,7 @@ def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloade
     (failure,) = downloaded().failures
 
     assert failure.code == "BadAddress"
-    assert "/a leads to 'http://" in failure.reason
+    assert "/a redirects to 'http://" in failure.reason
     assert "hunter2" not in failure.reason
     assert len(web.requests) == 1
 

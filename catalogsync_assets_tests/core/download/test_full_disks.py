@@ -205,7 +205,7 @@ def test_a_folder_that_will_not_do_is_asked_about_again_with_the_reason(
 
     troubles = [question.trouble or "" for question in person.questions]
     for part, trouble in zip(
-        ("", "lies inside", "full as well", "cannot be written", "full as well"),
+        ("", "lies inside", "is full, too", "cannot be written", "is full, too"),
         troubles,
         strict=True,
     ):

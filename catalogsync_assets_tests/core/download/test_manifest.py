@@ -164,13 +164,13 @@ def test_what_is_in_no_encoding_is_a_bad_line(read, content, bad):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "names no column url"),
-        (b"\r\n\r\n", "names no column url"),
-        (b"title;artist\nx;y\n", "names no column url"),
-        (f"{U}1,a\n{U}2,b\n".encode(), "is an entry already"),
+        (b"", "has no column url"),
+        (b"\r\n\r\n", "has no column url"),
+        (b"title;artist\nx;y\n", "has no column url"),
+        (f"{U}1,a\n{U}2,b\n".encode(), "is an entry, not a header"),
         (b"PK\3\4...", "workbook"),
-        (b"\0" * 100, "names no column url"),
-        ("url,title\n".encode("utf-16")[:9], "names no column url"),
+        (b"\0" * 100, "has no column url"),
+        ("url,title\n".encode("utf-16")[:9], "has no column url"),
     ],
 )
 def test_what_is_no_table_is_refused_in_a_sentence(read, content, said):

@@ -133,7 +133,7 @@ RAISED = {
     "greedy": ("NoRoomError", "own disk"),
     "lost": ("Lost", "look under the shelf"),
     "careless": ("Nothing", "nothing at https://h/x"),
-    "damaged": ("RuntimeError", "failed without a word"),
+    "damaged": ("RuntimeError", "failed without a message"),
     "talkative": ("ValueError", "https://h/x"),
 }
 

@@ -189,7 +189,7 @@ def test_public_urls_are_those_of_the_backend_as_it_is_now(filled, exported, cat
 
 def test_a_backend_that_serves_nothing_publicly_is_refused(catalog, backend):
     backend("private")
-    with pytest.raises(ConfigurationError, match="no backend serves"):
+    with pytest.raises(ConfigurationError, match="no backend has public"):
         public(catalog)
 
     backend("shop", public_base_url="https://cdn.example")

@@ -156,9 +156,9 @@ def test_an_ignore_file_that_cannot_be_read_is_one_warning(library, tmp_path):
 
     assert found(library) == ["a/1.mp3", "b/1.mp3", "c/1.mp3"]
     assert [(p.path, p.reason) for p in problems(library)] == [
-        (".catalogsyncignore", "its patterns do not hold: it is a link"),
-        ("a/.catalogsyncignore", "its patterns do not hold: not a regular file"),
-        ("b/.catalogsyncignore", "its patterns do not hold: it is not text in UTF-8"),
+        (".catalogsyncignore", "its patterns are ignored: it is a link"),
+        ("a/.catalogsyncignore", "its patterns are ignored: not a regular file"),
+        ("b/.catalogsyncignore", "its patterns are ignored: it is not text in UTF-8"),
         ("c/.catalogsyncignore", "line 1 is not a pattern: !"),
         ("c/.catalogsyncignore", "line 3 is not a pattern: [z-a]"),
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from catalogsync_assets.core.errors import DownloadError, SourceUnavailableError
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
+from catalogsync_assets.core.files.partial import FOLDER, Notes, PartialFile
 
 BEGINNING = b"fLaC" + bytes(100)
 
@@ -18,12 +18,12 @@ def begun(tmp_path):
     """`begun(**notes)`: a part that was left in the middle, opened again."""
 
     def make(**notes):
-        first = Part(tmp_path, "catalog-1")
+        first = PartialFile(tmp_path, "catalog-1")
         first.open()
         first.begin(Notes(**notes))
         first.append(BEGINNING)
         first.close()
-        again = Part(tmp_path, "catalog-1")
+        again = PartialFile(tmp_path, "catalog-1")
         again.open()
         return again
 
@@ -59,7 +59,7 @@ def test_what_was_written_before_the_machine_went_down_is_not_trusted_without_a_
     """It may have a hole where the system had not yet written."""
     begun(validator='"one"', total=len(BEGINNING)).close()
     machine_was_started_anew(tmp_path)
-    part = Part(tmp_path, "catalog-1")
+    part = PartialFile(tmp_path, "catalog-1")
     part.open()
 
     assert part.resume(checked=False) is None
@@ -73,7 +73,7 @@ def test_notes_that_cannot_be_read_are_none(begun, tmp_path, text):
     begun(validator='"one"').close()
     (notes,) = (tmp_path / FOLDER).glob("*.json")
     notes.write_text(text)
-    part = Part(tmp_path, "catalog-1")
+    part = PartialFile(tmp_path, "catalog-1")
     part.open()
 
     assert part.notes == Notes()
@@ -84,15 +84,15 @@ def test_a_part_is_held_by_one(begun, tmp_path):
     part = begun()
 
     with pytest.raises(SourceUnavailableError, match="another process"):
-        Part(tmp_path, "catalog-1").open()
+        PartialFile(tmp_path, "catalog-1").open()
 
     assert part.path.read_bytes() == BEGINNING
     part.close()
-    Part(tmp_path, "catalog-1").open()
+    PartialFile(tmp_path, "catalog-1").open()
 
 
 def test_an_empty_part_leaves_nothing(tmp_path):
-    part = Part(tmp_path, "catalog-1")
+    part = PartialFile(tmp_path, "catalog-1")
     part.open()
     part.begin(Notes(validator='"one"'))
     part.close()
@@ -108,7 +108,7 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
     (tmp_path / FOLDER / "catalog-1.part").symlink_to(victim)
 
     with pytest.raises(OSError, match="symbolic"):
-        Part(tmp_path, "catalog-1").open()
+        PartialFile(tmp_path, "catalog-1").open()
 
     assert victim.read_text() == "mine"
 
@@ -153,6 +153,6 @@ def test_what_has_the_name_of_the_folder_and_is_none_is_said(tmp_path, make):
     make(tmp_path / FOLDER)
 
     with pytest.raises(DownloadError, match="is not a folder") as refused:
-        Part(tmp_path, "catalog-1").open()
+        PartialFile(tmp_path, "catalog-1").open()
 
     assert refused.value.code == "NameTaken"

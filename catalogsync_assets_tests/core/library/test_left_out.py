@@ -296,7 +296,7 @@ def test_a_size_that_cannot_be_is_reported_and_the_rest_recorded(scanned, catalo
 
         report = scanned(Path(folder))
 
-    assert [p.path for p in report.problems if "cannot be its size" in p.reason] == [
+    assert [p.path for p in report.problems if "impossible size" in p.reason] == [
         *("b.mp3", "c.mp3")
     ]
     assert rows(catalog, PLACES) == [("a.mp3", "active")]

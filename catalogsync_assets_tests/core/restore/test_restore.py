@@ -9,7 +9,7 @@ from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError, RunAborted, StoreError
 from catalogsync_assets.core.export.target import replacing
-from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
+from catalogsync_assets.core.files.partial import FOLDER, Notes, PartialFile
 from catalogsync_assets.core.restore.file import safe_path
 from catalogsync_assets.core.restore.restore import restore as run_restore
 from catalogsync_assets.core.runner.owners import new_owner
@@ -140,13 +140,13 @@ def test_a_file_that_comes_while_its_copy_is_fetched_stays(
     contents, restore, tmp_path, monkeypatch
 ):
     other = tmp_path / "other"
-    sync = Part.sync
+    sync = PartialFile.sync
 
     def then_come(part):
         (other / "a.mp3").write_bytes(b"came meanwhile")
         return sync(part)
 
-    monkeypatch.setattr(Part, "sync", then_come)
+    monkeypatch.setattr(PartialFile, "sync", then_come)
 
     assert codes(restore(other)) == ["Conflict"]
     assert (other / "a.mp3").read_bytes() == b"came meanwhile"
@@ -277,7 +277,7 @@ def test_a_root_within_another_is_refused(contents, library, restore):
 def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
     contents, restore, tmp_path, monkeypatch
 ):
-    append = Part.append
+    append = PartialFile.append
     left = [2]
 
     def full(part, piece):
@@ -288,7 +288,7 @@ def test_a_full_disk_ends_the_run_and_leaves_what_has_come(
 
     other = tmp_path / "other"
     with monkeypatch.context() as patch:
-        patch.setattr(Part, "append", full)
+        patch.setattr(PartialFile, "append", full)
         with pytest.raises(RunAborted, match="no room") as caught:
             restore(other, workers=1)
     report = caught.value.report
@@ -431,7 +431,7 @@ def test_a_broken_line_is_gone_on_from(catalog, library, cloud, synced, proxy, r
 def test_a_folder_that_cannot_be_written_to_fails_its_files_and_no_others(
     contents, restore, tmp_path, monkeypatch
 ):
-    place = Part.place
+    place = PartialFile.place
 
     def refuse(part, names, sha256):
         (name,) = names
@@ -439,7 +439,7 @@ def test_a_folder_that_cannot_be_written_to_fails_its_files_and_no_others(
             raise PermissionError(13, "Permission denied")
         return place(part, iter([name]), sha256)
 
-    monkeypatch.setattr(Part, "place", refuse)
+    monkeypatch.setattr(PartialFile, "place", refuse)
 
     report = restore(tmp_path / "other")
 
@@ -453,7 +453,7 @@ def test_a_folder_that_cannot_be_written_to_fails_its_files_and_no_others(
 def begun(catalog, root, path):
     """A part of a file, as a killed restore leaves it."""
     sql = "SELECT file_asset_id FROM file_locations WHERE library_path = ?"
-    part = Part(root, f"{catalog_id(catalog)}-restore-{rows(catalog, sql, path)[0]}")
+    part = PartialFile(root, f"{catalog_id(catalog)}-restore-{rows(catalog, sql, path)[0]}")
     part.open()
     part.begin(Notes())
     part.append(b"the beginning")

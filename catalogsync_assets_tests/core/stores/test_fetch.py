@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.errors import DamagedObjectError, StoreError, StoreUnavailableError
-from catalogsync_assets.core.files.partial import FOLDER, Part
+from catalogsync_assets.core.files.partial import FOLDER, PartialFile
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.fetch import fetch, is_gone
 from catalogsync_assets_tests.support.files import flipped, sha256
@@ -19,7 +19,7 @@ CONTENT = random.Random(1).randbytes(3 * MIB + 5)  # noqa: S311
 
 @pytest.fixture
 def part(tmp_path):
-    opened = Part(tmp_path, "one")
+    opened = PartialFile(tmp_path, "one")
     opened.open()
     yield opened
     opened.close()

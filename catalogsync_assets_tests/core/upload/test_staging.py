@@ -8,7 +8,7 @@ import pytest
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
-from catalogsync_assets.core.files.partial import FOLDER, Notes, Part
+from catalogsync_assets.core.files.partial import FOLDER, Notes, PartialFile
 from catalogsync_assets_tests.support.database import change, move_backend, rows
 from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Gate, refusal
@@ -226,7 +226,7 @@ def test_an_object_in_another_bucket_than_the_backend_has_is_no_source(catalog, 
 def test_the_next_run_removes_what_a_killed_one_has_left(catalog, gone, backend, uploaded):
     gone(1)
     for name in ("dead", "alive"):
-        left = Part(catalog.path.parent, f"{catalog_id(catalog)}-copy-{name}-0")
+        left = PartialFile(catalog.path.parent, f"{catalog_id(catalog)}-copy-{name}-0")
         left.open()
         left.begin(Notes())
         left.append(b"half of it")
@@ -247,7 +247,7 @@ def test_no_room_for_a_copy_fails_its_file_and_no_others(gone, backend, uploaded
     def full(self, piece):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Part, "append", full)
+    monkeypatch.setattr(PartialFile, "append", full)
 
     report = uploaded(backend("other"))
 
