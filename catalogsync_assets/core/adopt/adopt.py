@@ -27,7 +27,6 @@ from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 
-_ATTEMPTS = 5
 #: Objects in a row about which the store would not speak, before it counts as gone.
 _SILENT = 3
 
@@ -79,7 +78,7 @@ def adopt(
     dry_run: bool = False,
     may_read: bool = False,
     workers: int | None = None,
-    attempts: int = _ATTEMPTS,
+    attempts: int = 5,
     progress: Progress = lambda _: None,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> AdoptReport:

@@ -24,13 +24,9 @@ _PAGE = 500
 
 
 class Seen:
-    """A set of locations that grows to one bit for each."""
+    """A set of locations that grows to one bit for each; made of what `kept` gave."""
 
     def __init__(self, kept: bytes | None) -> None:
-        """
-        Args:
-            kept: what `kept` gave.
-        """
         self._bits = bytearray(zlib.decompress(kept)) if kept else bytearray()
 
     def add(self, location_ids: Iterable[int]) -> int:
@@ -57,17 +53,13 @@ class Seen:
 
 
 class Comparison:
-    """What the store lists, held against the catalog.
-
-    Attributes:
-        seen: locations whose objects are as expected, or were looked at.
-    """
+    """What the store lists, held against the catalog."""
 
     def __init__(self, expected: ExpectedObjects, audit: Audit) -> None:
         self._expected = expected
         self._started_at = audit.started_at
         self._untracked = audit.counts["foreign"]
-        self.seen = Seen(audit.seen)
+        self.seen = Seen(audit.seen)  #: whose objects are as expected, or were looked at
 
     def of_page(self, page: list[ListedObject]) -> tuple[list[Outcome], Counter[str], str | None]:
         """Compare a page: untracked objects, counts, the page's last key.

@@ -21,7 +21,7 @@ class Connection(NamedTuple):
     """How a backend is asked."""
 
     client: StoreClient
-    pace: ConcurrencyLimiter
+    limiter: ConcurrencyLimiter
     retry: Retries
 
 
@@ -60,9 +60,9 @@ class Connections:
             if backend.id not in self._made:
                 most = min(self.workers, backend.workers or self.workers)
                 client = self.connect(replace(backend, workers=self.workers))
-                pace = ConcurrencyLimiter(most, backend.bandwidth_limit)
-                retry = Retries(attempts=self.attempts, pace=pace, stop=self.stop)
-                self._made[backend.id] = Connection(client, pace, retry)
+                limiter = ConcurrencyLimiter(most, backend.bandwidth_limit)
+                retry = Retries(attempts=self.attempts, pace=limiter, stop=self.stop)
+                self._made[backend.id] = Connection(client, limiter, retry)
             return self._made[backend.id]
 
     def ask(self, backend: ObjectBackend, question: Callable[[Connection], _Answer]) -> _Answer:

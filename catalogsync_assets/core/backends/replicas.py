@@ -93,7 +93,7 @@ class Replicas:
         def read(connection: Connection) -> ReadObject:
             def note(size: int) -> None:
                 received(size)
-                if (seconds := connection.pace.spend(size)) > 0:
+                if (seconds := connection.limiter.spend(size)) > 0:
                     stop.wait(seconds)
 
             def once() -> ReadObject:

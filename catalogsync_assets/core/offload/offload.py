@@ -42,7 +42,6 @@ from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 
 __all__ = ["OffloadReport", "offload"]
 
-_ATTEMPTS = 5
 #: Objects in a row of which a store says nothing at all, before it is not asked any more.
 _SILENT = 3
 #: Files that are not meant to go, rather than files with which something is wrong.
@@ -61,7 +60,7 @@ def offload(
     dry_run: bool = True,
     check: bool = True,
     workers: int = DEFAULT_WORKERS,
-    attempts: int = _ATTEMPTS,
+    attempts: int = 5,
     progress: Progress = lambda _: None,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> OffloadReport:

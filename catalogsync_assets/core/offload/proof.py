@@ -29,16 +29,11 @@ class Proof:
 
 
 class Stores:
-    """Some backends, asked what they hold. `look` is thread-safe.
-
-    Attributes:
-        backends: those that are asked, by id.
-        separation: which of them hold copies of their own; none is proven to, until it is set.
-        out: the backends that are not asked any more, by id, and why.
-    """
+    """Some backends, asked what they hold. `look` is thread-safe."""
 
     def __init__(self, backends: Sequence[ObjectBackend], connections: Connections) -> None:
         self.backends = {b.id: replace(b, workers=connections.workers) for b in backends}
+        #: Which of them hold copies of their own; none is proven to, until it is set.
         self.separation = Separation({b.id: b.name for b in backends}, {})
         self._connections = connections
         self.out = connections.out

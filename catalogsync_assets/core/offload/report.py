@@ -28,10 +28,7 @@ class Disk:
 
 @dataclass
 class OffloadReport(RunReport[Failure]):
-    """What went, or would go. While it runs, the same object is handed to `progress`.
-
-    `failed`: files that stay, as something is wrong.
-    """
+    """What went, or would go. `failed` are files that stay, as something is wrong."""
 
     dry_run: bool  #: nothing was changed
     checked: bool  #: whether stores and contents were looked at, as they are before a file goes

@@ -32,12 +32,7 @@ from typing import NamedTuple
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import unusable
-from catalogsync_assets.core.errors import (
-    DownloadError,
-    NoRoomError,
-    RestoreError,
-    SourceError,
-)
+from catalogsync_assets.core.errors import DownloadError, NoRoomError, RestoreError, SourceError
 from catalogsync_assets.core.files import partial
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name

@@ -36,10 +36,7 @@ from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 
 @dataclass
 class RestoreReport(RunReport[Failure]):
-    """What a restore did.
-
-    `failed`: files that are not there, `Conflict` among them.
-    """
+    """What a restore did. `failed` are files that are not there, `Conflict` among them."""
 
     root: str  #: the library root
     dry_run: bool  #: nothing was fetched or written; `restored` is what would be

@@ -229,7 +229,8 @@ class Run(Generic[_Task, _Outcome, _Result]):
 def claims(
     claim: Callable[[int], Sequence[_Task]], *, page: int, limit: int | None
 ) -> Callable[[], Sequence[_Task] | None]:
-    """What `Run` calls to claim tasks of a queue: so many at a time, in all up to a limit.
+    """What `Run` calls to claim tasks of a queue: `page` at a time, in all up to `limit` (None:
+    no limit).
 
     Args:
         claim: leases at most so many tasks; gives none if there are none.

@@ -55,9 +55,15 @@ class UnfinishedUpload:
 
 _UPLOAD = multipart_uploads.c
 _COLUMNS = (
-    *(_UPLOAD.id, _UPLOAD.container_name, _UPLOAD.locator, _UPLOAD.upload_id),
-    *(_UPLOAD.file_asset_id, _UPLOAD.size_bytes, _UPLOAD.mtime_ns),
-    *(_UPLOAD.part_bytes, _UPLOAD.checksums),
+    _UPLOAD.id,
+    _UPLOAD.container_name,
+    _UPLOAD.locator,
+    _UPLOAD.upload_id,
+    _UPLOAD.file_asset_id,
+    _UPLOAD.size_bytes,
+    _UPLOAD.mtime_ns,
+    _UPLOAD.part_bytes,
+    _UPLOAD.checksums,
 )
 
 

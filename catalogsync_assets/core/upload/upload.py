@@ -53,10 +53,7 @@ _CLAIM = 512
 
 @dataclass
 class UploadReport(RunReport[Failure]):
-    """What an upload did.
-
-    `failed`: files that could not be uploaded; they are tried again by the next run.
-    """
+    """What an upload did. Files that `failed` are tried again by the next run."""
 
     backend: str
     workers: int
