@@ -27,62 +27,43 @@ from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 
-_ATTEMPTS = 5
 #: Objects in a row about which the store would not speak, before it counts as gone.
 _SILENT = 3
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A key that is a file's, and could not be adopted.
-
-    Attributes:
-        code: `size`, `content`, `undecided`, or why file or object could not be read.
-    """
+    """A key that is a file's, and could not be adopted."""
 
     key: str
-    code: str
+    code: str  #: `size`, `content`, `undecided`, or why file or object could not be read
     reason: str
 
 
 @dataclass
 class AdoptReport:
-    """What was found. While it runs, the same object is handed to `progress`.
-
-    Attributes:
-        dry_run: nothing was recorded.
-        listed: objects below the backend's prefix.
-        known: of those, what the catalog had already.
-        compared: those of which it is known what they are to a file.
-        adopted, adopted_bytes: those that hold a file; recorded, unless it is a dry run.
-        by: of the adopted, how many by which proof.
-        differ: objects under a file's key with another size or content.
-        undecided: those of which it cannot be told without reading.
-        failed: those where file or object could not be read.
-        foreign: untracked objects: under no current file's key.
-        lacking: files that exist and have no object under their key.
-        mismatches: at most 1,000 of `differ`, `undecided` and `failed`, with reasons.
-        foreign_keys, lacking_keys: at most 1,000 of each.
-        seconds: wall time.
-    """
+    """What was found. While it runs, the same object is handed to `progress`."""
 
     backend: str
-    dry_run: bool
-    listed: int = 0
-    known: int = 0
-    compared: int = 0
+    dry_run: bool  #: nothing was recorded
+    listed: int = 0  #: objects below the backend's prefix
+    known: int = 0  #: of those, what the catalog had already
+    compared: int = 0  #: those of which it is known what they are to a file
+    #: Those that hold a file; recorded, unless it is a dry run.
     adopted: int = 0
     adopted_bytes: int = 0
-    by: dict[str, int] = field(default_factory=dict)
-    differ: int = 0
-    undecided: int = 0
-    failed: int = 0
-    foreign: int = 0
-    lacking: int = 0
+    by: dict[str, int] = field(default_factory=dict)  #: of the adopted, how many by which proof
+    differ: int = 0  #: objects under a file's key with another size or content
+    undecided: int = 0  #: those of which it cannot be told without reading
+    failed: int = 0  #: those where file or object could not be read
+    foreign: int = 0  #: untracked objects: under no current file's key
+    lacking: int = 0  #: files that exist and have no object under their key
+    #: At most 1,000 of `differ`, `undecided` and `failed`, with reasons.
     mismatches: list[Mismatch] = field(default_factory=list)
+    #: At most 1,000 of each.
     foreign_keys: list[str] = field(default_factory=list)
     lacking_keys: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  #: wall time
 
 
 Progress = Callable[[AdoptReport], None]
@@ -97,7 +78,7 @@ def adopt(
     dry_run: bool = False,
     may_read: bool = False,
     workers: int | None = None,
-    attempts: int = _ATTEMPTS,
+    attempts: int = 5,
     progress: Progress = lambda _: None,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> AdoptReport:

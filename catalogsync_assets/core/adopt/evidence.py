@@ -44,21 +44,16 @@ Kind = Literal["same", "size", "content", "undecided"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What became of a comparison.
+    """What became of a comparison."""
 
-    Attributes:
-        kind: `same`, `size` (another length), `content` (other bytes of that length), or
-            `undecided` (it cannot be told without reading).
-        sha256: of the file's content in hex; None unless it is the same.
-        how: what proves it; see the module. Empty where the listing alone speaks against it.
-        detail: why not, in a few words.
-        found: the object as it was when it was compared; None unless it is the same.
-    """
-
+    #: `same`, `size` (another length), `content` (other bytes of that length), or `undecided` (it
+    #: cannot be told without reading).
     kind: Kind
-    sha256: str | None = None
+    sha256: str | None = None  #: of the file's content in hex; None unless it is the same
+    #: What proves it; see the module. Empty where the listing alone speaks against it.
     how: str = ""
-    detail: str = ""
+    detail: str = ""  #: why not, in a few words
+    #: The object as it was when it was compared; None unless it is the same.
     found: ListedObject | None = None
 
 
@@ -93,7 +88,8 @@ def compare(
     again = _by_head(client, found, retry)
     if again is None:
         return _REMOVED
-    if _same_look(again, found) and first.how != "head":
+    looks = {(look.size_bytes, bare(look.etag).lower()) for look in (again, found)}
+    if len(looks) == 1 and first.how != "head":
         return first
     second = _compared(client, file, again, retry, may_read)
     if second.kind == "same" or second == first:
@@ -108,11 +104,6 @@ def _by_head(client: StoreClient, found: ListedObject, retry: Retry) -> ListedOb
         return None
     size = found.size_bytes if seen.size_bytes is None else seen.size_bytes
     return found._replace(size_bytes=size, etag=seen.etag or found.etag)
-
-
-def _same_look(one: ListedObject, other: ListedObject) -> bool:
-    etags = {bare(look.etag).lower() for look in (one, other)}
-    return one.size_bytes == other.size_bytes and len(etags) == 1
 
 
 def _compared(

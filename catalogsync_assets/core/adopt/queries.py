@@ -18,26 +18,17 @@ _PAGE = 5_000
 
 
 class Wanted(NamedTuple):
-    """A current file that a backend lacks, as far as the catalog knows.
-
-    Attributes:
-        task_id: the upload that would bring it to its usual key, if one is queued; else 0.
-        object_key: its key below the backend's prefix.
-        size_bytes: None where it is not known.
-        sha256: in hex; None before the content is first read.
-        source_id: its local location; None where there is no local file.
-        path: its absolute path; None likewise.
-        source_size, mtime_ns: the local file as the last scan saw it.
-    """
+    """A current file that a backend lacks, as far as the catalog knows."""
 
     file_asset_id: int
-    task_id: int
+    task_id: int  #: the upload that would bring it to its usual key, if one is queued; else 0
     song_id: int | None
-    object_key: str
-    size_bytes: int | None
-    sha256: str | None
-    source_id: int | None
-    path: str | None
+    object_key: str  #: its key below the backend's prefix
+    size_bytes: int | None  #: None where it is not known
+    sha256: str | None  #: in hex; None before the content is first read
+    source_id: int | None  #: its local location; None where there is no local file
+    path: str | None  #: its absolute path; None likewise
+    #: The local file as the last scan saw it.
     source_size: int | None
     mtime_ns: int | None
 
@@ -175,21 +166,15 @@ def lacked(catalog: Catalog, backend: ObjectBackend) -> Iterator[tuple[int, str]
 
     In order of file asset; read in pages, each a short transaction.
     """
-    after = 0
+    values = {"backend": backend.id, "prefix": backend.key_prefix, "after": 0, "page": _PAGE}
     while True:
-        values = {
-            "backend": backend.id,
-            "prefix": backend.key_prefix,
-            "after": after,
-            "page": _PAGE,
-        }
         with catalog.read() as connection:
             page = connection.execute(sa.text(_LACKED), values).all()
         for row in page:
             yield row[0], row[1]
         if len(page) < _PAGE:
             return
-        after = page[-1][0]
+        values["after"] = page[-1][0]
 
 
 _CURRENT = """

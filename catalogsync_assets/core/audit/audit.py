@@ -40,15 +40,7 @@ from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.verify import Level
 from catalogsync_assets.core.upload.upload import Limits, UploadReport, upload
 
-__all__ = [
-    "AuditReport",
-    "AuditRequest",
-    "Finding",
-    "PastAudit",
-    "audit",
-    "findings",
-    "history",
-]
+__all__ = ["AuditReport", "AuditRequest", "Finding", "PastAudit", "audit", "findings", "history"]
 
 #: The expected objects of one key, which become known together.
 _AtKey = list[RemoteCopy]

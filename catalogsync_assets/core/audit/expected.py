@@ -27,29 +27,21 @@ _IDS_PAGE = 20_000
 
 
 class Listed(NamedTuple):
-    """How a page of a listing compares with the catalog.
+    """How a page of a listing compares with the catalog."""
 
-    Attributes:
-        as_expected: locations to be compared that are active, and whose object is listed in the
-            right size.
-        unknown: keys at which the catalog has nothing.
-    """
-
+    #: Locations to be compared that are active, and whose object is listed in the right size.
     as_expected: list[int]
-    unknown: list[str]
+    unknown: list[str]  #: keys at which the catalog has nothing
 
 
 @dataclass(frozen=True)
 class ExpectedObjects:
-    """Which objects: those of a backend, limited by a scope and by their age.
-
-    Attributes:
-        since: only those that have not been verified since then (UTC); None for all.
-    """
+    """Which objects: those of a backend, limited by a scope and by their age."""
 
     catalog: Catalog
     backend: ObjectBackend
     scope: Scope = EVERYTHING
+    #: Only those that have not been verified since then (UTC); None for all.
     since: datetime | None = None
 
     def count(self) -> int:

@@ -24,13 +24,9 @@ _PAGE = 500
 
 
 class Seen:
-    """A set of locations that grows to one bit for each."""
+    """A set of locations that grows to one bit for each; made of what `kept` gave."""
 
     def __init__(self, kept: bytes | None) -> None:
-        """
-        Args:
-            kept: what `kept` gave.
-        """
         self._bits = bytearray(zlib.decompress(kept)) if kept else bytearray()
 
     def add(self, location_ids: Iterable[int]) -> int:
@@ -57,17 +53,13 @@ class Seen:
 
 
 class Comparison:
-    """What the store lists, held against the catalog.
-
-    Attributes:
-        seen: locations whose objects are as expected, or were looked at.
-    """
+    """What the store lists, held against the catalog."""
 
     def __init__(self, expected: ExpectedObjects, audit: Audit) -> None:
         self._expected = expected
         self._started_at = audit.started_at
         self._untracked = audit.counts["foreign"]
-        self.seen = Seen(audit.seen)
+        self.seen = Seen(audit.seen)  #: whose objects are as expected, or were looked at
 
     def of_page(self, page: list[ListedObject]) -> tuple[list[Outcome], Counter[str], str | None]:
         """Compare a page: untracked objects, counts, the page's last key.
@@ -83,7 +75,11 @@ class Comparison:
         kept = untracked[: max(0, MAX_UNTRACKED - self._untracked)]
         self._untracked += len(untracked)
         counts["foreign"] += len(untracked) - len(kept)
-        outcomes = [_untracked(key, sizes[key]) for key in kept]
+        outcomes = []
+        for key in kept:
+            size = sizes[key]
+            detail = "of a size that is not told" if size is None else f"{size:,} bytes"
+            outcomes.append(Outcome("foreign", key, detail=detail))
         return outcomes, counts, page[-1].key if page else None
 
     def unmet(self) -> Iterator[list[RemoteCopy]]:
@@ -95,8 +91,3 @@ class Comparison:
             left = self.seen.but_for(ids)
             for start in range(0, len(left), _PAGE):
                 yield self._expected.get(left[start : start + _PAGE])
-
-
-def _untracked(key: str, size_bytes: int | None) -> Outcome:
-    detail = "of a size that is not told" if size_bytes is None else f"{size_bytes:,} bytes"
-    return Outcome("foreign", key, detail=detail)

@@ -7,7 +7,7 @@ from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.retry import Retry
-from catalogsync_assets.core.stores.verify import Expected, Level, Verdict, check
+from catalogsync_assets.core.stores.verify import Expected, Level, bare, check
 
 
 def look_at(known: RemoteCopy, client: StoreClient, level: Level, retry: Retry) -> Outcome:
@@ -27,15 +27,12 @@ def look_at(known: RemoteCopy, client: StoreClient, level: Level, retry: Retry) 
         return Outcome(found.kind, known.key, known, detail=found.detail, etag=found.etag)
     if known.status == "active":
         how = None if found.proof == "size" else found.proof
-        return Outcome("ok", known.key, known, verified_by=how, etag=_new_etag(known, found))
+        # To keep: where the content is proven and the ETag that is kept is another.
+        is_new = found.verified and bare(known.etag) != bare(found.etag)
+        etag = found.etag if is_new else None
+        return Outcome("ok", known.key, known, verified_by=how, etag=etag)
     if found.verified or (known.status == "missing" and found.proof == "etag"):
         return Outcome("ok", known.key, known, verified_by=found.proof, etag=found.etag)
     before = "missing" if known.status == "missing" else "content"
     detail = f"found {known.status} before; what is there now cannot be told from another object"
     return Outcome(before, known.key, known, detail=detail)
-
-
-def _new_etag(known: RemoteCopy, found: Verdict) -> str | None:
-    """The ETag to keep, where the content is proven and the one that is kept is another."""
-    same = (known.etag or "").strip('"') == (found.etag or "").strip('"')
-    return None if same or not found.verified else found.etag

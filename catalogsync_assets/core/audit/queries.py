@@ -36,45 +36,29 @@ _TIME = "%Y-%m-%d %H:%M:%S"
 
 @dataclass(frozen=True)
 class Audit:
-    """An audit that is under way.
-
-    Attributes:
-        started_at: when it first began, `YYYY-MM-DD HH:MM:SS`, UTC.
-        position: the last key that was dealt with; None at the beginning.
-        seen: see `schema.audits`.
-        resumed: it goes on with one that was interrupted.
-        since: that of its request, as it was when it first began.
-    """
+    """An audit that is under way."""
 
     id: int
-    started_at: str
-    position: str | None
+    started_at: str  #: when it first began, `YYYY-MM-DD HH:MM:SS`, UTC
+    position: str | None  #: the last key that was dealt with; None at the beginning
     counts: Counter[str]
-    seen: bytes | None
-    resumed: bool
-    since: datetime | None
+    seen: bytes | None  #: see `schema.audits`
+    resumed: bool  #: it goes on with one that was interrupted
+    since: datetime | None  #: that of its request, as it was when it first began
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a look at an expected object, or at one that the catalog does not know.
+    """What became of a look at an expected object, or at one that the catalog does not know."""
 
-    Attributes:
-        kind: `ok`, or the kind of a finding.
-        expected: None for an object that the catalog does not know.
-        verified_by: what `ok` rests on, as far as that counts as a verification; else None.
-        detail: what differs, in a few words.
-        etag: of the object as it is now; None if that is not known.
-        error: what the store said instead, of one that is `unreadable`.
-    """
-
-    kind: str
+    kind: str  #: `ok`, or the kind of a finding
     key: str
-    expected: RemoteCopy | None = None
+    expected: RemoteCopy | None = None  #: None for an object that the catalog does not know
+    #: What `ok` rests on, as far as that counts as a verification; else None.
     verified_by: str | None = None
-    detail: str = ""
-    etag: str | None = None
-    error: StoreError | None = None
+    detail: str = ""  #: what differs, in a few words
+    etag: str | None = None  #: of the object as it is now; None if that is not known
+    error: StoreError | None = None  #: what the store said instead, of one that is `unreadable`
 
     @property
     def look(self) -> Look | None:
@@ -90,25 +74,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PastAudit:
-    """An audit as its record has it.
-
-    Attributes:
-        status: `running`, `complete` or `interrupted`.
-        counts: by name, as in `AuditReport`.
-        scope: what it was limited to, or None.
-    """
+    """An audit as its record has it."""
 
     id: int
     backend: str
     level: str
     sample_percent: float | None
     since: str | None
-    scope: dict[str, Any] | None
+    scope: dict[str, Any] | None  #: what it was limited to, or None
     repair: bool
-    status: str
+    status: str  #: `running`, `complete` or `interrupted`
     started_at: str
     finished_at: str | None
-    counts: dict[str, int]
+    counts: dict[str, int]  #: by name, as in `AuditReport`
 
 
 def begin(catalog: Catalog, backend: ObjectBackend, request: AuditRequest) -> Audit:

@@ -19,40 +19,27 @@ _IMPLAUSIBLE = 100
 
 
 class Done(NamedTuple):
-    """What became of one key, or of a page of a listing.
-
-    Attributes:
-        counts: of what needs no rows.
-        position: where the audit goes on once this is written; None to leave it.
-    """
+    """What became of one key, or of a page of a listing."""
 
     outcomes: list[Outcome]
-    counts: Counter[str]
-    position: str | None
+    counts: Counter[str]  #: of what needs no rows
+    position: str | None  #: where the audit goes on once this is written; None to leave it
 
 
 @dataclass(eq=False)
 class Recorder:
-    """What one audit has found, on its way into the catalog.
-
-    Attributes:
-        workers: after so many silences in a row, the store is asked whether it is there.
-        allow_empty: write down what is missing even if nothing else is there.
-        probe: raises a StoreError if the store is gone.
-        seen: of a listing, what was met; what becomes of single objects is added.
-        counts: of the audit so far, as far as it is written.
-    """
+    """What one audit has found, on its way into the catalog."""
 
     catalog: Catalog
     backend: ObjectBackend
     audit: Audit
-    workers: int
-    allow_empty: bool
-    probe: Callable[[], object]
-    seen: Seen | None
+    workers: int  #: after so many silences in a row, the store is asked whether it is there
+    allow_empty: bool  #: write down what is missing even if nothing else is there
+    probe: Callable[[], object]  #: raises a StoreError if the store is gone
+    seen: Seen | None  #: of a listing, what was met; what becomes of single objects is added
 
     def __post_init__(self) -> None:
-        self.counts = self.audit.counts
+        self.counts = self.audit.counts  #: as far as it is written
         self._position = self.audit.position
         self._held: list[Done] = []
         self._gone = 0
@@ -99,9 +86,7 @@ class Recorder:
     ) -> list[Done] | None:
         """What is to be recorded by now; None while all files of ours were found to be gone.
 
-        Args:
-            counts: of what needs no rows.
-            position: where the audit goes on once this is written; None to leave it.
+        For the arguments see `Done`.
 
         Raises:
             StoreError: so many are gone that this must be another store.

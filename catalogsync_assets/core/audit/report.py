@@ -17,24 +17,19 @@ LEVELS = get_args(AuditLevel)
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """Which objects of the catalog to compare with a backend's store, and how closely.
+    """Which objects of the catalog to compare with a backend's store, and how closely."""
 
-    Attributes:
-        level: `listing` (what the store lists, by key and size), or as in `stores.verify`.
-        scope: only these files; untracked objects are looked for only without a limit.
-        sample_percent: of `head` and `full`, only so many of the objects, picked at random.
-        since: only objects that have not been verified since that moment (UTC, without a zone).
-        repair: upload again what is found missing or damaged, from a good copy.
-        anew: begin a new audit, also where one of the same terms was interrupted.
-        allow_empty: believe a store that has none of at least a hundred files that it should have.
-    """
-
+    #: `listing` (what the store lists, by key and size), or as in `stores.verify`.
     level: AuditLevel = "listing"
+    #: Only these files; untracked objects are looked for only without a limit.
     scope: Scope = EVERYTHING
+    #: Of `head` and `full`, only so many of the objects, picked at random.
     sample_percent: float | None = None
+    #: Only objects that have not been verified since that moment (UTC, without a zone).
     since: datetime | None = None
-    repair: bool = False
-    anew: bool = False
+    repair: bool = False  #: upload again what is found missing or damaged, from a good copy
+    anew: bool = False  #: begin a new audit, also where one of the same terms was interrupted
+    #: Believe a store that has none of at least a hundred files that it should have.
     allow_empty: bool = False
 
     def __post_init__(self) -> None:
@@ -59,18 +54,14 @@ class AuditRequest:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that an audit found.
+    """Something that an audit found."""
 
-    Attributes:
-        kind: `missing`, `size`, `content`, `unreadable`, or `foreign` of an untracked object.
-        repair: what was done about it: `repaired`, `queued`, why nothing could be; None if nothing
-            was tried.
-    """
-
-    kind: str
+    kind: str  #: `missing`, `size`, `content`, `unreadable`, or `foreign` of an untracked object
     key: str
     file_asset_id: int | None
     detail: str | None
+    #: What was done about it: `repaired`, `queued`, why nothing could be; None if nothing was
+    #: tried.
     repair: str | None
 
 
@@ -80,48 +71,34 @@ class AuditReport:
 
     All figures are those of the audit from its beginning, also where it was resumed; `retries` and
     `seconds` are those of this run.
-
-    Attributes:
-        status: `running`, `complete` or `interrupted`.
-        resumed: it went on with one that was interrupted.
-        total: objects to be compared; of a sample about so many.
-        checked: objects that have been compared.
-        ok: of them, the ones that are true, as far as the level tells.
-        unproven: of those, the ones of which only the size is known to be right.
-        recovered: of those, the ones that were missing or damaged before.
-        missing, size, content, unreadable: findings about files of ours: no object, one of another
-            size, one of that size with other bytes, one that the store would not show.
-        changed: objects whose rows another program has written meanwhile; nothing is said of them.
-        listed: objects that the store listed.
-        foreign: untracked objects: below the prefix, and not known to the catalog.
-        repaired: files that were found missing or damaged, and are whole again.
-        findings: at most 1,000, files of ours first.
-        upload: what the repair did; None without one.
     """
 
     audit_id: int
     backend: str
     level: str
     workers: int
-    status: str = "running"
-    resumed: bool = False
-    total: int = 0
-    checked: int = 0
-    ok: int = 0
-    unproven: int = 0
-    recovered: int = 0
+    status: str = "running"  #: `running`, `complete` or `interrupted`
+    resumed: bool = False  #: it went on with one that was interrupted
+    total: int = 0  #: objects to be compared; of a sample about so many
+    checked: int = 0  #: objects that have been compared
+    ok: int = 0  #: of them, the ones that are true, as far as the level tells
+    unproven: int = 0  #: of those, the ones of which only the size is known to be right
+    recovered: int = 0  #: of those, the ones that were missing or damaged before
+    #: Findings about files of ours: no object, one of another size, one of that size with other
+    #: bytes, one that the store would not show.
     missing: int = 0
     size: int = 0
     content: int = 0
     unreadable: int = 0
+    #: Objects whose rows another program has written meanwhile; nothing is said of them.
     changed: int = 0
-    listed: int = 0
-    foreign: int = 0
-    repaired: int = 0
+    listed: int = 0  #: objects that the store listed
+    foreign: int = 0  #: untracked objects: below the prefix, and not known to the catalog
+    repaired: int = 0  #: files that were found missing or damaged, and are whole again
     retries: int = 0
     seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
-    upload: UploadReport | None = None
+    findings: list[Finding] = field(default_factory=list)  #: at most 1,000, files of ours first
+    upload: UploadReport | None = None  #: what the repair did; None without one
 
     @property
     def lost(self) -> int:

@@ -51,35 +51,24 @@ from catalogsync_assets.core.stores.retry import Retries
 #: one node of a store need not be known to another at once.
 SECOND_LOOK_SECONDS = 2.0
 _OBJECT = ObjectMetadata("application/octet-stream", "test/separation")
-#: Gives a prefix for a store's test objects, and knows it as long as the block runs.
 _Prefixes = Callable[[StoreClient], AbstractContextManager[str]]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about two backends.
-
-    Attributes:
-        verdict: None if it could not be found out.
-        why: why not, in a sentence; empty otherwise.
-        left_behind: keys that could not be deleted again.
-    """
+    """What was found out about two backends."""
 
     one: ObjectBackend
     other: ObjectBackend
-    verdict: Verdict | None
-    why: str = ""
-    left_behind: tuple[str, ...] = ()
-
-
-def _new_prefix(client: StoreClient) -> AbstractContextManager[str]:
-    return nullcontext(new_prefix(client.backend))
+    verdict: Verdict | None  #: None if it could not be found out
+    why: str = ""  #: why not, in a sentence; empty otherwise
+    left_behind: tuple[str, ...] = ()  #: keys that could not be deleted again
 
 
 def prove_pairs(
     pairs: Sequence[tuple[ObjectBackend, ObjectBackend]],
     *,
-    prefixes: _Prefixes = _new_prefix,
+    prefixes: _Prefixes = lambda client: nullcontext(new_prefix(client.backend)),
     spare_locked: bool = False,
     attempts: int = 1,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
@@ -91,7 +80,8 @@ def prove_pairs(
     and does not raise.
 
     Args:
-        prefixes: see `capabilities.noted_test`.
+        prefixes: gives a prefix for a store's test objects, and knows it as long as the block runs;
+            see `capabilities.noted_test`.
         spare_locked: write nothing to a bucket that is known to keep it for a time (object lock).
         attempts: tries of one request at most.
         connect: makes the client of a store.
@@ -174,57 +164,45 @@ def _keep(catalog: Catalog, found: Sequence[Finding]) -> None:
     keep_verdicts(catalog, [(f.one, f.other, f.verdict) for f in found if f.verdict is not None])
 
 
+@dataclass(eq=False)
 class _Side:
-    """One backend with its object.
+    """One backend with its object."""
 
-    Attributes:
-        sha256: of its content, in hex.
-        error: why there is none.
-    """
+    backend: ObjectBackend
+    cleaning: ExitStack
+    connect: Callable[[ObjectBackend], StoreClient]
+    retry: Retries
+    prefixes: _Prefixes
+    spare_locked: bool
 
-    def __init__(
-        self,
-        backend: ObjectBackend,
-        cleaning: ExitStack,
-        connect: Callable[[ObjectBackend], StoreClient],
-        retry: Retries,
-        prefixes: _Prefixes,
-        spare_locked: bool,
-    ) -> None:
-        self.backend = backend
-        self.error: str | None = None
+    def __post_init__(self) -> None:
+        self.error: str | None = None  #: why there is no object
         self.key = self.sha256 = ""
-        self._retry = retry
         self._session: Session | None = None
         try:
-            client = connect(backend)
-            retry(client.probe)  # some stores make a bucket that is missing at the first put
-            if spare_locked:
-                self._refuse_lock(client)
-            prefix = cleaning.enter_context(prefixes(client))
-            self._session = cleaning.enter_context(Session(client, prefix))
+            client = self.connect(self.backend)
+            self.retry(client.probe)  # some stores make a bucket that is missing at the first put
+            if self.spare_locked and client.locks():
+                why = "its bucket would keep a test object for a time"
+                self.error = f"backend {self.backend.name!r}: {why}"
+                return
+            prefix = self.cleaning.enter_context(self.prefixes(client))
+            self._session = self.cleaning.enter_context(Session(client, prefix))
             self.key = self._session.key("separation")
             self._put(client, self._session)
         except CatalogSyncError as error:
             self.error = error.message
         except Exception as error:  # what a row of another program may bring, such as no bucket
             reason = str(error).partition("\n")[0] or type(error).__name__
-            self.error = f"backend {backend.name!r} cannot be used: {reason}"
-
-    def _refuse_lock(self, client: StoreClient) -> None:
-        if client.locks():
-            raise KeyRefusedError(
-                f"backend {self.backend.name!r}: its bucket would keep a test object for a time",
-                code="ObjectLock",
-            )
+            self.error = f"backend {self.backend.name!r} cannot be used: {reason}"
 
     def _put(self, client: StoreClient, session: Session) -> None:
         content = secrets.token_hex(32).encode()
         self.sha256 = hashlib.sha256(content).hexdigest()
         arguments = client.creation_arguments(_OBJECT)
         arguments.pop("StorageClass", None)  # what must be thawed cannot be read
-        self._retry(partial(session.put, self.key, content, **arguments))
-        if self._retry(partial(session.get, self.key)) != content:
+        self.retry(partial(session.put, self.key, content, **arguments))
+        if self.retry(partial(session.get, self.key)) != content:
             raise verify.corrupted(client, self.key)
 
     @property
@@ -245,7 +223,7 @@ class _Side:
             self._session.client,
             sha256s={other.sha256},
             size_bytes=None,
-            retry=self._retry,
+            retry=self.retry,
         )
         if look(other.key) is not None:
             return True

@@ -14,8 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 
+from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.separation import Finding, prove_all
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
@@ -30,7 +32,7 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity
 from catalogsync_assets.core.offload import queries
 from catalogsync_assets.core.offload.plan import Disks, Planned, pages
-from catalogsync_assets.core.offload.proof import Held, Proof
+from catalogsync_assets.core.offload.proof import Proof, Stores
 from catalogsync_assets.core.offload.report import OffloadReport, Progress, Unproven
 from catalogsync_assets.core.runner.report import MOST_LISTED, Failure
 from catalogsync_assets.core.runner.run import Run, reporting
@@ -40,7 +42,8 @@ from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 
 __all__ = ["OffloadReport", "offload"]
 
-_ATTEMPTS = 5
+#: Objects in a row of which a store says nothing at all, before it is not asked any more.
+_SILENT = 3
 #: Files that are not meant to go, rather than files with which something is wrong.
 _LEFT = frozenset(("Link", "HardLink"))
 
@@ -57,7 +60,7 @@ def offload(
     dry_run: bool = True,
     check: bool = True,
     workers: int = DEFAULT_WORKERS,
-    attempts: int = _ATTEMPTS,
+    attempts: int = 5,
     progress: Progress = lambda _: None,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> OffloadReport:
@@ -104,12 +107,12 @@ def offload(
     age = older_than_seconds
     before_ns = None if age is None else int((time.time() - age) * 1e9)
     stop = threading.Event()
-    proof = Proof(chosen, workers=workers, attempts=attempts, stop=stop, connect=connect)
+    stores = Stores(chosen, Connections(connect, workers, attempts, stop, _SILENT))
 
     def candidates(counted: Separation, known: Separation) -> queries.Candidates:
         """The files that may go, where copies are counted like this."""
         policy = required(catalog, known.stores)
-        counted = counted.among(proof.backends)
+        counted = counted.among(stores.backends)
         found = queries.candidates(
             catalog, counted, policy, keep_copies, before_ns=before_ns, scope=scope
         )
@@ -123,7 +126,7 @@ def offload(
         return found
 
     prove = partial(prove_all, catalog, keep=not dry_run, attempts=attempts, connect=connect)
-    run = _Run(catalog, report, proof, candidates, prove)
+    run = _Run(catalog, report, stores, candidates, prove)
     alone = nullcontext(True) if dry_run else removal.alone(catalog)
     with reporting(report, progress), alone as right:
         if not right:
@@ -140,28 +143,23 @@ def offload(
 
 #: A file, what the stores told of its copies, and what it is, if it may go; or why it stays. (None:
 #: it may go, as far as can be told without reading it.)
-_Looked = tuple[LocalFile, Held, "Identity | NotRemoved | None"]
+_Looked = tuple[LocalFile, Proof, "Identity | NotRemoved | None"]
 
 
+@dataclass(eq=False)
 class _Run:
     """One call of `offload`."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        report: OffloadReport,
-        proof: Proof,
-        candidates: Callable[[Separation, Separation], queries.Candidates],
-        prove_all: Callable[[Sequence[ObjectBackend]], Sequence[Finding]],
-    ) -> None:
-        self._catalog = catalog
-        self._report = report
-        self._proof = proof
-        self._candidates = candidates
-        self._prove_all = prove_all
+    _catalog: Catalog
+    _report: OffloadReport
+    _stores: Stores
+    _candidates: Callable[[Separation, Separation], queries.Candidates]
+    _prove_all: Callable[[Sequence[ObjectBackend]], Sequence[Finding]]
+
+    def __post_init__(self) -> None:
         self._unknown: dict[frozenset[str], str] = {}  # why of two backends nothing is proven
         self._have_proven: set[int] = set()  # backends that hold at least something
-        self._disks = Disks(catalog, report)
+        self._disks = Disks(self._catalog, self._report)
 
     def recover(self) -> None:
         """Set right what a stopped run has left."""
@@ -174,7 +172,7 @@ class _Run:
         """Look at the files that should go, and remove those that may."""
         report = self._report
         found = self._prove_backends()
-        planned = pages(self._catalog, found, self._proof.backends, self._disks, report)
+        planned = pages(self._catalog, found, self._stores.backends, self._disks, report)
 
         def claim() -> list[Planned] | None:
             page = next(planned, None)
@@ -202,21 +200,21 @@ class _Run:
 
     def _prove_backends(self) -> queries.Candidates:
         """Find out which backends can be asked, and are different stores; the files that may go."""
-        report, proof = self._report, self._proof
+        report, stores = self._report, self._stores
         known = separation(self._catalog)
         # What is counted below is proven anew; here every backend may be a store of its own.
-        presumed = Separation.presumed(proof.backends.values())
+        presumed = Separation.presumed(stores.backends.values())
         found = self._candidates(presumed if report.checked else known, known)
         # Only where there is something to ask about: a store that is down need not matter.
         if report.checked and found.ids and not self._disks.all_have_enough:
             fewest = min(found.copies)
-            proof.probe()
+            stores.probe()
             if found.most_copies > 1:
-                asked = self._prove_all(proof.reachable)
+                asked = self._prove_all(stores.reachable)
                 self._unknown = {frozenset((f.one.name, f.other.name)): f.why for f in asked}
                 known = known.updated({frozenset((f.one.id, f.other.id)): f.verdict for f in asked})
                 found = self._candidates(known, known)
-            proof.separation = known.among(proof.backends)
+            stores.separation = known.among(stores.backends)
             self._require_enough_stores(fewest)
         report.candidates, report.candidate_bytes = len(found.ids), found.bytes
         report.too_few, report.too_few_bytes = found.too_few, found.too_few_bytes
@@ -226,7 +224,7 @@ class _Run:
         return found
 
     def _say_what_counts_as_one(self, known: Separation) -> None:
-        counted = known.among(self._proof.backends)
+        counted = known.among(self._stores.backends)
         self._report.same = counted.same
         self._report.unproven = [
             Unproven(*pair, self._unknown.get(frozenset(pair)) or None) for pair in counted.unproven
@@ -234,18 +232,18 @@ class _Run:
 
     def _require_enough_stores(self, copies: int) -> None:
         """Raise RunAborted if the stores that answer can prove no file to have so many."""
-        proof, report = self._proof, self._report
-        report.out = {proof.backends[id_].name: error.message for id_, error in proof.out.items()}
-        reachable = [b.id for b in proof.reachable]
+        stores, report = self._stores, self._report
+        report.out = {stores.backends[id_].name: error.message for id_, error in stores.out.items()}
+        reachable = [b.id for b in stores.reachable]
         if len(reachable) < copies:
-            first = next(iter(proof.out.values()))
+            first = next(iter(stores.out.values()))
             raise _aborted(
                 report,
                 f"too few of the backends can be asked to prove {copies} copies: {first.message}",
                 first.hint,
             )
-        if proof.separation.among(reachable).most_copies < copies:
-            self._say_what_counts_as_one(proof.separation)
+        if stores.separation.among(reachable).most_copies < copies:
+            self._say_what_counts_as_one(stores.separation)
             same = [f"{', '.join(names)} are the same store" for names in report.same]
             unproven = [
                 f"{u.one} and {u.other} are not proven to be two{f' ({u.why})' if u.why else ''}"
@@ -263,26 +261,26 @@ class _Run:
     def _look(self, planned: Planned) -> _Looked:
         """Everything that must be so before a file may go. In a worker's thread."""
         file, copies, needed = planned
-        held = Held()
+        proof = Proof()
         try:
             removal.inspect(file)
             if not self._report.checked:
-                return file, held, None
-            held = self._proof.look(copies, needed)
-            if held.copies < needed:
-                raise self._not_proven(file, held, needed)
-            return file, held, removal.hashed(file)
+                return file, proof, None
+            proof = self._stores.look(copies, needed)
+            if proof.copies < needed:
+                raise self._not_proven(file, proof, needed)
+            return file, proof, removal.hashed(file)
         except NotRemoved as problem:
-            return file, held, problem
+            return file, proof, problem
 
-    def _not_proven(self, file: LocalFile, held: Held, needed: int) -> NotRemoved:
+    def _not_proven(self, file: LocalFile, proof: Proof, needed: int) -> NotRemoved:
         said = [
-            f"{self._proof.backends[copy.backend_id].name}: "
+            f"{self._stores.backends[copy.backend_id].name}: "
             + (found.message if isinstance(found, CatalogSyncError) else found.kind)
-            for copy, found in held.others
+            for copy, found in proof.others
         ]
         return NotRemoved(
-            f"{file.absolute_path} stays: {held.copies} of {needed} copies proven"
+            f"{file.absolute_path} stays: {proof.copies} of {needed} copies proven"
             f" ({'; '.join(said) or 'the others are the same objects'})",
             code="NotProven",
             hint="`verify --repair` mends what is missing or damaged",
@@ -290,25 +288,25 @@ class _Run:
 
     def _go_through(self, looked: Sequence[_Looked]) -> None:
         """Record what the stores told of a page's files; remove those that may go."""
-        self._record_findings([held for _, held, _ in looked])
-        may_go: list[tuple[LocalFile, Held, Identity]] = []
-        for file, held, outcome in looked:
+        self._record_findings([proof for _, proof, _ in looked])
+        may_go: list[tuple[LocalFile, Proof, Identity]] = []
+        for file, proof, outcome in looked:
             if isinstance(outcome, NotRemoved):
                 self._note_problem(file, outcome)
             elif self._report.dry_run:
                 self._note_removed(file)
             else:
                 assert outcome is not None
-                may_go.append((file, held, outcome))
+                may_go.append((file, proof, outcome))
         if may_go:
             self._remove(may_go)
 
-    def _record_findings(self, page: Sequence[Held]) -> None:
+    def _record_findings(self, page: Sequence[Proof]) -> None:
         """What the stores told goes into the catalog, whatever becomes of the files."""
-        proven = [pair for held in page for pair in held.proven]
+        proven = [pair for proof in page for pair in proof.proven]
         self._have_proven.update(copy.backend_id for copy, _ in proven)
         looks = [Look(copy, "verified", None, found.proof) for copy, found in proven]
-        for copy, found in (pair for held in page for pair in held.others):
+        for copy, found in (pair for proof in page for pair in proof.others):
             if isinstance(found, CatalogSyncError) or found.kind == "ok":
                 continue
             if found.kind != "missing":
@@ -323,21 +321,20 @@ class _Run:
         self._report.missing += sum(look.event == "lost" for look in looks)
         self._report.damaged += sum(look.event == "damaged" for look in looks)
 
-    def _remove(self, may_go: Sequence[tuple[LocalFile, Held, Identity]]) -> None:
+    def _remove(self, may_go: Sequence[tuple[LocalFile, Proof, Identity]]) -> None:
         """Mark, delete, and say so. Whatever comes in between, the rows are true in the end."""
         name = catalog_id(self._catalog)
         marked = queries.begin(
             self._catalog,
-            [(file, [copy.location_id for copy, _ in held.proven]) for file, held, _ in may_go],
+            [(file, [copy.location_id for copy, _ in proof.proven]) for file, proof, _ in may_go],
         )
         gone: list[LocalFile] = []
         try:
             for file, _, identity in may_go:
                 if file.location_id not in marked:
-                    path = file.absolute_path
-                    why = f"{path} stays: another process has recorded something else of it"
-                    self._report.looked_at += 1
-                    self._report.note_failure(Failure(path, "Changed", f"{why} meanwhile"))
+                    why = "another process has recorded something else of it meanwhile"
+                    changed = NotRemoved(f"{file.absolute_path} stays: {why}", code="Changed")
+                    self._note_problem(file, changed)
                     continue
                 try:
                     removal.remove(file, identity, name)
@@ -350,9 +347,8 @@ class _Run:
             problems = {file.location_id: why for file, why in left.items()}
             for file in gone:
                 if file.location_id in problems:
-                    path = file.absolute_path
-                    why = f"{path}: {problems[file.location_id]}"
-                    self._report.note_failure(Failure(path, "Unsettled", why))
+                    path, why = file.absolute_path, problems[file.location_id]
+                    self._report.note_failure(Failure(path, "Unsettled", f"{path}: {why}"))
                 else:
                     self._note_removed(file)
 

@@ -24,26 +24,20 @@ from catalogsync_assets.core.stores.copies import RemoteCopy
 
 @dataclass
 class Candidates:
-    """The local files of a selection, by what the catalog says of their copies.
+    """The local files of a selection, by what the catalog says of their copies."""
 
-    Attributes:
-        ids: locations of those that enough stores hold, the oldest first (by mtime, then id);
-            8 bytes for each.
-        copies: how many copies each of these needs, in the same order; 4 bytes for each.
-        most_copies: that any file needs, among these and those of which there are too few.
-        bytes: the size of these.
-        too_few, too_few_bytes: files of which there are fewer copies.
-        younger: files that have not the age that was asked for.
-        below: by library root, the policy that asks for more copies than were asked for here.
-    """
-
+    #: Locations of those that enough stores hold, the oldest first (by mtime, then id); 8 bytes for
+    #: each.
     ids: array[int] = field(default_factory=lambda: array("q"))
+    #: How many copies each of these needs, in the same order; 4 bytes for each.
     copies: array[int] = field(default_factory=lambda: array("i"))
-    most_copies: int = 0
-    bytes: int = 0
+    most_copies: int = 0  #: that any file needs, among these and those of which there are too few
+    bytes: int = 0  #: the size of these
+    #: Files of which there are fewer copies.
     too_few: int = 0
     too_few_bytes: int = 0
-    younger: int = 0
+    younger: int = 0  #: files that have not the age that was asked for
+    #: By library root, the policy that asks for more copies than were asked for here.
     below: dict[str, int] = field(default_factory=dict)
 
 

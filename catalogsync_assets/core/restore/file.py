@@ -24,6 +24,7 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -31,12 +32,7 @@ from typing import NamedTuple
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import unusable
-from catalogsync_assets.core.errors import (
-    DownloadError,
-    NoRoomError,
-    RestoreError,
-    SourceError,
-)
+from catalogsync_assets.core.errors import DownloadError, NoRoomError, RestoreError, SourceError
 from catalogsync_assets.core.files import partial
 from catalogsync_assets.core.files.atomic import FULL
 from catalogsync_assets.core.files.digests import sha256_of
@@ -54,19 +50,15 @@ _PIECE = 1024 * 1024
 
 
 class Brought(NamedTuple):
-    """A file is below the root.
-
-    Attributes:
-        place: what is to be recorded; None: it was there, unchanged, as the catalog has it, or is
-            only planned.
-        copy: the one that it was, or would be, read from; None if it was there.
-        troubles: what was wrong with copies.
-    """
+    """A file is below the root."""
 
     file: WantedFile
+    #: What is to be recorded; None: it was there, unchanged, as the catalog has it, or is only
+    #: planned.
     place: LocalPlace | None = None
+    #: The one that it was, or would be, read from; None if it was there.
     copy: RemoteCopy | None = None
-    troubles: Sequence[str] = ()
+    troubles: Sequence[str] = ()  #: what was wrong with copies
 
 
 def safe_path(path: str) -> str:
@@ -83,37 +75,21 @@ def _is_harmless(name: str) -> bool:
     return len(name.encode()) <= MAX_NAME_BYTES
 
 
+@dataclass(eq=False)
 class Restorer:
-    """Brings files back below one root. Thread-safe.
+    """Brings files back below one root. Thread-safe."""
 
-    Attributes:
-        received: bytes that have come.
-    """
+    root: Path
+    replicas: Replicas
+    prefix: str  #: what tells the parts of this catalog from those of others
+    reserve_bytes: int  #: left free on the disk
+    dry_run: bool  #: read, fetch and write nothing: what is of the right size is taken for the file
+    received: int = 0  #: bytes that have come
 
-    def __init__(
-        self,
-        root: Path,
-        replicas: Replicas,
-        *,
-        prefix: str,
-        reserve_bytes: int,
-        dry_run: bool,
-    ) -> None:
-        """
-        Args:
-            prefix: what tells the parts of this catalog from those of others.
-            reserve_bytes: left free on the disk.
-            dry_run: read, fetch and write nothing: what is of the right size is taken for the file.
-        """
-        self._root = root
-        self._replicas = replicas
-        self._prefix = prefix
-        self.received = 0
-        self._reserve = reserve_bytes
-        self._dry_run = dry_run
+    def __post_init__(self) -> None:
         self._promised = 0
         self._lock = threading.Lock()
-        self._begun = partial.names(root, prefix)  # by runs that were stopped
+        self._begun = partial.names(self.root, self.prefix)  # by runs that were stopped
 
     def restore(self, file: WantedFile) -> Brought:
         """Bring a file to its path; in a dry run, say what would be done.
@@ -134,20 +110,20 @@ class Restorer:
                     code="NoCopy",
                     hint="see where it is with `catalogsync whereis`",
                 )
-            if self._dry_run:
+            if self.dry_run:
                 return found or self._planned(file)
-            name = f"{self._prefix}{file.file_asset_id}"
+            name = f"{self.prefix}{file.file_asset_id}"
             if found is None:
                 return self._fetch_to(path, file, name)
             if name in self._begun:
-                partial.discard_unheld(self._root, name)  # it has come in another way
+                partial.discard_unheld(self.root, name)  # it has come in another way
         except DownloadError as error:  # of the part: held by another process, or not to be placed
             raise RestoreError(error.message, code=error.code, hint=error.hint) from error
         except OSError as error:
             if error.errno in FULL:
                 raise self._no_room(file) from error
             raise RestoreError(
-                f"{self._root / path} cannot be written: {error.strerror or error}",
+                f"{self.root / path} cannot be written: {error.strerror or error}",
                 code=errno.errorcode.get(error.errno or 0, "DiskError"),
                 hint="check the folder's permissions, and the disk",
             ) from error
@@ -162,18 +138,18 @@ class Restorer:
         begun = {
             int(number): name
             for name in self._begun
-            if (number := name.removeprefix(self._prefix)).isdigit()
+            if (number := name.removeprefix(self.prefix)).isdigit()
         }
         seen = wanted(begun) if begun else {}
         for asset_id, name in begun.items():
             paths = seen.get(asset_id)
-            if paths is None or any((self._root / path).exists() for path in paths):
-                partial.discard_unheld(self._root, name)
+            if paths is None or any((self.root / path).exists() for path in paths):
+                partial.discard_unheld(self.root, name)
 
     def _planned(self, file: WantedFile) -> Brought:
         copy = file.copies[0]
         trouble = (
-            f"{file.path}: the only copy, on backend {self._replicas.name(copy.backend_id)!r}, was"
+            f"{file.path}: the only copy, on backend {self.replicas.name(copy.backend_id)!r}, was"
             " found damaged; it will be read and compared"
         )
         return Brought(file, None, copy, [trouble] if copy.status == "damaged" else [])
@@ -184,7 +160,7 @@ class Restorer:
         Raises:
             RestoreError: it is something else.
         """
-        target = self._root / path
+        target = self.root / path
         self._refuse_links(path)
         try:
             found = target.stat()
@@ -204,7 +180,7 @@ class Restorer:
             return Brought(file)
         if file.size_bytes not in (None, found.st_size):
             raise self._conflict(target, "a file of another size")
-        if self._dry_run:
+        if self.dry_run:
             return Brought(file)
         if file.sha256 is None:
             raise self._conflict(target, "a file that there is no digest to compare with")
@@ -213,7 +189,7 @@ class Restorer:
         return Brought(file, self._place_of(file, path, file.sha256))
 
     def _refuse_links(self, path: str) -> None:
-        folder = self._root
+        folder = self.root
         for name in path.split("/")[:-1]:
             folder /= name
             if folder.is_symlink():
@@ -226,7 +202,7 @@ class Restorer:
     def _fetch_to(self, path: str, file: WantedFile, name: str) -> Brought:
         size = file.size_bytes or 0
         self._promise(file, size)
-        part = PartialFile(self._root, name)
+        part = PartialFile(self.root, name)
         try:
             part.open()
             brought = self._fetch_into(part, path, file)
@@ -238,7 +214,7 @@ class Restorer:
             part.close()
             with self._lock:
                 self._promised -= size
-        partial.remove(self._root, name)
+        partial.remove(self.root, name)
         return brought
 
     def _fetch_into(self, part: PartialFile, path: str, file: WantedFile) -> Brought:
@@ -260,23 +236,19 @@ class Restorer:
         )
 
     def _fetch(self, part: PartialFile, file: WantedFile, copy: RemoteCopy) -> ReadObject:
-        fetched = self._replicas.fetch(
-            copy,
-            part,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            received=self._count,
+        fetched = self.replicas.fetch(
+            copy, part, size_bytes=file.size_bytes, sha256=file.sha256, received=self._count
         )
         # Where the catalog has no digest, another program has uploaded the file.
         if file.sha256 is None and not is_vouched_for(
-            lambda: self._replicas.head(copy),
+            lambda: self.replicas.head(copy),
             fetched.sha256,
             fetched.size_bytes,
             cache(lambda: _md5_of(part.path)),
         ):
             part.begin(Notes())
             raise RestoreError(
-                f"{copy.key!r} on backend {self._replicas.name(copy.backend_id)!r}: neither the"
+                f"{copy.key!r} on backend {self.replicas.name(copy.backend_id)!r}: neither the"
                 " catalog nor the store has a digest to compare it with",
                 code="NoDigest",
                 hint="fetch it by hand, listen to it, and scan it",
@@ -293,36 +265,29 @@ class Restorer:
         except DownloadError as error:
             if error.code != "NoFreeName":
                 raise
-            raise self._conflict(self._root / path, "something that came meanwhile") from error
+            raise self._conflict(self.root / path, "something that came meanwhile") from error
 
     def _place_of(self, file: WantedFile, path: str, sha256: str) -> LocalPlace:
-        target = self._root / path
+        root, target = str(self.root), self.root / path
         found = target.stat()
-        return LocalPlace(
-            file.file_asset_id,
-            str(self._root),
-            path,
-            str(target),
-            found.st_size,
-            mtime_ns(found),
-            sha256,
-        )
+        size, mtime = found.st_size, mtime_ns(found)
+        return LocalPlace(file.file_asset_id, root, path, str(target), size, mtime, sha256)
 
     def _count(self, size: int) -> None:
         with self._lock:
             self.received += size
 
     def _promise(self, file: WantedFile, size: int) -> None:
-        found = os.statvfs(self._root)
+        found = os.statvfs(self.root)
         with self._lock:
-            free = found.f_bavail * found.f_frsize - self._reserve - self._promised
+            free = found.f_bavail * found.f_frsize - self.reserve_bytes - self._promised
             if free < max(size, 1):
                 raise self._no_room(file)
             self._promised += size
 
     def _no_room(self, file: WantedFile) -> NoRoomError:
         return NoRoomError(
-            f"no room for the next file ({file.size_bytes or 0:,} bytes) below {self._root}",
+            f"no room for the next file ({file.size_bytes or 0:,} bytes) below {self.root}",
             hint="free some space and restore again: what is here stays, the rest follows",
         )
 

@@ -25,25 +25,21 @@ _PAGE = 2_000
 
 @dataclass(frozen=True)
 class WantedFile:
-    """A current file that is to be below a library root.
-
-    Attributes:
-        path: what it is called there: its path below the root it was known in; its object key
-            where it has no such path, or another file has it. Not made safe.
-        size_bytes, sha256: of its content, as far as they are known.
-        mtime_ns: of the local file when it was last seen.
-        seen: size and mtime of the file at this very path below this very root, if the catalog
-            takes it to be there.
-        copies: where it can be had, the most recently verified first; those that were found
-            damaged come last.
-    """
+    """A current file that is to be below a library root."""
 
     file_asset_id: int
+    #: What it is called there: its path below the root it was known in; its object key where it has
+    #: no such path, or another file has it. Not made safe.
     path: str
+    #: Of its content, as far as they are known.
     size_bytes: int | None
     sha256: str | None
-    mtime_ns: int | None
+    mtime_ns: int | None  #: of the local file when it was last seen
+    #: Size and mtime of the file at this very path below this very root, if the catalog takes it to
+    #: be there.
     seen: tuple[int, int] | None
+    #: Where it can be had, the most recently verified first; those that were found damaged come
+    #: last.
     copies: Sequence[RemoteCopy]
 
 
@@ -128,23 +124,19 @@ def wanted_files(
     only, more = _only(scope, missing)
     statement = sa.text(_WANTED.format(only=only))
     roots = json.dumps(known_roots(catalog))
-    after = 0
+    values = {"root": root, "roots": roots, "after": 0, "page": _PAGE, **more}
+    only_on = None if backend_id is None else [backend_id]
     while True:
-        values = {"root": root, "roots": roots, "after": after, "page": _PAGE, **more}
         with catalog.read() as connection:
             found = connection.execute(statement, values).all()
             rows = list(checked(catalog, found))
-            copies = locations.copies_of(
-                connection,
-                [row[0] for row in rows],
-                backend_ids=None if backend_id is None else [backend_id],
-                damaged=True,
-            )
+            assets = [row[0] for row in rows]
+            copies = locations.copies_of(connection, assets, backend_ids=only_on, damaged=True)
         if rows:
             yield [_wanted(row, copies.get(row[0], [])) for row in rows]
         if len(rows) < _PAGE:
             return
-        after = rows[-1][0]
+        values["after"] = rows[-1][0]
 
 
 def _wanted(row: Sequence[Any], copies: list[RemoteCopy]) -> WantedFile:

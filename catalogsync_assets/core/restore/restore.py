@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
@@ -35,37 +36,24 @@ from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 
 @dataclass
 class RestoreReport(RunReport[Failure]):
-    """What a run did. While it runs, the same object is handed to `progress`.
+    """What a restore did. `failed` are files that are not there, `Conflict` among them."""
 
-    Attributes:
-        root: the library root.
-        dry_run: nothing was fetched or written; `restored` is what would be.
-        files, bytes_in_all: that were asked for.
-        restored: files fetched, compared with their digest, placed and recorded.
-        adopted: files that were there, with the very content, and are recorded now.
-        present: files that were there, as the catalog has them.
-        failed: files that are not there, `Conflict` among them.
-        bytes: of the restored files.
-        received: bytes that have come, those included that came in vain.
-        settled_bytes: of files of which it is known what became of them.
-        retries: tries that had to be repeated.
-        backends: of each that was read from, how many files.
-        troubles: what was wrong with copies, at most 1,000, where another one was good.
-    """
-
-    root: str
-    dry_run: bool
+    root: str  #: the library root
+    dry_run: bool  #: nothing was fetched or written; `restored` is what would be
     workers: int
+    #: That were asked for.
     files: int = 0
     bytes_in_all: int = 0
-    restored: int = 0
-    adopted: int = 0
-    present: int = 0
-    bytes: int = 0
-    received: int = 0
-    settled_bytes: int = 0
-    retries: int = 0
+    restored: int = 0  #: files fetched, compared with their digest, placed and recorded
+    adopted: int = 0  #: files that were there, with the very content, and are recorded now
+    present: int = 0  #: files that were there, as the catalog has them
+    bytes: int = 0  #: of the restored files
+    received: int = 0  #: bytes that have come, those included that came in vain
+    settled_bytes: int = 0  #: of files of which it is known what became of them
+    retries: int = 0  #: tries that had to be repeated
+    #: Of each that was read from, how many files.
     backends: dict[str, int] = field(default_factory=dict)
+    #: What was wrong with copies, at most 1,000, where another one was good.
     troubles: list[str] = field(default_factory=list)
 
 
@@ -121,14 +109,9 @@ def restore(
     report = RestoreReport(str(root), dry_run, chosen)
     report.files, report.bytes_in_all = queries.count_wanted(catalog, scope, missing=missing)
     stop = threading.Event()
-    replicas = Replicas(catalog, connect, workers=chosen, attempts=attempts, stop=stop)
-    restorer = Restorer(
-        root,
-        replicas,
-        prefix=f"{catalog_id(catalog)}-restore-",
-        reserve_bytes=reserve_bytes,
-        dry_run=dry_run,
-    )
+    replicas = Replicas(catalog, Connections(connect, chosen, attempts, stop))
+    prefix = f"{catalog_id(catalog)}-restore-"
+    restorer = Restorer(root, replicas, prefix, reserve_bytes, dry_run)
     run = _Run(catalog, report, replicas, restorer, progress, stop)
     if dry_run:
         return run.execute(pages)
@@ -162,31 +145,22 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
         require_never_filled(catalog, root, verb="restore")
 
 
+@dataclass(eq=False)
 class _Run:
     """One call of `restore`."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        report: RestoreReport,
-        replicas: Replicas,
-        restorer: Restorer,
-        progress: Progress,
-        stop: threading.Event,
-    ) -> None:
-        self._catalog = catalog
-        self._report = report
-        self._replicas = replicas
-        self._restorer = restorer
-        self._progress = progress
-        self._stop = stop
+    _catalog: Catalog
+    _report: RestoreReport
+    _replicas: Replicas
+    _restorer: Restorer
+    _progress: Progress
+    _stop: threading.Event
 
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
         with reporting(self._report, self._progress):
             if not self._report.dry_run:
-                self._restorer.remove_useless(
-                    partial(queries.still_wanted, self._catalog, self._report.root)
-                )
+                wanted = partial(queries.still_wanted, self._catalog, self._report.root)
+                self._restorer.remove_useless(wanted)
             self._run: Run[WantedFile, Brought, Brought] = Run(
                 self._report,
                 name="restore",

@@ -25,36 +25,25 @@ _STRAGGLER_FACTOR = 4.0
 
 @dataclass(eq=False)
 class Job(Generic[_Task, _Outcome]):
-    """A task on its way through a run.
-
-    Attributes:
-        need: bytes of memory that it takes.
-        outcome: what became of it, once it is done; an exception if it failed.
-        since: when it was handed out.
-        repeated: it is handed out a second time, or soon will be.
-    """
+    """A task on its way through a run."""
 
     task: _Task
     need: int
+    #: What became of it, once it is done; an exception if it failed.
     outcome: _Outcome | BaseException = field(init=False)
     is_done: bool = False
-    since: float = 0.0
-    repeated: bool = False
+    since: float = 0.0  #: when it was handed out
+    repeated: bool = False  #: it is handed out a second time, or soon will be
 
 
 class Dispatch(Generic[_Task, _Outcome]):
     """Tasks that wait, tasks in hand, outcomes. Thread-safe.
 
-    Every task that is added has one outcome, whichever of its workers brings it first.
+    Every task that is added has one outcome, whichever of its workers brings it first. For
+    `max_bytes` and `need` see `run.Run`.
     """
 
     def __init__(self, max_bytes: int, need: Callable[[_Task], int]) -> None:
-        """
-        Args:
-            max_bytes: bytes of memory that tasks in hand may need together; a single task of
-                more than this still goes, alone.
-            need: the bytes that a task needs.
-        """
         self._max_bytes = max_bytes
         self._need = need
         self._ready: deque[Job[_Task, _Outcome]] = deque()

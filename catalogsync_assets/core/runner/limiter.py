@@ -17,11 +17,7 @@ _ONE_WAVE = 1.0
 
 
 class ConcurrencyLimiter:
-    """Requests at a time, and bytes per second. Thread-safe.
-
-    Attributes:
-        allowed: how many requests may be under way now.
-    """
+    """Requests at a time, and bytes per second. Thread-safe."""
 
     def __init__(
         self,
@@ -36,7 +32,7 @@ class ConcurrencyLimiter:
         """
         self._most = most
         self._exact = float(most)
-        self.allowed = most
+        self.allowed = most  #: how many requests may be under way now
         self._under_way = 0
         self._rate = bytes_per_second
         self._clock = clock

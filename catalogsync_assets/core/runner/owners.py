@@ -18,14 +18,8 @@ import psutil
 def new_owner() -> str:
     """A name for the claims of one run of this process."""
     process = psutil.Process()
-    return "|".join(
-        (
-            socket.gethostname(),
-            str(process.pid),
-            f"{process.create_time():.2f}",
-            secrets.token_hex(4),
-        )
-    )
+    started = f"{process.create_time():.2f}"
+    return f"{socket.gethostname()}|{process.pid}|{started}|{secrets.token_hex(4)}"
 
 
 _PART = ".part"

@@ -11,17 +11,11 @@ MOST_LISTED = 1_000
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be done, as a person reads of it.
+    """A file that could not be done, as a person reads of it."""
 
-    Attributes:
-        file: path or key.
-        code: short name of the reason.
-        reason: one sentence with what to do.
-    """
-
-    file: str
-    code: str
-    reason: str
+    file: str  #: path or key
+    code: str  #: short name of the reason
+    reason: str  #: one sentence with what to do
 
 
 class _HasCode(Protocol):
@@ -34,19 +28,13 @@ _Failure = TypeVar("_Failure", bound=_HasCode)
 
 @dataclass(kw_only=True)
 class RunReport(Generic[_Failure]):
-    """What a run did; each kind of run adds its own figures. `progress` is shown the same object.
+    """What a run did; each kind adds its own figures. `progress` is shown the same object."""
 
-    Attributes:
-        failed: tasks that failed.
-        reasons: how many failed, by code.
-        failures: at most 1,000 of the failed, with reasons.
-        seconds: wall time.
-    """
-
-    failed: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
+    failed: int = 0  #: tasks that failed
+    reasons: dict[str, int] = field(default_factory=dict)  #: how many failed, by code
+    #: At most 1,000 of the failed, with reasons.
     failures: list[_Failure] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  #: wall time
 
     def note_failure(self, failure: _Failure) -> None:
         """Count a failure, and list it if there is room."""

@@ -7,11 +7,8 @@ Every job with many tasks - uploads, downloads, restores, audits ... - is one `R
       └── while few are waiting, within limits       └── or: end the run
 
 Only `work` is called in threads; all else, the catalog too, is the caller's thread's alone. Memory
-is flat however many tasks there are: pages are claimed as workers need them. No outcome is lost
-that comes before the end, and the end waits a few seconds for what is on its way, be it regular, an
-error, Ctrl-C or a cancellation.
-
-`reporting` goes around the whole of a job, with what comes before and after the run proper.
+is flat however many tasks there are: pages are claimed as workers need them. However a run ends, by
+an error or Ctrl-C too, what is on its way has a few seconds, and what it brings is recorded.
 """
 
 from __future__ import annotations
@@ -26,7 +23,6 @@ from typing import Any, Generic, TypeVar
 
 from catalogsync_assets.core.errors import CatalogSyncError, RunAborted, StoreError
 from catalogsync_assets.core.runner.dispatch import Dispatch, Job
-from catalogsync_assets.core.runner.workers import Workers
 
 _Task = TypeVar("_Task")
 _Outcome = TypeVar("_Outcome")
@@ -55,17 +51,14 @@ class Run(Generic[_Task, _Outcome, _Result]):
             more to come; None when there are no more. Called whenever few tasks are waiting;
             after None once more when all is done: another process may have given something
             back. (For an iterator of pages: `lambda: next(pages, None)`. For a queue with
-            leases: see `claims`.) What it raises ends the run, and is raised by `execute`.
+            leases: see `claims`.)
         work: carries out one task, in a thread. What it gives or raises is the outcome.
         take: judges an outcome: what is to be recorded of the task; None for nothing, such as
-            for a task that is put back for another run. Called for each outcome as they come.
-            It calls `end` where an exception means that the run cannot go on. What it raises -
-            the exception itself, if that is a fault of ours - ends the run, and is raised by
-            `execute`.
+            for a task that is put back for another run. Where an exception means that the run
+            cannot go on, it calls `end`; it raises the exception if that is a fault of ours.
         record: writes results down, all or nothing, then counts them in the report. Called with
             256, or after half a second, and at the end; once more with the same ones, and those
-            that came meanwhile, at the end after it raised. What it raises ends the run, and is
-            raised by `execute`.
+            that came meanwhile, at the end after it raised.
         tick: called a few times a second while the run goes on: to show progress, renew leases.
         max_bytes: bytes that tasks in hand may `need` together; one of more goes alone.
         need: the bytes of memory, or disk, that a task takes.
@@ -75,8 +68,8 @@ class Run(Generic[_Task, _Outcome, _Result]):
             it is. Of what has gone before, nothing is left out; at the end, what comes behind
             something that was not done is dropped.
         by_page: the next page is claimed once the last one is recorded, in one batch, in order;
-            a page of which something was not taken is never recorded. For what must not happen
-            until all of its page is known, nor after a stop.
+            a page of which something was not taken is never recorded, nor waited for. For what
+            must not happen until all of its page is known, nor after a stop.
         blocked: how many workers wait for a person's answer, and are not waited for at the end.
     """
 
@@ -104,7 +97,6 @@ class Run(Generic[_Task, _Outcome, _Result]):
         self._exhausted = False
         self._cause: CatalogSyncError | None = None
         self._finishing = False
-        self._is_ordered = self.in_order or self.by_page
 
     @property
     def in_hand(self) -> int:
@@ -132,30 +124,30 @@ class Run(Generic[_Task, _Outcome, _Result]):
 
         Raises:
             RunAborted: `end` was called.
-            Exception: what `claim`, `take`, `record` or `tick` raised; what was taken until then
-                has been recorded.
+            Exception: what `claim`, `take`, `record` or `tick` raised, which ends the run; what
+                was taken until then has been recorded.
         """
-        pool = Workers(self.workers, self.name)
         try:
-            for _ in range(self.workers):
-                pool.submit(self._work)
+            for number in range(self.workers):
+                name = f"{self.name}-{number}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
             while self._step():
                 self.tick()
         finally:
             # What is on its way may finish and is recorded; what takes too long is left.
             self.stop.set()
             self._dispatch.close()
-            pool.close()
-            try:
-                self._wait_for_the_last()
-            finally:
-                if not self.by_page:
+            if not self.by_page:
+                try:
+                    self._wait_for_the_last()
+                finally:
                     self._flush()
         if self._cause is not None:
             raise RunAborted(self.report, self._cause) from self._cause
 
     def _work(self) -> None:
-        """A worker's life. Any outcome, also of a fault of ours, reaches the caller's thread."""
+        """A worker's life; in a daemon thread, see `workers`. Any outcome, also of a fault of ours,
+        reaches the caller's thread."""
         while (job := self._dispatch.take()) is not None:
             outcome: _Outcome | BaseException
             try:
@@ -194,7 +186,7 @@ class Run(Generic[_Task, _Outcome, _Result]):
         page = self.claim()
         self._exhausted = page is None
         jobs = self._dispatch.add(page or ())
-        if self._is_ordered:
+        if self.in_order or self.by_page:
             self._order.extend(jobs)
 
     @property
@@ -209,7 +201,7 @@ class Run(Generic[_Task, _Outcome, _Result]):
         came: Iterable[Job[_Task, _Outcome]] = self._dispatch.outcomes(
             at_least=at_least, low_water=low_water, timeout=timeout
         )
-        for job in self._next_in_order() if self._is_ordered else came:
+        for job in self._next_in_order() if self.in_order or self.by_page else came:
             result = self.take(job.task, job.outcome)
             if result is not None:
                 self._unrecorded.append(result)
@@ -237,12 +229,11 @@ class Run(Generic[_Task, _Outcome, _Result]):
 def claims(
     claim: Callable[[int], Sequence[_Task]], *, page: int, limit: int | None
 ) -> Callable[[], Sequence[_Task] | None]:
-    """What `Run` calls to claim tasks of a queue.
+    """What `Run` calls to claim tasks of a queue: `page` at a time, in all up to `limit` (None:
+    no limit).
 
     Args:
         claim: leases at most so many tasks; gives none if there are none.
-        page: so many at a time.
-        limit: and in all at most so many; None for all.
     """
     left = limit
 
@@ -266,8 +257,8 @@ def limited(files: int, size_bytes: int, limit: int | None) -> tuple[int, int]:
 
 @contextmanager
 def reporting(report: Any, progress: Callable[[Any], object]) -> Iterator[None]:
-    """Around a job: a store that refuses ends it as RunAborted, like `Run.end`; its seconds are
-    noted; once it is over, or aborted, `progress` is shown the report a last time.
+    """Around a whole job: a store that refuses ends it as RunAborted, like `Run.end`; its seconds
+    are noted; once it is over, or aborted, `progress` is shown the report a last time.
 
     Raises:
         RunAborted: a StoreError came out of the block, or it was raised there.

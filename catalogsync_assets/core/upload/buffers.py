@@ -17,11 +17,7 @@ _WASTE = 1.25
 
 
 class Buffers:
-    """A pool of buffers. Thread-safe.
-
-    Attributes:
-        held_bytes: the size of all buffers, in use or not.
-    """
+    """A pool of buffers. Thread-safe."""
 
     def __init__(self, keep_bytes: int) -> None:
         """
@@ -30,7 +26,7 @@ class Buffers:
         """
         self._keep_bytes = keep_bytes
         self._free: list[mmap.mmap] = []
-        self.held_bytes = 0
+        self.held_bytes = 0  #: the size of all buffers, in use or not
         self._lock = threading.Lock()
 
     def take(self, size: int) -> mmap.mmap:

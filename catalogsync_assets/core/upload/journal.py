@@ -9,7 +9,8 @@ ever aborted: a listing of a bucket cannot tell whose an upload is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -35,39 +36,34 @@ class SentPart:
 
 @dataclass(frozen=True)
 class UnfinishedUpload:
-    """An upload that was begun by a program with this catalog.
+    """An upload that was begun by a program with this catalog."""
 
-    Attributes:
-        id: of its row.
-        bucket, locator, upload_id: what names it to the store.
-        file_asset_id, size_bytes, mtime_ns: the source when it was begun.
-        part_bytes: the size of all parts but the last.
-        checksums: whether its parts are sent with their SHA-256.
-        parts: what the store has taken, by number.
-    """
-
-    id: int
+    id: int  #: of its row
+    #: What names it to the store.
     bucket: str
     locator: str
     upload_id: str
+    #: The source when it was begun.
     file_asset_id: int
     size_bytes: int
     mtime_ns: int
-    part_bytes: int
-    checksums: bool
+    part_bytes: int  #: the size of all parts but the last
+    checksums: bool  #: whether its parts are sent with their SHA-256
+    #: What the store has taken, by number.
     parts: Mapping[int, SentPart] = field(default_factory=dict)
 
 
-_UPLOAD_COLUMNS = (
-    multipart_uploads.c.id,
-    multipart_uploads.c.container_name,
-    multipart_uploads.c.locator,
-    multipart_uploads.c.upload_id,
-    multipart_uploads.c.file_asset_id,
-    multipart_uploads.c.size_bytes,
-    multipart_uploads.c.mtime_ns,
-    multipart_uploads.c.part_bytes,
-    multipart_uploads.c.checksums,
+_UPLOAD = multipart_uploads.c
+_COLUMNS = (
+    _UPLOAD.id,
+    _UPLOAD.container_name,
+    _UPLOAD.locator,
+    _UPLOAD.upload_id,
+    _UPLOAD.file_asset_id,
+    _UPLOAD.size_bytes,
+    _UPLOAD.mtime_ns,
+    _UPLOAD.part_bytes,
+    _UPLOAD.checksums,
 )
 
 
@@ -86,22 +82,19 @@ def begin(
     Args:
         mtime_ns: of the source as it is read; a task need not know it.
     """
-    values = {
-        "container_name": backend.bucket,
-        "locator": task.locator,
-        "upload_id": upload_id,
-        "file_asset_id": task.file_asset_id,
-        "size_bytes": task.size_bytes,
-        "mtime_ns": mtime_ns,
-        "part_bytes": part_bytes,
-        "checksums": checksums,
-    }
+    statement = sa.insert(multipart_uploads).values(
+        backend_id=backend.id,
+        container_name=backend.bucket,
+        locator=task.locator,
+        upload_id=upload_id,
+        file_asset_id=task.file_asset_id,
+        size_bytes=task.size_bytes,
+        mtime_ns=mtime_ns,
+        part_bytes=part_bytes,
+        checksums=checksums,
+    )
     with catalog.transaction() as connection:
-        key = connection.execute(
-            sa.insert(multipart_uploads).values(backend_id=backend.id, **values)
-        ).inserted_primary_key
-    assert key is not None
-    return UnfinishedUpload(key[0], *values.values())  # type: ignore[arg-type]
+        return UnfinishedUpload(*connection.execute(statement.returning(*_COLUMNS)).one())
 
 
 def note_part(catalog: Catalog, upload: UnfinishedUpload, number: int, part: SentPart) -> None:
@@ -109,50 +102,38 @@ def note_part(catalog: Catalog, upload: UnfinishedUpload, number: int, part: Sen
 
     Does nothing if the upload has been forgotten meanwhile.
     """
+    statement = (
+        "INSERT OR REPLACE INTO multipart_parts (multipart_upload_id, part_number, etag, sha256)"
+        " SELECT id, :number, :etag, :sha256 FROM multipart_uploads WHERE id = :id"
+    )
+    values = {"id": upload.id, "number": number, "etag": part.etag, "sha256": part.sha256}
     with catalog.transaction() as connection:
-        connection.execute(
-            sa.text(
-                "INSERT OR REPLACE INTO multipart_parts"
-                " (multipart_upload_id, part_number, etag, sha256)"
-                " SELECT id, :number, :etag, :sha256 FROM multipart_uploads WHERE id = :id"
-            ),
-            {"id": upload.id, "number": number, "etag": part.etag, "sha256": part.sha256},
-        )
+        connection.execute(sa.text(statement), values)
 
 
 def forget(catalog: Catalog, upload: UnfinishedUpload) -> None:
     """Delete an upload's rows, once it is an object or aborted. Idempotent."""
     with catalog.transaction() as connection:
-        connection.execute(sa.delete(multipart_uploads).where(multipart_uploads.c.id == upload.id))
+        connection.execute(sa.delete(multipart_uploads).where(_UPLOAD.id == upload.id))
 
 
 def unfinished(catalog: Catalog, backend: ObjectBackend, locator: str) -> list[UnfinishedUpload]:
     """The uploads to one key, oldest first, with their parts."""
-    uploads = (
-        sa.select(*_UPLOAD_COLUMNS)
-        .where(
-            multipart_uploads.c.backend_id == backend.id,
-            multipart_uploads.c.container_name == backend.bucket,
-            multipart_uploads.c.locator == locator,
-        )
-        .order_by(multipart_uploads.c.id)
-    )
+    here = (_UPLOAD.container_name == backend.bucket, _UPLOAD.locator == locator)
     columns = multipart_parts.c
+    parts_of = sa.select(columns.part_number, columns.etag, columns.sha256)
     with catalog.read() as connection:
-        return [
-            UnfinishedUpload(
-                *row,
-                {
-                    number: SentPart(etag, sha256)
-                    for number, etag, sha256 in connection.execute(
-                        sa.select(columns.part_number, columns.etag, columns.sha256).where(
-                            columns.multipart_upload_id == row.id
-                        )
-                    )
-                },
-            )
-            for row in connection.execute(uploads).all()
-        ]
+        found = []
+        for row in connection.execute(_of(backend, *here)).all():
+            sent = connection.execute(parts_of.where(columns.multipart_upload_id == row.id))
+            by_number = {number: SentPart(etag, sha256) for number, etag, sha256 in sent}
+            found.append(replace(UnfinishedUpload(*row), parts=by_number))
+        return found
+
+
+def _of(backend: ObjectBackend, *conditions: sa.ColumnElement[bool]) -> sa.Select[tuple[Any, ...]]:
+    where = (_UPLOAD.backend_id == backend.id, *conditions)
+    return sa.select(*_COLUMNS).where(*where).order_by(_UPLOAD.id)
 
 
 # No run is about it, and no task waits that still has a file to send and a reason to.
@@ -179,12 +160,7 @@ def abandoned(catalog: Catalog, backend: ObjectBackend) -> list[UnfinishedUpload
     Their file has gone, has newer content, is there already, or is planned elsewhere. One read of
     an index while there are none.
     """
-    statement = (
-        sa.select(*_UPLOAD_COLUMNS)
-        .where(multipart_uploads.c.backend_id == backend.id, sa.text(_UNWANTED))
-        .order_by(multipart_uploads.c.id)
-        .limit(_MAX_ABANDONED)
-    )
+    statement = _of(backend, sa.literal_column(_UNWANTED)).limit(_MAX_ABANDONED)
     with catalog.read() as connection:
         return [UnfinishedUpload(*row) for row in connection.execute(statement)]
 
@@ -214,8 +190,7 @@ def abort_unfinished(catalog: Catalog, client: StoreClient, locator: str) -> Non
 def abort_abandoned(catalog: Catalog, client: StoreClient) -> int:
     """Abort uploads in parts that no task will complete, so that their parts are not paid for.
 
-    At most a hundred at a time; what cannot be aborted now is left to another run. Without any,
-    it costs one read of an index and no request.
+    See `abandoned`; what cannot be aborted now is left to another run.
 
     Returns:
         How many were aborted.

@@ -11,24 +11,16 @@ from catalogsync_assets.core.upload.multipart import PART_BYTES, parts_in_memory
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a run may do at a time.
+    """How much a run may do at a time."""
 
-    Attributes:
-        workers: files on their way at a time.
-        max_in_flight_bytes: bytes of files held in memory at a time; a single file of more than
-            this still goes, alone.
-        attempts: tries of one request before its file counts as failed.
-        bytes_per_second: the most to send, all workers together; None for no limit.
-        single_put_bytes: files above this go in parts.
-        part_bytes: the size of parts, at least 5 MiB; larger ones where a file would need more
-            than 10,000.
-    """
-
-    workers: int = DEFAULT_WORKERS
+    workers: int = DEFAULT_WORKERS  #: files on their way at a time
+    #: Bytes of files held in memory at a time; a single file of more than this still goes, alone.
     max_in_flight_bytes: int = 128 * 1024 * 1024
-    attempts: int = 5
+    attempts: int = 5  #: tries of one request before its file counts as failed
+    #: The most to send, all workers together; None for no limit.
     bytes_per_second: int | None = None
-    single_put_bytes: int = 64 * 1024 * 1024
+    single_put_bytes: int = 64 * 1024 * 1024  #: files above this go in parts
+    #: The size of parts, at least 5 MiB; larger ones where a file would need more than 10,000.
     part_bytes: int = PART_BYTES
 
     @classmethod
@@ -39,7 +31,7 @@ class Limits:
             "max_in_flight_bytes": backend.max_in_flight_bytes,
             "bytes_per_second": backend.bandwidth_limit,
         }
-        chosen = {**_known(own), **_known(given)}
+        chosen = {n: v for values in (own, given) for n, v in values.items() if v is not None}
         return cls(**chosen)
 
     def in_parts(self, size_bytes: int) -> bool:
@@ -51,7 +43,3 @@ class Limits:
         if self.in_parts(size_bytes):
             return parts_in_memory(size_bytes, self.part_bytes)
         return size_bytes
-
-
-def _known(values: dict[str, int | None]) -> dict[str, int]:
-    return {name: value for name, value in values.items() if value is not None}

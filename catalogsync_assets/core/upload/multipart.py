@@ -79,25 +79,18 @@ def by_its_parts(
 
 @dataclass
 class LargeUpload:
-    """The upload of one task's file in parts, of which an earlier run may have sent some.
-
-    Attributes:
-        part_size: bytes of each part but the last; see `part_bytes`.
-        replacing: the ETag of the object that may be replaced, or None.
-        retry: calls each request.
-        before_part: called with the size of each part, in its worker; may wait.
-        stop: once set, no further part is begun.
-    """
+    """The upload of one task's file in parts, of which an earlier run may have sent some."""
 
     catalog: Catalog
     client: StoreClient
     task: UploadTask
-    part_size: int
+    part_size: int  #: bytes of each part but the last; see `part_bytes`
     metadata: ObjectMetadata
-    replacing: str | None
-    retry: Retry
+    replacing: str | None  #: the ETag of the object that may be replaced, or None
+    retry: Retry  #: calls each request
+    #: Called with the size of each part, in its worker; may wait.
     before_part: Callable[[int], None]
-    stop: threading.Event
+    stop: threading.Event  #: once set, no further part is begun
     _upload: PartsUpload = field(init=False)
     _sent_bytes: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -193,7 +186,12 @@ class LargeUpload:
                     for future in arrived:
                         future.result()
                 if self.stop.is_set():
-                    raise self._stopped()
+                    raise StoreUnavailableError(
+                        f"backend {self.client.backend.name!r}: stopped while"
+                        f" {self.task.locator!r} was sent",
+                        code="Stopped",
+                        hint="upload again: it goes on from the parts that are there",
+                    )
                 done.append(pool.submit(partial(self._part, journal, number, content)))
                 waiting.add(done[-1])
             return [future.result() for future in done]
@@ -216,13 +214,6 @@ class LargeUpload:
             self._sent_bytes += len(content)
         multiparts.note_part(self.catalog, journal, number, SentPart(part.etag, sha256))
         return part
-
-    def _stopped(self) -> StoreError:
-        return StoreUnavailableError(
-            f"backend {self.client.backend.name!r}: stopped while {self.task.locator!r} was sent",
-            code="Stopped",
-            hint="upload again: it goes on from the parts that are there",
-        )
 
 
 def _may_pass(error: StoreError | SourceError) -> bool:

@@ -7,6 +7,7 @@ done with what is there already is said in `stores.place`.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from functools import cache, partial
 
 from catalogsync_assets.core.catalog.backends import catalog_id
@@ -27,40 +28,30 @@ from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.source import Source, measured
 
 
+@dataclass(eq=False)
 class Sender:
     """Sends files to one backend. Thread-safe."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        client: StoreClient,
-        limits: Limits,
-        *,
-        pace: ConcurrencyLimiter,
-        stop: threading.Event,
-    ) -> None:
-        """
-        Args:
-            client: of the backend to send to.
-            pace: is told of complaints of the store, and bounds the bytes per second.
-            stop: once set, no wait between tries goes on.
-        """
-        self._catalog = catalog
-        self._client = client
-        self._limits = limits
-        self._stop = stop
-        self._retry = Retries(attempts=limits.attempts, pace=pace, stop=stop)
+    _catalog: Catalog
+    _client: StoreClient  #: of the backend to send to
+    _limits: Limits
+    #: Is told of complaints of the store, and bounds the bytes per second.
+    _limiter: ConcurrencyLimiter
+    _stop: threading.Event  #: once set, no wait between tries goes on
+
+    def __post_init__(self) -> None:
+        attempts = self._limits.attempts
+        self._retry = Retries(attempts=attempts, pace=self._limiter, stop=self._stop)
         self._placer = Placer(
-            client,
+            self._client,
             retry=self._retry,
             before_put=self._wait_for_bandwidth,
-            before_replacing=partial(withdraw_at, catalog, client.backend),
+            before_replacing=partial(withdraw_at, self._catalog, self._client.backend),
         )
-        self._buffers = Buffers(limits.max_in_flight_bytes)
-        self._pace = pace
+        self._buffers = Buffers(self._limits.max_in_flight_bytes)
         self._lock = threading.Lock()
         self._sent_of: dict[int, int] = {}
-        self._catalog_id = catalog_id(catalog)
+        self._catalog_id = catalog_id(self._catalog)
 
     @property
     def retries(self) -> int:
@@ -168,5 +159,5 @@ class Sender:
             return sum(self._sent_of.values())
 
     def _wait_for_bandwidth(self, size: int) -> None:
-        if (seconds := self._pace.spend(size)) > 0:
+        if (seconds := self._limiter.spend(size)) > 0:
             self._stop.wait(seconds)

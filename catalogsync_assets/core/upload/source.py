@@ -81,11 +81,7 @@ class Source:
         return self._mtime_ns
 
     def read_into(self, buffer: memoryview) -> str:
-        """Fill a buffer of the file's size with its whole content; the SHA-256 in hex.
-
-        Raises:
-            SourceError: see `finish`.
-        """
+        """Fill a buffer of the file's size with its whole content; the SHA-256 as of `finish`."""
         self._fill(buffer)
         return self.finish()
 
@@ -145,21 +141,13 @@ class Source:
         )
 
     def _unreadable(self, error: OSError) -> SourceError:
+        what = f"cannot be read: {error.strerror or error}"
+        code, hint = "SourceUnreadable", "check its permissions and its disk"
         if isinstance(error, NotRegularError):
-            return SourceError(
-                f"{self._task.path} is no longer a regular file",
-                code="SourceUnreadable",
-                hint="scan again",
-            )
-        if isinstance(error, OutsideError):
-            return SourceError(
-                f"{self._task.path} is a link that leads out of every library root",
-                code="SourceOutside",
-                hint="scan again; `scan --follow-links` includes the targets of such links",
-            )
-        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return SourceError(
-            f"{self._task.path} cannot be read: {error.strerror or error}",
-            code="SourceMissing" if gone else "SourceUnreadable",
-            hint="scan again" if gone else "check its permissions and its disk",
-        )
+            what, hint = "is no longer a regular file", "scan again"
+        elif isinstance(error, OutsideError):
+            what, code = "is a link that leads out of every library root", "SourceOutside"
+            hint = "scan again; `scan --follow-links` includes the targets of such links"
+        elif isinstance(error, FileNotFoundError | NotADirectoryError):
+            code, hint = "SourceMissing", "scan again"
+        return SourceError(f"{self._task.path} {what}", code=code, hint=hint)

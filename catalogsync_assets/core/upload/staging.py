@@ -51,14 +51,15 @@ class Copies:
         try:
             try:
                 part.open()
-                self._fetch(task, part)
+                assert task.source_copy is not None
+                size, sha256 = task.size_bytes, task.sha256
+                self._replicas.fetch(
+                    task.source_copy, part, size_bytes=size, sha256=sha256, durable=False
+                )
                 os.utime(part.path, ns=(_MTIME_NS, _MTIME_NS))
             except DownloadError as error:
-                raise SourceError(
-                    error.message,
-                    code="CopyRefused",
-                    hint=error.hint or "try again later",
-                ) from error
+                hint = error.hint or "try again later"
+                raise SourceError(error.message, code="CopyRefused", hint=hint) from error
             except OSError as error:
                 raise self._cannot_keep(error) from error
             here = replace(task, path=str(part.path), mtime_ns=_MTIME_NS, within=())
@@ -66,12 +67,6 @@ class Copies:
         finally:
             part.discard()
             part.close()
-
-    def _fetch(self, task: UploadTask, part: PartialFile) -> None:
-        assert task.source_copy is not None
-        self._replicas.fetch(
-            task.source_copy, part, size_bytes=task.size_bytes, sha256=task.sha256, durable=False
-        )
 
     def _cannot_keep(self, error: OSError) -> SourceError:
         full = error.errno in FULL

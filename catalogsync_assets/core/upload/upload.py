@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
+from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import upload_queue
@@ -52,34 +53,20 @@ _CLAIM = 512
 
 @dataclass
 class UploadReport(RunReport[Failure]):
-    """What a run did. While it runs, the same object is handed to `progress`.
-
-    Attributes:
-        in_flight: files on their way.
-        queued: tasks that were waiting when the run began, up to its limit.
-        queued_bytes: the size of their files.
-        succeeded: files sent, verified and recorded.
-        adopted: files found in place, whole, and recorded without sending.
-        failed: files that could not be uploaded; they are tried again by the next run.
-        bytes: bytes sent and verified.
-        settled_bytes: the size of the files that are finished, one way or the other.
-        bytes_in_parts: what has been sent of large files that are not complete yet.
-        retries: requests that had to be repeated.
-        retryable: whether a failure among them may pass without anyone acting.
-    """
+    """What an upload did. Files that `failed` are tried again by the next run."""
 
     backend: str
     workers: int
-    in_flight: int = 0
-    queued: int = 0
-    queued_bytes: int = 0
-    succeeded: int = 0
-    adopted: int = 0
-    bytes: int = 0
-    settled_bytes: int = 0
-    bytes_in_parts: int = 0
-    retries: int = 0
-    retryable: bool = False
+    in_flight: int = 0  #: files on their way
+    queued: int = 0  #: tasks that were waiting when the run began, up to its limit
+    queued_bytes: int = 0  #: the size of their files
+    succeeded: int = 0  #: files sent, verified and recorded
+    adopted: int = 0  #: files found in place, whole, and recorded without sending
+    bytes: int = 0  #: bytes sent and verified
+    settled_bytes: int = 0  #: the size of the files that are finished, one way or the other
+    bytes_in_parts: int = 0  #: what has been sent of large files that are not complete yet
+    retries: int = 0  #: requests that had to be repeated
+    retryable: bool = False  #: whether a failure among them may pass without anyone acting
 
 
 Progress = Callable[[UploadReport], None]
@@ -168,18 +155,12 @@ class _Run:
         client = self.connect(with_kept_answers(self.catalog, self.backend))
         limits, stop = self.limits, self._stop
         limiter = ConcurrencyLimiter(limits.workers, limits.bytes_per_second)
-        self._sender = Sender(self.catalog, client, limits, pace=limiter, stop=stop)
+        self._sender = Sender(self.catalog, client, limits, limiter, stop)
         self._sender.probe()
         make_sure(self.catalog, client)
         abort_abandoned(self.catalog, client)
-        replicas = Replicas(
-            self.catalog,
-            self.connect,
-            workers=limits.workers,
-            attempts=limits.attempts,
-            stop=stop,
-        )
-        self._copies = Copies(self.catalog, replicas)
+        connections = Connections(self.connect, limits.workers, limits.attempts, stop)
+        self._copies = Copies(self.catalog, Replicas(self.catalog, connections))
         self._run: Run[UploadTask, Uploaded, Uploaded | Failed] = Run(
             self._report,
             name="upload",
@@ -262,17 +243,14 @@ class _Run:
 
     def _record(self, done: list[Uploaded | Failed]) -> None:
         upload_queue.record(self.catalog, self.backend, self._lease.owner, done)
-        for result in done:
-            self._tally(result)
-
-    def _tally(self, result: Uploaded | Failed) -> None:
         report = self._report
-        report.settled_bytes += result.task.size_bytes
-        if isinstance(result, Uploaded):
-            report.adopted += result.adopted
-            report.succeeded += not result.adopted
-            sent = result.task.size_bytes if result.sent_bytes is None else result.sent_bytes
-            report.bytes += 0 if result.adopted else sent
-        elif not result.requeue or result.source_changed:
-            report.retryable |= result.retryable
-            report.note_failure(Failure(result.task.path, result.code, result.reason))
+        for result in done:
+            report.settled_bytes += result.task.size_bytes
+            if isinstance(result, Uploaded):
+                report.adopted += result.adopted
+                report.succeeded += not result.adopted
+                sent = result.task.size_bytes if result.sent_bytes is None else result.sent_bytes
+                report.bytes += 0 if result.adopted else sent
+            elif not result.requeue or result.source_changed:
+                report.retryable |= result.retryable
+                report.note_failure(Failure(result.task.path, result.code, result.reason))

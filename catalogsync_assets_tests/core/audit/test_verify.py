@@ -161,7 +161,7 @@ def test_a_local_file_that_has_rotted_repairs_nothing(ten, library, verified, re
     report = verified(ten, repair=True)
 
     assert (report.lost, report.repaired) == (1, 0)
-    assert "digest" in (report.findings[0].repair or "")
+    assert "SHA-256 mismatch" in (report.findings[0].repair or "")
     assert "album/0003.mp3" not in remote(ten).contents()
 
 

@@ -125,7 +125,7 @@ def test_a_listing_that_broke_off_goes_on_behind_its_last_page(
     asked_after = []
     left = [4]
 
-    def pages(client, *, after=None):
+    def pages(client, after=None):
         asked_after.append(after)
         found = [o for page in whole(client, after=after) for o in page]
         for start in range(0, len(found), 5):

@@ -28,32 +28,19 @@ def test_all_goes_at_full_speed_while_nobody_complains(clock):
     assert pace.allowed == 16
 
 
-def test_a_complaint_halves_what_goes_at_a_time(clock):
+@pytest.mark.parametrize(
+    ("complaints", "seconds_between", "left"),
+    [(1, 0, 8), (16, 0.01, 8), (10, 2, 1)],
+    ids=["one halves it", "a wave counts once", "one at a time is always allowed"],
+)
+def test_complaints_lower_what_goes_at_a_time(clock, complaints, seconds_between, left):
     pace = ConcurrencyLimiter(16, clock=clock)
 
-    pace.slow_down()
-
-    assert pace.allowed == 8
-
-
-def test_a_wave_of_complaints_counts_once(clock):
-    pace = ConcurrencyLimiter(16, clock=clock)
-
-    for _ in range(16):
+    for _ in range(complaints):
         pace.slow_down()
-        clock.now += 0.01
+        clock.now += seconds_between
 
-    assert pace.allowed == 8
-
-
-def test_one_request_at_a_time_is_always_allowed(clock):
-    pace = ConcurrencyLimiter(16, clock=clock)
-
-    for _ in range(10):
-        pace.slow_down()
-        clock.now += 2
-
-    assert pace.allowed == 1
+    assert pace.allowed == left
 
 
 def test_it_recovers_by_one_for_each_round_of_successes(clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,6 +190,26 @@ def test_by_page_what_is_incomplete_is_never_recorded(job):
         job.run([1, 2, 3], work=work, take=take, by_page=True).execute()
 
     assert job.recorded == []
+
+
+def test_by_page_what_will_not_be_recorded_is_not_waited_for(job, monkeypatch):
+    monkeypatch.setattr(module, "_GRACE_SECONDS", 60)
+    hangs = threading.Event()
+
+    def work(number):
+        if number == 1:
+            raise OSError("unexpected")
+        hangs.wait(60)
+
+    def take(_, outcome):
+        raise outcome
+
+    began = time.monotonic()
+    with pytest.raises(OSError, match="unexpected"):
+        job.run([1, 2], work=work, take=take, by_page=True).execute()
+    hangs.set()
+
+    assert time.monotonic() - began < 10
 
 
 # --- ends ---------------------------------------------------------------------------------------
