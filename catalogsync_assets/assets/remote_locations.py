@@ -41,15 +41,10 @@ SWEEP_CRON = "0 5 * * *"
 
 
 class Chunk(NamedTuple):
-    """A part of a cell's work.
+    """A part of a cell's work."""
 
-    Attributes:
-        scope: the pending files from one id to another.
-        files: how many there were when it was planned; it uploads no more.
-    """
-
-    scope: Scope
-    files: int
+    scope: Scope  #: the pending files from one id to another
+    files: int  #: how many there were when it was planned; it uploads no more
 
 
 def _cell(context: dg.OpExecutionContext) -> tuple[str, str]:
@@ -98,13 +93,10 @@ def plan_batch(
 
 
 class ChunkResult(NamedTuple):
-    """What became of a chunk.
-
-    Attributes:
-        samples: how it went, from its start to its end; at most `progress.MAX_SAMPLES` of them.
-    """
+    """What became of a chunk."""
 
     report: UploadReport
+    #: How it went, from its start to its end; at most `progress.MAX_SAMPLES` of them.
     samples: tuple[Sample, ...]
 
 

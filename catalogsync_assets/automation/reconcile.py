@@ -60,20 +60,15 @@ def stamp(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far it has come, from tick to tick.
+    """How far it has come, from tick to tick."""
 
-    Attributes:
-        agreed, agreed_at: the catalog's stamp when both last agreed, and when that was, in seconds
-            since the epoch.
-        began: the stamp when the walk that is under way began; None once it has met something that
-            must be looked at again.
-        after: the batch that it has come to; None when no walk is under way.
-    """
-
+    #: The catalog's stamp when both last agreed, and when that was, in seconds since the epoch.
     agreed: str | None = None
     agreed_at: float = 0.0
+    #: The stamp when the walk that is under way began; None once it has met something that must be
+    #: looked at again.
     began: str | None = None
-    after: str | None = None
+    after: str | None = None  #: the batch that it has come to; None when no walk is under way
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor:

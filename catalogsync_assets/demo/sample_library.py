@@ -45,17 +45,11 @@ _CHORDS = ((0, 4, 7, 11), (0, 3, 7, 10), (0, 5, 7, 12), (0, 4, 9, 14), (0, 3, 8,
 
 @dataclass(frozen=True)
 class _Song:
-    """One file.
+    """One file."""
 
-    Attributes:
-        index: decides what it sounds like.
-        path: below the library.
-        tags: under the names that they have in Vorbis comments.
-    """
-
-    index: int
-    path: Path
-    tags: dict[str, str]
+    index: int  #: decides what it sounds like
+    path: Path  #: below the library
+    tags: dict[str, str]  #: under the names that they have in Vorbis comments
 
     @property
     def extension(self) -> str:

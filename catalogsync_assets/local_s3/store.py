@@ -31,26 +31,16 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class LocalStore:
-    """A running server with one bucket.
+    """A running server with one bucket."""
 
-    Attributes:
-        endpoint: the S3 endpoint; address buckets in the path (`path` style).
-        public_base_url: `f"{public_base_url}/{key}"`, the key percent-encoded, serves an object
-            without a signature.
-        bucket: the bucket, which exists.
-        access_key_id: what the server accepts.
-        secret_access_key: what the server accepts.
-        pid: the server's process.
-        directory: where it keeps everything.
-    """
-
-    endpoint: str
+    endpoint: str  #: the S3 endpoint; address buckets in the path (`path` style)
+    #: `f"{public_base_url}/{key}"`, the key percent-encoded, serves an object without a signature.
     public_base_url: str
-    bucket: str
-    access_key_id: str
-    secret_access_key: str
-    pid: int
-    directory: Path
+    bucket: str  #: the bucket, which exists
+    access_key_id: str  #: what the server accepts
+    secret_access_key: str  #: what the server accepts
+    pid: int  #: the server's process
+    directory: Path  #: where it keeps everything
 
 
 def start_local_store(

@@ -39,18 +39,13 @@ class Alert:
 
     What it tells of came from outside: names of files, answers of servers. It is made visible here,
     for all notifiers; see `core.visible`.
-
-    Attributes:
-        subject: one line.
-        text: what failed, why, and what to do; several lines.
-        link: where to look, or None.
-        fields: further facts by name, for those who read alerts with a program.
     """
 
-    subject: str
-    text: str
+    subject: str  #: one line
+    text: str  #: what failed, why, and what to do; several lines
     severity: Severity = "error"
-    link: str | None = None
+    link: str | None = None  #: where to look, or None
+    #: Further facts by name, for those who read alerts with a program.
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

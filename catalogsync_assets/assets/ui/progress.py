@@ -48,17 +48,11 @@ def now_and_then(
 
 
 class Sample(NamedTuple):
-    """What had been sent of a chunk at a time.
+    """What had been sent of a chunk at a time."""
 
-    Attributes:
-        at: seconds since the epoch.
-        bytes: sent so far, parts of large files included.
-        files: sent or found in place so far.
-    """
-
-    at: float
-    bytes: int
-    files: int
+    at: float  #: seconds since the epoch
+    bytes: int  #: sent so far, parts of large files included
+    files: int  #: sent or found in place so far
 
 
 class Progress:

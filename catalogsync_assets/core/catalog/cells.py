@@ -21,18 +21,13 @@ from catalogsync_assets.core.stores.backend import OBJECT_STORAGE, ObjectBackend
 
 @dataclass(frozen=True)
 class Cell:
-    """A batch on a backend.
+    """A batch on a backend."""
 
-    Attributes:
-        backend, batch: their names.
-        files: those of the batch that count.
-        present: how many of them are there.
-    """
-
+    #: The names of both.
     backend: str
     batch: str
-    files: int
-    present: int
+    files: int  #: those of the batch that count
+    present: int  #: how many of them are there
 
     @property
     def whole(self) -> bool:

@@ -27,21 +27,16 @@ DEFAULT_SOURCE = "http"
 
 
 class DownloadTask(NamedTuple):
-    """A claimed task with all that is needed to carry it out.
-
-    Attributes:
-        source: the plug-in that fetches it.
-        url: what that source understands.
-        sha256, size_bytes: of the content, where they are known beforehand.
-        title, artist, album, track_number: of its song, as far as they are known.
-    """
+    """A claimed task with all that is needed to carry it out."""
 
     id: int
     song_id: int | None
-    source: str
-    url: str
+    source: str  #: the plug-in that fetches it
+    url: str  #: what that source understands
+    #: Of the content, where they are known beforehand.
     sha256: str | None
     size_bytes: int | None
+    #: Of its song, as far as they are known.
     title: str | None = None
     artist: str | None = None
     album: str | None = None
@@ -50,45 +45,29 @@ class DownloadTask(NamedTuple):
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A task's file lies whole under its final name, on disk, checked.
-
-    Attributes:
-        root: the library root that it lies below.
-        facts: what a scan would have read of it, with song and digest.
-        title_was_guessed: whether the song's title was only made from the address.
-    """
+    """A task's file lies whole under its final name, on disk, checked."""
 
     task: DownloadTask
-    root: str
-    facts: FileFacts
-    title_was_guessed: bool = False
+    root: str  #: the library root that it lies below
+    facts: FileFacts  #: what a scan would have read of it, with song and digest
+    title_was_guessed: bool = False  #: whether the song's title was only made from the address
 
 
 @dataclass(frozen=True)
 class NotDownloaded:
-    """A task was not carried out.
-
-    Attributes:
-        code: short name of the reason.
-        reason: one sentence with what to do, that names no secret.
-    """
+    """A task was not carried out."""
 
     task: DownloadTask
-    code: str
-    reason: str
+    code: str  #: short name of the reason
+    reason: str  #: one sentence with what to do, that names no secret
 
 
 @dataclass(frozen=True)
 class DownloadScope:
-    """Limits a run; what is not given does not limit.
+    """Limits a run; what is not given does not limit."""
 
-    Attributes:
-        sources: only tasks of these.
-        selections: only tasks of songs in any of these.
-    """
-
-    sources: Sequence[str] = ()
-    selections: Sequence[Selection] = ()
+    sources: Sequence[str] = ()  #: only tasks of these
+    selections: Sequence[Selection] = ()  #: only tasks of songs in any of these
 
     def sql(self) -> tuple[str, dict[str, object]]:
         """Conditions on `t` (download_tasks), beginning with AND where there are any."""

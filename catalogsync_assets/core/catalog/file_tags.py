@@ -22,15 +22,10 @@ from catalogsync_assets.core.catalog.songs import link_artists
 
 @dataclass(frozen=True)
 class UnreadTags:
-    """A file whose tags, or some of them, could not be read.
+    """A file whose tags, or some of them, could not be read."""
 
-    Attributes:
-        path: absolute.
-        reason: one phrase.
-    """
-
-    path: str
-    reason: str
+    path: str  #: absolute
+    reason: str  #: one phrase
 
 
 # `ix_file_assets_tags_error` holds just these files; as a JOIN, SQLite reads all locations instead.
@@ -50,15 +45,11 @@ def unread_tags(catalog: Catalog, limit: int = 100) -> tuple[int, list[UnreadTag
 
 
 class ReadAgain(NamedTuple):
-    """A file that is as the catalog knows it, and what its tags say now.
-
-    Attributes:
-        guesses: what its song may have been called for want of a title.
-    """
+    """A file that is as the catalog knows it, and what its tags say now."""
 
     known: KnownFile
     facts: FileFacts
-    guesses: Collection[str]
+    guesses: Collection[str]  #: what its song may have been called for want of a title
 
 
 _TEXTS = ("title", "artist", "album", "track_number", "disc_number")

@@ -30,30 +30,22 @@ UNREADABLE = "cannot be read: "
 
 
 class KnownFile(NamedTuple):
-    """A path that the catalog knows, with the content that it held when last seen.
-
-    Attributes:
-        path: below the root, `/`-separated.
-        status: `active`; `missing` once a scan has found the path gone; `excluded` while it is
-            left out of the library; `offloading` or `offloaded` where the file is being removed,
-            or was, as enough backends hold it.
-        size_bytes, mtime_ns: of the file when last seen; None in a row of another program that no
-            scan has met yet.
-        sha256: the content's digest in hex, None before it is first read whole.
-        has_key: whether the file has its object key yet; see `object_keys`.
-        unreadable: whether the disk did not let its tags be read.
-    """
+    """A path that the catalog knows, with the content that it held when last seen."""
 
     location_id: int
     file_asset_id: int
     song_id: int | None
-    path: str
+    path: str  #: below the root, `/`-separated
+    #: `active`; `missing` once a scan has found the path gone; `excluded` while it is left out of
+    #: the library; `offloading` or `offloaded` where the file is being removed, or was, as enough
+    #: backends hold it.
     status: str
+    #: Of the file when last seen; None in a row of another program that no scan has met yet.
     size_bytes: int | None
     mtime_ns: int | None
-    sha256: str | None
-    has_key: bool
-    unreadable: bool = False
+    sha256: str | None  #: the content's digest in hex, None before it is first read whole
+    has_key: bool  #: whether the file has its object key yet; see `object_keys`
+    unreadable: bool = False  #: whether the disk did not let its tags be read
 
     @property
     def present(self) -> bool:
@@ -70,29 +62,21 @@ class FoundStat(NamedTuple):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a scan has read of one path, to be recorded.
+    """What a scan has read of one path, to be recorded."""
 
-    Attributes:
-        path: below the root, `/`-separated.
-        replaces: the path's earlier content, if the catalog knows the path.
-        song: column values of `songs`, by name.
-        song_id: the song that the file is known to belong to, as a downloaded one does; None
-            leaves it to path and match key.
-        sha256: the content's digest in hex, where it has been read whole.
-        artists: each artist's name; in `song` they are one text.
-        tags_error: why its tags, or some of them, could not be read; None if all could.
-    """
-
-    path: str
+    path: str  #: below the root, `/`-separated
     absolute_path: str
     size_bytes: int
     mtime_ns: int
     format: str
-    song: dict[str, Any]
-    replaces: KnownFile | None = None
+    song: dict[str, Any]  #: column values of `songs`, by name
+    replaces: KnownFile | None = None  #: the path's earlier content, if the catalog knows the path
+    #: The song that the file is known to belong to, as a downloaded one does; None leaves it to
+    #: path and match key.
     song_id: int | None = None
-    sha256: str | None = None
-    artists: Sequence[str] = ()
+    sha256: str | None = None  #: the content's digest in hex, where it has been read whole
+    artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
+    #: Why its tags, or some of them, could not be read; None if all could.
     tags_error: str | None = None
 
 

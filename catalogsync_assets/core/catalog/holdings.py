@@ -17,15 +17,12 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 
 @dataclass(frozen=True)
 class Verification:
-    """When and how the files that a backend holds were verified.
+    """When and how the files that a backend holds were verified."""
 
-    Attributes:
-        oldest, newest: UTC, `YYYY-MM-DD HH:MM:SS`; None if no file was ever verified.
-        files: how many, by `file_locations.verified_by`; `never` for rows of other programs.
-    """
-
+    #: UTC, `YYYY-MM-DD HH:MM:SS`; None if no file was ever verified.
     oldest: str | None = None
     newest: str | None = None
+    #: How many, by `file_locations.verified_by`; `never` for rows of other programs.
     files: dict[str, int] = field(default_factory=dict)
 
 
@@ -56,15 +53,10 @@ def verification(
 
 @dataclass(frozen=True)
 class Absence:
-    """Files of a batch that a backend lacks.
+    """Files of a batch that a backend lacks."""
 
-    Attributes:
-        files: all of them.
-        nowhere: of those, the ones that neither the library nor another backend has any more.
-    """
-
-    files: int
-    nowhere: int
+    files: int  #: all of them
+    nowhere: int  #: of those, the ones that neither the library nor another backend has any more
 
 
 _ABSENT = f"""

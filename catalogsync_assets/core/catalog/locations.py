@@ -39,17 +39,13 @@ Event = Literal[
 
 
 class Transition(NamedTuple):
-    """What an event makes of a location.
+    """What an event makes of a location."""
 
-    Attributes:
-        before: the statuses that it may have, `new` for a row that is made; None: any other status,
-            another program's, too, or none yet.
-        meaning: what has happened, or is about to.
-    """
-
+    #: The statuses that it may have, `new` for a row that is made; None: any other status, another
+    #: program's, too, or none yet.
     before: tuple[Status | Literal["new"], ...] | None
     after: Status
-    meaning: str
+    meaning: str  #: what has happened, or is about to
 
 
 TRANSITIONS: dict[Event, Transition] = {
@@ -202,19 +198,14 @@ def mark(
 
 
 class Look(NamedTuple):
-    """What a look at an object has told of its location.
+    """What a look at an object has told of its location."""
 
-    Attributes:
-        copy: the location as it was read before the look.
-        etag: of the object as it is now; None if it is as it was, or not told. Empty where what was
-            damaged is not known: no object passes for it then.
-        verified_by: what `verified` rests on.
-    """
-
-    copy: RemoteCopy
+    copy: RemoteCopy  #: the location as it was read before the look
     event: Literal["verified", "lost", "damaged"]
+    #: Of the object as it is now; None if it is as it was, or not told. Empty where what was
+    #: damaged is not known: no object passes for it then.
     etag: str | None = None
-    verified_by: str | None = None
+    verified_by: str | None = None  #: what `verified` rests on
 
 
 # Still as it was when it was looked at: what another program has recorded since stays.
@@ -310,20 +301,15 @@ def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str) -> None:
 
 
 class LocalPlace(NamedTuple):
-    """A file at a path below a library root.
-
-    Attributes:
-        path: below the root, `/`-separated.
-        sha256: of its content, where it has been read whole.
-    """
+    """A file at a path below a library root."""
 
     file_asset_id: int
     root: str
-    path: str
+    path: str  #: below the root, `/`-separated
     absolute_path: str
     size_bytes: int
     mtime_ns: int
-    sha256: str | None = None
+    sha256: str | None = None  #: of its content, where it has been read whole
 
 
 _LOCAL = (

@@ -15,20 +15,15 @@ from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 
 
 class LocalFile(NamedTuple):
-    """A file below a library root, as the catalog has it.
-
-    Attributes:
-        path: below the root, `/`-separated.
-        sha256: of its content, in hex; None where it has not been read whole yet.
-    """
+    """A file below a library root, as the catalog has it."""
 
     location_id: int
     file_asset_id: int
     root: str
-    path: str
+    path: str  #: below the root, `/`-separated
     size_bytes: int
     mtime_ns: int | None
-    sha256: str | None
+    sha256: str | None  #: of its content, in hex; None where it has not been read whole yet
 
     @property
     def absolute_path(self) -> str:

@@ -57,17 +57,13 @@ def song_ids(connection: sa.Connection, playlist_id: int) -> array[int]:
 
 @dataclass
 class Listed:
-    """A playlist as a manifest has it.
+    """A playlist as a manifest has it."""
 
-    Attributes:
-        name: of the playlist, which is made where there is none.
-        is_whole: the manifest is this playlist and names it so, so that it replaces what other
-            manifests have listed; else it only replaces what it has listed itself before.
-        songs: ids in their order, repetitions included.
-    """
-
-    name: str
+    name: str  #: of the playlist, which is made where there is none
+    #: The manifest is this playlist and names it so, so that it replaces what other manifests have
+    #: listed; else it only replaces what it has listed itself before.
     is_whole: bool
+    #: Ids in their order, repetitions included.
     songs: array[int] = field(default_factory=lambda: array("q"))
 
 

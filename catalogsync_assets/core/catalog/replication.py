@@ -40,19 +40,12 @@ ON CONFLICT (library_root) DO UPDATE SET
 
 @dataclass(frozen=True)
 class Policy:
-    """What holds for a library root.
+    """What holds for a library root."""
 
-    Attributes:
-        library_root: '' for all that have no policy of their own.
-        required_copies: as set, `EVERY_BACKEND` included.
-        copies: the same as a number.
-        own: whether it was set for this very root; else it follows from that of '' or is the
-            default.
-    """
-
-    library_root: str
-    required_copies: int
-    copies: int
+    library_root: str  #: '' for all that have no policy of their own
+    required_copies: int  #: as set, `EVERY_BACKEND` included
+    copies: int  #: the same as a number
+    #: Whether it was set for this very root; else it follows from that of '' or is the default.
     own: bool
 
 
@@ -91,19 +84,12 @@ def policies(catalog: Catalog) -> list[Policy]:
 
 @dataclass(frozen=True)
 class Required:
-    """The policies, for statements that join `library_policies` themselves.
+    """The policies, for statements that join `library_policies` themselves."""
 
-    Attributes:
-        every: the number that `EVERY_BACKEND` stands for.
-        others: for roots without a policy of their own.
-        others_set: whether somebody has set that; else it is the default.
-        by_root: whether any root has a policy of its own.
-    """
-
-    every: int
-    others: int
-    others_set: bool
-    by_root: bool
+    every: int  #: the number that `EVERY_BACKEND` stands for
+    others: int  #: for roots without a policy of their own
+    others_set: bool  #: whether somebody has set that; else it is the default
+    by_root: bool  #: whether any root has a policy of its own
 
 
 def required(catalog: Catalog, stores: int) -> Required:
@@ -115,39 +101,28 @@ def required(catalog: Catalog, stores: int) -> Required:
 
 @dataclass(frozen=True)
 class PolicyStatus:
-    """Whether there are as many copies as there should be.
+    """Whether there are as many copies as there should be."""
 
-    Attributes:
-        songs: songs that exist.
-        songs_under_policy: of those, the ones with a file on too few backends.
-        backends: registered object stores.
-        required_copies: the fewest and the most that any library asks for.
-        same: backends that are proven to be one store, together: they count as one.
-        unproven: pairs of backends, both with files, that count as one, as it is not proven that
-            they are two stores.
-    """
-
-    songs: int
-    songs_under_policy: int
-    backends: int
-    required_copies: tuple[int, int]
+    songs: int  #: songs that exist
+    songs_under_policy: int  #: of those, the ones with a file on too few backends
+    backends: int  #: registered object stores
+    required_copies: tuple[int, int]  #: the fewest and the most that any library asks for
+    #: Backends that are proven to be one store, together: they count as one.
     same: list[list[str]] = field(default_factory=list)
+    #: Pairs of backends, both with files, that count as one, as it is not proven that they are two
+    #: stores.
     unproven: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ShortSong:
-    """A song that is under policy.
-
-    Attributes:
-        files: its files that are on too few backends.
-        copies, required: of the file that lacks most.
-    """
+    """A song that is under policy."""
 
     song_id: int
     artist: str | None
     title: str
-    files: int
+    files: int  #: its files that are on too few backends
+    #: Of the file that lacks most.
     copies: int
     required: int
 

@@ -33,15 +33,10 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class Selection:
-    """Some songs, or the songs of some playlists, artists or pools.
+    """Some songs, or the songs of some playlists, artists or pools."""
 
-    Attributes:
-        kind: `song`, `playlist`, `artist`, `playlist pool` or `artist pool`.
-        ids: their rows; integers, so that they may stand in SQL as they are.
-    """
-
-    kind: str
-    ids: tuple[int, ...]
+    kind: str  #: `song`, `playlist`, `artist`, `playlist pool` or `artist pool`
+    ids: tuple[int, ...]  #: their rows; integers, so that they may stand in SQL as they are
 
 
 def songs_sql(selections: Iterable[Selection]) -> str:
@@ -56,21 +51,14 @@ def id_list(ids: Iterable[int]) -> str:
 
 @dataclass(frozen=True)
 class Scope:
-    """Limits a plan or a run; what is not given does not limit.
+    """Limits a plan or a run; what is not given does not limit."""
 
-    Attributes:
-        batch_key: only files of this batch.
-        file_asset_ids: only file assets from the first to the second id, both included.
-        song_ids: only files of these songs.
-        selections: only files of songs in any of these.
-        audit_id: only files whose object this audit has found missing or damaged.
-    """
-
-    batch_key: str | None = None
+    batch_key: str | None = None  #: only files of this batch
+    #: Only file assets from the first to the second id, both included.
     file_asset_ids: tuple[int, int] | None = None
-    song_ids: Sequence[int] | None = None
-    selections: Sequence[Selection] = ()
-    audit_id: int | None = None
+    song_ids: Sequence[int] | None = None  #: only files of these songs
+    selections: Sequence[Selection] = ()  #: only files of songs in any of these
+    audit_id: int | None = None  #: only files whose object this audit has found missing or damaged
 
     def sql(self) -> tuple[str, dict[str, object]]:
         """Conditions on `f` (file_assets), beginning with AND where there are any; their values."""

@@ -11,13 +11,7 @@ from catalogsync_assets.core.catalog.scope import id_list
 
 @dataclass(frozen=True)
 class Place:
-    """A file of a song on a backend.
-
-    Attributes:
-        status: as in `file_locations`; `absent` for a current file that the backend lacks.
-        locator: the key, or the path below the library root.
-        url: where it can be had without a signature, or its absolute path; None if neither.
-    """
+    """A file of a song on a backend."""
 
     song_id: int
     artist: str | None
@@ -27,8 +21,9 @@ class Place:
     size_bytes: int | None
     sha256: str | None
     backend: str
-    status: str
-    locator: str | None
+    status: str  #: as in `file_locations`; `absent` for a current file that the backend lacks
+    locator: str | None  #: the key, or the path below the library root
+    #: Where it can be had without a signature, or its absolute path; None if neither.
     url: str | None
     verified_at: str | None
 

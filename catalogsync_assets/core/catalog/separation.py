@@ -37,15 +37,10 @@ _CONFIG_KEY = "separation"
 
 @dataclass(frozen=True)
 class Separation:
-    """What is known of some backends: which are stores of their own.
+    """What is known of some backends: which are stores of their own."""
 
-    Attributes:
-        names: the backends, by id.
-        verdicts: of pairs of them; a pair without one is unproven.
-    """
-
-    names: Mapping[int, str]
-    verdicts: Mapping[Pair, Verdict]
+    names: Mapping[int, str]  #: the backends, by id
+    verdicts: Mapping[Pair, Verdict]  #: of pairs of them; a pair without one is unproven
 
     @classmethod
     def presumed(cls, backends: Iterable[ObjectBackend]) -> Separation:

@@ -24,61 +24,41 @@ class Reason:
 
 @dataclass(frozen=True)
 class LastAudit:
-    """The newest audit of a backend that went through.
+    """The newest audit of a backend that went through."""
 
-    Attributes:
-        level: `listing`, `head` or `full`.
-        finished_at: UTC, `YYYY-MM-DD HH:MM:SS`.
-        sample_percent: how much of it was looked at, if not all.
-        limited: whether it was about some songs or some time only.
-    """
-
-    level: str
-    finished_at: str
-    sample_percent: float | None
-    limited: bool
+    level: str  #: `listing`, `head` or `full`
+    finished_at: str  #: UTC, `YYYY-MM-DD HH:MM:SS`
+    sample_percent: float | None  #: how much of it was looked at, if not all
+    limited: bool  #: whether it was about some songs or some time only
 
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """One backend in figures.
+    """One backend in figures."""
 
-    Attributes:
-        name, backend_type, bucket: as registered; bucket is None for the local library.
-        songs: songs with all of their current files there.
-        songs_partial: songs with some of them there.
-        songs_absent: songs with none of them there.
-        songs_total: songs that exist anywhere.
-        files, bytes: current files there, and their size.
-        pending, failed: uploads to it that wait (or run), and that failed.
-        reasons: of the failed, most frequent first.
-        missing: files that a scan, or objects that a verification, found gone.
-        damaged: objects that a verification found to be other content.
-        offloaded: for the local library, files that were removed on purpose.
-        excluded: for the local library, files that are left out of it; they count nowhere else.
-        last_success: when an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None
-            if never.
-        last_audit: None if there was none.
-    """
-
+    #: As registered; bucket is None for the local library.
     name: str
     backend_type: str
     bucket: str | None
-    songs: int
-    songs_partial: int
-    songs_absent: int
-    songs_total: int
+    songs: int  #: songs with all of their current files there
+    songs_partial: int  #: songs with some of them there
+    songs_absent: int  #: songs with none of them there
+    songs_total: int  #: songs that exist anywhere
+    #: Current files there, and their size.
     files: int
     bytes: int
+    #: Uploads to it that wait (or run), and that failed.
     pending: int
     failed: int
-    missing: int
-    offloaded: int
+    missing: int  #: files that a scan, or objects that a verification, found gone
+    offloaded: int  #: for the local library, files that were removed on purpose
+    #: When an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None if never.
     last_success: str | None
-    damaged: int = 0
+    damaged: int = 0  #: objects that a verification found to be other content
+    #: For the local library, files that are left out of it; they count nowhere else.
     excluded: int = 0
-    reasons: list[Reason] = field(default_factory=list)
-    last_audit: LastAudit | None = None
+    reasons: list[Reason] = field(default_factory=list)  #: of the failed, most frequent first
+    last_audit: LastAudit | None = None  #: None if there was none
 
 
 _STATUS = """

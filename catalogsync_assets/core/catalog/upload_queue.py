@@ -30,79 +30,60 @@ _PAGE = 5_000
 
 @dataclass(frozen=True)
 class UploadTask:
-    """A claimed task with all that is needed to carry it out.
-
-    Attributes:
-        path: absolute path of the source, or its key on the store that it is on.
-        size_bytes, mtime_ns: the source as the last scan saw it; -1 and None in a row of another
-            program that no scan has met yet.
-        sha256: the content's digest in hex, or None before it is first read.
-        object_key_fold: of the file, as `object_keys.fold` makes it.
-        source_copy: the object that is the source; None if that is a local file. One that was found
-            damaged is taken where there is no other.
-        earlier_ids: file assets that were earlier contents of the same file. An object that we
-            put for one of them may be replaced, too, though a kill kept its digest from us.
-        known_sha256: digests of every content that the catalog has had at this very key; only
-            one of those may be replaced there.
-        damaged_etags: of objects that a verification has read at this very key and found damaged,
-            without quotes; empty text for one whose ETag is not known. Without any, the key is not
-            under suspicion.
-        within: real paths of the folders that a local source must lie in, once links are followed;
-            empty: it may lie anywhere.
-    """
+    """A claimed task with all that is needed to carry it out."""
 
     id: int
     file_asset_id: int
     song_id: int | None
     source_location_id: int
-    path: str
+    path: str  #: absolute path of the source, or its key on the store that it is on
+    #: The source as the last scan saw it; -1 and None in a row of another program that no scan has
+    #: met yet.
     size_bytes: int
     mtime_ns: int | None
-    sha256: str | None
+    sha256: str | None  #: the content's digest in hex, or None before it is first read
     locator: str
-    object_key_fold: str | None = None
+    object_key_fold: str | None = None  #: of the file, as `object_keys.fold` makes it
+    #: The object that is the source; None if that is a local file. One that was found damaged is
+    #: taken where there is no other.
     source_copy: RemoteCopy | None = None
+    #: Digests of every content that the catalog has had at this very key; only one of those may be
+    #: replaced there.
     known_sha256: frozenset[str] = frozenset()
+    #: File assets that were earlier contents of the same file. An object that we put for one of
+    #: them may be replaced, too, though a kill kept its digest from us.
     earlier_ids: frozenset[int] = frozenset()
+    #: Of objects that a verification has read at this very key and found damaged, without quotes;
+    #: empty text for one whose ETag is not known. Without any, the key is not under suspicion.
     damaged_etags: frozenset[str] = frozenset()
+    #: Real paths of the folders that a local source must lie in, once links are followed; empty: it
+    #: may lie anywhere.
     within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A task's object is in the store, whole, and has been verified.
-
-    Attributes:
-        adopted: it was there already and nothing was sent.
-        verified_by: `server-digest`, `head` or `read`.
-        sent_bytes: how much of it was sent, where it was not the whole: an earlier run had begun.
-    """
+    """A task's object is in the store, whole, and has been verified."""
 
     task: UploadTask
     sha256: str
     etag: str | None
-    verified_by: str
-    adopted: bool
+    verified_by: str  #: `server-digest`, `head` or `read`
+    adopted: bool  #: it was there already and nothing was sent
+    #: How much of it was sent, where it was not the whole: an earlier run had begun.
     sent_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A task was not carried out.
-
-    Attributes:
-        code: short name of the reason, the store's own where it has one.
-        reason: one sentence with what to do.
-        retryable: it may pass without anyone acting.
-        requeue: leave it pending: it has not failed itself, the run could not go on.
-        source_changed: the file is not what the catalog says; the next scan must read it anew.
-    """
+    """A task was not carried out."""
 
     task: UploadTask
-    code: str
-    reason: str
-    requeue: bool = False
-    retryable: bool = False
+    code: str  #: short name of the reason, the store's own where it has one
+    reason: str  #: one sentence with what to do
+    requeue: bool = False  #: leave it pending: it has not failed itself, the run could not go on
+    retryable: bool = False  #: it may pass without anyone acting
+    #: The file is not what the catalog says; the next scan must read it anew.
     source_changed: bool = False
 
 

@@ -11,28 +11,21 @@ from catalogsync_assets.core.download.lines import BadLine
 
 
 class Entry(NamedTuple):
-    """What a manifest says of one file, as text.
-
-    Attributes:
-        values: by the names of `_NAMES`.
-        is_playlist: the manifest is a playlist, with a name of its own in it, not one of the file.
-        odd: names of what is neither a text nor a number, and can be done without.
-    """
+    """What a manifest says of one file, as text."""
 
     line: int
-    values: Mapping[str, str]
+    values: Mapping[str, str]  #: by the names of `_NAMES`
+    #: The manifest is a playlist, with a name of its own in it, not one of the file.
     is_playlist: bool = False
+    #: Names of what is neither a text nor a number, and can be done without.
     odd: Sequence[str] = ()
 
 
 class Title(NamedTuple):
-    """The manifest is a playlist of this name, though it may have no entries any more.
-
-    Attributes:
-        instead: the name that entries before it were given, if they are of this playlist, too.
-    """
+    """The manifest is a playlist of this name, though it may have no entries any more."""
 
     name: str
+    #: The name that entries before it were given, if they are of this playlist, too.
     instead: str | None = None
 
 

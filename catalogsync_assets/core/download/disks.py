@@ -27,16 +27,11 @@ DEFAULT_RESERVE = 256 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Question:
-    """What a person is asked when every library root is full.
+    """What a person is asked when every library root is full."""
 
-    Attributes:
-        full: the roots.
-        needed: bytes that the next file needs; 0 if that is unknown.
-        trouble: why the folder that was just named cannot be used; None when asking first.
-    """
-
-    full: Sequence[Path]
-    needed: int
+    full: Sequence[Path]  #: the roots
+    needed: int  #: bytes that the next file needs; 0 if that is unknown
+    #: Why the folder that was just named cannot be used; None when asking first.
     trouble: str | None = None
 
 

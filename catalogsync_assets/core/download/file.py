@@ -49,38 +49,25 @@ class _NoRoomHereError(Exception):
 
 @dataclass
 class _Job:
-    """A task while it is being carried out.
-
-    Attributes:
-        name: of its partial file.
-        needed: bytes of the whole, as far as known; else 0.
-        most: the most bytes of it that have been here.
-        fruitless: tries in a row that have not brought more.
-    """
+    """A task while it is being carried out."""
 
     task: DownloadTask
-    name: str
-    needed: int
-    most: int = 0
-    fruitless: int = 0
+    name: str  #: of its partial file
+    needed: int  #: bytes of the whole, as far as known; else 0
+    most: int = 0  #: the most bytes of it that have been here
+    fruitless: int = 0  #: tries in a row that have not brought more
 
 
 @dataclass(eq=False)
 class Fetcher:
-    """Fetches files. Thread-safe.
-
-    Attributes:
-        report: what is received, resumed and tried again is counted there.
-        prefix: tells the partial files of this catalog from those of others.
-        stop: once set, nothing goes on.
-    """
+    """Fetches files. Thread-safe."""
 
     sources: Sources
     disks: Disks
     limits: Limits
-    report: DownloadReport
-    prefix: str
-    stop: threading.Event
+    report: DownloadReport  #: what is received, resumed and tried again is counted there
+    prefix: str  #: tells the partial files of this catalog from those of others
+    stop: threading.Event  #: once set, nothing goes on
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

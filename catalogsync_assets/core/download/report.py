@@ -10,49 +10,34 @@ from catalogsync_assets.core.runner.report import RunReport
 
 @dataclass
 class ImportReport:
-    """What an import did.
+    """What an import did."""
 
-    Attributes:
-        entries: acceptable entries of the manifest.
-        tasks, songs, playlists: rows that were made for them.
-        playlist_songs: songs that came into a playlist, each counted once.
-        removed: songs that left a playlist, as they are no longer listed.
-        known: entries whose address had a task already.
-        updated: of those, the ones that got another size or digest.
-        bad: lines that were left out; at most 1,000 of them are in `problems`.
-        odd: values that could not be read, and that songs can do without; at most 1,000 of them
-            are in `warnings`.
-        guessed_encoding: what lines that are not UTF-8 were read as; None if there were none.
-    """
-
-    entries: int = 0
+    entries: int = 0  #: acceptable entries of the manifest
+    #: Rows that were made for them.
     tasks: int = 0
     songs: int = 0
     playlists: int = 0
-    playlist_songs: int = 0
-    removed: int = 0
-    known: int = 0
-    updated: int = 0
-    bad: int = 0
+    playlist_songs: int = 0  #: songs that came into a playlist, each counted once
+    removed: int = 0  #: songs that left a playlist, as they are no longer listed
+    known: int = 0  #: entries whose address had a task already
+    updated: int = 0  #: of those, the ones that got another size or digest
+    bad: int = 0  #: lines that were left out; at most 1,000 of them are in `problems`
     problems: list[BadLine] = field(default_factory=list)
+    #: Values that could not be read, and that songs can do without; at most 1,000 of them are in
+    #: `warnings`.
     odd: int = 0
     warnings: list[BadLine] = field(default_factory=list)
+    #: What lines that are not UTF-8 were read as; None if there were none.
     guessed_encoding: str | None = None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a run may do at a time.
+    """How much a run may do at a time."""
 
-    Attributes:
-        workers: files on their way at a time.
-        attempts: tries in a row without a new byte, after which a file counts as failed.
-        max_file_bytes: a larger file is refused.
-    """
-
-    workers: int = 8
-    attempts: int = 5
-    max_file_bytes: int = 4 * 1024**3
+    workers: int = 8  #: files on their way at a time
+    attempts: int = 5  #: tries in a row without a new byte, after which a file counts as failed
+    max_file_bytes: int = 4 * 1024**3  #: a larger file is refused
 
 
 @dataclass(frozen=True)

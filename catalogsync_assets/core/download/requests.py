@@ -20,17 +20,13 @@ from catalogsync_assets.core.download.report import ImportReport
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """A file to be downloaded.
+    """A file to be downloaded."""
 
-    Attributes:
-        source, url: what tells one request from another.
-        song: column values of `songs`, by name, with its match key or None.
-        sha256, size_bytes: of the content, where they are known.
-    """
-
+    #: What tells one request from another.
     source: str
     url: str
-    song: dict[str, Any]
+    song: dict[str, Any]  #: column values of `songs`, by name, with its match key or None
+    #: Of the content, where they are known.
     sha256: str | None = None
     size_bytes: int | None = None
 

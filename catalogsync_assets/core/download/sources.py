@@ -23,37 +23,27 @@ GROUP = "catalogsync.sources"
 
 @dataclass(frozen=True)
 class Item:
-    """What is to be fetched.
+    """What is to be fetched."""
 
-    Attributes:
-        url: as the manifest gave it; what it means is the source's business.
-        sha256, size_bytes: of the whole content, where they are known beforehand.
-    """
-
-    url: str
+    url: str  #: as the manifest gave it; what it means is the source's business
+    #: Of the whole content, where they are known beforehand.
     sha256: str | None = None
     size_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Content:
-    """The content of an item, open for reading.
+    """The content of an item, open for reading."""
 
-    Attributes:
-        pieces: the bytes from `start` on, in pieces of at most some hundred KiB. It must raise,
-            not end, when not all of them come.
-        start: `Resume.offset`, or 0 where the source starts over.
-        total: size of the whole in bytes, or None if that is unknown.
-        validator: equal for equal content only, such as a strong ETag; None if there is no such
-            thing. Kept, and handed in when the rest is asked for, perhaps by another process.
-        name: what to call the file, or None; any text, it is made safe.
-    """
-
+    #: The bytes from `start` on, in pieces of at most some hundred KiB. It must raise, not end,
+    #: when not all of them come.
     pieces: Iterator[bytes]
-    start: int = 0
-    total: int | None = None
+    start: int = 0  #: `Resume.offset`, or 0 where the source starts over
+    total: int | None = None  #: size of the whole in bytes, or None if that is unknown
+    #: Equal for equal content only, such as a strong ETag; None if there is no such thing. Kept,
+    #: and handed in when the rest is asked for, perhaps by another process.
     validator: str | None = None
-    name: str | None = None
+    name: str | None = None  #: what to call the file, or None; any text, it is made safe
 
 
 class Source(Protocol):

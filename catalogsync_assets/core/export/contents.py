@@ -22,12 +22,7 @@ _PAGE = 1_000
 
 
 class FileAt(NamedTuple):
-    """A current file of a song, and one place where it is.
-
-    Attributes:
-        path: absolute; of a local file.
-        verified_at: UTC, `YYYY-MM-DD HH:MM:SS`.
-    """
+    """A current file of a song, and one place where it is."""
 
     song_id: int
     file_asset_id: int
@@ -43,9 +38,9 @@ class FileAt(NamedTuple):
     backend: str
     bucket: str | None
     locator: str
-    path: str | None
+    path: str | None  #: absolute; of a local file
     status: str
-    verified_at: str | None
+    verified_at: str | None  #: UTC, `YYYY-MM-DD HH:MM:SS`
 
 
 class Page(NamedTuple):

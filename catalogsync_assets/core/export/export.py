@@ -46,17 +46,13 @@ _LISTED = 20
 
 @dataclass
 class ExportReport:
-    """What was exported.
+    """What was exported."""
 
-    Attributes:
-        songs, rows: of the songs, and how many rows they became.
-        left_out: songs that have no file at such a place.
-        left_out_names: `Artist - Title` of the first of them.
-    """
-
+    #: Of the songs, and how many rows they became.
     songs: int = 0
     rows: int = 0
-    left_out: int = 0
+    left_out: int = 0  #: songs that have no file at such a place
+    #: `Artist - Title` of the first of them.
     left_out_names: list[str] = field(default_factory=list)
 
 

@@ -28,17 +28,11 @@ MAX_EXPIRES = 604_800
 
 @dataclass(frozen=True)
 class Places:
-    """Which places, and their addresses.
+    """Which places, and their addresses."""
 
-    Attributes:
-        where: as `contents` takes it.
-        address: of a file at such a place; None if it has none.
-        secret: whether an address gives access to whoever reads it.
-    """
-
-    where: Where
-    address: Callable[[FileAt], str | None]
-    secret: bool = False
+    where: Where  #: as `contents` takes it
+    address: Callable[[FileAt], str | None]  #: of a file at such a place; None if it has none
+    secret: bool = False  #: whether an address gives access to whoever reads it
 
 
 def everywhere(catalog: Catalog, *, backend: str | None = None) -> Places:

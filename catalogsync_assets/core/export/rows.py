@@ -32,13 +32,9 @@ PLAYLIST_COLUMNS = {"playlist": "text", "position": "integer"}
 
 @dataclass(frozen=True)
 class Shape:
-    """What all rows of an export have in common.
+    """What all rows of an export have in common."""
 
-    Attributes:
-        playlist: its name, if it is one.
-    """
-
-    playlist: str | None = None
+    playlist: str | None = None  #: its name, if it is one
 
     @property
     def kinds(self) -> dict[str, str]:

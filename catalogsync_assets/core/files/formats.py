@@ -72,20 +72,14 @@ def format_of(name: str, kind: str | None) -> str:
 
 
 class Content(NamedTuple):
-    """What the content of a file is.
+    """What the content of a file is."""
 
-    Attributes:
-        kind: the extension that it calls for; None if it is not known.
-        offset: where it begins, in bytes: behind the ID3v2 and APEv2 tags in front of it, and the
-            zeros that some programs leave there.
-        id3: where tags of ID3v2 begin.
-        ape: where those of APEv2 do.
-    """
-
-    kind: str | None
+    kind: str | None  #: the extension that it calls for; None if it is not known
+    #: Where it begins, in bytes: behind the ID3v2 and APEv2 tags in front of it, and the zeros that
+    #: some programs leave there.
     offset: int
-    id3: tuple[int, ...] = ()
-    ape: tuple[int, ...] = ()
+    id3: tuple[int, ...] = ()  #: where tags of ID3v2 begin
+    ape: tuple[int, ...] = ()  #: where those of APEv2 do
 
     @property
     def is_audio(self) -> bool:

@@ -89,15 +89,10 @@ def is_of_other_programs(name: str, *, folder: bool) -> bool:
 
 
 class _Layer(NamedTuple):
-    """The patterns of one place, which are about the paths below a folder.
+    """The patterns of one place, which are about the paths below a folder."""
 
-    Attributes:
-        start: how long the folder's own path is, with its slash.
-        patterns: the last one first.
-    """
-
-    start: int
-    patterns: tuple[Pattern, ...]
+    start: int  #: how long the folder's own path is, with its slash
+    patterns: tuple[Pattern, ...]  #: the last one first
 
 
 class Rules:

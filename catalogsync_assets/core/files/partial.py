@@ -38,34 +38,27 @@ _PIECE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Resume:
-    """The beginning of the content is here already.
+    """The beginning of the content is here already."""
 
-    Attributes:
-        offset: bytes that are here; more than 0.
-        validator: what `Notes.validator` is; None if the source gave none, but the whole will be
-            checked against a digest.
-    """
-
-    offset: int
+    offset: int  #: bytes that are here; more than 0
+    #: What `Notes.validator` is; None if the source gave none, but the whole will be checked
+    #: against a digest.
     validator: str | None
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What a partial file is the beginning of.
+    """What a partial file is the beginning of."""
 
-    Attributes:
-        validator, total, name: as the source gave them.
-        boot: of the machine, when the file was begun. What was written before a power failure
-            need not have reached the disk.
-        target: where it is about to be placed, below the root; its content is then whole and has
-            the digest `sha256`.
-    """
-
+    #: As the source gave them.
     validator: str | None = None
     total: int | None = None
     name: str | None = None
+    #: Of the machine, when the file was begun. What was written before a power failure need not
+    #: have reached the disk.
     boot: str = ""
+    #: Where it is about to be placed, below the root; its content is then whole and has the digest
+    #: `sha256`.
     target: str | None = None
     sha256: str | None = None
 

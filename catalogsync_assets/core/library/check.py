@@ -12,16 +12,11 @@ from catalogsync_assets.core.catalog.files import known_files, known_roots
 
 @dataclass
 class LocalFiles:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        checked: files that should be there.
-        absent: those that are not there, not regular files, or of a different size.
-        examples: path and reason of the first of them.
-    """
-
-    checked: int = 0
-    absent: int = 0
+    checked: int = 0  #: files that should be there
+    absent: int = 0  #: those that are not there, not regular files, or of a different size
+    #: Path and reason of the first of them.
     examples: list[tuple[str, str]] = field(default_factory=list)
 
 

@@ -64,18 +64,13 @@ _T = TypeVar("_T")
 
 @dataclass
 class Audio:
-    """What mutagen finds in a file.
+    """What mutagen finds in a file."""
 
-    Attributes:
-        kind: the extension that the content calls for; None if it is not known.
-        tags: what mutagen has made of the file's tags, those that count more first.
-        seconds: its length, where it has one that can be true.
-        troubles: why something could not be read; empty if all could.
-    """
-
-    kind: str | None
+    kind: str | None  #: the extension that the content calls for; None if it is not known
+    #: What mutagen has made of the file's tags, those that count more first.
     tags: list[Mapping[str, Any] | list[tuple[str, Any]]] = field(default_factory=list)
-    seconds: float | None = None
+    seconds: float | None = None  #: its length, where it has one that can be true
+    #: Why something could not be read; empty if all could.
     troubles: list[str] = field(default_factory=list)
 
 

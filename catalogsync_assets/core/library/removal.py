@@ -264,16 +264,12 @@ def _put_back(path: Path, private: Path) -> None:
 
 @dataclass
 class Recovered:
-    """What was made of what an offload had left.
+    """What was made of what an offload had left."""
 
-    Attributes:
-        returned: files that stay, or have their name back.
-        removed: files that it had deleted already.
-        problems: what could not be set right, and why.
-    """
-
+    #: Files that stay, or have their name back.
     returned: list[LocalFile] = field(default_factory=list)
-    removed: list[LocalFile] = field(default_factory=list)
+    removed: list[LocalFile] = field(default_factory=list)  #: files that it had deleted already
+    #: What could not be set right, and why.
     problems: dict[LocalFile, str] = field(default_factory=dict)
 
 

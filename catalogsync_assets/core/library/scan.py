@@ -43,45 +43,30 @@ _T = TypeVar("_T")
 
 @dataclass
 class ScanReport:
-    """What a scan found, in files.
+    """What a scan found, in files."""
 
-    Attributes:
-        files: audio files on disk that could be cataloged.
-        bytes: their size.
-        new, changed, unchanged: of those.
-        returned: found again, unchanged, after having been missing or offloaded.
-        touched: of the unchanged, those that got a new mtime and were read to tell.
-        missing: known files that this scan found gone from the disk.
-        excluded: known files that are left out from now on: a rule, or a link, says so.
-        left_out: files, and folders with all that is in them, that rules leave out.
-        left_out_paths: at most 1,000 of them.
-        problems: what could not be taken as it is, or not be read whole, at most 1,000 of them.
-        problem_count: all of them.
-        reread: of the unchanged, those whose tags were read again.
-        unread_tags: cataloged files, of this scan or an earlier one, whose tags could not be
-            read; at most 1,000 of them.
-        unread_tag_count: all of them.
-        batches: keys of the batches made for the new files.
-    """
-
-    files: int = 0
-    bytes: int = 0
+    files: int = 0  #: audio files on disk that could be cataloged
+    bytes: int = 0  #: their size
+    #: Of `files`.
     new: int = 0
     changed: int = 0
     unchanged: int = 0
-    returned: int = 0
-    touched: int = 0
-    missing: int = 0
-    excluded: int = 0
-    left_out: int = 0
-    reread: int = 0
-    problem_count: int = 0
+    returned: int = 0  #: found again, unchanged, after having been missing or offloaded
+    touched: int = 0  #: of the unchanged, those that got a new mtime and were read to tell
+    missing: int = 0  #: known files that this scan found gone from the disk
+    excluded: int = 0  #: known files that are left out from now on: a rule, or a link, says so
+    left_out: int = 0  #: files, and folders with all that is in them, that rules leave out
+    reread: int = 0  #: of the unchanged, those whose tags were read again
+    problem_count: int = 0  #: all problems
+    #: What could not be taken as it is, or not be read whole, at most 1,000 of them.
     problems: list[Problem] = field(default_factory=list)
-    left_out_paths: list[str] = field(default_factory=list)
+    left_out_paths: list[str] = field(default_factory=list)  #: at most 1,000 of `left_out`
     missing_paths: list[str] = field(default_factory=list)
-    unread_tag_count: int = 0
+    unread_tag_count: int = 0  #: all whose tags could not be read
+    #: Cataloged files, of this scan or an earlier one, whose tags could not be read; at most 1,000
+    #: of them.
     unread_tags: list[UnreadTags] = field(default_factory=list)
-    batches: list[str] = field(default_factory=list)
+    batches: list[str] = field(default_factory=list)  #: keys of the batches made for the new files
 
 
 Progress = Callable[[ScanReport], None]

@@ -45,21 +45,17 @@ _NUMBERED = re.compile(r"^(?:\d{1,2}-)?\d{1,3}[\s._-]+(?=\S)")
 
 @dataclass(frozen=True)
 class Tags:
-    """A file's tags. The title falls back to the file's name; all else may be None.
-
-    Attributes:
-        artist: as it is shown: of several, all in one text with `ARTIST_JOINER` between them.
-        artists: each of them.
-    """
+    """A file's tags. The title falls back to the file's name; all else may be None."""
 
     title: str
     format: str
+    #: As it is shown: of several, all in one text with `ARTIST_JOINER` between them.
     artist: str | None = None
     album: str | None = None
     track_number: int | None = None
     disc_number: int | None = None
     duration_seconds: float | None = None
-    artists: tuple[str, ...] = ()
+    artists: tuple[str, ...] = ()  #: each of them
 
     @property
     def match_key(self) -> str | None:

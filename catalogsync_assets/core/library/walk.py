@@ -34,31 +34,21 @@ class FoundFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something below a root that could not be taken as it is.
+    """Something below a root that could not be taken as it is."""
 
-    Attributes:
-        path: printable, with bytes that are not UTF-8 escaped.
-        reason: one phrase with what to do.
-        hides: the path of a file, or of a folder with a slash at the end, that cannot be seen just
-            now: what is there, or below it, must not be taken for deleted. None where nothing is
-            hidden.
-        left_out: it is there, but not part of the library, as a link that leads out of it.
-    """
-
-    path: str
-    reason: str
+    path: str  #: printable, with bytes that are not UTF-8 escaped
+    reason: str  #: one phrase with what to do
+    #: The path of a file, or of a folder with a slash at the end, that cannot be seen just now:
+    #: what is there, or below it, must not be taken for deleted. None where nothing is hidden.
     hides: str | None = None
+    #: It is there, but not part of the library, as a link that leads out of it.
     left_out: bool = False
 
 
 class LeftOut(NamedTuple):
-    """A file, or a folder with all that is in it, that a rule leaves out.
+    """A file, or a folder with all that is in it, that a rule leaves out."""
 
-    Attributes:
-        path: below the root; of a folder with a slash at the end.
-    """
-
-    path: str
+    path: str  #: below the root; of a folder with a slash at the end
 
 
 def walk(

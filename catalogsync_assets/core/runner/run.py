@@ -41,52 +41,43 @@ _GRACE_SECONDS = 5.0
 class Run(Generic[_Task, _Outcome, _Result]):
     """One run; `execute` is called once. Types: what is claimed, what `work` gives, what `record`
     takes.
-
-    Attributes:
-        report: goes with the error if the run is ended.
-        name: of the threads.
-        workers: tasks that are worked on at a time.
-        stop: set by the run when it ends; `work` looks at it, to give up early.
-        claim: the next tasks, in pages of a bounded size, none of them empty unless there is
-            more to come; None when there are no more. Called whenever few tasks are waiting;
-            after None once more when all is done: another process may have given something
-            back. (For an iterator of pages: `lambda: next(pages, None)`. For a queue with
-            leases: see `claims`.)
-        work: carries out one task, in a thread. What it gives or raises is the outcome.
-        take: judges an outcome: what is to be recorded of the task; None for nothing, such as
-            for a task that is put back for another run. Where an exception means that the run
-            cannot go on, it calls `end`; it raises the exception if that is a fault of ours.
-        record: writes results down, all or nothing, then counts them in the report. Called with
-            256, or after half a second, and at the end; once more with the same ones, and those
-            that came meanwhile, at the end after it raised.
-        tick: called a few times a second while the run goes on: to show progress, renew leases.
-        max_bytes: bytes that tasks in hand may `need` together; one of more goes alone.
-        need: the bytes of memory, or disk, that a task takes.
-        may_repeat: whether a task may be carried out a second time while the first has not
-            ended: done at the end of a run for those that seem to hang.
-        in_order: `take` is called in the order of the tasks, for a record that knows how far
-            it is. Of what has gone before, nothing is left out; at the end, what comes behind
-            something that was not done is dropped.
-        by_page: the next page is claimed once the last one is recorded, in one batch, in order;
-            a page of which something was not taken is never recorded, nor waited for. For what
-            must not happen until all of its page is known, nor after a stop.
-        blocked: how many workers wait for a person's answer, and are not waited for at the end.
     """
 
-    report: Any = field(kw_only=False)
-    name: str
-    workers: int
-    stop: threading.Event
+    report: Any = field(kw_only=False)  #: goes with the error if the run is ended
+    name: str  #: of the threads
+    workers: int  #: tasks that are worked on at a time
+    stop: threading.Event  #: set by the run when it ends; `work` looks at it, to give up early
+    #: The next tasks, in pages of a bounded size, none of them empty unless there is more to come;
+    #: None when there are no more. Called whenever few tasks are waiting; after None once more when
+    #: all is done: another process may have given something back. (For an iterator of pages:
+    #: `lambda: next(pages, None)`. For a queue with leases: see `claims`.)
     claim: Callable[[], Sequence[_Task] | None]
+    #: Carries out one task, in a thread. What it gives or raises is the outcome.
     work: Callable[[_Task], _Outcome]
+    #: Judges an outcome: what is to be recorded of the task; None for nothing, such as for a task
+    #: that is put back for another run. Where an exception means that the run cannot go on, it
+    #: calls `end`; it raises the exception if that is a fault of ours.
     take: Callable[[_Task, _Outcome | BaseException], _Result | None]
+    #: Writes results down, all or nothing, then counts them in the report. Called with 256, or
+    #: after half a second, and at the end; once more with the same ones, and those that came
+    #: meanwhile, at the end after it raised.
     record: Callable[[list[_Result]], object]
+    #: Called a few times a second while the run goes on: to show progress, renew leases.
     tick: Callable[[], object] = lambda: None
-    max_bytes: int = 0
-    need: Callable[[_Task], int] = lambda _: 0
+    max_bytes: int = 0  #: bytes that tasks in hand may `need` together; one of more goes alone
+    need: Callable[[_Task], int] = lambda _: 0  #: the bytes of memory, or disk, that a task takes
+    #: Whether a task may be carried out a second time while the first has not ended: done at the
+    #: end of a run for those that seem to hang.
     may_repeat: Callable[[_Task], bool] = lambda _: False
+    #: `take` is called in the order of the tasks, for a record that knows how far it is. Of what
+    #: has gone before, nothing is left out; at the end, what comes behind something that was not
+    #: done is dropped.
     in_order: bool = False
+    #: The next page is claimed once the last one is recorded, in one batch, in order; a page of
+    #: which something was not taken is never recorded, nor waited for. For what must not happen
+    #: until all of its page is known, nor after a stop.
     by_page: bool = False
+    #: How many workers wait for a person's answer, and are not waited for at the end.
     blocked: Callable[[], int] = lambda: 0
 
     def __post_init__(self) -> None:

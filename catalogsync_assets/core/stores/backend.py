@@ -76,47 +76,32 @@ _LIMITS = (
 
 @dataclass(frozen=True)
 class ObjectBackend:
-    """One bucket (and prefix) of an S3-compatible service.
+    """One bucket (and prefix) of an S3-compatible service."""
 
-    Attributes:
-        id: its row in `storage_backends`; 0 before it is registered.
-        name: `[a-z0-9_-]+`, at most 63 characters.
-        bucket: the bucket; it must exist, catalogsync never makes one.
-        endpoint: the service's http(s) URL; None for AWS.
-        region: as the service names it.
-        base_prefix: what every key begins with, without slashes at its ends; may be empty.
-        addressing_style: `path`, `virtual`, or `auto` (path with an endpoint, virtual without).
-        public_base_url: where keys can be read without a signature, or None.
-        credential_env_prefix: credentials come from `${PREFIX}_ACCESS_KEY_ID` and so on.
-        provider: the service, one of `profile.PRESETS`; None to tell it by the endpoint.
-        workers: files on their way at a time; None for the program's default.
-        max_in_flight_bytes: bytes of files in memory at a time; None for the default.
-        bandwidth_limit: bytes per second that a run may send at most; None for no limit.
-        storage_class: of new objects, as the service names it; None for the bucket's default.
-        server_side_encryption: `AES256`, `aws:kms` or `aws:kms:dsse`; None for the bucket's.
-        kms_key_id: the key for `aws:kms`; None for the service's own.
-        cache_control: the Cache-Control header of new objects, or None.
-        tested: what `backend test` found out.
-    """
-
-    name: str
-    bucket: str
-    endpoint: str | None = None
-    region: str = "us-east-1"
-    base_prefix: str = ""
+    name: str  #: `[a-z0-9_-]+`, at most 63 characters
+    bucket: str  #: the bucket; it must exist, catalogsync never makes one
+    endpoint: str | None = None  #: the service's http(s) URL; None for AWS
+    region: str = "us-east-1"  #: as the service names it
+    base_prefix: str = ""  #: what every key begins with, without slashes at its ends; may be empty
+    #: `path`, `virtual`, or `auto` (path with an endpoint, virtual without).
     addressing_style: str = "auto"
-    public_base_url: str | None = None
-    credential_env_prefix: str = "AWS"
+    public_base_url: str | None = None  #: where keys can be read without a signature, or None
+    credential_env_prefix: str = "AWS"  #: credentials come from `${PREFIX}_ACCESS_KEY_ID` and so on
+    #: The service, one of `profile.PRESETS`; None to tell it by the endpoint.
     provider: str | None = None
-    workers: int | None = None
+    workers: int | None = None  #: files on their way at a time; None for the program's default
+    #: Bytes of files in memory at a time; None for the default.
     max_in_flight_bytes: int | None = None
+    #: Bytes per second that a run may send at most; None for no limit.
     bandwidth_limit: int | None = None
+    #: Of new objects, as the service names it; None for the bucket's default.
     storage_class: str | None = None
+    #: `AES256`, `aws:kms` or `aws:kms:dsse`; None for the bucket's.
     server_side_encryption: str | None = None
-    kms_key_id: str | None = None
-    cache_control: str | None = None
-    tested: StoreProfile = field(default_factory=StoreProfile)
-    id: int = 0
+    kms_key_id: str | None = None  #: the key for `aws:kms`; None for the service's own
+    cache_control: str | None = None  #: the Cache-Control header of new objects, or None
+    tested: StoreProfile = field(default_factory=StoreProfile)  #: what `backend test` found out
+    id: int = 0  #: its row in `storage_backends`; 0 before it is registered
 
     @property
     def profile(self) -> StoreProfile:

@@ -23,20 +23,14 @@ _NO_OBJECT = re.compile(
 
 @dataclass(frozen=True)
 class ObjectMetadata:
-    """What is said of an object beside its content.
+    """What is said of an object beside its content."""
 
-    Attributes:
-        media_type: its Content-Type.
-        owner_tag: which catalog put it, for which file asset: how an object of ours is known by
-            whose row was lost.
-        song_id: the song in the catalog, for people and other programs.
-        sha256: in hex, as far as it is known when the upload begins.
-    """
-
-    media_type: str
+    media_type: str  #: its Content-Type
+    #: Which catalog put it, for which file asset: how an object of ours is known by whose row was
+    #: lost.
     owner_tag: str
-    song_id: int | None = None
-    sha256: str | None = None
+    song_id: int | None = None  #: the song in the catalog, for people and other programs
+    sha256: str | None = None  #: in hex, as far as it is known when the upload begins
 
     def as_user_metadata(self) -> dict[str, str]:
         """The user metadata, which every store can give back."""
@@ -47,21 +41,15 @@ class ObjectMetadata:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a HEAD says of an object: one look, which may have been cut short on its way.
+    """What a HEAD says of an object: one look, which may have been cut short on its way."""
 
-    Attributes:
-        size_bytes: its length; None if the store does not tell.
-        etag: as the store wrote it, with quotes; empty if it gives none.
-        sha256: base64 as in the header, of the whole object; None if the store keeps none.
-        composite_sha256: the same of a multipart object's part digests, with `-N`; or None.
-        owner_tag: what we left in its user metadata; see `ObjectMetadata`.
-    """
-
-    size_bytes: int | None
-    etag: str
+    size_bytes: int | None  #: its length; None if the store does not tell
+    etag: str  #: as the store wrote it, with quotes; empty if it gives none
+    #: Base64 as in the header, of the whole object; None if the store keeps none.
     sha256: str | None
+    #: The same of a multipart object's part digests, with `-N`; or None.
     composite_sha256: str | None
-    owner_tag: str | None = None
+    owner_tag: str | None = None  #: what we left in its user metadata; see `ObjectMetadata`
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> StoredObject:
@@ -80,31 +68,21 @@ class StoredObject:
 
 
 class ListedObject(NamedTuple):
-    """An object as a listing names it.
-
-    Attributes:
-        size_bytes: None where the store does not tell.
-        etag: as the store wrote it; None likewise.
-    """
+    """An object as a listing names it."""
 
     key: str
-    size_bytes: int | None
-    etag: str | None
+    size_bytes: int | None  #: None where the store does not tell
+    etag: str | None  #: as the store wrote it; None likewise
 
 
 @dataclass(frozen=True)
 class ReadObject:
-    """What reading an object to its end told.
-
-    Attributes:
-        etag: as the store wrote it; None if it gave none.
-        sha256: of the bytes that came, in hex.
-        beginning: the first of them: a page that a proxy gives instead of the object is told by it.
-    """
+    """What reading an object to its end told."""
 
     size_bytes: int
-    etag: str | None
-    sha256: str
+    etag: str | None  #: as the store wrote it; None if it gave none
+    sha256: str  #: of the bytes that came, in hex
+    #: The first of them: a page that a proxy gives instead of the object is told by it.
     beginning: bytes = b""
 
 
@@ -115,18 +93,12 @@ def looks_like_a_page(content: bytes) -> bool:
 
 @dataclass(frozen=True)
 class OpenObject:
-    """An object that is being read.
+    """An object that is being read."""
 
-    Attributes:
-        size_bytes: of the whole; None if the store does not tell.
-        etag: as the store wrote it, or None.
-        start: the first byte that is read.
-        pieces: the bytes from there on; raises a StoreError when not all of them come.
-    """
-
-    size_bytes: int | None
-    etag: str | None
-    start: int
+    size_bytes: int | None  #: of the whole; None if the store does not tell
+    etag: str | None  #: as the store wrote it, or None
+    start: int  #: the first byte that is read
+    #: The bytes from there on; raises a StoreError when not all of them come.
     pieces: Iterator[memoryview]
 
     def read_out(self) -> ReadObject:

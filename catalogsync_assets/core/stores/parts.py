@@ -31,17 +31,12 @@ _NO_CHECKSUMS = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
 
 
 class Part(NamedTuple):
-    """A part that the store has.
-
-    Attributes:
-        etag: as a completion names it: the store's, or what S3 has it to be.
-        kept: whether the store has given its digest back.
-    """
+    """A part that the store has."""
 
     number: int
-    etag: str
+    etag: str  #: as a completion names it: the store's, or what S3 has it to be
     digest: PartDigest
-    kept: bool
+    kept: bool  #: whether the store has given its digest back
 
 
 def begin(client: StoreClient, key: str, arguments: dict[str, Any]) -> str:
@@ -81,20 +76,16 @@ class PartsUpload:
 
     `begin` or `go_on` comes first. Thread-safe as far as parts are sent. Nothing here retries; each
     method may be called again after a `StoreError`.
-
-    Attributes:
-        size_bytes: of the whole.
-        replacing: the ETag of the object that may be replaced, or None; see `StoreClient.put`.
-        upload_id: what the store calls the upload.
-        checksums: whether its parts are sent with their SHA-256.
     """
 
     client: StoreClient
     key: str
-    size_bytes: int
+    size_bytes: int  #: of the whole
     metadata: ObjectMetadata
+    #: The ETag of the object that may be replaced, or None; see `StoreClient.put`.
     replacing: str | None
-    upload_id: str = field(default="", init=False)
+    upload_id: str = field(default="", init=False)  #: what the store calls the upload
+    #: Whether its parts are sent with their SHA-256.
     checksums: bool = field(default=False, init=False)
     _listed: dict[int, list[Any]] = field(default_factory=dict, init=False)  # as boto3 gives them
     _name_digests: bool = field(default=False, init=False)  # in the completion

@@ -33,57 +33,40 @@ from catalogsync_assets.core.stores.verify import Expected, Proof
 
 @dataclass(frozen=True)
 class Target:
-    """A key that a content is to be put under.
+    """A key that a content is to be put under."""
 
-    Attributes:
-        key: the whole key.
-        size_bytes: of the content.
-        metadata: of the object.
-        owner_tags: of ours that may be replaced: put for this file or its earlier contents.
-        known_sha256: in hex, of contents that were at this very key; they may be replaced, too.
-        damaged_etags: of objects that were found damaged there, without quotes; empty text for one
-            whose ETag is not known. Without any, the key is not under suspicion.
-    """
-
-    key: str
-    size_bytes: int
-    metadata: ObjectMetadata
+    key: str  #: the whole key
+    size_bytes: int  #: of the content
+    metadata: ObjectMetadata  #: of the object
+    #: Of ours that may be replaced: put for this file or its earlier contents.
     owner_tags: frozenset[str]
+    #: In hex, of contents that were at this very key; they may be replaced, too.
     known_sha256: frozenset[str] = frozenset()
+    #: Of objects that were found damaged there, without quotes; empty text for one whose ETag is
+    #: not known. Without any, the key is not under suspicion.
     damaged_etags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Placed:
-    """The content is under its key, whole.
+    """The content is under its key, whole."""
 
-    Attributes:
-        etag: of the object; None if the store gives none.
-        proof: how that is known.
-        adopted: it was there already, and nothing was sent.
-        given_up: a request was given up that may still be reading the content.
-    """
-
-    etag: str | None
-    proof: Proof
-    adopted: bool
-    given_up: bool
+    etag: str | None  #: of the object; None if the store gives none
+    proof: Proof  #: how that is known
+    adopted: bool  #: it was there already, and nothing was sent
+    given_up: bool  #: a request was given up that may still be reading the content
 
 
 @dataclass
 class Placer:
-    """Puts contents into one store. Thread-safe.
-
-    Attributes:
-        retry: calls what is tried again.
-        before_put: called with the number of bytes, before they are sent; may wait.
-        before_replacing: called with the key, once its object may be replaced. A kill right after
-            must find nobody who still counts on that object.
-    """
+    """Puts contents into one store. Thread-safe."""
 
     client: StoreClient
-    retry: Retry
+    retry: Retry  #: calls what is tried again
+    #: Called with the number of bytes, before they are sent; may wait.
     before_put: Callable[[int], None]
+    #: Called with the key, once its object may be replaced. A kill right after must find nobody who
+    #: still counts on that object.
     before_replacing: Callable[[str], None]
     # Whether the last key that was looked at was taken: then the next may be, too, as in a bucket
     # that another tool has filled.

@@ -19,39 +19,29 @@ NO_CHECKSUM = "none"
 
 @dataclass(frozen=True)
 class StoreProfile:
-    """What a store does. None stands for "not known".
+    """What a store does. None stands for "not known"."""
 
-    Attributes:
-        put_checksum: the digest that the store checks on a put, and refuses if it is wrong:
-            `SHA256`, `CRC64NVME` or `none`.
-        keeps_sha256: a HEAD gives back the SHA-256 that was sent.
-        etag_is_md5: the ETag of a plain put is the MD5 of its content.
-        conditional_put: `If-None-Match: *` on a put protects what is there.
-        conditional_replace: `If-Match` on a put protects what is there.
-        bare_etags: `If-Match` holds only where the ETag stands without its quotes (Ceph 16).
-        multipart: uploads in parts work, and can be listed and aborted.
-        part_checksum: a part with a wrong SHA-256 is refused.
-        conditional_complete: `If-None-Match: *` protects what is there when parts are completed.
-        needs_md5: a put must carry Content-MD5, as in a bucket with object lock.
-        signed_payload: a put must be signed with its bytes; `UNSIGNED-PAYLOAD` is refused.
-        versioned: the bucket kept versions when this was found out; None where it did not. Ceph 16
-            keeps conditions only while it does not.
-        tested_at: when `backend test` found this out, ISO 8601 in UTC; None for a preset, and for
-            what an upload found out by itself.
-    """
-
+    #: The digest that the store checks on a put, and refuses if it is wrong: `SHA256`, `CRC64NVME`
+    #: or `none`.
     put_checksum: str | None = None
-    keeps_sha256: bool | None = None
-    etag_is_md5: bool | None = None
-    conditional_put: bool | None = None
-    conditional_replace: bool | None = None
+    keeps_sha256: bool | None = None  #: a HEAD gives back the SHA-256 that was sent
+    etag_is_md5: bool | None = None  #: the ETag of a plain put is the MD5 of its content
+    conditional_put: bool | None = None  #: `If-None-Match: *` on a put protects what is there
+    conditional_replace: bool | None = None  #: `If-Match` on a put protects what is there
+    #: `If-Match` holds only where the ETag stands without its quotes (Ceph 16).
     bare_etags: bool | None = None
-    multipart: bool | None = None
-    part_checksum: bool | None = None
+    multipart: bool | None = None  #: uploads in parts work, and can be listed and aborted
+    part_checksum: bool | None = None  #: a part with a wrong SHA-256 is refused
+    #: `If-None-Match: *` protects what is there when parts are completed.
     conditional_complete: bool | None = None
-    needs_md5: bool | None = None
+    needs_md5: bool | None = None  #: a put must carry Content-MD5, as in a bucket with object lock
+    #: A put must be signed with its bytes; `UNSIGNED-PAYLOAD` is refused.
     signed_payload: bool | None = None
+    #: The bucket kept versions when this was found out; None where it did not. Ceph 16 keeps
+    #: conditions only while it does not.
     versioned: bool | None = None
+    #: When `backend test` found this out, ISO 8601 in UTC; None for a preset, and for what an
+    #: upload found out by itself.
     tested_at: str | None = None
 
     @property

@@ -18,17 +18,11 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 
 
 class Proxy(NamedTuple):
-    """A proxy that the environment names.
+    """A proxy that the environment names."""
 
-    Attributes:
-        url: with its credentials, if it has any.
-        name: for a message: host, port and the environment variable.
-        excluded: NO_PROXY has the backend's host: requests go without it.
-    """
-
-    url: str
-    name: str
-    excluded: bool
+    url: str  #: with its credentials, if it has any
+    name: str  #: for a message: host, port and the environment variable
+    excluded: bool  #: NO_PROXY has the backend's host: requests go without it
 
 
 def proxy_of(backend: ObjectBackend) -> Proxy | None:

@@ -53,20 +53,14 @@ _LOOKS = 3
 
 @dataclass(frozen=True)
 class Expected:
-    """A content, as far as it is known, that an object should hold.
+    """A content, as far as it is known, that an object should hold."""
 
-    Attributes:
-        sha256: in hex.
-        size_bytes: its length.
-        last_etag: of the object when it was last verified.
-        etags: those that the content gives an object, made of MD5s; without quotes.
-        composites: the SHA-256s that it gives an object in parts, as a store writes them.
-    """
-
-    sha256: str | None = None
-    size_bytes: int | None = None
-    last_etag: str | None = None
+    sha256: str | None = None  #: in hex
+    size_bytes: int | None = None  #: its length
+    last_etag: str | None = None  #: of the object when it was last verified
+    #: Those that the content gives an object, made of MD5s; without quotes.
     etags: Collection[str | None] = ()
+    #: The SHA-256s that it gives an object in parts, as a store writes them.
     composites: Collection[str] = ()
 
     def is_in(self, found: ReadObject) -> bool:
@@ -77,18 +71,13 @@ class Expected:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a look at an object.
+    """What became of a look at an object."""
 
-    Attributes:
-        kind: `ok`, `missing`, `size` (another length), or `content` (other bytes of that length).
-        proof: what `ok` rests on; see the module. None for the others.
-        detail: what differs, in a few words; empty for `ok`.
-        etag: of the object as it is now, as the store wrote it; None if it is missing.
-    """
-
+    #: `ok`, `missing`, `size` (another length), or `content` (other bytes of that length).
     kind: Kind
-    proof: Proof | None = None
-    detail: str = ""
+    proof: Proof | None = None  #: what `ok` rests on; see the module. None for the others
+    detail: str = ""  #: what differs, in a few words; empty for `ok`
+    #: Of the object as it is now, as the store wrote it; None if it is missing.
     etag: str | None = None
 
     @property

@@ -12,36 +12,23 @@ _UNKNOWN = "not known: uploads go by what the provider documents, else the safe 
 
 
 class Question(NamedTuple):
-    """A statement about a store that is true, false or not known.
+    """A statement about a store that is true, false or not known."""
 
-    Attributes:
-        what: the statement.
-        yes: what it means for uploads if it is true.
-        no: what it means if it is false.
-    """
-
-    what: str
-    yes: str
-    no: str
+    what: str  #: the statement
+    yes: str  #: what it means for uploads if it is true
+    no: str  #: what it means if it is false
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a question.
+    """What came of a question."""
 
-    Attributes:
-        name: the question's name in `QUESTIONS`.
-        what: the statement.
-        answer: whether it is true; None where the store gave no clear answer.
-        detail: why, as far as there is more to say: a short text of ours or the store's error code.
-        meaning: what it means for uploads.
-    """
-
-    name: str
-    what: str
-    answer: bool | None
+    name: str  #: the question's name in `QUESTIONS`
+    what: str  #: the statement
+    answer: bool | None  #: whether it is true; None where the store gave no clear answer
+    #: Why, as far as there is more to say: a short text of ours or the store's error code.
     detail: str
-    meaning: str
+    meaning: str  #: what it means for uploads
 
 
 _LOOKED_AT = "each object is looked at after its put, and before"

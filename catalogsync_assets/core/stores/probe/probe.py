@@ -67,20 +67,14 @@ _NOT_FOUND = {"NoSuchKey", "NotFound", "Http404"}
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What was found out.
+    """What was found out."""
 
-    Attributes:
-        answers: in the order in which they were asked; after one without which nothing works,
-            nothing more was.
-        profile: what the engine goes by.
-        failure: why the store cannot be used as it is; None if it can.
-        left_behind: keys that could not be deleted.
-    """
-
+    #: In the order in which they were asked; after one without which nothing works, nothing more
+    #: was.
     answers: list[Answer]
-    profile: StoreProfile
-    failure: StoreError | None = None
-    left_behind: list[str] = field(default_factory=list)
+    profile: StoreProfile  #: what the engine goes by
+    failure: StoreError | None = None  #: why the store cannot be used as it is; None if it can
+    left_behind: list[str] = field(default_factory=list)  #: keys that could not be deleted
 
     @property
     def usable(self) -> bool:
