@@ -161,7 +161,7 @@ def test_an_encoding_is_guessed_said_and_can_be_named(tmp_path):
     assert (title(), guesses) == ("Íî÷ü", ["windows-1252"])
     assert (title(encoding="windows-1251"), len(guesses)) == ("Ночь", 1)
     for no_text in ("rot13", "idna"):
-        with pytest.raises(UsageError, match="no encoding"):
+        with pytest.raises(UsageError, match="unknown encoding"):
             title(encoding=no_text)
 
 

@@ -102,7 +102,7 @@ def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
     report = synced(second)
 
     assert codes(report) == ["ContentDiffers"]
-    assert "Restore it" in report.failures[0].reason
+    assert "restore it" in report.failures[0].reason
     assert remote(first).get("a.mp3") == b"good"
     assert remote(second).keys() == []
     assert statuses() == {"succeeded": 1, "failed": 1}
