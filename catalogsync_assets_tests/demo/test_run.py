@@ -172,7 +172,7 @@ def test_a_step_that_fails_ends_the_demo_with_its_reason(demo, tmp_path):
     for folder, elsewhere in albums.items():
         folder.rename(elsewhere)
     try:
-        with pytest.raises(CatalogSyncError, match="is its disk mounted") as caught:
+        with pytest.raises(CatalogSyncError, match="check that its disk is mounted") as caught:
             run_demo(demo.directory, demo.library, say=lambda _: None)
     finally:
         for folder, elsewhere in albums.items():
