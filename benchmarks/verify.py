@@ -35,7 +35,7 @@ from catalogsync_assets.core.catalog.backends import backend_by_name, register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.clients import obstore_store
+from catalogsync_assets.core.stores.sdk import obstore_store
 from catalogsync_assets.local_s3.store import LocalStore
 
 _PAGE = 10_000

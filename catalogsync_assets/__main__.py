@@ -11,7 +11,7 @@ import signal
 import sys
 from types import FrameType
 
-from catalogsync_assets.stopping import STOPPED, stop_by
+from catalogsync_assets.signals import STOPPED, stop_by
 
 
 def main() -> None:

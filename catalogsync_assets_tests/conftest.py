@@ -441,11 +441,11 @@ def web():
 
 
 @pytest.fixture
-def wish(catalog, tmp_path):
-    """`wish(url, title="A")` or `wish({"url": …}, …)`: queue downloads by a manifest."""
+def queue_downloads(catalog, tmp_path):
+    """`queue_downloads(url, title="A")`, or `queue_downloads({"url": …}, …)`: by a manifest."""
 
     def queue(*entries, **more):
-        manifest = tmp_path / "wishes.jsonl"
+        manifest = tmp_path / "requests.jsonl"
         lines = [{"url": e, **more} if isinstance(e, str) else e for e in entries]
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
         return import_manifest(catalog, manifest)

@@ -27,7 +27,7 @@ import click
 
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
 from catalogsync_assets.core.visible import UNSAFE, visible, visible_lines
-from catalogsync_assets.stopping import STOPPED, stop_by
+from catalogsync_assets.signals import STOPPED, stop_by
 
 #: Where click's context holds the open catalog.
 CATALOG = "catalogsync.catalog"

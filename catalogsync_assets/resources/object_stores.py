@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from catalogsync_assets.core.stores.backend import MAX_WORKERS, ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.clients import boto3_client
+from catalogsync_assets.core.stores.sdk import boto3_client
 from catalogsync_assets.core.upload.upload import Limits
 
 if TYPE_CHECKING:

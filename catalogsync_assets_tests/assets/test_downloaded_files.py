@@ -137,10 +137,10 @@ def test_a_root_that_lost_all_its_files_fails_until_that_is_accepted(pipeline, l
 
 
 def test_what_is_queued_is_downloaded_before_the_scan(
-    pipeline, library, web, wish, remote, backend
+    pipeline, library, web, queue_downloads, remote, backend
 ):
     cloud = backend()
-    wish(web.add("/1.flac"), web.add("/2.flac"), web.url + "/404")
+    queue_downloads(web.add("/1.flac"), web.add("/2.flac"), web.url + "/404")
 
     metadata = pipeline.scan().metadata
 
@@ -164,14 +164,14 @@ def test_a_queue_that_is_empty_is_not_spoken_of(pipeline, library):
 
 
 def test_full_disks_fail_the_run_after_what_came_was_cataloged(
-    pipeline, library, web, wish, catalog, monkeypatch
+    pipeline, library, web, queue_downloads, catalog, monkeypatch
 ):
     """A disk that has room for no more than the reserve and one of two files."""
     found = os.statvfs(library.root)
     free = (DEFAULT_RESERVE + 4_000) // found.f_frsize + 1
     full = os.statvfs_result((*found[:4], free, *found[5:]))
     monkeypatch.setattr(disks.os, "statvfs", lambda _: full)
-    wish({"url": web.add("/1.flac")}, {"url": web.add("/2.flac"), "size": 3_000_000})
+    queue_downloads({"url": web.add("/1.flac")}, {"url": web.add("/2.flac"), "size": 3_000_000})
 
     description, metadata = pipeline.scan().failure
 

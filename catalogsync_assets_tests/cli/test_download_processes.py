@@ -29,13 +29,13 @@ def states(catalog):
 
 
 @pytest.fixture
-def queued(web, wish):
+def queued(web, queue_downloads):
     """`queued(files, kib)`: queues so many files, each of so many KiB or as `kib` says of each."""
 
     def queue(files, kib):
         sizes = [kib(i) if callable(kib) else kib for i in range(1, files + 1)]
         contents = {f"{i}.flac": flac_like(i, int(n * KIB)) for i, n in enumerate(sizes, 1)}
-        wish(*(web.add(f"/{name}", content) for name, content in contents.items()))
+        queue_downloads(*(web.add(f"/{name}", content) for name, content in contents.items()))
         return contents
 
     return queue
@@ -139,9 +139,9 @@ main(sys.argv[1:], prog_name="catalogsync")
 @pytest.mark.parametrize("moment", ["link", "folder", "unlink", "record", "remove"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_around_the_moment_of_placing_costs_no_byte_and_leaves_no_second_file(
-    web, wish, downloading, library, catalog, run_python, command, moment, when
+    web, queue_downloads, downloading, library, catalog, run_python, command, moment, when
 ):
-    wish(web.add("/x.flac"), title="Wanted", playlist="Mine")
+    queue_downloads(web.add("/x.flac"), title="Wanted", playlist="Mine")
     died = run_python(MOMENTS, moment, when, *downloading)
     assert died.code == -signal.SIGKILL, died.err
 
@@ -235,7 +235,7 @@ def terminal():
 
 
 def test_a_person_at_a_terminal_is_asked_once_for_another_folder(
-    web, wish, queued, downloading_there, full, tmp_path, terminal, states
+    web, queue_downloads, queued, downloading_there, full, tmp_path, terminal, states
 ):
     queued(8, 200)
 
@@ -249,7 +249,7 @@ def test_a_person_at_a_terminal_is_asked_once_for_another_folder(
     assert f"full: {full}" in session.plain
     assert states() == {"succeeded": 8}
     assert len(list((tmp_path / "more").glob("*.flac"))) == 7
-    wish(web.add("/later.flac", flac_like("later", 200 * KIB)))
+    queue_downloads(web.add("/later.flac", flac_like("later", 200 * KIB)))
     again = terminal(*downloading_there)
     again.read_all()
     assert again.process.wait() == 0, again.plain

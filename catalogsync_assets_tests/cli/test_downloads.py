@@ -105,8 +105,10 @@ def test_wrong_use_of_import_is_told_apart(cli, arguments):
     assert cli("import", *arguments).code == 2
 
 
-def test_a_run_downloads_scans_and_uploads(cli, web, wish, library, cloud, remote, catalog):
-    wish(web.add("/1.flac"), web.add("/2.flac"))
+def test_a_run_downloads_scans_and_uploads(
+    cli, web, queue_downloads, library, cloud, remote, catalog
+):
+    queue_downloads(web.add("/1.flac"), web.add("/2.flac"))
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--workers", 2)
 
@@ -117,8 +119,8 @@ def test_a_run_downloads_scans_and_uploads(cli, web, wish, library, cloud, remot
     assert rows(catalog, "SELECT file_count FROM batches") == [2]
 
 
-def test_a_run_as_json_is_one_object(cli, web, wish, library, cloud):
-    wish(web.add("/1.flac"), web.url + "/404")
+def test_a_run_as_json_is_one_object(cli, web, queue_downloads, library, cloud):
+    queue_downloads(web.add("/1.flac"), web.url + "/404")
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
 
@@ -131,8 +133,10 @@ def test_a_run_as_json_is_one_object(cli, web, wish, library, cloud):
     assert told["scan"]["files"] == told["upload"]["succeeded"] == 1
 
 
-def test_a_run_whose_upload_breaks_off_tells_what_it_did(cli, web, wish, library, backend):
-    wish(web.add("/1.flac"))
+def test_a_run_whose_upload_breaks_off_tells_what_it_did(
+    cli, web, queue_downloads, library, backend
+):
+    queue_downloads(web.add("/1.flac"))
     backend(bucket="no-such-bucket")
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
@@ -143,8 +147,8 @@ def test_a_run_whose_upload_breaks_off_tells_what_it_did(cli, web, wish, library
     assert "'no-such-bucket'" in done.json["error"]
 
 
-def test_failures_are_listed_and_tried_again(cli, web, wish, library):
-    wish(web.url + "/x.flac?sig=hunter2")
+def test_failures_are_listed_and_tried_again(cli, web, queue_downloads, library):
+    queue_downloads(web.url + "/x.flac?sig=hunter2")
     root = ("--library-root", library.root)
 
     done = cli("run", *root)
@@ -158,8 +162,8 @@ def test_failures_are_listed_and_tried_again(cli, web, wish, library):
     assert cli("run", *root).out == "nothing to download\n"
 
 
-def test_a_run_is_limited_as_told(cli, web, wish, library):
-    wish(*({"url": web.add(f"/{i}.flac"), "playlist": f"P{i % 2}"} for i in range(6)))
+def test_a_run_is_limited_as_told(cli, web, queue_downloads, library):
+    queue_downloads(*({"url": web.add(f"/{i}.flac"), "playlist": f"P{i % 2}"} for i in range(6)))
     base = ("run", "--library-root", library.root, "--json")
 
     def downloaded(*arguments):
@@ -171,8 +175,8 @@ def test_a_run_is_limited_as_told(cli, web, wish, library):
     assert downloaded("--source", "http") == 3
 
 
-def test_a_file_that_is_too_large_is_refused(cli, web, wish, library):
-    wish(web.add("/x.flac", b"fLaC" + bytes(2 * 1024 * 1024)))
+def test_a_file_that_is_too_large_is_refused(cli, web, queue_downloads, library):
+    queue_downloads(web.add("/x.flac", b"fLaC" + bytes(2 * 1024 * 1024)))
 
     done = cli("run", "--library-root", library.root, "--max-file-mib", 1)
 

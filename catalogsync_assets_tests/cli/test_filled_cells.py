@@ -168,8 +168,10 @@ def test_an_upload_that_breaks_off_reports_what_it_had_done(
     assert home.cells() == {f"cloud|{first}"}
 
 
-def test_a_run_with_upload_reports_its_cells(home, cli, catalog, cloud, library, wish, web):
-    wish(web.add("/one.flac"))
+def test_a_run_with_upload_reports_its_cells(
+    home, cli, catalog, cloud, library, queue_downloads, web
+):
+    queue_downloads(web.add("/one.flac"))
 
     done = cli("run", "--library-root", library.root, "--upload", "cloud", "--json")
 

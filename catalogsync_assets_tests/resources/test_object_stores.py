@@ -11,7 +11,7 @@ from dagster_aws.s3 import S3Resource
 
 from catalogsync_assets.core.catalog.upload_queue import enqueue
 from catalogsync_assets.core.errors import ConfigurationError
-from catalogsync_assets.core.stores.clients import boto3_client
+from catalogsync_assets.core.stores.sdk import boto3_client
 from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets.resources import BackendS3Resource, ObjectStoreResource
 from catalogsync_assets_tests.support.proxy import refusal

@@ -23,9 +23,9 @@ from catalogsync_assets.core.runner.report import MOST_LISTED
 from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 
 #: Objects in a row about which the store would not speak, before it counts as gone.
 _SILENT = 3

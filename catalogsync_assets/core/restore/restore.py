@@ -31,7 +31,7 @@ from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.settings import library_roots
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 
 
 @dataclass

@@ -23,7 +23,6 @@ from catalogsync_assets.core.stores.classify import (
     NOT_IMPLEMENTED,
     BadAnswerError,
 )
-from catalogsync_assets.core.stores.clients import SMALL_BYTES
 from catalogsync_assets.core.stores.connection import Connection, wants_md5
 from catalogsync_assets.core.stores.objects import (
     Buffer,
@@ -35,6 +34,7 @@ from catalogsync_assets.core.stores.objects import (
 )
 from catalogsync_assets.core.stores.profile import SHA256
 from catalogsync_assets.core.stores.retry import Retry
+from catalogsync_assets.core.stores.sdk import SMALL_BYTES
 
 if TYPE_CHECKING:
     from obstore import GetOptions, PutMode, UpdateVersion
@@ -190,7 +190,7 @@ class StoreClient(Connection):
 
         Args:
             size_bytes: of the object, as far as known: a large one may take longer than
-                `clients.REQUEST_TIMEOUT`.
+                `sdk.REQUEST_TIMEOUT`.
         """
         try:
             large = (size_bytes or 0) > _LARGE

@@ -25,14 +25,14 @@ from catalogsync_assets.core.stores.classify import (
     store_error,
     wrong_region,
 )
-from catalogsync_assets.core.stores.clients import (
+from catalogsync_assets.core.stores.objects import looks_like_a_page
+from catalogsync_assets.core.stores.profile import CRC64NVME, SHA256, StoreProfile
+from catalogsync_assets.core.stores.sdk import (
     PROBE_TIMEOUT,
     SMALL_TIMEOUT,
     boto3_client,
     obstore_store,
 )
-from catalogsync_assets.core.stores.objects import looks_like_a_page
-from catalogsync_assets.core.stores.profile import CRC64NVME, SHA256, StoreProfile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 from catalogsync_assets.core.upload.multipart import PART_BYTES, parts_in_memory
 
 

@@ -40,7 +40,7 @@ from catalogsync_assets.core.runner.report import Failure, RunReport
 from catalogsync_assets.core.runner.run import Run, claims, limited, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.clients import DEFAULT_WORKERS
+from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 from catalogsync_assets.core.upload.journal import abandoned, abort_abandoned
 from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.put import Sender

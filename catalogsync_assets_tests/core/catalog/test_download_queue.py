@@ -26,9 +26,9 @@ from catalogsync_assets_tests.support.database import change, rows
 
 
 @pytest.fixture
-def queued(catalog, wish):
+def queued(catalog, queue_downloads):
     """A catalog with ten tasks."""
-    wish(*(f"http://a.example/{i}" for i in range(10)))
+    queue_downloads(*(f"http://a.example/{i}" for i in range(10)))
     return catalog
 
 

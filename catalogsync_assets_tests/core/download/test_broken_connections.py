@@ -22,9 +22,9 @@ MODIFIED = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
 def test_an_answer_that_asks_for_patience_is_retried_and_counted(
-    web, wish, downloaded, library, status
+    web, queue_downloads, downloaded, library, status
 ):
-    wish(web.add("/x.flac"))
+    queue_downloads(web.add("/x.flac"))
     web.fail_once("/x.flac", Fault(status=status), Fault(status=status))
 
     report = downloaded()
@@ -33,10 +33,10 @@ def test_an_answer_that_asks_for_patience_is_retried_and_counted(
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_the_server_says_how_long_to_wait(web, wish, downloaded, monkeypatch):
+def test_the_server_says_how_long_to_wait(web, queue_downloads, downloaded, monkeypatch):
     waits = []
     monkeypatch.setattr(fetcher.tenacity, "sleep_using_event", lambda _: waits.append)
-    wish(web.add("/x.flac"))
+    queue_downloads(web.add("/x.flac"))
     soon = email.utils.formatdate(time.time() + 50, usegmt=True)
     web.fail_once(
         "/x.flac",
@@ -50,8 +50,8 @@ def test_the_server_says_how_long_to_wait(web, wish, downloaded, monkeypatch):
     assert 40 < waits[1] <= 50
 
 
-def test_who_asks_to_wait_for_long_is_left_to_the_next_run(web, wish, downloaded):
-    wish(web.add("/x.flac"))
+def test_who_asks_to_wait_for_long_is_left_to_the_next_run(web, queue_downloads, downloaded):
+    queue_downloads(web.add("/x.flac"))
     web.fail_once("/x.flac", Fault(status=503, headers={"Retry-After": "86400"}))
 
     report = downloaded()
@@ -60,8 +60,8 @@ def test_who_asks_to_wait_for_long_is_left_to_the_next_run(web, wish, downloaded
     assert downloaded().succeeded == 1
 
 
-def test_tries_are_limited_and_the_next_run_tries_again(web, wish, downloaded, catalog):
-    wish(web.add("/x.flac"), web.add("/y.flac"))
+def test_tries_are_limited_and_the_next_run_tries_again(web, queue_downloads, downloaded, catalog):
+    queue_downloads(web.add("/x.flac"), web.add("/y.flac"))
     web.faults.append(lambda r: Fault(status=503) if r.path == "/x.flac" else None)
 
     report = downloaded(attempts=3)
@@ -79,9 +79,9 @@ def test_tries_are_limited_and_the_next_run_tries_again(web, wish, downloaded, c
 
 @pytest.mark.parametrize("length", ["true", "chunked"])
 def test_a_connection_that_breaks_is_gone_on_from_where_it_broke(
-    web, wish, downloaded, library, length
+    web, queue_downloads, downloaded, library, length
 ):
-    wish(web.add("/x.flac", flac_like("x", BIG), length=length))
+    queue_downloads(web.add("/x.flac", flac_like("x", BIG), length=length))
     web.fail_once("/x.flac", Fault(cut=100_000), Fault(cut=100_000))
 
     report = downloaded(attempts=2)
@@ -93,9 +93,9 @@ def test_a_connection_that_breaks_is_gone_on_from_where_it_broke(
     assert report.received == BIG
 
 
-def test_a_date_serves_where_there_is_no_etag(web, wish, downloaded):
+def test_a_date_serves_where_there_is_no_etag(web, queue_downloads, downloaded):
     headers = {"Last-Modified": MODIFIED}
-    wish(web.add("/x.flac", flac_like("x", BIG), etag=None, headers=headers))
+    queue_downloads(web.add("/x.flac", flac_like("x", BIG), etag=None, headers=headers))
     web.fail_once("/x.flac", Fault(cut=100_000))
 
     assert downloaded().resumed == 1
@@ -103,8 +103,10 @@ def test_a_date_serves_where_there_is_no_etag(web, wish, downloaded):
 
 
 @pytest.mark.parametrize("how", [{"etag": None}, {"etag": 'W/"weak"'}, {"ranges": False}], ids=str)
-def test_without_a_way_to_tell_the_content_it_is_begun_anew(web, wish, downloaded, library, how):
-    wish(web.add("/x.flac", flac_like("x", BIG), **how))
+def test_without_a_way_to_tell_the_content_it_is_begun_anew(
+    web, queue_downloads, downloaded, library, how
+):
+    queue_downloads(web.add("/x.flac", flac_like("x", BIG), **how))
     web.fail_once("/x.flac", Fault(cut=100_000))
 
     report = downloaded()
@@ -113,9 +115,9 @@ def test_without_a_way_to_tell_the_content_it_is_begun_anew(web, wish, downloade
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_a_digest_allows_to_go_on_without_a_validator(web, wish, downloaded, library):
+def test_a_digest_allows_to_go_on_without_a_validator(web, queue_downloads, downloaded, library):
     content = flac_like("x", BIG)
-    wish(web.add("/x.flac", content, etag=None), sha256=sha256(content))
+    queue_downloads(web.add("/x.flac", content, etag=None), sha256=sha256(content))
     web.fail_once("/x.flac", Fault(cut=100_000))
 
     report = downloaded()
@@ -125,10 +127,10 @@ def test_a_digest_allows_to_go_on_without_a_validator(web, wish, downloaded, lib
 
 
 def test_two_halves_of_different_contents_are_found_out_and_fetched_anew(
-    web, wish, downloaded, library
+    web, queue_downloads, downloaded, library
 ):
     new = flac_like("new", BIG)
-    wish(web.add("/x.flac", flac_like("old", BIG), etag=None), sha256=sha256(new))
+    queue_downloads(web.add("/x.flac", flac_like("old", BIG), etag=None), sha256=sha256(new))
     web.fail_once("/x.flac", Fault(cut=100_000))
     web.pace = lambda r: len(web.requests) > 1 and web.add("/x.flac", new, etag=None)
 
@@ -138,10 +140,10 @@ def test_two_halves_of_different_contents_are_found_out_and_fetched_anew(
 
 @pytest.mark.parametrize("if_range", [True, False])
 def test_content_that_has_changed_meanwhile_is_fetched_anew(
-    web, wish, downloaded, library, if_range
+    web, queue_downloads, downloaded, library, if_range
 ):
     """Also from a server that knows ranges but not If-Range."""
-    wish(web.add("/x.flac", flac_like("old", BIG)))
+    queue_downloads(web.add("/x.flac", flac_like("old", BIG)))
     new = flac_like("new", BIG)
 
     def change(request):
@@ -156,10 +158,10 @@ def test_content_that_has_changed_meanwhile_is_fetched_anew(
     assert library.contents() == {"x.flac": new}
 
 
-def test_a_part_longer_than_the_content_is_begun_anew(web, wish, downloaded, library):
+def test_a_part_longer_than_the_content_is_begun_anew(web, queue_downloads, downloaded, library):
     """The server answers 416."""
     new = flac_like("new", 50_000)
-    wish(web.add("/x.flac", flac_like("old", BIG), etag=None), sha256=sha256(new))
+    queue_downloads(web.add("/x.flac", flac_like("old", BIG), etag=None), sha256=sha256(new))
     web.fail_once("/x.flac", Fault(cut=100_000))
     web.pace = lambda _: None
 
@@ -173,9 +175,9 @@ def test_a_part_longer_than_the_content_is_begun_anew(web, wish, downloaded, lib
     assert library.contents() == {"x.flac": new}
 
 
-def test_a_large_file_over_a_bad_line_comes_in_the_end(web, wish, downloaded, library):
+def test_a_large_file_over_a_bad_line_comes_in_the_end(web, queue_downloads, downloaded, library):
     """A try that brings something counts as none."""
-    wish(web.add("/x.flac", flac_like("x", BIG)))
+    queue_downloads(web.add("/x.flac", flac_like("x", BIG)))
     web.faults.append(lambda _: Fault(cut=30_000))
 
     report = downloaded(attempts=2)
@@ -184,11 +186,11 @@ def test_a_large_file_over_a_bad_line_comes_in_the_end(web, wish, downloaded, li
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
-def test_a_length_that_is_a_lie_never_becomes_a_file(web, wish, downloaded, library):
+def test_a_length_that_is_a_lie_never_becomes_a_file(web, queue_downloads, downloaded, library):
     url = web.add("/x.flac")
     content = web.files["/x.flac"].content
     lie = Fault(status=200, headers={"Content-Length": str(len(content) + 10)}, body=content)
-    wish(url)
+    queue_downloads(url)
     web.faults.append(lambda _: lie)
 
     report = downloaded()
@@ -198,20 +200,20 @@ def test_a_length_that_is_a_lie_never_becomes_a_file(web, wish, downloaded, libr
 
 
 def test_an_end_that_cannot_be_told_from_a_break_is_refused_but_with_a_size(
-    web, wish, downloaded, library
+    web, queue_downloads, downloaded, library
 ):
-    wish(web.add("/x.flac", length="none"))
+    queue_downloads(web.add("/x.flac", length="none"))
     assert downloaded().failures[0].code == "LengthUnknown"
 
-    assert wish(web.url + "/x.flac", size=len(web.files["/x.flac"].content)).updated == 1
+    assert queue_downloads(web.url + "/x.flac", size=len(web.files["/x.flac"].content)).updated == 1
     assert downloaded().succeeded == 1
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
 def test_a_file_whose_end_only_the_connection_tells_must_have_its_size(
-    web, wish, downloaded, library
+    web, queue_downloads, downloaded, library
 ):
-    wish(web.add("/x.flac", length="none"), size=3_000)
+    queue_downloads(web.add("/x.flac", length="none"), size=3_000)
     web.fail_once("/x.flac", Fault(cut=1_000))
 
     assert downloaded().retries == 1
@@ -225,8 +227,8 @@ def test_a_file_whose_end_only_the_connection_tells_must_have_its_size(
     ("status", "code"),
     [(404, "NotFound"), (410, "NotFound"), (401, "AccessRefused"), (403, "AccessRefused")],
 )
-def test_what_is_not_there_fails_at_once_and_alone(web, wish, downloaded, status, code):
-    wish(web.add("/x.flac"), web.add("/y.flac"))
+def test_what_is_not_there_fails_at_once_and_alone(web, queue_downloads, downloaded, status, code):
+    queue_downloads(web.add("/x.flac"), web.add("/y.flac"))
     web.faults.append(lambda r: Fault(status=status) if r.path == "/x.flac" else None)
 
     report = downloaded()
@@ -239,9 +241,9 @@ def test_what_is_not_there_fails_at_once_and_alone(web, wish, downloaded, status
     "body", [b"<!DOCTYPE html><title>Log in</title>", b"", b"PK\x03\x04" + b"x" * 200]
 )
 def test_an_answer_that_is_no_music_is_refused_and_leaves_nothing(
-    web, wish, downloaded, library, body
+    web, queue_downloads, downloaded, library, body
 ):
-    wish(web.add("/x.mp3", body))
+    queue_downloads(web.add("/x.mp3", body))
 
     report = downloaded()
 
@@ -249,9 +251,9 @@ def test_an_answer_that_is_no_music_is_refused_and_leaves_nothing(
     assert list(library.root.iterdir()) == []
 
 
-def test_an_endless_page_is_given_up_after_a_look(web, wish, downloaded):
+def test_an_endless_page_is_given_up_after_a_look(web, queue_downloads, downloaded):
     """Not read to its end first: the server waits for the client to hang up."""
-    wish(web.add("/x.mp3", b"<html>" + b"x" * 50_000_000, length="chunked"))
+    queue_downloads(web.add("/x.mp3", b"<html>" + b"x" * 50_000_000, length="chunked"))
 
     assert downloaded().failures[0].code == "NotAudio"
     assert web.of("/x.mp3")[0].sent < 50_000_000
@@ -259,43 +261,43 @@ def test_an_endless_page_is_given_up_after_a_look(web, wish, downloaded):
 
 @pytest.mark.parametrize("known", [{"size": 2_999}, {"size": 3_001}, {"sha256": "0" * 64}])
 def test_content_that_is_not_what_the_manifest_says_is_refused(
-    web, wish, downloaded, library, known
+    web, queue_downloads, downloaded, library, known
 ):
-    wish(web.add("/x.flac"), **known)
+    queue_downloads(web.add("/x.flac"), **known)
 
     assert downloaded().failures[0].code == ("SizeDiffers" if "size" in known else "DigestDiffers")
     assert list(library.root.iterdir()) == []
 
 
-def test_a_manifest_that_is_corrected_is_believed(web, wish, downloaded):
-    wish(web.add("/x.flac"), sha256="0" * 64)
+def test_a_manifest_that_is_corrected_is_believed(web, queue_downloads, downloaded):
+    queue_downloads(web.add("/x.flac"), sha256="0" * 64)
     assert downloaded().failed == 1
 
     right = hashlib.sha256(web.files["/x.flac"].content).hexdigest()
-    assert wish(web.url + "/x.flac", sha256=right).updated == 1
+    assert queue_downloads(web.url + "/x.flac", sha256=right).updated == 1
 
     assert downloaded().succeeded == 1
 
 
 @pytest.mark.parametrize("length", ["true", "chunked"])
-def test_a_file_larger_than_allowed_is_refused(web, wish, downloaded, library, length):
-    wish(web.add("/x.flac", length=length))
+def test_a_file_larger_than_allowed_is_refused(web, queue_downloads, downloaded, library, length):
+    queue_downloads(web.add("/x.flac", length=length))
 
     assert downloaded(max_file_bytes=2_000).failures[0].code == "TooLarge"
     assert list(library.root.iterdir()) == []
 
 
-def test_a_redirect_is_followed_to_another_name(web, wish, downloaded, library):
+def test_a_redirect_is_followed_to_another_name(web, queue_downloads, downloaded, library):
     target = web.add("/deep/x.flac")
     web.fail_once("/get", Fault(status=302, headers={"Location": target}))
-    wish(web.url + "/get")
+    queue_downloads(web.url + "/get")
 
     assert downloaded().succeeded == 1
     assert list(library.contents()) == ["x.flac"]
 
 
-def test_a_circle_of_redirects_is_left(web, wish, downloaded):
-    wish(web.url + "/a")
+def test_a_circle_of_redirects_is_left(web, queue_downloads, downloaded):
+    queue_downloads(web.url + "/a")
     web.faults.append(lambda r: Fault(status=302, headers={"Location": "/a"}))
 
     assert downloaded().failures[0].code == "TooManyRedirects"
@@ -303,8 +305,8 @@ def test_a_circle_of_redirects_is_left(web, wish, downloaded):
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/y"])
-def test_a_redirect_to_anything_but_http_is_refused(web, wish, downloaded, target):
-    wish(web.url + "/a")
+def test_a_redirect_to_anything_but_http_is_refused(web, queue_downloads, downloaded, target):
+    queue_downloads(web.url + "/a")
     web.faults.append(lambda r: Fault(status=302, headers={"Location": target}))
 
     assert downloaded().failures[0].code == "RedirectRefused"
@@ -314,8 +316,10 @@ def test_a_redirect_to_anything_but_http_is_refused(web, wish, downloaded, targe
     "place",
     ["[::1", "a:abc", "me:hunter2@[zz]", "a..b", f"{'a' * 70}.example", "xn--", "\u20ac\x80"],
 )
-def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloaded, place):
-    wish(web.url + "/a")
+def test_a_redirect_to_what_is_no_address_is_final_and_said(
+    web, queue_downloads, downloaded, place
+):
+    queue_downloads(web.url + "/a")
     target = f"http://{place}/x?sig=hunter2".encode().decode("latin-1")
     web.faults.append(lambda r: Fault(status=302, headers={"Location": target}))
 
@@ -328,7 +332,7 @@ def test_a_redirect_to_what_is_no_address_is_final_and_said(web, wish, downloade
 
 
 def test_no_secret_of_an_address_is_shown_or_logged(
-    web, wish, downloaded, catalog, unused_endpoint, caplog
+    web, queue_downloads, downloaded, catalog, unused_endpoint, caplog
 ):
     caplog.set_level(logging.DEBUG)
     place = web.url.removeprefix("http://")
@@ -346,7 +350,7 @@ def test_no_secret_of_an_address_is_shown_or_logged(
             else None
         )
     )
-    wish(*addresses)
+    queue_downloads(*addresses)
 
     report = downloaded(attempts=1)
 
@@ -358,12 +362,14 @@ def test_no_secret_of_an_address_is_shown_or_logged(
     assert all(failure.url.startswith("http://127.0.0.1") for failure in report.failures)
 
 
-def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(web, wish, downloaded):
+def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(
+    web, queue_downloads, downloaded
+):
     place = web.url.removeprefix("http://")
     web.add("/x.flac")
     other = web.url.replace("127.0.0.1", "localhost") + "/x.flac"
     web.fail_once("/get", Fault(status=302, headers={"Location": other}))
-    wish(f"http://me:secret@{place}/get")
+    queue_downloads(f"http://me:secret@{place}/get")
 
     assert downloaded().succeeded == 1
     assert "Authorization" not in web.of("/x.flac")[0].headers
@@ -373,7 +379,7 @@ def test_credentials_are_not_sent_to_the_host_that_a_redirect_leads_to(web, wish
 
 
 def test_five_hundred_files_over_a_bad_line_all_come_once_and_whole(
-    web, wish, downloaded, library, catalog, monkeypatch
+    web, queue_downloads, downloaded, library, catalog, monkeypatch
 ):
     """Every fifth file meets a fault, each kind as often, some of them two in a row."""
     monkeypatch.setattr(run, "_BATCH", 50)
@@ -396,7 +402,7 @@ def test_five_hundred_files_over_a_bad_line_all_come_once_and_whole(
             planned = kinds[number // 5 % len(kinds)](content)
             web.fail_once(path, *planned)
             faults += len(planned)
-    wish(*entries)
+    queue_downloads(*entries)
 
     report = downloaded(workers=8, attempts=4)
 

@@ -12,9 +12,9 @@ from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import remains, sha256
 
 
-def test_a_file_comes_whole_under_the_name_of_its_song(web, wish, downloaded, library):
+def test_a_file_comes_whole_under_the_name_of_its_song(web, queue_downloads, downloaded, library):
     url = web.add("/x/y.flac")
-    wish(url, title="So What", artist="Miles Davis", album="Kind of Blue", track=1)
+    queue_downloads(url, title="So What", artist="Miles Davis", album="Kind of Blue", track=1)
 
     report = downloaded()
 
@@ -26,18 +26,18 @@ def test_a_file_comes_whole_under_the_name_of_its_song(web, wish, downloaded, li
 
 
 def test_a_file_of_which_nothing_is_known_keeps_the_name_of_its_address(
-    web, wish, downloaded, library
+    web, queue_downloads, downloaded, library
 ):
-    wish(web.add("/a/Blue%20in%20Green.flac") + "?key=1")
+    queue_downloads(web.add("/a/Blue%20in%20Green.flac") + "?key=1")
 
     downloaded()
 
     assert list(library.contents()) == ["Blue in Green.flac"]
 
 
-def test_the_name_that_the_server_gives_comes_first(web, wish, downloaded, library):
+def test_the_name_that_the_server_gives_comes_first(web, queue_downloads, downloaded, library):
     headers = {"Content-Disposition": "attachment; filename*=UTF-8''na%C3%AFve.flac"}
-    wish(web.add("/get", headers=headers))
+    queue_downloads(web.add("/get", headers=headers))
 
     downloaded()
 
@@ -47,8 +47,12 @@ def test_the_name_that_the_server_gives_comes_first(web, wish, downloaded, libra
 @pytest.mark.parametrize(
     "name", ["../../evil.flac", "/etc/evil.flac", "..\\\\..\\\\evil.flac", "..%2Fevil.flac"]
 )
-def test_no_name_of_a_server_leads_out_of_the_library(web, wish, downloaded, library, name):
-    wish(web.add("/get", headers={"Content-Disposition": f'attachment; filename="{name}"'}))
+def test_no_name_of_a_server_leads_out_of_the_library(
+    web, queue_downloads, downloaded, library, name
+):
+    queue_downloads(
+        web.add("/get", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    )
 
     downloaded()
 
@@ -59,11 +63,11 @@ def test_no_name_of_a_server_leads_out_of_the_library(web, wish, downloaded, lib
 
 
 def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
-    web, wish, downloaded, library
+    web, queue_downloads, downloaded, library
 ):
     mine = library.add("x.flac", b"my own").read_bytes()
     for folder in "abc":
-        wish(web.add(f"/{folder}/x.flac"))
+        queue_downloads(web.add(f"/{folder}/x.flac"))
 
     assert downloaded().succeeded == 3
     found = library.contents()
@@ -72,8 +76,10 @@ def test_two_files_of_one_name_get_different_ones_and_no_file_is_overwritten(
     assert sorted(found.values()) == sorted(f.content for f in web.files.values())
 
 
-def test_the_rows_are_those_that_a_scan_would_have_made(web, wish, downloaded, scanned, catalog):
-    wish(web.add("/x.flac"))
+def test_the_rows_are_those_that_a_scan_would_have_made(
+    web, queue_downloads, downloaded, scanned, catalog
+):
+    queue_downloads(web.add("/x.flac"))
     downloaded()
 
     report = scanned()
@@ -91,10 +97,10 @@ def test_the_rows_are_those_that_a_scan_would_have_made(web, wish, downloaded, s
 
 
 def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
-    web, wish, downloaded, scanned, sample, catalog
+    web, queue_downloads, downloaded, scanned, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
-    wish(web.add("/any.flac", file.read_bytes()), title="As I call it", playlist="Mine")
+    queue_downloads(web.add("/any.flac", file.read_bytes()), title="As I call it", playlist="Mine")
 
     downloaded()
     scanned()
@@ -110,10 +116,10 @@ def test_a_real_file_meets_the_song_of_the_manifest_and_fills_its_gaps(
 
 
 def test_a_title_that_was_only_guessed_gives_way_to_that_of_the_file(
-    web, wish, downloaded, sample, catalog
+    web, queue_downloads, downloaded, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
-    wish(web.add("/17.flac", file.read_bytes()))
+    queue_downloads(web.add("/17.flac", file.read_bytes()))
     assert rows(catalog, "SELECT title FROM songs") == ["17"]
 
     downloaded()
@@ -123,7 +129,7 @@ def test_a_title_that_was_only_guessed_gives_way_to_that_of_the_file(
 
 
 def test_a_file_is_another_file_of_the_song_that_the_library_has(
-    web, wish, downloaded, library, scanned, sample, catalog
+    web, queue_downloads, downloaded, library, scanned, sample, catalog
 ):
     file = next(p for p in sorted(sample.rglob("*.flac")))
     library.add("mine.flac", file.read_bytes())
@@ -133,7 +139,7 @@ def test_a_file_is_another_file_of_the_song_that_the_library_has(
     url = web.add("/theirs.flac", file.read_bytes())
 
     more = {} if disc is None else {"disc": disc}
-    wish(url, title=title.upper(), artist=artist, album=album, track=track, **more)
+    queue_downloads(url, title=title.upper(), artist=artist, album=album, track=track, **more)
     downloaded()
 
     assert len(rows(catalog, tags)) == 1
@@ -141,10 +147,10 @@ def test_a_file_is_another_file_of_the_song_that_the_library_has(
 
 
 def test_a_scan_that_came_first_does_not_keep_the_file_from_its_song(
-    web, wish, downloaded, catalog
+    web, queue_downloads, downloaded, catalog
 ):
     """As after a kill between the file's name and its row."""
-    wish(web.add("/x.flac"), title="Wanted", playlist="Mine")
+    queue_downloads(web.add("/x.flac"), title="Wanted", playlist="Mine")
     downloaded()
     (song,) = rows(catalog, "SELECT song_id FROM download_tasks")
     for sql in (
@@ -174,9 +180,11 @@ def _place_again(catalog: Catalog) -> None:
 
 
 def test_downloads_can_be_limited_to_a_playlist_a_source_and_a_number(
-    web, wish, downloaded, catalog
+    web, queue_downloads, downloaded, catalog
 ):
-    wish(*({"url": web.add(f"/{i}.flac"), "playlist": "A" if i < 3 else "B"} for i in range(6)))
+    queue_downloads(
+        *({"url": web.add(f"/{i}.flac"), "playlist": "A" if i < 3 else "B"} for i in range(6))
+    )
 
     one = DownloadScope(selections=select(catalog, playlists=["a"]))
 
@@ -205,9 +213,9 @@ def test_a_queue_that_is_empty_makes_no_request_and_no_client(
     assert outcome.out == "False\n", outcome.err
 
 
-def test_no_more_requests_are_under_way_than_there_are_workers(web, wish, downloaded):
+def test_no_more_requests_are_under_way_than_there_are_workers(web, queue_downloads, downloaded):
     """The first three are held while the run takes three more turns: a fourth would come."""
-    wish(*(web.add(f"/{i}.flac") for i in range(40)))
+    queue_downloads(*(web.add(f"/{i}.flac") for i in range(40)))
     turns = []
     web.pace = lambda _: web.wait_until(lambda: len(turns) >= 3)
 
@@ -221,8 +229,10 @@ def test_no_more_requests_are_under_way_than_there_are_workers(web, wish, downlo
     assert web.most_at_once == 3
 
 
-def test_what_other_programs_have_in_the_queue_is_left_as_it_is(web, wish, downloaded, catalog):
-    wish(web.add("/x.flac"))
+def test_what_other_programs_have_in_the_queue_is_left_as_it_is(
+    web, queue_downloads, downloaded, catalog
+):
+    queue_downloads(web.add("/x.flac"))
     table = "SELECT id, song_id, source, url, status, last_error FROM download_tasks WHERE id > 9"
     for number, values in enumerate(
         (
@@ -256,10 +266,10 @@ def test_what_other_programs_have_in_the_queue_is_left_as_it_is(web, wish, downl
     ],
 )
 def test_a_name_keeps_its_extension_where_that_is_what_stands_behind_a_tag(
-    web, wish, downloaded, library, name, kind, kept
+    web, queue_downloads, downloaded, library, name, kind, kept
 ):
     content = CONTENTS[kind]() if kind else b"something that nobody knows"
-    wish(web.add(f"/{name}", id3(title=["t"]) + content))
+    queue_downloads(web.add(f"/{name}", id3(title=["t"]) + content))
 
     downloaded()
 
@@ -267,11 +277,11 @@ def test_a_name_keeps_its_extension_where_that_is_what_stands_behind_a_tag(
 
 
 def test_tags_of_a_download_tell_its_artists_and_that_they_could_not_be_read(
-    web, wish, downloaded, catalog, tmp_path
+    web, queue_downloads, downloaded, catalog, tmp_path
 ):
     duet = tagged(tmp_path / "d.flac", "flac vorbis", title=["Duet"], artist=["One", "Two"])
-    wish(web.add("/d.flac", duet.read_bytes()))
-    wish(web.add("/broken.mp3", id3(title=["t"]) + b"something that nobody knows"))
+    queue_downloads(web.add("/d.flac", duet.read_bytes()))
+    queue_downloads(web.add("/broken.mp3", id3(title=["t"]) + b"something that nobody knows"))
 
     downloaded()
 

@@ -72,9 +72,9 @@ class Person:
 # --- before a file ------------------------------------------------------------------------------
 
 
-def test_a_file_that_does_not_fit_goes_to_the_next_root(web, wish, downloaded, disk):
+def test_a_file_that_does_not_fit_goes_to_the_next_root(web, queue_downloads, downloaded, disk):
     small, large = disk("small", 256 * KIB), disk("large", 8 * MIB)
-    wish(
+    queue_downloads(
         web.add("/big.flac", flac_like("b", MIB)), web.add("/little.flac", flac_like("l", 64 * KIB))
     )
 
@@ -84,17 +84,17 @@ def test_a_file_that_does_not_fit_goes_to_the_next_root(web, wish, downloaded, d
     assert web.of("/big.flac")[0].sent < MIB or len(web.of("/big.flac")) == 2
 
 
-def test_a_size_that_the_manifest_knows_costs_no_request(web, wish, downloaded, disk):
+def test_a_size_that_the_manifest_knows_costs_no_request(web, queue_downloads, downloaded, disk):
     small, large = disk("small", 256 * KIB), disk("large", 8 * MIB)
-    wish(web.add("/big.flac", flac_like("b", MIB)), size=MIB)
+    queue_downloads(web.add("/big.flac", flac_like("b", MIB)), size=MIB)
 
     assert downloaded(small, large).received == MIB
     assert len(web.requests) == 1
 
 
-def test_a_reserve_is_left_free(web, wish, downloaded, disk):
+def test_a_reserve_is_left_free(web, queue_downloads, downloaded, disk):
     one, two = disk("one", MIB), disk("two", 8 * MIB)
-    wish(*(web.add(f"/{i}.flac", flac_like(i, 100 * KIB)) for i in range(6)))
+    queue_downloads(*(web.add(f"/{i}.flac", flac_like(i, 100 * KIB)) for i in range(6)))
 
     downloaded(one, two, workers=1, reserve=600 * KIB)
 
@@ -102,10 +102,10 @@ def test_a_reserve_is_left_free(web, wish, downloaded, disk):
     assert os.statvfs(one).f_bavail * os.statvfs(one).f_frsize >= 600 * KIB
 
 
-def test_what_is_promised_to_others_counts_as_taken(web, wish, downloaded, disk):
+def test_what_is_promised_to_others_counts_as_taken(web, queue_downloads, downloaded, disk):
     """Four that would each fit alone, begun at once: none is begun in vain."""
     one, two = disk("one", 1200 * KIB), disk("two", 8 * MIB)
-    wish(*(web.add(f"/{i}.flac", flac_like(i, 500 * KIB)) for i in range(4)))
+    queue_downloads(*(web.add(f"/{i}.flac", flac_like(i, 500 * KIB)) for i in range(4)))
     web.pace = lambda _: web.wait_until(lambda: web.most_at_once >= 4)
 
     report = downloaded(one, two)
@@ -119,13 +119,13 @@ def test_what_is_promised_to_others_counts_as_taken(web, wish, downloaded, disk)
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_disk_that_fills_up_in_the_middle_hands_over_to_the_next(
-    web, wish, downloaded, disk, catalog, workers
+    web, queue_downloads, downloaded, disk, catalog, workers
 ):
     """No sizes are known beforehand; only writing tells."""
     one, two = disk("one", MIB), disk("two", 16 * MIB)
     for number in range(8):
         web.add(f"/{number}.flac", flac_like(number, 300 * KIB), length="chunked")
-    wish(*(web.url + path for path in web.files))
+    queue_downloads(*(web.url + path for path in web.files))
 
     report = downloaded(one, two, workers=workers)
 
@@ -142,7 +142,7 @@ def test_a_disk_that_fills_up_in_the_middle_hands_over_to_the_next(
     ) == [(str(one), len(files_below(one))), (str(two), len(files_below(two)))]
 
 
-def test_a_quota_counts_as_a_full_disk(web, wish, downloaded, tmp_path, monkeypatch):
+def test_a_quota_counts_as_a_full_disk(web, queue_downloads, downloaded, tmp_path, monkeypatch):
     """statvfs knows nothing of quotas. Without one at hand, the system's answer is given here."""
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
@@ -155,7 +155,7 @@ def test_a_quota_counts_as_a_full_disk(web, wish, downloaded, tmp_path, monkeypa
         return write(fd, data)
 
     monkeypatch.setattr(os, "write", refuse)
-    wish(web.add("/x.flac"), web.add("/y.flac"))
+    queue_downloads(web.add("/x.flac"), web.add("/y.flac"))
 
     assert downloaded(one, two, ask=nobody).succeeded == 2
     assert files_below(one) == []
@@ -166,10 +166,10 @@ def test_a_quota_counts_as_a_full_disk(web, wish, downloaded, tmp_path, monkeypa
 
 
 def test_a_person_is_asked_once_and_all_workers_go_on_in_that_folder(
-    web, wish, downloaded, disk, tmp_path, catalog
+    web, queue_downloads, downloaded, disk, tmp_path, catalog
 ):
     full = disk("full", 256 * KIB)
-    wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(12)))
+    queue_downloads(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(12)))
     more = tmp_path / "a" / "new" / "folder"
     person = Person(more)
 
@@ -182,22 +182,24 @@ def test_a_person_is_asked_once_and_all_workers_go_on_in_that_folder(
     assert remembered_roots(catalog) == [more]
 
 
-def test_a_later_run_goes_on_in_the_folder_without_asking(web, wish, downloaded, disk, tmp_path):
+def test_a_later_run_goes_on_in_the_folder_without_asking(
+    web, queue_downloads, downloaded, disk, tmp_path
+):
     full = disk("full", 256 * KIB)
-    wish(web.add("/a.flac", flac_like("a", 300 * KIB)))
+    queue_downloads(web.add("/a.flac", flac_like("a", 300 * KIB)))
     downloaded(full, ask=Person(tmp_path / "more"))
-    wish(web.add("/b.flac", flac_like("b", 300 * KIB)))
+    queue_downloads(web.add("/b.flac", flac_like("b", 300 * KIB)))
 
     assert downloaded(full, ask=nobody).succeeded == 1
     assert files_below(tmp_path / "more") == ["a.flac", "b.flac"]
 
 
 def test_a_folder_that_will_not_do_is_asked_about_again_with_the_reason(
-    web, wish, downloaded, disk, tmp_path
+    web, queue_downloads, downloaded, disk, tmp_path
 ):
     full, tiny = disk("full", 256 * KIB), disk("tiny", 256 * KIB)
     (tmp_path / "file").write_text("not a folder")
-    wish(web.add("/a.flac", flac_like("a", 300 * KIB)))
+    queue_downloads(web.add("/a.flac", flac_like("a", 300 * KIB)))
     person = Person(full / "inside", full, tmp_path / "file", tiny, tmp_path / "good")
 
     assert downloaded(full, ask=person).succeeded == 1
@@ -213,10 +215,10 @@ def test_a_folder_that_will_not_do_is_asked_about_again_with_the_reason(
 
 @pytest.mark.parametrize("ask", [None, "declines"])
 def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
-    web, wish, downloaded, disk, catalog, ask
+    web, queue_downloads, downloaded, disk, catalog, ask
 ):
     full = disk("full", 256 * KIB)
-    wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(6)))
+    queue_downloads(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(6)))
     person = Person(None)
 
     with pytest.raises(RunAborted) as caught:
@@ -235,11 +237,11 @@ def test_with_nobody_to_name_a_folder_the_run_stops_and_the_rest_stays_queued(
 
 
 def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
-    web, wish, downloaded, disk
+    web, queue_downloads, downloaded, disk
 ):
     """It is held until the run has heard that nobody names another folder."""
     full = disk("full", 256 * KIB)
-    wish(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(4)))
+    queue_downloads(*(web.add(f"/{i}.flac", flac_like(i, 200 * KIB)) for i in range(4)))
     heard = threading.Event()
     asked = Person(None)
     web.pace = lambda r: heard.wait(PATIENCE) if r.sent else None
@@ -250,10 +252,10 @@ def test_a_file_that_has_its_room_may_finish_when_there_is_none_for_others(
     assert caught.value.report.succeeded == len(files_below(full)) == 1
 
 
-def test_room_that_has_been_made_is_used_by_the_next_run(web, wish, downloaded, disk):
+def test_room_that_has_been_made_is_used_by_the_next_run(web, queue_downloads, downloaded, disk):
     full = disk("full", 512 * KIB)
     (full / "ballast").write_bytes(bytes(400 * KIB))
-    wish(web.add("/a.flac", flac_like("a", 300 * KIB), length="chunked"))
+    queue_downloads(web.add("/a.flac", flac_like("a", 300 * KIB), length="chunked"))
     with pytest.raises(RunAborted):
         downloaded(full)
     (full / "ballast").unlink()
@@ -261,12 +263,14 @@ def test_room_that_has_been_made_is_used_by_the_next_run(web, wish, downloaded, 
     assert downloaded(full).succeeded == 1
 
 
-def test_a_root_that_looks_unmounted_gets_nothing(web, wish, downloaded, library, scanned, catalog):
+def test_a_root_that_looks_unmounted_gets_nothing(
+    web, queue_downloads, downloaded, library, scanned, catalog
+):
     """Else the next scan would take all that was there for deleted."""
     file = library.add("old.flac")
     scanned()
     file.unlink()
-    wish(web.add("/x.flac"))
+    queue_downloads(web.add("/x.flac"))
 
     with pytest.raises(LibraryError, match="mounted"):
         downloaded()
@@ -276,11 +280,11 @@ def test_a_root_that_looks_unmounted_gets_nothing(web, wish, downloaded, library
 
 
 def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
-    web, wish, downloaded, disk, catalog
+    web, queue_downloads, downloaded, disk, catalog
 ):
     root = disk("read-only", MIB)
     subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True, timeout=PATIENCE)
-    wish(web.add("/x.flac"))
+    queue_downloads(web.add("/x.flac"))
 
     with pytest.raises(RunAborted, match="Read-only"):
         downloaded(root)
@@ -293,7 +297,7 @@ def test_a_root_that_cannot_be_written_to_ends_the_run_with_the_tasks_queued(
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
 def test_without_hard_links_no_file_is_overwritten_either(
-    web, wish, downloaded, library, monkeypatch, code
+    web, queue_downloads, downloaded, library, monkeypatch, code
 ):
     """As on exFAT, which answers so."""
 
@@ -302,23 +306,27 @@ def test_without_hard_links_no_file_is_overwritten_either(
 
     monkeypatch.setattr(os, "link", refuse)
     mine = library.add("x.flac").read_bytes()
-    wish(web.add("/x.flac"))
+    queue_downloads(web.add("/x.flac"))
 
     assert downloaded().succeeded == 1
     assert library.contents() == {"x.flac": mine, "x (2).flac": web.files["/x.flac"].content}
     assert remains(library.root) == []
 
 
-def test_a_folder_on_another_disk_is_said(web, wish, downloaded, disk, library, tmp_path):
+def test_a_folder_on_another_disk_is_said(
+    web, queue_downloads, downloaded, disk, library, tmp_path
+):
     (library.root / "A").symlink_to(disk("other", MIB))
-    wish(web.add("/x.flac"), title="T", artist="A", album="B")
+    queue_downloads(web.add("/x.flac"), title="T", artist="A", album="B")
 
     assert downloaded().failures[0].code == "AnotherDisk"
 
 
-def test_a_file_where_a_folder_should_be_is_said_and_kept(web, wish, downloaded, library):
+def test_a_file_where_a_folder_should_be_is_said_and_kept(
+    web, queue_downloads, downloaded, library
+):
     (library.root / "A").write_text("mine")
-    wish(web.add("/x.flac"), title="T", artist="A", album="B")
+    queue_downloads(web.add("/x.flac"), title="T", artist="A", album="B")
 
     assert downloaded().failures[0].code == "NameTaken"
     assert library.contents() == {"A": b"mine"}

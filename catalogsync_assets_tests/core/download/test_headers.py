@@ -105,9 +105,11 @@ def test_how_long_a_server_asks_to_wait(text, seconds):
 # --- in a download ------------------------------------------------------------------------------
 
 
-def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(web, wish, downloaded, library):
+def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(
+    web, queue_downloads, downloaded, library
+):
     content = flac_like("x", 3_000)
-    wish(web.url + "/all.flac", web.url + "/half.flac", web.url + "/unsaid.flac")
+    queue_downloads(web.url + "/all.flac", web.url + "/half.flac", web.url + "/unsaid.flac")
     for name, given in (("all", "0-2999/3000"), ("half", "0-2999/6000"), ("unsaid", "")):
         field = {"Content-Range": f"bytes {given}"} if given else {}
         web.fail_once(f"/{name}.flac", Fault(status=206, headers=field, body=content))
@@ -118,10 +120,10 @@ def test_a_part_that_nobody_asked_for_is_taken_if_it_is_all(web, wish, downloade
     assert (report.succeeded, report.failed) == (1, 2)
 
 
-def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(web, wish, downloaded, library):
+def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(web, queue_downloads, downloaded, library):
     """A server that gives ranges of at most so many bytes, and does not say how many there are."""
     content = flac_like("x", 60_000)
-    wish(web.add("/x.flac", content, length="chunked"))
+    queue_downloads(web.add("/x.flac", content, length="chunked"))
     part = {"Content-Range": "bytes 40000-49999/*", "ETag": '"one"'}
     web.fail_once(
         "/x.flac", Fault(cut=40_000), Fault(status=206, headers=part, body=content[:10_000])
@@ -130,9 +132,11 @@ def test_a_rest_that_may_be_cut_is_not_taken_for_the_end(web, wish, downloaded, 
     assert (downloaded().succeeded, library.contents()) == (1, {"x.flac": content})
 
 
-def test_a_rest_comes_in_as_many_parts_as_the_server_likes(web, wish, downloaded, library):
+def test_a_rest_comes_in_as_many_parts_as_the_server_likes(
+    web, queue_downloads, downloaded, library
+):
     content = flac_like("x", 60_000)
-    wish(web.add("/x.flac", content))
+    queue_downloads(web.add("/x.flac", content))
 
     def at_most_ten_thousand(request):
         if "Range" not in request.headers:
@@ -150,26 +154,26 @@ def test_a_rest_comes_in_as_many_parts_as_the_server_likes(web, wish, downloaded
 
 
 @pytest.mark.parametrize("coding", ["aws-chunked", "identity", "binary", "UTF-8", "none", ""])
-def test_what_is_no_coding_is_taken_as_it_comes(web, wish, downloaded, library, coding):
-    wish(web.add("/x.flac", headers={"Content-Encoding": coding}))
+def test_what_is_no_coding_is_taken_as_it_comes(web, queue_downloads, downloaded, library, coding):
+    queue_downloads(web.add("/x.flac", headers={"Content-Encoding": coding}))
 
     assert downloaded().succeeded == 1
     assert library.contents() == {"x.flac": web.files["/x.flac"].content}
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", "identity, gzip", "br"])
-def test_what_comes_compressed_is_refused_and_said(web, wish, downloaded, coding):
+def test_what_comes_compressed_is_refused_and_said(web, queue_downloads, downloaded, coding):
     content = gzip.compress(flac_like("x", 3_000))
-    wish(web.add("/x.flac", content, headers={"Content-Encoding": coding}))
+    queue_downloads(web.add("/x.flac", content, headers={"Content-Encoding": coding}))
 
     assert [failure.code for failure in downloaded().failures] == ["Compressed"]
 
 
-def test_addresses_as_people_write_them_are_fetched(web, wish, downloaded, library):
+def test_addresses_as_people_write_them_are_fetched(web, queue_downloads, downloaded, library):
     for path in ("/My%20Song.flac", "/%E9t%E9.flac", "/%E9%9B%A8.flac", "/up.flac"):
         web.add(path)
     base = web.url
-    wish(
+    queue_downloads(
         f"{base}/My Song.flac",
         f"{base}/%E9t%E9.flac",
         f"{base}/雨.flac",

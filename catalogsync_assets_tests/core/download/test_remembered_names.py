@@ -11,9 +11,11 @@ PLACES = (
 
 
 @pytest.fixture(params=["missing", "offloaded"])
-def remembered(request, wish, downloaded, web, library, catalog, cloud, uploaded, scanned):
+def remembered(
+    request, queue_downloads, downloaded, web, library, catalog, cloud, uploaded, scanned
+):
     """A file that was downloaded and uploaded, and is no longer here; its status."""
-    wish(web.add("/1/x.flac"), title="X", artist="Y")
+    queue_downloads(web.add("/1/x.flac"), title="X", artist="Y")
     downloaded()
     uploaded(cloud)
     if request.param == "offloaded":
@@ -25,9 +27,9 @@ def remembered(request, wish, downloaded, web, library, catalog, cloud, uploaded
 
 
 def test_another_content_takes_another_name_and_replaces_no_copy(
-    remembered, wish, downloaded, web, catalog, cloud, uploaded, remote
+    remembered, queue_downloads, downloaded, web, catalog, cloud, uploaded, remote
 ):
-    wish(web.add("/2/x.flac"), title="X", artist="Y")
+    queue_downloads(web.add("/2/x.flac"), title="X", artist="Y")
 
     assert downloaded().succeeded == 1
 
@@ -37,8 +39,8 @@ def test_another_content_takes_another_name_and_replaces_no_copy(
     assert set(remote(cloud).contents().values()) == contents
 
 
-def test_the_same_content_is_there_again(remembered, wish, downloaded, web, catalog):
-    wish(web.add("/2/x.flac", web.files["/1/x.flac"].content), title="X", artist="Y")
+def test_the_same_content_is_there_again(remembered, queue_downloads, downloaded, web, catalog):
+    queue_downloads(web.add("/2/x.flac", web.files["/1/x.flac"].content), title="X", artist="Y")
 
     assert downloaded().succeeded == 1
 

@@ -97,9 +97,11 @@ def tapes(site):
         yield module
 
 
-def test_a_source_of_another_package_is_chosen_by_the_task(tapes, web, wish, downloaded, library):
+def test_a_source_of_another_package_is_chosen_by_the_task(
+    tapes, web, queue_downloads, downloaded, library
+):
     url = web.add("/x.flac")
-    wish({"url": "tape:17", "source": "tape"}, {"url": url})
+    queue_downloads({"url": "tape:17", "source": "tape"}, {"url": url})
 
     report = downloaded()
 
@@ -116,8 +118,10 @@ def test_a_source_of_another_package_is_chosen_by_the_task(tapes, web, wish, dow
     assert tapes.Tapes.closed == 1
 
 
-def test_a_source_is_asked_for_the_rest_after_it_broke_off(tapes, wish, downloaded, library):
-    wish({"url": "tape:worn", "source": "tape"})
+def test_a_source_is_asked_for_the_rest_after_it_broke_off(
+    tapes, queue_downloads, downloaded, library
+):
+    queue_downloads({"url": "tape:worn", "source": "tape"})
 
     report = downloaded()
 
@@ -140,10 +144,10 @@ RAISED = {
 
 @pytest.mark.parametrize("number", RAISED)
 def test_whatever_a_source_raises_is_the_failure_of_one_file(
-    tapes, wish, downloaded, catalog, number
+    tapes, queue_downloads, downloaded, catalog, number
 ):
     code, said = RAISED[number]
-    wish(
+    queue_downloads(
         {"url": f"tape:{number}", "source": "tape"},
         *({"url": f"tape:{i}", "source": "tape"} for i in range(5)),
     )
@@ -158,10 +162,10 @@ def test_whatever_a_source_raises_is_the_failure_of_one_file(
 
 
 def test_an_unknown_source_is_said_with_what_to_install_and_stays_queued(
-    web, wish, downloaded, catalog
+    web, queue_downloads, downloaded, catalog
 ):
     """Another program that shares the catalog may know it."""
-    wish({"url": "disc:1", "source": "disc"}, {"url": web.add("/x.flac")})
+    queue_downloads({"url": "disc:1", "source": "disc"}, {"url": web.add("/x.flac")})
 
     report = downloaded()
 
@@ -178,10 +182,12 @@ def test_an_unknown_source_is_said_with_what_to_install_and_stays_queued(
 
 
 def test_a_queue_of_an_unknown_source_costs_no_more_than_a_statement(
-    web, wish, downloaded, catalog
+    web, queue_downloads, downloaded, catalog
 ):
     """As another program may have left it. Neither claimed nor counted as tried."""
-    wish(*({"url": f"disc:{i}", "source": "disc"} for i in range(1_500)), web.add("/x.flac"))
+    queue_downloads(
+        *({"url": f"disc:{i}", "source": "disc"} for i in range(1_500)), web.add("/x.flac")
+    )
 
     report = downloaded(limit=1)
 
@@ -196,8 +202,8 @@ def test_a_queue_of_an_unknown_source_costs_no_more_than_a_statement(
 @pytest.mark.parametrize(
     ("name", "said"), [("unplugged", "no tape deck"), ("gone", "catalogsync_no_such_module")]
 )
-def test_a_source_that_cannot_be_loaded_is_said(tapes, wish, downloaded, name, said):
-    wish({"url": "x", "source": name})
+def test_a_source_that_cannot_be_loaded_is_said(tapes, queue_downloads, downloaded, name, said):
+    queue_downloads({"url": "x", "source": name})
 
     report = downloaded()
 

@@ -114,7 +114,7 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_row(
-    web, wish, downloaded, monkeypatch
+    web, queue_downloads, downloaded, monkeypatch
 ):
     order = []
     fsync, link, record = os.fsync, os.link, partial.remove
@@ -134,7 +134,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_its_
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "link", note_link)
     monkeypatch.setattr(partial, "remove", note_removal)
-    wish(web.add("/x.flac"))
+    queue_downloads(web.add("/x.flac"))
 
     downloaded()
 

@@ -1,4 +1,4 @@
-"""Builds the clients of object stores: the only place where it is done.
+"""Builds the clients of the SDKs, boto3 and obstore: the only place where it is done.
 
 The command line and the Dagster resource use the same, so a store sees no difference. Nothing is
 built at import, and nothing survives a fork.
