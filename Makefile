@@ -37,7 +37,7 @@ stop: $(INSTALLED)  ## Stop the demo's store.
 
 test: $(INSTALLED)  ## Run all tests against a real S3 server.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=25 $(ARGS)
-	@echo "not run: the thorough tests of each store (make test-stores), the web UI (make test-ui)"
+	@echo "not run: stores other than SeaweedFS (make test-stores), the web UI (make test-ui)"
 
 test-stores: $(INSTALLED)  ## Run the suite of stores against all of them (says what to install).
 	@$(BIN)/python -m catalogsync_assets_tests.servers.fixtures

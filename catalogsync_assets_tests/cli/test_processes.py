@@ -127,11 +127,11 @@ def test_a_signal_ends_a_scan(library, catalog, start_python, scanned):
         "import os, signal, sys\n"
         "from catalogsync_assets.cli import main\n"
         "from catalogsync_assets.core.library import scan\n"
-        "read = scan.read_tags\n"
-        "def interrupted(path):\n"
+        "read = scan.read_facts\n"
+        "def interrupted(*found, **more):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return read(path)\n"
-        "scan.read_tags = interrupted\n"
+        "    return read(*found, **more)\n"
+        "scan.read_facts = interrupted\n"
         "main(sys.argv[1:], prog_name='catalogsync')",
         *("scan", "--library-root", library.root, "--db", catalog.path),
     )

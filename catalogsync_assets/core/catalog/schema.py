@@ -226,13 +226,14 @@ file_locations = Table(
 )
 
 
-def _queued() -> tuple[Column[Any], ...]:
-    """What both queues say of a task."""
+def _queued(*more: Column[Any]) -> tuple[Column[Any], ...]:
+    """What both queues say of a task; `more` stands where the table has it."""
     return (
         Column("status", String, nullable=False, server_default=text("'pending'")),
         Column("last_error", Text),
         Column("error_code", String),
         Column("attempts", Integer, nullable=False, server_default=text("0")),
+        *more,
         Column("lease_owner", String),
         # Seconds since the epoch.
         Column("lease_expires_at", Float),
@@ -294,8 +295,7 @@ upload_tasks = Table(
     Column("target_container_name", String),
     Column("target_locator", String, nullable=False),
     # Lower goes first.
-    Column("queue_order", Integer, nullable=False, server_default=text("0")),
-    *_queued(),
+    *_queued(Column("queue_order", Integer, nullable=False, server_default=text("0"))),
     UniqueConstraint("file_asset_id", "target_backend_id", "target_locator"),
     Index("ix_upload_tasks_queue", "target_backend_id", "status", "queue_order", "id"),
 )
