@@ -52,13 +52,16 @@ class Catalog:
     Use `Catalog.open` or `Catalog.initialise`, not the constructor.
     """
 
-    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float | None = None) -> None:
         self.path = path
         self._legacy: LegacyColumns | None = None
         self.engine = sa.create_engine(
             # Not written as a URL: `?` and `%` may stand in a path.
             sa.URL.create("sqlite", database=str(path)),
-            connect_args={"timeout": busy_timeout, "check_same_thread": False},
+            connect_args={
+                "timeout": BUSY_TIMEOUT if busy_timeout is None else busy_timeout,
+                "check_same_thread": False,
+            },
         )
         sa.event.listen(self.engine, "connect", _configure_connection)
         sa.event.listen(self.engine, "begin", _begin)
@@ -68,13 +71,13 @@ class Catalog:
         cls,
         location: str | os.PathLike[str] | None = None,
         *,
-        busy_timeout: float = BUSY_TIMEOUT,
+        busy_timeout: float | None = None,
     ) -> Catalog:
         """Open an existing catalog of this version.
 
         Args:
             location: a path or an `sqlite:///` URL; None takes `CATALOGSYNC_DB`, else the default.
-            busy_timeout: seconds to wait for other programs that hold it.
+            busy_timeout: seconds to wait for other programs that hold it; None: `BUSY_TIMEOUT`.
 
         Raises:
             CatalogError: there is no such file, it is not an SQLite database, or its schema is
