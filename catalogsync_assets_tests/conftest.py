@@ -46,7 +46,7 @@ from catalogsync_assets_tests.servers.fixtures import (
     swift_server,
 )
 from catalogsync_assets_tests.support.database import rows
-from catalogsync_assets_tests.support.processes import Outcome, heed_ctrl_c, started
+from catalogsync_assets_tests.support.processes import Outcome, heed_signals, started
 from catalogsync_assets_tests.support.proxy import Proxy, refusal
 from catalogsync_assets_tests.support.stores import s3_client
 from catalogsync_assets_tests.support.web import Web
@@ -75,7 +75,7 @@ def store(seaweedfs):
 
 def pytest_configure() -> None:
     """Before any process is started."""
-    heed_ctrl_c()
+    heed_signals()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

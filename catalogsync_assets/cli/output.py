@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 import click
 
@@ -79,7 +79,7 @@ class ClearErrors(click.Group):
             _print_error(error.message, error.hint, wanted_json=wanted_json and not printed)
             return error.exit_code
         except BrokenPipeError:  # the reader has seen enough, as in `catalogsync status | head`
-            _drop_results()
+            _drop_what_is_left(sys.stdout)
             return 1
         return code if isinstance(code, int) else 0
 
@@ -234,8 +234,10 @@ def _print_results(line: str) -> None:
 
 def _print_message(text: str) -> None:
     """If nobody can read messages any more, work continues."""
-    with suppress(OSError):
+    try:
         click.echo(text, file=sys.stderr, nl=False)
+    except OSError:
+        _drop_what_is_left(sys.stderr)
 
 
 @contextmanager
@@ -245,17 +247,17 @@ def _writing_results() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _drop_results()
+        _drop_what_is_left(sys.stdout)
         raise CatalogSyncError(
             f"stdout cannot be written: {error.strerror}",
             hint="what was done is recorded; run the command again for its results",
         ) from error
 
 
-def _drop_results() -> None:
-    """What is still in a buffer would fail once more when Python ends."""
+def _drop_what_is_left(stream: TextIO) -> None:
+    """What is still in a buffer would fail once more when Python ends, and be the exit code."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _plain(value: object) -> object:

@@ -129,6 +129,7 @@ def test_a_full_disk_behind_stdout_is_one_error(catalog, tmp_path):
 
 def test_messages_that_nobody_reads_stop_nothing(start_command, library, tmp_path):
     library.add("a.mp3")
+    library.add("line\nbreak.mp3")  # there is a warning
     process = start_command("scan", "--library-root", library.root, "--db", tmp_path / "new.db")
     process.stderr.close()
 

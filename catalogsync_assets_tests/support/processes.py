@@ -21,11 +21,15 @@ LONGEST = 120.0
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def heed_ctrl_c() -> None:
+def heed_signals() -> None:
     """Undo what a shell does to what it starts in the background of a script: that SIGINT is
-    ignored. Every process would inherit it, and a test that sends the signal wait in vain."""
+    ignored; and what `nohup` does to SIGHUP. Every process would inherit it, and a test that sends
+    the signal wait in vain."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # The tests themselves go on: what a process handles, its children meet by default.
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def child_environment(**more: str) -> dict[str, str]:
