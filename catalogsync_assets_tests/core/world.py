@@ -15,7 +15,7 @@ from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import FileFacts, FoundStat, known_files
+from catalogsync_assets.core.catalog.files import FileFacts, known_files
 from catalogsync_assets.core.catalog.locations import LocalPlace, Look, Stored
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import (
@@ -26,6 +26,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     enqueue,
     record,
 )
+from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 Rows = Callable[..., list[Any]]
@@ -126,7 +127,7 @@ class World:
     def find(self, file: int) -> None:
         if known := self._known(file):
             library_rows.mark_seen(
-                self.catalog, ROOT, [(known, FoundStat(known.size_bytes or 0, 2))]
+                self.catalog, ROOT, [(known, FileStat(known.size_bytes or 0, 2))]
             )
 
     def claim(self, backend: int) -> None:
@@ -189,7 +190,9 @@ class World:
         file, path = file_and_path
         if known := self._known(file):
             name = f"{path}.flac"
-            place = LocalPlace(known.file_asset_id, ROOT, name, f"{ROOT}/{name}", 5, 4, "e" * 64)
+            place = LocalPlace(
+                known.file_asset_id, ROOT, name, f"{ROOT}/{name}", 5, 4, sha256="e" * 64
+            )
             with self.catalog.transaction() as connection:
                 locations.record_restored(connection, ROOT, [place])
 

@@ -21,7 +21,7 @@ from catalogsync_assets.core.catalog.object_keys import fold, object_key
 from catalogsync_assets.core.catalog.schema import file_assets, file_locations
 from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
 from catalogsync_assets.core.errors import UsageError
-from catalogsync_assets.core.files.opening import mtime_ns
+from catalogsync_assets.core.files.opening import FileStat, mtime_ns
 
 _PAGE = 5_000
 #: How the reason begins why a file's tags are not known, if it lies with the disk. Such a file is
@@ -46,18 +46,18 @@ class KnownFile(NamedTuple):
     sha256: str | None  #: the content's digest in hex, None before it is first read whole
     has_key: bool  #: whether the file has its object key yet; see `object_keys`
     unreadable: bool = False  #: whether the disk did not let its tags be read
+    #: As in `FileStat`; None in rows that were made before these were kept.
+    ctime_ns: int | None = None
+    inode: int | None = None
+    file_system: str | None = None
+    #: Of the local file: `read` or `inode`, by which a scan knew it again; None where neither.
+    verified_by: str | None = None
+    tags_digest: str | None = None  #: of the content; see `FileFacts`
 
     @property
     def present(self) -> bool:
         """Whether the catalog says that the file is there."""
         return self.status == "active"
-
-
-class FoundStat(NamedTuple):
-    """Size in bytes and mtime in ns of a file on disk."""
-
-    size_bytes: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,21 @@ class FileFacts:
     artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
     #: Why its tags, or some of them, could not be read; None if all could.
     tags_error: str | None = None
+    #: As in `FileStat`.
+    ctime_ns: int | None = None
+    inode: int | None = None
+    file_system: str | None = None
+    tags_digest: str | None = None  #: of all its tags, in hex; None where none could be read
+    #: Of the sound alone, where the container keeps one that is not zero, in hex.
+    audio_digest: str | None = None
+    #: MusicBrainz's names of the recording, and of this track of this release, from the tags.
+    recording_id: str | None = None
+    release_track_id: str | None = None
+
+    @property
+    def stat(self) -> FileStat:
+        """What the file system said of it."""
+        return FileStat(self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode, self.file_system)
 
 
 #: The statuses of a place that a file has, or may have again.
@@ -85,7 +100,8 @@ _OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
-       f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%'
+       f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
+       l.ctime_ns, l.inode, l.file_system, l.verified_by, f.tags_digest
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
@@ -198,7 +214,7 @@ def insert_files(
         superseded = [{"old": k.file_asset_id, "new": new} for k, new in replaced.items()]
         connection.execute(_SUPERSEDE_ASSET, superseded)
     places = [
-        LocalPlace(asset_id, root, f.path, f.absolute_path, f.size_bytes, f.mtime_ns)
+        LocalPlace(asset_id, root, f.path, f.absolute_path, *f.stat)
         for f, asset_id in zip(files, asset_ids, strict=True)
     ]
     locations.record_scanned(connection, places, replaced=[k.location_id for k in replaced])
@@ -208,7 +224,7 @@ def insert_files(
 _SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
 
 
-def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FoundStat]]) -> None:
+def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FileStat]]) -> None:
     """The known content of these paths is there (again), with this size and mtime.
 
     A file that another program has recorded gets the figures and the object key that it lacks.
@@ -234,12 +250,12 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, Foun
             ]
             connection.execute(_SEE_ASSET, met)
             connection.execute(_NAME_SONG, met)
-        locations.record_seen(connection, [(k.location_id, *seen) for k, seen in files])
+        locations.record_seen(connection, [(k.location_id, seen) for k, seen in files])
 
 
 def _still_there(
-    connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FoundStat]]
-) -> list[tuple[KnownFile, FoundStat]]:
+    connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FileStat]]
+) -> list[tuple[KnownFile, FileStat]]:
     """Without the files that an offload has removed since they were seen, or is about to.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
@@ -259,12 +275,12 @@ def _still_there(
     ]
 
 
-def _is_at(root: str, path: str, seen: FoundStat) -> bool:
+def _is_at(root: str, path: str, seen: FileStat) -> bool:
     try:
         now = (Path(root) / path).stat()
     except OSError:
         return False
-    return (now.st_size, mtime_ns(now)) == seen
+    return (now.st_size, mtime_ns(now)) == seen[:2]
 
 
 _SEE_ASSET = sa.text(
@@ -308,7 +324,7 @@ _BACK = sa.text(
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
     """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
     back = [
-        (location_id, f.size_bytes, f.mtime_ns)
+        (location_id, f.stat)
         for f in files
         for location_id in connection.scalars(
             _BACK, {"root": root, "path": f.path, "sha256": f.sha256}
@@ -455,6 +471,10 @@ def _insert_assets(
             "format": f.format,
             "duration_seconds": f.song["duration_seconds"],
             "tags_error": f.tags_error,
+            "tags_digest": f.tags_digest,
+            "audio_digest": f.audio_digest,
+            "recording_id": f.recording_id,
+            "release_track_id": f.release_track_id,
             "object_key": key,
             "object_key_fold": fold(key),
         }

@@ -22,6 +22,7 @@ from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
 
@@ -87,7 +88,11 @@ TRANSITIONS: dict[Event, Transition] = {
 
 #: What an event writes besides the status.
 _WRITES: dict[Event, str] = {
-    "seen": "size_bytes = :size, mtime_ns = :mtime",
+    "seen": (
+        "size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,"
+        " file_system = :file_system, missing_since = NULL"
+    ),
+    "gone": "missing_since = CURRENT_TIMESTAMP",
     "changed": "is_primary = 0",
     "displaced": "is_primary = 0",
     "verified": "verified_at = CURRENT_TIMESTAMP, verified_by = :how, etag = COALESCE(:etag, etag)",
@@ -309,16 +314,21 @@ class LocalPlace(NamedTuple):
     absolute_path: str
     size_bytes: int
     mtime_ns: int
+    #: As in `FileStat`.
+    ctime_ns: int | None = None
+    inode: int | None = None
+    file_system: str | None = None
     sha256: str | None = None  #: of its content, where it has been read whole
 
 
 _LOCAL = (
     *("file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
     *("library_root", "library_path", "status", "is_primary", "size_bytes", "mtime_ns"),
+    *("ctime_ns", "inode", "file_system"),
 )
 _SCANNED = """
 VALUES (:file_asset_id, :local, :root, :path, :absolute_path, :root, :path, 'active', 1,
-        :size_bytes, :mtime_ns{more})
+        :size_bytes, :mtime_ns, :ctime_ns, :inode, :file_system{more})
 """
 
 
@@ -341,13 +351,13 @@ def record_scanned(
     _refresh(connection, [place.file_asset_id for place in places])
 
 
-def record_seen(connection: sa.Connection, seen: Sequence[tuple[int, int, int]]) -> None:
+def record_seen(connection: sa.Connection, seen: Sequence[tuple[int, FileStat]]) -> None:
     """Known contents are at their paths, or are there again.
 
     Args:
-        seen: of each, its location, size in bytes and mtime in ns.
+        seen: of each, its location, and what the file system says of the file.
     """
-    rows = [{"id": id_, "size": size, "mtime": mtime} for id_, size, mtime in seen]
+    rows = [{"id": id_, **stat._asdict()} for id_, stat in seen]
     _apply(connection, "seen", rows)
     _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
 
@@ -359,7 +369,8 @@ WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:pat
 """
 _RESTORED = """
 UPDATE file_locations SET status = 'active', absolute_path = :absolute_path,
-    size_bytes = :size_bytes, mtime_ns = :mtime_ns, verified_at = CURRENT_TIMESTAMP,
+    size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,
+    file_system = :file_system, missing_since = NULL, verified_at = CURRENT_TIMESTAMP,
     verified_by = 'read', updated_at = CURRENT_TIMESTAMP
 WHERE library_root = :root AND library_path = :path AND file_asset_id = :file_asset_id
 """
@@ -370,15 +381,16 @@ SELECT :file_asset_id, :local, :root,
        CASE WHEN EXISTS (SELECT 1 FROM file_locations o WHERE o.file_asset_id = :file_asset_id
                          AND o.backend_id = :local AND o.locator = :path)
             THEN :absolute_path ELSE :path END,
-       :absolute_path, :root, :path, 'active', 0, :size_bytes, :mtime_ns, CURRENT_TIMESTAMP,
-       'read'{more}
+       :absolute_path, :root, :path, 'active', 0, :size_bytes, :mtime_ns, :ctime_ns,
+       :inode, :file_system, CURRENT_TIMESTAMP, 'read'{more}
 WHERE NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.library_root = :root
                   AND h.library_path = :path AND h.file_asset_id = :file_asset_id)
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     container_name = excluded.container_name, absolute_path = excluded.absolute_path,
     library_root = excluded.library_root, library_path = excluded.library_path,
     status = 'active', size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
-    verified_at = excluded.verified_at, verified_by = excluded.verified_by,
+    ctime_ns = excluded.ctime_ns, inode = excluded.inode, file_system = excluded.file_system,
+    missing_since = NULL, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
     updated_at = CURRENT_TIMESTAMP
 """
 

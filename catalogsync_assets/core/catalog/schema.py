@@ -2,7 +2,7 @@
 
 How a database gets here is told by `migrations`; a test holds the two together. Fifteen of the
 tables keep the names that existing databases use; `batches`, `playlist_entries`, `multipart_*`,
-`download_roots`, `audit*` and `library_policies` are ours.
+`library_roots`, `download_roots`, `audit*` and `library_policies` are ours.
 
 Timestamps are the database's own CURRENT_TIMESTAMP (UTC). A status is a plain string, so that a
 tool which wrote the database before us can go on reading it.
@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import SchemaItem
 
 #: The revision of `migrations/versions` that this code works with.
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 #: Alembic's bookkeeping table; its default name could collide in a shared database.
 VERSION_TABLE = "catalogsync_schema_version"
 
@@ -174,10 +174,25 @@ file_assets = Table(
     _time("updated_at"),
     # Why its tags could not be read; NULL if they could, or were never tried.
     Column("tags_error", String),
+    # Of all its tags, in hex: tells an edit of tags from damage. NULL where they were never read
+    # whole.
+    Column("tags_digest", String),
+    # Of the sound alone, where the container keeps one, in hex.
+    Column("audio_digest", String),
+    # MusicBrainz's names for the recording, and for this track of this release.
+    Column("recording_id", String),
+    Column("release_track_id", String),
+    # 1 where a person has said which song it belongs to.
+    Column("song_decided", Integer),
     Index("ix_file_assets_song", "song_id"),
     Index("ix_file_assets_batch", "batch_id", "id"),
     Index("ix_file_assets_key_fold", "object_key_fold"),
     _partial("ix_file_assets_tags_error", "id", where="tags_error IS NOT NULL"),
+    _partial("ix_file_assets_audio_digest", "audio_digest", where="audio_digest IS NOT NULL"),
+    _partial("ix_file_assets_recording", "recording_id", where="recording_id IS NOT NULL"),
+    _partial(
+        "ix_file_assets_release_track", "release_track_id", where="release_track_id IS NOT NULL"
+    ),
 )
 file_locations = Table(
     "file_locations",
@@ -200,6 +215,13 @@ file_locations = Table(
     # filled in its own way.
     Column("library_root", String),
     Column("library_path", String),
+    Column("ctime_ns", BigInteger),
+    # As a signed number of 64 bits.
+    Column("inode", BigInteger),
+    # What the file lay on when it was last seen; see `core/files/file_systems.py`.
+    Column("file_system", String),
+    # When a complete scan first found it gone; NULL while it is there.
+    Column("missing_since", DateTime),
     Column("etag", String),
     Column("verified_at", DateTime),
     Column("verified_by", String),
@@ -223,6 +245,8 @@ file_locations = Table(
         "backend_id",
         where="library_root IS NULL AND absolute_path IS NOT NULL",
     ),
+    # Followed by its inode, and not read since.
+    _partial("ix_file_locations_unread", "library_root", where="verified_by = 'inode'"),
 )
 
 
@@ -259,6 +283,25 @@ download_tasks = Table(
     Index("ix_download_tasks_queue", "status", "attempts", "id"),
     # Not unique: a database that was adopted may have an address twice.
     Index("ix_download_tasks_url", "url"),
+)
+# The folders that are scanned.
+library_roots = Table(
+    "library_roots",
+    metadata,
+    _id(),
+    # As in `file_locations.library_root`.
+    Column("path", String, nullable=False, unique=True),
+    # What a person calls it; NULL for the folder's own name.
+    Column("name", String),
+    # Where it was last scanned, and what it lay on there.
+    Column("host", String),
+    Column("file_system", String),
+    # When a scan last saw all of it.
+    Column("last_complete_scan_at", DateTime),
+    # Since when all of it is being read anew; NULL where that is not going on.
+    Column("rehash_began_at", DateTime),
+    _time("created_at"),
+    _time("updated_at"),
 )
 # Folders that a person has named when the library roots were full.
 download_roots = Table(

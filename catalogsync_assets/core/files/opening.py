@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Collection
 from io import FileIO
+from typing import NamedTuple
 
 import tenacity
 
@@ -108,6 +109,23 @@ def lies_below(real: str, folders: Collection[str]) -> bool:
     return any(real.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
+class FileStat(NamedTuple):
+    """What a file system says of a file, as 64-bit columns hold it."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int | None = None
+    inode: int | None = None
+    file_system: str | None = None  #: what lasts of it; see `file_systems`
+
+    @classmethod
+    def of(cls, status: os.stat_result, file_system: str | None = None) -> FileStat:
+        """From a stat."""
+        inode = status.st_ino if status.st_ino <= _MOST else status.st_ino - 2**64
+        ctime = _bounded(status.st_ctime_ns)
+        return cls(status.st_size, mtime_ns(status), ctime, inode, file_system)
+
+
 def mtime_ns(status: os.stat_result) -> int:
     """When a file was changed last, in ns, as a 64-bit column can hold it.
 
@@ -115,7 +133,10 @@ def mtime_ns(status: os.stat_result) -> int:
     are wrong, and damaged volumes, have them. Each becomes a moment in the first or last second
     that there is, and two different ones hardly ever the same.
     """
-    found = status.st_mtime_ns
+    return _bounded(status.st_mtime_ns)
+
+
+def _bounded(found: int) -> int:
     if found > _MOST - _SPREAD:
         return _MOST - found % _SPREAD
     if found < _LEAST + _SPREAD:

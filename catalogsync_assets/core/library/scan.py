@@ -26,10 +26,11 @@ from catalogsync_assets.core.catalog.file_tags import (
     record_tags,
     unread_tags,
 )
-from catalogsync_assets.core.catalog.files import FileFacts, FoundStat, KnownFile
+from catalogsync_assets.core.catalog.files import FileFacts, KnownFile
 from catalogsync_assets.core.errors import ConfigurationError, LibraryError
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
+from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
@@ -190,7 +191,7 @@ class _Scan:
         self._unseen: list[tuple[str, bool]] = []
         self._facts: list[FileFacts] = []
         self._again: list[ReadAgain] = []
-        self._seen: list[tuple[KnownFile, FoundStat]] = []
+        self._seen: list[tuple[KnownFile, FileStat]] = []
         self._gone: list[int] = []
         self._excluded: list[int] = []
 
@@ -239,13 +240,13 @@ class _Scan:
 
     def _compare(self, found: FoundFile, known: KnownFile | None) -> None:
         report = self.report
-        seen = FoundStat(found.size_bytes, found.mtime_ns)
+        seen = FileStat(found.size_bytes, found.mtime_ns)
         if known is None:
             report.new += 1
             self._keep(self._facts, self._read(found, None))
         elif known.status == "offloading":
             report.unchanged += 1  # it is about to be removed: not ours to judge
-        elif seen == (known.size_bytes, known.mtime_ns):
+        elif seen[:2] == (known.size_bytes, known.mtime_ns):
             if not known.present:
                 report.returned += 1
                 self._keep(self._seen, (known, seen))

@@ -37,7 +37,7 @@ from catalogsync_assets.core.files import partial
 from catalogsync_assets.core.files.atomic import FULL
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
-from catalogsync_assets.core.files.opening import mtime_ns
+from catalogsync_assets.core.files.opening import FileStat, mtime_ns
 from catalogsync_assets.core.files.partial import FOLDER, Notes, PartialFile
 from catalogsync_assets.core.restore.queries import WantedFile
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -269,9 +269,8 @@ class Restorer:
 
     def _place_of(self, file: WantedFile, path: str, sha256: str) -> LocalPlace:
         root, target = str(self.root), self.root / path
-        found = target.stat()
-        size, mtime = found.st_size, mtime_ns(found)
-        return LocalPlace(file.file_asset_id, root, path, str(target), size, mtime, sha256)
+        found = FileStat.of(target.stat())
+        return LocalPlace(file.file_asset_id, root, path, str(target), *found, sha256)
 
     def _count(self, size: int) -> None:
         with self._lock:

@@ -53,7 +53,8 @@ def test_init_makes_the_fifteen_tables_and_ours(path):
     assert len(OLD_NAMES) == 15
     multipart = {"multipart_uploads", "multipart_parts"}
     audits = {"audits", "audit_findings", "library_policies"}
-    ours = {"batches", "download_roots", "playlist_entries", VERSION_TABLE} | multipart | audits
+    roots = {"library_roots", "download_roots"}
+    ours = {"batches", "playlist_entries", VERSION_TABLE} | roots | multipart | audits
     assert set(rows(path, TABLES)) == {*OLD_NAMES, *ours}
     assert (report.action, report.backup) == ("created", None)
 
