@@ -16,6 +16,7 @@ import catalogsync_assets
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.locations import TRANSITIONS, Event, Status
 from catalogsync_assets.core.catalog.schema import metadata
+from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets_tests.core.world import BEGINNING, EVENTS, PRESENCE, World, truth
 from catalogsync_assets_tests.support.database import change, rows
 
