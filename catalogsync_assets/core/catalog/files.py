@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog import keys, locations, presence
 from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
@@ -36,7 +36,8 @@ class KnownFile(NamedTuple):
     file_asset_id: int
     song_id: int | None
     path: str  #: below the root, `/`-separated
-    #: `active`; `missing` once a scan has found the path gone; `excluded` while it is left out of
+    #: `active`; `missing` once a scan has found the path gone; `damaged` where its bytes have
+    #: changed and nothing says that it was edited; `excluded` while it is left out of
     #: the library; `offloading` or `offloaded` where the file is being removed, or was, as enough
     #: backends hold it.
     status: str
@@ -52,12 +53,31 @@ class KnownFile(NamedTuple):
     file_system: str | None = None
     #: Of the local file: `read` or `inode`, by which a scan knew it again; None where neither.
     verified_by: str | None = None
+    verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`
 
     @property
     def present(self) -> bool:
         """Whether the catalog says that the file is there."""
         return self.status == "active"
+
+
+class Seen(NamedTuple):
+    """A file that is where the catalog has it, or again."""
+
+    known: KnownFile
+    stat: FileStat
+    sha256: str | None = None  #: in hex, where it was read whole just now
+
+
+class Moved(NamedTuple):
+    """A file that is at another path now."""
+
+    known: KnownFile
+    root: str
+    path: str  #: below `root`
+    stat: FileStat
+    sha256: str | None  #: in hex, where it was read whole; None where its inode has told
 
 
 @dataclass(frozen=True)
@@ -96,12 +116,12 @@ class FileFacts:
 
 
 #: The statuses of a place that a file has, or may have again.
-_OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
+_OF_PATHS = ("active", "missing", "damaged", "excluded", "offloading", "offloaded")
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
-       l.ctime_ns, l.inode, l.file_system, l.verified_by, f.tags_digest
+       l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
@@ -224,8 +244,8 @@ def insert_files(
 _SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
 
 
-def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FileStat]]) -> None:
-    """The known content of these paths is there (again), with this size and mtime.
+def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
+    """The known content of these paths is there (again), as the file system says it.
 
     A file that another program has recorded gets the figures and the object key that it lacks.
     One that is being removed, or was since it was seen, is left out.
@@ -234,7 +254,7 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, File
         files = _still_there(connection, root, files)
         if not files:
             return
-        unmet = [(k, seen.size_bytes) for k, seen in files if not k.has_key]
+        unmet = [(f.known, f.stat.size_bytes) for f in files if not f.known.has_key]
         if unmet:
             keys = _free_keys(connection, root, [k.path for k, _ in unmet])
             met = [
@@ -250,12 +270,13 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, File
             ]
             connection.execute(_SEE_ASSET, met)
             connection.execute(_NAME_SONG, met)
-        locations.record_seen(connection, [(k.location_id, seen) for k, seen in files])
+        locations.record_seen(
+            connection,
+            [(f.known.location_id, f.known.file_asset_id, f.stat, f.sha256) for f in files],
+        )
 
 
-def _still_there(
-    connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FileStat]]
-) -> list[tuple[KnownFile, FileStat]]:
+def _still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> list[Seen]:
     """Without the files that an offload has removed since they were seen, or is about to.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
@@ -265,13 +286,13 @@ def _still_there(
         "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
         " AND id IN (SELECT value FROM json_each(:places))"
     )
-    places = json.dumps([known.location_id for known, _ in files])
+    places = json.dumps([f.known.location_id for f in files])
     removed = dict[int, str](connection.execute(sa.text(statement), {"places": places}).all())
     return [
-        (known, seen)
-        for known, seen in files
-        if known.location_id not in removed
-        or (removed[known.location_id] == "offloaded" and _is_at(root, known.path, seen))
+        f
+        for f in files
+        if f.known.location_id not in removed
+        or (removed[f.known.location_id] == "offloaded" and _is_at(root, f.known.path, f.stat))
     ]
 
 
@@ -281,6 +302,58 @@ def _is_at(root: str, path: str, seen: FileStat) -> bool:
     except OSError:
         return False
     return (now.st_size, mtime_ns(now)) == seen[:2]
+
+
+def record_moves(catalog: Catalog, files: Sequence[Moved]) -> None:
+    """Files are at other paths than before: each keeps its id, song, batch and history.
+
+    One transaction. A file that an offload has removed meanwhile, or is about to, is left out.
+    """
+    with catalog.transaction() as connection:
+        by_root: dict[str, list[Moved]] = {}
+        for f in files:
+            by_root.setdefault(f.root, []).append(f)
+        moved = [
+            f
+            for root, some in by_root.items()
+            for f in _not_removed(connection, root, some)
+        ]
+        locations.record_moved(
+            connection,
+            [
+                (
+                    f.known.location_id,
+                    LocalPlace(
+                        f.known.file_asset_id,
+                        f.root,
+                        f.path,
+                        f"{f.root.rstrip('/')}/{f.path}",
+                        *f.stat,
+                        sha256=f.sha256,
+                    ),
+                )
+                for f in moved
+            ],
+        )
+        keys.rename(connection, [(f.known.file_asset_id, f.root, f.path) for f in moved])
+
+
+def _not_removed(connection: sa.Connection, root: str, files: Sequence[Moved]) -> list[Moved]:
+    seen = [Seen(f.known._replace(path=f.path), f.stat) for f in files]
+    left = {f.known.location_id for f in _still_there(connection, root, seen)}
+    return [f for f in files if f.known.location_id in left]
+
+
+def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> None:
+    """Files are gone, and others are in their stead: history from now on. Idempotent.
+
+    Args:
+        files: of each, its location, its file asset, and the file asset that is there now.
+    """
+    with catalog.transaction() as connection:
+        superseded = [{"old": asset, "new": new} for _, asset, new in files]
+        connection.execute(_SUPERSEDE_ASSET, superseded)
+        locations.apply(connection, "changed", [location for location, *_ in files])
 
 
 _SEE_ASSET = sa.text(
@@ -324,7 +397,7 @@ _BACK = sa.text(
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
     """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
     back = [
-        (location_id, f.stat)
+        (location_id, None, f.stat, f.sha256)
         for f in files
         for location_id in connection.scalars(
             _BACK, {"root": root, "path": f.path, "sha256": f.sha256}
@@ -402,7 +475,21 @@ def not_yet_recorded(
         )
     )
     now = dict[str, int](rows.all())
-    return [f for f in files if now.get(f.path) == (f.replaces.location_id if f.replaces else None)]
+    elsewhere = [f.replaces.location_id for f in files if f.replaces and f.replaces.path != f.path]
+    still = set(
+        connection.scalars(
+            sa.select(place.id).where(place.id.in_(elsewhere), place.status.in_(_OF_PATHS))
+        )
+    )
+
+    def is_as_seen(f: FileFacts) -> bool:
+        if f.replaces is None:
+            return f.path not in now
+        if f.replaces.path == f.path:
+            return now.get(f.path) == f.replaces.location_id
+        return f.path not in now and f.replaces.location_id in still
+
+    return [f for f in files if is_as_seen(f)]
 
 
 def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int]:
