@@ -15,7 +15,7 @@ from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import FileFacts, known_files
+from catalogsync_assets.core.catalog.files import FileFacts, Seen, known_files
 from catalogsync_assets.core.catalog.locations import LocalPlace, Look, Stored
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import (
@@ -127,7 +127,7 @@ class World:
     def find(self, file: int) -> None:
         if known := self._known(file):
             library_rows.mark_seen(
-                self.catalog, ROOT, [(known, FileStat(known.size_bytes or 0, 2))]
+                self.catalog, ROOT, [Seen(known, FileStat(known.size_bytes or 0, 2))]
             )
 
     def claim(self, backend: int) -> None:

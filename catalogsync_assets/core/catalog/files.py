@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import keys, locations, presence
+from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
@@ -68,16 +68,6 @@ class Seen(NamedTuple):
     known: KnownFile
     stat: FileStat
     sha256: str | None = None  #: in hex, where it was read whole just now
-
-
-class Moved(NamedTuple):
-    """A file that is at another path now."""
-
-    known: KnownFile
-    root: str
-    path: str  #: below `root`
-    stat: FileStat
-    sha256: str | None  #: in hex, where it was read whole; None where its inode has told
 
 
 @dataclass(frozen=True)
@@ -232,7 +222,7 @@ def insert_files(
     }
     if replaced:
         superseded = [{"old": k.file_asset_id, "new": new} for k, new in replaced.items()]
-        connection.execute(_SUPERSEDE_ASSET, superseded)
+        connection.execute(SUPERSEDE_ASSET, superseded)
     places = [
         LocalPlace(asset_id, root, f.path, f.absolute_path, *f.stat)
         for f, asset_id in zip(files, asset_ids, strict=True)
@@ -241,7 +231,7 @@ def insert_files(
     return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
 
 
-_SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
+SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
 
 
 def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
@@ -251,7 +241,7 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
     One that is being removed, or was since it was seen, is left out.
     """
     with catalog.transaction() as connection:
-        files = _still_there(connection, root, files)
+        files = still_there(connection, root, files)
         if not files:
             return
         unmet = [(f.known, f.stat.size_bytes) for f in files if not f.known.has_key]
@@ -276,7 +266,7 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
         )
 
 
-def _still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> list[Seen]:
+def still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> list[Seen]:
     """Without the files that an offload has removed since they were seen, or is about to.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
@@ -302,58 +292,6 @@ def _is_at(root: str, path: str, seen: FileStat) -> bool:
     except OSError:
         return False
     return (now.st_size, mtime_ns(now)) == seen[:2]
-
-
-def record_moves(catalog: Catalog, files: Sequence[Moved]) -> None:
-    """Files are at other paths than before: each keeps its id, song, batch and history.
-
-    One transaction. A file that an offload has removed meanwhile, or is about to, is left out.
-    """
-    with catalog.transaction() as connection:
-        by_root: dict[str, list[Moved]] = {}
-        for f in files:
-            by_root.setdefault(f.root, []).append(f)
-        moved = [
-            f
-            for root, some in by_root.items()
-            for f in _not_removed(connection, root, some)
-        ]
-        locations.record_moved(
-            connection,
-            [
-                (
-                    f.known.location_id,
-                    LocalPlace(
-                        f.known.file_asset_id,
-                        f.root,
-                        f.path,
-                        f"{f.root.rstrip('/')}/{f.path}",
-                        *f.stat,
-                        sha256=f.sha256,
-                    ),
-                )
-                for f in moved
-            ],
-        )
-        keys.rename(connection, [(f.known.file_asset_id, f.root, f.path) for f in moved])
-
-
-def _not_removed(connection: sa.Connection, root: str, files: Sequence[Moved]) -> list[Moved]:
-    seen = [Seen(f.known._replace(path=f.path), f.stat) for f in files]
-    left = {f.known.location_id for f in _still_there(connection, root, seen)}
-    return [f for f in files if f.known.location_id in left]
-
-
-def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> None:
-    """Files are gone, and others are in their stead: history from now on. Idempotent.
-
-    Args:
-        files: of each, its location, its file asset, and the file asset that is there now.
-    """
-    with catalog.transaction() as connection:
-        superseded = [{"old": asset, "new": new} for _, asset, new in files]
-        connection.execute(_SUPERSEDE_ASSET, superseded)
-        locations.apply(connection, "changed", [location for location, *_ in files])
 
 
 _SEE_ASSET = sa.text(

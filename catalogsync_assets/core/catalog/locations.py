@@ -62,7 +62,9 @@ TRANSITIONS: dict[Event, Transition] = {
         "damaged",
         "the file has other bytes, and nothing says that it was edited",
     ),
-    "gone": Transition(("active", "damaged", "excluded"), "missing", "a scan has found the path gone"),
+    "gone": Transition(
+        ("active", "damaged", "excluded"), "missing", "a scan has found the path gone"
+    ),
     "excluded": Transition(
         ("active", "missing", "damaged"), "excluded", "the path is left out of the library"
     ),
@@ -420,15 +422,16 @@ def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlac
     _refresh(connection, [place.file_asset_id for _, place in moved])
 
 
-def record_suspected(connection: sa.Connection, suspected: Sequence[tuple[int, FileStat]]) -> None:
+def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) -> None:
     """Local files have other bytes than before, and nothing says that they were edited.
 
     Args:
         suspected: of each, its location, and what the file system says of the file.
     """
     rows = [{"id": id_, **stat._asdict()} for id_, stat in suspected]
-    _apply(connection, "suspected", rows)
-    _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
+    with catalog.transaction() as connection:
+        _apply(connection, "suspected", rows)
+        _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
 
 
 _AT_PATHS = """

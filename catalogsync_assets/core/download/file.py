@@ -333,7 +333,5 @@ def _blamed(task: DownloadTask) -> Iterator[None]:
 
 def _downloaded(task: DownloadTask, root: Path, placed: Path, sha256: str | None) -> Downloaded:
     path = placed.relative_to(root).as_posix()
-    facts = read_facts(
-        root, path, FileStat.of(placed.stat()), song_id=task.song_id, sha256=sha256
-    )
+    facts = read_facts(root, path, FileStat.of(placed.stat()), song_id=task.song_id, sha256=sha256)
     return Downloaded(task, str(root), facts, task.title == guessed_title(task.url))

@@ -24,7 +24,17 @@ WEAK = "~"
 _BY_FSID = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "btrfs": "btrfs", "zfs": "zfs"}
 # Here it is made of the device number; but inodes last, and udev knows the UUID.
 _BY_UUID = frozenset(
-    "xfs f2fs jfs reiserfs nilfs2 hfsplus ntfs ntfs3 fuseblk".split()  # fuseblk: ntfs-3g
+    [
+        "xfs",
+        "f2fs",
+        "jfs",
+        "reiserfs",
+        "nilfs2",
+        "hfsplus",
+        "ntfs",
+        "ntfs3",
+        "fuseblk",
+    ]  # fuseblk: ntfs-3g
 )
 # FAT's serial number, which a kind of FUSE may hide.
 _SHORT_SERIAL = re.compile(r"[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}")

@@ -162,14 +162,15 @@ class Moves:
             (root, path, PurePosixPath(path).name, *stat, lasting, location_id, quiet),
         )
 
-    def add_lost(self, root: str, known: KnownFile, *, replaced: bool, by_inode: bool) -> None:
-        """A known file is not at its path, or something else is.
+    def add_lost(self, root: str, known: KnownFile, *, replaced: bool) -> None:
+        """A known file is not at its path.
 
         Args:
-            by_inode: whether its inode may tell; not of one that was removed on purpose, whose
-                inode is free for others.
+            replaced: something else is.
         """
-        lasting = known.file_system if by_inode and lasts(known.file_system) else None
+        # The inode of a file that was removed on purpose is free for others.
+        tells = known.status != "offloaded" and lasts(known.file_system)
+        lasting = known.file_system if tells else None
         self._db.execute(
             "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
