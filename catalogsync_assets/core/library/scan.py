@@ -27,7 +27,8 @@ from catalogsync_assets.core.catalog.file_tags import (
     unread_tags,
 )
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile
-from catalogsync_assets.core.errors import ConfigurationError, LibraryError
+from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
+from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.files.opening import FileStat
@@ -35,7 +36,7 @@ from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
 from catalogsync_assets.core.runner.report import MOST_LISTED
-from catalogsync_assets.core.settings import library_roots, overlap
+from catalogsync_assets.core.settings import library_roots
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
@@ -108,10 +109,10 @@ def scan(
     report = ScanReport()
     folders = library_roots(roots)
     rules = Rules.of_settings()
-    require_apart(folders, rows.known_roots(catalog))
+    require_apart(folders, known_roots(catalog))
     if follow_links is not None:
         set_follows_links(catalog, follow_links)
-    within = rows.limits_of_links(catalog, map(str, folders))
+    within = limits_of_links(catalog, map(str, folders))
     for root in folders:
         one = _Scan(catalog, root, report, leaves_out(root, rules), reread, progress)
         one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
@@ -121,18 +122,6 @@ def scan(
     report.unread_tag_count, report.unread_tags = unread_tags(catalog, MOST_LISTED)
     progress(report)
     return report
-
-
-def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
-    """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
-    for root in roots:
-        for other in (Path(k) for k in known if Path(k) not in roots):
-            if overlap(root, other):
-                raise ConfigurationError(
-                    f"library root {root} overlaps {other}, which the catalog knows:"
-                    " files in both would be cataloged and uploaded twice",
-                    hint=f"scan {other} as before",
-                )
 
 
 def require_never_filled(
