@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
-from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_row, update_row
@@ -116,27 +114,6 @@ FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
-
-
-def known_roots(catalog: Catalog) -> list[str]:
-    """The library roots below which the catalog knows files."""
-    # From one to the next in the index: DISTINCT would read all of it.
-    next_root = "SELECT MIN(library_root) FROM file_locations WHERE library_root > :last"
-    roots = [""]
-    while (found := catalog.scalar(next_root, last=roots[-1])) is not None:
-        roots.append(str(found))
-    return roots[1:]
-
-
-def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
-    """The real paths of the folders that links may lead to; empty: anywhere.
-
-    Args:
-        roots: library roots, besides those that the catalog knows.
-    """
-    if follows_links(catalog):
-        return ()
-    return tuple({os.path.realpath(root): None for root in (*roots, *known_roots(catalog))})
 
 
 def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:

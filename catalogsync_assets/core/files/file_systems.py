@@ -22,19 +22,10 @@ WEAK = "~"
 # Kernels make f_fsid of the UUID here: super.c of each, and zfs_vfsops.c. Btrfs mixes in the
 # subvolume, ZFS takes the dataset: both have inodes of their own. Ext2 may become ext4 in place.
 _BY_FSID = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "btrfs": "btrfs", "zfs": "zfs"}
-# Here it is made of the device number; but inodes last, and udev knows the UUID.
+# Here it is made of the device number; but inodes last, and udev knows the UUID. NTFS may be the
+# kernel's or FUSE's.
 _BY_UUID = frozenset(
-    [
-        "xfs",
-        "f2fs",
-        "jfs",
-        "reiserfs",
-        "nilfs2",
-        "hfsplus",
-        "ntfs",
-        "ntfs3",
-        "fuseblk",
-    ]  # fuseblk: ntfs-3g
+    ("xfs", "f2fs", "jfs", "reiserfs", "nilfs2", "hfsplus", "ntfs", "ntfs3", "fuseblk")
 )
 # FAT's serial number, which a kind of FUSE may hide.
 _SHORT_SERIAL = re.compile(r"[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}")
@@ -133,7 +124,7 @@ def mounts() -> list[Mount]:
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """The mounts of a text like /proc/self/mountinfo, see proc(5); what is malformed is left out."""
+    """The mounts of a text like /proc/self/mountinfo, see proc(5); of its lines, the sound ones."""
     found = []
     for line in text.split("\n"):
         before, _, after = line.partition(" - ")

@@ -30,8 +30,8 @@ from catalogsync_assets.core.catalog.file_tags import (
     unread_tags,
 )
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
-from catalogsync_assets.core.catalog.roots import known_roots
-from catalogsync_assets.core.errors import ConfigurationError, LibraryError
+from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
+from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
@@ -42,7 +42,7 @@ from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
 from catalogsync_assets.core.runner.report import MOST_LISTED
-from catalogsync_assets.core.settings import library_roots, overlap
+from catalogsync_assets.core.settings import library_roots
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
@@ -178,7 +178,7 @@ def scan(
         _follow_roots(catalog, folders, report)
     require_apart(folders, known_roots(catalog))
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
-    within = rows.limits_of_links(catalog, map(str, folders))
+    within = limits_of_links(catalog, map(str, folders))
     refused: LibraryError | None = None
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, frozenset(map(str, accept)))
@@ -235,18 +235,6 @@ def _follow_roots(catalog: Catalog, folders: Sequence[Path], report: ScanReport)
             )
         files = roots_.move_root(catalog, old, str(folder))
         report.moved_roots.append(MovedRoot(old, str(folder), files))
-
-
-def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
-    """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
-    for root in roots:
-        for other in (Path(k) for k in known if Path(k) not in roots):
-            if overlap(root, other):
-                raise ConfigurationError(
-                    f"library root {root} overlaps {other}, which the catalog knows:"
-                    " files in both would be cataloged and uploaded twice",
-                    hint=f"scan {other} as before",
-                )
 
 
 def require_never_filled(
@@ -336,9 +324,11 @@ class _Scan:
         if first is None and not allow_empty:
             require_never_filled(self.catalog, self.root, self._is_left_out)
         self._file_system = file_system_of(root)
-        self._before = roots_.note_root(self.catalog, root, self._file_system)
+        known = {r.path: r for r in roots_.library_roots(self.catalog)}
+        self._before = known.get(root)
         if not allow_empty:
             self._require_same_disk()
+        roots_.note_root(self.catalog, root, self._file_system)
         self._rehash_began = roots_.begin_rehash(self.catalog, root) if self.how.rehash else None
         on_disk = chain([first] if first else [], files)
         in_catalog = rows.known_files(self.catalog, root)
@@ -357,18 +347,14 @@ class _Scan:
 
     def _require_same_disk(self) -> None:
         """Raise a LibraryError if another file system is where the root was, with other files."""
-        before = self._before.file_system if self._before else None
-        if before in (None, self._file_system):
+        before = self._before
+        if before is None or before.file_system in (None, self._file_system):
             return
-        compared = there = 0
-        for known in roots_.some_files(self.catalog, str(self.root)):
-            compared += 1
-            with suppress(OSError):
-                there += (self.root / known.path).stat().st_size == known.size_bytes
-        if compared and there * 2 < compared:
+        found = roots_.compare(self.catalog, before, self.root, self._file_system)
+        if found.by_size_and_time * 2 < found.compared:
             raise LibraryError(
                 f"library root {self.root} is on another file system than before, which holds"
-                f" {there} of {compared} files that were looked for",
+                f" {found.by_size_and_time} of {found.compared} files that were looked for",
                 hint="check that the right disk is mounted;"
                 " if the files are really gone, scan with --allow-empty",
             )
