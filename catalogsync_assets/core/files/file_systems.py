@@ -22,11 +22,14 @@ WEAK = "~"
 # Kernels make f_fsid of the UUID here: super.c of each, and zfs_vfsops.c. Btrfs mixes in the
 # subvolume, ZFS takes the dataset: both have inodes of their own. Ext2 may become ext4 in place.
 _BY_FSID = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "btrfs": "btrfs", "zfs": "zfs"}
-# Here it is made of the device number; but inodes last, and udev knows the UUID. NTFS may be the
-# kernel's or FUSE's.
-_BY_UUID = frozenset(
-    ("xfs", "f2fs", "jfs", "reiserfs", "nilfs2", "hfsplus", "ntfs", "ntfs3", "fuseblk")
-)
+# Here it is made of the device number; but inodes last, and udev knows the UUID. The drivers of
+# NTFS, of which ntfs-3g shows as fuseblk, agree in what they call inodes.
+_BY_UUID = {
+    **dict.fromkeys(("ntfs", "ntfs3", "fuseblk"), "ntfs"),
+    **{kind: kind for kind in ("xfs", "f2fs", "jfs", "reiserfs", "nilfs2", "hfsplus")},
+}
+# Other names of a kind, which come and go with versions.
+_ALIKE = {"nfs4": "nfs", "smb3": "cifs", "smbfs": "cifs", "ntfs3": "ntfs", "fuseblk": "ntfs"}
 # FAT's serial number, which a kind of FUSE may hide.
 _SHORT_SERIAL = re.compile(r"[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -52,6 +55,14 @@ def kind_of(file_system: str | None) -> str | None:
     return (file_system or "").removeprefix(WEAK).partition(":")[0] or None
 
 
+def is_another(file_system: str | None, before: str | None) -> bool:
+    """Whether two names are certainly of different file systems; None and `~`: not known."""
+    one, other = (_ALIKE.get(kind_of(n) or "", kind_of(n)) for n in (file_system, before))
+    if one is None or other is None:
+        return False
+    return one != other or (lasts(file_system) and lasts(before) and file_system != before)
+
+
 def file_system_of(path: str | os.PathLike[str]) -> str:
     """What lasts of the file system that a path lies on; links are followed.
 
@@ -73,7 +84,7 @@ def file_system_of(path: str | os.PathLike[str]) -> str:
     if mount.kind in _BY_FSID and fsid:
         return f"{_BY_FSID[mount.kind]}:{fsid:x}"
     if mount.kind in _BY_UUID and (uuid := _uuid_of(device)):
-        return f"{mount.kind}:{uuid}"
+        return f"{_BY_UUID[mount.kind]}:{uuid}"
     return WEAK + mount.kind
 
 
