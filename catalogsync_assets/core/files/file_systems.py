@@ -33,8 +33,9 @@ _ALIKE = {"nfs4": "nfs", "smb3": "cifs", "smbfs": "cifs", "ntfs3": "ntfs", "fuse
 # FAT's serial number, which a kind of FUSE may hide.
 _SHORT_SERIAL = re.compile(r"[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
-_MOUNTS = Path("/proc/self/mountinfo")
-_UUIDS = Path("/dev/disk/by-uuid")
+#: What is mounted, as this process sees it; and links to block devices, called by their UUIDs.
+MOUNTS = Path("/proc/self/mountinfo")
+UUIDS = Path("/dev/disk/by-uuid")
 
 
 class Mount(NamedTuple):
@@ -79,13 +80,22 @@ def file_system_of(path: str | os.PathLike[str]) -> str:
     except OSError:
         return WEAK
     mount = find_mount(real, device, mounts())
-    if mount is None:
-        return WEAK
-    if mount.kind in _BY_FSID and fsid:
-        return f"{_BY_FSID[mount.kind]}:{fsid:x}"
-    if mount.kind in _BY_UUID and (uuid := _uuid_of(device)):
-        return f"{_BY_UUID[mount.kind]}:{uuid}"
-    return WEAK + mount.kind
+    return WEAK if mount is None else name_of(mount.kind, fsid, device)
+
+
+def name_of(kind: str, fsid: int, device: int) -> str:
+    """What `file_system_of` calls a file system.
+
+    Args:
+        kind: as the kernel calls it.
+        fsid: `f_fsid` of statvfs; 0 where it has none.
+        device: `st_dev` of what lies on it.
+    """
+    if kind in _BY_FSID and fsid:
+        return f"{_BY_FSID[kind]}:{fsid:x}"
+    if kind in _BY_UUID and (uuid := _uuid_of(device)):
+        return f"{_BY_UUID[kind]}:{uuid}"
+    return WEAK + kind
 
 
 class FileSystems:
@@ -128,7 +138,7 @@ def mounts() -> list[Mount]:
     """What is mounted, in the order in which it was."""
     if sys.platform.startswith("linux"):
         with suppress(OSError):
-            return parse_mounts(os.fsdecode(_MOUNTS.read_bytes()))
+            return parse_mounts(os.fsdecode(MOUNTS.read_bytes()))
     import psutil
 
     return [Mount((0, 0), p.mountpoint, p.fstype) for p in psutil.disk_partitions(all=True)]
@@ -138,19 +148,19 @@ def parse_mounts(text: str) -> list[Mount]:
     """The mounts of a text like /proc/self/mountinfo, see proc(5); of its lines, the sound ones."""
     found = []
     for line in text.split("\n"):
-        before, _, after = line.partition(" - ")
-        fields, more = before.split(" "), after.split(" ")
         with suppress(IndexError, ValueError):
+            before, after = line.split(" - ")
+            fields = before.split(" ")
             major, minor = map(int, fields[2].split(":"))
             point = _ESCAPED.sub(lambda m: chr(int(m[1], 8)), fields[4])
-            found.append(Mount((major, minor), point, more[0]))
+            found.append(Mount((major, minor), point, after.split(" ")[0]))
     return found
 
 
 def _uuid_of(device: int) -> str | None:
     """What udev has found on a block device; None where it says nothing, or nothing that lasts."""
     with suppress(OSError):
-        for entry in sorted(_UUIDS.iterdir()):
+        for entry in sorted(UUIDS.iterdir()):
             with suppress(OSError):
                 if entry.stat().st_rdev == device and not _SHORT_SERIAL.fullmatch(entry.name):
                     return entry.name
