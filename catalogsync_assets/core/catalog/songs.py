@@ -1,4 +1,8 @@
-"""Songs as rows: which one a match key names, and the artists that they are linked to."""
+"""Songs as rows, and the artists that they are linked to.
+
+Which of them a file belongs to is decided in `song_matching`, what a person does to them in
+`song_changes`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,10 @@ ARTIST_JOINER = "; "
 
 
 def songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dict[str, int]:
-    """The oldest song of each of these match keys that has one."""
+    """The oldest song of each of these match keys that has one.
+
+    For what comes without a length, as an entry of a manifest does: several songs may have one key.
+    """
     rows = connection.execute(
         sa.select(songs.c.match_key, sa.func.min(songs.c.id))
         .where(songs.c.match_key.in_([key for key in keys if key]))
