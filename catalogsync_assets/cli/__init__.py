@@ -18,6 +18,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     offload,
     policy,
     restore,
+    songs,
     status,
     uploads,
 )
