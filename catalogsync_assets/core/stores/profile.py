@@ -34,6 +34,15 @@ class StoreProfile:
     part_checksum: bool | None = None  #: a part with a wrong SHA-256 is refused
     #: `If-None-Match: *` protects what is there when parts are completed.
     conditional_complete: bool | None = None
+    copies: bool | None = None  #: it copies an object to another key of the bucket
+    #: A copy is refused where a condition does not hold, of its source
+    #: (`x-amz-copy-source-if-match`) or its target (`If-None-Match: *`, `If-Match`): all three.
+    conditional_copy: bool | None = None
+    #: It computes the SHA-256 of what it copies, and a HEAD gives it. One that came along with a
+    #: copy does not count.
+    copy_checksum: bool | None = None
+    #: The ETag of a copy is the MD5 of what was copied, and did not come along.
+    copy_etag_is_md5: bool | None = None
     needs_md5: bool | None = None  #: a put must carry Content-MD5, as in a bucket with object lock
     #: A put must be signed with its bytes; `UNSIGNED-PAYLOAD` is refused.
     signed_payload: bool | None = None

@@ -183,6 +183,41 @@ def after_put(client: StoreClient, key: str, expected: Expected) -> tuple[str | 
     )
 
 
+def after_copy(
+    client: StoreClient, key: str, expected: Expected, *, retry: Retry = once
+) -> tuple[str | None, Proof] | None:
+    """The ETag of an object that the store has copied, and what proves it to be whole; None if
+    there is none, by the store's own word to two reads.
+
+    To be asked as well of what was found under the key of a copy that nobody has proven: `by_head`
+    would believe a digest that came along. What counts is what the store was seen, by a test, to
+    make of the copy itself: a SHA-256, or an ETag that is the MD5 of the content; else the object
+    is read. Nothing is retried but by `retry`.
+
+    Args:
+        expected: its SHA-256 must be known; `etags` holds the MD5 of the content, if it is, so that
+            the object need not be read where the ETag tells.
+
+    Raises:
+        KeyRefusedError: with the code `Corrupted`: it holds something else; two reads agree on it.
+        StoreError: the store refused, or was silent; or no two reads agree.
+    """
+    assert expected.sha256 is not None
+    found = retry(lambda: client.head(key))
+    if found is not None and found.size_bytes == expected.size_bytes:
+        profile = client.profile
+        if profile.copy_checksum and found.sha256 == as_s3_header(expected.sha256):
+            return found.etag or None, "head"
+        if profile.copy_etag_is_md5 and bare(found.etag).lower() in expected.etags:
+            return found.etag, "head"
+    come = read(client, key, {expected.sha256}, size_bytes=expected.size_bytes, retry=retry)
+    if come is None:
+        return None
+    if come.sha256 == expected.sha256:
+        return come.etag, "read"
+    raise corrupted(client, key)
+
+
 def is_vouched_for(
     look: Callable[[], StoredObject | None], sha256: str, size_bytes: int, md5: Callable[[], str]
 ) -> bool:
