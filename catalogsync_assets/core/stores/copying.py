@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, StoreError
 from catalogsync_assets.core.stores import parts, verify
 from catalogsync_assets.core.stores.checksums import PartDigest
-from catalogsync_assets.core.stores.classify import NOT_IMPLEMENTED
+from catalogsync_assets.core.stores.classify import NOT_IMPLEMENTED, BadAnswerError
 from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredObject
 from catalogsync_assets.core.stores.parts import Part, PartsUpload
+from catalogsync_assets.core.stores.profile import SHA256
 
 #: The code of a source that is another object by now.
 SOURCE_CHANGED = "SourceChanged"
@@ -25,7 +27,10 @@ SOURCE_CHANGED = "SourceChanged"
 LARGEST = 5 * 1024**3
 #: Bytes of a part that is copied, but for objects of more than 10,000 of them.
 PART_BYTES = 512 * 1024**2
+#: What AWS says where two writers meet.
+_RACE = "ConditionalRequestConflict"
 _MOST_PARTS = 10_000
+_KEPT = ("ContentType", "Metadata", "CacheControl")
 
 
 def copy(
@@ -61,7 +66,8 @@ def copy(
             if the store answers.
 
     Returns:
-        The ETag of the copy; None if the answer names none, as always of parts.
+        The ETag of the copy; None if the answer names none, which proves as little, or if it was
+        copied in parts.
 
     Raises:
         ConflictError: what is stored under the target is not what may be replaced.
@@ -71,12 +77,18 @@ def copy(
         StoreError: the store refused, or was silent.
     """
     this = _Copy(client, source_key, target_key, source_etag, replacing, metadata)
-    if client.look_first or not client.profile.conditional_copy:
+    kept = client.profile.conditional_copy and can_say_conditions(client)
+    if not kept or client.look_first:
         this.look()
     if size_bytes is not None and size_bytes > LARGEST:
         this.in_parts(size_bytes, begun)
         return None
     return this.whole()
+
+
+def can_say_conditions(client: StoreClient) -> bool:
+    """Whether the installed boto3 can name a condition on the target of a copy."""
+    return {"IfMatch", "IfNoneMatch"} <= set(client.arguments_of("CopyObject"))
 
 
 @dataclass(frozen=True)
@@ -118,56 +130,64 @@ class _Copy:
         """Copy in one request."""
         client = self.client
         bare = client.profile.bare_etags is True
-        conditions = self._conditions(bare=bare)
+        source, target = self._source_condition(bare=bare), self._target_condition(bare=bare)
         while True:
             try:
-                answer = self._call("copy_object", **self._arguments(), **conditions)
+                answer = self._call("copy_object", **self._arguments(), **source, **target)
             except KeyRefusedError as error:
                 if error.code not in NOT_IMPLEMENTED:
                     raise
-                if not conditions:
+                if not source and not target:
                     client.learn(copies=False)
                     raise
-                client.learn(conditional_copy=False)
-                self.look()
-                conditions = {}
-            except ConflictError:
-                self.look()
-                if not conditions:
-                    raise
-                # Both are what they should be: the form of the conditions is not the store's.
-                conditions = {} if bare else self._conditions(bare=True)
-                bare = True
-                if not conditions:
+                if target:
                     client.learn(conditional_copy=False)
+                else:
+                    source = {}
+                target = {}
+                self.look()
+            except ConflictError as error:
+                self.look()
+                if error.code == _RACE or not (source or "IfMatch" in target):
+                    raise verify.unsettled(client, self.target_key) from error
+                # Both are what they should be: the form of the ETags is not the store's.
+                if bare:
+                    source = {}
+                    if "IfMatch" in target:
+                        client.learn(conditional_copy=False)
+                        target = {}
+                else:
+                    bare = True
+                    source = self._source_condition(bare=bare)
+                    target = target and self._target_condition(bare=bare)
             else:
                 client.note_version(answer.get("VersionId"))
-                etag: str | None = answer.get("CopyObjectResult", {}).get("ETag")
-                return etag
-
-    def _conditions(self, *, bare: bool) -> dict[str, str]:
-        wanted = self._source_condition(bare=bare)
-        if self.client.profile.conditional_copy is not False:
-            if self.replacing is None:
-                wanted["IfNoneMatch"] = "*"
-            elif self.replacing != ANY_VERSION:
-                wanted["IfMatch"] = _written(self.replacing, bare=bare)
-        known = self.client.arguments_of("CopyObject")
-        return {name: value for name, value in wanted.items() if name in known}
+                etag = answer.get("CopyObjectResult", {}).get("ETag")
+                # SeaweedFS and Ceph leave out the quotes here, and nowhere else.
+                return f'"{verify.bare(etag)}"' if etag else None
 
     def _source_condition(self, *, bare: bool) -> dict[str, str]:
         etag = self.source_etag
         return {"CopySourceIfMatch": _written(etag, bare=bare)} if etag else {}
 
+    def _target_condition(self, *, bare: bool) -> dict[str, str]:
+        if self.client.profile.conditional_copy is False or self.replacing == ANY_VERSION:
+            return {}
+        if not can_say_conditions(self.client):
+            return {}
+        if self.replacing is None:
+            return {"IfNoneMatch": "*"}
+        return {"IfMatch": _written(self.replacing, bare=bare)}
+
     def _arguments(self) -> dict[str, Any]:
-        if self.metadata is not None:
-            arguments = self.client.creation_arguments(self.metadata)
-            arguments |= {"MetadataDirective": "REPLACE"}
+        if self.metadata is None:
+            arguments = {"MetadataDirective": "COPY"} | self.client.storage_arguments()
         else:
-            arguments = self.client.storage_arguments()
-            arguments |= {"MetadataDirective": "COPY"}
+            arguments = {"MetadataDirective": "REPLACE"} | self.client.creation_arguments(
+                self.metadata
+            )
         if self.client.profile.copy_checksum:
-            arguments["ChecksumAlgorithm"] = "SHA256"
+            arguments["ChecksumAlgorithm"] = SHA256
         return arguments
 
     def _call(self, method: str, **arguments: Any) -> Any:
@@ -178,50 +198,56 @@ class _Copy:
 
     def in_parts(self, size_bytes: int, begun: Callable[[str], None]) -> None:
         """Copy part by part."""
-        client = self.client
+        client, key = self.client, self.target_key
         arguments, metadata = self._arguments_of_parts()
-        upload = PartsUpload(client, self.target_key, size_bytes, metadata, self.replacing)
-        upload.upload_id = parts.begin(client, self.target_key, arguments)
+        upload = PartsUpload(client, key, size_bytes, metadata, self.replacing)
+        upload.upload_id = parts.begin(client, key, arguments)
         try:
             begun(upload.upload_id)
             part_bytes = max(PART_BYTES, -(-size_bytes // _MOST_PARTS))
             copied = [
-                self._copy_part(
-                    upload.upload_id, number, start, min(start + part_bytes, size_bytes)
-                )
+                self._copy_part(upload.upload_id, number, range(size_bytes)[start:][:part_bytes])
                 for number, start in enumerate(range(0, size_bytes, part_bytes), 1)
             ]
-            if not client.profile.conditional_copy:
-                self._look_at_source()
+            self._look_at_source()
             upload.complete(copied)
         except BaseException:
             with suppress(StoreError):
-                parts.abort(client, self.target_key, upload.upload_id)
+                parts.abort(client, key, upload.upload_id)
             raise
 
     def _arguments_of_parts(self) -> tuple[dict[str, Any], ObjectMetadata]:
-        """What the new object is told, and by what it is known once it is complete."""
+        """What is said of the new object, and by what it is known once it is complete."""
         if self.metadata is not None:
             return self.client.creation_arguments(self.metadata), self.metadata
         # Nothing comes along with parts.
         said = self.client.call("look at", self.source_key, "head_object")
-        kept = {
-            name: said[name]
-            for name in ("ContentType", "Metadata", "CacheControl")
-            if said.get(name)
-        }
+        kept = {name: said[name] for name in _KEPT if said.get(name)}
         tag = StoredObject.of(said).owner_tag or ""
-        return self.client.storage_arguments() | kept, ObjectMetadata("", tag)
+        return kept | self.client.storage_arguments(), ObjectMetadata("", tag)
 
-    def _copy_part(self, upload_id: str, number: int, start: int, end: int) -> Part:
-        answer = self._call(
+    def _copy_part(self, upload_id: str, number: int, of: range) -> Part:
+        copy = partial(
+            self._call,
             "upload_part_copy",
             UploadId=upload_id,
             PartNumber=number,
-            CopySourceRange=f"bytes={start}-{end - 1}",
-            **self._source_condition(bare=self.client.profile.bare_etags is True),
+            CopySourceRange=f"bytes={of[0]}-{of[-1]}",
         )
-        etag = answer.get("CopyPartResult", {}).get("ETag") or ""
+        condition = self._source_condition(bare=self.client.profile.bare_etags is True)
+        try:
+            answer = copy(**condition)
+        except (ConflictError, KeyRefusedError) as error:
+            is_condition = isinstance(error, ConflictError) or error.code in NOT_IMPLEMENTED
+            if not condition or not is_condition:
+                raise
+            self._look_at_source()
+            answer = copy()
+        etag = answer.get("CopyPartResult", {}).get("ETag")
+        if not etag:
+            # rclone 1.75 takes the request for a part without a byte.
+            nothing = BadAnswerError("it names no part that it has copied")
+            raise self.client.error(nothing, "copy to", self.target_key)
         return Part(number, etag, PartDigest(b"", None), kept=False)
 
 
