@@ -27,12 +27,13 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: `superseded` is the end: the place holds, or is about to hold, something else.
-Status = Literal[
-    "active", "missing", "damaged", "excluded", "offloading", "offloaded", "superseded"
-]
 # fmt: off
+Status = Literal[
+    "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
+    "superseded",
+]
 Event = Literal[
-    "scanned", "seen", "gone", "excluded", "changed",
+    "scanned", "seen", "gone", "excluded", "forgotten", "changed",
     "restored", "displaced", "offload", "kept", "offloaded",
     "stored", "replaced", "withdrawn", "verified", "lost", "damaged",
 ]
@@ -53,14 +54,22 @@ TRANSITIONS: dict[Event, Transition] = {
     # Paths below a library root.
     "scanned": Transition(("new",), "active", "a scan has found this content at a path"),
     "seen": Transition(
-        ("active", "missing", "excluded", "offloaded"), "active", "the file is there, or again"
+        ("active", "missing", "excluded", "forgotten", "offloaded"),
+        "active",
+        "the file is there, or again",
     ),
     "gone": Transition(("active", "excluded"), "missing", "a scan has found the path gone"),
     "excluded": Transition(
         ("active", "missing"), "excluded", "the path is left out of the library"
     ),
+    # Not while it is being removed: what a killed removal has left is found by its mark.
+    "forgotten": Transition(
+        ("active", "missing", "damaged", "excluded", "offloaded"),
+        "forgotten",
+        "a person wants no more of the file, or of its root",
+    ),
     "changed": Transition(
-        ("active", "missing", "excluded", "offloading", "offloaded"),
+        ("active", "missing", "excluded", "forgotten", "offloading", "offloaded"),
         "superseded",
         "a scan has found newer content at the path",
     ),

@@ -30,6 +30,7 @@ STEPS: dict[str, set[Event]] = {
     "find": {"seen"},
     "download": {"seen"},
     "leave_out": {"excluded"},
+    "forget": {"forgotten"},
     "offload": {"offload", "kept", "offloaded"},
     "restore": {"restored", "displaced"},
     "claim": set(),
