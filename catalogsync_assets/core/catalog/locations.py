@@ -407,18 +407,25 @@ UPDATE file_locations SET
     library_root = :root, library_path = :path, absolute_path = :absolute_path,
     verified_by = CASE WHEN :sha256 IS NULL THEN 'inode' ELSE 'read' END,
     updated_at = CURRENT_TIMESTAMP
-WHERE id = :id AND status <> 'superseded'
+WHERE id = :id AND status NOT IN ('superseded', 'offloading')
 """
 # One that was found damaged stays so until its content is read: an inode says nothing of that.
 _NOT_READ_AFTER_DAMAGE = "AND (:sha256 IS NOT NULL OR status <> 'damaged')"
 
 
-def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlace]]) -> None:
+def record_moved(
+    connection: sa.Connection,
+    moved: Sequence[tuple[int, LocalPlace]],
+    *,
+    before: Mapping[int, str],
+) -> None:
     """Local files are at other paths now. Idempotent.
 
     Args:
         moved: of each, its location and where it is; with the digest where it was read, else an
             inode has told that it is the same.
+        before: by location, the status that it had: where one that was there was not read, no
+            figure changes.
     """
     rows = [{"id": id_, **place._asdict()} for id_, place in moved]
     if rows:
@@ -426,7 +433,8 @@ def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlac
     _apply(connection, "seen", rows, _NOT_READ_AFTER_DAMAGE)
     if read := [row for row in rows if row["sha256"]]:
         connection.exec_driver_sql(_KEEP_DIGEST, read)
-    _refresh(connection, [place.file_asset_id for _, place in moved])
+    changed = [p.file_asset_id for id_, p in moved if p.sha256 or before.get(id_) != "active"]
+    _refresh(connection, changed)
 
 
 def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) -> None:

@@ -46,16 +46,21 @@ def record_moves(catalog: Catalog, files: Sequence[Moved]) -> None:
 
     One transaction. A file that an offload has removed meanwhile, or is about to, is left out.
     """
+    by_root: dict[str, list[Moved]] = {}
+    for f in files:
+        by_root.setdefault(f.root, []).append(f)
     with catalog.transaction() as connection:
-        moved = [f for f in files if _is_still_there(connection, f)]
+        moved = [f for root, some in by_root.items() for f in _there(connection, root, some)]
+        before = {f.known.location_id: f.known.status for f in moved}
         places = [(f.known.location_id, f.place) for f in moved]
-        locations.record_moved(connection, places)
+        locations.record_moved(connection, places, before=before)
         keys.rename(connection, [(f.known.file_asset_id, f.root, f.path) for f in moved])
 
 
-def _is_still_there(connection: sa.Connection, f: Moved) -> bool:
-    there = Seen(f.known._replace(path=f.path), f.stat)
-    return f.known.status == "active" or bool(still_there(connection, f.root, [there]))
+def _there(connection: sa.Connection, root: str, files: Sequence[Moved]) -> list[Moved]:
+    found = {f.known.location_id: f for f in files}
+    seen = [Seen(f.known._replace(path=f.path), f.stat) for f in files]
+    return [found[f.known.location_id] for f in still_there(connection, root, seen)]
 
 
 def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> None:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from catalogsync_assets.core.library.scan import ScanReport
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
-CHUNK = 500
+_CHUNK = 500
+#: Of moves, which take less.
+_MOVES = 5_000
 _SUSPECTED = (
     "its content has changed, and nothing says that it was edited; it is not uploaded."
     " If it is as it should be, `catalogsync scan --accept` takes it"
@@ -202,9 +204,9 @@ class _Follow:
     def _note(self, problem: Problem) -> None:
         self._report.note(problem)
 
-    def _keep(self, collected: list[_T], item: _T) -> None:
+    def _keep(self, collected: list[_T], item: _T, most: int = _CHUNK) -> None:
         collected.append(item)
-        if len(collected) >= CHUNK:
+        if len(collected) >= most:
             self._flush()
 
     def _flush(self) -> None:
