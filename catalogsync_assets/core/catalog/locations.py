@@ -18,10 +18,11 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -34,7 +35,7 @@ Status = Literal[
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "changed",
     "restored", "displaced", "offload", "kept", "offloaded",
-    "stored", "replaced", "withdrawn", "verified", "lost", "damaged",
+    "stored", "moved", "replaced", "withdrawn", "verified", "lost", "damaged",
 ]
 # fmt: on
 
@@ -71,6 +72,9 @@ TRANSITIONS: dict[Event, Transition] = {
     "offloaded": Transition(("offloading",), "offloaded", "the local file is removed"),
     # Keys of a backend.
     "stored": Transition(None, "active", "the object is there, and was verified"),
+    "moved": Transition(
+        ("active", "missing", "damaged"), "superseded", "the file is under another key there"
+    ),
     "replaced": Transition(
         ("active", "missing", "damaged"), "superseded", "another content was stored at the key"
     ),
@@ -107,7 +111,7 @@ _NOW_IF_CHANGED = (
 
 
 @functools.cache
-def _update_sql(event: Event, condition: str) -> str:
+def _update_sql(event: Event, condition: str, which: str = "id = :id") -> str:
     step = TRANSITIONS[event]
     writes = [f"status = '{step.after}'", _NOW_IF_CHANGED if event == "verified" else _NOW]
     if event in _WRITES:
@@ -117,7 +121,7 @@ def _update_sql(event: Event, condition: str) -> str:
         allowed = f"IN ({', '.join(map(repr, step.before))})"
     return (
         f"UPDATE file_locations SET {', '.join(writes)}"
-        f" WHERE id = :id AND status {allowed} {condition}"
+        f" WHERE {which} AND status {allowed} {condition}"
     )
 
 
@@ -261,10 +265,30 @@ WHERE id = :file_asset_id AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NU
 """
 
 
+_ELSEWHERE = "file_asset_id = :file_asset_id AND backend_id = :backend AND locator <> :key"
+
+
 def record_stored(
     connection: sa.Connection, backend: ObjectBackend, objects: Sequence[Stored]
-) -> None:
-    """Objects are there. What another content had at their keys is replaced. Idempotent."""
+) -> list[Stored]:
+    """Objects are there. What another content had at their keys is replaced, and where else the
+    same files were on the backend is over. Idempotent.
+
+    Returns:
+        Those that were recorded: all but where the key has come to be another file's meanwhile.
+    """
+    here = {o.key: o for o in objects}
+    others = [
+        copy
+        for copy in copies_at(connection, backend, here)
+        if copy.file_asset_id != here[copy.key].file_asset_id
+    ]
+    for key in {copy.key for copy in others}:
+        if keys.is_anothers(connection, backend, key, here[key].file_asset_id):
+            del here[key]
+    ours = {(o.file_asset_id, o.key) for o in here.values()}
+    objects = [o for o in objects if (o.file_asset_id, o.key) in ours]
+    replaced = [o for o in others if o.key in here and o.sha256 != here[o.key].sha256]
     # Written out: `_asdict` takes 2.5 us a file more.
     rows = [
         {
@@ -280,27 +304,36 @@ def record_stored(
         }
         for o in objects
     ]
-    here = {o.key: o for o in objects}
-    others = [
-        copy
-        for copy in copies_at(connection, backend, here)
-        if copy.file_asset_id != here[copy.key].file_asset_id
-        and copy.sha256 != here[copy.key].sha256
-    ]
-    _apply(connection, "replaced", [{"id": copy.location_id} for copy in others])
+    if not rows:
+        return []
+    _apply(connection, "replaced", [{"id": copy.location_id} for copy in replaced])
     store = insert_sql(connection, "file_locations", _OBJECT, _STORE)
-    for statement in (store, _KEEP_DIGEST):
+    for statement in (store, _update_sql("moved", "", _ELSEWHERE), _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
-    _refresh(connection, [o.file_asset_id for o in objects] + [c.file_asset_id for c in others])
+    changed = [o.file_asset_id for o in objects] + [copy.file_asset_id for copy in replaced]
+    _refresh(connection, changed)
+    return objects
 
 
-def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str) -> None:
+def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str, file_asset_id: int) -> None:
     """Say of no file any more that it is at this key: its object is about to be replaced.
 
     Goes before the replacing, as a kill in between must not leave a row that claims what the store
     no longer has.
+
+    Args:
+        file_asset_id: the file that is to come there.
+
+    Raises:
+        ConflictError: the key has come to be another file's since it was planned.
     """
     with catalog.transaction() as connection:
+        if keys.is_anothers(connection, backend, key, file_asset_id):
+            raise ConflictError(
+                f"backend {backend.name!r}: {key!r} is another file's by now",
+                code="KeyTaken",
+                hint="nothing was overwritten; upload again, which takes another key",
+            )
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog import keys, locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
@@ -96,6 +96,12 @@ _IS_A_SOURCE = """
     SELECT id FROM storage_backends WHERE backend_type = 'local')))
 """
 
+#: Whether the key of a task `t` has come to be another file's.
+_IS_ANOTHERS = keys.is_anothers_sql(
+    "t.file_asset_id", "t.target_backend_id", "t.target_container_name", "t.target_locator"
+)
+# Whether the key that the task's file would get is another's: then it is stored aside.
+_OWN_IS_ANOTHERS = keys.is_anothers_sql("f.id", ":backend", ":bucket", ":prefix || f.object_key")
 _DROP_STALE = f"""
 DELETE FROM upload_tasks WHERE id IN (
     SELECT t.id FROM upload_tasks t
@@ -104,7 +110,7 @@ DELETE FROM upload_tasks WHERE id IN (
     WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'failed')
       AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {_IN_LIBRARY}
            OR t.target_container_name IS NOT :bucket
-           OR t.target_locator <> :prefix || f.object_key
+           OR (t.target_locator <> :prefix || f.object_key AND NOT {_OWN_IS_ANOTHERS})
            OR EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                       AND a.backend_id = :backend AND a.status = 'active')))
 """
@@ -142,6 +148,8 @@ _NEW_LOCATOR = ":prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
 _ENQUEUE = f"""
 SELECT f.id, s.id, :backend, :bucket, {_NEW_LOCATOR}, 'pending', {{order}}{{{{more}}}}
 {{missing}}
+"""
+_QUEUE_AGAIN = """
 ON CONFLICT (file_asset_id, target_backend_id, target_locator) DO UPDATE SET
     status = 'pending',
     source_location_id = excluded.source_location_id,
@@ -155,6 +163,21 @@ WHERE upload_tasks.status NOT IN ('pending', 'running')
        AND (upload_tasks.queue_order > excluded.queue_order
             OR upload_tasks.source_location_id IS NOT excluded.source_location_id))
 """
+# Of the tasks of a backend that have just been planned.
+_TAKEN = f"""
+SELECT t.id, t.file_asset_id, t.target_locator FROM upload_tasks t
+WHERE t.target_backend_id = :backend AND t.status = 'pending' AND {_IS_ANOTHERS}
+"""
+_ASIDE = """
+SELECT t.file_asset_id, t.source_location_id, t.target_backend_id, t.target_container_name,
+       :locator, t.status, t.queue_order{more}
+FROM upload_tasks t WHERE t.id = :id
+"""
+_DROP = sa.text("DELETE FROM upload_tasks WHERE id = :id")
+_DROP_OTHERS = sa.text(
+    "DELETE FROM upload_tasks WHERE file_asset_id = :asset AND target_backend_id = :backend"
+    " AND status IN ('pending', 'failed') AND target_locator <> :locator"
+)
 
 
 class QueuedFile(NamedTuple):
@@ -171,16 +194,23 @@ def _stream(
 ) -> Iterator[QueuedFile]:
     """Files in order of file asset, of `which`: SQL from FROM on. As `missing_candidates`."""
     clauses, values = scope.sql()
+    is_anothers = keys.is_anothers_sql("f.id", ":backend", ":bucket", locator)
     statement = (
-        f"SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0), {locator}"
+        "SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0),"
+        f" {locator}, {is_anothers}"
         + GUARDS.format(location="s")
         + which.format(scope=clauses)
         + " ORDER BY f.id"
     )
-    values |= {"backend": backend.id, "prefix": backend.key_prefix}
+    values |= {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
     with catalog.read() as connection:
         rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
-        yield from map(QueuedFile._make, checked(catalog, rows))
+        for *row, key_is_anothers in checked(catalog, rows):
+            file = QueuedFile._make(row)
+            if key_is_anothers:
+                key = keys.aside(connection, backend, file.locator, file.file_asset_id)
+                file = file._replace(locator=key)
+            yield file
 
 
 def missing_candidates(
@@ -224,8 +254,27 @@ def enqueue(
     with catalog.transaction() as connection:
         connection.execute(sa.text(_DROP_STALE), values)
         select = _ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)
-        statement = insert_sql(connection, "upload_tasks", _COLUMNS, select)
-        return connection.execute(sa.text(statement), values).rowcount
+        statement = insert_sql(connection, "upload_tasks", _COLUMNS, select + _QUEUE_AGAIN)
+        queued = connection.execute(sa.text(statement), values).rowcount
+        return queued + _set_aside(connection, backend)
+
+
+def _set_aside(connection: sa.Connection, backend: ObjectBackend) -> int:
+    """Give other keys to the tasks whose key is another file's; there is hardly ever one.
+
+    Returns:
+        How many more tasks are pending for it: fewer, where one had been given such a key before.
+    """
+    place = {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
+    insert = insert_sql(connection, "upload_tasks", _COLUMNS, _ASIDE + _QUEUE_AGAIN)
+    more = 0
+    for id_, asset, own in connection.execute(sa.text(_TAKEN), place).all():
+        locator = keys.aside(connection, backend, own, asset)
+        values = {"id": id_, "asset": asset, "locator": locator, "backend": backend.id}
+        more += connection.execute(sa.text(insert), values).rowcount
+        more -= connection.execute(_DROP, values).rowcount
+        connection.execute(_DROP_OTHERS, values)
+    return more
 
 
 #: The pending tasks `t` of a backend with their file `f` and source `s`; takes a scope's clauses.
@@ -235,7 +284,8 @@ FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
-  AND {_IS_A_SOURCE} AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
+  AND {_IS_A_SOURCE} AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} AND NOT {_IS_ANOTHERS}
+  {{scope}}
 """
 
 
@@ -318,16 +368,21 @@ class UploadLease(Lease):
             return _with_history(connection, self._backend, tasks)
 
 
-_EARLIER = """
+_EARLIER = f"""
 SELECT object_key_fold, id FROM file_assets
 WHERE object_key_fold IN (SELECT value FROM json_each(:folds)) AND superseded_by_id IS NOT NULL
+  AND NOT {presence.current_sql("file_assets.id", or_forgotten=True)}
 """
 
 
 def _with_history(
     connection: sa.Connection, backend: ObjectBackend, tasks: Sequence[UploadTask]
 ) -> list[UploadTask]:
-    """The tasks with what was at their keys before; for most files that is nothing."""
+    """The tasks with what was at their keys before; for most files that is nothing.
+
+    Nothing of it is another current file's, unless that one has its object elsewhere by now: such
+    tasks are not claimed.
+    """
     known: dict[str, list[RemoteCopy]] = {}
     for copy in locations.copies_at(connection, backend, [task.locator for task in tasks]):
         known.setdefault(copy.key, []).append(copy)
@@ -360,7 +415,7 @@ def record(
     backend: ObjectBackend,
     owner: str,
     results: Collection[Uploaded | Failed],
-) -> None:
+) -> list[Uploaded]:
     """Write down what became of tasks: locations, digests, task states, presence; all or nothing.
 
     Idempotent: a task done twice leaves one location.
@@ -368,12 +423,14 @@ def record(
     Args:
         owner: the lease under which the tasks were claimed; a failure of a task that has since
             been taken over by another lease is not written.
+
+    Returns:
+        What was recorded as uploaded: all but where the key has come to be another file's.
     """
     done = [r for r in results if isinstance(r, Uploaded)]
     failed = [r for r in results if isinstance(r, Failed)]
     with catalog.transaction() as connection:
-        if done:
-            record_uploaded(connection, backend, done)
+        recorded = record_uploaded(connection, backend, done)
         rows = [
             {
                 "id": r.task.id,
@@ -386,19 +443,28 @@ def record(
         end(connection, "upload_tasks", rows, owner=owner)
         changed = [r.task.source_location_id for r in failed if r.source_changed]
         locations.forget_stat(connection, changed)
+    return recorded
 
 
 def record_uploaded(
     connection: sa.Connection, backend: ObjectBackend, done: Sequence[Uploaded]
-) -> None:
+) -> list[Uploaded]:
     """What `record` writes of objects that are there, as a part of another transaction."""
+    if not done:
+        return []
     objects = [
         Stored(
             r.task.file_asset_id, r.task.locator, r.task.size_bytes, r.sha256, r.etag, r.verified_by
         )
         for r in done
     ]
-    locations.record_stored(connection, backend, objects)
+    stored = set(locations.record_stored(connection, backend, objects))
+    recorded = [r for r, o in zip(done, objects, strict=True) if o in stored]
     succeeded = {"status": "succeeded", "last_error": None, "error_code": None}
-    end(connection, "upload_tasks", [{"id": r.task.id, **succeeded} for r in done])
-    connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
+    end(connection, "upload_tasks", [{"id": r.task.id, **succeeded} for r in recorded])
+    # Those whose key has come to be another's get one of their own by the next plan.
+    left = [r for r, o in zip(done, objects, strict=True) if o not in stored]
+    end(connection, "upload_tasks", [{"id": r.task.id, "status": "pending"} for r in left])
+    if recorded:
+        connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
+    return recorded

@@ -46,7 +46,6 @@ class Sender:
             self._client,
             retry=self._retry,
             before_put=self._wait_for_bandwidth,
-            before_replacing=partial(withdraw_at, self._catalog, self._client.backend),
         )
         self._buffers = Buffers(self._limits.max_in_flight_bytes)
         self._lock = threading.Lock()
@@ -102,6 +101,9 @@ class Sender:
             owner_tags=frozenset(tags),
             known_sha256=task.known_sha256,
             damaged_etags=task.damaged_etags,
+            before_replacing=partial(
+                withdraw_at, self._catalog, self._client.backend, task.locator, task.file_asset_id
+            ),
         )
 
     def _send_large(self, task: UploadTask) -> Uploaded:

@@ -242,9 +242,10 @@ class _Run:
         return isinstance(error, CatalogSyncError) and not isinstance(error, SourceError)
 
     def _record(self, done: list[Uploaded | Failed]) -> None:
-        upload_queue.record(self.catalog, self.backend, self._lease.owner, done)
+        recorded = upload_queue.record(self.catalog, self.backend, self._lease.owner, done)
         report = self._report
-        for result in done:
+        results: list[Uploaded | Failed] = [r for r in done if isinstance(r, Failed)]
+        for result in [*results, *recorded]:
             report.settled_bytes += result.task.size_bytes
             if isinstance(result, Uploaded):
                 report.adopted += result.adopted
