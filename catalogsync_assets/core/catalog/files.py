@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
-from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.keys import free_keys, keys_of_new
@@ -37,7 +35,8 @@ class KnownFile(NamedTuple):
     file_asset_id: int
     song_id: int | None
     path: str  #: below the root, `/`-separated
-    #: `active`; `missing` once a scan has found the path gone; `excluded` while it is left out of
+    #: `active`; `missing` once a scan has found the path gone; `damaged` where its bytes have
+    #: changed and nothing says that it was edited; `excluded` while it is left out of
     #: the library; `offloading` or `offloaded` where the file is being removed, or was, as enough
     #: backends hold it.
     status: str
@@ -53,12 +52,21 @@ class KnownFile(NamedTuple):
     file_system: str | None = None
     #: Of the local file: `read` or `inode`, by which a scan knew it again; None where neither.
     verified_by: str | None = None
+    verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`
 
     @property
     def present(self) -> bool:
         """Whether the catalog says that the file is there."""
         return self.status == "active"
+
+
+class Seen(NamedTuple):
+    """A file that is where the catalog has it, or again."""
+
+    known: KnownFile
+    stat: FileStat
+    sha256: str | None = None  #: in hex, where it was read whole just now
 
 
 @dataclass(frozen=True)
@@ -97,37 +105,16 @@ class FileFacts:
 
 
 #: The statuses of a place that a file has, or may have again.
-_OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
+_OF_PATHS = ("active", "missing", "damaged", "excluded", "offloading", "offloaded")
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
-       l.ctime_ns, l.inode, l.file_system, l.verified_by, f.tags_digest
+       l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
-
-
-def known_roots(catalog: Catalog) -> list[str]:
-    """The library roots below which the catalog knows files."""
-    # From one to the next in the index: DISTINCT would read all of it.
-    next_root = "SELECT MIN(library_root) FROM file_locations WHERE library_root > :last"
-    roots = [""]
-    while (found := catalog.scalar(next_root, last=roots[-1])) is not None:
-        roots.append(str(found))
-    return roots[1:]
-
-
-def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
-    """The real paths of the folders that links may lead to; empty: anywhere.
-
-    Args:
-        roots: library roots, besides those that the catalog knows.
-    """
-    if follows_links(catalog):
-        return ()
-    return tuple({os.path.realpath(root): None for root in (*roots, *known_roots(catalog))})
 
 
 def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
@@ -213,7 +200,7 @@ def insert_files(
     }
     if replaced:
         superseded = [{"old": k.file_asset_id, "new": new} for k, new in replaced.items()]
-        connection.execute(_SUPERSEDE_ASSET, superseded)
+        connection.execute(SUPERSEDE_ASSET, superseded)
     places = [
         LocalPlace(asset_id, root, f.path, f.absolute_path, *f.stat)
         for f, asset_id in zip(files, asset_ids, strict=True)
@@ -222,20 +209,20 @@ def insert_files(
     return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
 
 
-_SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
+SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
 
 
-def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FileStat]]) -> None:
-    """The known content of these paths is there (again), with this size and mtime.
+def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
+    """The known content of these paths is there (again), as the file system says it.
 
     A file that another program has recorded gets the figures and the object key that it lacks.
     One that is being removed, or was since it was seen, is left out.
     """
     with catalog.transaction() as connection:
-        files = _still_there(connection, root, files)
+        files = still_there(connection, root, files)
         if not files:
             return
-        unmet = [(k, seen.size_bytes) for k, seen in files if not k.has_key]
+        unmet = [(f.known, f.stat.size_bytes) for f in files if not f.known.has_key]
         if unmet:
             own = [k.file_asset_id for k, _ in unmet]
             keys = free_keys(connection, root, [k.path for k, _ in unmet], own=own)
@@ -252,12 +239,13 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, File
             ]
             connection.execute(_SEE_ASSET, met)
             connection.execute(_NAME_SONG, met)
-        locations.record_seen(connection, [(k.location_id, seen) for k, seen in files])
+        locations.record_seen(
+            connection,
+            [(f.known.location_id, f.known.file_asset_id, f.stat, f.sha256) for f in files],
+        )
 
 
-def _still_there(
-    connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FileStat]]
-) -> list[tuple[KnownFile, FileStat]]:
+def still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> list[Seen]:
     """Without the files that an offload has removed since they were seen, or is about to.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
@@ -267,13 +255,13 @@ def _still_there(
         "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
         " AND id IN (SELECT value FROM json_each(:places))"
     )
-    places = json.dumps([known.location_id for known, _ in files])
+    places = json.dumps([f.known.location_id for f in files])
     removed = dict[int, str](connection.execute(sa.text(statement), {"places": places}).all())
     return [
-        (known, seen)
-        for known, seen in files
-        if known.location_id not in removed
-        or (removed[known.location_id] == "offloaded" and _is_at(root, known.path, seen))
+        f
+        for f in files
+        if f.known.location_id not in removed
+        or (removed[f.known.location_id] == "offloaded" and _is_at(root, f.known.path, f.stat))
     ]
 
 
@@ -326,7 +314,7 @@ _BACK = sa.text(
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
     """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
     back = [
-        (location_id, f.stat)
+        (location_id, None, f.stat, f.sha256)
         for f in files
         for location_id in connection.scalars(
             _BACK, {"root": root, "path": f.path, "sha256": f.sha256}
@@ -404,7 +392,21 @@ def not_yet_recorded(
         )
     )
     now = dict[str, int](rows.all())
-    return [f for f in files if now.get(f.path) == (f.replaces.location_id if f.replaces else None)]
+    elsewhere = [f.replaces.location_id for f in files if f.replaces and f.replaces.path != f.path]
+    still = set(
+        connection.scalars(
+            sa.select(place.id).where(place.id.in_(elsewhere), place.status.in_(_OF_PATHS))
+        )
+    )
+
+    def is_as_seen(f: FileFacts) -> bool:
+        if f.replaces is None:
+            return f.path not in now
+        if f.replaces.path == f.path:
+            return now.get(f.path) == f.replaces.location_id
+        return f.path not in now and f.replaces.location_id in still
+
+    return [f for f in files if is_as_seen(f)]
 
 
 def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int]:

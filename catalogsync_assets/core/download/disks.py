@@ -12,12 +12,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import is_remembered, known_roots
+from catalogsync_assets.core.catalog.files import is_remembered
 from catalogsync_assets.core.catalog.legacy import insert_row
+from catalogsync_assets.core.catalog.roots import known_roots, require_apart
 from catalogsync_assets.core.catalog.schema import download_roots
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, NoRoomError
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.library.scan import require_apart, require_never_filled
+from catalogsync_assets.core.library.scan import require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.settings import library_roots, overlap
 

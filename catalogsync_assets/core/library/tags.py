@@ -13,7 +13,7 @@ from typing import Any
 from catalogsync_assets.core.catalog.files import UNREADABLE, FileFacts
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
 from catalogsync_assets.core.files.formats import format_of
-from catalogsync_assets.core.files.opening import open_regular
+from catalogsync_assets.core.files.opening import FileStat, open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
 
 #: Characters of a text that are kept; the longest title that was found has 865.
@@ -103,19 +103,19 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
     return _tags(audio, path), why
 
 
-def read_facts(root: Path, path: str, size_bytes: int, mtime_ns: int, **more: Any) -> FileFacts:
+def read_facts(root: Path, path: str, stat: FileStat, **more: Any) -> FileFacts:
     """What there is to record of a file, with its tags; see `read_tags`.
 
     Args:
         path: below the root.
+        stat: what the file system says of it.
         more: other values of `FileFacts`.
     """
     tags, trouble = read_tags(root / path)
     return FileFacts(
         path=path,
         absolute_path=str(root / path),
-        size_bytes=size_bytes,
-        mtime_ns=mtime_ns,
+        **stat._asdict(),
         format=tags.format,
         song=tags.song,
         artists=tags.artists,

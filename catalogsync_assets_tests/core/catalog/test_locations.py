@@ -30,6 +30,8 @@ STEPS: dict[str, set[Event]] = {
     "find": {"seen"},
     "download": {"seen"},
     "leave_out": {"excluded"},
+    "suspect": {"suspected"},
+    "move": {"seen"},
     "offload": {"offload", "kept", "offloaded"},
     "restore": {"restored", "displaced"},
     "claim": set(),
@@ -95,7 +97,9 @@ def test_a_step_is_taken_from_the_statuses_of_the_table_and_no_other(catalog, ev
 
         if event == "seen":
             with catalog.transaction() as connection:
-                locations.record_seen(connection, [(1, FileStat(1, 1))])
+                locations.record_seen(connection, [(1, 1, FileStat(1, 1), None)])
+        elif event == "suspected":
+            locations.mark_suspected(catalog, [(1, FileStat(1, 1))])
         else:
             assert locations.mark(catalog, [1], event, how="read") == (status in allowed)
 
