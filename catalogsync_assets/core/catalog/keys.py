@@ -64,6 +64,21 @@ def is_anothers(
     return bool(connection.scalar(_IS_ANOTHERS, {**place, "asset": file_asset_id}))
 
 
+_HOLDERS = sa.text(f"""
+SELECT n.file_asset_id FROM file_locations n WHERE n.backend_id = :backend
+  AND n.container_name = :bucket AND n.locator = :locator AND n.file_asset_id <> :asset
+  AND {_STANDS}
+""")
+
+
+def holders(
+    connection: sa.Connection, backend: ObjectBackend, locator: str, file_asset_id: int
+) -> set[int]:
+    """The other current files than this one whose key a whole key is on a backend."""
+    place = {"backend": backend.id, "bucket": backend.bucket, "locator": locator}
+    return set(connection.scalars(_HOLDERS, {**place, "asset": file_asset_id}))
+
+
 def aside(
     connection: sa.Connection, backend: ObjectBackend, locator: str, file_asset_id: int
 ) -> str:

@@ -257,6 +257,8 @@ class Stored(NamedTuple):
     sha256: str
     etag: str | None
     verified_by: str
+    #: The location of the object that it was copied from: since when that is verified, this is.
+    copied_from: int | None = None
 
 
 _OBJECT = (
@@ -265,7 +267,8 @@ _OBJECT = (
 )
 _STORE = """
 VALUES (:file_asset_id, :backend, :bucket, :key, :public_url, 'active', 0, :size_bytes, :etag,
-        CURRENT_TIMESTAMP, :verified_by{more})
+        COALESCE((SELECT c.verified_at FROM file_locations c WHERE c.id = :copied_from),
+                 CURRENT_TIMESTAMP), :verified_by{more})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     container_name = excluded.container_name, public_url = excluded.public_url,
     status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
@@ -316,6 +319,7 @@ def record_stored(
             "etag": o.etag,
             "verified_by": o.verified_by,
             "sha256": o.sha256,
+            "copied_from": o.copied_from,
         }
         for o in objects
     ]
@@ -554,6 +558,27 @@ def copies_at(
     )
     values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
     return _copies(connection, which, **values)
+
+
+_OF_CONTENT = """
+WHERE f.size_bytes = :size AND f.sha256 = :sha256 AND l.backend_id = :backend
+  AND l.container_name = :bucket AND l.status = 'active' AND l.verified_at IS NOT NULL
+  AND l.locator <> :but ORDER BY l.verified_at DESC, l.id LIMIT 1
+"""
+
+
+def copy_of_content(
+    connection: sa.Connection, backend: ObjectBackend, size_bytes: int, sha256: str, *, but: str
+) -> RemoteCopy | None:
+    """The most recently verified object of a backend that holds a content, if there is one.
+
+    Args:
+        sha256: in hex, small letters.
+        but: a key that does not count.
+    """
+    place = {"backend": backend.id, "bucket": backend.bucket, "but": but}
+    found = _copies(connection, _OF_CONTENT, **place, size=size_bytes, sha256=sha256)
+    return found[0] if found else None
 
 
 def copies_by_id(connection: sa.Connection, location_ids: Collection[int]) -> dict[int, RemoteCopy]:

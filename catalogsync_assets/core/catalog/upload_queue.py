@@ -1,8 +1,11 @@
 """The upload queue: what a backend lacks becomes tasks in `upload_tasks`.
 
-The source of a task is a local file, else an object on another backend. Planning is one statement
-whatever the size of the catalog. What became of tasks is written in transactions of many; a
-location only after its object was verified.
+The source of a task is a local file, else an object on another backend; or the file's own object on
+the same backend, where that is to be copied to the key of a path that the file has moved to.
+Planning is a statement for each whatever the size of the catalog. A task whose key is still
+another file's waits until that one has been copied away; where two files, or more, wait for each
+other, one of them goes by a key of its own below `.catalogsync/moves/`. What became of tasks is
+written in transactions of many; a location only after its object was verified.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from catalogsync_assets.core.catalog.roots import limits_of_links
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
+from catalogsync_assets.core.stores.listing import MOVES
 
 _PAGE = 5_000
 
@@ -72,6 +76,8 @@ class Uploaded:
     adopted: bool  #: it was there already and nothing was sent
     #: How much of it was sent, where it was not the whole: an earlier run had begun.
     sent_bytes: int | None = None
+    #: The location of the object that the store has copied to make it; None if it has not.
+    copied_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,10 @@ DELETE FROM upload_tasks WHERE id IN (
       AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {_IN_LIBRARY}
            OR t.target_container_name IS NOT :bucket
            OR (t.target_locator <> :prefix || f.object_key AND NOT {_OWN_IS_ANOTHERS})
-           OR EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
-                      AND a.backend_id = :backend AND a.status = 'active')))
+           OR CASE WHEN s.backend_id = :backend
+                   THEN :copies = 0 OR s.status <> 'active' OR s.locator = t.target_locator
+                   ELSE EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
+                                AND a.backend_id = :backend AND a.status = 'active') END))
 """
 
 _ON_ANOTHER = """(
@@ -140,6 +148,19 @@ WHERE f.superseded_by_id IS NULL
   {{scope}}
 """
 
+# Files whose object `s` is under another key than that of their path; with a digest, by which a
+# copy can be proven. One of two objects, where another program has left two.
+_MISPLACED = f"""
+FROM file_locations s JOIN file_assets f ON f.id = s.file_asset_id
+WHERE s.backend_id = :backend AND s.container_name = :bucket AND s.status = 'active'
+  AND s.locator <> :prefix || f.object_key AND f.superseded_by_id IS NULL
+  AND f.sha256 <> '' AND f.size_bytes IS NOT NULL AND {presence.IN_LIBRARY}
+  AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
+                  AND a.backend_id = :backend AND a.status = 'active'
+                  AND (a.id < s.id OR a.locator = :prefix || f.object_key))
+  {{scope}}
+"""
+
 _COLUMNS = (
     *("file_asset_id", "source_location_id", "target_backend_id", "target_container_name"),
     *("target_locator", "status", "queue_order"),
@@ -148,6 +169,10 @@ _NEW_LOCATOR = ":prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
 _ENQUEUE = f"""
 SELECT f.id, s.id, :backend, :bucket, {_NEW_LOCATOR}, 'pending', {{order}}{{{{more}}}}
 {{missing}}
+"""
+_ENQUEUE_COPIES = f"""
+SELECT f.id, s.id, :backend, :bucket, :prefix || f.object_key, 'pending', {{order}}{{{{more}}}}
+{_MISPLACED}
 """
 _QUEUE_AGAIN = """
 ON CONFLICT (file_asset_id, target_backend_id, target_locator) DO UPDATE SET
@@ -163,12 +188,22 @@ WHERE upload_tasks.status NOT IN ('pending', 'running')
        AND (upload_tasks.queue_order > excluded.queue_order
             OR upload_tasks.source_location_id IS NOT excluded.source_location_id))
 """
-# Of the tasks of a backend that have just been planned.
-_TAKEN = f"""
-SELECT t.id, t.file_asset_id, t.target_locator FROM upload_tasks t
+# Of the tasks of a backend that have just been planned: those whose key is another file's.
+_WAITING = f"""
+SELECT t.id, t.file_asset_id, t.target_locator, s.backend_id = t.target_backend_id
+FROM upload_tasks t JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending' AND {_IS_ANOTHERS}
 """
-_ASIDE = """
+# Whether a file is about to be copied away from a key, and need not wait for that.
+_LEAVES = f"""
+SELECT 1 FROM upload_tasks t
+JOIN file_locations s ON s.id = t.source_location_id AND s.backend_id = t.target_backend_id
+WHERE t.file_asset_id = :asset AND t.target_backend_id = :backend
+  AND t.status IN ('pending', 'running') AND s.status = 'active' AND s.locator = :locator
+  AND NOT {_IS_ANOTHERS} LIMIT 1
+"""
+# The same task under another key.
+_INSTEAD = """
 SELECT t.file_asset_id, t.source_location_id, t.target_backend_id, t.target_container_name,
        :locator, t.status, t.queue_order{more}
 FROM upload_tasks t WHERE t.id = :id
@@ -246,6 +281,7 @@ def enqueue(
     """
     clauses, values = scope.sql()
     values |= {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
+    values["copies"] = int(backend.follows_paths)
     order = "0"
     if first is not None and first.selections:
         order = f"-(f.song_id IN ({songs_sql(first.selections)}))"
@@ -253,28 +289,92 @@ def enqueue(
     UploadLease(catalog, backend).take_over_abandoned()
     with catalog.transaction() as connection:
         connection.execute(sa.text(_DROP_STALE), values)
-        select = _ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)
-        statement = insert_sql(connection, "upload_tasks", _COLUMNS, select + _QUEUE_AGAIN)
-        queued = connection.execute(sa.text(statement), values).rowcount
-        return queued + _set_aside(connection, backend)
+        selects = [_ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)]
+        if backend.follows_paths:
+            selects.append(_ENQUEUE_COPIES.format(scope=clauses, order=order))
+        queued = 0
+        for select in selects:
+            statement = insert_sql(connection, "upload_tasks", _COLUMNS, select + _QUEUE_AGAIN)
+            queued += connection.execute(sa.text(statement), values).rowcount
+        return queued + _Untangling(connection, backend).execute()
 
 
-def _set_aside(connection: sa.Connection, backend: ObjectBackend) -> int:
-    """Give other keys to the tasks whose key is another file's; there is hardly ever one.
+class _Waiting(NamedTuple):
+    """A task that has just been planned, and whose key is another file's."""
 
-    Returns:
-        How many more tasks are pending for it: fewer, where one had been given such a key before.
+    id: int
+    file_asset_id: int
+    locator: str  #: the key that it waits for
+    is_copy: bool  #: whether the store is to copy the file's own object there
+
+
+class _Untangling:
+    """Sees to it that every planned task comes to its turn; there are hardly ever any to see to.
+
+    Where the file that has the key is about to be copied away, a task may wait for that. Where such
+    files wait for each other in a circle, one goes out of the way first. Else an upload is stored
+    aside, and what is there already stays where it is.
     """
-    place = {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
-    insert = insert_sql(connection, "upload_tasks", _COLUMNS, _ASIDE + _QUEUE_AGAIN)
-    more = 0
-    for id_, asset, own in connection.execute(sa.text(_TAKEN), place).all():
-        locator = keys.aside(connection, backend, own, asset)
-        values = {"id": id_, "asset": asset, "locator": locator, "backend": backend.id}
-        more += connection.execute(sa.text(insert), values).rowcount
-        more -= connection.execute(_DROP, values).rowcount
-        connection.execute(_DROP_OTHERS, values)
-    return more
+
+    def __init__(self, connection: sa.Connection, backend: ObjectBackend) -> None:
+        self._connection = connection
+        self._backend = backend
+        found = connection.execute(sa.text(_WAITING), {"backend": backend.id}).all()
+        self._waiting = {task.file_asset_id: task for task in map(_Waiting._make, found)}
+        self._insert = ""
+
+    def execute(self) -> int:
+        """Do it; how many more tasks are pending for it."""
+        if not self._waiting:
+            return 0
+        rest = _INSTEAD + _QUEUE_AGAIN
+        self._insert = insert_sql(self._connection, "upload_tasks", _COLUMNS, rest)
+        more = 0
+        comes_to_its_turn: dict[int, bool] = {}
+        for asset in self._waiting:
+            path: list[int] = []  # each waits for the next
+            at, answer = asset, comes_to_its_turn.get(asset)
+            while answer is None:
+                path.append(at)
+                at, answer = self._next(self._waiting[at])
+                if answer is None and at in path:
+                    more += self._by_a_detour(self._waiting[min(path[path.index(at) :])])
+                    answer = True
+                elif answer is None:
+                    answer = comes_to_its_turn.get(at)
+            comes_to_its_turn |= dict.fromkeys(path, answer)
+        for asset, comes in comes_to_its_turn.items():
+            if not comes:
+                more += self._instead(self._waiting[asset])
+        return more
+
+    def _next(self, task: _Waiting) -> tuple[int, bool | None]:
+        """Whom a task waits for, and whether that one will make way; None if it waits itself."""
+        found = keys.holders(self._connection, self._backend, task.locator, task.file_asset_id)
+        if len(found) != 1:
+            return 0, not found
+        (holder,) = found
+        values = {"asset": holder, "backend": self._backend.id, "locator": task.locator}
+        if self._connection.scalar(sa.text(_LEAVES), values):
+            return holder, True
+        waits = self._waiting.get(holder)
+        return holder, None if waits is not None and waits.is_copy else False
+
+    def _by_a_detour(self, task: _Waiting) -> int:
+        key = f"{self._backend.key_prefix}{MOVES}{task.file_asset_id}"
+        values = {"id": task.id, "locator": key}
+        return self._connection.execute(sa.text(self._insert), values).rowcount
+
+    def _instead(self, task: _Waiting) -> int:
+        if not task.is_copy:
+            asset = task.file_asset_id
+            key = keys.aside(self._connection, self._backend, task.locator, asset)
+            values = {"id": task.id, "asset": asset, "locator": key, "backend": self._backend.id}
+            more = self._connection.execute(sa.text(self._insert), values).rowcount
+            more -= self._connection.execute(_DROP, values).rowcount
+            self._connection.execute(_DROP_OTHERS, values)
+            return more
+        return -self._connection.execute(_DROP, {"id": task.id}).rowcount
 
 
 #: The pending tasks `t` of a backend with their file `f` and source `s`; takes a scope's clauses.
@@ -284,7 +384,8 @@ FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
-  AND {_IS_A_SOURCE} AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} AND NOT {_IS_ANOTHERS}
+  AND {_IS_A_SOURCE} AND NOT (s.backend_id = t.target_backend_id AND s.status <> 'active')
+  AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} AND NOT {_IS_ANOTHERS}
   {{scope}}
 """
 
@@ -297,6 +398,18 @@ def count_pending(
     statement = "SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0)" + FROM_QUEUE.format(scope=clauses)
     ((files, size),) = catalog.rows(statement, backend=backend.id, **values)
     return int(files), int(size)
+
+
+_HAS_COPIES = """
+SELECT 1 FROM upload_tasks t
+JOIN file_locations s ON s.id = t.source_location_id AND s.backend_id = t.target_backend_id
+WHERE t.target_backend_id = :backend AND t.status = 'pending' LIMIT 1
+"""
+
+
+def has_copies(catalog: Catalog, backend: ObjectBackend) -> bool:
+    """Whether the store is to copy objects to other keys."""
+    return catalog.scalar(_HAS_COPIES, backend=backend.id) is not None
 
 
 def list_pending(
@@ -405,6 +518,14 @@ def _with_history(
     ]
 
 
+# What went by a key below `.catalogsync/moves/` goes on from there.
+_SOURCE_FOLLOWS = """
+UPDATE upload_tasks SET source_location_id = (
+    SELECT l.id FROM file_locations l WHERE l.file_asset_id = :asset AND l.backend_id = :backend
+      AND l.locator = :locator)
+WHERE file_asset_id = :asset AND target_backend_id = :backend AND status = 'pending'
+  AND target_locator <> :locator
+"""
 _NOTE_SUCCESS = sa.text(
     "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP WHERE id = :backend"
 )
@@ -454,7 +575,8 @@ def record_uploaded(
         return []
     objects = [
         Stored(
-            r.task.file_asset_id, r.task.locator, r.task.size_bytes, r.sha256, r.etag, r.verified_by
+            *(r.task.file_asset_id, r.task.locator, r.task.size_bytes, r.sha256, r.etag),
+            *(r.verified_by, r.copied_from),
         )
         for r in done
     ]
@@ -462,6 +584,13 @@ def record_uploaded(
     recorded = [r for r, o in zip(done, objects, strict=True) if o in stored]
     succeeded = {"status": "succeeded", "last_error": None, "error_code": None}
     end(connection, "upload_tasks", [{"id": r.task.id, **succeeded} for r in recorded])
+    copied = [
+        {"asset": r.task.file_asset_id, "backend": backend.id, "locator": r.task.locator}
+        for r in recorded
+        if r.copied_from is not None
+    ]
+    if copied:
+        connection.exec_driver_sql(_SOURCE_FOLLOWS, copied)
     # Those whose key has come to be another's get one of their own by the next plan.
     left = [r for r, o in zip(done, objects, strict=True) if o not in stored]
     end(connection, "upload_tasks", [{"id": r.task.id, "status": "pending"} for r in left])

@@ -162,10 +162,11 @@ class Placer:
         if ours and found.size_bytes not in (None, target.size_bytes):
             return None, self._released(target, found)
         sha256 = digest()
-        if not target.damaged_etags and found.sha256 is not None and client.trusts_kept_digests:
+        kept = None if target.damaged_etags else verify.kept_sha256(client, found)
+        if kept is not None:
             if proof := verify.by_head(client, found, Expected(sha256, target.size_bytes)):
                 return proof, ""
-            if ours or found.sha256 in {as_s3_header(known) for known in target.known_sha256}:
+            if ours or kept in {as_s3_header(known) for known in target.known_sha256}:
                 return None, self._released(target, found)
         read = verify.read(client, key, {sha256, *target.known_sha256}, size_bytes=found.size_bytes)
         if read is not None and read.sha256 == sha256:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from dataclasses import replace
+
 import pytest
 
 from catalogsync_assets.core.catalog import keys, locations
+from catalogsync_assets.core.catalog.backends import catalog_id, register
 from catalogsync_assets.core.catalog.object_keys import fold
+from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.upload_queue import (
     count_pending,
     enqueue,
     missing_candidates,
 )
+from catalogsync_assets.core.stores.objects import OWNER_TAG
+from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload.upload import upload
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import flipped
+from catalogsync_assets_tests.support.proxy import refusal
 from catalogsync_assets_tests.support.uploads import codes
 
 WHERE = (
@@ -58,6 +68,34 @@ def held(catalog, remote):
         }
 
     return ask
+
+
+@pytest.fixture
+def following(backend):
+    """A backend whose objects follow their files."""
+    return backend(layout="path")
+
+
+@pytest.fixture
+def is_true(catalog, library, remote):
+    """`is_true(backend)`: each file is whole under its own key, and nothing is left to do."""
+    where = (
+        "SELECT l.locator, p.library_path, f.object_key FROM file_locations l"
+        " JOIN file_assets f ON f.id = l.file_asset_id"
+        " JOIN file_locations p ON p.file_asset_id = f.id AND p.library_path IS NOT NULL"
+        " WHERE l.backend_id = ? AND l.status = 'active' AND p.status = 'active'"
+    )
+
+    def check(backend):
+        found = remote(backend).contents()
+        held = rows(catalog, where, backend.id)
+        for locator, path, key in held:
+            assert locator == backend.key_prefix + key
+            assert found[key] == (library.root / path).read_bytes()
+        assert sorted(path for _, path, _ in held) == sorted(library.contents())
+        assert rows(catalog, "SELECT 1 FROM upload_tasks WHERE status <> 'succeeded'") == []
+
+    return check
 
 
 def key_of(catalog, asset):
@@ -263,3 +301,175 @@ def test_moved_files_keep_keys_that_no_other_file_has(catalog, library, scanned,
         ("c/a.mp3", "c/a.mp3"),
     ]
     assert fold(key_of(catalog, 1)) != fold(key_of(catalog, 2))
+
+
+# --- objects that follow ------------------------------------------------------------------------
+
+VERIFIED = "SELECT verified_at FROM file_locations WHERE backend_id = ? AND status = 'active'"
+
+
+def test_an_object_is_copied_to_the_key_of_the_new_path(
+    catalog, library, following, synced, move, is_true, remote
+):
+    library.add("a.mp3")
+    synced(following)
+    change(catalog, "UPDATE file_locations SET verified_at = '2020-01-01 00:00:00'")
+    move({"a.mp3": "new/b.mp3"})
+
+    report = synced(following)
+
+    assert (report.copied, report.succeeded, report.bytes, report.failed) == (1, 0, 0, 0)
+    is_true(following)
+    assert remote(following).keys() == ["a.mp3", "new/b.mp3"]
+    assert rows(catalog, VERIFIED, following.id) == ["2020-01-01 00:00:00"]
+    assert synced(following).queued == 0
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"a.mp3": "b.mp3", "b.mp3": "a.mp3"},
+        {"a.mp3": "b.mp3", "b.mp3": "c.mp3", "c.mp3": "a.mp3"},
+        {"a.mp3": "b.mp3", "b.mp3": "c.mp3", "c.mp3": "d.mp3"},
+        {"c.mp3": "d.mp3", "b.mp3": "c.mp3", "a.mp3": "b.mp3", "e.mp3": "f.mp3", "f.mp3": "e.mp3"},
+    ],
+)
+def test_objects_change_places_as_their_files_did(library, following, synced, move, is_true, moves):
+    for name in "abcef":
+        library.add(f"{name}.mp3")
+    synced(following)
+    move(moves)
+
+    report = synced(following)
+
+    assert (report.succeeded, report.bytes, report.failed) == (0, 0, 0)
+    assert report.copied >= len(moves)
+    is_true(following)
+    assert synced(following).queued == 0
+
+
+def test_a_plan_of_files_that_change_places_is_made_once(catalog, library, following, synced, move):
+    for name in "ab":
+        library.add(f"{name}.mp3")
+    synced(following)
+    move({"a.mp3": "b.mp3", "b.mp3": "a.mp3"})
+
+    assert enqueue(catalog, following) == 3
+    assert enqueue(catalog, following) == 0
+    assert count_pending(catalog, following)[0] == 1  # by a detour; the others wait for it
+
+
+def test_a_newcomer_takes_the_key_that_has_become_free(
+    library, following, synced, move, is_true, remote
+):
+    library.add("a.mp3")
+    synced(following)
+    move({"a.mp3": "b.mp3"})
+    synced(following)
+    library.add("a.mp3")
+
+    assert synced(following).failed == 0
+    is_true(following)
+    assert remote(following).contents() == library.contents()
+
+
+def test_a_layout_that_keeps_leaves_keys_and_one_that_follows_migrates_them(
+    catalog, library, cloud, synced, move, is_true, remote
+):
+    library.add("a.mp3")
+    library.add("b.mp3")
+    synced(cloud)
+    move({"a.mp3": "c.mp3"})
+    assert synced(cloud).queued == 0
+    assert remote(cloud).keys() == ["a.mp3", "b.mp3"]
+
+    follows, _ = register(catalog, replace(cloud, layout="path"))
+
+    assert synced(follows).copied == 1
+    is_true(follows)
+
+
+def test_what_was_planned_to_follow_is_dropped_where_keys_are_to_stay(
+    catalog, library, following, scanned, synced, move
+):
+    library.add("a.mp3")
+    synced(following)
+    move({"a.mp3": "b.mp3"})
+    assert enqueue(catalog, following) == 1
+    keeps, _ = register(catalog, replace(following, layout="keep"))
+
+    enqueue(catalog, keeps)
+
+    assert count_pending(catalog, keeps) == (0, 0)
+
+
+def test_where_a_store_cannot_copy_keys_stay(catalog, library, backend, synced, move, remote):
+    unable = backend(layout="path", tested=StoreProfile(copies=False))
+    library.add("a.mp3")
+    synced(unable)
+    move({"a.mp3": "b.mp3"})
+
+    assert synced(unable).queued == 0
+    assert remote(unable).keys() == ["a.mp3"]
+    (status,) = [s for s in backend_status(catalog) if s.name == unable.name]
+    assert status.not_by_path == 1
+
+
+def test_an_object_in_the_way_of_a_move_is_a_conflict(
+    catalog, library, following, synced, move, remote
+):
+    content = library.add("a.mp3").read_bytes()
+    synced(following)
+    move({"a.mp3": "b.mp3"})
+    remote(following).put("b.mp3", b"a stranger's")
+
+    report = synced(following)
+
+    assert codes(report) == ["Conflict"]
+    assert remote(following).contents() == {"a.mp3": content, "b.mp3": b"a stranger's"}
+    assert rows(catalog, WHERE, following.id) == [(1, f"{following.key_prefix}a.mp3")]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_copy_that_a_killed_run_has_left_is_read(
+    catalog, library, following, synced, move, is_true, remote, whole
+):
+    content = library.add("a.mp3").read_bytes()
+    synced(following)
+    move({"a.mp3": "b.mp3"})
+    left = content if whole else flipped(content)
+    sha256 = base64.b64encode(hashlib.sha256(left).digest()).decode()
+    tag = {OWNER_TAG: f"{catalog_id(catalog)}/1", "catalogsync-copied": "1"}
+    remote(following).put("b.mp3", left, Metadata=tag, ChecksumSHA256=sha256)
+
+    assert synced(following).copied == 1
+    is_true(following)
+
+
+def test_content_that_is_there_is_copied_and_not_sent(
+    library, following, synced, is_true, remote, catalog
+):
+    content = library.add("a.mp3", size=5000).read_bytes()
+    synced(following)
+    library.add("copy of a.mp3", content)
+    library.add("new.mp3", size=700)
+
+    report = synced(following)
+
+    assert (report.copied, report.succeeded, report.bytes) == (1, 1, 700)
+    is_true(following)
+    tag = remote(following).head("copy of a.mp3")["Metadata"][OWNER_TAG]
+    assert tag == f"{catalog_id(catalog)}/2"
+
+
+def test_content_is_sent_where_the_copy_of_it_fails(library, proxy, backend, synced, is_true):
+    through = backend(endpoint=proxy.endpoint, layout="path")
+    content = library.add("a.mp3").read_bytes()
+    synced(through)
+    library.add("b.mp3", content)
+    proxy.answer(refusal(400, "InvalidRequest"), lambda r: r.header("x-amz-copy-source"))
+
+    report = synced(through)
+
+    assert (report.copied, report.succeeded, report.failed) == (0, 1, 0)
+    is_true(through)
