@@ -473,3 +473,75 @@ def test_content_is_sent_where_the_copy_of_it_fails(library, proxy, backend, syn
 
     assert (report.copied, report.succeeded, report.failed) == (0, 1, 0)
     is_true(through)
+
+
+@pytest.fixture
+def no_row_is_false(catalog, remote):
+    """`no_row_is_false(backend)`: what a row says of an object, the bucket holds."""
+    said = (
+        "SELECT l.locator, f.sha256 FROM file_locations l JOIN file_assets f"
+        " ON f.id = l.file_asset_id WHERE l.backend_id = ? AND l.status = 'active'"
+    )
+
+    def check(backend):
+        found = remote(backend).contents()
+        for locator, sha256 in rows(catalog, said, backend.id):
+            content = found[locator.removeprefix(backend.key_prefix)]
+            assert hashlib.sha256(content).hexdigest() == sha256, locator
+
+    return check
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_same_end(
+    catalog,
+    library,
+    proxy,
+    backend,
+    scanned,
+    synced,
+    uploaded,
+    uploading,
+    move,
+    is_true,
+    no_row_is_false,
+    arrives,
+):
+    """The first is killed at its first request, which the store still gets, or not; the next later."""
+    through = backend(endpoint=proxy.endpoint, layout="path")
+    for name in "abcdefgh":
+        library.add(f"{name}.mp3")
+    synced(through)
+    move({"a.mp3": "b.mp3", "b.mp3": "a.mp3", "c.mp3": "new/c.mp3"})
+    move({"e.mp3": "f.mp3", "f.mp3": "g.mp3", "g.mp3": "e.mp3"})
+    library.add("c.mp3", b"a newcomer")
+    library.add("d.mp3", b"an edit of d")
+    library.add("h2.mp3", (library.root / "h.mp3").read_bytes())
+    scanned()
+    kills, finished = 0, False
+    while not finished:
+        process = uploading("--workers", 1)
+        came = 0
+
+        def kill(request, process=process, last=4 * kills):
+            nonlocal came
+            came += 1
+            if came > last + 1:
+                return refusal(0)  # of what was on its way
+            if came == last + 1:
+                process.kill()
+                process.wait()
+                return None if arrives else refusal(0)
+            return None
+
+        proxy.before[:] = [kill]
+        _, errors = process.communicate()
+        proxy.before.clear()
+        finished = process.returncode >= 0
+        assert not finished or process.returncode == 0, errors
+        no_row_is_false(through)
+        kills += 1
+
+    assert kills > 4
+    assert uploaded(through).queued == 0
+    is_true(through)
