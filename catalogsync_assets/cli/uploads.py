@@ -176,6 +176,11 @@ def print_upload(report: UploadReport) -> None:
         f" {report.adopted:,} adopted,{copied} {report.failed:,} failed;"
         f" {output.speed(report.bytes, report.seconds)}, {report.workers} workers"
     )
+    if report.replaced_for_good:
+        output.note(
+            f"{report.backend}: {output.files(report.replaced_for_good)} replaced without keeping"
+            " the earlier content: the store cannot copy, or its bucket locks what is put"
+        )
     running.print_failures(report)
 
 

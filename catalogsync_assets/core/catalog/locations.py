@@ -35,7 +35,7 @@ Status = Literal[
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
-    "stored", "moved", "replaced", "withdrawn", "verified", "lost", "damaged",
+    "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
 ]
 # fmt: on
 
@@ -88,6 +88,9 @@ TRANSITIONS: dict[Event, Transition] = {
         ("active", "missing", "damaged"), "superseded", "another content was stored at the key"
     ),
     "withdrawn": Transition(("active",), "superseded", "the object is about to be replaced"),
+    "kept aside": Transition(
+        ("new",), "superseded", "a copy is kept of an object that is about to be replaced"
+    ),
     "verified": Transition(
         ("active", "missing", "damaged"), "active", "the object was found to hold its file"
     ),
@@ -334,7 +337,46 @@ def record_stored(
     return objects
 
 
-def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str, file_asset_id: int) -> None:
+def to_be_replaced(
+    catalog: Catalog, backend: ObjectBackend, key: str, file_asset_id: int
+) -> list[RemoteCopy]:
+    """The earlier contents of a file that are at a key, as far as the catalog says.
+
+    Args:
+        file_asset_id: the newer content, which is to come there.
+    """
+    with catalog.read() as connection:
+        found = copies_at(connection, backend, [key])
+    return [c for c in found if c.status == "active" and c.file_asset_id != file_asset_id]
+
+
+_KEEP_ASIDE = """
+SELECT l.file_asset_id, l.backend_id, l.container_name, :key, NULL, 'superseded', 0, l.size_bytes,
+       :etag, CURRENT_TIMESTAMP, :verified_by{more}
+FROM file_locations l WHERE l.id = :id
+ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
+    etag = excluded.etag, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
+    updated_at = CURRENT_TIMESTAMP
+"""
+
+
+class KeptAside(NamedTuple):
+    """A copy of an object that is about to be replaced."""
+
+    location_id: int  #: of that object
+    key: str  #: the copy's
+    etag: str | None
+    verified_by: str
+
+
+def withdraw_at(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    key: str,
+    file_asset_id: int,
+    *,
+    kept: Sequence[KeptAside] = (),
+) -> None:
     """Say of no file any more that it is at this key: its object is about to be replaced.
 
     Goes before the replacing, as a kill in between must not leave a row that claims what the store
@@ -342,6 +384,7 @@ def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str, file_asset_i
 
     Args:
         file_asset_id: the file that is to come there.
+        kept: copies of what is there now.
 
     Raises:
         ConflictError: the key has come to be another file's since it was planned.
@@ -353,6 +396,10 @@ def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str, file_asset_i
                 code="KeyTaken",
                 hint="nothing was overwritten; upload again, which takes another key",
             )
+        if kept:
+            insert = insert_sql(connection, "file_locations", _OBJECT, _KEEP_ASIDE)
+            rows = [{"id": k.location_id, **k._asdict()} for k in kept]
+            connection.exec_driver_sql(insert, rows)
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
 

@@ -8,17 +8,21 @@ unread: it may be a copy that a killed run has not proven.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.locations import KeptAside
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError
 from catalogsync_assets.core.stores import copying, verify
 from catalogsync_assets.core.stores.classify import NOT_IMPLEMENTED
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.copies import RemoteCopy
+from catalogsync_assets.core.stores.listing import REPLACED
+from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.place import Placer, Target
 from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.stores.verify import Expected, Proof
@@ -118,6 +122,44 @@ class Copier:
         if held is None:
             raise verify.not_stored(client, key)
         return self._copied(task, source, *held)
+
+    def keep(self, source: RemoteCopy, metadata: ObjectMetadata) -> KeptAside | None:
+        """Have an object that is about to be replaced copied to `.catalogsync/old/`, and proven.
+
+        Retries nothing. May be called again after any failure.
+
+        Args:
+            metadata: of the copy.
+
+        Returns:
+            The copy; None if the object is not what the catalog says: there is nothing to keep.
+
+        Raises:
+            StoreError: the store refused, or was silent.
+        """
+        client, prefix = self._client, self._client.backend.key_prefix
+        name = source.key.removeprefix(prefix).rpartition("/")[2]
+        key = f"{prefix}{REPLACED}{source.file_asset_id}/{name}"
+        expected = self._expected(source)
+        try:
+            with suppress(ConflictError):  # a run that was killed has made it already
+                copying.copy(
+                    client,
+                    source.key,
+                    key,
+                    source_etag=source.etag,
+                    replacing=None,
+                    size_bytes=source.size_bytes,
+                    metadata=replace(metadata, copied=True),
+                )
+            held = verify.after_copy(client, key, expected)
+        except KeyRefusedError:
+            if verify.check(client, source.key, expected, "full").kind == "ok":
+                raise
+            return None
+        if held is None:
+            raise verify.not_stored(client, key)
+        return KeptAside(source.location_id, key, *held)
 
     def _expected(self, source: RemoteCopy) -> Expected:
         """What the copy must be; by its ETag where that of the verified source is an MD5."""

@@ -10,14 +10,17 @@ import threading
 from dataclasses import dataclass
 from functools import cache, partial
 
+from catalogsync_assets.core.backends.capabilities import make_sure_of_copies
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.locations import withdraw_at
+from catalogsync_assets.core.catalog.locations import KeptAside, to_be_replaced, withdraw_at
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import KeyRefusedError, StoreError, StoreUnavailableError
 from catalogsync_assets.core.files.formats import media_type
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
+from catalogsync_assets.core.settings import keep_replaced_days
 from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.place import Placed, Placer, Target
 from catalogsync_assets.core.stores.retry import Retries
@@ -52,6 +55,8 @@ class Sender:
         self._buffers = Buffers(self._limits.max_in_flight_bytes)
         self._lock = threading.Lock()
         self._sent_of: dict[int, int] = {}
+        #: Earlier contents that were replaced without keeping a copy, as the store cannot copy.
+        self.replaced_for_good = 0
         self._catalog_id = catalog_id(self._catalog)
 
     @property
@@ -132,10 +137,29 @@ class Sender:
             owner_tags=frozenset(tags),
             known_sha256=task.known_sha256,
             damaged_etags=task.damaged_etags,
-            before_replacing=partial(
-                withdraw_at, self._catalog, self._client.backend, task.locator, task.file_asset_id
-            ),
+            before_replacing=partial(self._before_replacing, task),
         )
+
+    def _before_replacing(self, task: UploadTask) -> None:
+        """Keep a copy of the file's earlier content, and say of it that it is there no more."""
+        place = self._catalog, self._client.backend, task.locator, task.file_asset_id
+        profile = self._client.profile
+        kept: list[KeptAside] = []
+        if keep_replaced_days() and not profile.versioned:
+            known = [c for c in to_be_replaced(*place) if c.sha256 and c.size_bytes is not None]
+            if known and profile.copies is None:
+                make_sure_of_copies(self._catalog, self._client)
+            if known and not self._client.profile.copies:
+                with self._lock:
+                    self.replaced_for_good += 1
+            else:
+                copies = (self._copier.keep(copy, self._metadata_of(copy)) for copy in known)
+                kept = [copy for copy in copies if copy is not None]
+        withdraw_at(*place, kept=kept)
+
+    def _metadata_of(self, copy: RemoteCopy) -> ObjectMetadata:
+        tag = f"{self._catalog_id}/{copy.file_asset_id}"
+        return ObjectMetadata(media_type(copy.key), tag, sha256=copy.sha256)
 
     def _send_large(self, task: UploadTask) -> Uploaded:
         client = self._client

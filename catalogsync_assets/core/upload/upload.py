@@ -67,6 +67,8 @@ class UploadReport(RunReport[Failure]):
     succeeded: int = 0  #: files sent, verified and recorded
     adopted: int = 0  #: files found in place, whole, and recorded without sending
     copied: int = 0  #: files that the store has copied from other keys, without sending
+    #: Earlier contents that were replaced without a copy of them, as the store cannot copy.
+    replaced_for_good: int = 0
     bytes: int = 0  #: bytes sent and verified
     settled_bytes: int = 0  #: the size of the files that are finished, one way or the other
     bytes_in_parts: int = 0  #: what has been sent of large files that are not complete yet
@@ -175,6 +177,7 @@ class _Run:
             # Of what was not done. (If it arrives after all, the next run finds it in place.)
             self._lease.release()
             self._report.retries = self._sender.retries
+            self._report.replaced_for_good = self._sender.replaced_for_good
             self._report.in_flight = self._report.bytes_in_parts = 0
             keep_learned(self.catalog, client)
         # Once, when files are first on two backends: from then on their copies are counted.

@@ -22,7 +22,7 @@ from catalogsync_assets_tests.support.database import change, rows
 
 STATUSES = get_args(Status)
 #: What may be applied to rows that are there, by id.
-BY_ID = [event for event in TRANSITIONS if event not in ("scanned", "restored", "stored")]
+BY_ID = sorted(TRANSITIONS.keys() - {"scanned", "restored", "stored", "kept aside"})
 #: Which steps of the table each event of a world may take.
 STEPS: dict[str, set[Event]] = {
     "write": {"scanned", "changed"},
@@ -37,7 +37,7 @@ STEPS: dict[str, set[Event]] = {
     "claim": set(),
     "finish": {"stored", "moved", "replaced"},
     "adopt": {"stored", "moved", "replaced"},
-    "withdraw": {"withdrawn"},
+    "withdraw": {"withdrawn", "kept aside"},
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
 }

@@ -17,6 +17,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     enqueue,
     missing_candidates,
 )
+from catalogsync_assets.core.restore.restore import restore_replaced
 from catalogsync_assets.core.stores.objects import OWNER_TAG
 from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload.upload import upload
@@ -507,7 +508,7 @@ def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_
     no_row_is_false,
     arrives,
 ):
-    """The first is killed at its first request, which the store still gets, or not; the next later."""
+    """The first at its first request, which the store still gets, or not; the next ones later."""
     through = backend(endpoint=proxy.endpoint, layout="path")
     for name in "abcdefgh":
         library.add(f"{name}.mp3")
@@ -545,3 +546,76 @@ def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_
     assert kills > 4
     assert uploaded(through).queued == 0
     is_true(through)
+
+
+# --- what an edit replaces ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["path", "keep"])
+def test_the_content_that_an_edit_replaces_is_kept_and_can_be_brought_back(
+    catalog, library, backend, synced, remote, is_true, tmp_path, layout
+):
+    cloud = backend(layout=layout)
+    first = library.add("album/a.mp3").read_bytes()
+    synced(cloud)
+    library.add("album/a.mp3", b"a bad edit")
+    synced(cloud)
+
+    is_true(cloud)
+    assert remote(cloud).keys(kept=True) == [".catalogsync/old/1/a.mp3"]
+    report = restore_replaced(catalog, tmp_path / "back")
+    (back,) = (tmp_path / "back" / "album").iterdir()
+    assert (report.restored, report.failed) == (1, 0)
+    assert back.name.startswith("a (replaced ")
+    assert back.read_bytes() == first
+
+
+@pytest.mark.parametrize("settings", [{"copies": False}, {"versioned": True}])
+def test_nothing_is_kept_where_it_cannot_be_or_need_not(library, backend, synced, remote, settings):
+    cloud = backend(tested=StoreProfile(**settings))
+    library.add("a.mp3", b"first")
+    synced(cloud)
+    library.add("a.mp3", b"second")
+
+    report = synced(cloud)
+
+    assert report.replaced_for_good == ("copies" in settings)
+    assert remote(cloud).contents() == {"a.mp3": b"second"}
+    assert remote(cloud).keys(kept=True) == []
+
+
+def test_nothing_is_kept_if_nobody_wants_it(library, cloud, synced, remote, monkeypatch):
+    monkeypatch.setenv("CATALOGSYNC_KEEP_REPLACED_DAYS", "0")
+    library.add("a.mp3", b"first")
+    synced(cloud)
+    library.add("a.mp3", b"second")
+
+    assert synced(cloud).replaced_for_good == 0
+    assert remote(cloud).keys(kept=True) == []
+
+
+def test_an_earlier_content_that_was_lost_is_no_reason_not_to_replace_it(
+    catalog, library, cloud, synced, remote
+):
+    """Nobody has noticed yet that it rotted."""
+    content = library.add("a.mp3").read_bytes()
+    synced(cloud)
+    tag = {OWNER_TAG: f"{catalog_id(catalog)}/1"}
+    remote(cloud).put("a.mp3", flipped(content), Metadata=tag)
+    library.add("a.mp3", b"second")
+
+    assert synced(cloud).succeeded == 1
+    assert remote(cloud).contents() == {"a.mp3": b"second"}
+    assert remote(cloud).keys(kept=True) == []
+
+
+def test_an_earlier_content_is_not_replaced_before_its_copy_is_proven(
+    library, proxy, through_proxy, synced, remote
+):
+    library.add("a.mp3", b"first")
+    synced(through_proxy)
+    library.add("a.mp3", b"second")
+    proxy.answer(refusal(400, "InvalidRequest"), lambda r: r.header("x-amz-copy-source"))
+
+    assert synced(through_proxy).failed == 1
+    assert remote(through_proxy).get("a.mp3") == b"first"
