@@ -421,9 +421,9 @@ class _Scan:
     def _differs(self, found: FoundFile, known: KnownFile, *, quiet: bool = False) -> None:
         """What lies at a known path is not as it was: it may have moved there."""
         assert self.moves is not None
-        root = str(self.root)
-        self.moves.add_arrived(root, found.path, self._stat(found), known.location_id, quiet=quiet)
-        self.moves.add_lost(root, known, replaced=True)
+        root, stat = str(self.root), self._stat(found)
+        self.moves.add_arrived(root, found.path, stat, known.location_id, quiet=quiet)
+        self.moves.add_lost(root, known, stat)
 
     @staticmethod
     def _has_changed_quietly(found: FoundFile, known: KnownFile) -> bool:
@@ -483,7 +483,7 @@ class _Scan:
                 self._keep(self._excluded, known.location_id)
         elif self._left_out_by_walk(known.path) is None:
             if self._is_mounted(known):
-                self.moves.add_lost(str(self.root), known, replaced=False)
+                self.moves.add_lost(str(self.root), known)
             elif known.present:
                 self.report.unmounted += 1
 
