@@ -89,17 +89,27 @@ def tell_the_same(
     ]
 
 
-def follow_tags(connection: sa.Connection, files: Iterable[tuple[int, FileFacts]]) -> None:
-    """Songs are called what the tags of their only current file say.
+def follow_tags(connection: sa.Connection, files: Mapping[int, FileFacts]) -> None:
+    """Songs are called what files say that have come in the stead of all that they had.
 
     Args:
-        files: with the song of each. Where a song has other files, nothing is done.
+        files: by file asset. A song that has others, which are current, is left as it is.
     """
     asset = file_assets.c
-    count = sa.select(sa.func.count()).where(asset.superseded_by_id.is_(None))
-    for song_id, f in files:
-        if connection.scalar(count.where(asset.song_id == song_id)) == 1:
-            update_row(connection, "songs", song_id, f.song)
+    rows = connection.execute(
+        sa.select(asset.id, asset.song_id).where(asset.id.in_(files)).order_by(asset.id)
+    )
+    of_song: dict[int, list[int]] = {}
+    for file_id, song_id in rows:
+        of_song.setdefault(song_id, []).append(file_id)
+    others = sa.select(asset.song_id).where(
+        asset.song_id.in_(of_song), asset.superseded_by_id.is_(None), asset.id.not_in(files)
+    )
+    alone = of_song.keys() - set(connection.scalars(others))
+    for song_id in alone:
+        update_row(connection, "songs", song_id, files[of_song[song_id][0]].song)
+    told = [(song_id, files[i]) for song_id in alone for i in of_song[song_id]]
+    link_artists(connection, sorted(alone), artists_of(told))
 
 
 def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:

@@ -292,6 +292,45 @@ def test_two_edited_files_that_changed_places_take_their_songs_along(shelf):
     assert shelf.count() == 2
 
 
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_file_that_is_written_anew_with_other_tags_and_another_name_is_still_its_song(
+    shelf, files
+):
+    """What some taggers do: nothing is left but the sound."""
+    old = [shelf.flac(f"old/{n}.flac", sound=n, title=f"t{n}") for n in range(files)]
+    kept = shelf.flac("kept.flac", seconds=99)
+    shelf.scan()
+    shelf.play(2)
+    before = shelf.songs()
+    for n, path in enumerate(old):
+        shelf.flac(f"new/{n}.flac", sound=n, title="better", artist="b", comment="x")
+        path.unlink()
+    report = shelf.scan()
+
+    assert (report.new, report.changed, report.missing) == (0, files, 0)
+    assert shelf.songs() == {
+        kept.name: before[kept.name],
+        **{f"new/{n}.flac": before[f"old/{n}.flac"] for n in range(files)},
+    }
+    assert shelf.playlist() == [2]
+    titles = dict(rows(shelf.catalog, "SELECT id, title FROM songs"))
+    assert titles[before[kept.name]] == "t"
+    assert {titles[before[f"old/{n}.flac"]] for n in range(files)} == {"better"}
+    assert "b" in rows(shelf.catalog, "SELECT name FROM artists")
+
+
+def test_a_song_with_another_file_is_still_called_what_that_one_says(shelf):
+    old = shelf.flac("old.flac", sound=1)
+    shelf.flac("kept.flac")
+    shelf.scan()
+    shelf.flac("new.flac", sound=1, title="other", comment="x")
+    old.unlink()
+    shelf.scan()
+
+    assert shelf.songs() == {"kept.flac": 1, "new.flac": 1}
+    assert rows(shelf.catalog, "SELECT title FROM songs") == ["t"]
+
+
 def test_reading_again_fills_what_tells_songs_apart_and_moves_no_file(shelf, catalog):
     track = an_id("A")
     shelf.flac("1.flac", sound=1, musicbrainz_releasetrackid=track)
