@@ -31,6 +31,11 @@ def an_id(name):
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
+def tags_of(path):
+    tags, trouble = read_tags(path)
+    return None if trouble else (tags.song, tags.artists)
+
+
 class Shelf:
     """A library whose files' tags, sound and length are as a test says."""
 
@@ -292,6 +297,44 @@ def test_two_edited_files_that_changed_places_take_their_songs_along(shelf):
     assert shelf.count() == 2
 
 
+@pytest.mark.parametrize("ids", [{"sound": 1}, {"musicbrainz_releasetrackid": an_id("A")}])
+def test_what_was_overwritten_by_another_song_is_known_when_it_comes_back(shelf, ids):
+    other = {"sound": 2, "musicbrainz_releasetrackid": an_id("B")}
+    shelf.flac("1.flac", **ids)
+    shelf.scan()
+    shelf.flac("1.flac", **{k: other[k] for k in ids}, title="other")
+    shelf.scan()
+    shelf.flac("2.flac", **ids, title="back", comment="x")
+    shelf.scan()
+
+    assert shelf.songs() == {"1.flac": 2, "2.flac": 1}
+
+
+def test_an_id_that_was_corrected_no_longer_speaks_for_the_song(shelf):
+    right, wrong = an_id("A"), an_id("B")
+    shelf.flac("1.flac", sound=1, musicbrainz_releasetrackid=wrong)
+    shelf.scan()
+    shelf.flac("1.flac", sound=1, musicbrainz_releasetrackid=right)
+    shelf.scan()
+    shelf.flac("2.flac", sound=2, musicbrainz_releasetrackid=wrong, title="other")
+    shelf.scan()
+
+    assert shelf.songs() == {"1.flac": 1, "2.flac": 2}
+
+
+def test_what_is_there_speaks_before_what_was(shelf, catalog):
+    """One scan meets the overwriting of one file, and a further one of the same sound."""
+    shelf.flac("1.flac", sound=1)
+    shelf.flac("2.flac", sound=1, comment="x")
+    shelf.scan()
+    split(catalog, 1, ["2.flac"], tags_of)
+    shelf.flac("1.flac", sound=2, title="other")
+    shelf.flac("0.flac", sound=1, comment="xx")
+    shelf.scan()
+
+    assert shelf.songs() == {"0.flac": 2, "1.flac": 3, "2.flac": 2}
+
+
 @pytest.mark.parametrize("files", [1, 2])
 def test_a_file_that_is_written_anew_with_other_tags_and_another_name_is_still_its_song(
     shelf, files
@@ -472,11 +515,6 @@ def test_a_merge_that_fails_leaves_everything_as_it_was(three, catalog, monkeypa
 
     assert rows(catalog, "SELECT * FROM file_assets") == before
     assert three.playlist() == [2]
-
-
-def tags_of(path):
-    tags, trouble = read_tags(path)
-    return None if trouble else (tags.song, tags.artists)
 
 
 @pytest.fixture
