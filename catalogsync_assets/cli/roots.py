@@ -84,13 +84,10 @@ def root() -> None:
     """Move a library root, name it, or let it go; `roots` lists them."""
 
 
-_YES = options.flag("--yes", "Do not ask.")
-
-
 @options.command("catalogsync root move /media/me/Music /run/media/me/Music", of=root)
 @click.argument("old")
 @click.argument("new")
-@_YES
+@options.flag("--yes", "Do not ask.")
 @options.flag("--force", "Also where nothing at NEW looks like the files of OLD.")
 def move(old: str, new: str, yes: bool, force: bool) -> None:
     """Tell the catalog that a library root lies elsewhere now. Moves nothing on disk.
