@@ -19,6 +19,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     policy,
     restore,
     roots,
+    songs,
     status,
     uploads,
 )

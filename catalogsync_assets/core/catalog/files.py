@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.legacy import insert_row, update_row
+from catalogsync_assets.core.catalog.legacy import insert_row
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import fold, object_key
 from catalogsync_assets.core.catalog.schema import file_assets, file_locations
-from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
+from catalogsync_assets.core.catalog.song_matching import SongOf, songs_of
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.files.opening import FileStat, mtime_ns
 
@@ -80,7 +80,7 @@ class FileFacts:
     song: dict[str, Any]  #: column values of `songs`, by name
     replaces: KnownFile | None = None  #: the path's earlier content, if the catalog knows the path
     #: The song that the file is known to belong to, as a downloaded one does; None leaves it to
-    #: path and match key.
+    #: `song_matching`.
     song_id: int | None = None
     sha256: str | None = None  #: the content's digest in hex, where it has been read whole
     artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
@@ -192,8 +192,8 @@ def insert_files(
     files = not_yet_recorded(connection, root, files)
     if not files:
         return {}
-    song_ids = _song_ids(connection, files)
-    asset_ids = _insert_assets(connection, root, files, song_ids)
+    belong = songs_of(connection, files)
+    asset_ids = _insert_assets(connection, root, files, belong)
     replaced = {
         f.replaces: asset_id for f, asset_id in zip(files, asset_ids, strict=True) if f.replaces
     }
@@ -205,7 +205,7 @@ def insert_files(
         for f, asset_id in zip(files, asset_ids, strict=True)
     ]
     locations.record_scanned(connection, places, replaced=[k.location_id for k in replaced])
-    return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
+    return {f.path: song.song_id for f, song in zip(files, belong, strict=True)}
 
 
 SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
@@ -407,67 +407,14 @@ def not_yet_recorded(
     return [f for f in files if is_as_seen(f)]
 
 
-def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int]:
-    """The song of each file: the one that its path had, that of the same match key, or a new one.
-
-    A path keeps its song, and with it its place in playlists, when it is edited. Only where the
-    song has other files, which do not say the same, does the edited file leave it.
-    """
-    by_key = songs_by_key(connection, {f.song["match_key"] for f in files})
-    others = _files_elsewhere(connection, files)
-    result: list[int] = []
-    for f in files:
-        key = f.song["match_key"]
-        earlier = f.replaces.song_id if f.replaces else None
-        if f.song_id is not None:
-            song_id = f.song_id
-            fill_gaps(connection, song_id, f.song)
-        elif earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
-            song_id = earlier
-            others[earlier] = 1  # from now on it is this file's, too
-            update_row(connection, "songs", song_id, f.song)
-        elif key and key in by_key:
-            song_id = by_key[key]
-        else:
-            song_id = insert_row(connection, "songs", f.song)
-        if key:
-            by_key.setdefault(key, song_id)
-        result.append(song_id)
-    link_artists(connection, sorted(set(result)), artists_of(zip(result, files, strict=True)))
-    return result
-
-
-def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:
-    """By song, the artists that its files name."""
-    found: dict[int, dict[str, None]] = {}
-    for song_id, facts in files:
-        found.setdefault(song_id, {}).update(dict.fromkeys(facts.artists))
-    return found
-
-
-def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
-    """How many current files the songs of edited paths have besides these paths."""
-    edited = [f.replaces for f in files if f.replaces]
-    asset = file_assets.c
-    rows = connection.execute(
-        sa.select(asset.song_id, sa.func.count())
-        .where(
-            asset.song_id.in_({known.song_id for known in edited if known.song_id is not None}),
-            asset.id.not_in([known.file_asset_id for known in edited]),
-            asset.superseded_by_id.is_(None),
-        )
-        .group_by(asset.song_id)
-    )
-    return dict[int, int](rows.all())
-
-
 def _insert_assets(
-    connection: sa.Connection, root: str, files: Sequence[FileFacts], song_ids: Sequence[int]
+    connection: sa.Connection, root: str, files: Sequence[FileFacts], belong: Sequence[SongOf]
 ) -> list[int]:
     keys = _object_keys(connection, root, files)
     rows = [
         {
-            "song_id": song_id,
+            "song_id": song.song_id,
+            "song_decided": song.decided or None,
             "size_bytes": f.size_bytes,
             "sha256": f.sha256,
             "format": f.format,
@@ -480,7 +427,7 @@ def _insert_assets(
             "object_key": key,
             "object_key_fold": fold(key),
         }
-        for f, song_id, key in zip(files, song_ids, keys, strict=True)
+        for f, song, key in zip(files, belong, keys, strict=True)
     ]
     return [insert_row(connection, "file_assets", row) for row in rows]
 

@@ -119,7 +119,7 @@ class _Follow:
             self._report.changed += 1
         else:
             self._report.new += 1
-        self._keep(self._facts, (arrived.root, facts))
+        self._record(arrived, facts)
 
     def _judge(self, arrived: Arrived, known: KnownFile) -> None:
         """A known path holds something else than before: an edit, or damage."""
@@ -142,7 +142,7 @@ class _Follow:
     def _judge_unread(self, arrived: Arrived, known: KnownFile, sha256: str) -> None:
         """The content was never read whole: only its tags can tell whether it is the same."""
         facts = self._read(arrived, known, sha256)
-        if facts.tags_digest is not None and facts.tags_digest == known.tags_digest:
+        if facts.tags_digest == known.tags_digest:
             self._report.unchanged += 1
             self._report.touched += 1
             self._keep(self._seen, (arrived.root, Seen(known, arrived.stat, sha256)))
@@ -165,7 +165,7 @@ class _Follow:
 
     def _change(self, arrived: Arrived, facts: FileFacts) -> None:
         self._report.changed += 1
-        self._keep(self._facts, (arrived.root, facts))
+        self._record(arrived, facts)
 
     def _suspect(self, arrived: Arrived, known: KnownFile) -> None:
         self._report.suspect(arrived.place)
@@ -186,16 +186,18 @@ class _Follow:
     def _read(
         self, arrived: Arrived, replaces: KnownFile | None, sha256: str | None = None
     ) -> FileFacts:
-        facts = read_facts(
+        return read_facts(
             Path(arrived.root),
             arrived.path,
             arrived.stat,
             replaces=replaces,
             sha256=sha256 or arrived.sha256,
         )
-        if facts.tags_error and replaces is None:
+
+    def _record(self, arrived: Arrived, facts: FileFacts) -> None:
+        if facts.tags_error:
             self._note(Problem(arrived.path, facts.tags_error))
-        return facts
+        self._keep(self._facts, (arrived.root, facts))
 
     def _note(self, problem: Problem) -> None:
         self._report.note(problem)

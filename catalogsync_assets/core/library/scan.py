@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
@@ -324,8 +324,8 @@ class _Scan:
         if first is None and not allow_empty:
             require_never_filled(self.catalog, self.root, self._is_left_out)
         self._file_system = file_system_of(root)
-        known = {r.path: r for r in roots_.library_roots(self.catalog)}
-        self._before = known.get(root)
+        roots = {r.path: r for r in roots_.library_roots(self.catalog)}
+        self._before = roots.get(root)
         if not allow_empty:
             self._require_same_disk()
         roots_.note_root(self.catalog, root, self._file_system)
@@ -398,7 +398,9 @@ class _Scan:
         elif not known.present:
             report.returned += 1
             self._keep(self._seen, Seen(known, self._stat(found)))
-        elif self._has_changed_quietly(found, known) and not self.how.ignore_ctime:
+        elif self._has_changed_quietly(found, known) and not (
+            self.how.ignore_ctime or known.unreadable
+        ):
             self._alike += 1
             self._other_inodes += found.stat.inode != known.inode
             self._differs(found, known, quiet=True)
@@ -419,9 +421,9 @@ class _Scan:
     def _differs(self, found: FoundFile, known: KnownFile, *, quiet: bool = False) -> None:
         """What lies at a known path is not as it was: it may have moved there."""
         assert self.moves is not None
-        root = str(self.root)
-        self.moves.add_arrived(root, found.path, self._stat(found), known.location_id, quiet=quiet)
-        self.moves.add_lost(root, known, replaced=True)
+        root, stat = str(self.root), self._stat(found)
+        self.moves.add_arrived(root, found.path, stat, known.location_id, quiet=quiet)
+        self.moves.add_lost(root, known, stat)
 
     @staticmethod
     def _has_changed_quietly(found: FoundFile, known: KnownFile) -> bool:
@@ -435,14 +437,15 @@ class _Scan:
         report.unchanged += 1
         if self._is_to_be_read(known):
             self._read_whole(found, known)
-        elif self.how.reread or known.unreadable:
+            return
+        if self.how.reread or known.unreadable:
             report.reread += 1
             titles = guessed_titles(Path(found.path))
             facts = read_facts(self.root, found.path, self._stat(found), replaces=known)
             if facts.tags_error:
                 self._note(Problem(found.path, facts.tags_error))
             self._keep(self._again, ReadAgain(known, facts, titles))
-        elif (
+        if (
             stat.inode != known.inode
             or stat.ctime_ns != known.ctime_ns
             or self._name(found) != known.file_system
@@ -480,7 +483,7 @@ class _Scan:
                 self._keep(self._excluded, known.location_id)
         elif self._left_out_by_walk(known.path) is None:
             if self._is_mounted(known):
-                self.moves.add_lost(str(self.root), known, replaced=False)
+                self.moves.add_lost(str(self.root), known)
             elif known.present:
                 self.report.unmounted += 1
 

@@ -30,6 +30,8 @@ STEPS: dict[str, set[Event]] = {
     "find": {"seen"},
     "download": {"seen"},
     "leave_out": {"excluded"},
+    "suspect": {"suspected"},
+    "move": {"seen"},
     "offload": {"offload", "kept", "offloaded"},
     "restore": {"restored", "displaced"},
     "claim": set(),

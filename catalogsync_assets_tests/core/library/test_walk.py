@@ -47,7 +47,12 @@ def test_sizes_and_times_are_those_of_the_disk(library):
 
     (file,) = walk(library.root)
     assert file == FoundFile("a.mp3", FileStat.of(path.stat()), path.stat().st_dev)
-    assert file.stat[:4] == (123, path.stat().st_mtime_ns, path.stat().st_ctime_ns, path.stat().st_ino)
+    assert file.stat[:4] == (
+        123,
+        path.stat().st_mtime_ns,
+        path.stat().st_ctime_ns,
+        path.stat().st_ino,
+    )
 
 
 @pytest.mark.parametrize(
