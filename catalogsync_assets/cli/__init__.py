@@ -13,6 +13,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     backends,
     downloads,
     export,
+    forget,
     library,
     local,
     offload,

@@ -18,6 +18,7 @@ from catalogsync_assets.core.errors import ConfigurationError
 CATALOG_VARIABLE = "CATALOGSYNC_DB"
 ROOTS_VARIABLE = "CATALOGSYNC_LIBRARY_ROOTS"
 IGNORE_VARIABLE = "CATALOGSYNC_IGNORE"
+FORGET_DAYS_VARIABLE = "CATALOGSYNC_FORGET_DAYS"
 TIMEZONE_VARIABLE = "CATALOGSYNC_TIMEZONE"
 ALERTS_VARIABLE = "CATALOGSYNC_ALERTS"
 ALERT_CHECKS_VARIABLE = "CATALOGSYNC_ALERT_CHECKS"
@@ -28,6 +29,7 @@ EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
 EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
 DEFAULT_CATALOG = "catalogsync.db"
+DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
 DEFAULT_UI = "http://127.0.0.1:3000"
 
@@ -110,6 +112,21 @@ def ignore_patterns() -> list[str]:
     """The patterns of `CATALOGSYNC_IGNORE`, separated as in PATH or by line ends, as written."""
     given = os.environ.get(IGNORE_VARIABLE, "")
     return [part for part in re.split(rf"[\n{os.pathsep}]", given) if part.strip()]
+
+
+def forget_days() -> int:
+    """How many days a file must have been gone to be forgotten for that: `CATALOGSYNC_FORGET_DAYS`.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 1 on.
+    """
+    given = os.environ.get(FORGET_DAYS_VARIABLE, "").strip()
+    if given and not (given.isascii() and given.isdecimal() and int(given) > 0):
+        raise ConfigurationError(
+            f"{FORGET_DAYS_VARIABLE} is {given!r}, which is not a number of days",
+            hint="set it to a whole number from 1 on",
+        )
+    return int(given or DEFAULT_FORGET_DAYS)
 
 
 def timezone() -> str:

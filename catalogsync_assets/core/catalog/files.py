@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -36,8 +36,8 @@ class KnownFile(NamedTuple):
     path: str  #: below the root, `/`-separated
     #: `active`; `missing` once a scan has found the path gone; `damaged` where its bytes have
     #: changed and nothing says that it was edited; `excluded` while it is left out of
-    #: the library; `offloading` or `offloaded` where the file is being removed, or was, as enough
-    #: backends hold it.
+    #: the library; `forgotten` where a person wants no more of it; `offloading` or `offloaded`
+    #: where the file is being removed, or was, as enough backends hold it.
     status: str
     #: Of the file when last seen; None in a row of another program that no scan has met yet.
     size_bytes: int | None
@@ -104,7 +104,11 @@ class FileFacts:
 
 
 #: The statuses of a place that a file has, or may have again.
-_OF_PATHS = ("active", "missing", "damaged", "excluded", "offloading", "offloaded")
+# fmt: off
+_OF_PATHS = (
+    "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
+)
+# fmt: on
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
@@ -244,13 +248,15 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
 
 
 def still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> list[Seen]:
-    """Without the files that an offload has removed since they were seen, or is about to.
+    """Without the files that an offload has removed since they were seen, or is about to, though
+    they have been forgotten since.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
     it marked. One that has finished with the file removed it before it said so.
     """
     statement = (
-        "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
+        "SELECT id, status FROM file_locations"
+        " WHERE status IN ('offloading', 'offloaded', 'forgotten')"
         " AND id IN (SELECT value FROM json_each(:places))"
     )
     places = json.dumps([f.known.location_id for f in files])
@@ -259,7 +265,7 @@ def still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> 
         f
         for f in files
         if f.known.location_id not in removed
-        or (removed[f.known.location_id] == "offloaded" and _is_at(root, f.known.path, f.stat))
+        or (removed[f.known.location_id] != "offloading" and _is_at(root, f.known.path, f.stat))
     ]
 
 
@@ -285,7 +291,7 @@ _IS_REMEMBERED = (
     "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND (l.status = 'offloading'"
-    "   OR l.status IN ('missing', 'excluded', 'offloaded')"
+    "   OR l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
     "     AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
 )
 
@@ -304,13 +310,14 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
 _BACK = sa.text(
     "SELECT l.id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
-    " AND l.status IN ('missing', 'excluded', 'offloaded')"
+    " AND l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
     " AND f.sha256 = :sha256 AND f.superseded_by_id IS NULL"
 )
 
 
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
-    """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
+    """Paths that were missing, left out, forgotten or offloaded are there again, if the digest is
+    the same."""
     back = [
         (location_id, None, f.stat, f.sha256)
         for f in files

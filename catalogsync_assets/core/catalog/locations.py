@@ -27,12 +27,13 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: `superseded` is the end: the place holds, or is about to hold, something else.
-Status = Literal[
-    "active", "missing", "damaged", "excluded", "offloading", "offloaded", "superseded"
-]
 # fmt: off
+Status = Literal[
+    "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
+    "superseded",
+]
 Event = Literal[
-    "scanned", "seen", "gone", "excluded", "changed", "suspected",
+    "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
     "stored", "replaced", "withdrawn", "verified", "lost", "damaged",
 ]
@@ -53,7 +54,7 @@ TRANSITIONS: dict[Event, Transition] = {
     # Paths below a library root.
     "scanned": Transition(("new",), "active", "a scan has found this content at a path"),
     "seen": Transition(
-        ("active", "missing", "damaged", "excluded", "offloaded"),
+        ("active", "missing", "damaged", "excluded", "forgotten", "offloaded"),
         "active",
         "the file is there, or again",
     ),
@@ -68,8 +69,14 @@ TRANSITIONS: dict[Event, Transition] = {
     "excluded": Transition(
         ("active", "missing", "damaged"), "excluded", "the path is left out of the library"
     ),
+    # Not while it is being removed: what a killed removal has left is found by its mark.
+    "forgotten": Transition(
+        ("active", "missing", "damaged", "excluded", "offloaded"),
+        "forgotten",
+        "a person wants no more of the file, or of its root",
+    ),
     "changed": Transition(
-        ("active", "missing", "damaged", "excluded", "offloading", "offloaded"),
+        ("active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded"),
         "superseded",
         "a scan has found newer content at the path",
     ),

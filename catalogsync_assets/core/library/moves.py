@@ -177,7 +177,14 @@ class Moves:
             "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(known.location_id, root, known.path, PurePosixPath(known.path).name),
-                *(known.size_bytes, known.mtime_ns, known.inode, lasting, known.sha256, by is not None),
+                *(
+                    known.size_bytes,
+                    known.mtime_ns,
+                    known.inode,
+                    lasting,
+                    known.sha256,
+                    by is not None,
+                ),
                 json.dumps(known),
             ),
         )
