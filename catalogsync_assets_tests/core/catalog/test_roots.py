@@ -14,6 +14,7 @@ from catalogsync_assets.core.catalog.replication import policies, set_policy
 from catalogsync_assets.core.catalog.roots import (
     Contents,
     begin_rehash,
+    compare,
     contents,
     end_rehash,
     find_moved_root,
@@ -244,7 +245,20 @@ def test_inodes_prove_nothing_where_they_do_not_last(catalog, library, on_disk, 
     on_disk("~nfs4")
     known()
 
-    assert not look(catalog, moved(library)).proven
+    found = look(catalog, moved(library))
+
+    assert (found.by_inode, found.by_size_and_time, found.proven) == (0, 4, False)
+
+
+def test_inodes_of_a_lasting_disk_within_one_that_does_not_last_prove_nothing(
+    catalog, library, known
+):
+    known()
+    change(catalog, "UPDATE library_roots SET file_system = '~overlay'")
+
+    found = find_moved_root(catalog, moved(library), "~overlay")
+
+    assert (found.by_inode, found.proven) == (4, False)
 
 
 def test_files_seen_before_inodes_were_kept_prove_nothing(catalog, library, known):
@@ -332,6 +346,9 @@ def test_a_folder_in_the_place_of_a_file_is_not_that_file(catalog, library, know
     new = library.root.with_name("other")
     (new / "album/0000.mp3").mkdir(parents=True)
 
+    found = compare(catalog, row(catalog, library.root), new, file_system_of(new))
+
+    assert (found.compared, found.there, found.proven) == (1, 0, False)
     assert look(catalog, new) is None
 
 
@@ -550,6 +567,16 @@ def test_inodes_are_dropped_with_the_file_system_that_they_were_of(
 
     assert rows(catalog, EVIDENCE) == [(None, None, "ext4:2fe"), nested]
     assert row(catalog, new).file_system == "ext4:2fe"
+
+
+def test_a_root_without_a_row_has_one_once_it_was_moved(catalog, library, known):
+    root = known(1)
+    change(catalog, "DELETE FROM library_roots")
+    new = moved(library)
+
+    move_root(catalog, root.path, str(new))
+
+    assert (row(catalog, new).host, row(catalog, new).file_system) == (HOST, "ext4:1fe")
 
 
 def test_inodes_stay_where_the_file_system_is_the_same(catalog, library, known):
