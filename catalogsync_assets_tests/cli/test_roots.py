@@ -123,7 +123,7 @@ def test_a_root_is_moved(cli, catalog, three, elsewhere):
         " 3 the very files, by inode and file system"
     ) in done.err
     assert roots_of(catalog) == [str(elsewhere)]
-    assert cli("scan").out.startswith("3 files, 900 bytes: 0 new, 0 changed, 3 unchanged, 0 gone")
+    assert cli("scan").out.startswith("3 files, 900 bytes: 0 new, 0 changed, 0 moved, 3 unchanged")
 
 
 def test_json_tells_what_was_compared(cli, three, elsewhere):

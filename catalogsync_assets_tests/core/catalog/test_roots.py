@@ -19,7 +19,6 @@ from catalogsync_assets.core.catalog.roots import (
     end_rehash,
     find_moved_root,
     known_roots,
-    let_go,
     library_roots,
     limits_of_links,
     move_root,
@@ -30,7 +29,7 @@ from catalogsync_assets.core.catalog.roots import (
     state_of,
     take_back,
 )
-from catalogsync_assets.core.errors import ConfigurationError, LibraryError, UsageError
+from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.files import file_systems
 from catalogsync_assets.core.files.file_systems import file_system_of
 from catalogsync_assets.core.restore.restore import restore
@@ -654,69 +653,6 @@ def test_what_was_restored_beside_a_root_moves_by_its_own_path(
 
 
 # --- let go -------------------------------------------------------------------------------------
-
-
-def test_a_root_that_is_let_go_is_known_no_more(catalog, library, known):
-    root = known(3)
-    set_policy(catalog, root.path, 1)
-    change(catalog, "INSERT INTO download_roots (path) VALUES (?)", root.path)
-
-    assert let_go(catalog, root.path) == 3
-
-    assert known_roots(catalog) == []
-    assert contents(catalog) == {}
-    assert {found[5] for found in rows(catalog, LOCAL)} == {"forgotten"}
-    assert rows(catalog, "SELECT library_root FROM library_policies") == []
-    assert rows(catalog, "SELECT path FROM download_roots") == []
-    assert let_go(catalog, root.path) == 0
-
-
-def test_a_scan_takes_a_root_up_again_with_all_that_was_known(catalog, library, known, scanned):
-    root = known(3)
-    before = rows(catalog, LOCAL)
-    let_go(catalog, root.path)
-
-    report = scanned()
-
-    assert (report.new, report.files) == (0, 3)
-    assert rows(catalog, LOCAL) == before
-    assert row(catalog, root.path).name == root.name
-
-
-def test_other_roots_stay_when_one_is_let_go(catalog, library, another_library, known, scanned):
-    root = known(1)
-    other = another_library("other")
-    other.add("a.mp3")
-    scanned(other.root)
-
-    let_go(catalog, root.path)
-
-    assert known_roots(catalog) == [str(other.root)]
-    assert contents(catalog)[str(other.root)].files == 1
-
-
-def test_a_root_with_files_on_their_way_out_is_not_let_go(catalog, known):
-    root = known(2)
-    change(catalog, "UPDATE file_locations SET status = 'offloading' WHERE id = 1")
-
-    with pytest.raises(LibraryError, match="being offloaded"):
-        let_go(catalog, root.path)
-    assert [found[5] for found in rows(catalog, LOCAL)] == ["offloading", "active"]
-
-
-def test_a_root_may_move_to_where_one_was_let_go(catalog, library, another_library, known, scanned):
-    root = known(2)
-    new = library.root.with_name("elsewhere")
-    other = another_library("elsewhere")
-    other.add("x.mp3")
-    scanned(other.root)
-    let_go(catalog, str(new))
-    shutil.rmtree(new)
-    library.root.rename(new)
-
-    assert look(catalog, new).proven
-    assert move_root(catalog, root.path, str(new)) == 2
-    assert known_roots(catalog) == [str(new)]
 
 
 def test_files_that_come_by_other_ways_make_it_known_again(catalog):
