@@ -256,15 +256,13 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, File
 def _still_there(
     connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FileStat]]
 ) -> list[tuple[KnownFile, FileStat]]:
-    """Without the files that an offload has removed since they were seen, or is about to, though
-    they have been forgotten since.
+    """Without the files that an offload has removed since they were seen, or is about to.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
     it marked. One that has finished with the file removed it before it said so.
     """
     statement = (
-        "SELECT id, status FROM file_locations"
-        " WHERE status IN ('offloading', 'offloaded', 'forgotten')"
+        "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
         " AND id IN (SELECT value FROM json_each(:places))"
     )
     places = json.dumps([known.location_id for known, _ in files])
@@ -273,7 +271,7 @@ def _still_there(
         (known, seen)
         for known, seen in files
         if known.location_id not in removed
-        or (removed[known.location_id] != "offloading" and _is_at(root, known.path, seen))
+        or (removed[known.location_id] == "offloaded" and _is_at(root, known.path, seen))
     ]
 
 
