@@ -15,8 +15,8 @@ from catalogsync_assets.assets.ui.metadata import (
 from catalogsync_assets.assets.ui.progress import now_and_then
 from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
-from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.holdings import formats
+from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download

@@ -19,6 +19,8 @@ from catalogsync_assets.cli import (  # noqa: F401
     offload,
     policy,
     restore,
+    roots,
+    songs,
     status,
     uploads,
 )

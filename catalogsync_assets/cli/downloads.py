@@ -125,7 +125,7 @@ def run(
     another folder on a terminal, and stops otherwise.
     """
     from catalogsync_assets.core.catalog.download_queue import DownloadScope
-    from catalogsync_assets.core.catalog.files import known_roots
+    from catalogsync_assets.core.catalog.roots import known_roots
     from catalogsync_assets.core.catalog.scope import select
     from catalogsync_assets.core.catalog.upload_queue import enqueue
     from catalogsync_assets.core.download.disks import Disks

@@ -61,6 +61,11 @@ def overlap(one: Path, other: Path) -> bool:
     return lies_inside(one, other) or lies_inside(other, one)
 
 
+def roots_of_environment() -> list[str]:
+    """What `CATALOGSYNC_LIBRARY_ROOTS` names, split as PATH is, as written."""
+    return [part for part in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if part]
+
+
 def library_roots(
     given: Sequence[str | os.PathLike[str]] = (), *, known: Sequence[str] = ()
 ) -> list[Path]:
@@ -79,10 +84,7 @@ def library_roots(
         ConfigurationError: no root is given, or one lies inside another (its files would be
             cataloged twice).
     """
-    names = [os.fspath(g) for g in given] or [
-        part for part in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if part
-    ]
-    names = names or list(known)
+    names = [os.fspath(g) for g in given] or roots_of_environment() or list(known)
     if not names:
         raise ConfigurationError(
             "no library root is given",

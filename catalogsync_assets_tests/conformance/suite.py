@@ -1,9 +1,10 @@
 """The one suite that every store runs; see `test_ceph` for how a store is added."""
 
 from catalogsync_assets_tests.conformance.audits import Audits
+from catalogsync_assets_tests.conformance.copies import Copies
 from catalogsync_assets_tests.conformance.uploads import Uploads
 from catalogsync_assets_tests.conformance.whole_way import WholeWay
 
 
-class Suite(Uploads, Audits, WholeWay):
+class Suite(Uploads, Audits, Copies, WholeWay):
     """All that is asked of a store."""

@@ -15,8 +15,9 @@ from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import FileFacts, known_files
+from catalogsync_assets.core.catalog.files import FileFacts, Seen, known_files
 from catalogsync_assets.core.catalog.locations import LocalPlace, Look, Stored
+from catalogsync_assets.core.catalog.moved_files import Moved, record_moves
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
@@ -127,7 +128,7 @@ class World:
     def find(self, file: int) -> None:
         if known := self._known(file):
             library_rows.mark_seen(
-                self.catalog, ROOT, [(known, FileStat(known.size_bytes or 0, 2))]
+                self.catalog, ROOT, [Seen(known, FileStat(known.size_bytes or 0, 2))]
             )
 
     def claim(self, backend: int) -> None:
@@ -190,6 +191,21 @@ class World:
         if known := self._known(file):
             locations.mark(self.catalog, [known.location_id], event)
 
+    def suspect(self, file: int) -> None:
+        """A scan finds other bytes, and nothing that says that they were edited."""
+        if known := self._known(file):
+            locations.mark_suspected(self.catalog, [(known.location_id, FileStat(7, 7))])
+
+    def move(self, file_and_read: tuple[int, bool]) -> None:
+        """A scan finds the file in a folder that it was not in, or back from there."""
+        file, read = file_and_read
+        inner = f"inner/{file}.flac"
+        here = [k for k in known_files(self.catalog, ROOT) if k.path in (f"{file}.flac", inner)]
+        for known in here[:1]:
+            path = inner if known.path != inner else f"{file}.flac"
+            moved = Moved(known, ROOT, path, FileStat(8, 8), "f" * 64 if read else None)
+            record_moves(self.catalog, [moved])
+
     def restore(self, file_and_path: tuple[int, int]) -> None:
         """A file is brought back, perhaps to a path that the catalog thinks another has."""
         file, path = file_and_path
@@ -232,6 +248,8 @@ EVENTS = st.one_of(
         st.tuples(FILES, st.sampled_from(["active", "missing", "damaged"])),
     ),
     st.tuples(st.just("leave_out"), FILES),
+    st.tuples(st.just("suspect"), FILES),
+    st.tuples(st.just("move"), st.tuples(FILES, st.booleans())),
     st.tuples(st.just("forget"), FILES),
     st.tuples(st.just("download"), FILES),
     st.tuples(

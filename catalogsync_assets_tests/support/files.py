@@ -20,6 +20,11 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def md5(content: bytes) -> str:
+    """The digest in hex."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def s3_sha256(content: bytes) -> str:
     """The digest as S3 writes it."""
     return base64.b64encode(hashlib.sha256(content).digest()).decode()

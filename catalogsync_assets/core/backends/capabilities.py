@@ -12,7 +12,7 @@ from catalogsync_assets.core.catalog.backends import begin_test, end_test, keep_
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.probe.probe import ask_few
+from catalogsync_assets.core.stores.probe.probe import ask_copies, ask_few
 from catalogsync_assets.core.stores.probe.session import Session, new_prefix
 
 
@@ -29,6 +29,18 @@ def make_sure(catalog: Catalog, client: StoreClient) -> None:
     if unknown and client.locks() is not True:
         with noted_test(catalog, client) as prefix:
             client.learn(**ask_few(client, prefix))
+    keep_learned(catalog, client)
+
+
+def make_sure_of_copies(catalog: Catalog, client: StoreClient) -> None:
+    """Find out whether the store can copy, if that is not known. Does not raise.
+
+    For a run that has something to copy, after `make_sure`. The store is asked unless its bucket
+    would keep the test objects for a time; `profile.copies` that is still None then is a no.
+    """
+    if client.profile.copies is None and client.locks() is not True:
+        with noted_test(catalog, client) as prefix:
+            client.learn(**ask_copies(client, prefix))
     keep_learned(catalog, client)
 
 

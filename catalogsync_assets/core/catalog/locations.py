@@ -33,7 +33,7 @@ Status = Literal[
     "superseded",
 ]
 Event = Literal[
-    "scanned", "seen", "gone", "excluded", "forgotten", "changed",
+    "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
     "stored", "replaced", "withdrawn", "verified", "lost", "damaged",
 ]
@@ -54,13 +54,20 @@ TRANSITIONS: dict[Event, Transition] = {
     # Paths below a library root.
     "scanned": Transition(("new",), "active", "a scan has found this content at a path"),
     "seen": Transition(
-        ("active", "missing", "excluded", "forgotten", "offloaded"),
+        ("active", "missing", "damaged", "excluded", "forgotten", "offloaded"),
         "active",
         "the file is there, or again",
     ),
-    "gone": Transition(("active", "excluded"), "missing", "a scan has found the path gone"),
+    "suspected": Transition(
+        ("active", "damaged"),
+        "damaged",
+        "the file has other bytes, and nothing says that it was edited",
+    ),
+    "gone": Transition(
+        ("active", "damaged", "excluded"), "missing", "a scan has found the path gone"
+    ),
     "excluded": Transition(
-        ("active", "missing"), "excluded", "the path is left out of the library"
+        ("active", "missing", "damaged"), "excluded", "the path is left out of the library"
     ),
     # Not while it is being removed: what a killed removal has left is found by its mark.
     "forgotten": Transition(
@@ -69,7 +76,7 @@ TRANSITIONS: dict[Event, Transition] = {
         "a person wants no more of the file, or of its root",
     ),
     "changed": Transition(
-        ("active", "missing", "excluded", "forgotten", "offloading", "offloaded"),
+        ("active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded"),
         "superseded",
         "a scan has found newer content at the path",
     ),
@@ -95,12 +102,18 @@ TRANSITIONS: dict[Event, Transition] = {
     ),
 }
 
+_STAT = (
+    "size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,"
+    " file_system = :file_system"
+)
 #: What an event writes besides the status.
 _WRITES: dict[Event, str] = {
     "seen": (
-        "size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,"
-        " file_system = :file_system, missing_since = NULL"
+        f"{_STAT}, missing_since = NULL,"
+        " verified_by = CASE WHEN :sha256 IS NULL THEN verified_by ELSE 'read' END,"
+        " verified_at = CASE WHEN :sha256 IS NULL THEN verified_at ELSE CURRENT_TIMESTAMP END"
     ),
+    "suspected": _STAT,
     "gone": "missing_since = CURRENT_TIMESTAMP",
     "changed": "is_primary = 0",
     "displaced": "is_primary = 0",
@@ -360,15 +373,72 @@ def record_scanned(
     _refresh(connection, [place.file_asset_id for place in places])
 
 
-def record_seen(connection: sa.Connection, seen: Sequence[tuple[int, FileStat]]) -> None:
+def record_seen(
+    connection: sa.Connection, seen: Sequence[tuple[int, int | None, FileStat, str | None]]
+) -> None:
     """Known contents are at their paths, or are there again.
 
     Args:
-        seen: of each, its location, and what the file system says of the file.
+        seen: of each, its location, its file asset, what the file system says of the file, and its
+            SHA-256 in hex if it was read whole.
     """
-    rows = [{"id": id_, **stat._asdict()} for id_, stat in seen]
+    rows = [
+        {"id": id_, "file_asset_id": asset, "sha256": sha256, **stat._asdict()}
+        for id_, asset, stat, sha256 in seen
+    ]
     _apply(connection, "seen", rows)
+    if read := [row for row in rows if row["sha256"] and row["file_asset_id"]]:
+        connection.exec_driver_sql(_KEEP_DIGEST, read)
     _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
+
+
+_MOVE = """
+UPDATE file_locations SET
+    locator = CASE
+        WHEN locator = library_path AND NOT EXISTS (
+            SELECT 1 FROM file_locations o WHERE o.file_asset_id = file_locations.file_asset_id
+            AND o.backend_id = file_locations.backend_id AND o.locator = :path) THEN :path
+        WHEN locator IN (library_path, absolute_path) AND NOT EXISTS (
+            SELECT 1 FROM file_locations o WHERE o.file_asset_id = file_locations.file_asset_id
+            AND o.backend_id = file_locations.backend_id AND o.locator = :absolute_path)
+        THEN :absolute_path
+        ELSE locator END,
+    container_name = CASE container_name WHEN library_root THEN :root ELSE container_name END,
+    library_root = :root, library_path = :path, absolute_path = :absolute_path,
+    verified_by = CASE WHEN :sha256 IS NULL THEN 'inode' ELSE 'read' END,
+    updated_at = CURRENT_TIMESTAMP
+WHERE id = :id AND status <> 'superseded'
+"""
+# One that was found damaged stays so until its content is read: an inode says nothing of that.
+_NOT_READ_AFTER_DAMAGE = "AND (:sha256 IS NOT NULL OR status <> 'damaged')"
+
+
+def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlace]]) -> None:
+    """Local files are at other paths now. Idempotent.
+
+    Args:
+        moved: of each, its location and where it is; with the digest where it was read, else an
+            inode has told that it is the same.
+    """
+    rows = [{"id": id_, **place._asdict()} for id_, place in moved]
+    if rows:
+        connection.exec_driver_sql(_MOVE, rows)
+    _apply(connection, "seen", rows, _NOT_READ_AFTER_DAMAGE)
+    if read := [row for row in rows if row["sha256"]]:
+        connection.exec_driver_sql(_KEEP_DIGEST, read)
+    _refresh(connection, [place.file_asset_id for _, place in moved])
+
+
+def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) -> None:
+    """Local files have other bytes than before, and nothing says that they were edited.
+
+    Args:
+        suspected: of each, its location, and what the file system says of the file.
+    """
+    rows = [{"id": id_, **stat._asdict()} for id_, stat in suspected]
+    with catalog.transaction() as connection:
+        _apply(connection, "suspected", rows)
+        _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
 
 
 _RELEASE_PATH = """

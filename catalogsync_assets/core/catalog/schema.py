@@ -304,6 +304,8 @@ library_roots = Table(
     Column("last_complete_scan_at", DateTime),
     # Since when all of it is being read anew; NULL where that is not going on.
     Column("rehash_began_at", DateTime),
+    # When a person has said that it is the library's no longer; NULL while it is.
+    Column("let_go_at", DateTime),
     _time("created_at"),
     _time("updated_at"),
 )

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import limits_of_links
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.locations import Stored
+from catalogsync_assets.core.catalog.roots import limits_of_links
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy

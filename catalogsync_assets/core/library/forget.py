@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_roots
+from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.schema import library_roots
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.separation import Separation, separation

@@ -17,11 +17,11 @@ from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_roots
+from catalogsync_assets.core.catalog.roots import known_roots, require_apart, take_back
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
 from catalogsync_assets.core.library import removal
-from catalogsync_assets.core.library.scan import require_apart, require_never_filled
+from catalogsync_assets.core.library.scan import require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.restore import queries
 from catalogsync_assets.core.restore.file import DEFAULT_RESERVE, Brought, Restorer
@@ -135,6 +135,7 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass
+            take_back(catalog, str(root))
         empty = not root.exists() or not any(isinstance(f, FoundFile) for f in walk(root))
     except OSError as error:
         raise LibraryError(

@@ -342,10 +342,18 @@ class StoreClient(Connection):
 
     def creation_arguments(self, metadata: ObjectMetadata) -> dict[str, Any]:
         """What boto3 is to be told of a new object; the same as `put` says."""
-        arguments: dict[str, Any] = {
+        arguments = {
             "ContentType": metadata.media_type,
             "Metadata": metadata.as_user_metadata(),
-            "CacheControl": self.backend.cache_control,
+            **self.storage_arguments(),
+        }
+        if self.backend.cache_control is not None:
+            arguments["CacheControl"] = self.backend.cache_control
+        return arguments
+
+    def storage_arguments(self) -> dict[str, Any]:
+        """The same of what says how a new object is kept, and nothing of the object itself."""
+        arguments = {
             "StorageClass": self.backend.storage_class,
             "ServerSideEncryption": self.backend.server_side_encryption,
             "SSEKMSKeyId": self.backend.kms_key_id,

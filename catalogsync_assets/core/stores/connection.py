@@ -8,7 +8,7 @@ uploads in parts in `parts`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +124,10 @@ class Connection:
         """Whether conditions were found to hold while the bucket kept no versions."""
         known = self.backend.tested
         return not known.versioned and any(
-            (known.conditional_put, known.conditional_replace, known.conditional_complete)
+            (
+                *(known.conditional_put, known.conditional_replace),
+                *(known.conditional_complete, known.conditional_copy),
+            )
         )
 
     def is_versioned(self) -> bool | None:
@@ -194,6 +197,15 @@ class Connection:
                 raise found from error
         self.learn(needs_md5=True)
         return self.call(operation, key, method, **arguments)
+
+    def arguments_of(self, operation: str) -> Collection[str]:
+        """What the installed boto3 can say with a request; conditions of copies came late.
+
+        Args:
+            operation: as S3 names it, such as `CopyObject`.
+        """
+        shape = self._s3.meta.service_model.operation_model(operation).input_shape
+        return shape.members if shape else ()
 
     def close(self) -> None:
         """Close what is open to the store. Nothing may be under way; idempotent."""

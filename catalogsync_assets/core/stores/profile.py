@@ -34,6 +34,15 @@ class StoreProfile:
     part_checksum: bool | None = None  #: a part with a wrong SHA-256 is refused
     #: `If-None-Match: *` protects what is there when parts are completed.
     conditional_complete: bool | None = None
+    copies: bool | None = None  #: it copies an object to another key of the bucket
+    #: A copy is refused where a condition does not hold, of its source
+    #: (`x-amz-copy-source-if-match`) or its target (`If-None-Match: *`, `If-Match`): all three.
+    conditional_copy: bool | None = None
+    #: Asked for a SHA-256 of a copy, it computes one of what it copies, and a HEAD gives it; one
+    #: that came along does not count.
+    copy_checksum: bool | None = None
+    #: The ETag of a copy is the MD5 that it computes of what it copies; likewise.
+    copy_etag_is_md5: bool | None = None
     needs_md5: bool | None = None  #: a put must carry Content-MD5, as in a bucket with object lock
     #: A put must be signed with its bytes; `UNSIGNED-PAYLOAD` is refused.
     signed_payload: bool | None = None
@@ -70,6 +79,8 @@ _CONDITIONS_AND_DIGESTS = StoreProfile(
     multipart=True,
     part_checksum=True,
     conditional_complete=True,
+    copies=True,
+    conditional_copy=True,
 )
 _NEITHER = StoreProfile(
     put_checksum=NO_CHECKSUM,
@@ -78,6 +89,7 @@ _NEITHER = StoreProfile(
     conditional_replace=False,
     part_checksum=False,
     conditional_complete=False,
+    conditional_copy=False,
 )
 
 #: Services by name: what their own documentation says, as of 2026-11; for SeaweedFS what
@@ -85,19 +97,28 @@ _NEITHER = StoreProfile(
 PRESETS: dict[str, StoreProfile] = {
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
     # The ETag is no MD5 where KMS encrypts.
     "aws": _CONDITIONS_AND_DIGESTS,
     # https://developers.cloudflare.com/r2/api/s3/conditional-operations/
     # https://developers.cloudflare.com/r2/api/s3/api/ has SHA-256 as a composite of parts only,
     # and CRC-64/NVME of whole objects, but not what a wrong one does.
+    # The target of a copy has conditions of its own there, cf-copy-destination-if-match and so on.
     "r2": replace(
-        _CONDITIONS_AND_DIGESTS, put_checksum=None, keeps_sha256=None, part_checksum=None
+        _CONDITIONS_AND_DIGESTS,
+        put_checksum=None,
+        keeps_sha256=None,
+        part_checksum=None,
+        conditional_copy=False,
     ),
     # https://www.backblaze.com/docs/cloud-storage-s3-compatible-api has checksum headers among
     # the unsupported features (InvalidArgument); regions are said to differ since 2025. Conditions
     # are NotImplemented.
-    "b2": replace(_NEITHER, multipart=True),
-    "seaweedfs": replace(_CONDITIONS_AND_DIGESTS, etag_is_md5=True),
+    # https://www.backblaze.com/apidocs/s3-copy-object: a checksum comes along with a copy.
+    "b2": replace(_NEITHER, multipart=True, copies=True, copy_checksum=False),
+    "seaweedfs": replace(
+        _CONDITIONS_AND_DIGESTS, etag_is_md5=True, copy_checksum=False, copy_etag_is_md5=False
+    ),
     # https://cloud.google.com/storage/docs/request-preconditions: If-Match and If-None-Match are
     # for reads; writes have x-goog-if-generation-match, which S3 has not.
     "gcs": _NEITHER,

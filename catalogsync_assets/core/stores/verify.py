@@ -172,15 +172,57 @@ def after_put(client: StoreClient, key: str, expected: Expected) -> tuple[str | 
     found = client.head(key)
     if found is not None and (proof := by_head(client, found, expected)):
         return found.etag, proof
+    hint = "upload again, which replaces it; or is what is sent spoilt on its way?"
+    return _proven_by_reading(client, key, expected, once, hint)
+
+
+def after_copy(
+    client: StoreClient, key: str, expected: Expected, *, retry: Retry = once
+) -> tuple[str | None, Proof] | None:
+    """The ETag of an object that the store has copied, and what proves it to be whole; None if
+    there is none, by the store's own word to two reads.
+
+    To be asked as well of what lies under a key to which a copy may have been made that nobody has
+    proven, where `by_head` and `place` would believe a digest that came along. What counts is what
+    a test saw the store compute of a copy: a SHA-256, or an ETag that is the MD5 of the content;
+    else the object is read. It changes nothing: a bad copy stays where it is.
+
+    Args:
+        expected: its SHA-256 must be known; `etags` may hold the MD5 of the content, so that the
+            object need not be read where the ETag tells.
+        retry: calls each request.
+
+    Raises:
+        KeyRefusedError: with the code `Corrupted`: it holds something else; two reads agree on it.
+        StoreError: the store refused, or was silent; or no two reads agree.
+    """
+    found = retry(lambda: client.head(key))
+    if found is not None and _was_computed(client, found, expected):
+        return found.etag or None, "head"
+    hint = "the copy is bad: leave it, or remove it; the source is as it was"
+    return _proven_by_reading(client, key, expected, retry, hint)
+
+
+def _was_computed(client: StoreClient, found: StoredObject, expected: Expected) -> bool:
+    """Whether a HEAD of a copy gives what the store has made of the right content in copying it."""
+    if expected.sha256 is None or found.size_bytes != expected.size_bytes:
+        return False
+    if client.profile.copy_checksum and found.sha256 == as_s3_header(expected.sha256):
+        return True
+    is_md5 = client.profile.copy_etag_is_md5 is True
+    return is_md5 and bare(found.etag).lower() in expected.etags
+
+
+def _proven_by_reading(
+    client: StoreClient, key: str, expected: Expected, retry: Retry, hint: str
+) -> tuple[str | None, Proof] | None:
     assert expected.sha256 is not None
-    come = read(client, key, {expected.sha256}, size_bytes=expected.size_bytes)
+    come = read(client, key, {expected.sha256}, size_bytes=expected.size_bytes, retry=retry)
     if come is None:
         return None
     if come.sha256 == expected.sha256:
         return come.etag, "read"
-    raise corrupted(
-        client, key, "upload again, which replaces it; or is what is sent spoilt on its way?"
-    )
+    raise corrupted(client, key, hint)
 
 
 def is_vouched_for(

@@ -30,6 +30,8 @@ STEPS: dict[str, set[Event]] = {
     "find": {"seen"},
     "download": {"seen"},
     "leave_out": {"excluded"},
+    "suspect": {"suspected"},
+    "move": {"seen"},
     "forget": {"forgotten"},
     "offload": {"offload", "kept", "offloaded"},
     "restore": {"restored", "displaced"},
@@ -96,7 +98,9 @@ def test_a_step_is_taken_from_the_statuses_of_the_table_and_no_other(catalog, ev
 
         if event == "seen":
             with catalog.transaction() as connection:
-                locations.record_seen(connection, [(1, FileStat(1, 1))])
+                locations.record_seen(connection, [(1, 1, FileStat(1, 1), None)])
+        elif event == "suspected":
+            locations.mark_suspected(catalog, [(1, FileStat(1, 1))])
         else:
             assert locations.mark(catalog, [1], event, how="read") == (status in allowed)
 
@@ -179,6 +183,8 @@ def test_no_other_module_writes_locations():
         if (names := writers(path.read_text()))
     }
 
+    moves_root = found.pop("roots.py")  # paths, of a whole root at once
+    assert moves_root and not any(SETS_STATUS.search(text) for text in moves_root)
     assert found == {"files.py": [FILLS_IN]}
     tree = ast.parse((PRODUCT / "core" / "catalog" / "files.py").read_text())
     (function,) = (n for n in tree.body if getattr(n, "name", "") == FILLS_IN)

@@ -17,10 +17,12 @@ from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS
 from catalogsync_assets.core.stores.probe.probe import ProbeResult, probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import NO_CHECKSUM, PRESETS, StoreProfile
+from catalogsync_assets_tests.support.files import md5, s3_sha256
 from catalogsync_assets_tests.support.proxy import refusal
 
 SECRET = "a-secret-that-nobody-may-see"
 MIB = 1024 * 1024
+CAME_ALONG = {"copy_checksum", "copy_etag_is_md5"}
 
 
 @pytest.fixture
@@ -49,7 +51,10 @@ def test_seaweedfs_does_everything_and_its_preset_is_right(through_proxy, remote
     result = probe(through_proxy)
 
     assert result.usable
-    assert told(result) == dict.fromkeys(QUESTIONS, True)
+    # What it tells of a copy is what it told of the source.
+    assert {name for name, answer in told(result).items() if answer is not True} == CAME_ALONG
+    assert [told(result)[name] for name in CAME_ALONG] == [False, False]
+    assert list(told(result)) == list(QUESTIONS)
     assert replace(result.profile, tested_at=None) == PRESETS["seaweedfs"]
     assert result.profile.tested_at
     assert remote(through_proxy).keys() == remote(through_proxy).unfinished() == []
@@ -64,7 +69,8 @@ def test_rclone_checks_neither_digests_nor_conditions(rclone, unregistered, prox
     noes = {name for name, answer in told(result).items() if answer is False}
     assert noes == {
         *("put_sha256", "put_crc64nvme", "part_checksum", "composite"),
-        *("conditional_put", "conditional_replace", "conditional_complete"),
+        *("conditional_put", "conditional_replace", "conditional_complete", "conditional_copy"),
+        *CAME_ALONG,
     }
     assert None not in told(result).values()
     assert "not checked" in detail(result, "keeps_sha256")
@@ -77,6 +83,10 @@ def test_rclone_checks_neither_digests_nor_conditions(rclone, unregistered, prox
         multipart=True,
         part_checksum=False,
         conditional_complete=False,
+        copies=True,
+        conditional_copy=False,
+        copy_checksum=False,
+        copy_etag_is_md5=False,
     )
 
 
@@ -98,7 +108,8 @@ def test_a_store_that_refuses_headers_is_usable_without_them(proxy, through_prox
     result = probe(through_proxy)
 
     assert result.usable
-    assert replace(result.profile, tested_at=None, etag_is_md5=None) == PRESETS["b2"]
+    found = replace(result.profile, tested_at=None, etag_is_md5=None, copy_etag_is_md5=None)
+    assert found == PRESETS["b2"]
     assert detail(result, "put_sha256") == "refused (InvalidArgument)"
     assert detail(result, "conditional_put") == "refused (NotImplemented)"
     assert told(result)["upload"] and told(result)["names"]
@@ -249,6 +260,115 @@ def test_a_composite_that_is_another_is_no_proof(proxy, through_proxy):
     assert detail(probe(through_proxy), "composite") == "it gives another digest"
 
 
+# --- copies -------------------------------------------------------------------------------------
+
+
+def copies(request: Any) -> bool:
+    """Whether a request asks for a copy."""
+    return has(request, "x-amz-copy-source")
+
+
+def test_a_store_that_computes_what_it_tells_of_a_copy_is_found_out(s3, proxy, through_proxy):
+    """As AWS does of an object in parts: its copy has the digests of the whole."""
+
+    def compute(request, answer):
+        if request.method == "HEAD" and request.key.endswith("/copy-of-parts"):
+            content = s3.get_object(Bucket=through_proxy.bucket, Key=request.key)["Body"].read()
+            answer.replace_header("etag", f'"{md5(content)}"')
+            answer.drop_headers("x-amz-checksum-sha256")
+            answer.headers["x-amz-checksum-sha256"] = s3_sha256(content)
+
+    proxy.after.append(compute)
+
+    result = probe(through_proxy)
+
+    assert [told(result)[name] for name in CAME_ALONG] == [True, True]
+    assert (result.profile.copy_checksum, result.profile.copy_etag_is_md5) == (True, True)
+
+
+def test_what_was_told_of_the_source_already_is_not_taken_for_computed(s3, proxy, through_proxy):
+    def know(request, answer):
+        if request.method == "HEAD" and request.key.endswith(("/copy-of-parts", "/parts")):
+            content = s3.get_object(Bucket=through_proxy.bucket, Key=request.key)["Body"].read()
+            answer.replace_header("etag", f'"{md5(content)}"')
+            answer.drop_headers("x-amz-checksum-sha256")
+            answer.headers["x-amz-checksum-sha256"] = s3_sha256(content)
+
+    proxy.after.append(know)
+
+    result = probe(through_proxy)
+
+    assert {detail(result, name) for name in CAME_ALONG} == {"it came along, and proves nothing"}
+    assert (result.profile.copy_checksum, result.profile.copy_etag_is_md5) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("header", "what"),
+    [
+        ("x-amz-copy-source-if-match", "of the source"),
+        ("if-none-match", "that nothing is there"),
+        ("if-match", "of what is there"),
+    ],
+)
+@pytest.mark.parametrize("how", ["ignored", "refused, and done all the same"])
+def test_a_store_that_copies_on_a_false_condition_is_found_out(
+    s3, proxy, through_proxy, header, what, how
+):
+    def copy_all_the_same(request, answer):
+        if copies(request) and has(request, header) and answer.status == 412:
+            source = {"Bucket": through_proxy.bucket, "Key": f"{request.key[:-16]}copied"}
+            s3.copy_object(Bucket=through_proxy.bucket, Key=request.key, CopySource=source)
+            if how == "ignored":
+                answer.status, answer.body = 200, b"<CopyObjectResult/>"
+
+    proxy.after.append(copy_all_the_same)
+
+    result = probe(through_proxy)
+
+    assert detail(result, "conditional_copy") == f"the condition {what} is {how}"
+    assert result.profile.conditional_copy is False
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [refusal(501, "NotImplemented"), refusal(405, "MethodNotAllowed"), refusal(400, "Whatever")],
+)
+def test_a_store_that_cannot_copy_is_usable(proxy, through_proxy, answer):
+    proxy.answer(answer, copies)
+
+    result = probe(through_proxy)
+
+    assert result.usable
+    assert result.profile.copies is False
+    assert (result.profile.conditional_copy, result.profile.copy_checksum) == (None, None)
+
+
+def test_a_store_that_misreads_signs_in_a_copy_source_cannot_copy(proxy, through_proxy):
+    proxy.answer(
+        refusal(404, "NoSuchKey"), lambda r: "%23" in (r.header("x-amz-copy-source") or "")
+    )
+
+    result = probe(through_proxy)
+
+    assert result.profile.copies is False
+    assert "a%20b" in detail(result, "copies")
+
+
+def test_a_copy_that_is_something_else_is_none(proxy, through_proxy, remote):
+    def copy_another(request):
+        if not copies(request):
+            return None
+        remote(through_proxy).put(request.key.removeprefix(through_proxy.key_prefix), b"else")
+        return replace(refusal(200), body=b"<CopyObjectResult/>")
+
+    proxy.before.append(copy_another)
+
+    result = probe(through_proxy)
+
+    assert detail(result, "copies") == "the copy holds something else"
+    assert result.profile.copies is False
+
+
 # --- answers that are not clear -----------------------------------------------------------------
 
 ASKING: dict[str, Callable[[Any], bool]] = {
@@ -262,6 +382,10 @@ ASKING: dict[str, Callable[[Any], bool]] = {
     "conditional_complete": lambda r: r.completes_parts and has(r, "if-none-match"),
     "multipart": lambda r: r.begins_parts,
     "abort": lambda r: r.method == "PUT" and r.key.endswith("/aborted"),
+    "copies": copies,
+    "conditional_copy": lambda r: copies(r) and "/conditional-" in r.key,
+    "copy_checksum": lambda r: copies(r) and "/copy-of-" in r.key,
+    "copy_etag_is_md5": lambda r: copies(r) and "/copy-of-" in r.key,
     "presigned": lambda r: "X-Amz-Signature" in r.parameters,
 }
 
@@ -371,7 +495,9 @@ def test_nothing_is_touched_but_what_the_test_has_written(proxy, through_proxy, 
     assert written
 
 
-@pytest.mark.parametrize("name", ["read", "conditional_put", "conditional_complete", "names"])
+@pytest.mark.parametrize(
+    "name", ["read", "conditional_put", "conditional_complete", "copies", "names"]
+)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_test_that_is_stopped_cleans_up(through_proxy, remote, name, error):
     def stop(what):
@@ -432,5 +558,5 @@ def test_a_bucket_that_keeps_versions_keeps_none_of_the_test(s3, through_proxy):
 def test_a_test_sends_little(proxy, through_proxy):
     probe(through_proxy)
 
-    assert len(proxy.requests) < 100
+    assert len(proxy.requests) < 130
     assert sum(len(request.body) for request in proxy.requests) < 6 * MIB

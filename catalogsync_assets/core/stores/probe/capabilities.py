@@ -109,6 +109,26 @@ QUESTIONS: dict[str, Question] = {
         "nothing is left of what was given up",
         "parts that were given up stay, and may cost",
     ),
+    "copies": Question(
+        "an object can be copied inside the bucket",
+        "a file that was renamed is copied by the store to its new key, and not sent",
+        "objects keep their keys; nothing is copied",
+    ),
+    "conditional_copy": Question(
+        "a copy keeps conditions on its source and its target",
+        "a copy can overwrite nothing, and copies the very version that we know",
+        "both keys are looked at before a copy; two writers at once are not kept apart",
+    ),
+    "copy_checksum": Question(
+        "the store computes the SHA-256 of a copy",
+        "a look verifies a copy",
+        "a copy is verified by its ETag, or read back",
+    ),
+    "copy_etag_is_md5": Question(
+        "the ETag of a copy is the MD5 that the store computes of it",
+        "a look verifies a copy, where the file is here to be compared",
+        "a copy is read back, unless its SHA-256 verifies it",
+    ),
     "upload": Question(
         "an upload as catalogsync does it succeeds", "uploads work", "uploads fail as this did"
     ),

@@ -19,9 +19,16 @@ Ask = Callable[[str, Callable[[], Verdict]], bool | None]
 #: The least that S3 takes for a part that is not the last.
 _FIRST = bytes(5 * 1024 * 1024)
 _LAST = b"the last part"
+#: Under which name a session holds both, put together, once that has succeeded.
+IN_PARTS = "parts"
 _THERE = b"something that was there before"
 #: A well-formed SHA-256 of nothing that is sent.
 WRONG_SHA256 = base64.b64encode(b"\x01" * 32).decode()
+
+
+def content_in_parts() -> bytes:
+    """What the object in parts is."""
+    return _FIRST + _LAST
 
 
 def is_digest_refusal(error: StoreError) -> bool:
@@ -42,7 +49,7 @@ class PartsProbe:
         """
         self._session = session
         self._arguments = arguments
-        self._key = session.key("parts")
+        self._key = session.key(IN_PARTS)
         self._upload_id = ""
         self._digests = True  # whether they can be sent at all
         self._named = True  # whether a completion names them

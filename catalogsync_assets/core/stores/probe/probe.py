@@ -5,8 +5,8 @@ stores refuse, ignore, or say one thing and do another. Here each is tried on ob
 and what the store then holds decides, not what it answers. An answer that is not clear - a 5xx, a
 time-out, a refused permission - stays unknown.
 
-Belongs here: questions about objects, the result. Does not: those about parts (`parts`),
-requests and tidying up (`session`), texts (`capabilities`), what is kept of it
+Belongs here: questions about objects, the result. Does not: those about parts (`parts`) and copies
+(`copies`), requests and tidying up (`session`), texts (`capabilities`), what is kept of it
 (`catalog.backends.keep_profile`).
 """
 
@@ -34,6 +34,7 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS, Answer, answered
+from catalogsync_assets.core.stores.probe.copies import CopyProbe
 from catalogsync_assets.core.stores.probe.parts import (
     WRONG_SHA256,
     PartsProbe,
@@ -88,7 +89,7 @@ def probe(
     progress: Callable[[str], None] = lambda _: None,
     prefix: str | None = None,
 ) -> ProbeResult:
-    """Ask a store what it does. Takes some ninety small requests, and one of 5 MiB.
+    """Ask a store what it does. Takes some hundred and ten small requests, and one of 5 MiB.
 
     Everything is written below `{prefix}.catalogsync-test-{random}/` and deleted in the end, also
     on Ctrl-C and errors. May be called at any time, beside uploads too.
@@ -122,6 +123,19 @@ def ask_few(client: StoreClient, prefix: str) -> dict[str, Any]:
     with Session(client, prefix, one_key=True) as session:
         asking = _Probe(session, lambda _: None)
         asking.run_few()
+    found = asking.profile().known()
+    return {name: answer for name, answer in found.items() if name != "tested_at"}
+
+
+def ask_copies(client: StoreClient, prefix: str) -> dict[str, Any]:
+    """Ask a store whether it can copy, and keeps conditions of a copy, in some thirty requests.
+
+    What it computes of a copy is not asked, as that takes an object in parts. Otherwise as
+    `ask_few`, but that more than one object is written below the prefix.
+    """
+    with Session(client, prefix) as session:
+        asking = _Probe(session, lambda _: None)
+        asking.run_copies()
     found = asking.profile().known()
     return {name: answer for name, answer in found.items() if name != "tested_at"}
 
@@ -164,6 +178,8 @@ class _Probe:
         PartsProbe(self._session, self._arguments).run(self._ask)
         if not self._ask("upload", self._upload) and not self._locked:
             return self._failure
+        has_parts = self._told("multipart") is True
+        CopyProbe(self._session, self._arguments).run(self._ask, has_parts=has_parts)
         self._ask("names", self._names)
         self._ask("presigned", self._presigned)
         self._ask("delete", self._delete)
@@ -182,6 +198,10 @@ class _Probe:
                 return
         if self._told("put_sha256") is False:
             self._ask("put_crc64nvme", self._put_crc64nvme)
+
+    def run_copies(self) -> None:
+        """Ask what concerns copies, but for what takes an object in parts."""
+        CopyProbe(self._session, self._arguments).run(self._ask, has_parts=False)
 
     def profile(self) -> StoreProfile:
         """What the answers come to."""

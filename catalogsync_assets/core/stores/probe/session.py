@@ -74,8 +74,16 @@ class Session:
 
     def put(self, key: str, body: bytes, **more: Any) -> dict[str, Any]:
         """Store an object by boto3, as plain as the bucket lets us."""
+        return self._write("put", key, "put_object", Body=body, **more)
+
+    def copy(self, source: str, key: str, **more: Any) -> dict[str, Any]:
+        """Have the store copy an object to another key."""
+        place = {"Bucket": self.client.backend.bucket, "Key": source}
+        return self._write("copy to", key, "copy_object", CopySource=place, **more)
+
+    def _write(self, operation: str, key: str, method: str, **arguments: Any) -> dict[str, Any]:
         try:
-            answer = self.client.call("put", key, "put_object", Body=body, **more)
+            answer = self.client.call(operation, key, method, **arguments)
         except StoreError as error:
             if error.retryable:
                 self._written.add(key)

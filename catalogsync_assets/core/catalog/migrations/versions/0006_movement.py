@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("file_system", sa.String),
         sa.Column("last_complete_scan_at", sa.DateTime),
         sa.Column("rehash_began_at", sa.DateTime),
+        sa.Column("let_go_at", sa.DateTime),
         sa.Column("created_at", sa.DateTime, server_default=sa.text("CURRENT_TIMESTAMP")),
         sa.Column("updated_at", sa.DateTime, server_default=sa.text("CURRENT_TIMESTAMP")),
     )

@@ -1,0 +1,121 @@
+"""Files that are at another path than before, and those that others stand in for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.catalog import keys, locations
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import (
+    SUPERSEDE_ASSET,
+    FileFacts,
+    KnownFile,
+    Seen,
+    still_there,
+)
+from catalogsync_assets.core.catalog.locations import LocalPlace
+from catalogsync_assets.core.files.opening import FileStat
+
+#: Seconds by which two lengths of one recording may differ: containers count in frames.
+SAME_LENGTH = 3.0
+
+
+class Moved(NamedTuple):
+    """A file that is at another path now."""
+
+    known: KnownFile
+    root: str
+    path: str  #: below `root`
+    stat: FileStat
+    sha256: str | None  #: in hex, where it was read whole; None where its inode has told
+
+    @property
+    def place(self) -> LocalPlace:
+        """Where it is."""
+        absolute = f"{self.root.rstrip('/')}/{self.path}"
+        asset = self.known.file_asset_id
+        return LocalPlace(asset, self.root, self.path, absolute, *self.stat, sha256=self.sha256)
+
+
+def record_moves(catalog: Catalog, files: Sequence[Moved]) -> None:
+    """Files are at other paths than before: each keeps its id, song, batch and history.
+
+    One transaction. A file that an offload has removed meanwhile, or is about to, is left out.
+    """
+    with catalog.transaction() as connection:
+        moved = [f for f in files if _is_still_there(connection, f)]
+        places = [(f.known.location_id, f.place) for f in moved]
+        locations.record_moved(connection, places)
+        keys.rename(connection, [(f.known.file_asset_id, f.root, f.path) for f in moved])
+
+
+def _is_still_there(connection: sa.Connection, f: Moved) -> bool:
+    there = Seen(f.known._replace(path=f.path), f.stat)
+    return f.known.status == "active" or bool(still_there(connection, f.root, [there]))
+
+
+def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> None:
+    """Files are gone, and others are in their stead: history from now on. Idempotent.
+
+    Args:
+        files: of each, its location, its file asset, and the file asset that is there now.
+    """
+    with catalog.transaction() as connection:
+        superseded = [{"old": asset, "new": new} for _, asset, new in files if asset != new]
+        if superseded:
+            connection.execute(SUPERSEDE_ASSET, superseded)
+        locations.apply(connection, "changed", [location for location, *_ in files])
+
+
+_OF_SONG = """
+SELECT f.audio_digest, f.release_track_id, f.recording_id, s.match_key,
+       COALESCE(f.duration_seconds, s.duration_seconds), s.album
+FROM file_assets f LEFT JOIN songs s ON s.id = f.song_id WHERE f.id = :asset
+"""
+
+
+def is_same_song(catalog: Catalog, known: KnownFile, facts: FileFacts) -> bool:
+    """Whether a file is a new content of a known one's song, by what each says of its sound."""
+    ((audio, track, recording, key, seconds, album),) = catalog.rows(
+        _OF_SONG, asset=known.file_asset_id
+    )
+    if audio and facts.audio_digest:
+        return bool(audio == facts.audio_digest)
+    if track and facts.release_track_id:
+        return bool(track == facts.release_track_id)
+    if recording and facts.recording_id and album == facts.song["album"]:
+        return bool(recording == facts.recording_id)
+    length = facts.song["duration_seconds"]
+    if key is None or key != facts.song["match_key"]:
+        return False
+    return seconds is None or length is None or abs(seconds - length) <= SAME_LENGTH
+
+
+_NEWCOMERS = """
+SELECT o.id, n.id FROM file_locations o
+JOIN file_assets g ON g.id = o.file_asset_id
+JOIN file_assets n ON n.song_id = g.song_id AND n.format = g.format AND n.id > :after
+    AND n.superseded_by_id IS NULL
+WHERE o.id IN (SELECT value FROM json_each(:gone))
+"""
+
+
+def stand_ins(catalog: Catalog, gone: Sequence[KnownFile], *, after: int) -> dict[int, int]:
+    """What has come in the stead of files that are gone: of the same song, and the same format.
+
+    Only where it is one for one; a tagger that writes a new file, and renames it, leaves it so.
+
+    Args:
+        after: the last file asset of before.
+
+    Returns:
+        By the location of the file that is gone, the file asset that is there now.
+    """
+    values = {"gone": json.dumps([known.location_id for known in gone]), "after": after}
+    pairs = [(int(a), int(b)) for a, b in catalog.rows(_NEWCOMERS, **values)]
+    olds, news = [old for old, _ in pairs], [new for _, new in pairs]
+    return {a: b for a, b in pairs if olds.count(a) == 1 == news.count(b)}
