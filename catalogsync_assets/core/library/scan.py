@@ -8,6 +8,7 @@ knew, or is not as it was, waits until every root has been walked: it may have c
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
@@ -31,7 +32,7 @@ from catalogsync_assets.core.catalog.file_tags import (
 )
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
-from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.errors import LibraryError, UsageError
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
@@ -163,6 +164,7 @@ def scan(
         progress: called every few hundred files with the report as it stands.
 
     Raises:
+        UsageError: a file shall be accepted that does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
             or `CATALOGSYNC_IGNORE` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
@@ -173,6 +175,7 @@ def scan(
     rules = Rules.of_settings()
     if follow_links is not None:
         set_follows_links(catalog, follow_links)
+    accepted = _accepted(catalog, accept)
     devices = FileSystems()
     if not new_root:
         _follow_roots(catalog, folders, report)
@@ -181,7 +184,7 @@ def scan(
     within = limits_of_links(catalog, map(str, folders))
     refused: LibraryError | None = None
     with closing(Moves()) as moves:
-        how = _How(reread, rehash, ignore_ctime, frozenset(map(str, accept)))
+        how = _How(reread, rehash, ignore_ctime, accepted)
         seen = []
         for root in folders:
             one = _Scan(
@@ -209,6 +212,23 @@ def scan(
     if refused is not None:
         raise refused
     return report
+
+
+def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
+    """The absolute paths of files that shall be taken as they are.
+
+    Raises:
+        UsageError: one of them is no file that seems damaged.
+    """
+    places = frozenset(os.path.abspath(path) for path in paths)  # noqa: PTH100
+    suspected = "SELECT 1 FROM file_locations WHERE absolute_path = :place AND status = 'damaged'"
+    for place in sorted(places):
+        if catalog.scalar(suspected, place=place) is None:
+            raise UsageError(
+                f"no scan has found {place} to be damaged",
+                hint="a scan lists the files that seem damaged; name one of them",
+            )
+    return places
 
 
 def _follow_roots(catalog: Catalog, folders: Sequence[Path], report: ScanReport) -> None:
@@ -454,7 +474,8 @@ class _Scan:
 
     def _is_to_be_read(self, known: KnownFile) -> bool:
         if self._rehash_began is not None:
-            return (known.verified_at or "") < self._rehash_began
+            # Whole seconds: what was read in the very one is read again.
+            return (known.verified_at or "") <= self._rehash_began
         if known.verified_by == "inode" and self._unread_left > 0:
             self._unread_left -= known.size_bytes or 0
             return True
