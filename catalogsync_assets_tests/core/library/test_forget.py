@@ -1,5 +1,6 @@
 """Files that a person wants no more leave every figure; nothing is lost, and they may return."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import catalogsync_assets
 from catalogsync_assets.core.adopt.queries import lacked
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.cells import cells
-from catalogsync_assets.core.catalog.files import bring_back, is_remembered, known_files
+from catalogsync_assets.core.catalog.files import is_remembered, known_files
 from catalogsync_assets.core.catalog.holdings import absence, formats, verification
 from catalogsync_assets.core.catalog.replication import policy_status, set_policy
 from catalogsync_assets.core.catalog.scope import Scope, Selection
@@ -19,8 +20,6 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue, missing_candid
 from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.export.contents import songs_with_files
 from catalogsync_assets.core.library.forget import Request, forget, plan
-from catalogsync_assets.core.library.tags import read_facts
-from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets_tests.core.world import PRESENCE, truth
@@ -253,6 +252,28 @@ def test_gone_may_be_limited_to_paths_and_songs(catalog, two_gone):
     assert plan(catalog, Request(gone=True, paths=["c.mp3"])).report.files == 0
 
 
+def test_a_scan_from_which_a_folder_was_hidden_does_not_make_files_gone_for_longer(
+    catalog, two_gone, scanned, monkeypatch
+):
+    scans(catalog, -1)
+    complete = "SELECT last_complete_scan_at FROM library_roots"
+    before = rows(catalog, complete)
+    real = os.scandir
+
+    def scandir(folder):
+        if Path(folder).name == "Album":
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert [p.reason for p in scanned().problems] == ["cannot be listed: Permission denied"]
+        assert rows(catalog, complete) == before
+
+    scanned()
+    assert rows(catalog, complete) != before
+
+
 def test_how_long_is_a_setting(catalog, two_gone, monkeypatch):
     scans(catalog, 7)
     monkeypatch.setenv("CATALOGSYNC_FORGET_DAYS", "7")
@@ -462,19 +483,6 @@ def test_a_forgotten_file_that_is_seen_unchanged_is_active_again(
     assert (report.returned, report.new, report.changed) == (1, 0, 0)
     assert dict(rows(catalog, PLACES)) == {"a.mp3": "active", "b.mp3": "active"}
     assert enqueue(catalog, cloud) == 0
-
-
-def test_a_forgotten_file_that_is_downloaded_again_is_active_again(catalog, two_gone, forgotten):
-    forgotten("Album")
-    known = next(k for k in known_files(catalog, str(two_gone.root)) if k.path == "Album/a.mp3")
-    (found,) = [f for f in walk(two_gone.root) if isinstance(f, FoundFile)]
-    facts = read_facts(two_gone.root, *found, replaces=None)
-    back = type(facts)(**{**vars(facts), "path": known.path, "sha256": known.sha256})
-
-    with catalog.transaction() as connection:
-        bring_back(connection, str(two_gone.root), [back])
-
-    assert dict(rows(catalog, PLACES))["Album/a.mp3"] == "active"
 
 
 @pytest.mark.parametrize("status", ["excluded", "missing", "offloaded"])
