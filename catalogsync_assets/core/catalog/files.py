@@ -250,15 +250,13 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
 
 
 def still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> list[Seen]:
-    """Without the files that an offload has removed since they were seen, or is about to, though
-    they have been forgotten since.
+    """Without the files that an offload has removed since they were seen, or is about to.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
     it marked. One that has finished with the file removed it before it said so.
     """
     statement = (
-        "SELECT id, status FROM file_locations"
-        " WHERE status IN ('offloading', 'offloaded', 'forgotten')"
+        "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
         " AND id IN (SELECT value FROM json_each(:places))"
     )
     places = json.dumps([f.known.location_id for f in files])
@@ -267,7 +265,7 @@ def still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> 
         f
         for f in files
         if f.known.location_id not in removed
-        or (removed[f.known.location_id] != "offloading" and _is_at(root, f.known.path, f.stat))
+        or (removed[f.known.location_id] == "offloaded" and _is_at(root, f.known.path, f.stat))
     ]
 
 

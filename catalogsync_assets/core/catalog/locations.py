@@ -533,8 +533,23 @@ def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) 
         _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
 
 
+_RELEASE_PATH = """
+UPDATE file_locations SET library_root = NULL, library_path = NULL, updated_at = CURRENT_TIMESTAMP
+WHERE id = :id AND status = 'forgotten'
+"""
+
+
+def release_paths(connection: sa.Connection, location_ids: Iterable[int]) -> None:
+    """Other files have the paths of these forgotten ones now. They stay forgotten, at no path.
+
+    As `superseded`, nothing would tell them from files that are on backends only, and wanted.
+    """
+    if rows := [{"id": id_} for id_ in location_ids]:
+        connection.exec_driver_sql(_RELEASE_PATH, rows)
+
+
 _AT_PATHS = """
-SELECT id, file_asset_id, library_path FROM file_locations
+SELECT id, file_asset_id, library_path, status FROM file_locations
 WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:paths))
   AND status <> 'superseded'
 """
@@ -578,7 +593,9 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
         for row in connection.execute(sa.text(_AT_PATHS), values).all()
         if row.file_asset_id != owner[row.library_path]
     ]
-    _apply(connection, "displaced", [{"id": row.id} for row in others])
+    release_paths(connection, [row.id for row in others if row.status == "forgotten"])
+    displaced = [{"id": row.id} for row in others if row.status != "forgotten"]
+    _apply(connection, "displaced", displaced)
     rows = _local_rows(connection, places)
     columns = (*_LOCAL, "verified_at", "verified_by")
     insert = insert_sql(connection, "file_locations", columns, _INSERT_RESTORED)
