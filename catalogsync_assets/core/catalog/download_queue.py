@@ -9,7 +9,7 @@ whole under its final name.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -181,8 +181,8 @@ def record(catalog: Catalog, owner: str, results: Collection[Downloaded | NotDow
         owner: the lease under which the tasks were claimed; a failure of a task that has since
             been taken over by another lease is not written.
     """
-    done = [r for r in results if isinstance(r, Downloaded)]
     with catalog.transaction() as connection:
+        done = _with_song(connection, [r for r in results if isinstance(r, Downloaded)])
         for root in sorted({r.root for r in done}):
             _record_files(connection, root, [r for r in done if r.root == root])
         failed = [
@@ -191,6 +191,18 @@ def record(catalog: Catalog, owner: str, results: Collection[Downloaded | NotDow
             if isinstance(r, NotDownloaded)
         ]
         end(connection, "download_tasks", failed, owner=owner)
+
+
+def _with_song(connection: sa.Connection, results: Sequence[Downloaded]) -> list[Downloaded]:
+    """Each with the song that its task has now: it may have been merged into another meanwhile."""
+    tasks = id_list(r.task.id for r in results)
+    statement = sa.text(f"SELECT id, song_id FROM download_tasks WHERE id IN ({tasks})")
+    now = dict[int, int | None](connection.execute(statement).all())
+    songs = [now.get(r.task.id, r.task.song_id) for r in results]
+    return [
+        replace(r, task=r.task._replace(song_id=song), facts=replace(r.facts, song_id=song))
+        for r, song in zip(results, songs, strict=True)
+    ]
 
 
 def _record_files(connection: sa.Connection, root: str, results: list[Downloaded]) -> None:

@@ -91,7 +91,7 @@ class FileFacts:
     ctime_ns: int | None = None
     inode: int | None = None
     file_system: str | None = None
-    tags_digest: str | None = None  #: of all its tags, in hex; None where none could be read
+    tags_digest: str | None = None  #: of all its tags, in hex; None unless all were read
     #: Of the sound alone, where the container keeps one that is not zero, in hex.
     audio_digest: str | None = None
     #: MusicBrainz's names of the recording, and of this track of this release, from the tags.

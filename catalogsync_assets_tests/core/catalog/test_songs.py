@@ -8,11 +8,18 @@ from mutagen.id3 import ID3, TXXX, UFID
 
 from catalogsync_assets.core.catalog import song_changes
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.download_queue import (
+    EVERY_DOWNLOAD,
+    Downloaded,
+    DownloadLease,
+    record,
+)
 from catalogsync_assets.core.catalog.playlists import song_ids
 from catalogsync_assets.core.catalog.song_changes import merge, split
 from catalogsync_assets.core.download.importing import import_manifest
 from catalogsync_assets.core.errors import CatalogError, UsageError
-from catalogsync_assets.core.library.tags import read_tags
+from catalogsync_assets.core.files.opening import FileStat
+from catalogsync_assets.core.library.tags import read_facts, read_tags
 from catalogsync_assets_tests.support.audio_files import CONTENTS, tagged
 from catalogsync_assets_tests.support.database import bytes_of, change, rows
 
@@ -483,6 +490,25 @@ def test_a_scan_keeps_merged_songs_merged_also_when_their_tags_change(three, cat
 
     assert three.songs() == {"1.flac": 1, "2.flac": 1, "3.flac": 3}
     assert rows(catalog, "SELECT title FROM songs WHERE id = 1") == ["one"]
+
+
+def test_a_file_that_was_being_downloaded_for_a_merged_song_comes_to_the_one_that_stays(
+    three, catalog
+):
+    change(catalog, "INSERT INTO songs (id, title) VALUES (9, 'nine')")
+    change(catalog, "INSERT INTO download_tasks (song_id, url, status) VALUES (9, 'v', 'pending')")
+    lease = DownloadLease(catalog)
+    (task,) = lease.claim(EVERY_DOWNLOAD, 1)
+    path = three.flac("9.flac", title="nine")
+    facts = read_facts(three.root, "9.flac", FileStat.of(path.stat()), song_id=9, sha256="0" * 64)
+
+    assert merge(catalog, [1, 9]).downloads == 1
+    record(catalog, lease.owner, [Downloaded(task, str(three.root), facts)])
+
+    assert three.songs()["9.flac"] == 1
+    assert rows(catalog, "SELECT song_id, status FROM download_tasks WHERE url = 'v'") == [
+        (1, "succeeded")
+    ]
 
 
 @pytest.mark.parametrize(
