@@ -36,6 +36,12 @@ def move_backend(catalog: Catalog, backend: ObjectBackend, endpoint: str) -> Non
     )
 
 
+def rows_of_all(catalog: Catalog, *, but: str) -> list[str]:
+    """Every row of every table but one, as SQL."""
+    with closing(sqlite3.connect(catalog.path)) as raw:
+        return [line for line in raw.iterdump() if f'"{but}"' not in line]
+
+
 def bytes_of(path: Path) -> bytes:
     """All bytes of a catalog's files: the database, its log, its backups. Not the log's index."""
     files = sorted(path.parent.glob(path.name + "*"))

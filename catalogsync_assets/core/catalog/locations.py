@@ -489,7 +489,8 @@ UPDATE file_locations SET
         ELSE locator END,
     container_name = CASE container_name WHEN library_root THEN :root ELSE container_name END,
     library_root = :root, library_path = :path, absolute_path = :absolute_path,
-    verified_by = CASE WHEN :sha256 IS NULL THEN 'inode' ELSE 'read' END,
+    verified_by = CASE WHEN :sha256 IS NOT NULL THEN 'read'
+        WHEN ctime_ns = :ctime_ns THEN verified_by ELSE 'inode' END,
     updated_at = CURRENT_TIMESTAMP
 WHERE id = :id AND status NOT IN ('superseded', 'offloading')
 """

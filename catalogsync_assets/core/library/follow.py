@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
+#: Bytes of files that one scan reads because a move has left them unread.
+UNREAD_AT_A_TIME = 2 * 1024**3
+#: So many are read at once; after more were renamed, later scans read them.
+_FEW = 1_000
 #: Of moves, which take less.
 _MOVES = 5_000
 _SUSPECTED = (
@@ -83,11 +87,20 @@ class _Follow:
 
     def execute(self) -> None:
         self._moves.pair(_digest)
+        touched, size = self._moves.touched()
+        few = touched <= _FEW and size <= UNREAD_AT_A_TIME
         for arrived, lost, how in self._moves.moved():
             if arrived.location_id == lost.known.location_id:
                 self._find_as_it_was(arrived, lost.known)
+            elif how == "read":
+                self._move(arrived, lost.known, arrived.sha256)
+            elif arrived.stat.ctime_ns == lost.known.ctime_ns:
+                self._move(arrived, lost.known, None)
+            elif few:
+                self._move_and_read(arrived, lost.known)
             else:
-                self._move(arrived, lost, arrived.sha256 if how == "read" else None)
+                self._report.moved_unread += 1
+                self._move(arrived, lost.known, None)
         self._flush()
         for arrived, known in self._moves.not_moved():
             if known is None:
@@ -108,10 +121,24 @@ class _Follow:
             self._report.returned += 1
         self._keep(self._seen, (arrived.root, Seen(known, arrived.stat, arrived.sha256)))
 
-    def _move(self, arrived: Arrived, lost: Lost, sha256: str | None) -> None:
+    def _move_and_read(self, arrived: Arrived, known: KnownFile) -> None:
+        """An inode has told; but it was renamed itself, or edited under its old mtime."""
+        sha256 = _digest(arrived.root, arrived.path)
+        if sha256 is None or sha256 == known.sha256:
+            self._move(arrived, known, sha256)
+            return
+        facts = self._read(arrived, None, sha256)
+        if facts.tags_digest != known.tags_digest:
+            self._change(arrived, replace(facts, replaces=known))
+        elif known.sha256 is None:
+            self._move(arrived, known, sha256)
+        else:
+            self._move(arrived, known, None)
+            self._suspect(arrived, known)
+
+    def _move(self, arrived: Arrived, known: KnownFile, sha256: str | None) -> None:
         self._report.moved += 1
-        self._report.moved_unread += sha256 is None
-        self._keep(self._moved, Moved(lost.known, arrived.root, arrived.path, arrived.stat, sha256))
+        self._keep(self._moved, Moved(known, arrived.root, arrived.path, arrived.stat, sha256))
 
     def _take_new(self, arrived: Arrived) -> None:
         """No known file is the same. It may be one that was edited and renamed in one go."""

@@ -60,8 +60,8 @@ CREATE TABLE arrived (
     location INTEGER, quiet INTEGER, sha256 TEXT);
 CREATE TABLE lost (
     location INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
-    size INTEGER, mtime INTEGER, inode INTEGER, lasting TEXT, sha256 TEXT, replaced INTEGER,
-    known TEXT);
+    size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, lasting TEXT, sha256 TEXT,
+    replaced INTEGER,    known TEXT);
 CREATE TABLE pairs (arrived INTEGER NOT NULL UNIQUE, location INTEGER NOT NULL UNIQUE, how TEXT);
 """
 # Made once both tables are full.
@@ -123,6 +123,11 @@ _QUIET = f"""
 SELECT {_ARRIVED}, l.root, l.known FROM arrived a JOIN lost l ON l.location = a.location
 WHERE a.id > :after AND a.quiet AND a.root = :root ORDER BY a.id LIMIT :page
 """
+_TOUCHED = """
+SELECT COUNT(*), COALESCE(SUM(a.size), 0) FROM pairs p
+JOIN arrived a ON a.id = p.arrived JOIN lost l ON l.location = p.location
+WHERE p.how = 'inode' AND a.ctime IS NOT l.ctime
+"""
 _PAGE = 500
 
 
@@ -174,18 +179,11 @@ class Moves:
         tells = not free and lasts(known.file_system)
         lasting = known.file_system if tells else None
         self._db.execute(
-            "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(known.location_id, root, known.path, PurePosixPath(known.path).name),
-                *(
-                    known.size_bytes,
-                    known.mtime_ns,
-                    known.inode,
-                    lasting,
-                    known.sha256,
-                    by is not None,
-                ),
-                json.dumps(known),
+                *(known.size_bytes, known.mtime_ns, known.ctime_ns, known.inode, lasting),
+                *(known.sha256, by is not None, json.dumps(known)),
             ),
         )
 
@@ -211,6 +209,12 @@ class Moves:
         quiet = "SELECT location FROM arrived WHERE quiet AND root = ?"
         self._db.execute(f"DELETE FROM lost WHERE location IN ({quiet})", (root,))
         self._db.execute("DELETE FROM arrived WHERE quiet AND root = ?", (root,))
+
+    def touched(self) -> tuple[int, int]:
+        """How many of those that an inode has told have another ctime, as after a renaming or an
+        edit that kept the mtime; and their size in bytes."""
+        count, size = self._db.execute(_TOUCHED).fetchone()
+        return int(count), int(size)
 
     def moved(self) -> Iterator[tuple[Arrived, Lost, How]]:
         """The files that are elsewhere now, or the same where they were; with how that is known."""

@@ -37,7 +37,7 @@ from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.files.opening import FileStat
-from catalogsync_assets.core.library.follow import follow
+from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME, follow
 from catalogsync_assets.core.library.moves import Moves
 from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
@@ -47,8 +47,6 @@ from catalogsync_assets.core.settings import library_roots
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
-#: Bytes of files that one scan reads because a move has left them unread.
-_UNREAD_AT_A_TIME = 2 * 1024**3
 #: So many may have other inodes without it looking as if the whole disk had.
 _FEW_INODES = 20
 _T = TypeVar("_T")
@@ -75,7 +73,8 @@ class ScanReport:
     unchanged: int = 0
     returned: int = 0  #: found again, unchanged, after having been missing or offloaded
     moved: int = 0  #: known files that are at another path now
-    moved_unread: int = 0  #: of these, those that an inode has told; later scans read them
+    #: Of these, those that an inode has told, and that were touched since; later scans read them.
+    moved_unread: int = 0
     touched: int = (
         0  #: of the unchanged, those that were read to tell, as something about them is new
     )
@@ -142,7 +141,7 @@ def scan(
     """Bring the catalog in line with the library roots, and batch what is new.
 
     May be stopped at any moment and called again: what is recorded stays, the rest is found again.
-    A second scan of an unchanged library opens no file and writes nothing.
+    A second scan of an unchanged library opens no file, and writes but when it was.
 
     A file that is at another path than before, below any of these roots, is the same file: it
     keeps its song, its batch and its copies on backends. So is a root that lies elsewhere, where
@@ -330,7 +329,7 @@ class _Scan:
         self._again: list[ReadAgain] = []
         self._seen: list[Seen] = []
         self._excluded: list[int] = []
-        self._unread_left = _UNREAD_AT_A_TIME
+        self._unread_left = UNREAD_AT_A_TIME
         self._alike = self._other_inodes = 0  # of the same size and mtime
         self._folders: dict[str, str] = {}
         self._names: dict[int, str] = {}  # of file systems, by device

@@ -90,9 +90,10 @@ def test_a_renamed_folder_is_followed(library, known, scanned, catalog, disk, re
 
 
 def test_how_a_file_was_known_again_is_kept_and_an_inode_is_confirmed_later(
-    library, known, scanned, catalog, disk, reads
+    library, known, scanned, catalog, disk, reads, monkeypatch
 ):
     known("a.mp3", "b.mp3")
+    monkeypatch.setattr(follow, "_FEW", 0)
     (library.root / "a.mp3").rename(library.root / "c.mp3")
     scanned()
 
@@ -109,12 +110,25 @@ def test_what_an_inode_has_told_is_read_at_a_bounded_rate(
 ):
     if disk.otherwise == WEAK:
         pytest.skip("inodes tell nothing there")
-    known(*(f"a/{i}.mp3" for i in range(6)))
-    (library.root / "a").rename(library.root / "b")
+    known(*(f"{i}.mp3" for i in range(6)))
+    monkeypatch.setattr(follow, "_FEW", 0)
+    rename(library.root, *((f"{i}.mp3", f"new {i}.mp3") for i in range(6)))
     scanned()
-    monkeypatch.setattr(scan, "_UNREAD_AT_A_TIME", 500)  # bytes; a file has 300
+    monkeypatch.setattr(scan, "UNREAD_AT_A_TIME", 500)  # bytes; a file has 300
 
     assert [scanned().read for _ in range(4)] == [2, 2, 2, 0]
+
+
+def test_a_few_that_were_renamed_themselves_are_read_at_once(
+    library, known, scanned, catalog, reads
+):
+    known("a/1.mp3", "a/2.mp3", "3.mp3")
+    (library.root / "a").rename(library.root / "b")
+    (library.root / "3.mp3").rename(library.root / "4.mp3")
+
+    assert moved(scanned()) == {"moved": 3}
+    assert "4.mp3" in reads
+    assert rows(catalog, EVIDENCE) == ["read", "read", "read"]
 
 
 @pytest.mark.parametrize(
