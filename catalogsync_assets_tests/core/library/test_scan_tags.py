@@ -9,7 +9,7 @@ from catalogsync_assets.core.catalog.scope import select
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets_tests.support.audio_files import tagged, untagged
-from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.database import change, rows, rows_of_all
 from catalogsync_assets_tests.support.files import unprivileged
 
 ARTISTS = (
