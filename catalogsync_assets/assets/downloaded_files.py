@@ -81,6 +81,7 @@ def downloaded_files(
         by_format = formats(database, LOCAL)
     problems = [(p.path, p.reason) for p in report.problems]
     problems += [(path, "gone from the disk") for path in report.missing_paths]
+    problems += [(r.old, f"lies at {r.new} now") for r in report.moved_roots]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.files,
@@ -88,6 +89,8 @@ def downloaded_files(
             "size (MiB)": mebibytes(report.bytes),
             "new": report.new,
             "changed": report.changed,
+            "moved": report.moved,
+            "seem damaged": report.suspected,
             "unchanged": report.unchanged + report.returned,
             "gone": report.missing,
             "left out by rules": report.left_out,

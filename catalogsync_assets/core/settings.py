@@ -18,6 +18,7 @@ from catalogsync_assets.core.errors import ConfigurationError
 CATALOG_VARIABLE = "CATALOGSYNC_DB"
 ROOTS_VARIABLE = "CATALOGSYNC_LIBRARY_ROOTS"
 IGNORE_VARIABLE = "CATALOGSYNC_IGNORE"
+FORGET_DAYS_VARIABLE = "CATALOGSYNC_FORGET_DAYS"
 TIMEZONE_VARIABLE = "CATALOGSYNC_TIMEZONE"
 ALERTS_VARIABLE = "CATALOGSYNC_ALERTS"
 ALERT_CHECKS_VARIABLE = "CATALOGSYNC_ALERT_CHECKS"
@@ -29,6 +30,7 @@ EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
 KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
 DEFAULT_CATALOG = "catalogsync.db"
+DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
 DEFAULT_UI = "http://127.0.0.1:3000"
 DEFAULT_KEEP_DAYS = 30
@@ -61,6 +63,11 @@ def overlap(one: Path, other: Path) -> bool:
     return lies_inside(one, other) or lies_inside(other, one)
 
 
+def roots_of_environment() -> list[str]:
+    """What `CATALOGSYNC_LIBRARY_ROOTS` names, split as PATH is, as written."""
+    return [part for part in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if part]
+
+
 def library_roots(
     given: Sequence[str | os.PathLike[str]] = (), *, known: Sequence[str] = ()
 ) -> list[Path]:
@@ -79,10 +86,7 @@ def library_roots(
         ConfigurationError: no root is given, or one lies inside another (its files would be
             cataloged twice).
     """
-    names = [os.fspath(g) for g in given] or [
-        part for part in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if part
-    ]
-    names = names or list(known)
+    names = [os.fspath(g) for g in given] or roots_of_environment() or list(known)
     if not names:
         raise ConfigurationError(
             "no library root is given",
@@ -110,6 +114,21 @@ def ignore_patterns() -> list[str]:
     """The patterns of `CATALOGSYNC_IGNORE`, separated as in PATH or by line ends, as written."""
     given = os.environ.get(IGNORE_VARIABLE, "")
     return [part for part in re.split(rf"[\n{os.pathsep}]", given) if part.strip()]
+
+
+def forget_days() -> int:
+    """How many days a file must have been gone to be forgotten for that: `CATALOGSYNC_FORGET_DAYS`.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 1 on.
+    """
+    given = os.environ.get(FORGET_DAYS_VARIABLE, "").strip()
+    if given and not (given.isascii() and given.isdecimal() and int(given) > 0):
+        raise ConfigurationError(
+            f"{FORGET_DAYS_VARIABLE} is {given!r}, which is not a number of days",
+            hint="set it to a whole number from 1 on",
+        )
+    return int(given or DEFAULT_FORGET_DAYS)
 
 
 def timezone() -> str:

@@ -60,15 +60,15 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
         " ON b.id = l.backend_id WHERE l.status = 'damaged'"
         " OR (l.status = 'missing' AND b.backend_type = 'object_storage')",
     )
-    excluded = rows(catalog, "SELECT file_asset_id FROM file_locations WHERE status = 'excluded'")
-    in_library = rows(
+    local: dict[int, set[str]] = {}
+    for asset, status in rows(
         catalog,
-        "SELECT l.file_asset_id FROM file_locations l JOIN storage_backends b"
-        " ON b.id = l.backend_id WHERE b.backend_type = 'local'"
-        " AND l.status IN ('active', 'offloading', 'offloaded')",
-    )
+        "SELECT l.file_asset_id, l.status FROM file_locations l JOIN storage_backends b"
+        " ON b.id = l.backend_id WHERE b.backend_type = 'local' AND l.status <> 'superseded'",
+    ):
+        local.setdefault(asset, set()).add(status)
     existing = {asset for asset in [*(p[0] for p in places), *lost] if asset in current}
-    existing -= set(excluded) - set(in_library)
+    existing -= {asset for asset, of in local.items() if of <= {"excluded", "forgotten"}}
     backends = rows(catalog, "SELECT id FROM storage_backends")
     sizes = dict(rows(catalog, "SELECT id, size_bytes FROM file_assets"))
     result = []
@@ -174,6 +174,11 @@ class World:
         if known := self._known(file):
             locations.mark(self.catalog, [known.location_id], "excluded")
 
+    def forget(self, file: int) -> None:
+        """A person wants no more of a file, or of the root that it is below."""
+        if known := self._known(file):
+            locations.mark(self.catalog, [known.location_id], "forgotten")
+
     def download(self, file: int) -> None:
         """What a path held comes back to it by a download."""
         if known := self._known(file):
@@ -250,6 +255,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("leave_out"), FILES),
     st.tuples(st.just("suspect"), FILES),
     st.tuples(st.just("move"), st.tuples(FILES, st.booleans())),
+    st.tuples(st.just("forget"), FILES),
     st.tuples(st.just("download"), FILES),
     st.tuples(
         st.just("offload"), st.tuples(FILES, st.sampled_from(["offload", "kept", "offloaded"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.keys import free_keys, keys_of_new
-from catalogsync_assets.core.catalog.legacy import insert_row, update_row
+from catalogsync_assets.core.catalog.legacy import insert_row
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.schema import file_assets, file_locations
-from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
+from catalogsync_assets.core.catalog.song_matching import SongOf, songs_of
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.files.opening import FileStat, mtime_ns
 
@@ -37,8 +37,8 @@ class KnownFile(NamedTuple):
     path: str  #: below the root, `/`-separated
     #: `active`; `missing` once a scan has found the path gone; `damaged` where its bytes have
     #: changed and nothing says that it was edited; `excluded` while it is left out of
-    #: the library; `offloading` or `offloaded` where the file is being removed, or was, as enough
-    #: backends hold it.
+    #: the library; `forgotten` where a person wants no more of it; `offloading` or `offloaded`
+    #: where the file is being removed, or was, as enough backends hold it.
     status: str
     #: Of the file when last seen; None in a row of another program that no scan has met yet.
     size_bytes: int | None
@@ -81,7 +81,7 @@ class FileFacts:
     song: dict[str, Any]  #: column values of `songs`, by name
     replaces: KnownFile | None = None  #: the path's earlier content, if the catalog knows the path
     #: The song that the file is known to belong to, as a downloaded one does; None leaves it to
-    #: path and match key.
+    #: `song_matching`.
     song_id: int | None = None
     sha256: str | None = None  #: the content's digest in hex, where it has been read whole
     artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
@@ -105,7 +105,11 @@ class FileFacts:
 
 
 #: The statuses of a place that a file has, or may have again.
-_OF_PATHS = ("active", "missing", "damaged", "excluded", "offloading", "offloaded")
+# fmt: off
+_OF_PATHS = (
+    "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
+)
+# fmt: on
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
@@ -193,8 +197,8 @@ def insert_files(
     files = not_yet_recorded(connection, root, files)
     if not files:
         return {}
-    song_ids = _song_ids(connection, files)
-    asset_ids = _insert_assets(connection, root, files, song_ids)
+    belong = songs_of(connection, files)
+    asset_ids = _insert_assets(connection, root, files, belong)
     replaced = {
         f.replaces: asset_id for f, asset_id in zip(files, asset_ids, strict=True) if f.replaces
     }
@@ -206,7 +210,7 @@ def insert_files(
         for f, asset_id in zip(files, asset_ids, strict=True)
     ]
     locations.record_scanned(connection, places, replaced=[k.location_id for k in replaced])
-    return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
+    return {f.path: song.song_id for f, song in zip(files, belong, strict=True)}
 
 
 SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
@@ -287,7 +291,7 @@ _IS_REMEMBERED = (
     "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND (l.status = 'offloading'"
-    "   OR l.status IN ('missing', 'excluded', 'offloaded')"
+    "   OR l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
     "     AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
 )
 
@@ -306,13 +310,14 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
 _BACK = sa.text(
     "SELECT l.id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
-    " AND l.status IN ('missing', 'excluded', 'offloaded')"
+    " AND l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
     " AND f.sha256 = :sha256 AND f.superseded_by_id IS NULL"
 )
 
 
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
-    """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
+    """Paths that were missing, left out, forgotten or offloaded are there again, if the digest is
+    the same."""
     back = [
         (location_id, None, f.stat, f.sha256)
         for f in files
@@ -409,67 +414,14 @@ def not_yet_recorded(
     return [f for f in files if is_as_seen(f)]
 
 
-def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int]:
-    """The song of each file: the one that its path had, that of the same match key, or a new one.
-
-    A path keeps its song, and with it its place in playlists, when it is edited. Only where the
-    song has other files, which do not say the same, does the edited file leave it.
-    """
-    by_key = songs_by_key(connection, {f.song["match_key"] for f in files})
-    others = _files_elsewhere(connection, files)
-    result: list[int] = []
-    for f in files:
-        key = f.song["match_key"]
-        earlier = f.replaces.song_id if f.replaces else None
-        if f.song_id is not None:
-            song_id = f.song_id
-            fill_gaps(connection, song_id, f.song)
-        elif earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
-            song_id = earlier
-            others[earlier] = 1  # from now on it is this file's, too
-            update_row(connection, "songs", song_id, f.song)
-        elif key and key in by_key:
-            song_id = by_key[key]
-        else:
-            song_id = insert_row(connection, "songs", f.song)
-        if key:
-            by_key.setdefault(key, song_id)
-        result.append(song_id)
-    link_artists(connection, sorted(set(result)), artists_of(zip(result, files, strict=True)))
-    return result
-
-
-def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:
-    """By song, the artists that its files name."""
-    found: dict[int, dict[str, None]] = {}
-    for song_id, facts in files:
-        found.setdefault(song_id, {}).update(dict.fromkeys(facts.artists))
-    return found
-
-
-def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
-    """How many current files the songs of edited paths have besides these paths."""
-    edited = [f.replaces for f in files if f.replaces]
-    asset = file_assets.c
-    rows = connection.execute(
-        sa.select(asset.song_id, sa.func.count())
-        .where(
-            asset.song_id.in_({known.song_id for known in edited if known.song_id is not None}),
-            asset.id.not_in([known.file_asset_id for known in edited]),
-            asset.superseded_by_id.is_(None),
-        )
-        .group_by(asset.song_id)
-    )
-    return dict[int, int](rows.all())
-
-
 def _insert_assets(
-    connection: sa.Connection, root: str, files: Sequence[FileFacts], song_ids: Sequence[int]
+    connection: sa.Connection, root: str, files: Sequence[FileFacts], belong: Sequence[SongOf]
 ) -> list[int]:
     keys = keys_of_new(connection, root, [(f.path, _gives_its_key(f)) for f in files])
     rows = [
         {
-            "song_id": song_id,
+            "song_id": song.song_id,
+            "song_decided": song.decided or None,
             "size_bytes": f.size_bytes,
             "sha256": f.sha256,
             "format": f.format,
@@ -482,7 +434,7 @@ def _insert_assets(
             "object_key": key,
             "object_key_fold": fold(key),
         }
-        for f, song_id, key in zip(files, song_ids, keys, strict=True)
+        for f, song, key in zip(files, belong, keys, strict=True)
     ]
     return [insert_row(connection, "file_assets", row) for row in rows]
 

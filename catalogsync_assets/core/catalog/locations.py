@@ -28,12 +28,13 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: `superseded` is the end: the place holds, or is about to hold, something else.
-Status = Literal[
-    "active", "missing", "damaged", "excluded", "offloading", "offloaded", "superseded"
-]
 # fmt: off
+Status = Literal[
+    "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
+    "superseded",
+]
 Event = Literal[
-    "scanned", "seen", "gone", "excluded", "changed", "suspected",
+    "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
     "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
 ]
@@ -54,7 +55,7 @@ TRANSITIONS: dict[Event, Transition] = {
     # Paths below a library root.
     "scanned": Transition(("new",), "active", "a scan has found this content at a path"),
     "seen": Transition(
-        ("active", "missing", "damaged", "excluded", "offloaded"),
+        ("active", "missing", "damaged", "excluded", "forgotten", "offloaded"),
         "active",
         "the file is there, or again",
     ),
@@ -69,8 +70,14 @@ TRANSITIONS: dict[Event, Transition] = {
     "excluded": Transition(
         ("active", "missing", "damaged"), "excluded", "the path is left out of the library"
     ),
+    # Not while it is being removed: what a killed removal has left is found by its mark.
+    "forgotten": Transition(
+        ("active", "missing", "damaged", "excluded", "offloaded"),
+        "forgotten",
+        "a person wants no more of the file, or of its root",
+    ),
     "changed": Transition(
-        ("active", "missing", "damaged", "excluded", "offloading", "offloaded"),
+        ("active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded"),
         "superseded",
         "a scan has found newer content at the path",
     ),
@@ -484,18 +491,25 @@ UPDATE file_locations SET
     library_root = :root, library_path = :path, absolute_path = :absolute_path,
     verified_by = CASE WHEN :sha256 IS NULL THEN 'inode' ELSE 'read' END,
     updated_at = CURRENT_TIMESTAMP
-WHERE id = :id AND status <> 'superseded'
+WHERE id = :id AND status NOT IN ('superseded', 'offloading')
 """
 # One that was found damaged stays so until its content is read: an inode says nothing of that.
 _NOT_READ_AFTER_DAMAGE = "AND (:sha256 IS NOT NULL OR status <> 'damaged')"
 
 
-def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlace]]) -> None:
+def record_moved(
+    connection: sa.Connection,
+    moved: Sequence[tuple[int, LocalPlace]],
+    *,
+    before: Mapping[int, str],
+) -> None:
     """Local files are at other paths now. Idempotent.
 
     Args:
         moved: of each, its location and where it is; with the digest where it was read, else an
             inode has told that it is the same.
+        before: by location, the status that it had: where one that was there was not read, no
+            figure changes.
     """
     rows = [{"id": id_, **place._asdict()} for id_, place in moved]
     if rows:
@@ -503,7 +517,8 @@ def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlac
     _apply(connection, "seen", rows, _NOT_READ_AFTER_DAMAGE)
     if read := [row for row in rows if row["sha256"]]:
         connection.exec_driver_sql(_KEEP_DIGEST, read)
-    _refresh(connection, [place.file_asset_id for _, place in moved])
+    changed = [p.file_asset_id for id_, p in moved if p.sha256 or before.get(id_) != "active"]
+    _refresh(connection, changed)
 
 
 def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) -> None:
@@ -518,8 +533,23 @@ def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) 
         _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
 
 
+_RELEASE_PATH = """
+UPDATE file_locations SET library_root = NULL, library_path = NULL, updated_at = CURRENT_TIMESTAMP
+WHERE id = :id AND status = 'forgotten'
+"""
+
+
+def release_paths(connection: sa.Connection, location_ids: Iterable[int]) -> None:
+    """Other files have the paths of these forgotten ones now. They stay forgotten, at no path.
+
+    As `superseded`, nothing would tell them from files that are on backends only, and wanted.
+    """
+    if rows := [{"id": id_} for id_ in location_ids]:
+        connection.exec_driver_sql(_RELEASE_PATH, rows)
+
+
 _AT_PATHS = """
-SELECT id, file_asset_id, library_path FROM file_locations
+SELECT id, file_asset_id, library_path, status FROM file_locations
 WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:paths))
   AND status <> 'superseded'
 """
@@ -563,7 +593,9 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
         for row in connection.execute(sa.text(_AT_PATHS), values).all()
         if row.file_asset_id != owner[row.library_path]
     ]
-    _apply(connection, "displaced", [{"id": row.id} for row in others])
+    release_paths(connection, [row.id for row in others if row.status == "forgotten"])
+    displaced = [{"id": row.id} for row in others if row.status != "forgotten"]
+    _apply(connection, "displaced", displaced)
     rows = _local_rows(connection, places)
     columns = (*_LOCAL, "verified_at", "verified_by")
     insert = insert_sql(connection, "file_locations", columns, _INSERT_RESTORED)

@@ -22,20 +22,24 @@ from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import meet_rows_of_other_programs
 from catalogsync_assets.core.errors import ConfigurationError, UsageError
-from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, lasts
+from catalogsync_assets.core.files.file_systems import (
+    FileSystems,
+    file_system_of,
+    is_another,
+    lasts,
+)
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.settings import overlap
 
 #: Known files that are looked for at most, to tell whether a root lies somewhere.
 SAMPLE = 200
-_PAGE = 5_000
 
 
 @dataclass(frozen=True)
 class LibraryRoot:
     """A folder that is scanned."""
 
-    id: int
+    id: int | None  #: None where it has no row, as files came there by other ways than a scan
     path: str
     name: str | None  #: what a person calls it; None for the folder's own name
     #: Where it was last scanned, and what it lay on there; None where no scan has said so yet.
@@ -69,21 +73,43 @@ _ROOTS = f"SELECT {_COLUMNS} FROM library_roots WHERE let_go_at IS NULL ORDER BY
 _LET_GO = "SELECT path FROM library_roots WHERE let_go_at IS NOT NULL"
 
 
+def _let_go(catalog: Catalog) -> set[str]:
+    return {row[0] for row in catalog.rows(_LET_GO)}
+
+
 def library_roots(catalog: Catalog) -> list[LibraryRoot]:
-    """The roots that have been scanned and not let go, by path."""
-    return [LibraryRoot(*row) for row in catalog.rows(_ROOTS)]
+    """All roots that were not let go, by path."""
+    found = {row[1]: LibraryRoot(*row) for row in catalog.rows(_ROOTS)}
+    let_go = _let_go(catalog)
+    # From one to the next in the index: DISTINCT would read all of it.
+    next_root = "SELECT MIN(library_root) FROM file_locations WHERE library_root > :last"
+    path = ""
+    while (path := catalog.scalar(next_root, last=path)) is not None:
+        if path not in let_go:
+            found.setdefault(path, LibraryRoot(None, path, *[None] * 5))
+    return [found[path] for path in sorted(found)]
 
 
 def known_roots(catalog: Catalog) -> list[str]:
-    """The paths of all library roots, and of what else the catalog knows files below."""
-    let_go = {row[0] for row in catalog.rows(_LET_GO)}
-    found = {root.path for root in library_roots(catalog)}
-    # From one to the next in the index: DISTINCT would read all of it.
-    next_root = "SELECT MIN(library_root) FROM file_locations WHERE library_root > :last"
-    last = ""
-    while (last := catalog.scalar(next_root, last=last)) is not None:
-        found.add(str(last))
-    return sorted(found - let_go)
+    """The paths of `library_roots`."""
+    return [root.path for root in library_roots(catalog)]
+
+
+def root_called(catalog: Catalog, given: str) -> LibraryRoot:
+    """The root of a path or a name.
+
+    Raises:
+        UsageError: there is none, or several have the name. The known ones are listed.
+    """
+    known = library_roots(catalog)
+    path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111
+    found = [r for r in known if r.path == path] or [r for r in known if r.name == given]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(r.path for r in found or known) or "none yet; scan it first"
+    if found:
+        raise UsageError(f"{given} is the name of {len(found)} library roots", hint=listed)
+    raise UsageError(f"the catalog knows no library root {path}", hint=f"known are: {listed}")
 
 
 def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
@@ -122,17 +148,10 @@ def note_root(catalog: Catalog, path: str, file_system: str) -> None:
     _write(catalog, _NOTE, values)
 
 
-def keep_root(catalog: Catalog, path: str) -> None:
-    """Files are about to come below a folder by other ways than a scan: it is a root from now on.
-
-    Idempotent.
-    """
-    _write(
-        catalog,
-        "INSERT INTO library_roots (path) VALUES (:path)"
-        " ON CONFLICT (path) DO UPDATE SET let_go_at = NULL",
-        {"path": path},
-    )
+def take_back(catalog: Catalog, path: str) -> None:
+    """Files are about to come below a folder by other ways than a scan: it is let go no more."""
+    if path in _let_go(catalog):
+        _set(catalog, path, "let_go_at = NULL")
 
 
 def note_complete_scan(catalog: Catalog, path: str) -> None:
@@ -156,15 +175,17 @@ def end_rehash(catalog: Catalog, path: str) -> None:
     _set(catalog, path, "rehash_began_at = NULL")
 
 
-def name_root(catalog: Catalog, path: str, name: str | None) -> None:
-    """Call a root by a name, or by that of its folder again.
+def name_root(catalog: Catalog, path: str, name: str) -> None:
+    """Call a root by a name.
 
-    Raises:
-        UsageError: the catalog knows no such root.
+    Args:
+        path: of a known one.
     """
-    require_known(catalog, path)
-    keep_root(catalog, path)
-    _set(catalog, path, "name = :name", name=name)
+    statement = (
+        "INSERT INTO library_roots (path, name) VALUES (:path, :name)"
+        " ON CONFLICT (path) DO UPDATE SET name = excluded.name, updated_at = CURRENT_TIMESTAMP"
+    )
+    _write(catalog, statement, {"path": path, "name": name})
 
 
 def _set(catalog: Catalog, path: str, what: str, **values: object) -> None:
@@ -177,12 +198,33 @@ def _write(catalog: Catalog, statement: str, values: Mapping[str, object]) -> No
         connection.execute(sa.text(statement), values)
 
 
-def require_known(catalog: Catalog, path: str) -> None:
-    """Raise a UsageError that lists the known roots unless this is one."""
-    known = known_roots(catalog)
-    if path not in known:
-        listed = ", ".join(known) or "none yet; scan it first"
-        raise UsageError(f"the catalog knows no library root {path}", hint=f"known are: {listed}")
+@dataclass(frozen=True)
+class Contents:
+    """What the catalog has below a root."""
+
+    files: int  #: that are there
+    bytes: int  #: of these
+    others: int  #: gone, left out, damaged, offloaded and the like
+
+
+_CONTENTS = """
+SELECT l.library_root, SUM(CASE WHEN l.status = 'active' THEN 1 ELSE 0 END),
+       SUM(CASE WHEN l.status = 'active' THEN COALESCE(l.size_bytes, f.size_bytes, 0) ELSE 0 END),
+       SUM(CASE WHEN l.status = 'active' THEN 0 ELSE 1 END)
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.library_root IS NOT NULL AND l.status NOT IN ('superseded', 'forgotten')
+  AND (:root IS NULL OR l.library_root = :root)
+GROUP BY l.library_root
+"""
+
+
+def contents(catalog: Catalog, root: str | None = None) -> dict[str, Contents]:
+    """By root, what the catalog has below it; a root without files is not there.
+
+    Args:
+        root: only this one.
+    """
+    return {path: Contents(*row) for path, *row in catalog.rows(_CONTENTS, root=root)}
 
 
 def state_of(root: LibraryRoot) -> State:
@@ -199,7 +241,7 @@ def state_of(root: LibraryRoot) -> State:
         return "here"
     except OSError:
         return "gone"
-    if root.file_system is not None and file_system_of(root.path) != root.file_system:
+    if is_another(file_system_of(root.path), root.file_system):
         return "exchanged"
     return "empty" if empty else "here"
 
@@ -370,3 +412,17 @@ def move_root(catalog: Catalog, old: str, new: str) -> int:
         run("DELETE FROM library_roots WHERE path = :new")
         run(_MOVE_ROOT)
     return moved
+
+
+def let_go(catalog: Catalog, path: str) -> None:
+    """A root is no longer the library's; its policy goes. What becomes of its files: see
+    `library.letting_go`. Idempotent."""
+    with catalog.transaction() as connection:
+        for statement in (
+            "INSERT INTO library_roots (path, let_go_at) VALUES (:path, CURRENT_TIMESTAMP)"
+            " ON CONFLICT (path) DO UPDATE SET let_go_at = CURRENT_TIMESTAMP,"
+            " rehash_began_at = NULL, updated_at = CURRENT_TIMESTAMP",
+            "DELETE FROM library_policies WHERE library_root = :path",
+            "DELETE FROM download_roots WHERE path = :path",
+        ):
+            connection.execute(sa.text(statement), {"path": path})

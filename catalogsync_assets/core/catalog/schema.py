@@ -222,7 +222,8 @@ file_locations = Table(
     Column("inode", BigInteger),
     # What the file lay on when it was last seen; see `core/files/file_systems.py`.
     Column("file_system", String),
-    # When a complete scan first found it gone; NULL while it is there.
+    # When a scan first found it gone (or the migration did that it was, as nobody had noted when);
+    # NULL while it is there.
     Column("missing_since", DateTime),
     Column("etag", String),
     Column("verified_at", DateTime),
@@ -234,8 +235,11 @@ file_locations = Table(
     Index("ix_file_locations_library", "library_root", "library_path"),
     _partial("ix_file_locations_missing", "backend_id", where="status = 'missing'"),
     _partial("ix_file_locations_damaged", "backend_id", where="status = 'damaged'"),
+    # What nothing more is wanted of.
     _partial(
-        "ix_file_locations_excluded", "file_asset_id", "backend_id", where="status = 'excluded'"
+        "ix_file_locations_unwanted",
+        *("file_asset_id", "status", "backend_id"),
+        where="status IN ('excluded', 'forgotten')",
     ),
     _partial(
         "ix_file_locations_removed",

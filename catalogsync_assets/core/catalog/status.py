@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.backends import OBJECT_STORES, from_row
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.presence import IN_LIBRARY
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,19 @@ class BackendStatus:
     #: Uploads to it that wait (or run), and that failed.
     pending: int
     failed: int
-    missing: int  #: files that a scan, or objects that a verification, found gone
+    #: Files that a scan found gone, and that nobody has removed on purpose; of a store, objects of
+    #: wanted files that a verification found gone.
+    missing: int
     offloaded: int  #: for the local library, files that were removed on purpose
     #: When an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None if never.
     last_success: str | None
-    damaged: int = 0  #: objects that a verification found to be other content
+    #: Objects of wanted files that a verification found to be other content; for the local library,
+    #: files that look damaged, and are no copies.
+    damaged: int = 0
     #: For the local library, files that are left out of it; they count nowhere else.
     excluded: int = 0
+    #: For the local library, files that a person wants no more; they count nowhere else.
+    forgotten: int = 0
     #: Objects that are not under the keys of their files' paths, where that is wanted and the store
     #: cannot copy.
     not_by_path: int = 0
@@ -65,12 +72,13 @@ class BackendStatus:
     last_audit: LastAudit | None = None  #: None if there was none
 
 
-_STATUS = """
+_STATUS = f"""
 SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.complete, 0), COALESCE(p.partial, 0), COALESCE(p.absent, 0), COALESCE(p.total, 0),
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
     COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
-    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0)
+    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0),
+    COALESCE(x.forgotten, 0)
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -87,16 +95,24 @@ LEFT JOIN (SELECT target_backend_id, SUM(status <> 'failed') AS pending,
                   SUM(status = 'failed') AS failed
            FROM upload_tasks WHERE status IN ('pending', 'running', 'failed')
            GROUP BY target_backend_id) t ON t.target_backend_id = b.id
-LEFT JOIN (SELECT backend_id, COUNT(*) AS missing FROM file_locations
-           WHERE status = 'missing' GROUP BY backend_id) m ON m.backend_id = b.id
-LEFT JOIN (SELECT backend_id, COUNT(*) AS damaged FROM file_locations
-           WHERE status = 'damaged' GROUP BY backend_id) d ON d.backend_id = b.id
+LEFT JOIN (SELECT f.backend_id, COUNT(*) AS missing
+           FROM (SELECT file_asset_id AS id, backend_id FROM file_locations
+                 WHERE status = 'missing') f
+           WHERE {IN_LIBRARY} GROUP BY f.backend_id) m ON m.backend_id = b.id
+LEFT JOIN (SELECT f.backend_id, COUNT(*) AS damaged
+           FROM (SELECT file_asset_id AS id, backend_id FROM file_locations
+                 WHERE status = 'damaged') f
+           WHERE {IN_LIBRARY} GROUP BY f.backend_id) d ON d.backend_id = b.id
 LEFT JOIN (SELECT backend_id, COUNT(*) AS offloaded
            FROM file_locations INDEXED BY ix_file_locations_removed
            WHERE status IN ('offloading', 'offloaded') GROUP BY backend_id) o
     ON o.backend_id = b.id
-LEFT JOIN (SELECT backend_id, COUNT(*) AS excluded FROM file_locations
-           WHERE status = 'excluded' GROUP BY backend_id) x ON x.backend_id = b.id
+LEFT JOIN (SELECT +backend_id AS backend_id,
+                  COUNT(*) FILTER (WHERE status = 'excluded') AS excluded,
+                  COUNT(*) FILTER (WHERE status = 'forgotten') AS forgotten
+           -- By their own index: the sign keeps SQLite from one that is sorted by backend.
+           FROM file_locations WHERE status IN ('excluded', 'forgotten')
+           GROUP BY +backend_id) x ON x.backend_id = b.id
 ORDER BY b.backend_type, b.name
 """
 

@@ -419,6 +419,17 @@ def list_pending(
     return _stream(catalog, backend, scope, "t.target_locator", FROM_QUEUE)
 
 
+def drop_unwanted(connection: sa.Connection, file_asset_ids: Collection[int]) -> None:
+    """Drop the waiting and failed tasks of those of these files that are not wanted any more."""
+    connection.execute(_DROP_UNWANTED, {"assets": list(file_asset_ids)})
+
+
+_DROP_UNWANTED = sa.text(
+    "DELETE FROM upload_tasks WHERE status IN ('pending', 'failed') AND file_asset_id IN"
+    f" (SELECT f.id FROM file_assets f WHERE f.id IN :assets AND NOT {presence.IN_LIBRARY})"
+).bindparams(sa.bindparam("assets", expanding=True))
+
+
 def requeue_failed(catalog: Catalog, backend: ObjectBackend) -> int:
     """Make a backend's failed tasks pending again; how many there were."""
     failed = "target_backend_id = :backend AND status = 'failed'"

@@ -22,16 +22,20 @@ WEAK = "~"
 # Kernels make f_fsid of the UUID here: super.c of each, and zfs_vfsops.c. Btrfs mixes in the
 # subvolume, ZFS takes the dataset: both have inodes of their own. Ext2 may become ext4 in place.
 _BY_FSID = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "btrfs": "btrfs", "zfs": "zfs"}
-# Here it is made of the device number; but inodes last, and udev knows the UUID. NTFS may be the
-# kernel's or FUSE's.
-_BY_UUID = frozenset(
-    ("xfs", "f2fs", "jfs", "reiserfs", "nilfs2", "hfsplus", "ntfs", "ntfs3", "fuseblk")
-)
+# Here it is made of the device number; but inodes last, and udev knows the UUID. The drivers of
+# NTFS, of which ntfs-3g shows as fuseblk, agree in what they call inodes.
+_BY_UUID = {
+    **dict.fromkeys(("ntfs", "ntfs3", "fuseblk"), "ntfs"),
+    **{kind: kind for kind in ("xfs", "f2fs", "jfs", "reiserfs", "nilfs2", "hfsplus")},
+}
+# Other names of a kind, which come and go with versions.
+_ALIKE = {"nfs4": "nfs", "smb3": "cifs", "smbfs": "cifs", "ntfs3": "ntfs", "fuseblk": "ntfs"}
 # FAT's serial number, which a kind of FUSE may hide.
 _SHORT_SERIAL = re.compile(r"[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
-_MOUNTS = Path("/proc/self/mountinfo")
-_UUIDS = Path("/dev/disk/by-uuid")
+#: What is mounted, as this process sees it; and links to block devices, called by their UUIDs.
+MOUNTS = Path("/proc/self/mountinfo")
+UUIDS = Path("/dev/disk/by-uuid")
 
 
 class Mount(NamedTuple):
@@ -52,6 +56,14 @@ def kind_of(file_system: str | None) -> str | None:
     return (file_system or "").removeprefix(WEAK).partition(":")[0] or None
 
 
+def is_another(file_system: str | None, before: str | None) -> bool:
+    """Whether two names are certainly of different file systems; None and `~`: not known."""
+    one, other = (_ALIKE.get(kind_of(n) or "", kind_of(n)) for n in (file_system, before))
+    if one is None or other is None:
+        return False
+    return one != other or (lasts(file_system) and lasts(before) and file_system != before)
+
+
 def file_system_of(path: str | os.PathLike[str]) -> str:
     """What lasts of the file system that a path lies on; links are followed.
 
@@ -68,13 +80,22 @@ def file_system_of(path: str | os.PathLike[str]) -> str:
     except OSError:
         return WEAK
     mount = find_mount(real, device, mounts())
-    if mount is None:
-        return WEAK
-    if mount.kind in _BY_FSID and fsid:
-        return f"{_BY_FSID[mount.kind]}:{fsid:x}"
-    if mount.kind in _BY_UUID and (uuid := _uuid_of(device)):
-        return f"{mount.kind}:{uuid}"
-    return WEAK + mount.kind
+    return WEAK if mount is None else name_of(mount.kind, fsid, device)
+
+
+def name_of(kind: str, fsid: int, device: int) -> str:
+    """What `file_system_of` calls a file system.
+
+    Args:
+        kind: as the kernel calls it.
+        fsid: `f_fsid` of statvfs; 0 where it has none.
+        device: `st_dev` of what lies on it.
+    """
+    if kind in _BY_FSID and fsid:
+        return f"{_BY_FSID[kind]}:{fsid:x}"
+    if kind in _BY_UUID and (uuid := _uuid_of(device)):
+        return f"{_BY_UUID[kind]}:{uuid}"
+    return WEAK + kind
 
 
 class FileSystems:
@@ -117,7 +138,7 @@ def mounts() -> list[Mount]:
     """What is mounted, in the order in which it was."""
     if sys.platform.startswith("linux"):
         with suppress(OSError):
-            return parse_mounts(os.fsdecode(_MOUNTS.read_bytes()))
+            return parse_mounts(os.fsdecode(MOUNTS.read_bytes()))
     import psutil
 
     return [Mount((0, 0), p.mountpoint, p.fstype) for p in psutil.disk_partitions(all=True)]
@@ -127,19 +148,19 @@ def parse_mounts(text: str) -> list[Mount]:
     """The mounts of a text like /proc/self/mountinfo, see proc(5); of its lines, the sound ones."""
     found = []
     for line in text.split("\n"):
-        before, _, after = line.partition(" - ")
-        fields, more = before.split(" "), after.split(" ")
         with suppress(IndexError, ValueError):
+            before, after = line.split(" - ")
+            fields = before.split(" ")
             major, minor = map(int, fields[2].split(":"))
             point = _ESCAPED.sub(lambda m: chr(int(m[1], 8)), fields[4])
-            found.append(Mount((major, minor), point, more[0]))
+            found.append(Mount((major, minor), point, after.split(" ")[0]))
     return found
 
 
 def _uuid_of(device: int) -> str | None:
     """What udev has found on a block device; None where it says nothing, or nothing that lasts."""
     with suppress(OSError):
-        for entry in sorted(_UUIDS.iterdir()):
+        for entry in sorted(UUIDS.iterdir()):
             with suppress(OSError):
                 if entry.stat().st_rdev == device and not _SHORT_SERIAL.fullmatch(entry.name):
                     return entry.name

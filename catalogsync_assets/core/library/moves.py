@@ -162,20 +162,29 @@ class Moves:
             (root, path, PurePosixPath(path).name, *stat, lasting, location_id, quiet),
         )
 
-    def add_lost(self, root: str, known: KnownFile, *, replaced: bool) -> None:
+    def add_lost(self, root: str, known: KnownFile, by: FileStat | None = None) -> None:
         """A known file is not at its path.
 
         Args:
-            replaced: something else is.
+            by: what is there in its stead.
         """
-        # The inode of a file that was removed on purpose is free for others.
-        tells = known.status != "offloaded" and lasts(known.file_system)
+        # The inode of a file that was removed on purpose is free for others; one that is still at
+        # the path has another name there at most.
+        free = known.status == "offloaded" or (by is not None and by.inode == known.inode)
+        tells = not free and lasts(known.file_system)
         lasting = known.file_system if tells else None
         self._db.execute(
             "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(known.location_id, root, known.path, PurePosixPath(known.path).name),
-                *(known.size_bytes, known.mtime_ns, known.inode, lasting, known.sha256, replaced),
+                *(
+                    known.size_bytes,
+                    known.mtime_ns,
+                    known.inode,
+                    lasting,
+                    known.sha256,
+                    by is not None,
+                ),
                 json.dumps(known),
             ),
         )

@@ -8,6 +8,7 @@ knew, or is not as it was, waits until every root has been walked: it may have c
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
@@ -31,7 +32,7 @@ from catalogsync_assets.core.catalog.file_tags import (
 )
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
-from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.errors import LibraryError, UsageError
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
@@ -163,6 +164,7 @@ def scan(
         progress: called every few hundred files with the report as it stands.
 
     Raises:
+        UsageError: a file shall be accepted that does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
             or `CATALOGSYNC_IGNORE` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
@@ -173,6 +175,7 @@ def scan(
     rules = Rules.of_settings()
     if follow_links is not None:
         set_follows_links(catalog, follow_links)
+    accepted = _accepted(catalog, accept)
     devices = FileSystems()
     if not new_root:
         _follow_roots(catalog, folders, report)
@@ -181,8 +184,8 @@ def scan(
     within = limits_of_links(catalog, map(str, folders))
     refused: LibraryError | None = None
     with closing(Moves()) as moves:
-        how = _How(reread, rehash, ignore_ctime, frozenset(map(str, accept)))
-        seen = []
+        how = _How(reread, rehash, ignore_ctime, accepted)
+        seen, whole = [], []
         for root in folders:
             one = _Scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
@@ -195,10 +198,12 @@ def scan(
                 refused = refused or error
             else:
                 seen.append(root)
+                whole += [root] if one.saw_all else []
         if follows:
             follow(catalog, moves, report, how.accept, progress)
-    for root in seen:
+    for root in whole:
         roots_.note_complete_scan(catalog, str(root))
+    for root in seen:
         if rehash:
             roots_.end_rehash(catalog, str(root))
     report.batches = rows.make_batches(
@@ -209,6 +214,23 @@ def scan(
     if refused is not None:
         raise refused
     return report
+
+
+def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
+    """The absolute paths of files that shall be taken as they are.
+
+    Raises:
+        UsageError: one of them is no file that seems damaged.
+    """
+    places = frozenset(os.path.abspath(path) for path in paths)  # noqa: PTH100
+    suspected = "SELECT 1 FROM file_locations WHERE absolute_path = :place AND status = 'damaged'"
+    for place in sorted(places):
+        if catalog.scalar(suspected, place=place) is None:
+            raise UsageError(
+                f"no scan has found {place} to be damaged",
+                hint="a scan lists the files that seem damaged; name one of them",
+            )
+    return places
 
 
 def _follow_roots(catalog: Catalog, folders: Sequence[Path], report: ScanReport) -> None:
@@ -303,6 +325,7 @@ class _Scan:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
         # and whether that is not part of the library.
         self._unseen: list[tuple[str, bool]] = []
+        self._all_mounted = True
         self._facts: list[FileFacts] = []
         self._again: list[ReadAgain] = []
         self._seen: list[Seen] = []
@@ -421,9 +444,9 @@ class _Scan:
     def _differs(self, found: FoundFile, known: KnownFile, *, quiet: bool = False) -> None:
         """What lies at a known path is not as it was: it may have moved there."""
         assert self.moves is not None
-        root = str(self.root)
-        self.moves.add_arrived(root, found.path, self._stat(found), known.location_id, quiet=quiet)
-        self.moves.add_lost(root, known, replaced=True)
+        root, stat = str(self.root), self._stat(found)
+        self.moves.add_arrived(root, found.path, stat, known.location_id, quiet=quiet)
+        self.moves.add_lost(root, known, stat)
 
     @staticmethod
     def _has_changed_quietly(found: FoundFile, known: KnownFile) -> bool:
@@ -454,7 +477,8 @@ class _Scan:
 
     def _is_to_be_read(self, known: KnownFile) -> bool:
         if self._rehash_began is not None:
-            return (known.verified_at or "") < self._rehash_began
+            # Whole seconds: what was read in the very one is read again.
+            return (known.verified_at or "") <= self._rehash_began
         if known.verified_by == "inode" and self._unread_left > 0:
             self._unread_left -= known.size_bytes or 0
             return True
@@ -483,9 +507,16 @@ class _Scan:
                 self._keep(self._excluded, known.location_id)
         elif self._left_out_by_walk(known.path) is None:
             if self._is_mounted(known):
-                self.moves.add_lost(str(self.root), known, replaced=False)
-            elif known.present:
-                self.report.unmounted += 1
+                self.moves.add_lost(str(self.root), known)
+            else:
+                self._all_mounted = False
+                self.report.unmounted += known.present
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether no folder was hidden from it: nothing is known to be gone below one that was."""
+        hidden = (place for place, is_left_out in self._unseen if not is_left_out)
+        return self._all_mounted and not any(place.endswith("/") for place in hidden)
 
     def _is_mounted(self, known: KnownFile) -> bool:
         """Whether the file system that a file was seen on is where it was.

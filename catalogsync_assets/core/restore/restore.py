@@ -17,7 +17,7 @@ from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.roots import known_roots, require_apart
+from catalogsync_assets.core.catalog.roots import known_roots, require_apart, take_back
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
 from catalogsync_assets.core.library import removal
@@ -81,7 +81,8 @@ def restore(
 
     Args:
         root: made if it is not there; need not be one that was scanned before.
-        scope: which files.
+        scope: which files. Those that are left out of the library or were forgotten are brought
+            back only if it names their songs one by one.
         missing: of those, only files that are below no root, as far as the catalog knows.
         backend: read from this one only; else, per file, from the one that was verified last, and
             from the next where that fails; in the end from copies that were found damaged.
@@ -112,7 +113,7 @@ def restore(
     replicas = Replicas(catalog, Connections(connect, chosen, attempts, stop))
     prefix = f"{catalog_id(catalog)}-restore-"
     restorer = Restorer(root, replicas, prefix, reserve_bytes, dry_run)
-    run = _Run(catalog, report, replicas, restorer, progress, stop)
+    run = _Run(catalog, report, scope, replicas, restorer, progress, stop)
     if dry_run:
         return run.execute(pages)
     if backend is not None and report.files:
@@ -163,7 +164,7 @@ def restore_replaced(
     restorer = Restorer(
         folder, replicas, f"{catalog_id(catalog)}-replaced-", reserve_bytes, dry_run
     )
-    run = _Run(catalog, report, replicas, restorer, progress, stop, records=False)
+    run = _Run(catalog, report, scope, replicas, restorer, progress, stop, records=False)
     return run.execute(queries.replaced_files(catalog, scope, backend_id=only))
 
 
@@ -174,6 +175,7 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass
+            take_back(catalog, str(root))
         empty = not root.exists() or not any(isinstance(f, FoundFile) for f in walk(root))
     except OSError as error:
         raise LibraryError(
@@ -191,6 +193,7 @@ class _Run:
 
     _catalog: Catalog
     _report: RestoreReport
+    _scope: Scope
     _replicas: Replicas
     _restorer: Restorer
     _progress: Progress
@@ -200,7 +203,9 @@ class _Run:
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
         with reporting(self._report, self._progress):
             if not self._report.dry_run and self.records:
-                wanted = partial(queries.still_wanted, self._catalog, self._report.root)
+                wanted = partial(
+                    queries.still_wanted, self._catalog, self._report.root, self._scope
+                )
                 self._restorer.remove_useless(wanted)
             self._run: Run[WantedFile, Brought, Brought] = Run(
                 self._report,

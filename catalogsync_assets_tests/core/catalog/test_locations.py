@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import catalogsync_assets
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, roots
 from catalogsync_assets.core.catalog.locations import TRANSITIONS, Event, Status
 from catalogsync_assets.core.catalog.schema import metadata
 from catalogsync_assets.core.files.opening import FileStat
@@ -32,6 +32,7 @@ STEPS: dict[str, set[Event]] = {
     "leave_out": {"excluded"},
     "suspect": {"suspected"},
     "move": {"seen"},
+    "forget": {"forgotten"},
     "offload": {"offload", "kept", "offloaded"},
     "restore": {"restored", "displaced"},
     "claim": set(),
@@ -182,6 +183,8 @@ def test_no_other_module_writes_locations():
         if (names := writers(path.read_text()))
     }
 
+    assert len(found.pop("roots.py")) == 1  # paths, of a whole root at once
+    assert not SETS_STATUS.search(roots._MOVE_FILES)
     assert found == {"files.py": [FILLS_IN]}
     tree = ast.parse((PRODUCT / "core" / "catalog" / "files.py").read_text())
     (function,) = (n for n in tree.body if getattr(n, "name", "") == FILLS_IN)

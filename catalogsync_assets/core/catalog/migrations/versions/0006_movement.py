@@ -73,6 +73,22 @@ def upgrade() -> None:
         postgresql_where=unread,
         if_not_exists=True,
     )
+    # Files that are left out, now with those that were forgotten.
+    op.drop_index("ix_file_locations_excluded", "file_locations", if_exists=True)
+    unwanted = sa.text("status IN ('excluded', 'forgotten')")
+    op.create_index(
+        "ix_file_locations_unwanted",
+        "file_locations",
+        ["file_asset_id", "status", "backend_id"],
+        sqlite_where=unwanted,
+        postgresql_where=unwanted,
+        if_not_exists=True,
+    )
+    # Since when they are gone was not noted; what is known for certain begins now.
+    op.execute(
+        "UPDATE file_locations SET missing_since = CURRENT_TIMESTAMP"
+        " WHERE status = 'missing' AND missing_since IS NULL AND library_root IS NOT NULL"
+    )
     op.execute(
         "INSERT INTO library_roots (path) SELECT DISTINCT library_root FROM file_locations"
         " WHERE library_root IS NOT NULL AND library_root <> ''"
