@@ -123,7 +123,7 @@ def keys_of_new(
     return [by_id[earlier] if earlier in by_id else next(free) for _, earlier in files]
 
 
-_RENAME = sa.text(
+_RENAME = (
     "UPDATE file_assets SET object_key = :key, object_key_fold = :fold,"
     " updated_at = CURRENT_TIMESTAMP WHERE id = :asset"
 )
@@ -144,7 +144,7 @@ def rename(connection: sa.Connection, moved: Sequence[tuple[int, str, str]]) -> 
         for (asset, _, _), key in zip(moved, keys, strict=True)
     ]
     if rows:
-        connection.execute(_RENAME, rows)
+        connection.exec_driver_sql(_RENAME, rows)
 
 
 def _choose(
@@ -153,7 +153,8 @@ def _choose(
     """A key for each root and path that no current file has, but for those in `own`."""
     own = frozenset(own)
     plain = [object_key(root, path, lambda _: False) for root, path in wanted]
-    asked = {fold(key) for key in plain}
+    folds = list(map(fold, plain))
+    asked = set(folds)
     taken = _taken(connection, plain, own)
 
     def is_taken(key: str) -> bool:
@@ -163,9 +164,11 @@ def _choose(
         return folded in taken
 
     keys = []
-    for root, path in wanted:
-        key = object_key(root, path, is_taken)
-        taken.add(fold(key))
+    for (root, path), key, folded in zip(wanted, plain, folds, strict=True):
+        if folded in taken:
+            key = object_key(root, path, is_taken)  # noqa: PLW2901
+            folded = fold(key)  # noqa: PLW2901
+        taken.add(folded)
         keys.append(key)
     return keys
 

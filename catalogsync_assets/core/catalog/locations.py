@@ -640,8 +640,11 @@ def copies_at(
     return _copies(connection, which, **values)
 
 
-_OF_CONTENT = """
-WHERE f.size_bytes = :size AND f.sha256 = :sha256 AND l.backend_id = :backend
+# First the files, of which there is hardly ever one: left to itself, SQLite looked through all that
+# the backend holds.
+_OF_THIS_CONTENT = "SELECT id FROM file_assets WHERE size_bytes = :size AND sha256 = :sha256"
+_VERIFIED_HERE = """
+WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets)) AND l.backend_id = :backend
   AND l.container_name = :bucket AND l.status = 'active' AND l.verified_at IS NOT NULL
   AND l.locator <> :but ORDER BY l.verified_at DESC, l.id LIMIT 1
 """
@@ -657,7 +660,11 @@ def copy_of_content(
         but: a key that does not count.
     """
     place = {"backend": backend.id, "bucket": backend.bucket, "but": but}
-    found = _copies(connection, _OF_CONTENT, **place, size=size_bytes, sha256=sha256)
+    content = {"size": size_bytes, "sha256": sha256}
+    assets = connection.exec_driver_sql(_OF_THIS_CONTENT, content).scalars().all()
+    if not assets:
+        return None
+    found = _copies(connection, _VERIFIED_HERE, **place, assets=json.dumps(list(assets)))
     return found[0] if found else None
 
 

@@ -105,6 +105,8 @@ def _decoded(found: re.Match[str]) -> str:
 
 def _fit(key: str, suffix: str = "") -> str:
     """Put the suffix before the extension and cut parts, then the whole, to their limits."""
+    if not suffix and len(key.encode()) <= MAX_SEGMENT_BYTES:
+        return key  # nearly all
     *folders, name = key.split("/")
     path = PurePosixPath(name)
     extension = path.suffix

@@ -60,6 +60,9 @@ class UploadTask:
     #: Of objects that a verification has read at this very key and found damaged, without quotes;
     #: empty text for one whose ETag is not known. Without any, the key is not under suspicion.
     damaged_etags: frozenset[str] = frozenset()
+    #: Whether the catalog knows the digest of a file of this size: only then may the content be on
+    #: the backend already, under another key.
+    may_be_there: bool = False
     #: Real paths of the folders that a local source must lie in, once links are followed; empty: it
     #: may lie anywhere.
     within: tuple[str, ...] = ()
@@ -492,6 +495,11 @@ class UploadLease(Lease):
             return _with_history(connection, self._backend, tasks)
 
 
+# By the index; of a library, hardly any.
+_KNOWN_SIZES = """
+SELECT DISTINCT size_bytes FROM file_assets
+WHERE size_bytes IN (SELECT value FROM json_each(:sizes)) AND sha256 <> ''
+"""
 _EARLIER = f"""
 SELECT object_key_fold, id FROM file_assets
 WHERE object_key_fold IN (SELECT value FROM json_each(:folds)) AND superseded_by_id IS NOT NULL
@@ -514,16 +522,21 @@ def _with_history(
     folds = json.dumps([task.object_key_fold for task in tasks if task.object_key_fold])
     for fold, asset_id in connection.execute(sa.text(_EARLIER), {"folds": folds}):
         earlier.setdefault(fold, set()).add(asset_id)
+    sizes = json.dumps([task.size_bytes for task in tasks])
+    known_sizes = set(connection.scalars(sa.text(_KNOWN_SIZES), {"sizes": sizes}))
     return [
         replace(
             task,
+            may_be_there=task.size_bytes in known_sizes,
             known_sha256=frozenset(copy.sha256 for copy in at_key if copy.sha256),
             damaged_etags=frozenset(
                 (copy.etag or "").strip('"') for copy in at_key if copy.status == "damaged"
             ),
             earlier_ids=frozenset(earlier.get(task.object_key_fold, ())),
         )
-        if (at_key := known.get(task.locator, [])) or task.object_key_fold in earlier
+        if (at_key := known.get(task.locator, []))
+        or task.object_key_fold in earlier
+        or task.size_bytes in known_sizes
         else task
         for task in tasks
     ]

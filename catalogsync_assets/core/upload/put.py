@@ -55,6 +55,8 @@ class Sender:
         self._buffers = Buffers(self._limits.max_in_flight_bytes)
         self._lock = threading.Lock()
         self._sent_of: dict[int, int] = {}
+        #: Whether content that the store holds is copied there instead of being sent.
+        self.may_copy = False
         #: Earlier contents that were replaced without keeping a copy, as the store cannot copy.
         self.replaced_for_good = 0
         self._catalog_id = catalog_id(self._catalog)
@@ -99,27 +101,30 @@ class Sender:
     def _send_small(self, task: UploadTask, content: memoryview) -> tuple[Uploaded, Placed | None]:
         with Source(task) as source:
             sha256 = source.read_into(content)
+        held = self._held(task, sha256)
         target = self._target(task, sha256)
-        copied, target = self._copied_instead(task, target, sha256)
-        if copied is not None:
-            return copied, None
+        if held is not None:
+            copied, target = self._copied_instead(task, held, target)
+            if copied is not None:
+                return copied, None
         placed = self._placer.put(target, content, sha256)
         return Uploaded(task, sha256, placed.etag, placed.proof, adopted=placed.adopted), placed
 
+    def _held(self, task: UploadTask, sha256: str) -> RemoteCopy | None:
+        """A verified object that holds a new file's content, where the store can copy it."""
+        if not (self.may_copy and task.may_be_there) or task.known_sha256 or task.damaged_etags:
+            return None
+        return self._copier.held(task, sha256)
+
     def _copied_instead(
-        self, task: UploadTask, target: Target, sha256: str
+        self, task: UploadTask, source: RemoteCopy, target: Target
     ) -> tuple[Uploaded | None, Target]:
-        """Have the store copy a content that it holds already, if it does, where nothing is.
+        """Have the store copy a content that it holds already, if nothing is at the key.
 
         Returns:
             What came of it, or None where the file is to be sent; and the key as it is to be
             looked at then.
         """
-        if target.known_sha256 or target.damaged_etags:
-            return None, target
-        source = self._copier.held(task, sha256)
-        if source is None:
-            return None, target
         try:
             return self._copier.copy(task, source, target), target
         except StoreError as error:
@@ -174,8 +179,9 @@ class Sender:
         part_size = multipart.part_bytes(task.size_bytes, self._limits.part_bytes)
         found = self._retry(partial(client.head, task.locator))
         replacing: str | None = None
-        if found is None and task.sha256 is not None:
-            copied, target = self._copied_instead(task, target, task.sha256)
+        held = self._held(task, task.sha256) if found is None and task.sha256 else None
+        if held is not None:
+            copied, target = self._copied_instead(task, held, target)
             if copied is not None:
                 return copied
         if found is not None:
