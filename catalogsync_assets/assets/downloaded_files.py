@@ -15,8 +15,8 @@ from catalogsync_assets.assets.ui.metadata import (
 from catalogsync_assets.assets.ui.progress import now_and_then
 from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
-from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.holdings import formats
+from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
@@ -81,6 +81,7 @@ def downloaded_files(
         by_format = formats(database, LOCAL)
     problems = [(p.path, p.reason) for p in report.problems]
     problems += [(path, "gone from the disk") for path in report.missing_paths]
+    problems += [(r.old, f"lies at {r.new} now") for r in report.moved_roots]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.files,
@@ -88,6 +89,8 @@ def downloaded_files(
             "size (MiB)": mebibytes(report.bytes),
             "new": report.new,
             "changed": report.changed,
+            "moved": report.moved,
+            "seem damaged": report.suspected,
             "unchanged": report.unchanged + report.returned,
             "gone": report.missing,
             "left out by rules": report.left_out,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +125,7 @@ def run(
     another folder on a terminal, and stops otherwise.
     """
     from catalogsync_assets.core.catalog.download_queue import DownloadScope
-    from catalogsync_assets.core.catalog.files import known_roots
+    from catalogsync_assets.core.catalog.roots import known_roots
     from catalogsync_assets.core.catalog.scope import select
     from catalogsync_assets.core.catalog.upload_queue import enqueue
     from catalogsync_assets.core.download.disks import Disks
@@ -180,23 +178,10 @@ def _asking(line: output.ProgressLine) -> Ask | None:
                 full = ", ".join(str(root) for root in question.full)
                 needed = f"; the next file needs {output.size(question.needed)}"
                 output.message("full", full + (needed if question.needed else ""))
-            output.question("Folder to continue in (empty to stop):")
-            answer = _read_line().strip()
+            answer = output.ask("Folder to continue in (empty to stop):")
         return Path(answer).expanduser() if answer else None
 
     return ask
-
-
-def _read_line() -> str:
-    """A line from the terminal; empty at its end.
-
-    Past Python's own buffer: a thread that waits in it makes the interpreter crash at exit, and
-    Ctrl-C at this question is an answer.
-    """
-    line = b""
-    while not line.endswith(b"\n") and (piece := os.read(sys.stdin.fileno(), 4096)):
-        line += piece
-    return os.fsdecode(line)
 
 
 def _describe(report: DownloadReport) -> str:

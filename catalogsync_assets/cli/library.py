@@ -75,18 +75,30 @@ def warn_of_unread_tags(report: ScanReport) -> None:
     help="Whether links may lead to files outside every root; remembered. [default: as before]",
 )
 @options.flag("--reread", "Also read the tags of unchanged files, as after an update.")
+@options.flag("--rehash", "Read every file whole, and compare. Goes on where it was stopped.")
+@options.flag("--ignore-ctime", "Do not read files of which only ctime or inode has changed.")
+@click.option(
+    "--accept",
+    metavar="PATH",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Take a file as it is that seems to be damaged; may be repeated.",
+)
+@options.flag("--new-root", "Take a copy of a library root that is gone for a root of its own.")
 @options.flag("--plan", "Then queue what each backend lacks.")
 def scan(roots: tuple[Path, ...], plan: bool, **chosen: Any) -> None:
     """Bring the catalog in line with the library.
 
-    New and changed audio files are recorded with their tags and grouped into batches; files that
-    are gone are marked missing. Size and modification time decide: an unchanged file is not
-    opened. Recycle bins, snapshots and what .catalogsyncignore files and $CATALOGSYNC_IGNORE
-    name are left out. Creates the catalog if there is none.
+    New and changed audio files are recorded with their tags and grouped into batches. Files that
+    were renamed or moved are followed: they keep their songs, playlists and copies. Files that are
+    gone are marked missing. Size, times and inode decide: an unchanged file is not opened. A file
+    whose bytes have changed though nothing says that it was edited is reported, and not uploaded.
+    Recycle bins, snapshots and what .catalogsyncignore files and $CATALOGSYNC_IGNORE name are left
+    out. Creates the catalog if there is none.
     """
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import exists
-    from catalogsync_assets.core.catalog.files import known_roots
+    from catalogsync_assets.core.catalog.roots import known_roots
     from catalogsync_assets.core.catalog.upload_queue import enqueue
     from catalogsync_assets.core.settings import library_roots
 
@@ -121,6 +133,9 @@ def scan_roots(catalog: Catalog, folders: list[Path], **chosen: Any) -> ScanRepo
         partial(run_scan, catalog, folders, **chosen),
     )
     odd = [f"{p.path}: {p.reason}" for p in report.problems]
+    for root in report.moved_roots:
+        what = f"library root {root.old} lies at {root.new} now, {output.files(root.files)}"
+        output.message("moved", what)
     gone = [f"{p} is gone; its copies on backends stay as they are" for p in report.missing_paths]
     output.listed(odd, report.problem_count, kind="warning", most=_LISTED)
     output.listed(gone, report.missing, kind="warning", most=_LISTED)
@@ -132,9 +147,15 @@ def print_scan(report: ScanReport) -> None:
     """What was found, in a line."""
     output.echo(
         f"{output.files(report.files)}, {output.size(report.bytes)}: {report.new:,} new,"
-        f" {report.changed:,} changed, {report.unchanged + report.returned:,} unchanged,"
+        f" {report.changed:,} changed, {report.moved:,} moved,"
+        f" {report.unchanged + report.returned:,} unchanged,"
         f" {report.missing:,} gone, {report.problem_count:,} with problems"
     )
+    if report.suspected:
+        output.echo(
+            f"{output.files(report.suspected)} seem damaged and are not uploaded;"
+            " `scan --accept PATH` takes one as it is"
+        )
     if report.left_out or report.excluded:
         output.echo(
             f"left out: {report.left_out:,} files and folders; {output.files(report.excluded)}"

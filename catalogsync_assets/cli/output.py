@@ -176,9 +176,17 @@ def note(text: object) -> None:
     _print_message(f"{visible(text)}\n")
 
 
-def question(text: object) -> None:
-    """On stderr, with the cursor after it."""
-    _print_message(f"{visible(text)} ")
+def ask(question: object) -> str:
+    """The line that a person types in answer to a question on stderr; empty at the end of input.
+
+    Past Python's own buffer: a thread that waits in it makes the interpreter crash at exit, and
+    Ctrl-C at a question is an answer.
+    """
+    _print_message(f"{visible(question)} ")
+    line = b""
+    while not line.endswith(b"\n") and (piece := os.read(sys.stdin.fileno(), 4096)):
+        line += piece
+    return os.fsdecode(line).strip()
 
 
 def print_json(value: object) -> None:

@@ -86,10 +86,15 @@ def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
         words.append(f"bucket {backend.bucket}")
         words.append(f"last upload {backend.last_success or 'never'}")
         words.append(f"last audit {_of_audit(backend.last_audit)}")
+    if backend.not_by_path:
+        keys = output.counted(backend.not_by_path, "key")
+        words.append(f"{keys} not by path, as the store cannot copy")
     if backend.offloaded:
         words.append(f"{output.files(backend.offloaded)} offloaded")
     if backend.excluded:
         words.append(f"{output.files(backend.excluded)} left out")
+    if backend.forgotten:
+        words.append(f"{output.files(backend.forgotten)} forgotten")
     if ages:
         words.append(f"verified from {ages.oldest} to {ages.newest}")
     return ", ".join(words)
@@ -134,8 +139,10 @@ def _print_troubles(found: list[BackendStatus], unread: int) -> None:
         output.note(f"tags of {output.files(unread)} could not be read; see failures --tags")
     for b in found:
         if b.damaged:
-            wrong = f"the content of {output.files(b.damaged)} is wrong"
-            output.message("damaged", f"{b.name}: {wrong}")
+            count = output.files(b.damaged)
+            wrong = f"the content of {count} is wrong"
+            looks = f"{count} {'looks' if b.damaged == 1 else 'look'} damaged, and count as no copy"
+            output.message("damaged", f"{b.name}: {wrong if b.bucket else looks}")
         for reason in b.reasons:
             failed = f"{reason.count:,} x {reason.code}: {reason.example}"
             output.message("failed", f"{b.name}: {failed}")

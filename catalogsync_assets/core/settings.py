@@ -18,6 +18,7 @@ from catalogsync_assets.core.errors import ConfigurationError
 CATALOG_VARIABLE = "CATALOGSYNC_DB"
 ROOTS_VARIABLE = "CATALOGSYNC_LIBRARY_ROOTS"
 IGNORE_VARIABLE = "CATALOGSYNC_IGNORE"
+FORGET_DAYS_VARIABLE = "CATALOGSYNC_FORGET_DAYS"
 TIMEZONE_VARIABLE = "CATALOGSYNC_TIMEZONE"
 ALERTS_VARIABLE = "CATALOGSYNC_ALERTS"
 ALERT_CHECKS_VARIABLE = "CATALOGSYNC_ALERT_CHECKS"
@@ -27,9 +28,12 @@ SMTP_VARIABLE = "CATALOGSYNC_ALERT_SMTP_URL"
 EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
 EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
+KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
 DEFAULT_CATALOG = "catalogsync.db"
+DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
 DEFAULT_UI = "http://127.0.0.1:3000"
+DEFAULT_KEEP_DAYS = 30
 
 
 def catalog_location(given: str | os.PathLike[str] | None = None) -> str:
@@ -59,6 +63,11 @@ def overlap(one: Path, other: Path) -> bool:
     return lies_inside(one, other) or lies_inside(other, one)
 
 
+def roots_of_environment() -> list[str]:
+    """What `CATALOGSYNC_LIBRARY_ROOTS` names, split as PATH is, as written."""
+    return [part for part in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if part]
+
+
 def library_roots(
     given: Sequence[str | os.PathLike[str]] = (), *, known: Sequence[str] = ()
 ) -> list[Path]:
@@ -77,10 +86,7 @@ def library_roots(
         ConfigurationError: no root is given, or one lies inside another (its files would be
             cataloged twice).
     """
-    names = [os.fspath(g) for g in given] or [
-        part for part in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if part
-    ]
-    names = names or list(known)
+    names = [os.fspath(g) for g in given] or roots_of_environment() or list(known)
     if not names:
         raise ConfigurationError(
             "no library root is given",
@@ -108,6 +114,21 @@ def ignore_patterns() -> list[str]:
     """The patterns of `CATALOGSYNC_IGNORE`, separated as in PATH or by line ends, as written."""
     given = os.environ.get(IGNORE_VARIABLE, "")
     return [part for part in re.split(rf"[\n{os.pathsep}]", given) if part.strip()]
+
+
+def forget_days() -> int:
+    """How many days a file must have been gone to be forgotten for that: `CATALOGSYNC_FORGET_DAYS`.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 1 on.
+    """
+    given = os.environ.get(FORGET_DAYS_VARIABLE, "").strip()
+    if given and not (given.isascii() and given.isdecimal() and int(given) > 0):
+        raise ConfigurationError(
+            f"{FORGET_DAYS_VARIABLE} is {given!r}, which is not a number of days",
+            hint="set it to a whole number from 1 on",
+        )
+    return int(given or DEFAULT_FORGET_DAYS)
 
 
 def timezone() -> str:
@@ -157,6 +178,22 @@ def alerts_warn() -> bool:
 def ui_url() -> str:
     """Where the web UI is: `CATALOGSYNC_UI_URL`, without a slash at its end."""
     return (os.environ.get(UI_VARIABLE, "").strip() or DEFAULT_UI).rstrip("/")
+
+
+def keep_replaced_days() -> int:
+    """For how many days a content that an edit replaces on a backend is kept there:
+    `CATALOGSYNC_KEEP_REPLACED_DAYS`, else 30; 0 for not at all.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 0 on.
+    """
+    given = os.environ.get(KEEP_VARIABLE, "").strip() or str(DEFAULT_KEEP_DAYS)
+    if not (given.isascii() and given.isdecimal()):
+        raise ConfigurationError(
+            f"{KEEP_VARIABLE} is {given!r}, which is not a number of days",
+            hint="set it to a whole number; 0 keeps nothing",
+        )
+    return int(given)
 
 
 def required(variable: str, what: str) -> str:

@@ -34,7 +34,9 @@ def test_with_delete_it_removes(cli, three):
     assert (done.code, done.out) == (0, "3 files, 900 bytes removed\n")
     assert three.contents() == {}
     assert "\t3\t" in cli("status").out.splitlines()[1]
-    assert cli("scan").out.startswith("0 files, 0 bytes: 0 new, 0 changed, 0 unchanged, 0 gone")
+    assert cli("scan").out.startswith(
+        "0 files, 0 bytes: 0 new, 0 changed, 0 moved, 0 unchanged, 0 gone"
+    )
 
 
 def test_files_that_may_not_go_are_listed_with_reasons(cli, three, remote, cloud):

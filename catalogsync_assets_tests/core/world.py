@@ -6,6 +6,7 @@ The truth is worked out here in Python from the rows, by another way than the pr
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +16,9 @@ from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import FileFacts, known_files
+from catalogsync_assets.core.catalog.files import FileFacts, Seen, known_files
 from catalogsync_assets.core.catalog.locations import LocalPlace, Look, Stored
+from catalogsync_assets.core.catalog.moved_files import Moved, record_moves
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
@@ -26,6 +28,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     enqueue,
     record,
 )
+from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
@@ -57,15 +60,15 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
         " ON b.id = l.backend_id WHERE l.status = 'damaged'"
         " OR (l.status = 'missing' AND b.backend_type = 'object_storage')",
     )
-    excluded = rows(catalog, "SELECT file_asset_id FROM file_locations WHERE status = 'excluded'")
-    in_library = rows(
+    local: dict[int, set[str]] = {}
+    for asset, status in rows(
         catalog,
-        "SELECT l.file_asset_id FROM file_locations l JOIN storage_backends b"
-        " ON b.id = l.backend_id WHERE b.backend_type = 'local'"
-        " AND l.status IN ('active', 'offloading', 'offloaded')",
-    )
+        "SELECT l.file_asset_id, l.status FROM file_locations l JOIN storage_backends b"
+        " ON b.id = l.backend_id WHERE b.backend_type = 'local' AND l.status <> 'superseded'",
+    ):
+        local.setdefault(asset, set()).add(status)
     existing = {asset for asset in [*(p[0] for p in places), *lost] if asset in current}
-    existing -= set(excluded) - set(in_library)
+    existing -= {asset for asset, of in local.items() if of <= {"excluded", "forgotten"}}
     backends = rows(catalog, "SELECT id FROM storage_backends")
     sizes = dict(rows(catalog, "SELECT id, size_bytes FROM file_assets"))
     result = []
@@ -127,7 +130,7 @@ class World:
     def find(self, file: int) -> None:
         if known := self._known(file):
             library_rows.mark_seen(
-                self.catalog, ROOT, [(known, FileStat(known.size_bytes or 0, 2))]
+                self.catalog, ROOT, [Seen(known, FileStat(known.size_bytes or 0, 2))]
             )
 
     def claim(self, backend: int) -> None:
@@ -161,12 +164,20 @@ class World:
         locations.mark(self.catalog, found, "verified", only="active", how="read")
 
     def withdraw(self, file: int) -> None:
-        locations.withdraw_at(self.catalog, self.backends[file % 2], f"{file}.flac")
+        if known := self._known(file):
+            place = self.backends[file % 2], f"{file}.flac"
+            with suppress(ConflictError):  # another file was adopted there
+                locations.withdraw_at(self.catalog, *place, known.file_asset_id)
 
     def leave_out(self, file: int) -> None:
         """A rule of the library leaves a file out."""
         if known := self._known(file):
             locations.mark(self.catalog, [known.location_id], "excluded")
+
+    def forget(self, file: int) -> None:
+        """A person wants no more of a file, or of the root that it is below."""
+        if known := self._known(file):
+            locations.mark(self.catalog, [known.location_id], "forgotten")
 
     def download(self, file: int) -> None:
         """What a path held comes back to it by a download."""
@@ -184,6 +195,21 @@ class World:
         file, event = file_and_event
         if known := self._known(file):
             locations.mark(self.catalog, [known.location_id], event)
+
+    def suspect(self, file: int) -> None:
+        """A scan finds other bytes, and nothing that says that they were edited."""
+        if known := self._known(file):
+            locations.mark_suspected(self.catalog, [(known.location_id, FileStat(7, 7))])
+
+    def move(self, file_and_read: tuple[int, bool]) -> None:
+        """A scan finds the file in a folder that it was not in, or back from there."""
+        file, read = file_and_read
+        inner = f"inner/{file}.flac"
+        here = [k for k in known_files(self.catalog, ROOT) if k.path in (f"{file}.flac", inner)]
+        for known in here[:1]:
+            path = inner if known.path != inner else f"{file}.flac"
+            moved = Moved(known, ROOT, path, FileStat(8, 8), "f" * 64 if read else None)
+            record_moves(self.catalog, [moved])
 
     def restore(self, file_and_path: tuple[int, int]) -> None:
         """A file is brought back, perhaps to a path that the catalog thinks another has."""
@@ -227,6 +253,9 @@ EVENTS = st.one_of(
         st.tuples(FILES, st.sampled_from(["active", "missing", "damaged"])),
     ),
     st.tuples(st.just("leave_out"), FILES),
+    st.tuples(st.just("suspect"), FILES),
+    st.tuples(st.just("move"), st.tuples(FILES, st.booleans())),
+    st.tuples(st.just("forget"), FILES),
     st.tuples(st.just("download"), FILES),
     st.tuples(
         st.just("offload"), st.tuples(FILES, st.sampled_from(["offload", "kept", "offloaded"]))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.object_keys import as_on_disk, fold
@@ -157,12 +158,13 @@ _LACKED = f"""
 SELECT f.id, :prefix || f.object_key FROM file_assets f
 WHERE {_LACKING} AND f.id > :after
   AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND e.status = 'active')
+  AND {presence.IN_LIBRARY}
 ORDER BY f.id LIMIT :page
 """
 
 
 def lacked(catalog: Catalog, backend: ObjectBackend) -> Iterator[tuple[int, str]]:
-    """The current files that exist somewhere, but not on the backend; each with its usual key.
+    """The wanted files that exist somewhere, but not on the backend; each with its usual key.
 
     In order of file asset; read in pages, each a short transaction.
     """
@@ -188,12 +190,11 @@ def record(catalog: Catalog, backend: ObjectBackend, found: Sequence[Uploaded]) 
 
     Returns:
         Those that were recorded: all but files that have newer content by now, as an upload of
-        that may have replaced the object since it was looked at.
+        that may have replaced the object since it was looked at; and but where the key is another
+        file's.
     """
     assets = json.dumps([item.task.file_asset_id for item in found])
     with catalog.transaction() as connection:
         current = set(connection.scalars(sa.text(_CURRENT), {"assets": assets}))
         done = [item for item in found if item.task.file_asset_id in current]
-        if done:
-            record_uploaded(connection, backend, done)
-    return done
+        return record_uploaded(connection, backend, done)

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalogsync_assets.core.audit.report import AuditRequest, Finding
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import Look
 from catalogsync_assets.core.catalog.schema import audits
@@ -264,6 +264,9 @@ UPDATE audit_findings SET repair = CASE
     THEN 'repaired'
     WHEN (SELECT superseded_by_id FROM file_assets f WHERE f.id = audit_findings.file_asset_id)
          IS NOT NULL THEN 'not wanted any more: the file has newer content'
+    WHEN EXISTS (SELECT 1 FROM file_assets f WHERE f.id = audit_findings.file_asset_id
+                 AND NOT {presence.IN_LIBRARY})
+    THEN 'not wanted any more: the file is left out of the library, or was forgotten'
     ELSE COALESCE(
         (SELECT CASE WHEN t.status = 'failed' THEN COALESCE(t.last_error, 'the upload failed')
                      ELSE 'queued' END

@@ -20,7 +20,7 @@ from catalogsync_assets.core.catalog.files import FileFacts, bring_back, insert_
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.legacy import assignments
 from catalogsync_assets.core.catalog.scope import Selection, id_list, songs_sql
-from catalogsync_assets.core.catalog.songs import fill_gaps
+from catalogsync_assets.core.catalog.songs import drop_if_empty, fill_gaps
 
 #: The source of tasks that name none.
 DEFAULT_SOURCE = "http"
@@ -243,29 +243,5 @@ def _attach(connection: sa.Connection, root: str, result: Downloaded) -> int | N
     fill_gaps(connection, wanted, result.facts.song)
     presence.refresh(connection, song_ids=[s for s in (wanted, found) if s is not None])
     if found is not None:
-        _drop_if_empty(connection, int(found))
+        drop_if_empty(connection, int(found))
     return wanted
-
-
-_HAS_SOMETHING = sa.text(
-    "SELECT EXISTS (SELECT 1 FROM file_assets WHERE song_id = :song)"
-    " OR EXISTS (SELECT 1 FROM playlist_songs WHERE song_id = :song)"
-    " OR EXISTS (SELECT 1 FROM download_tasks WHERE song_id = :song)"
-)
-
-
-def _drop_if_empty(connection: sa.Connection, song_id: int) -> None:
-    values = {"song": song_id}
-    if connection.scalar(_HAS_SOMETHING, values):
-        return
-    try:
-        with connection.begin_nested():
-            for table, column in (
-                ("artist_songs", "song_id"),
-                ("song_backend_presence", "song_id"),
-                ("playlist_entries", "song_id"),
-                ("songs", "id"),
-            ):
-                connection.execute(sa.text(f"DELETE FROM {table} WHERE {column} = :song"), values)
-    except sa.exc.IntegrityError:  # another program's table refers to it
-        return

@@ -9,14 +9,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import (
-    FileFacts,
-    KnownFile,
-    artists_of,
-    not_yet_recorded,
-)
+from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, not_yet_recorded
 from catalogsync_assets.core.catalog.legacy import update_row
 from catalogsync_assets.core.catalog.schema import file_assets, songs
+from catalogsync_assets.core.catalog.song_matching import artists_of
 from catalogsync_assets.core.catalog.songs import link_artists
 
 
@@ -52,6 +48,8 @@ class ReadAgain(NamedTuple):
     guesses: Collection[str]  #: what its song may have been called for want of a title
 
 
+#: Columns that a file has from its tags, and `FileFacts` by the same names.
+_OF_FILES = ("tags_error", "tags_digest", "audio_digest", "recording_id", "release_track_id")
 _TEXTS = ("title", "artist", "album", "track_number", "disc_number")
 
 
@@ -69,7 +67,7 @@ def record_tags(catalog: Catalog, root: str, files: Sequence[ReadAgain]) -> None
         assets = _rows(
             connection,
             sa.select(
-                *(file_assets.c[c] for c in ("id", "format", "duration_seconds", "tags_error"))
+                *(file_assets.c[c] for c in ("id", "format", "duration_seconds", *_OF_FILES))
             ),
             {f.known.file_asset_id for f in files},
         )
@@ -85,7 +83,7 @@ def record_tags(catalog: Catalog, root: str, files: Sequence[ReadAgain]) -> None
             values = {
                 "format": now.format,
                 "duration_seconds": length,
-                "tags_error": now.tags_error,
+                **{column: getattr(now, column) for column in _OF_FILES},
             }
             if any(asset[c] != value for c, value in values.items()):
                 update_row(connection, "file_assets", asset["id"], values)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -12,14 +11,14 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
-from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.legacy import insert_row, update_row
+from catalogsync_assets.core.catalog.keys import free_keys, keys_of_new
+from catalogsync_assets.core.catalog.legacy import insert_row
 from catalogsync_assets.core.catalog.locations import LocalPlace
-from catalogsync_assets.core.catalog.object_keys import fold, object_key
+from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.schema import file_assets, file_locations
-from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists, songs_by_key
+from catalogsync_assets.core.catalog.song_matching import SongOf, songs_of
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.files.opening import FileStat, mtime_ns
 
@@ -36,9 +35,10 @@ class KnownFile(NamedTuple):
     file_asset_id: int
     song_id: int | None
     path: str  #: below the root, `/`-separated
-    #: `active`; `missing` once a scan has found the path gone; `excluded` while it is left out of
-    #: the library; `offloading` or `offloaded` where the file is being removed, or was, as enough
-    #: backends hold it.
+    #: `active`; `missing` once a scan has found the path gone; `damaged` where its bytes have
+    #: changed and nothing says that it was edited; `excluded` while it is left out of
+    #: the library; `forgotten` where a person wants no more of it; `offloading` or `offloaded`
+    #: where the file is being removed, or was, as enough backends hold it.
     status: str
     #: Of the file when last seen; None in a row of another program that no scan has met yet.
     size_bytes: int | None
@@ -52,12 +52,21 @@ class KnownFile(NamedTuple):
     file_system: str | None = None
     #: Of the local file: `read` or `inode`, by which a scan knew it again; None where neither.
     verified_by: str | None = None
+    verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`
 
     @property
     def present(self) -> bool:
         """Whether the catalog says that the file is there."""
         return self.status == "active"
+
+
+class Seen(NamedTuple):
+    """A file that is where the catalog has it, or again."""
+
+    known: KnownFile
+    stat: FileStat
+    sha256: str | None = None  #: in hex, where it was read whole just now
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class FileFacts:
     song: dict[str, Any]  #: column values of `songs`, by name
     replaces: KnownFile | None = None  #: the path's earlier content, if the catalog knows the path
     #: The song that the file is known to belong to, as a downloaded one does; None leaves it to
-    #: path and match key.
+    #: `song_matching`.
     song_id: int | None = None
     sha256: str | None = None  #: the content's digest in hex, where it has been read whole
     artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
@@ -96,37 +105,20 @@ class FileFacts:
 
 
 #: The statuses of a place that a file has, or may have again.
-_OF_PATHS = ("active", "missing", "excluded", "offloading", "offloaded")
+# fmt: off
+_OF_PATHS = (
+    "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
+)
+# fmt: on
 _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
-       l.ctime_ns, l.inode, l.file_system, l.verified_by, f.tags_digest
+       l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
-
-
-def known_roots(catalog: Catalog) -> list[str]:
-    """The library roots below which the catalog knows files."""
-    # From one to the next in the index: DISTINCT would read all of it.
-    next_root = "SELECT MIN(library_root) FROM file_locations WHERE library_root > :last"
-    roots = [""]
-    while (found := catalog.scalar(next_root, last=roots[-1])) is not None:
-        roots.append(str(found))
-    return roots[1:]
-
-
-def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, ...]:
-    """The real paths of the folders that links may lead to; empty: anywhere.
-
-    Args:
-        roots: library roots, besides those that the catalog knows.
-    """
-    if follows_links(catalog):
-        return ()
-    return tuple({os.path.realpath(root): None for root in (*roots, *known_roots(catalog))})
 
 
 def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
@@ -205,38 +197,39 @@ def insert_files(
     files = not_yet_recorded(connection, root, files)
     if not files:
         return {}
-    song_ids = _song_ids(connection, files)
-    asset_ids = _insert_assets(connection, root, files, song_ids)
+    belong = songs_of(connection, files)
+    asset_ids = _insert_assets(connection, root, files, belong)
     replaced = {
         f.replaces: asset_id for f, asset_id in zip(files, asset_ids, strict=True) if f.replaces
     }
     if replaced:
         superseded = [{"old": k.file_asset_id, "new": new} for k, new in replaced.items()]
-        connection.execute(_SUPERSEDE_ASSET, superseded)
+        connection.execute(SUPERSEDE_ASSET, superseded)
     places = [
         LocalPlace(asset_id, root, f.path, f.absolute_path, *f.stat)
         for f, asset_id in zip(files, asset_ids, strict=True)
     ]
     locations.record_scanned(connection, places, replaced=[k.location_id for k in replaced])
-    return {f.path: song_id for f, song_id in zip(files, song_ids, strict=True)}
+    return {f.path: song.song_id for f, song in zip(files, belong, strict=True)}
 
 
-_SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
+SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
 
 
-def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, FileStat]]) -> None:
-    """The known content of these paths is there (again), with this size and mtime.
+def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
+    """The known content of these paths is there (again), as the file system says it.
 
     A file that another program has recorded gets the figures and the object key that it lacks.
     One that is being removed, or was since it was seen, is left out.
     """
     with catalog.transaction() as connection:
-        files = _still_there(connection, root, files)
+        files = still_there(connection, root, files)
         if not files:
             return
-        unmet = [(k, seen.size_bytes) for k, seen in files if not k.has_key]
+        unmet = [(f.known, f.stat.size_bytes) for f in files if not f.known.has_key]
         if unmet:
-            keys = _free_keys(connection, root, [k.path for k, _ in unmet])
+            own = [k.file_asset_id for k, _ in unmet]
+            keys = free_keys(connection, root, [k.path for k, _ in unmet], own=own)
             met = [
                 {
                     "asset": k.file_asset_id,
@@ -250,12 +243,13 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[tuple[KnownFile, File
             ]
             connection.execute(_SEE_ASSET, met)
             connection.execute(_NAME_SONG, met)
-        locations.record_seen(connection, [(k.location_id, seen) for k, seen in files])
+        locations.record_seen(
+            connection,
+            [(f.known.location_id, f.known.file_asset_id, f.stat, f.sha256) for f in files],
+        )
 
 
-def _still_there(
-    connection: sa.Connection, root: str, files: Sequence[tuple[KnownFile, FileStat]]
-) -> list[tuple[KnownFile, FileStat]]:
+def still_there(connection: sa.Connection, root: str, files: Sequence[Seen]) -> list[Seen]:
     """Without the files that an offload has removed since they were seen, or is about to.
 
     We hold the write lock: an offload that has not marked its file yet begins after us, and finds
@@ -265,13 +259,13 @@ def _still_there(
         "SELECT id, status FROM file_locations WHERE status IN ('offloading', 'offloaded')"
         " AND id IN (SELECT value FROM json_each(:places))"
     )
-    places = json.dumps([known.location_id for known, _ in files])
+    places = json.dumps([f.known.location_id for f in files])
     removed = dict[int, str](connection.execute(sa.text(statement), {"places": places}).all())
     return [
-        (known, seen)
-        for known, seen in files
-        if known.location_id not in removed
-        or (removed[known.location_id] == "offloaded" and _is_at(root, known.path, seen))
+        f
+        for f in files
+        if f.known.location_id not in removed
+        or (removed[f.known.location_id] == "offloaded" and _is_at(root, f.known.path, f.stat))
     ]
 
 
@@ -297,7 +291,7 @@ _IS_REMEMBERED = (
     "SELECT 1 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND (l.status = 'offloading'"
-    "   OR l.status IN ('missing', 'excluded', 'offloaded')"
+    "   OR l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
     "     AND COALESCE(f.sha256, '') <> :sha256) LIMIT 1"
 )
 
@@ -316,15 +310,16 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
 _BACK = sa.text(
     "SELECT l.id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
-    " AND l.status IN ('missing', 'excluded', 'offloaded')"
+    " AND l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
     " AND f.sha256 = :sha256 AND f.superseded_by_id IS NULL"
 )
 
 
 def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> None:
-    """Paths that were missing, left out or offloaded are there again, if the digest is the same."""
+    """Paths that were missing, left out, forgotten or offloaded are there again, if the digest is
+    the same."""
     back = [
-        (location_id, f.stat)
+        (location_id, None, f.stat, f.sha256)
         for f in files
         for location_id in connection.scalars(
             _BACK, {"root": root, "path": f.path, "sha256": f.sha256}
@@ -402,70 +397,31 @@ def not_yet_recorded(
         )
     )
     now = dict[str, int](rows.all())
-    return [f for f in files if now.get(f.path) == (f.replaces.location_id if f.replaces else None)]
-
-
-def _song_ids(connection: sa.Connection, files: Sequence[FileFacts]) -> list[int]:
-    """The song of each file: the one that its path had, that of the same match key, or a new one.
-
-    A path keeps its song, and with it its place in playlists, when it is edited. Only where the
-    song has other files, which do not say the same, does the edited file leave it.
-    """
-    by_key = songs_by_key(connection, {f.song["match_key"] for f in files})
-    others = _files_elsewhere(connection, files)
-    result: list[int] = []
-    for f in files:
-        key = f.song["match_key"]
-        earlier = f.replaces.song_id if f.replaces else None
-        if f.song_id is not None:
-            song_id = f.song_id
-            fill_gaps(connection, song_id, f.song)
-        elif earlier is not None and (by_key.get(key) == earlier or not others.get(earlier)):
-            song_id = earlier
-            others[earlier] = 1  # from now on it is this file's, too
-            update_row(connection, "songs", song_id, f.song)
-        elif key and key in by_key:
-            song_id = by_key[key]
-        else:
-            song_id = insert_row(connection, "songs", f.song)
-        if key:
-            by_key.setdefault(key, song_id)
-        result.append(song_id)
-    link_artists(connection, sorted(set(result)), artists_of(zip(result, files, strict=True)))
-    return result
-
-
-def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:
-    """By song, the artists that its files name."""
-    found: dict[int, dict[str, None]] = {}
-    for song_id, facts in files:
-        found.setdefault(song_id, {}).update(dict.fromkeys(facts.artists))
-    return found
-
-
-def _files_elsewhere(connection: sa.Connection, files: Sequence[FileFacts]) -> dict[int, int]:
-    """How many current files the songs of edited paths have besides these paths."""
-    edited = [f.replaces for f in files if f.replaces]
-    asset = file_assets.c
-    rows = connection.execute(
-        sa.select(asset.song_id, sa.func.count())
-        .where(
-            asset.song_id.in_({known.song_id for known in edited if known.song_id is not None}),
-            asset.id.not_in([known.file_asset_id for known in edited]),
-            asset.superseded_by_id.is_(None),
+    elsewhere = [f.replaces.location_id for f in files if f.replaces and f.replaces.path != f.path]
+    still = set(
+        connection.scalars(
+            sa.select(place.id).where(place.id.in_(elsewhere), place.status.in_(_OF_PATHS))
         )
-        .group_by(asset.song_id)
     )
-    return dict[int, int](rows.all())
+
+    def is_as_seen(f: FileFacts) -> bool:
+        if f.replaces is None:
+            return f.path not in now
+        if f.replaces.path == f.path:
+            return now.get(f.path) == f.replaces.location_id
+        return f.path not in now and f.replaces.location_id in still
+
+    return [f for f in files if is_as_seen(f)]
 
 
 def _insert_assets(
-    connection: sa.Connection, root: str, files: Sequence[FileFacts], song_ids: Sequence[int]
+    connection: sa.Connection, root: str, files: Sequence[FileFacts], belong: Sequence[SongOf]
 ) -> list[int]:
-    keys = _object_keys(connection, root, files)
+    keys = keys_of_new(connection, root, [(f.path, _gives_its_key(f)) for f in files])
     rows = [
         {
-            "song_id": song_id,
+            "song_id": song.song_id,
+            "song_decided": song.decided or None,
             "size_bytes": f.size_bytes,
             "sha256": f.sha256,
             "format": f.format,
@@ -478,45 +434,12 @@ def _insert_assets(
             "object_key": key,
             "object_key_fold": fold(key),
         }
-        for f, song_id, key in zip(files, song_ids, keys, strict=True)
+        for f, song, key in zip(files, belong, keys, strict=True)
     ]
     return [insert_row(connection, "file_assets", row) for row in rows]
 
 
-def _object_keys(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> list[str]:
-    """The key of each file: its earlier content's, or one that no other path has."""
-    asset = file_assets.c
-    earlier = [f.replaces.file_asset_id for f in files if f.replaces]
-    known = connection.execute(
-        sa.select(asset.id, asset.object_key).where(
-            asset.id.in_(earlier), asset.object_key.is_not(None)
-        )
-    )
-    by_id = dict[int, str](known.all())
-    kept = [by_id.get(f.replaces.file_asset_id) if f.replaces else None for f in files]
-    unkeyed = [f.path for f, key in zip(files, kept, strict=True) if key is None]
-    free = iter(_free_keys(connection, root, unkeyed))
-    return [next(free) if key is None else key for key in kept]
-
-
-def _free_keys(connection: sa.Connection, root: str, paths: Sequence[str]) -> list[str]:
-    """A key for each of these paths that no other path has."""
-    fold_column = file_assets.c.object_key_fold
-    asked = {fold(object_key(root, path, lambda _: False)) for path in paths}
-    taken = set(connection.scalars(sa.select(fold_column).where(fold_column.in_(asked)).distinct()))
-
-    def is_taken(candidate: str) -> bool:
-        if candidate in taken:
-            return True
-        if candidate in asked:
-            return False
-        # A key with a suffix, which few need: somebody may have a file of that very name.
-        found = connection.execute(sa.select(fold_column).where(fold_column == candidate).limit(1))
-        return found.first() is not None
-
-    keys = []
-    for path in paths:
-        key = object_key(root, path, is_taken)
-        taken.add(fold(key))
-        keys.append(key)
-    return keys
+def _gives_its_key(facts: FileFacts) -> int | None:
+    """The file asset that was the path's earlier content: a key goes with the path."""
+    earlier = facts.replaces
+    return earlier.file_asset_id if earlier and earlier.path == facts.path else None

@@ -1,8 +1,8 @@
 """What a backend holds: whether a batch is there whole, and when and how that was verified.
 
-A file counts as it does in `presence`: while it is the newest content of its path and exists
-somewhere, or was lost. Of a batch, its files are read first, by their index: SQLite alone would
-read all that the backend has.
+A file counts as it does in `presence`: while it is the newest content of its path, is wanted, and
+exists somewhere, or was lost. Of a batch, its files are read first, by their index: SQLite alone
+would read all that the backend has.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ class Verification:
 _OF_BATCH = "AND f.batch_id = (SELECT id FROM batches WHERE key = :batch)"
 # CROSS JOIN keeps the order: from the batch, which is a small part of what a backend holds. Left to
 # itself, SQLite looked through the whole backend: 0.4 s a cell of a million files.
-_VERIFIED = """
+_VERIFIED = f"""
 SELECT COALESCE(l.verified_by, 'never'), COUNT(*), MIN(l.verified_at), MAX(l.verified_at)
 FROM file_assets f CROSS JOIN file_locations l
-WHERE f.superseded_by_id IS NULL {scope}
+WHERE f.superseded_by_id IS NULL {{scope}}
   AND l.file_asset_id = f.id AND l.backend_id = :backend AND l.status = 'active'
+  AND {presence.IN_LIBRARY}
 GROUP BY 1 ORDER BY 2 DESC, 1
 """
 
@@ -97,11 +98,12 @@ def sample_object(catalog: Catalog, backend: ObjectBackend, batch_key: str) -> S
 
 
 # From the batch to its locations: as a join, SQLite looked through all that the backend holds.
-_FORMATS = """
+_FORMATS = f"""
 SELECT COALESCE(f.format, '?'), COUNT(*), COALESCE(SUM(f.size_bytes), 0) FROM file_assets f
-WHERE f.superseded_by_id IS NULL {scope} AND EXISTS (
+WHERE f.superseded_by_id IS NULL {{scope}} AND EXISTS (
     SELECT 1 FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
-    WHERE l.file_asset_id = f.id AND l.status = 'active' {of_backend})
+    WHERE l.file_asset_id = f.id AND l.status = 'active' {{of_backend}})
+  AND {presence.IN_LIBRARY}
 GROUP BY 1 ORDER BY 3 DESC, 1
 """
 

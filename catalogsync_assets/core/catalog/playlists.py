@@ -94,6 +94,42 @@ def take_lists(catalog: Catalog, lists: Iterable[Listed], manifest: str, *, keep
     return changed
 
 
+def replace_song(connection: sa.Connection, old: int, new: int) -> list[str]:
+    """Let one song stand wherever another stands, in the same order and as often.
+
+    Where a playlist is a set and has both, it keeps one row of the two.
+
+    Args:
+        connection: one of `Catalog.transaction`.
+
+    Returns:
+        The names of the playlists that had it.
+    """
+    names = []
+    for playlist_id, name in connection.execute(_HAVING, {"song": old}).all():
+        before = _before(connection, [playlist_id])
+        entries = [(new if s == old else s, origin) for s, origin in before[playlist_id]]
+        after = {playlist_id: entries}
+        connection.execute(_RENAME, {"playlist": playlist_id, "old": old, "new": new})
+        _write_entries(connection, after)
+        _write_songs(connection, before, after, _there(connection, after), Changed())
+        names.append(name or str(playlist_id))
+    return names
+
+
+_HAVING = sa.text(
+    "SELECT id, name FROM playlists WHERE id IN ("
+    "  SELECT playlist_id FROM playlist_songs WHERE song_id = :song"
+    "  UNION SELECT playlist_id FROM playlist_entries WHERE song_id = :song) ORDER BY id"
+)
+# The row stays, with another program's columns, unless there is one of the other song.
+_RENAME = sa.text(
+    "UPDATE playlist_songs SET song_id = :new WHERE playlist_id = :playlist AND song_id = :old"
+    " AND NOT EXISTS (SELECT 1 FROM playlist_songs x"
+    "                 WHERE x.playlist_id = :playlist AND x.song_id = :new)"
+)
+
+
 def _groups(lists: Iterable[Listed]) -> Iterator[list[Listed]]:
     group: list[Listed] = []
     for listed in lists:
@@ -132,23 +168,36 @@ def _take(
     keep: bool,
     changed: Changed,
 ) -> None:
-    ids = id_list(lists)
-    before: dict[int, list[Entry]] = {i: [] for i in lists}
-    for playlist_id, song_id, origin in connection.execute(sa.text(_ORDER.format(ids=ids))):
-        before[playlist_id].append((song_id, origin))
-    there: dict[tuple[int, int], list[int | None]] = {}
-    for playlist_id, song_id, position in connection.execute(
-        sa.text(
-            "SELECT playlist_id, song_id, position FROM playlist_songs"
-            f" WHERE playlist_id IN ({ids}) ORDER BY position"
-        )
-    ):
-        there.setdefault((playlist_id, song_id), []).append(position)
+    before, there = _before(connection, lists), _there(connection, lists)
     merged = {i: _merged(before[i], lists[i], manifest, keep=keep) for i in lists}
     after = {i: entries for i, entries in merged.items() if entries != before[i]}
     if after:
         _write_entries(connection, after)
         _write_songs(connection, before, after, there, changed)
+
+
+def _before(connection: sa.Connection, playlists: Iterable[int]) -> dict[int, list[Entry]]:
+    """The entries of playlists, in order."""
+    before: dict[int, list[Entry]] = {i: [] for i in playlists}
+    statement = sa.text(_ORDER.format(ids=id_list(before)))
+    for playlist_id, song_id, origin in connection.execute(statement):
+        before[playlist_id].append((song_id, origin))
+    return before
+
+
+def _there(
+    connection: sa.Connection, playlists: Iterable[int]
+) -> dict[tuple[int, int], list[int | None]]:
+    """The positions of the rows of `playlist_songs`, by playlist and song."""
+    there: dict[tuple[int, int], list[int | None]] = {}
+    for playlist_id, song_id, position in connection.execute(
+        sa.text(
+            "SELECT playlist_id, song_id, position FROM playlist_songs"
+            f" WHERE playlist_id IN ({id_list(playlists)}) ORDER BY position"
+        )
+    ):
+        there.setdefault((playlist_id, song_id), []).append(position)
+    return there
 
 
 def _merged(old: Sequence[Entry], listed: Listed, manifest: str, *, keep: bool) -> list[Entry]:

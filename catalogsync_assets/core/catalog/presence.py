@@ -2,8 +2,9 @@
 
 A file counts while it is the newest content of its path and exists somewhere, or was lost: a
 backend held it, and its object has been found missing or damaged. One that is left out of the
-library does not count, whatever copies it has: nothing more is wanted of it. The rows are derived
-from `file_locations` and `file_assets` alone, and refreshed in the transaction that changes those.
+library, or that a person has forgotten, does not count, whatever copies it has: nothing more is
+wanted of it. The rows are derived from `file_locations` and `file_assets` alone, and refreshed in
+the transaction that changes those.
 """
 
 from __future__ import annotations
@@ -19,22 +20,49 @@ _COLUMNS = (
     *("song_id", "backend_id", "files_total", "files_present", "bytes_present"),
     *("verified_at", "updated_at"),
 )
-#: Whether a file `f` is not left out of the library: it is not, or another local place has it.
-IN_LIBRARY = """
+_LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
+
+
+def current_sql(asset: str = "f.id", *, or_forgotten: bool = False) -> str:
+    """An SQL condition: whether a file asset is current, and not only what a path once held.
+
+    It is while it is at a path below a library root, or is known to have been and not to have made
+    way for something else; and one that never was on a local disk is, too.
+
+    Args:
+        asset: the SQL expression of its id.
+        or_forgotten: those that a person has let go of count as well: their objects still stand.
+    """
+    over = "'superseded', 'removed'" + ("" if or_forgotten else ", 'forgotten'")
+    local = f"FROM file_locations c WHERE c.file_asset_id = {asset} AND c.backend_id IN {_LOCAL}"
+    return (
+        f"(EXISTS (SELECT 1 {local} AND c.status NOT IN ({over})) OR NOT EXISTS (SELECT 1 {local}))"
+    )
+
+
+# The first condition is that of the index, which holds these few rows only.
+_UNLESS = """
 (NOT EXISTS (SELECT 1 FROM file_locations o
-             WHERE o.file_asset_id = f.id AND o.status = 'excluded')
+             WHERE o.file_asset_id = f.id AND o.status IN ('excluded', 'forgotten') {and_only})
  OR EXISTS (SELECT 1 FROM file_locations o
-            WHERE o.file_asset_id = f.id AND o.status IN ('active', 'offloading', 'offloaded')
-              AND o.backend_id IN (SELECT id FROM storage_backends WHERE backend_type = 'local')))
+            WHERE o.file_asset_id = f.id AND o.status NOT IN ({those}, 'superseded')
+              AND o.backend_id IN {local}))
 """
-#: Whether a file `f` counts, asked of its locations `e`. A local file that is gone, and was nowhere
-#: else, is no longer part of the library; one whose object is gone is, and must not drop out of
-#: the sums unseen.
-COUNTS = f"""
-((e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN (
-    SELECT id FROM storage_backends WHERE backend_type = 'local')))
- AND {IN_LIBRARY})
+#: Whether a file `f` is wanted in the library: it is neither left out nor forgotten, or another of
+#: its local places is not, be the file there or gone.
+IN_LIBRARY = _UNLESS.format(and_only="", those="'excluded', 'forgotten'", local=_LOCAL)
+#: The same of what was forgotten alone: what is left out may still be asked for.
+NOT_FORGOTTEN = _UNLESS.format(
+    and_only="AND o.status = 'forgotten'", those="'forgotten'", local=_LOCAL
+)
+#: Whether a file exists, or was lost, asked of its locations `e`, wanted or not. A local file that
+#: is gone, and was nowhere else, is no longer part of the library; one whose object is gone is, and
+#: must not drop out of the sums unseen. Nor must a local file that looks damaged.
+EXISTS = f"""
+(e.status IN ('active', 'damaged') OR (e.status = 'missing' AND e.backend_id NOT IN {_LOCAL}))
 """
+#: Whether a file `f` counts, asked of its locations `e`.
+COUNTS = f"({EXISTS} AND {IN_LIBRARY})"
 # Backend by backend in the order of the index on song_id: grouped without sorting, so memory does
 # not grow with the catalog. (Grouped by song first it took 155 MiB at a million files.)
 _COMPUTED = f"""

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.presence import COUNTS
+from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.separation import Separation, separation
 from catalogsync_assets.core.catalog.status import BackendStatus, backend_status
 from catalogsync_assets.core.errors import UsageError

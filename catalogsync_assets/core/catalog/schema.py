@@ -187,6 +187,8 @@ file_assets = Table(
     Index("ix_file_assets_song", "song_id"),
     Index("ix_file_assets_batch", "batch_id", "id"),
     Index("ix_file_assets_key_fold", "object_key_fold"),
+    # For a content that is stored already.
+    Index("ix_file_assets_content", "size_bytes", "sha256"),
     _partial("ix_file_assets_tags_error", "id", where="tags_error IS NOT NULL"),
     _partial("ix_file_assets_audio_digest", "audio_digest", where="audio_digest IS NOT NULL"),
     _partial("ix_file_assets_recording", "recording_id", where="recording_id IS NOT NULL"),
@@ -220,7 +222,8 @@ file_locations = Table(
     Column("inode", BigInteger),
     # What the file lay on when it was last seen; see `core/files/file_systems.py`.
     Column("file_system", String),
-    # When a complete scan first found it gone; NULL while it is there.
+    # When a scan first found it gone (or the migration did that it was, as nobody had noted when);
+    # NULL while it is there.
     Column("missing_since", DateTime),
     Column("etag", String),
     Column("verified_at", DateTime),
@@ -232,8 +235,11 @@ file_locations = Table(
     Index("ix_file_locations_library", "library_root", "library_path"),
     _partial("ix_file_locations_missing", "backend_id", where="status = 'missing'"),
     _partial("ix_file_locations_damaged", "backend_id", where="status = 'damaged'"),
+    # What nothing more is wanted of.
     _partial(
-        "ix_file_locations_excluded", "file_asset_id", "backend_id", where="status = 'excluded'"
+        "ix_file_locations_unwanted",
+        *("file_asset_id", "status", "backend_id"),
+        where="status IN ('excluded', 'forgotten')",
     ),
     _partial(
         "ix_file_locations_removed",
@@ -300,6 +306,8 @@ library_roots = Table(
     Column("last_complete_scan_at", DateTime),
     # Since when all of it is being read anew; NULL where that is not going on.
     Column("rehash_began_at", DateTime),
+    # When a person has said that it is the library's no longer; NULL while it is.
+    Column("let_go_at", DateTime),
     _time("created_at"),
     _time("updated_at"),
 )

@@ -1,4 +1,8 @@
-"""Songs as rows: which one a match key names, and the artists that they are linked to."""
+"""Songs as rows, and the artists that they are linked to.
+
+Which of them a file belongs to is decided in `song_matching`, what a person does to them in
+`song_changes`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,10 @@ ARTIST_JOINER = "; "
 
 
 def songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dict[str, int]:
-    """The oldest song of each of these match keys that has one."""
+    """The oldest song of each of these match keys that has one.
+
+    For what comes without a length, as an entry of a manifest does: several songs may have one key.
+    """
     rows = connection.execute(
         sa.select(songs.c.match_key, sa.func.min(songs.c.id))
         .where(songs.c.match_key.in_([key for key in keys if key]))
@@ -80,3 +87,33 @@ def _artist_ids(connection: sa.Connection, names: Collection[str]) -> dict[str, 
     for name in sorted(set(names) - set(ids)):
         ids[name] = insert_row(connection, "artists", {"name": name})
     return ids
+
+
+_HAS_SOMETHING = sa.text(
+    "SELECT EXISTS (SELECT 1 FROM file_assets WHERE song_id = :song)"
+    " OR EXISTS (SELECT 1 FROM playlist_songs WHERE song_id = :song)"
+    " OR EXISTS (SELECT 1 FROM download_tasks WHERE song_id = :song)"
+)
+
+
+def drop_if_empty(connection: sa.Connection, song_id: int) -> bool:
+    """Remove a song that no file, playlist or download has, unless another program's table has it.
+
+    Returns:
+        Whether it is gone.
+    """
+    values = {"song": song_id}
+    if connection.scalar(_HAS_SOMETHING, values):
+        return False
+    try:
+        with connection.begin_nested():
+            for table, column in (
+                ("artist_songs", "song_id"),
+                ("song_backend_presence", "song_id"),
+                ("playlist_entries", "song_id"),
+                ("songs", "id"),
+            ):
+                connection.execute(sa.text(f"DELETE FROM {table} WHERE {column} = :song"), values)
+    except sa.exc.IntegrityError:  # another program's table refers to it
+        return False
+    return True

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog.backends import OBJECT_STORES, from_row
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.presence import IN_LIBRARY
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,33 @@ class BackendStatus:
     #: Uploads to it that wait (or run), and that failed.
     pending: int
     failed: int
-    missing: int  #: files that a scan, or objects that a verification, found gone
+    #: Files that a scan found gone, and that nobody has removed on purpose; of a store, objects of
+    #: wanted files that a verification found gone.
+    missing: int
     offloaded: int  #: for the local library, files that were removed on purpose
     #: When an upload to it was last recorded, UTC, `YYYY-MM-DD HH:MM:SS`; None if never.
     last_success: str | None
-    damaged: int = 0  #: objects that a verification found to be other content
+    #: Objects of wanted files that a verification found to be other content; for the local library,
+    #: files that look damaged, and are no copies.
+    damaged: int = 0
     #: For the local library, files that are left out of it; they count nowhere else.
     excluded: int = 0
+    #: For the local library, files that a person wants no more; they count nowhere else.
+    forgotten: int = 0
+    #: Objects that are not under the keys of their files' paths, where that is wanted and the store
+    #: cannot copy.
+    not_by_path: int = 0
     reasons: list[Reason] = field(default_factory=list)  #: of the failed, most frequent first
     last_audit: LastAudit | None = None  #: None if there was none
 
 
-_STATUS = """
+_STATUS = f"""
 SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.complete, 0), COALESCE(p.partial, 0), COALESCE(p.absent, 0), COALESCE(p.total, 0),
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
     COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
-    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0)
+    COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0),
+    COALESCE(x.forgotten, 0)
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -83,16 +95,24 @@ LEFT JOIN (SELECT target_backend_id, SUM(status <> 'failed') AS pending,
                   SUM(status = 'failed') AS failed
            FROM upload_tasks WHERE status IN ('pending', 'running', 'failed')
            GROUP BY target_backend_id) t ON t.target_backend_id = b.id
-LEFT JOIN (SELECT backend_id, COUNT(*) AS missing FROM file_locations
-           WHERE status = 'missing' GROUP BY backend_id) m ON m.backend_id = b.id
-LEFT JOIN (SELECT backend_id, COUNT(*) AS damaged FROM file_locations
-           WHERE status = 'damaged' GROUP BY backend_id) d ON d.backend_id = b.id
+LEFT JOIN (SELECT f.backend_id, COUNT(*) AS missing
+           FROM (SELECT file_asset_id AS id, backend_id FROM file_locations
+                 WHERE status = 'missing') f
+           WHERE {IN_LIBRARY} GROUP BY f.backend_id) m ON m.backend_id = b.id
+LEFT JOIN (SELECT f.backend_id, COUNT(*) AS damaged
+           FROM (SELECT file_asset_id AS id, backend_id FROM file_locations
+                 WHERE status = 'damaged') f
+           WHERE {IN_LIBRARY} GROUP BY f.backend_id) d ON d.backend_id = b.id
 LEFT JOIN (SELECT backend_id, COUNT(*) AS offloaded
            FROM file_locations INDEXED BY ix_file_locations_removed
            WHERE status IN ('offloading', 'offloaded') GROUP BY backend_id) o
     ON o.backend_id = b.id
-LEFT JOIN (SELECT backend_id, COUNT(*) AS excluded FROM file_locations
-           WHERE status = 'excluded' GROUP BY backend_id) x ON x.backend_id = b.id
+LEFT JOIN (SELECT +backend_id AS backend_id,
+                  COUNT(*) FILTER (WHERE status = 'excluded') AS excluded,
+                  COUNT(*) FILTER (WHERE status = 'forgotten') AS forgotten
+           -- By their own index: the sign keeps SQLite from one that is sorted by backend.
+           FROM file_locations WHERE status IN ('excluded', 'forgotten')
+           GROUP BY +backend_id) x ON x.backend_id = b.id
 ORDER BY b.backend_type, b.name
 """
 
@@ -113,6 +133,12 @@ SELECT b.name, COALESCE(t.error_code, 'unknown') AS code, COUNT(*) AS count, MIN
 FROM upload_tasks t JOIN storage_backends b ON b.id = t.target_backend_id
 WHERE t.status = 'failed' GROUP BY b.name, code ORDER BY count DESC, code
 """
+# Reads all that the backend holds.
+_NOT_BY_PATH = """
+SELECT COUNT(*) FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.backend_id = :backend AND l.status = 'active' AND f.superseded_by_id IS NULL
+  AND l.locator <> :prefix || f.object_key
+"""
 _TOP_REASONS = 5
 
 
@@ -127,6 +153,11 @@ def backend_status(catalog: Catalog) -> list[BackendStatus]:
             row[0]: replace(BackendStatus(*row), last_audit=audits.get(row[0]))
             for row in connection.execute(sa.text(_STATUS))
         }
+        for backend in map(from_row, connection.execute(OBJECT_STORES)):
+            if backend.layout == "path" and not backend.follows_paths:
+                values = {"backend": backend.id, "prefix": backend.key_prefix}
+                count = connection.scalar(sa.text(_NOT_BY_PATH), values)
+                found[backend.name] = replace(found[backend.name], not_by_path=int(count or 0))
         for name, code, count, example in connection.execute(sa.text(_REASONS)):
             reasons = found[name].reasons
             if len(reasons) < _TOP_REASONS:

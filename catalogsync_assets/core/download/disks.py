@@ -12,12 +12,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import is_remembered, known_roots
+from catalogsync_assets.core.catalog.files import is_remembered
 from catalogsync_assets.core.catalog.legacy import insert_row
+from catalogsync_assets.core.catalog.roots import known_roots, require_apart, take_back
 from catalogsync_assets.core.catalog.schema import download_roots
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, NoRoomError
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.library.scan import require_apart, require_never_filled
+from catalogsync_assets.core.library.scan import require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.settings import library_roots, overlap
 
@@ -85,6 +86,7 @@ class Disks:
                 # What was downloaded into the mount point of a missing disk would make the next
                 # scan take all the files of that disk for deleted.
                 require_never_filled(catalog, root)
+            take_back(catalog, str(root))
 
     @property
     def roots(self) -> list[Path]:
@@ -186,6 +188,7 @@ class Disks:
                 )
                 raise self._refused
             _remember_root(self._catalog, root)
+            take_back(self._catalog, str(root))
             with self._lock:
                 self._roots.append(root)
 

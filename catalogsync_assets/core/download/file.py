@@ -28,7 +28,7 @@ from catalogsync_assets.core.files.names import (
     name_in_url,
     target_path,
 )
-from catalogsync_assets.core.files.opening import mtime_ns
+from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.files.partial import Notes, PartialFile, Resume, remove
 from catalogsync_assets.core.library.tags import read_facts
 from catalogsync_assets.core.redaction import redact
@@ -332,9 +332,6 @@ def _blamed(task: DownloadTask) -> Iterator[None]:
 
 
 def _downloaded(task: DownloadTask, root: Path, placed: Path, sha256: str | None) -> Downloaded:
-    status = placed.stat()
     path = placed.relative_to(root).as_posix()
-    facts = read_facts(
-        root, path, status.st_size, mtime_ns(status), song_id=task.song_id, sha256=sha256
-    )
+    facts = read_facts(root, path, FileStat.of(placed.stat()), song_id=task.song_id, sha256=sha256)
     return Downloaded(task, str(root), facts, task.title == guessed_title(task.url))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from catalogsync_assets.core.catalog import playlists
+from catalogsync_assets.core.catalog import playlists, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, select
@@ -53,30 +53,30 @@ class Page(NamedTuple):
 #: Which places: those of the local library or of one backend (its id), that are active; or all.
 Where = Literal["local", "anywhere"] | int
 
-_NEXT_SONGS = """
+_NEXT_SONGS = f"""
 SELECT DISTINCT f.song_id FROM file_assets f
-WHERE f.superseded_by_id IS NULL AND f.song_id > :after {scope}
+WHERE f.superseded_by_id IS NULL AND f.song_id > :after AND {presence.NOT_FORGOTTEN} {{scope}}
 ORDER BY f.song_id LIMIT :page
 """
-_FILES = """
+_FILES = f"""
 SELECT f.song_id, f.id, s.artist, s.album, s.title, s.track_number, s.disc_number,
        COALESCE(f.duration_seconds, s.duration_seconds), f.format, f.size_bytes, f.sha256,
        b.name, CASE WHEN b.backend_type <> :local THEN COALESCE(l.container_name, b.container_name)
                END,
        l.locator, COALESCE(l.absolute_path, l.library_root || '/' || l.library_path),
-       l.status, l.verified_at {guards}
+       l.status, l.verified_at {{guards}}
 FROM json_each(:songs) j
 CROSS JOIN songs s ON s.id = j.value
 CROSS JOIN file_assets f ON f.song_id = s.id AND f.superseded_by_id IS NULL
 CROSS JOIN file_locations l ON l.file_asset_id = f.id
 CROSS JOIN storage_backends b ON b.id = l.backend_id
-WHERE {where}
+WHERE {{where}} AND {presence.NOT_FORGOTTEN}
 ORDER BY j.key, f.id, b.backend_type, b.name, l.id
 """
 
 
 def songs_with_files(catalog: Catalog, where: Where, scope: Scope = EVERYTHING) -> Iterator[Page]:
-    """All songs that have a current file, by id."""
+    """All songs that have a current file, by id; files that were forgotten do not count."""
     clauses, values = scope.sql()
     statement = _NEXT_SONGS.format(scope=clauses)
     after = 0
@@ -125,7 +125,7 @@ def song_names(catalog: Catalog, song_ids: Sequence[int]) -> list[str]:
 
 def _files(catalog: Catalog, songs: Sequence[int], where: Where) -> list[FileAt]:
     if where == "anywhere":
-        condition = "l.status <> 'superseded'"
+        condition = "l.status NOT IN ('superseded', 'forgotten')"
     elif where == "local":
         condition = "l.status = 'active' AND b.backend_type = :local"
     else:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_files, known_roots
+from catalogsync_assets.core.catalog.files import known_files
+from catalogsync_assets.core.catalog.roots import known_roots
 
 
 @dataclass

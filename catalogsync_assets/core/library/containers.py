@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, TypeVar
 
 from catalogsync_assets.core.files.formats import LOOKED_AT, look
+from catalogsync_assets.core.library.tags_digest import digest_of
 
 # kind -> the class that reads it.
 _READERS = {
@@ -70,6 +71,8 @@ class Audio:
     #: What mutagen has made of the file's tags, those that count more first.
     tags: list[Mapping[str, Any] | list[tuple[str, Any]]] = field(default_factory=list)
     seconds: float | None = None  #: its length, where it has one that can be true
+    tags_digest: str | None = None  #: see `tags_digest`; None unless all tags were read
+    audio_digest: str | None = None  #: of the sound, in hex, where the container keeps one
     #: Why something could not be read; empty if all could.
     troubles: list[str] = field(default_factory=list)
 
@@ -116,7 +119,14 @@ def read_audio(file: BinaryIO) -> Audio:
             if content.kind
             else "its content is not of a known audio format"
         )
-    audio.seconds = _seconds(getattr(native, "info", None), content.kind, file)
+    info = getattr(native, "info", None)
+    audio.seconds = _seconds(info, content.kind, file)
+    # FLAC's, also in Ogg; zero where the encoder could not go back to write it.
+    if md5 := getattr(info, "md5_signature", 0):
+        audio.audio_digest = f"{md5:032x}"
+    if not audio.troubles:
+        pictures = getattr(native, "pictures", ())
+        audio.tags_digest = _attempt(audio, digest_of, audio.tags, pictures)
     return audio
 
 

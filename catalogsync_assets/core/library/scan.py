@@ -1,14 +1,17 @@
 """Compares the library on disk with the catalog, and records the difference.
 
-Both come sorted by path, so the comparison is a merge and memory stays flat. Size and mtime
-decide: a file whose two have not changed is not opened. What is new or changed has its tags read
-before, never inside, the transaction that records it.
+Both come sorted by path, so the comparison is a merge and memory stays flat. Size, mtime, ctime and
+inode decide: a file of which all are as they were is not opened. What is at a path that nobody
+knew, or is not as it was, waits until every root has been walked: it may have come from elsewhere
+(see `moves`, and `follow` for what becomes of it).
 """
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
@@ -17,6 +20,7 @@ from typing import TypeVar
 
 from catalogsync_assets.core.catalog import files as rows
 from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import roots as roots_
 from catalogsync_assets.core.catalog.backends import set_follows_links
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
@@ -26,20 +30,37 @@ from catalogsync_assets.core.catalog.file_tags import (
     record_tags,
     unread_tags,
 )
-from catalogsync_assets.core.catalog.files import FileFacts, KnownFile
-from catalogsync_assets.core.errors import ConfigurationError, LibraryError
+from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
+from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
+from catalogsync_assets.core.errors import LibraryError, UsageError
 from catalogsync_assets.core.files.digests import sha256_of
+from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.files.opening import FileStat
+from catalogsync_assets.core.library.follow import follow
+from catalogsync_assets.core.library.moves import Moves
 from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
 from catalogsync_assets.core.runner.report import MOST_LISTED
-from catalogsync_assets.core.settings import library_roots, overlap
+from catalogsync_assets.core.settings import library_roots
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
+#: Bytes of files that one scan reads because a move has left them unread.
+_UNREAD_AT_A_TIME = 2 * 1024**3
+#: So many may have other inodes without it looking as if the whole disk had.
+_FEW_INODES = 20
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class MovedRoot:
+    """A library root that was recognised at another path."""
+
+    old: str
+    new: str
+    files: int  #: known files below it
 
 
 @dataclass
@@ -53,21 +74,51 @@ class ScanReport:
     changed: int = 0
     unchanged: int = 0
     returned: int = 0  #: found again, unchanged, after having been missing or offloaded
-    touched: int = 0  #: of the unchanged, those that got a new mtime and were read to tell
+    moved: int = 0  #: known files that are at another path now
+    moved_unread: int = 0  #: of these, those that an inode has told; later scans read them
+    touched: int = (
+        0  #: of the unchanged, those that were read to tell, as something about them is new
+    )
     missing: int = 0  #: known files that this scan found gone from the disk
+    #: Files that are damaged, by all that can be told: their bytes have changed, and nothing says
+    #: that they were edited. They are not uploaded until they are accepted.
+    suspected: int = 0
+    #: Known files that nobody can tell anything of, as their file system is not mounted.
+    unmounted: int = 0
     excluded: int = 0  #: known files that are left out from now on: a rule, or a link, says so
     left_out: int = 0  #: files, and folders with all that is in them, that rules leave out
+    read: int = 0  #: of the unchanged, those that were read whole, as a move had left them unread
     reread: int = 0  #: of the unchanged, those whose tags were read again
     problem_count: int = 0  #: all problems
     #: What could not be taken as it is, or not be read whole, at most 1,000 of them.
     problems: list[Problem] = field(default_factory=list)
     left_out_paths: list[str] = field(default_factory=list)  #: at most 1,000 of `left_out`
     missing_paths: list[str] = field(default_factory=list)
+    suspected_paths: list[str] = field(default_factory=list)  #: at most 1,000 of `suspected`
+    moved_roots: list[MovedRoot] = field(default_factory=list)  #: roots that lie elsewhere now
     unread_tag_count: int = 0  #: all whose tags could not be read
     #: Cataloged files, of this scan or an earlier one, whose tags could not be read; at most 1,000
     #: of them.
     unread_tags: list[UnreadTags] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)  #: keys of the batches made for the new files
+
+    def note(self, problem: Problem) -> None:
+        """Count a problem, and list it if there is room."""
+        self.problem_count += 1
+        if len(self.problems) < MOST_LISTED:
+            self.problems.append(problem)
+
+    def miss(self, place: str) -> None:
+        """Count a file that is gone, and list it if there is room."""
+        self.missing += 1
+        if len(self.missing_paths) < MOST_LISTED:
+            self.missing_paths.append(place)
+
+    def suspect(self, place: str) -> None:
+        """Count a file that is damaged by all that can be told, and list it if there is room."""
+        self.suspected += 1
+        if len(self.suspected_paths) < MOST_LISTED:
+            self.suspected_paths.append(place)
 
 
 Progress = Callable[[ScanReport], None]
@@ -82,12 +133,20 @@ def scan(
     allow_empty: bool = False,
     follow_links: bool | None = None,
     reread: bool = False,
+    rehash: bool = False,
+    ignore_ctime: bool = False,
+    accept: Collection[Path] = (),
+    new_root: bool = False,
     progress: Progress = lambda _: None,
 ) -> ScanReport:
     """Bring the catalog in line with the library roots, and batch what is new.
 
     May be stopped at any moment and called again: what is recorded stays, the rest is found again.
     A second scan of an unchanged library opens no file and writes nothing.
+
+    A file that is at another path than before, below any of these roots, is the same file: it
+    keeps its song, its batch and its copies on backends. So is a root that lies elsewhere, where
+    the file system and inodes prove it.
 
     Args:
         roots: at least one; see `settings.library_roots`.
@@ -97,9 +156,15 @@ def scan(
         follow_links: whether links to files may lead out of every root; remembered, for uploads
             and later scans. By default as it was last said, at first not.
         reread: read the tags of unchanged files, too, and mend what had been read wrongly.
+        rehash: read every file whole, and compare it with what the catalog holds; goes on where an
+            earlier one was stopped.
+        ignore_ctime: do not read files of which nothing but ctime or inode has changed.
+        accept: files that are damaged, by all that can be told, and shall be taken as they are.
+        new_root: take a folder for a root of its own that holds the same files as one that is gone.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
+        UsageError: a file shall be accepted that does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
             or `CATALOGSYNC_IGNORE` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
@@ -108,31 +173,90 @@ def scan(
     report = ScanReport()
     folders = library_roots(roots)
     rules = Rules.of_settings()
-    require_apart(folders, rows.known_roots(catalog))
     if follow_links is not None:
         set_follows_links(catalog, follow_links)
-    within = rows.limits_of_links(catalog, map(str, folders))
-    for root in folders:
-        one = _Scan(catalog, root, report, leaves_out(root, rules), reread, progress)
-        one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
+    accepted = _accepted(catalog, accept)
+    devices = FileSystems()
+    if not new_root:
+        _follow_roots(catalog, folders, report)
+    require_apart(folders, known_roots(catalog))
+    follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
+    within = limits_of_links(catalog, map(str, folders))
+    refused: LibraryError | None = None
+    with closing(Moves()) as moves:
+        how = _How(reread, rehash, ignore_ctime, accepted)
+        seen, whole = [], []
+        for root in folders:
+            one = _Scan(
+                *(catalog, root, report, leaves_out(root, rules), how, progress),
+                moves if follows else None,
+                devices,
+            )
+            try:
+                one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
+            except LibraryError as error:  # what is known of the others holds
+                refused = refused or error
+            else:
+                seen.append(root)
+                whole += [root] if one.saw_all else []
+        if follows:
+            follow(catalog, moves, report, how.accept, progress)
+    for root in whole:
+        roots_.note_complete_scan(catalog, str(root))
+    for root in seen:
+        if rehash:
+            roots_.end_rehash(catalog, str(root))
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
     report.unread_tag_count, report.unread_tags = unread_tags(catalog, MOST_LISTED)
     progress(report)
+    if refused is not None:
+        raise refused
     return report
 
 
-def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
-    """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
-    for root in roots:
-        for other in (Path(k) for k in known if Path(k) not in roots):
-            if overlap(root, other):
-                raise ConfigurationError(
-                    f"library root {root} overlaps {other}, which the catalog knows:"
-                    " files in both would be cataloged and uploaded twice",
-                    hint=f"scan {other} as before",
-                )
+def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
+    """The absolute paths of files that shall be taken as they are.
+
+    Raises:
+        UsageError: one of them is no file that seems damaged.
+    """
+    places = frozenset(os.path.abspath(path) for path in paths)  # noqa: PTH100
+    suspected = "SELECT 1 FROM file_locations WHERE absolute_path = :place AND status = 'damaged'"
+    for place in sorted(places):
+        if catalog.scalar(suspected, place=place) is None:
+            raise UsageError(
+                f"no scan has found {place} to be damaged",
+                hint="a scan lists the files that seem damaged; name one of them",
+            )
+    return places
+
+
+def _follow_roots(catalog: Catalog, folders: Sequence[Path], report: ScanReport) -> None:
+    """Take roots that lie elsewhere now along to where they lie.
+
+    Raises:
+        LibraryError: a folder that is no root yet holds the files of one that is gone, but they may
+            be copies.
+    """
+    for folder in folders:
+        if str(folder) in known_roots(catalog):
+            continue
+        found = roots_.find_moved_root(catalog, folder, file_system_of(folder))
+        if found is None:
+            continue
+        old = found.root.path
+        if not found.proven:
+            raise LibraryError(
+                f"library root {folder} holds the files of {old}, which is not there any more:"
+                f" {found.by_size_and_time} of {found.compared} that were compared have the same"
+                " names, sizes and times",
+                hint=f"if it is the same library, run `catalogsync root move {old} {folder}`;"
+                " if it is another one, scan with --new-root",
+            )
+        files = roots_.move_root(catalog, old, str(folder))
+        report.moved_roots.append(MovedRoot(old, str(folder), files))
 
 
 def require_never_filled(
@@ -174,49 +298,89 @@ def _merge(
             left, right = next(found, None), next(known, None)
 
 
+@dataclass(frozen=True)
+class _How:
+    """How closely a scan looks; as the arguments of `scan`."""
+
+    reread: bool
+    rehash: bool
+    ignore_ctime: bool
+    accept: frozenset[str]  #: absolute paths
+
+
 @dataclass
 class _Scan:
-    """The scan of one root: collects the differences, and writes them in chunks."""
+    """The walk of one root: what is as it was is written in chunks, the rest goes to `moves`."""
 
     catalog: Catalog
     root: Path
     report: ScanReport
     leaves_out: Callable[[str], bool]
-    reread: bool
+    how: _How
     progress: Progress
+    moves: Moves | None  #: None where the catalog knows no file that could have moved
+    devices: FileSystems
 
     def __post_init__(self) -> None:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
         # and whether that is not part of the library.
         self._unseen: list[tuple[str, bool]] = []
+        self._all_mounted = True
         self._facts: list[FileFacts] = []
         self._again: list[ReadAgain] = []
-        self._seen: list[tuple[KnownFile, FileStat]] = []
-        self._gone: list[int] = []
+        self._seen: list[Seen] = []
         self._excluded: list[int] = []
+        self._unread_left = _UNREAD_AT_A_TIME
+        self._alike = self._other_inodes = 0  # of the same size and mtime
+        self._folders: dict[str, str] = {}
+        self._names: dict[int, str] = {}  # of file systems, by device
 
     def execute(
         self, walked: Iterator[FoundFile | Problem | LeftOut], *, allow_empty: bool
     ) -> None:
-        rows.meet_rows_of_other_programs(self.catalog, str(self.root))
-        for file, why in recover_if_alone(self.catalog, str(self.root)).problems.items():
+        root = str(self.root)
+        rows.meet_rows_of_other_programs(self.catalog, root)
+        for file, why in recover_if_alone(self.catalog, root).problems.items():
             self._note(Problem(file.absolute_path, why))
         files = self._files(walked)
         first = next(files, None)
         if first is None and not allow_empty:
             require_never_filled(self.catalog, self.root, self._is_left_out)
+        self._file_system = file_system_of(root)
+        roots = {r.path: r for r in roots_.library_roots(self.catalog)}
+        self._before = roots.get(root)
+        if not allow_empty:
+            self._require_same_disk()
+        roots_.note_root(self.catalog, root, self._file_system)
+        self._rehash_began = roots_.begin_rehash(self.catalog, root) if self.how.rehash else None
         on_disk = chain([first] if first else [], files)
-        in_catalog = rows.known_files(self.catalog, str(self.root))
+        in_catalog = rows.known_files(self.catalog, root)
         for step, (found, known) in enumerate(_merge(on_disk, in_catalog)):
             if found is not None:
                 self.report.files += 1
-                self.report.bytes += found.size_bytes
+                self.report.bytes += found.stat.size_bytes
                 self._compare(found, known)
             elif known is not None:
                 self._miss(known)
             if step % 500 == 0:
                 self.progress(self.report)
         self._flush()
+        if self._other_inodes > max(_FEW_INODES, self._alike // 2):
+            self._take_inodes_as_they_are()
+
+    def _require_same_disk(self) -> None:
+        """Raise a LibraryError if another file system is where the root was, with other files."""
+        before = self._before
+        if before is None or before.file_system in (None, self._file_system):
+            return
+        found = roots_.compare(self.catalog, before, self.root, self._file_system)
+        if found.by_size_and_time * 2 < found.compared:
+            raise LibraryError(
+                f"library root {self.root} is on another file system than before, which holds"
+                f" {found.by_size_and_time} of {found.compared} files that were looked for",
+                hint="check that the right disk is mounted;"
+                " if the files are really gone, scan with --allow-empty",
+            )
 
     def _files(self, walked: Iterator[FoundFile | Problem | LeftOut]) -> Iterator[FoundFile]:
         """The files; everything else goes to the report, and what it hides to `_unseen`."""
@@ -234,52 +398,145 @@ class _Scan:
                     self._unseen.append((item.hides, item.left_out))
 
     def _note(self, problem: Problem) -> None:
-        self.report.problem_count += 1
-        if len(self.report.problems) < MOST_LISTED:
-            self.report.problems.append(problem)
+        self.report.note(problem)
 
     def _compare(self, found: FoundFile, known: KnownFile | None) -> None:
         report = self.report
-        seen = FileStat(found.size_bytes, found.mtime_ns)
         if known is None:
-            report.new += 1
-            self._keep(self._facts, self._read(found, None))
+            self._meet(found)
         elif known.status == "offloading":
             report.unchanged += 1  # it is about to be removed: not ours to judge
-        elif seen[:2] == (known.size_bytes, known.mtime_ns):
-            if not known.present:
-                report.returned += 1
-                self._keep(self._seen, (known, seen))
-                return
-            report.unchanged += 1
-            if self.reread or known.unreadable:
-                report.reread += 1
-                titles = guessed_titles(Path(found.path))
-                self._keep(self._again, ReadAgain(known, self._read(found, known), titles))
-        elif self._is_first_met(found, known):
-            report.unchanged += 1
-            self._keep(self._seen, (known, seen))
-        elif found.size_bytes == known.size_bytes and self._same_content(found, known):
-            report.unchanged += 1
-            report.touched += 1
-            self._keep(self._seen, (known, seen))
+        elif found.stat[:2] != (known.size_bytes, known.mtime_ns):
+            if self._is_first_met(found, known):
+                report.unchanged += 1
+                self._keep(self._seen, Seen(known, self._stat(found)))
+            else:
+                self._differs(found, known)
+        elif known.status == "damaged":
+            if self._place(found) in self.how.accept or self._has_changed_quietly(found, known):
+                self._differs(found, known, quiet=True)
+            else:
+                report.unchanged += 1
+                report.suspect(self._place(found))
+        elif not known.present:
+            report.returned += 1
+            self._keep(self._seen, Seen(known, self._stat(found)))
+        elif self._has_changed_quietly(found, known) and not (
+            self.how.ignore_ctime or known.unreadable
+        ):
+            self._alike += 1
+            self._other_inodes += found.stat.inode != known.inode
+            self._differs(found, known, quiet=True)
         else:
-            report.changed += 1
-            self._keep(self._facts, self._read(found, known))
+            self._alike += 1
+            self._find_unchanged(found, known)
+
+    def _meet(self, found: FoundFile) -> None:
+        if self.moves is not None:
+            self.moves.add_arrived(str(self.root), found.path, self._stat(found))
+        else:
+            self.report.new += 1
+            facts = read_facts(self.root, found.path, self._stat(found))
+            if facts.tags_error:
+                self._note(Problem(found.path, facts.tags_error))
+            self._keep(self._facts, facts)
+
+    def _differs(self, found: FoundFile, known: KnownFile, *, quiet: bool = False) -> None:
+        """What lies at a known path is not as it was: it may have moved there."""
+        assert self.moves is not None
+        root, stat = str(self.root), self._stat(found)
+        self.moves.add_arrived(root, found.path, stat, known.location_id, quiet=quiet)
+        self.moves.add_lost(root, known, stat)
+
+    @staticmethod
+    def _has_changed_quietly(found: FoundFile, known: KnownFile) -> bool:
+        """Whether nothing but its ctime or its inode tells that something was done to a file."""
+        if known.ctime_ns is None or known.inode is None:
+            return False  # never noted so far
+        return found.stat[2:4] != (known.ctime_ns, known.inode)
+
+    def _find_unchanged(self, found: FoundFile, known: KnownFile) -> None:
+        report, stat = self.report, found.stat
+        report.unchanged += 1
+        if self._is_to_be_read(known):
+            self._read_whole(found, known)
+            return
+        if self.how.reread or known.unreadable:
+            report.reread += 1
+            titles = guessed_titles(Path(found.path))
+            facts = read_facts(self.root, found.path, self._stat(found), replaces=known)
+            if facts.tags_error:
+                self._note(Problem(found.path, facts.tags_error))
+            self._keep(self._again, ReadAgain(known, facts, titles))
+        if (
+            stat.inode != known.inode
+            or stat.ctime_ns != known.ctime_ns
+            or self._name(found) != known.file_system
+        ):
+            self._keep(self._seen, Seen(known, self._stat(found)))
+
+    def _is_to_be_read(self, known: KnownFile) -> bool:
+        if self._rehash_began is not None:
+            # Whole seconds: what was read in the very one is read again.
+            return (known.verified_at or "") <= self._rehash_began
+        if known.verified_by == "inode" and self._unread_left > 0:
+            self._unread_left -= known.size_bytes or 0
+            return True
+        return False
+
+    def _read_whole(self, found: FoundFile, known: KnownFile) -> None:
+        try:
+            sha256 = sha256_of(self.root / found.path)
+        except OSError as error:
+            self._note(Problem(printable(found.path), f"cannot be read: {error.strerror}"))
+            return
+        if known.sha256 in (None, sha256):
+            self.report.read += 1
+            self._keep(self._seen, Seen(known, self._stat(found), sha256))
+        else:
+            self.report.unchanged -= 1
+            self._differs(found, known, quiet=True)
 
     def _miss(self, known: KnownFile) -> None:
-        """A known file was not found: it is left out, cannot be seen, or is gone."""
-        if known.status not in ("active", "missing", "excluded"):
+        """A known file was not found: it is left out, cannot be seen, or is elsewhere, or gone."""
+        if known.status == "offloading" or self.moves is None:
             return
         if self._is_left_out(known.path):
-            if known.status != "excluded":
+            if known.status in ("active", "missing", "damaged"):
                 self.report.excluded += 1
                 self._keep(self._excluded, known.location_id)
-        elif known.status != "missing" and self._left_out_by_walk(known.path) is None:
-            self.report.missing += 1
-            if len(self.report.missing_paths) < MOST_LISTED:
-                self.report.missing_paths.append(str(self.root / known.path))
-            self._keep(self._gone, known.location_id)
+        elif self._left_out_by_walk(known.path) is None:
+            if self._is_mounted(known):
+                self.moves.add_lost(str(self.root), known)
+            else:
+                self._all_mounted = False
+                self.report.unmounted += known.present
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether no folder was hidden from it: nothing is known to be gone below one that was."""
+        hidden = (place for place, is_left_out in self._unseen if not is_left_out)
+        return self._all_mounted and not any(place.endswith("/") for place in hidden)
+
+    def _is_mounted(self, known: KnownFile) -> bool:
+        """Whether the file system that a file was seen on is where it was.
+
+        Told by the nearest folder above it that still exists.
+        """
+        if known.file_system in (None, self._file_system):
+            return True
+        if self._before is not None and known.file_system == self._before.file_system:
+            return True  # another disk in the stead of that one, which holds most of its files
+        folder = known.path.rpartition("/")[0]
+        if folder not in self._folders:
+            place = self.root / folder
+            while not place.is_dir():
+                place = place.parent
+            self._folders[folder] = file_system_of(place)
+            if self._folders[folder] != known.file_system:
+                why = "its file system is not mounted; nothing is said of its files"
+                self._note(Problem(printable(folder or str(self.root)), why))
+        return self._folders[folder] == known.file_system
 
     def _is_left_out(self, path: str) -> bool:
         """Whether a path that was not found is not part of the library, there or not."""
@@ -298,6 +555,18 @@ class _Scan:
         inside = path.startswith(place) if place.endswith("/") else path == place
         return is_left_out if inside else None
 
+    def _take_inodes_as_they_are(self) -> None:
+        """Most have other inodes than before: the disk was restored, or makes them up."""
+        assert self.moves is not None
+        root, count = str(self.root), 0
+        for arrived, known in self.moves.quiet(root):
+            count += 1
+            self.report.unchanged += 1
+            self._keep(self._seen, Seen(known, arrived.stat))
+        self._flush()
+        why = f"the inodes of {count:,} files are others than before; they were not read for that"
+        self._note(Problem(root, why))
+
     def _keep(self, collected: list[_T], item: _T) -> None:
         """Collect something to be written, and write what there is once it is many."""
         collected.append(item)
@@ -309,33 +578,29 @@ class _Scan:
             rows.record_files(self.catalog, str(self.root), self._facts)
         if self._seen:
             rows.mark_seen(self.catalog, str(self.root), self._seen)
-        if self._gone:
-            locations.mark(self.catalog, self._gone, "gone")
         if self._excluded:
             locations.mark(self.catalog, self._excluded, "excluded")
         if self._again:
             record_tags(self.catalog, str(self.root), self._again)
-        for collected in (self._facts, self._seen, self._gone, self._excluded, self._again):
+        for collected in (self._facts, self._seen, self._excluded, self._again):
             collected.clear()
 
-    def _same_content(self, found: FoundFile, known: KnownFile) -> bool:
-        """Whether a file with a new mtime still has the content that the catalog knows."""
-        if known.sha256 is None:
-            return False
-        try:
-            return sha256_of(self.root / found.path) == known.sha256
-        except OSError:
-            return False  # reading its tags will report it
+    def _place(self, found: FoundFile) -> str:
+        return f"{str(self.root).rstrip('/')}/{found.path}"
+
+    def _stat(self, found: FoundFile) -> FileStat:
+        return found.stat._replace(file_system=self._name(found))
+
+    def _name(self, found: FoundFile) -> str:
+        name = self._names.get(found.device)
+        if name is None:
+            name = self.devices.of_device(self._place(found), found.device)
+            self._names[found.device] = name
+        return name
 
     @staticmethod
     def _is_first_met(found: FoundFile, known: KnownFile) -> bool:
         """Whether this is a row of another program that says nothing against the file on disk."""
         if known.mtime_ns is not None or known.has_key:
             return False
-        return known.sha256 is None and known.size_bytes in (None, found.size_bytes)
-
-    def _read(self, found: FoundFile, known: KnownFile | None) -> FileFacts:
-        facts = read_facts(self.root, *found, replaces=known)
-        if facts.tags_error:
-            self._note(Problem(found.path, facts.tags_error))
-        return facts
+        return known.sha256 is None and known.size_bytes in (None, found.stat.size_bytes)

@@ -13,7 +13,7 @@ from typing import Any
 from catalogsync_assets.core.catalog.files import UNREADABLE, FileFacts
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
 from catalogsync_assets.core.files.formats import format_of
-from catalogsync_assets.core.files.opening import open_regular
+from catalogsync_assets.core.files.opening import FileStat, open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
 
 #: Characters of a text that are kept; the longest title that was found has 865.
@@ -37,10 +37,20 @@ _NAMES = {
         *("trkn", "wm/tracknumber", "itrk", "iprt"),
     ),
     "disc": ("tpos", "discnumber", "disc", "disk", "wm/partofset"),
+    # MusicBrainz's ids, as its tagger writes them.
+    "recording": (
+        *("ufid:http://musicbrainz.org", "musicbrainz_trackid", "musicbrainz track id"),
+        "musicbrainz/track id",
+    ),
+    "release track": (
+        *("musicbrainz_releasetrackid", "musicbrainz release track id"),
+        "musicbrainz/release track id",
+    ),
 }
 _KNOWN_NAMES = frozenset(name for names in _NAMES.values() for name in names)
 # A leading track number in a file name: "03 Title", "03. Title", "1-03 - Title".
 _NUMBERED = re.compile(r"^(?:\d{1,2}-)?\d{1,3}[\s._-]+(?=\S)")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,11 @@ class Tags:
     disc_number: int | None = None
     duration_seconds: float | None = None
     artists: tuple[str, ...] = ()  #: each of them
+    #: As in `FileFacts`.
+    tags_digest: str | None = None
+    audio_digest: str | None = None
+    recording_id: str | None = None
+    release_track_id: str | None = None
 
     @property
     def match_key(self) -> str | None:
@@ -103,23 +118,27 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
     return _tags(audio, path), why
 
 
-def read_facts(root: Path, path: str, size_bytes: int, mtime_ns: int, **more: Any) -> FileFacts:
+def read_facts(root: Path, path: str, stat: FileStat, **more: Any) -> FileFacts:
     """What there is to record of a file, with its tags; see `read_tags`.
 
     Args:
         path: below the root.
+        stat: what the file system says of it.
         more: other values of `FileFacts`.
     """
     tags, trouble = read_tags(root / path)
     return FileFacts(
         path=path,
         absolute_path=str(root / path),
-        size_bytes=size_bytes,
-        mtime_ns=mtime_ns,
+        **stat._asdict(),
         format=tags.format,
         song=tags.song,
         artists=tags.artists,
         tags_error=trouble,
+        tags_digest=tags.tags_digest,
+        audio_digest=tags.audio_digest,
+        recording_id=tags.recording_id,
+        release_track_id=tags.release_track_id,
         **more,
     )
 
@@ -153,6 +172,10 @@ def _tags(audio: Audio, path: Path) -> Tags:
         disc_number=_number(text("disc")),
         duration_seconds=audio.seconds,
         artists=tuple(dict.fromkeys([*shown, *each])),
+        tags_digest=audio.tags_digest,
+        audio_digest=audio.audio_digest,
+        recording_id=_uuid(text("recording")),
+        release_track_id=_uuid(text("release track")),
         _has_title=title is not None,
     )
 
@@ -181,7 +204,9 @@ def _values(value: Any) -> Iterator[str]:
     elif isinstance(value, int):
         yield str(value)
     else:
-        inner = getattr(value, "text", getattr(value, "value", value))  # of ID3; of ASF and APEv2
+        # Of ID3; of ASF and APEv2; of an identifier in ID3.
+        names = ("text", "value", "data")
+        inner = next((getattr(value, n) for n in names if hasattr(value, n)), value)
         if isinstance(inner, str):
             inner = inner.split("\0")
         for item in inner if isinstance(inner, list) else [inner]:
@@ -210,6 +235,12 @@ def clean(text: str, most: int = MAX_TEXT) -> str | None:
     # A UTF-16 text of several values may have a byte order mark before each.
     text = " ".join(usable.replace("\ufeff", "").split())[:most].rstrip()
     return text if any(c.isprintable() for c in text.replace(" ", "")) else None
+
+
+def _uuid(text: str | None) -> str | None:
+    """In lower case; None of what is no UUID."""
+    lower = (text or "").lower()
+    return lower if _UUID.fullmatch(lower) else None
 
 
 def _number(text: str | None) -> int | None:

@@ -18,18 +18,23 @@ from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.ignore import IGNORE_FILE, OURS, Rules, read_ignore_file
-from catalogsync_assets.core.files.opening import lies_below, mtime_ns
+from catalogsync_assets.core.files.opening import FileStat, lies_below
 
 #: More than any store takes for an object, and than a sum of 64 bits bears: not a real size.
 MAX_FILE_BYTES = 2**47
 
 
 class FoundFile(NamedTuple):
-    """An audio file below a root: its `/`-separated path there, size in bytes, mtime in ns."""
+    """An audio file below a root."""
 
-    path: str
-    size_bytes: int
-    mtime_ns: int
+    path: str  #: below the root, `/`-separated
+    stat: FileStat  #: without its file system
+    device: int  #: `st_dev`, which names its file system until it is unmounted
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size in bytes."""
+        return self.stat.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +200,7 @@ def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundF
         return Problem(printable(path), "not a regular file")
     if not 0 <= status.st_size <= MAX_FILE_BYTES:
         return Problem(printable(path), f"impossible size: {status.st_size:,} bytes", hides=path)
-    return FoundFile(path, status.st_size, mtime_ns(status))
+    return FoundFile(path, FileStat.of(status), status.st_dev)
 
 
 def printable(path: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.offloads import LocalFile
+from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.offload.queries import Candidates, with_copies
 from catalogsync_assets.core.offload.report import Disk, OffloadReport
 from catalogsync_assets.core.stores.copies import RemoteCopy

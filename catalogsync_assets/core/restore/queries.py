@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_roots
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.locations import LocalPlace
-from catalogsync_assets.core.catalog.scope import Scope
+from catalogsync_assets.core.catalog.roots import known_roots
+from catalogsync_assets.core.catalog.scope import Scope, songs_sql
 from catalogsync_assets.core.stores.copies import RemoteCopy
+from catalogsync_assets.core.stores.listing import REPLACED
 
 _PAGE = 2_000
 
@@ -44,10 +46,12 @@ class WantedFile:
 
 
 _LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
-# A file that exists somewhere, or that a backend has lost.
+# A file that exists somewhere, or that a backend has lost. One that is left out of the library or
+# was forgotten is brought back only if its song is named.
 _EXISTS = f"""
 f.superseded_by_id IS NULL AND EXISTS (
-    SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {presence.COUNTS})
+    SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {presence.EXISTS})
+AND ({presence.IN_LIBRARY}{{or_named}})
 """
 _NOT_HERE = f"""
 AND NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.file_asset_id = f.id
@@ -61,7 +65,7 @@ SELECT f.id, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
        l.library_root <> :root AND EXISTS (
            SELECT 1 FROM file_locations o JOIN file_assets g ON g.id = o.file_asset_id
            WHERE o.library_root IN (SELECT value FROM json_each(:roots))
-             AND o.library_path = l.library_path AND o.status <> 'superseded'
+             AND o.library_path = l.library_path AND o.status NOT IN ('superseded', 'forgotten')
              AND g.superseded_by_id IS NULL AND g.id <> f.id
              AND (o.library_root = :root OR g.id < f.id))
        {GUARDS.format(location="l")}
@@ -70,43 +74,97 @@ LEFT JOIN file_locations l ON l.id = (
     SELECT x.id FROM file_locations x
     WHERE x.file_asset_id = f.id AND x.library_path IS NOT NULL AND x.backend_id IN {_LOCAL}
     ORDER BY x.library_root = :root DESC, x.status = 'active' DESC, x.id LIMIT 1)
-WHERE f.id > :after AND {_EXISTS} {{only}}
+WHERE f.id > :after AND {{only}}
 ORDER BY f.id LIMIT :page
 """
 
 
+def _exists(scope: Scope) -> str:
+    named = [selection for selection in scope.selections if selection.kind == "song"]
+    return _EXISTS.format(or_named=f" OR f.song_id IN ({songs_sql(named)})" if named else "")
+
+
 def _only(scope: Scope, missing: bool) -> tuple[str, dict[str, object]]:
     clauses, values = scope.sql()
-    return clauses + (_NOT_HERE if missing else ""), values
+    return _exists(scope) + clauses + (_NOT_HERE if missing else ""), values
 
 
 def count_wanted(catalog: Catalog, scope: Scope, *, missing: bool) -> tuple[int, int]:
     """How many files `wanted_files` gives, and their bytes as far as they are known."""
     only, values = _only(scope, missing)
-    statement = (
-        f"SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0) FROM file_assets f WHERE {_EXISTS} {only}"
-    )
+    statement = f"SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0) FROM file_assets f WHERE {only}"
     with catalog.read() as connection:
         files, size = connection.execute(sa.text(statement), values).one()
     return int(files), int(size)
 
 
-_STILL_WANTED = sa.text(
+_REPLACED = f"""
+SELECT f.id, p.library_path, f.size_bytes, f.sha256, date(l.created_at), l.id
+       {{guards}}
+FROM file_locations l
+JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
+    AND b.container_name = l.container_name
+JOIN file_assets f ON f.id = l.file_asset_id AND f.sha256 <> ''
+LEFT JOIN file_locations p ON p.id = (
+    SELECT MIN(x.id) FROM file_locations x
+    WHERE x.file_asset_id = f.id AND x.library_path IS NOT NULL AND x.backend_id IN {_LOCAL})
+WHERE l.id > :after AND l.status = 'superseded' AND l.locator LIKE '%{REPLACED}%'
+  AND (:backend IS NULL OR l.backend_id = :backend) {{only}}
+ORDER BY l.id LIMIT :page
+"""
+
+
+def replaced_files(
+    catalog: Catalog, scope: Scope, *, backend_id: int | None = None
+) -> Iterator[list[WantedFile]]:
+    """Contents that edits have replaced, and that backends have kept, in pages, oldest first.
+
+    Their paths are those of the files, with the day and a number in the name: where they were,
+    something newer is.
+
+    Args:
+        backend_id: only those that this backend has kept.
+    """
+    only, more = scope.sql()
+    statement = sa.text(_REPLACED.format(guards=GUARDS.format(location="l"), only=only))
+    values = {"after": 0, "page": _PAGE, "backend": backend_id, **more}
+    while True:
+        with catalog.read() as connection:
+            found = connection.execute(statement, values).all()
+            rows = list(checked(catalog, found))
+            copies = locations.copies_by_id(connection, [row[5] for row in rows])
+        if rows:
+            yield [_replaced(row, copies[row[5]]) for row in rows]
+        if len(rows) < _PAGE:
+            return
+        values["after"] = rows[-1][5]
+
+
+def _replaced(row: Sequence[Any], copy: RemoteCopy) -> WantedFile:
+    asset, path, size, sha256, day, _ = row
+    name = PurePosixPath(path or copy.key.rpartition(REPLACED)[2])
+    name = name.with_name(f"{name.stem} (replaced {day}, {asset}){name.suffix}")
+    return WantedFile(asset, str(name), size, sha256, None, None, [copy])
+
+
+_STILL_WANTED = (
     "SELECT f.id, h.library_path FROM file_assets f LEFT JOIN file_locations h"
     " ON h.file_asset_id = f.id AND h.status = 'active' AND h.library_root = :root"
-    f" WHERE f.id IN :ids AND {_EXISTS}"
-).bindparams(sa.bindparam("ids", expanding=True))
+    " WHERE f.id IN :ids AND "
+)
 
 
 def still_wanted(
-    catalog: Catalog, root: str, file_asset_ids: Collection[int]
+    catalog: Catalog, root: str, scope: Scope, file_asset_ids: Collection[int]
 ) -> dict[int, list[str]]:
-    """Those of these file assets that count, each with the paths at which a scan has seen it below
-    the root: it may be gone since."""
+    """Those of these file assets that count, or that the scope names, each with the paths at which
+    a scan has seen it below the root: it may be gone since."""
+    statement = sa.text(_STILL_WANTED + _exists(scope))
+    statement = statement.bindparams(sa.bindparam("ids", expanding=True))
     found: dict[int, list[str]] = {}
     with catalog.read() as connection:
         values = {"ids": list(file_asset_ids), "root": root}
-        for asset_id, path in connection.execute(_STILL_WANTED, values):
+        for asset_id, path in connection.execute(statement, values):
             found.setdefault(asset_id, []).extend([path] if path else [])
     return found
 
@@ -114,7 +172,8 @@ def still_wanted(
 def wanted_files(
     catalog: Catalog, root: str, scope: Scope, *, missing: bool, backend_id: int | None = None
 ) -> Iterator[list[WantedFile]]:
-    """The current files in the scope, in pages.
+    """The current files in the scope, in pages; those that are left out of the library or were
+    forgotten only where the scope names their songs.
 
     Args:
         root: the library root that they are to be below.

@@ -17,11 +17,11 @@ from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import known_roots
+from catalogsync_assets.core.catalog.roots import known_roots, require_apart, take_back
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
 from catalogsync_assets.core.library import removal
-from catalogsync_assets.core.library.scan import require_apart, require_never_filled
+from catalogsync_assets.core.library.scan import require_never_filled
 from catalogsync_assets.core.library.walk import FoundFile, walk
 from catalogsync_assets.core.restore import queries
 from catalogsync_assets.core.restore.file import DEFAULT_RESERVE, Brought, Restorer
@@ -81,7 +81,8 @@ def restore(
 
     Args:
         root: made if it is not there; need not be one that was scanned before.
-        scope: which files.
+        scope: which files. Those that are left out of the library or were forgotten are brought
+            back only if it names their songs one by one.
         missing: of those, only files that are below no root, as far as the catalog knows.
         backend: read from this one only; else, per file, from the one that was verified last, and
             from the next where that fails; in the end from copies that were found damaged.
@@ -112,7 +113,7 @@ def restore(
     replicas = Replicas(catalog, Connections(connect, chosen, attempts, stop))
     prefix = f"{catalog_id(catalog)}-restore-"
     restorer = Restorer(root, replicas, prefix, reserve_bytes, dry_run)
-    run = _Run(catalog, report, replicas, restorer, progress, stop)
+    run = _Run(catalog, report, scope, replicas, restorer, progress, stop)
     if dry_run:
         return run.execute(pages)
     if backend is not None and report.files:
@@ -127,6 +128,46 @@ def restore(
         return run.execute(pages)
 
 
+def restore_replaced(
+    catalog: Catalog,
+    folder: Path,
+    *,
+    scope: Scope = EVERYTHING,
+    backend: ObjectBackend | None = None,
+    dry_run: bool = False,
+    workers: int | None = None,
+    attempts: int = 5,
+    reserve_bytes: int = DEFAULT_RESERVE,
+    progress: Progress = lambda _: None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> RestoreReport:
+    """Bring contents that edits have replaced into a folder, as far as backends have kept them.
+
+    Each gets a name of its own, with the day of the edit; nothing is written over, and nothing is
+    recorded: what becomes of them is for a person to say. May be called again at any time.
+
+    Args:
+        folder: made if it is not there.
+
+    Other arguments, what is returned and raised: as of `restore`.
+    """
+    chosen = workers or (backend.workers if backend else None) or DEFAULT_WORKERS
+    only = None if backend is None else backend.id
+    report = RestoreReport(str(folder), dry_run, chosen)
+    for page in queries.replaced_files(catalog, scope, backend_id=only):
+        report.files += len(page)
+        report.bytes_in_all += sum(file.size_bytes or 0 for file in page)
+    stop = threading.Event()
+    replicas = Replicas(catalog, Connections(connect, chosen, attempts, stop))
+    if not dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+    restorer = Restorer(
+        folder, replicas, f"{catalog_id(catalog)}-replaced-", reserve_bytes, dry_run
+    )
+    run = _Run(catalog, report, scope, replicas, restorer, progress, stop, records=False)
+    return run.execute(queries.replaced_files(catalog, scope, backend_id=only))
+
+
 def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run: bool) -> None:
     require_apart([root], known_roots(catalog))
     try:
@@ -134,6 +175,7 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass
+            take_back(catalog, str(root))
         empty = not root.exists() or not any(isinstance(f, FoundFile) for f in walk(root))
     except OSError as error:
         raise LibraryError(
@@ -151,15 +193,19 @@ class _Run:
 
     _catalog: Catalog
     _report: RestoreReport
+    _scope: Scope
     _replicas: Replicas
     _restorer: Restorer
     _progress: Progress
     _stop: threading.Event
+    records: bool = True  #: whether the files are to be the library's
 
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
         with reporting(self._report, self._progress):
-            if not self._report.dry_run:
-                wanted = partial(queries.still_wanted, self._catalog, self._report.root)
+            if not self._report.dry_run and self.records:
+                wanted = partial(
+                    queries.still_wanted, self._catalog, self._report.root, self._scope
+                )
                 self._restorer.remove_useless(wanted)
             self._run: Run[WantedFile, Brought, Brought] = Run(
                 self._report,
@@ -201,7 +247,8 @@ class _Run:
 
     def _record(self, done: list[Brought]) -> None:
         report = self._report
-        if places := [b.place for b in done if b.place is not None]:
+        places = [b.place for b in done if b.place is not None]
+        if places and self.records:
             read = [b.copy for b in done if b.copy is not None]
             queries.record(self._catalog, report.root, places, read)
         for file, place, copy, troubles in done:

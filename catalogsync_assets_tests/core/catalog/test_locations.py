@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import catalogsync_assets
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, roots
 from catalogsync_assets.core.catalog.locations import TRANSITIONS, Event, Status
 from catalogsync_assets.core.catalog.schema import metadata
 from catalogsync_assets.core.files.opening import FileStat
@@ -22,7 +22,7 @@ from catalogsync_assets_tests.support.database import change, rows
 
 STATUSES = get_args(Status)
 #: What may be applied to rows that are there, by id.
-BY_ID = [event for event in TRANSITIONS if event not in ("scanned", "restored", "stored")]
+BY_ID = sorted(TRANSITIONS.keys() - {"scanned", "restored", "stored", "kept aside"})
 #: Which steps of the table each event of a world may take.
 STEPS: dict[str, set[Event]] = {
     "write": {"scanned", "changed"},
@@ -30,12 +30,15 @@ STEPS: dict[str, set[Event]] = {
     "find": {"seen"},
     "download": {"seen"},
     "leave_out": {"excluded"},
+    "suspect": {"suspected"},
+    "move": {"seen"},
+    "forget": {"forgotten"},
     "offload": {"offload", "kept", "offloaded"},
     "restore": {"restored", "displaced"},
     "claim": set(),
-    "finish": {"stored", "replaced"},
-    "adopt": {"stored", "replaced"},
-    "withdraw": {"withdrawn"},
+    "finish": {"stored", "moved", "replaced"},
+    "adopt": {"stored", "moved", "replaced"},
+    "withdraw": {"withdrawn", "kept aside"},
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
 }
@@ -95,7 +98,9 @@ def test_a_step_is_taken_from_the_statuses_of_the_table_and_no_other(catalog, ev
 
         if event == "seen":
             with catalog.transaction() as connection:
-                locations.record_seen(connection, [(1, FileStat(1, 1))])
+                locations.record_seen(connection, [(1, 1, FileStat(1, 1), None)])
+        elif event == "suspected":
+            locations.mark_suspected(catalog, [(1, FileStat(1, 1))])
         else:
             assert locations.mark(catalog, [1], event, how="read") == (status in allowed)
 
@@ -178,6 +183,8 @@ def test_no_other_module_writes_locations():
         if (names := writers(path.read_text()))
     }
 
+    assert len(found.pop("roots.py")) == 1  # paths, of a whole root at once
+    assert not SETS_STATUS.search(roots._MOVE_FILES)
     assert found == {"files.py": [FILLS_IN]}
     tree = ast.parse((PRODUCT / "core" / "catalog" / "files.py").read_text())
     (function,) = (n for n in tree.body if getattr(n, "name", "") == FILLS_IN)

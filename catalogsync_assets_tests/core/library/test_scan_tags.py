@@ -132,7 +132,7 @@ def test_reading_again_mends_what_an_older_version_read(library, scanned, catalo
 
 def test_reading_again_leaves_what_a_song_is_called_and_whose_file_it_is(library, scanned, catalog):
     tagged(library.root / "a.flac", "flac vorbis", **DUET)
-    tagged(library.root / "b.flac", "flac vorbis", title=["b"], artist=["First"], album=["M"])
+    tagged(library.root / "b.ogg", "ogg vorbis", title=["b"], artist=["First"], album=["M"])
     scanned()
     change(catalog, "UPDATE songs SET title = 'as a manifest calls it', artist = 'Somebody'")
     change(catalog, "UPDATE songs SET album = 'M', track_number = NULL WHERE id = 1")

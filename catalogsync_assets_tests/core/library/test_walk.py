@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.walk import FoundFile, Problem, walk
 from catalogsync_assets_tests.support.files import unprivileged
 
@@ -45,7 +46,13 @@ def test_sizes_and_times_are_those_of_the_disk(library):
     path = library.add("a.mp3", b"x" * 123)
 
     (file,) = walk(library.root)
-    assert file == FoundFile("a.mp3", 123, path.stat().st_mtime_ns)
+    assert file == FoundFile("a.mp3", FileStat.of(path.stat()), path.stat().st_dev)
+    assert file.stat[:4] == (
+        123,
+        path.stat().st_mtime_ns,
+        path.stat().st_ctime_ns,
+        path.stat().st_ino,
+    )
 
 
 @pytest.mark.parametrize(

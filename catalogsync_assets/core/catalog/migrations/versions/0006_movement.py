@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("file_system", sa.String),
         sa.Column("last_complete_scan_at", sa.DateTime),
         sa.Column("rehash_began_at", sa.DateTime),
+        sa.Column("let_go_at", sa.DateTime),
         sa.Column("created_at", sa.DateTime, server_default=sa.text("CURRENT_TIMESTAMP")),
         sa.Column("updated_at", sa.DateTime, server_default=sa.text("CURRENT_TIMESTAMP")),
     )
@@ -59,6 +60,9 @@ def upgrade() -> None:
             postgresql_where=sa.text(f"{column} IS NOT NULL"),
             if_not_exists=True,
         )
+    # Whether a content is stored already, is asked of every file that is sent.
+    content = ["size_bytes", "sha256"]
+    op.create_index("ix_file_assets_content", "file_assets", content, if_not_exists=True)
     # What a move leaves unread is read by later scans, some of it each time.
     unread = sa.text("verified_by = 'inode'")
     op.create_index(
@@ -68,6 +72,22 @@ def upgrade() -> None:
         sqlite_where=unread,
         postgresql_where=unread,
         if_not_exists=True,
+    )
+    # Files that are left out, now with those that were forgotten.
+    op.drop_index("ix_file_locations_excluded", "file_locations", if_exists=True)
+    unwanted = sa.text("status IN ('excluded', 'forgotten')")
+    op.create_index(
+        "ix_file_locations_unwanted",
+        "file_locations",
+        ["file_asset_id", "status", "backend_id"],
+        sqlite_where=unwanted,
+        postgresql_where=unwanted,
+        if_not_exists=True,
+    )
+    # Since when they are gone was not noted; what is known for certain begins now.
+    op.execute(
+        "UPDATE file_locations SET missing_since = CURRENT_TIMESTAMP"
+        " WHERE status = 'missing' AND missing_since IS NULL AND library_root IS NOT NULL"
     )
     op.execute(
         "INSERT INTO library_roots (path) SELECT DISTINCT library_root FROM file_locations"

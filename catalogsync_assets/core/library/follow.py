@@ -1,0 +1,278 @@
+"""What becomes of what a scan has met where it did not expect it, and of what it has missed.
+
+Called once every root has been walked. In this order, so that a kill at any moment leaves what the
+next scan sees and does again: moved files get their new places, then new and changed ones are
+recorded, then what was found nowhere is marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from catalogsync_assets.core.catalog import files as rows
+from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
+from catalogsync_assets.core.catalog.moved_files import (
+    Moved,
+    is_same_song,
+    local_places,
+    record_moves,
+    record_replaced,
+    stand_ins,
+)
+from catalogsync_assets.core.catalog.song_matching import follow_tags
+from catalogsync_assets.core.files.digests import sha256_of
+from catalogsync_assets.core.files.opening import FileStat
+from catalogsync_assets.core.library.moves import Arrived, Lost, Moves
+from catalogsync_assets.core.library.tags import read_facts
+from catalogsync_assets.core.library.walk import Problem, printable
+
+if TYPE_CHECKING:
+    from catalogsync_assets.core.library.scan import ScanReport
+
+#: Changes recorded in one transaction: short enough to leave others room to write.
+_CHUNK = 500
+#: Of moves, which take less.
+_MOVES = 5_000
+_SUSPECTED = (
+    "its content has changed, and nothing says that it was edited; it is not uploaded."
+    " If it is as it should be, `catalogsync scan --accept` takes it"
+)
+_T = TypeVar("_T")
+
+
+def follow(
+    catalog: Catalog,
+    moves: Moves,
+    report: ScanReport,
+    accept: Collection[str],
+    progress: Callable[[ScanReport], None],
+) -> None:
+    """Record what has moved, is new, has changed, or is gone.
+
+    Args:
+        report: is brought up to date.
+        accept: absolute paths of files that shall be taken as they are.
+        progress: called with the report after each transaction.
+    """
+    _Follow(catalog, moves, report, accept, progress).execute()
+
+
+class _Follow:
+    def __init__(
+        self,
+        catalog: Catalog,
+        moves: Moves,
+        report: ScanReport,
+        accept: Collection[str],
+        progress: Callable[[ScanReport], None],
+    ) -> None:
+        self._catalog, self._moves, self._report = catalog, moves, report
+        self._accept, self._progress = accept, progress
+        self._last_asset = int(catalog.scalar("SELECT COALESCE(MAX(id), 0) FROM file_assets"))
+        self._moved: list[Moved] = []
+        self._seen: list[tuple[str, Seen]] = []
+        self._facts: list[tuple[str, FileFacts]] = []
+        self._suspected: list[tuple[int, FileStat]] = []
+        self._replaced: list[tuple[int, int, int]] = []
+        self._gone: list[Lost] = []
+
+    def execute(self) -> None:
+        self._moves.pair(_digest)
+        for arrived, lost, how in self._moves.moved():
+            if arrived.location_id == lost.known.location_id:
+                self._find_as_it_was(arrived, lost.known)
+            else:
+                self._move(arrived, lost, arrived.sha256 if how == "read" else None)
+        self._flush()
+        for arrived, known in self._moves.not_moved():
+            if known is None:
+                self._take_new(arrived)
+            else:
+                self._judge(arrived, known)
+        self._flush()
+        for lost, taken_by in self._moves.not_found():
+            self._miss(lost, taken_by)
+        self._flush()
+
+    def _find_as_it_was(self, arrived: Arrived, known: KnownFile) -> None:
+        """It was read: its content is the one that it had."""
+        if known.present or known.status == "damaged":
+            self._report.unchanged += 1
+            self._report.touched += 1
+        else:
+            self._report.returned += 1
+        self._keep(self._seen, (arrived.root, Seen(known, arrived.stat, arrived.sha256)))
+
+    def _move(self, arrived: Arrived, lost: Lost, sha256: str | None) -> None:
+        self._report.moved += 1
+        self._report.moved_unread += sha256 is None
+        self._keep(self._moved, Moved(lost.known, arrived.root, arrived.path, arrived.stat, sha256))
+
+    def _take_new(self, arrived: Arrived) -> None:
+        """No known file is the same. It may be one that was edited and renamed in one go."""
+        lost = self._moves.by_inode(arrived)
+        facts = self._read(arrived, None)
+        if lost is not None and is_same_song(self._catalog, lost.known, facts):
+            self._moves.take(arrived, lost)
+            facts = replace(facts, replaces=lost.known)
+            self._report.changed += 1
+        else:
+            self._report.new += 1
+        self._record(arrived, facts)
+
+    def _judge(self, arrived: Arrived, known: KnownFile) -> None:
+        """A known path holds something else than before: an edit, or damage."""
+        sha256 = arrived.sha256
+        if arrived.place not in self._accept:
+            if known.status == "damaged":
+                return self._suspect(arrived, known)
+            if arrived.quiet and sha256 is None:
+                sha256 = _digest(arrived.root, arrived.path)
+                if sha256 is None:
+                    return self._note(Problem(printable(arrived.path), "cannot be read"))
+                if known.sha256 is None:
+                    return self._judge_unread(arrived, known, sha256)
+        facts = self._read(arrived, known, sha256)
+        if arrived.place not in self._accept and self._is_damage(arrived, known, facts):
+            return self._suspect(arrived, known)
+        self._change(arrived, facts)
+        return None
+
+    def _judge_unread(self, arrived: Arrived, known: KnownFile, sha256: str) -> None:
+        """The content was never read whole: only its tags can tell whether it is the same."""
+        facts = self._read(arrived, known, sha256)
+        if facts.tags_digest == known.tags_digest:
+            self._report.unchanged += 1
+            self._report.touched += 1
+            self._keep(self._seen, (arrived.root, Seen(known, arrived.stat, sha256)))
+        else:
+            self._change(arrived, facts)
+
+    def _is_damage(self, arrived: Arrived, known: KnownFile, facts: FileFacts) -> bool:
+        """Whether another content is no edit, by all that can be told.
+
+        An edit leaves other tags, or at least another mtime, and a file that can be read.
+        """
+        if known.tags_digest is not None and facts.tags_digest is None and facts.tags_error:
+            return True  # it could be read before: a tagger that crashed, or worse
+        if not arrived.quiet:
+            return False
+        untouched = arrived.stat[2:4] == (known.ctime_ns, known.inode)
+        if untouched and known.verified_by != "inode":
+            return True
+        return known.tags_digest is not None and known.tags_digest == facts.tags_digest
+
+    def _change(self, arrived: Arrived, facts: FileFacts) -> None:
+        self._report.changed += 1
+        self._record(arrived, facts)
+
+    def _suspect(self, arrived: Arrived, known: KnownFile) -> None:
+        self._report.suspect(arrived.place)
+        self._note(Problem(printable(arrived.path), _SUSPECTED))
+        self._keep(self._suspected, (known.location_id, arrived.stat))
+
+    def _miss(self, lost: Lost, taken_by: int | None) -> None:
+        """A known file was found nowhere."""
+        known = lost.known
+        if taken_by is not None:
+            asset = self._catalog.scalar(
+                "SELECT file_asset_id FROM file_locations WHERE id = :id", id=taken_by
+            )
+            self._keep(self._replaced, (known.location_id, known.file_asset_id, int(asset)))
+        elif known.status in ("active", "damaged", "excluded"):
+            self._keep(self._gone, lost)
+
+    def _read(
+        self, arrived: Arrived, replaces: KnownFile | None, sha256: str | None = None
+    ) -> FileFacts:
+        return read_facts(
+            Path(arrived.root),
+            arrived.path,
+            arrived.stat,
+            replaces=replaces,
+            sha256=sha256 or arrived.sha256,
+        )
+
+    def _record(self, arrived: Arrived, facts: FileFacts) -> None:
+        if facts.tags_error:
+            self._note(Problem(arrived.path, facts.tags_error))
+        self._keep(self._facts, (arrived.root, facts))
+
+    def _note(self, problem: Problem) -> None:
+        self._report.note(problem)
+
+    def _keep(self, collected: list[_T], item: _T, most: int = _CHUNK) -> None:
+        collected.append(item)
+        if len(collected) >= most:
+            self._flush()
+
+    def _flush(self) -> None:
+        catalog = self._catalog
+        if self._moved:
+            record_moves(catalog, self._moved)
+        for root, seen in _by_root(self._seen):
+            rows.mark_seen(catalog, root, seen)
+        for root, facts in _by_root(self._facts):
+            rows.record_files(catalog, root, facts)
+        if self._suspected:
+            locations.mark_suspected(catalog, self._suspected)
+        if self._replaced:
+            record_replaced(catalog, self._replaced)
+        if self._gone:
+            self._mark_gone()
+        for collected in (self._moved, self._seen, self._facts, self._suspected):
+            collected.clear()
+        self._replaced.clear()
+        self._gone.clear()
+        self._progress(self._report)
+
+    def _mark_gone(self) -> None:
+        """What is gone, but for what a new file of the same song and format stands in for."""
+        known = [lost.known for lost in self._gone]
+        instead = stand_ins(self._catalog, known, after=self._last_asset)
+        replaced = [
+            (k.location_id, k.file_asset_id, instead[k.location_id])
+            for k in known
+            if k.location_id in instead
+        ]
+        record_replaced(self._catalog, replaced)
+        self._call_songs_by([asset for *_, asset in replaced])
+        self._report.new -= len(replaced)
+        self._report.changed += len(replaced)
+        gone = [lost for lost in self._gone if lost.known.location_id not in instead]
+        for root, k in gone:
+            self._report.miss(f"{root.rstrip('/')}/{k.path}")
+        locations.mark(self._catalog, [lost.known.location_id for lost in gone], "gone")
+
+    def _call_songs_by(self, file_assets: Collection[int]) -> None:
+        """Songs whose only files have come in the stead of others are called what these say.
+
+        Their tags are read again: when they were recorded, nobody knew that the others are gone.
+        """
+        if not file_assets:
+            return
+        facts = {
+            asset: read_facts(Path(root), path, FileStat(0, 0))
+            for asset, root, path in local_places(self._catalog, file_assets)
+        }
+        with self._catalog.transaction() as connection:
+            follow_tags(connection, {i: f for i, f in facts.items() if f.tags_error is None})
+
+
+def _by_root(items: list[tuple[str, _T]]) -> list[tuple[str, list[_T]]]:
+    groups: dict[str, list[_T]] = {}
+    for root, item in items:
+        groups.setdefault(root, []).append(item)
+    return list(groups.items())
+
+
+def _digest(root: str, path: str) -> str | None:
+    try:
+        return sha256_of(Path(root) / path)
+    except OSError:
+        return None  # reading its tags will report it

@@ -1,0 +1,264 @@
+"""Pairs what a scan has found with the files that are no longer where they were.
+
+A file is followed when it moves. Whether a path that nobody knew holds a known file can be told
+only once every root has been walked, so both sides wait until then: in a table on disk, as a
+library that was renamed as a whole has all its files there.
+
+What makes two of them the same, in this order:
+
+1. the same inode of a file system that lasts, the same size and the same mtime: unread;
+2. the same digest. A file is read for that if a lost one has its size, and its mtime, its inode or
+   its name.
+
+Each is paired once. What is left is new, changed, or gone.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+from catalogsync_assets.core.catalog.files import KnownFile
+from catalogsync_assets.core.files.file_systems import lasts
+from catalogsync_assets.core.files.opening import FileStat
+
+#: How a file was known again.
+How = Literal["inode", "read"]
+
+
+class Arrived(NamedTuple):
+    """What lies at a path, where the catalog expects nothing or something else."""
+
+    id: int
+    root: str
+    path: str  #: below the root
+    stat: FileStat
+    location_id: int | None  #: the location that the catalog has for this path, if any
+    quiet: bool  #: nothing but its ctime or its inode is another
+    sha256: str | None  #: in hex, where it was read
+
+    @property
+    def place(self) -> str:
+        """Its absolute path."""
+        return f"{self.root.rstrip('/')}/{self.path}"
+
+
+class Lost(NamedTuple):
+    """A known file that is not where it was."""
+
+    root: str
+    known: KnownFile
+
+
+_TABLES = """
+CREATE TABLE arrived (
+    id INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
+    size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, file_system TEXT, lasting TEXT,
+    location INTEGER, quiet INTEGER, sha256 TEXT);
+CREATE TABLE lost (
+    location INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
+    size INTEGER, mtime INTEGER, inode INTEGER, lasting TEXT, sha256 TEXT, replaced INTEGER,
+    known TEXT);
+CREATE TABLE pairs (arrived INTEGER NOT NULL UNIQUE, location INTEGER NOT NULL UNIQUE, how TEXT);
+"""
+# Made once both tables are full.
+_INDEXES = """
+CREATE INDEX lost_by_inode ON lost (inode, lasting);
+CREATE INDEX lost_by_size ON lost (size, mtime);
+CREATE INDEX lost_by_name ON lost (name, size);
+CREATE INDEX lost_by_digest ON lost (sha256);
+CREATE INDEX arrived_by_location ON arrived (location);
+"""
+# A row is taken by the first that comes: those that have kept their names go before.
+_BY_INODE = """
+INSERT OR IGNORE INTO pairs
+SELECT a.id, l.location, 'inode' FROM arrived a
+JOIN lost l ON l.inode = a.inode AND l.lasting = a.lasting AND l.size = a.size AND l.mtime = a.mtime
+WHERE l.location IS NOT a.location
+ORDER BY l.name = a.name DESC, a.id, l.location
+"""
+_CANDIDATES = """
+SELECT a.id, a.root, a.path FROM arrived a
+WHERE a.id > :after AND a.id NOT IN (SELECT arrived FROM pairs)
+  AND EXISTS (SELECT 1 FROM lost l WHERE l.size = a.size AND l.sha256 IS NOT NULL
+              AND l.location NOT IN (SELECT location FROM pairs)
+              AND (l.mtime = a.mtime OR l.name = a.name OR l.location = a.location
+                   OR l.inode = a.inode AND l.lasting = a.lasting))
+ORDER BY a.id LIMIT :page
+"""
+_BY_DIGEST = """
+INSERT OR IGNORE INTO pairs
+SELECT a.id, l.location, 'read' FROM arrived a
+JOIN lost l ON l.sha256 = a.sha256 AND l.size = a.size
+WHERE a.sha256 IS NOT NULL AND a.id NOT IN (SELECT arrived FROM pairs)
+  AND l.location NOT IN (SELECT location FROM pairs)
+ORDER BY l.location IS a.location DESC, l.name = a.name DESC, l.mtime = a.mtime DESC,
+         a.id, l.location
+"""
+_ARRIVED = """
+a.id, a.root, a.path, a.size, a.mtime, a.ctime, a.inode, a.file_system, a.location, a.quiet,
+a.sha256
+"""
+_MOVED = f"""
+SELECT {_ARRIVED}, l.root, l.known, p.how FROM pairs p
+JOIN arrived a ON a.id = p.arrived JOIN lost l ON l.location = p.location
+WHERE a.id > :after ORDER BY a.id LIMIT :page
+"""
+_NOT_MOVED = f"""
+SELECT {_ARRIVED}, l.root, l.known FROM arrived a
+LEFT JOIN lost l ON l.location = a.location AND l.location NOT IN (SELECT location FROM pairs)
+WHERE a.id > :after AND a.id NOT IN (SELECT arrived FROM pairs) ORDER BY a.id LIMIT :page
+"""
+_NOT_FOUND = """
+SELECT l.location, l.root, l.known, p.location FROM lost l
+LEFT JOIN arrived a ON a.location = l.location
+LEFT JOIN pairs p ON p.arrived = a.id
+WHERE l.location > :after AND l.location NOT IN (SELECT location FROM pairs)
+  AND (l.replaced = 0 OR p.location IS NOT NULL) ORDER BY l.location LIMIT :page
+"""
+_QUIET = f"""
+SELECT {_ARRIVED}, l.root, l.known FROM arrived a JOIN lost l ON l.location = a.location
+WHERE a.id > :after AND a.quiet AND a.root = :root ORDER BY a.id LIMIT :page
+"""
+_PAGE = 500
+
+
+class Moves:
+    """What one scan has met and missed.
+
+    Fill it with `add_arrived` and `add_lost`, call `pair` once, then read what came of it.
+    """
+
+    def __init__(self) -> None:
+        # A database that SQLite keeps in a file of its own once it gets large, and removes.
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(f"PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF; {_TABLES} BEGIN;")
+
+    def close(self) -> None:
+        """Let go of the tables."""
+        self._db.close()
+
+    def add_arrived(
+        self,
+        root: str,
+        path: str,
+        stat: FileStat,
+        location_id: int | None = None,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """A path holds something that the catalog does not expect there.
+
+        Args:
+            location_id: the location that the catalog has for this path, if any.
+            quiet: nothing but its ctime or its inode is another.
+        """
+        lasting = stat.file_system if lasts(stat.file_system) else None
+        self._db.execute(
+            "INSERT INTO arrived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            (root, path, PurePosixPath(path).name, *stat, lasting, location_id, quiet),
+        )
+
+    def add_lost(self, root: str, known: KnownFile, by: FileStat | None = None) -> None:
+        """A known file is not at its path.
+
+        Args:
+            by: what is there in its stead.
+        """
+        # The inode of a file that was removed on purpose is free for others; one that is still at
+        # the path has another name there at most.
+        free = known.status == "offloaded" or (by is not None and by.inode == known.inode)
+        tells = not free and lasts(known.file_system)
+        lasting = known.file_system if tells else None
+        self._db.execute(
+            "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(known.location_id, root, known.path, PurePosixPath(known.path).name),
+                *(
+                    known.size_bytes,
+                    known.mtime_ns,
+                    known.inode,
+                    lasting,
+                    known.sha256,
+                    by is not None,
+                ),
+                json.dumps(known),
+            ),
+        )
+
+    def pair(self, digest: Callable[[str, str], str | None]) -> None:
+        """Find out which are the same.
+
+        Args:
+            digest: reads a file, of a root and a path below it; its SHA-256 in hex, or None if it
+                cannot be read. Called once a file at most.
+        """
+        db = self._db
+        db.executescript(f"{_INDEXES} {_BY_INODE};")
+        for id_, root, path in self._rows(_CANDIDATES):
+            if (sha256 := digest(root, path)) is not None:
+                db.execute("UPDATE arrived SET sha256 = ? WHERE id = ?", (sha256, id_))
+        db.execute(_BY_DIGEST)
+
+    def quiet(self, root: str) -> Iterator[tuple[Arrived, KnownFile]]:
+        """The files below a root of which nothing but ctime or inode is another; these are dealt
+        with then. To be called before `pair`, and read to its end."""
+        for row in self._rows(_QUIET, root=root):
+            yield _arrived(row), _known(row[-1])
+        quiet = "SELECT location FROM arrived WHERE quiet AND root = ?"
+        self._db.execute(f"DELETE FROM lost WHERE location IN ({quiet})", (root,))
+        self._db.execute("DELETE FROM arrived WHERE quiet AND root = ?", (root,))
+
+    def moved(self) -> Iterator[tuple[Arrived, Lost, How]]:
+        """The files that are elsewhere now, or the same where they were; with how that is known."""
+        for *row, root, known, how in self._rows(_MOVED):
+            yield _arrived(row), Lost(root, _known(known)), how
+
+    def not_moved(self) -> Iterator[tuple[Arrived, KnownFile | None]]:
+        """What no known file that was elsewhere accounts for; with what the catalog has there, if
+        that has not moved away itself."""
+        for *row, _, known in self._rows(_NOT_MOVED):
+            yield _arrived(row), None if known is None else _known(known)
+
+    def not_found(self) -> Iterator[tuple[Lost, int | None]]:
+        """The known files that were found nowhere; with the location of the known file that has
+        taken the path, if one has. (Not those whose path something unknown has taken.)"""
+        for _, root, known, taken_by in self._rows(_NOT_FOUND):
+            yield Lost(root, _known(known)), taken_by
+
+    def by_inode(self, arrived: Arrived) -> Lost | None:
+        """The lost file that had this inode, of a file system that lasts: a hint, no more."""
+        if arrived.location_id is not None or not lasts(arrived.stat.file_system):
+            return None
+        row = self._db.execute(
+            "SELECT root, known FROM lost WHERE inode = ? AND lasting = ? AND replaced = 0"
+            " AND location NOT IN (SELECT location FROM pairs) LIMIT 1",
+            (arrived.stat.inode, arrived.stat.file_system),
+        ).fetchone()
+        return None if row is None else Lost(row[0], _known(row[1]))
+
+    def take(self, arrived: Arrived, lost: Lost) -> None:
+        """Pair two by what the caller knows."""
+        values = (arrived.id, lost.known.location_id, "tags")
+        self._db.execute("INSERT OR IGNORE INTO pairs VALUES (?, ?, ?)", values)
+
+    def _rows(self, statement: str, **values: str) -> Iterator[list[Any]]:
+        """In pages, as what is done about a row may write into the tables."""
+        after = 0
+        while page := self._db.execute(
+            statement, {**values, "after": after, "page": _PAGE}
+        ).fetchall():
+            yield from map(list, page)
+            after = page[-1][0]
+
+
+def _arrived(row: Sequence[Any]) -> Arrived:
+    id_, root, path, *stat, location_id, quiet, sha256 = row[:11]
+    return Arrived(id_, root, path, FileStat(*stat), location_id, bool(quiet), sha256)
+
+
+def _known(text: str) -> KnownFile:
+    return KnownFile(*json.loads(text))

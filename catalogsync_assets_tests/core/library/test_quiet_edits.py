@@ -1,0 +1,194 @@
+"""What has changed though size and mtime have not: edits are told from damage."""
+
+import os
+
+import pytest
+from mutagen.flac import FLAC
+
+from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.library import scan
+from catalogsync_assets_tests.support.audio_files import tagged
+from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import flipped
+
+STATES = "SELECT file_asset_id, status FROM file_locations ORDER BY id"
+TITLES = "SELECT title FROM songs ORDER BY id"
+
+
+@pytest.fixture
+def flac(library):
+    """A FLAC file with room for other tags."""
+    path = library.root / "a.flac"
+    tagged(path, "flac vorbis", title=["Old"], artist=["A"], album=["Al"], tracknumber=["1"])
+    return path
+
+
+def under_its_old_time(path, edit):
+    """Change a file, and give it back the mtime that it had."""
+    before = path.stat()
+    edit()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+def retitle(path, title):
+    def edit():
+        audio = FLAC(path)
+        audio["title"] = title
+        audio.save()
+
+    return edit
+
+
+def rot(path):
+    return lambda: path.write_bytes(flipped(path.read_bytes()))
+
+
+def seen(report):
+    names = ("new", "changed", "unchanged", "returned", "missing", "suspected", "touched")
+    return {name: count for name in names if (count := getattr(report, name))}
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_an_edit_of_tags_that_keeps_size_and_mtime_is_found(flac, scanned, catalog, read_before):
+    scanned()
+    if read_before:
+        scanned(rehash=True)
+    under_its_old_time(flac, retitle(flac, "New"))
+
+    assert seen(scanned()) == {"changed": 1}
+    assert rows(catalog, TITLES) == ["New"]
+    assert seen(scanned()) == {"unchanged": 1}
+
+
+def test_other_bytes_under_the_same_tags_are_damage_and_not_an_edit(
+    flac, scanned, catalog, cloud, uploaded
+):
+    scanned()
+    scanned(rehash=True)
+    under_its_old_time(flac, rot(flac))
+
+    report = scanned()
+    assert (seen(report), report.suspected_paths) == ({"suspected": 1}, [str(flac)])
+    assert rows(catalog, STATES) == [(1, "damaged")]
+    assert uploaded(cloud).succeeded == 0
+    assert seen(scanned()) == {"unchanged": 1, "suspected": 1}
+
+
+def test_damage_that_touched_nothing_is_found_by_reading_all(flac, scanned, catalog):
+    scanned()
+    scanned(rehash=True)
+    under_its_old_time(flac, retitle(flac, "New"))
+    status = flac.stat()
+    change(catalog, "UPDATE file_locations SET ctime_ns = ?", status.st_ctime_ns)
+    assert seen(scanned()) == {"unchanged": 1}
+
+    assert seen(scanned(rehash=True)) == {"suspected": 1}  # whatever its tags say
+
+
+def test_a_file_that_cannot_be_read_as_audio_any_more_is_damage(flac, scanned, catalog):
+    scanned()
+    content = flac.read_bytes()
+    flac.write_bytes(b"\0" * 100 + content[100:] + b"more")
+
+    assert seen(scanned()) == {"suspected": 1}
+    assert rows(catalog, TITLES) == ["Old"]
+
+
+def test_damage_that_was_mended_is_no_damage(flac, scanned, catalog):
+    scanned()
+    scanned(rehash=True)
+    content = flac.read_bytes()
+    under_its_old_time(flac, rot(flac))
+    scanned()
+    under_its_old_time(flac, lambda: flac.write_bytes(content))
+
+    assert scanned().suspected == 0
+    assert rows(catalog, STATES) == [(1, "active")]
+
+
+def test_a_person_may_take_a_file_as_it_is(flac, scanned, catalog):
+    scanned()
+    scanned(rehash=True)
+    under_its_old_time(flac, rot(flac))
+    with pytest.raises(UsageError, match="damaged"):
+        scanned(accept=[flac])
+    scanned()
+
+    assert seen(scanned(accept=[flac])) == {"changed": 1}
+    assert rows(catalog, STATES) == [(1, "superseded"), (2, "active")]
+    assert seen(scanned()) == {"unchanged": 1}
+
+
+def test_what_nobody_knew_of_older_rows_is_filled_in_without_reading(library, scanned, catalog):
+    library.fill(3)
+    scanned()
+    change(catalog, "UPDATE file_locations SET ctime_ns = NULL, inode = NULL, file_system = NULL")
+
+    report = scanned()
+    assert (seen(report), report.read) == ({"unchanged": 3}, 0)
+    assert rows(
+        catalog, "SELECT COUNT(ctime_ns), COUNT(inode), COUNT(file_system) FROM file_locations"
+    ) == [(3, 3, 3)]
+
+
+def test_a_new_ctime_of_the_same_content_is_noted(library, scanned, catalog):
+    path = library.add("a.mp3")
+    scanned()
+    scanned(rehash=True)
+    path.chmod(0o600)
+
+    assert seen(scanned()) == {"unchanged": 1, "touched": 1}
+    assert seen(scanned()) == {"unchanged": 1}
+
+
+def test_a_new_ctime_may_be_ignored(library, scanned, monkeypatch):
+    path = library.add("a.mp3")
+    scanned()
+    path.chmod(0o600)
+    monkeypatch.setattr(scan, "sha256_of", None)
+
+    assert seen(scanned(ignore_ctime=True)) == {"unchanged": 1}
+    assert seen(scanned()) == {"unchanged": 1}
+
+
+def test_inodes_that_change_in_bulk_are_ignored_and_it_is_said(library, scanned, catalog):
+    library.fill(30)
+    scanned()
+    change(catalog, "UPDATE file_locations SET inode = inode + 1000000")
+
+    report = scanned()
+    assert (seen(report), report.problem_count) == ({"unchanged": 30}, 1)
+    assert "inodes of 30 files" in report.problems[0].reason
+    assert scanned().problem_count == 0
+
+
+def test_a_few_other_inodes_are_read(library, scanned, catalog):
+    library.fill(30)
+    scanned()
+    change(catalog, "UPDATE file_locations SET inode = inode + 1000000 WHERE id < 4")
+
+    assert seen(scanned()) == {"unchanged": 30, "touched": 3}
+
+
+def test_reading_all_goes_on_where_it_was_stopped(library, scanned, catalog, monkeypatch):
+    paths = library.fill(6)
+    scanned()
+    read = []
+    real = scan.sha256_of
+
+    def stopping(path):
+        read.append(path)
+        if len(read) == 4:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(scan, "_CHUNK", 1)
+    monkeypatch.setattr(scan, "sha256_of", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        scanned(rehash=True)
+    change(catalog, "UPDATE library_roots SET rehash_began_at = datetime('now', '-1 hour')")
+
+    assert scanned(rehash=True).read == 3
+    assert sorted(set(read)) == paths
+    assert rows(catalog, "SELECT rehash_began_at FROM library_roots") == [None]
