@@ -159,6 +159,7 @@ def test_etags_are_taken_without_their_quotes(store_of, run, proxy, remote):
     assert run(client, replacing=f'"{md5(b"ours")}"') is not None
 
     assert remote(client.backend).get("b.flac") == CONTENT
+    assert client.profile.conditional_copy is True
 
 
 def test_a_store_that_denies_every_etag_copies_what_two_looks_have_shown(
@@ -205,13 +206,15 @@ def test_two_writers_at_once_are_for_another_try(store_of, run, proxy, remote):
     assert len([r for r in proxy.requests if copies(r)]) == 1
 
 
-def test_any_version_is_replaced_where_the_store_gives_none(store_of, run, remote):
-    client = store_of(copies=True, conditional_copy=True)
+@pytest.mark.parametrize("kept", [True, False])
+def test_any_version_is_replaced_where_the_store_gives_none(store_of, run, proxy, remote, kept):
+    client = store_of(copies=True, conditional_copy=kept)
     remote(client.backend).put("b.flac", b"ours")
 
     run(client, replacing=ANY_VERSION)
 
     assert remote(client.backend).get("b.flac") == CONTENT
+    assert not any(has(r, *CONDITIONS) for r in proxy.requests)
 
 
 def test_a_boto3_that_names_no_conditions_has_both_keys_looked_at(
@@ -227,6 +230,7 @@ def test_a_boto3_that_names_no_conditions_has_both_keys_looked_at(
     assert not any(copies(r) for r in proxy.requests)
     remote(client.backend).delete("b.flac")
     assert run(client) is not None
+    assert not any(has(r, *CONDITIONS) for r in proxy.requests)
 
 
 def test_a_store_that_keeps_conditions_is_asked_once(store_of, run, proxy):
@@ -377,6 +381,17 @@ def test_a_bad_copy_is_told_though_a_look_would_prove_a_good_one(
         proven(client)
 
     assert caught.value.code == "Corrupted"
+
+
+def test_a_look_that_tells_another_length_proves_nothing(store_of, run, proxy):
+    client = store_of("seaweedfs", copy_etag_is_md5=True)
+    run(client)
+    proxy.after.append(lambda _, answer: answer.replace_header("content-length", "15"))
+    proxy.after.append(
+        lambda r, answer: r.method == "GET" and answer.replace_header("content-length", "16")
+    )
+
+    assert proven(client) == (f'"{md5(CONTENT)}"', "read")
 
 
 def test_a_checksum_is_asked_for_where_the_store_computes_one(store_of, run, proxy):
