@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from catalogsync_assets.cli import main
-from catalogsync_assets_tests.support.processes import Outcome
+from catalogsync_assets_tests.support.processes import Outcome, Terminal
 
 
 @pytest.fixture
@@ -67,3 +67,17 @@ def stored(library, scanned, uploaded, cloud):
         return library
 
     return fill
+
+
+@pytest.fixture
+def terminal():
+    """`terminal("run", …)`: a command at a terminal, with somebody at it."""
+    made = []
+
+    def start(*arguments):
+        made.append(Terminal(*arguments))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()

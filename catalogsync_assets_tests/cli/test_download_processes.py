@@ -13,7 +13,6 @@ import pytest
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import remains
-from catalogsync_assets_tests.support.processes import Terminal
 from catalogsync_assets_tests.support.web import flac_like
 
 #: What httpx reads at a time, at most.
@@ -218,20 +217,6 @@ def full(tmp_path):
 def downloading_there(catalog, full):
     """The command that downloads to that disk."""
     return ("run", "--db", catalog.path, "--library-root", full, "--keep-free-mib", 0)
-
-
-@pytest.fixture
-def terminal():
-    """`terminal("run", …)`."""
-    made = []
-
-    def start(*arguments):
-        made.append(Terminal(*arguments))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 def test_a_person_at_a_terminal_is_asked_once_for_another_folder(

@@ -52,7 +52,8 @@ class Request:
     scope: Scope = EVERYTHING
 
 
-class ForgottenFile(NamedTuple):
+@dataclass(frozen=True)
+class ForgottenFile:
     """A file that is forgotten, or would be."""
 
     path: str  #: absolute

@@ -185,7 +185,7 @@ def scan(
     refused: LibraryError | None = None
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, accepted)
-        seen = []
+        seen, whole = [], []
         for root in folders:
             one = _Scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
@@ -198,10 +198,12 @@ def scan(
                 refused = refused or error
             else:
                 seen.append(root)
+                whole += [root] if one.saw_all else []
         if follows:
             follow(catalog, moves, report, how.accept, progress)
-    for root in seen:
+    for root in whole:
         roots_.note_complete_scan(catalog, str(root))
+    for root in seen:
         if rehash:
             roots_.end_rehash(catalog, str(root))
     report.batches = rows.make_batches(
@@ -323,6 +325,7 @@ class _Scan:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
         # and whether that is not part of the library.
         self._unseen: list[tuple[str, bool]] = []
+        self._all_mounted = True
         self._facts: list[FileFacts] = []
         self._again: list[ReadAgain] = []
         self._seen: list[Seen] = []
@@ -505,8 +508,15 @@ class _Scan:
         elif self._left_out_by_walk(known.path) is None:
             if self._is_mounted(known):
                 self.moves.add_lost(str(self.root), known)
-            elif known.present:
-                self.report.unmounted += 1
+            else:
+                self._all_mounted = False
+                self.report.unmounted += known.present
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether no folder was hidden from it: nothing is known to be gone below one that was."""
+        hidden = (place for place, is_left_out in self._unseen if not is_left_out)
+        return self._all_mounted and not any(place.endswith("/") for place in hidden)
 
     def _is_mounted(self, known: KnownFile) -> bool:
         """Whether the file system that a file was seen on is where it was.

@@ -50,6 +50,46 @@ def test_a_file_whose_last_copy_is_lost_does_not_drop_out_of_the_sums(catalog, f
     assert {(total, present) for _, _, total, present, _, _ in rows(catalog, PRESENCE)} == {(1, 0)}
 
 
+@pytest.mark.parametrize("why", ["leave_out", "forget"])
+@pytest.mark.parametrize("other", ["missing", "damaged", "offloaded"])
+def test_a_file_that_is_not_wanted_at_one_place_counts_by_another(catalog, why, other):
+    world = World(catalog)
+    for event, what in (("write", 0), ("claim", 0), ("finish", True), (why, 0)):
+        getattr(world, event)(what)
+    assert rows(catalog, PRESENCE) == truth(catalog, rows) == []
+    change(
+        catalog,
+        "INSERT INTO file_locations (file_asset_id, backend_id, locator, library_root, status)"
+        " SELECT file_asset_id, backend_id, 'elsewhere', '/other', ? FROM file_locations"
+        " WHERE library_root IS NOT NULL",
+        other,
+    )
+
+    with catalog.transaction() as connection:
+        presence.refresh(connection)
+
+    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert {(total, present) for _, _, total, present, *_ in rows(catalog, PRESENCE)} == {
+        (1, 0),
+        (1, 1),
+    }
+
+
+@pytest.mark.parametrize("back", ["find", "download", "restore"])
+def test_a_forgotten_file_counts_again_once_it_is_back(catalog, back):
+    world = World(catalog)
+    for event, what in (("write", 0), ("claim", 0), ("finish", True), ("lose", 0)):
+        getattr(world, event)(what)
+    before = rows(catalog, PRESENCE)
+    world.forget(0)
+    assert rows(catalog, PRESENCE) == []
+
+    getattr(world, back)((0, 0) if back == "restore" else 0)
+
+    assert rows(catalog, PRESENCE) == truth(catalog, rows)
+    assert len(rows(catalog, PRESENCE)) == len(before) == 3
+
+
 def busy_world(catalog: Catalog) -> World:
     world = World(catalog)
     choice = random.Random(7)  # noqa: S311

@@ -2,6 +2,7 @@
 
 from dataclasses import astuple
 
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.status import (
     Reason,
@@ -16,6 +17,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     enqueue,
     record,
 )
+from catalogsync_assets_tests.support.database import change
 
 
 def test_an_empty_catalog_has_no_figures(catalog):
@@ -62,3 +64,48 @@ def test_failed_uploads_say_why(catalog, library, scanned, backend):
     assert failed_uploads(catalog) == [failed]
     assert failed_uploads(catalog, backend_name="attic") == []
     assert sample_public_url(catalog, "cloud") == f"https://cdn.example/{two.locator}"
+
+
+def test_each_way_in_which_a_file_is_not_there_has_a_figure_of_its_own(
+    catalog, library, scanned, cloud, uploaded
+):
+    library.fill(15)
+    scanned()
+    uploaded(cloud)
+    away = ["missing", "damaged", "excluded", "forgotten", "offloaded"]
+    for at, status in enumerate(away):
+        sql = "UPDATE file_locations SET status = ? WHERE library_root IS NOT NULL AND id <= ?"
+        change(catalog, f"{sql} AND status = 'active'", status, sum(range(at + 2)))
+    with catalog.transaction() as connection:
+        presence.refresh(connection)
+
+    local, stored = backend_status(catalog)
+
+    found = [getattr(local, status) for status in away]
+    assert found == [1, 2, 3, 4, 5]
+    # Nothing more is wanted of what is left out or forgotten; all else counts.
+    assert (local.files, local.songs_total, stored.files) == (0, 8, 8)
+
+
+def test_a_lost_object_of_a_file_that_nobody_wants_is_no_trouble(
+    catalog, library, scanned, cloud, uploaded
+):
+    library.fill(4)
+    scanned()
+    uploaded(cloud)
+    for status in ("missing", "damaged"):
+        change(
+            catalog,
+            "UPDATE file_locations SET status = ? WHERE backend_id = ? AND file_asset_id IN"
+            " (SELECT file_asset_id FROM file_locations WHERE status = 'active'"
+            "  AND library_root IS NOT NULL LIMIT 2)",
+            *(status, cloud.id),
+        )
+        assert getattr(backend_status(catalog)[1], status) == 2
+        change(
+            catalog,
+            "UPDATE file_locations SET status = 'forgotten' WHERE library_root IS NOT NULL"
+            " AND file_asset_id IN (SELECT file_asset_id FROM file_locations WHERE status = ?)",
+            status,
+        )
+        assert getattr(backend_status(catalog)[1], status) == 0
