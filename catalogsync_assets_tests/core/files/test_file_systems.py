@@ -79,6 +79,10 @@ def test_a_subvolume_has_a_number_that_no_mount_has():
     assert find_mount("/home/me/a.flac", os.makedev(0, 99), MOUNTED).kind == "btrfs"
 
 
+def test_a_mount_is_not_above_what_only_begins_with_its_name():
+    assert find_mount("/srv/music-too/a.flac", os.makedev(0, 99), MOUNTED).kind == "ext4"
+
+
 @pytest.mark.parametrize(("device", "kind"), [((8, 33), "ext4"), ((8, 49), "xfs")])
 def test_of_two_mounts_at_one_point_the_number_decides(device, kind):
     assert find_mount("/stacked/a.flac", os.makedev(*device), MOUNTED).kind == kind

@@ -96,6 +96,14 @@ def test_what_waits_to_be_uploaded_waits_no_more(
     assert rows(catalog, "SELECT file_asset_id FROM upload_tasks") == [3]
 
 
+def test_several_files_that_had_one_path_are_all_forgotten(catalog, known, monkeypatch):
+    root = known(3)
+    change(catalog, "UPDATE file_locations SET library_path = 'same.mp3'")
+    monkeypatch.setattr(letting_go, "CHUNK", 1)
+
+    assert let_root_go(catalog, root) == 3
+
+
 def test_a_kill_in_between_leaves_a_root_that_can_be_let_go(catalog, known, monkeypatch):
     root = known(3)
     monkeypatch.setattr(letting_go, "CHUNK", 1)
