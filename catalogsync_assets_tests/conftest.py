@@ -141,13 +141,18 @@ class Remote:
         self.bucket = backend.bucket
         self.prefix = backend.key_prefix
 
-    def keys(self) -> list[str]:
-        """All keys, without the prefix."""
+    def keys(self, *, kept: bool = False) -> list[str]:
+        """All keys, without the prefix.
+
+        Args:
+            kept: those of contents that were replaced, instead of all others.
+        """
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix
         )
         found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return [key.removeprefix(self.prefix) for key in found]
+        keys = [key.removeprefix(self.prefix) for key in found]
+        return [key for key in keys if key.startswith(".catalogsync/old/") == kept]
 
     def get(self, key: str) -> bytes:
         body = self._s3.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"]

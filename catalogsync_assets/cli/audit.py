@@ -95,7 +95,7 @@ def verify(backend_name: str | None, history: bool, workers: int | None, **terms
 def _how_far(report: AuditReport) -> tuple[int, int, str]:
     upload = report.upload
     if upload is not None:
-        done = upload.succeeded + upload.adopted + upload.failed
+        done = upload.succeeded + upload.adopted + upload.copied + upload.failed
         return done, upload.queued, f"{report.backend}: repairing {output.files(upload.queued)}"
     text = output.with_counts(
         f"{report.backend}: {report.checked:,} of {output.files(report.total)}",

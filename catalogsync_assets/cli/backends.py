@@ -11,6 +11,7 @@ from catalogsync_assets.cli import options, output, running, types
 from catalogsync_assets.core.stores.backend import (
     ADDRESSING_STYLES,
     ENCRYPTIONS,
+    LAYOUTS,
     MAX_WORKERS,
     ObjectBackend,
 )
@@ -91,15 +92,24 @@ _AS_COPIES = {
 )
 @click.option("--kms-key-id", metavar="ID", help="The key for aws:kms. [default: the service's]")
 @click.option("--cache-control", metavar="VALUE", help="The Cache-Control header of new objects.")
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    help="path: after a move the store copies the object to the key of the new path; keep: keys"
+    " stay as they are. [default: path for a new backend, else as it is]",
+)
 def register_object_backend(**settings: Any) -> None:
     """Register a bucket of an S3-compatible service, or update the one of the same name.
 
     Nothing is sent to the service. No secret is stored: only the name of the variables that hold
     it. Creates the catalog if there is none.
     """
-    from catalogsync_assets.core.catalog.backends import register
+    from catalogsync_assets.core.catalog.backends import object_backends, register
 
     catalog = running.open_catalog(create=True)
+    if settings["layout"] is None:
+        known = {b.name: b.layout for b in object_backends(catalog)}
+        settings["layout"] = known.get(settings["name"], "path")
     made, is_new = register(catalog, ObjectBackend(**settings))
     word, place = "registered" if is_new else "updated", made.endpoint or "AWS"
     running.end(
@@ -123,7 +133,7 @@ def _print(found: list[ObjectBackend]) -> None:
         "backends",
         (
             *("name", "bucket", "endpoint", "provider", "region", "prefix"),
-            *("credentials", "settings", "tested"),
+            *("credentials", "layout", "settings", "tested"),
         ),
         [
             (
@@ -134,6 +144,7 @@ def _print(found: list[ObjectBackend]) -> None:
                 b.region,
                 b.base_prefix or "-",
                 f"${b.credential_env_prefix}_*",
+                b.layout,
                 _settings(b),
                 (b.tested.tested_at or ("partly" if b.tested.known() else "no"))[:10],
             )

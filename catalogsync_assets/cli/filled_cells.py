@@ -43,7 +43,7 @@ def cell_reporter(
     batches = waiting_batches(catalog, backend, scope) if home else []
 
     def report_cells(report: UploadReport) -> None:
-        if not (home and batches and report.succeeded + report.adopted):
+        if not (home and batches and report.succeeded + report.adopted + report.copied):
             return
         # Without what Dagster has to say of its own affairs: a missing `dagster.yaml`, beta APIs.
         before = logging.root.manager.disable

@@ -84,13 +84,10 @@ def root() -> None:
     """Move a library root, name it, or let it go; `roots` lists them."""
 
 
-_YES = options.flag("--yes", "Do not ask.")
-
-
 @options.command("catalogsync root move /media/me/Music /run/media/me/Music", of=root)
 @click.argument("old")
 @click.argument("new")
-@_YES
+@options.flag("--yes", "Do not ask.")
 @options.flag("--force", "Also where nothing at NEW looks like the files of OLD.")
 def move(old: str, new: str, yes: bool, force: bool) -> None:
     """Tell the catalog that a library root lies elsewhere now. Moves nothing on disk.
@@ -176,19 +173,17 @@ def forget(path: str, dry_run: bool) -> None:
     restored. Their objects stay on the backends, and what is on disk stays there. A scan of the
     folder takes it up again, with all that was known.
     """
-    from catalogsync_assets.core.catalog.roots import Contents, contents, let_go, root_called
-    from catalogsync_assets.core.library.removal import recover_if_alone
+    from catalogsync_assets.core.catalog.roots import Contents, contents, root_called
+    from catalogsync_assets.core.library.letting_go import let_root_go
 
     catalog = running.open_catalog()
     known = root_called(catalog, path)
     holds = contents(catalog, known.path).get(known.path, Contents(0, 0, 0))
-    if not dry_run:
-        recover_if_alone(catalog, known.path)
-        forgotten = let_go(catalog, known.path)
+    forgotten = 0 if dry_run else let_root_go(catalog, known.path)
     told = {"root": known.path, "dry_run": dry_run, "name": known.name, **asdict(holds)}
     would = "would be" if dry_run else "was"
     running.end(
-        {**told, "forgotten": 0 if dry_run else forgotten},
+        {**told, "forgotten": forgotten},
         lambda: output.echo(
             f"{known.path} {would} let go: {output.files(holds.files)},"
             f" {output.size(holds.bytes)}, and {holds.others:,} that are not there"

@@ -69,10 +69,10 @@ def split(song: int, file: tuple[str, ...]) -> None:
     running.end(done, show)
 
 
-def _tags_of(path: str) -> tuple[Mapping[str, Any], Sequence[str]] | None:
+def _tags_of(path: Path) -> tuple[Mapping[str, Any], Sequence[str]] | None:
     from catalogsync_assets.core.library.tags import read_tags
 
-    tags, trouble = read_tags(Path(path))
+    tags, trouble = read_tags(path)
     return None if trouble else (tags.song, tags.artists)
 
 

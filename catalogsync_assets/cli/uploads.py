@@ -161,7 +161,7 @@ def upload_queued(
 
 def _describe(report: UploadReport) -> str:
     on_their_way = report.in_flight, "on their way"
-    done = report.succeeded + report.adopted
+    done = report.succeeded + report.adopted + report.copied
     return output.so_far(report.backend, done, report.queued, report, on_their_way)
 
 
@@ -170,11 +170,17 @@ def print_upload(report: UploadReport) -> None:
     if not report.queued:
         output.echo(f"{report.backend}: nothing to upload")
         return
+    copied = f" {report.copied:,} copied there," if report.copied else ""
     output.echo(
         f"{report.backend}: {output.files(report.queued)} queued, {report.succeeded:,} uploaded,"
-        f" {report.adopted:,} adopted, {report.failed:,} failed;"
+        f" {report.adopted:,} adopted,{copied} {report.failed:,} failed;"
         f" {output.speed(report.bytes, report.seconds)}, {report.workers} workers"
     )
+    if report.replaced_for_good:
+        output.note(
+            f"{report.backend}: {output.files(report.replaced_for_good)} replaced without keeping"
+            " the earlier content: the store cannot copy, or its bucket locks what is put"
+        )
     running.print_failures(report)
 
 

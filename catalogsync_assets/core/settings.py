@@ -28,10 +28,12 @@ SMTP_VARIABLE = "CATALOGSYNC_ALERT_SMTP_URL"
 EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
 EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
+KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
 DEFAULT_CATALOG = "catalogsync.db"
 DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
 DEFAULT_UI = "http://127.0.0.1:3000"
+DEFAULT_KEEP_DAYS = 30
 
 
 def catalog_location(given: str | os.PathLike[str] | None = None) -> str:
@@ -176,6 +178,22 @@ def alerts_warn() -> bool:
 def ui_url() -> str:
     """Where the web UI is: `CATALOGSYNC_UI_URL`, without a slash at its end."""
     return (os.environ.get(UI_VARIABLE, "").strip() or DEFAULT_UI).rstrip("/")
+
+
+def keep_replaced_days() -> int:
+    """For how many days a content that an edit replaces on a backend is kept there:
+    `CATALOGSYNC_KEEP_REPLACED_DAYS`, else 30; 0 for not at all.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 0 on.
+    """
+    given = os.environ.get(KEEP_VARIABLE, "").strip() or str(DEFAULT_KEEP_DAYS)
+    if not (given.isascii() and given.isdecimal()):
+        raise ConfigurationError(
+            f"{KEEP_VARIABLE} is {given!r}, which is not a number of days",
+            hint="set it to a whole number; 0 keeps nothing",
+        )
+    return int(given)
 
 
 def required(variable: str, what: str) -> str:

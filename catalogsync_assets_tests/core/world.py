@@ -6,6 +6,7 @@ The truth is worked out here in Python from the rows, by another way than the pr
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     enqueue,
     record,
 )
+from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
@@ -162,7 +164,10 @@ class World:
         locations.mark(self.catalog, found, "verified", only="active", how="read")
 
     def withdraw(self, file: int) -> None:
-        locations.withdraw_at(self.catalog, self.backends[file % 2], f"{file}.flac")
+        if known := self._known(file):
+            place = self.backends[file % 2], f"{file}.flac"
+            with suppress(ConflictError):  # another file was adopted there
+                locations.withdraw_at(self.catalog, *place, known.file_asset_id)
 
     def leave_out(self, file: int) -> None:
         """A rule of the library leaves a file out."""

@@ -97,7 +97,7 @@ class Progress:
 
 
 def _sample(report: UploadReport, at: float) -> Sample:
-    files = report.succeeded + report.adopted
+    files = report.succeeded + report.adopted + report.copied
     return Sample(at, report.bytes + report.bytes_in_parts, files)
 
 

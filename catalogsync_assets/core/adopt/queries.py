@@ -190,12 +190,11 @@ def record(catalog: Catalog, backend: ObjectBackend, found: Sequence[Uploaded]) 
 
     Returns:
         Those that were recorded: all but files that have newer content by now, as an upload of
-        that may have replaced the object since it was looked at.
+        that may have replaced the object since it was looked at; and but where the key is another
+        file's.
     """
     assets = json.dumps([item.task.file_asset_id for item in found])
     with catalog.transaction() as connection:
         current = set(connection.scalars(sa.text(_CURRENT), {"assets": assets}))
         done = [item for item in found if item.task.file_asset_id in current]
-        if done:
-            record_uploaded(connection, backend, done)
-    return done
+        return record_uploaded(connection, backend, done)

@@ -17,6 +17,7 @@ from catalogsync_assets.core.catalog.schema import storage_backends
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UnknownBackendError
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 from catalogsync_assets.core.stores.backend import (
+    LAYOUTS,
     LOCAL,
     OBJECT_STORAGE,
     SETTINGS,
@@ -263,8 +264,9 @@ def from_row(row: Any) -> ObjectBackend:
     config = settings_of(row.config)
     known = {k: config[k] for k in SETTINGS if config.get(k)}
     # Another program may mean something else by these.
-    if known.get("provider") not in PRESETS:
-        known.pop("provider", None)
+    for name, choices in (("provider", tuple(PRESETS)), ("layout", LAYOUTS)):
+        if known.get(name) not in choices:
+            known.pop(name, None)
     for name in _NUMBERS:
         if not isinstance(known.get(name), int):
             known.pop(name, None)

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.keys import free_keys, keys_of_new
 from catalogsync_assets.core.catalog.legacy import insert_row
 from catalogsync_assets.core.catalog.locations import LocalPlace
-from catalogsync_assets.core.catalog.object_keys import fold, object_key
+from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.schema import file_assets, file_locations
 from catalogsync_assets.core.catalog.song_matching import SongOf, songs_of
 from catalogsync_assets.core.errors import UsageError
@@ -227,7 +228,8 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
             return
         unmet = [(f.known, f.stat.size_bytes) for f in files if not f.known.has_key]
         if unmet:
-            keys = _free_keys(connection, root, [k.path for k, _ in unmet])
+            own = [k.file_asset_id for k, _ in unmet]
+            keys = free_keys(connection, root, [k.path for k, _ in unmet], own=own)
             met = [
                 {
                     "asset": k.file_asset_id,
@@ -415,7 +417,7 @@ def not_yet_recorded(
 def _insert_assets(
     connection: sa.Connection, root: str, files: Sequence[FileFacts], belong: Sequence[SongOf]
 ) -> list[int]:
-    keys = _object_keys(connection, root, files)
+    keys = keys_of_new(connection, root, [(f.path, _gives_its_key(f)) for f in files])
     rows = [
         {
             "song_id": song.song_id,
@@ -437,40 +439,7 @@ def _insert_assets(
     return [insert_row(connection, "file_assets", row) for row in rows]
 
 
-def _object_keys(connection: sa.Connection, root: str, files: Sequence[FileFacts]) -> list[str]:
-    """The key of each file: its earlier content's, or one that no other path has."""
-    asset = file_assets.c
-    earlier = [f.replaces.file_asset_id for f in files if f.replaces]
-    known = connection.execute(
-        sa.select(asset.id, asset.object_key).where(
-            asset.id.in_(earlier), asset.object_key.is_not(None)
-        )
-    )
-    by_id = dict[int, str](known.all())
-    kept = [by_id.get(f.replaces.file_asset_id) if f.replaces else None for f in files]
-    unkeyed = [f.path for f, key in zip(files, kept, strict=True) if key is None]
-    free = iter(_free_keys(connection, root, unkeyed))
-    return [next(free) if key is None else key for key in kept]
-
-
-def _free_keys(connection: sa.Connection, root: str, paths: Sequence[str]) -> list[str]:
-    """A key for each of these paths that no other path has."""
-    fold_column = file_assets.c.object_key_fold
-    asked = {fold(object_key(root, path, lambda _: False)) for path in paths}
-    taken = set(connection.scalars(sa.select(fold_column).where(fold_column.in_(asked)).distinct()))
-
-    def is_taken(candidate: str) -> bool:
-        if candidate in taken:
-            return True
-        if candidate in asked:
-            return False
-        # A key with a suffix, which few need: somebody may have a file of that very name.
-        found = connection.execute(sa.select(fold_column).where(fold_column == candidate).limit(1))
-        return found.first() is not None
-
-    keys = []
-    for path in paths:
-        key = object_key(root, path, is_taken)
-        taken.add(fold(key))
-        keys.append(key)
-    return keys
+def _gives_its_key(facts: FileFacts) -> int | None:
+    """The file asset that was the path's earlier content: a key goes with the path."""
+    earlier = facts.replaces
+    return earlier.file_asset_id if earlier and earlier.path == facts.path else None

@@ -1,11 +1,214 @@
-"""Which key a file has in a bucket."""
+"""Whose a key is: no two current files ever share one, and no object makes way for another's.
+
+A file has two kinds of keys. Its `object_key` is the one that it would get by its path now; it is
+made here, and is one for all backends. Where its object really lies on a backend is told by its
+location there. The two differ once the file has moved, until a backend's layout has followed; and
+where its own key is another file's on that backend: then it is stored aside, under its own key with
+a suffix.
+
+On a backend, a key is a file's as long as a location of it, of any status but `removed`, names it;
+but for one that is `superseded` while the file is active under another key there: its object has
+been copied, and the copy proven. Of a file that is not current (`presence.current_sql`), but only
+what a path once held, a key may be taken over.
+
+How a path becomes a key is said in `object_keys`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog import object_keys, presence
+from catalogsync_assets.core.catalog.backends import OBJECT_STORES, settings_of
+from catalogsync_assets.core.catalog.object_keys import fold, object_key
+from catalogsync_assets.core.catalog.schema import file_assets, file_locations
+from catalogsync_assets.core.stores.backend import ObjectBackend
+
+#: Values in one statement.
+_PAGE = 500
+# Of a location `n`.
+_STANDS = f"""
+n.status <> 'removed'
+AND NOT (n.status = 'superseded' AND EXISTS (
+    SELECT 1 FROM file_locations h WHERE h.file_asset_id = n.file_asset_id
+      AND h.backend_id = n.backend_id AND h.locator <> n.locator AND h.status = 'active'))
+AND {presence.current_sql("n.file_asset_id", or_forgotten=True)}
+"""
+
+
+def is_anothers_sql(asset: str, backend: str, bucket: str, locator: str) -> str:
+    """An SQL condition: whether a whole key is another current file's on a backend.
+
+    Args:
+        asset: the SQL expression of the id of the file that it is not to count for.
+        backend, bucket, locator: those of the place.
+    """
+    return (
+        f"EXISTS (SELECT 1 FROM file_locations n WHERE n.backend_id = {backend}"
+        f" AND n.container_name = {bucket} AND n.locator = {locator}"
+        f" AND n.file_asset_id <> {asset} AND {_STANDS})"
+    )
+
+
+_IS_ANOTHERS = sa.text("SELECT " + is_anothers_sql(":asset", ":backend", ":bucket", ":locator"))
+
+
+def is_anothers(
+    connection: sa.Connection, backend: ObjectBackend, locator: str, file_asset_id: int
+) -> bool:
+    """Whether a whole key is another current file's than this one's on a backend."""
+    place = {"backend": backend.id, "bucket": backend.bucket, "locator": locator}
+    return bool(connection.scalar(_IS_ANOTHERS, {**place, "asset": file_asset_id}))
+
+
+_HOLDERS = sa.text(f"""
+SELECT n.file_asset_id FROM file_locations n WHERE n.backend_id = :backend
+  AND n.container_name = :bucket AND n.locator = :locator AND n.file_asset_id <> :asset
+  AND {_STANDS}
+""")
+
+
+def holders(
+    connection: sa.Connection, backend: ObjectBackend, locator: str, file_asset_id: int
+) -> set[int]:
+    """The other current files than this one whose key a whole key is on a backend."""
+    place = {"backend": backend.id, "bucket": backend.bucket, "locator": locator}
+    return set(connection.scalars(_HOLDERS, {**place, "asset": file_asset_id}))
+
+
+def aside(
+    connection: sa.Connection, backend: ObjectBackend, locator: str, file_asset_id: int
+) -> str:
+    """The whole key for a file whose own is another's on a backend; the same at each call."""
+    prefix = backend.key_prefix
+
+    def taken(key: str) -> bool:
+        return is_anothers(connection, backend, prefix + key, file_asset_id) or bool(
+            _named(connection, [fold(key)]).keys() - {file_asset_id}
+        )
+
+    return prefix + object_keys.aside(locator.removeprefix(prefix), file_asset_id, taken)
+
+
+def free_keys(
+    connection: sa.Connection, root: str, paths: Sequence[str], *, own: Collection[int] = ()
+) -> list[str]:
+    """An object key for each of these paths below a root, which is no other current file's.
+
+    Args:
+        own: the file assets that these keys are for, where they are known already.
+    """
+    return _choose(connection, [(root, path) for path in paths], own)
+
+
+def keys_of_new(
+    connection: sa.Connection, root: str, files: Sequence[tuple[str, int | None]]
+) -> list[str]:
+    """The object key of each new file: the one that the earlier content of its path had, or a free
+    one.
+
+    Args:
+        files: of each, its path below the root, and the earlier content's file asset, if any.
+    """
+    asset = file_assets.c
+    known = sa.select(asset.id, asset.object_key).where(
+        asset.id.in_([earlier for _, earlier in files if earlier is not None]),
+        asset.object_key.is_not(None),
+    )
+    by_id = dict[int | None, str](connection.execute(known).all())
+    free = iter(free_keys(connection, root, [path for path, old in files if old not in by_id]))
+    return [by_id[earlier] if earlier in by_id else next(free) for _, earlier in files]
+
+
+_RENAME = sa.text(
+    "UPDATE file_assets SET object_key = :key, object_key_fold = :fold,"
+    " updated_at = CURRENT_TIMESTAMP WHERE id = :asset"
+)
+
 
 def rename(connection: sa.Connection, moved: Sequence[tuple[int, str, str]]) -> None:
-    """Give moved files the keys of their new paths."""
+    """Give files that have moved the object keys of their new paths.
+
+    To be called with all that moved in one scan, before what is new there gets its keys: what each
+    of them gives up is free for the others, so that two may change places. Idempotent.
+
+    Args:
+        moved: of each, its file asset, the library root that it is below now, and its path there.
+    """
+    keys = _choose(connection, [(root, path) for _, root, path in moved], [m[0] for m in moved])
+    rows = [
+        {"asset": asset, "key": key, "fold": fold(key)}
+        for (asset, _, _), key in zip(moved, keys, strict=True)
+    ]
+    if rows:
+        connection.execute(_RENAME, rows)
+
+
+def _choose(
+    connection: sa.Connection, wanted: Sequence[tuple[str, str]], own: Collection[int]
+) -> list[str]:
+    """A key for each root and path that no current file has, but for those in `own`."""
+    own = frozenset(own)
+    plain = [object_key(root, path, lambda _: False) for root, path in wanted]
+    asked = {fold(key) for key in plain}
+    taken = _taken(connection, plain, own)
+
+    def is_taken(key: str) -> bool:
+        if (folded := fold(key)) not in asked and folded not in taken:
+            # With a suffix, which few need: somebody may have a file of that very name.
+            taken.update(_taken(connection, [key], own))
+        return folded in taken
+
+    keys = []
+    for root, path in wanted:
+        key = object_key(root, path, is_taken)
+        taken.add(fold(key))
+        keys.append(key)
+    return keys
+
+
+def _taken(connection: sa.Connection, keys: Sequence[str], own: frozenset[int]) -> set[str]:
+    """The folds of those of these keys that a current file has which is not one of `own`."""
+    taken = set[str]()
+    for page in (keys[at : at + _PAGE] for at in range(0, len(keys), _PAGE)):
+        named = _named(connection, [fold(key) for key in page])
+        taken.update(folded for asset, folded in named.items() if asset not in own)
+        for asset, key in _located(connection, page):
+            if asset not in own:
+                taken.add(fold(key))
+    return taken
+
+
+def _named(connection: sa.Connection, folds: Sequence[str]) -> dict[int, str]:
+    """The current files whose object key has one of these folds, and which."""
+    asset = file_assets.c
+    found = sa.select(asset.id, asset.object_key_fold).where(
+        asset.object_key_fold.in_(folds),
+        sa.literal_column(presence.current_sql("file_assets.id", or_forgotten=True)),
+    )
+    return dict[int, str](connection.execute(found).all())
+
+
+def _located(connection: sa.Connection, keys: Sequence[str]) -> list[tuple[int, str]]:
+    """The current files that have one of these keys on any backend; each with the key."""
+    n = file_locations.alias("n")
+    found: list[tuple[int, str]] = []
+    for row in connection.execute(OBJECT_STORES).all():
+        prefix = _prefix_of(row)
+        here = sa.select(n.c.file_asset_id, n.c.locator).where(
+            n.c.backend_id == row.id,
+            n.c.container_name == row.container_name,
+            n.c.locator.in_([prefix + key for key in keys]),
+            sa.literal_column(f"({_STANDS})"),
+        )
+        found += [(asset, key.removeprefix(prefix)) for asset, key in connection.execute(here)]
+    return found
+
+
+def _prefix_of(row: Any) -> str:
+    # What else another program has left in its settings is no affair of a scan.
+    prefix = settings_of(row.config).get("base_prefix")
+    return f"{prefix}/" if prefix and isinstance(prefix, str) else ""

@@ -18,10 +18,11 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
@@ -35,7 +36,7 @@ Status = Literal[
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
-    "stored", "replaced", "withdrawn", "verified", "lost", "damaged",
+    "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
 ]
 # fmt: on
 
@@ -87,10 +88,16 @@ TRANSITIONS: dict[Event, Transition] = {
     "offloaded": Transition(("offloading",), "offloaded", "the local file is removed"),
     # Keys of a backend.
     "stored": Transition(None, "active", "the object is there, and was verified"),
+    "moved": Transition(
+        ("active", "missing", "damaged"), "superseded", "the file is under another key there"
+    ),
     "replaced": Transition(
         ("active", "missing", "damaged"), "superseded", "another content was stored at the key"
     ),
     "withdrawn": Transition(("active",), "superseded", "the object is about to be replaced"),
+    "kept aside": Transition(
+        ("new",), "superseded", "a copy is kept of an object that is about to be replaced"
+    ),
     "verified": Transition(
         ("active", "missing", "damaged"), "active", "the object was found to hold its file"
     ),
@@ -129,7 +136,7 @@ _NOW_IF_CHANGED = (
 
 
 @functools.cache
-def _update_sql(event: Event, condition: str) -> str:
+def _update_sql(event: Event, condition: str, which: str = "id = :id") -> str:
     step = TRANSITIONS[event]
     writes = [f"status = '{step.after}'", _NOW_IF_CHANGED if event == "verified" else _NOW]
     if event in _WRITES:
@@ -139,7 +146,7 @@ def _update_sql(event: Event, condition: str) -> str:
         allowed = f"IN ({', '.join(map(repr, step.before))})"
     return (
         f"UPDATE file_locations SET {', '.join(writes)}"
-        f" WHERE id = :id AND status {allowed} {condition}"
+        f" WHERE {which} AND status {allowed} {condition}"
     )
 
 
@@ -260,6 +267,8 @@ class Stored(NamedTuple):
     sha256: str
     etag: str | None
     verified_by: str
+    #: The location of the object that it was copied from: since when that is verified, this is.
+    copied_from: int | None = None
 
 
 _OBJECT = (
@@ -268,7 +277,8 @@ _OBJECT = (
 )
 _STORE = """
 VALUES (:file_asset_id, :backend, :bucket, :key, :public_url, 'active', 0, :size_bytes, :etag,
-        CURRENT_TIMESTAMP, :verified_by{more})
+        COALESCE((SELECT c.verified_at FROM file_locations c WHERE c.id = :copied_from),
+                 CURRENT_TIMESTAMP), :verified_by{more})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     container_name = excluded.container_name, public_url = excluded.public_url,
     status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
@@ -283,10 +293,30 @@ WHERE id = :file_asset_id AND (sha256 IS NULL OR sha256 = '' OR size_bytes IS NU
 """
 
 
+_ELSEWHERE = "file_asset_id = :file_asset_id AND backend_id = :backend AND locator <> :key"
+
+
 def record_stored(
     connection: sa.Connection, backend: ObjectBackend, objects: Sequence[Stored]
-) -> None:
-    """Objects are there. What another content had at their keys is replaced. Idempotent."""
+) -> list[Stored]:
+    """Objects are there. What another content had at their keys is replaced, and where else the
+    same files were on the backend is over. Idempotent.
+
+    Returns:
+        Those that were recorded: all but where the key has come to be another file's meanwhile.
+    """
+    here = {o.key: o for o in objects}
+    others = [
+        copy
+        for copy in copies_at(connection, backend, here)
+        if copy.file_asset_id != here[copy.key].file_asset_id
+    ]
+    for key in {copy.key for copy in others}:
+        if keys.is_anothers(connection, backend, key, here[key].file_asset_id):
+            del here[key]
+    ours = {(o.file_asset_id, o.key) for o in here.values()}
+    objects = [o for o in objects if (o.file_asset_id, o.key) in ours]
+    replaced = [o for o in others if o.key in here and o.sha256 != here[o.key].sha256]
     # Written out: `_asdict` takes 2.5 us a file more.
     rows = [
         {
@@ -299,30 +329,84 @@ def record_stored(
             "etag": o.etag,
             "verified_by": o.verified_by,
             "sha256": o.sha256,
+            "copied_from": o.copied_from,
         }
         for o in objects
     ]
-    here = {o.key: o for o in objects}
-    others = [
-        copy
-        for copy in copies_at(connection, backend, here)
-        if copy.file_asset_id != here[copy.key].file_asset_id
-        and copy.sha256 != here[copy.key].sha256
-    ]
-    _apply(connection, "replaced", [{"id": copy.location_id} for copy in others])
+    if not rows:
+        return []
+    _apply(connection, "replaced", [{"id": copy.location_id} for copy in replaced])
     store = insert_sql(connection, "file_locations", _OBJECT, _STORE)
-    for statement in (store, _KEEP_DIGEST):
+    for statement in (store, _update_sql("moved", "", _ELSEWHERE), _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
-    _refresh(connection, [o.file_asset_id for o in objects] + [c.file_asset_id for c in others])
+    changed = [o.file_asset_id for o in objects] + [copy.file_asset_id for copy in replaced]
+    _refresh(connection, changed)
+    return objects
 
 
-def withdraw_at(catalog: Catalog, backend: ObjectBackend, key: str) -> None:
+def to_be_replaced(
+    catalog: Catalog, backend: ObjectBackend, key: str, file_asset_id: int
+) -> list[RemoteCopy]:
+    """The earlier contents of a file that are at a key, as far as the catalog says.
+
+    Args:
+        file_asset_id: the newer content, which is to come there.
+    """
+    with catalog.read() as connection:
+        found = copies_at(connection, backend, [key])
+    return [c for c in found if c.status == "active" and c.file_asset_id != file_asset_id]
+
+
+_KEEP_ASIDE = """
+SELECT l.file_asset_id, l.backend_id, l.container_name, :key, NULL, 'superseded', 0, l.size_bytes,
+       :etag, CURRENT_TIMESTAMP, :verified_by{more}
+FROM file_locations l WHERE l.id = :id
+ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
+    etag = excluded.etag, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
+    updated_at = CURRENT_TIMESTAMP
+"""
+
+
+class KeptAside(NamedTuple):
+    """A copy of an object that is about to be replaced."""
+
+    location_id: int  #: of that object
+    key: str  #: the copy's
+    etag: str | None
+    verified_by: str
+
+
+def withdraw_at(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    key: str,
+    file_asset_id: int,
+    *,
+    kept: Sequence[KeptAside] = (),
+) -> None:
     """Say of no file any more that it is at this key: its object is about to be replaced.
 
     Goes before the replacing, as a kill in between must not leave a row that claims what the store
     no longer has.
+
+    Args:
+        file_asset_id: the file that is to come there.
+        kept: copies of what is there now.
+
+    Raises:
+        ConflictError: the key has come to be another file's since it was planned.
     """
     with catalog.transaction() as connection:
+        if keys.is_anothers(connection, backend, key, file_asset_id):
+            raise ConflictError(
+                f"backend {backend.name!r}: {key!r} is another file's by now",
+                code="KeyTaken",
+                hint="nothing was overwritten; upload again, which takes another key",
+            )
+        if kept:
+            insert = insert_sql(connection, "file_locations", _OBJECT, _KEEP_ASIDE)
+            rows = [{"id": k.location_id, **k._asdict()} for k in kept]
+            connection.exec_driver_sql(insert, rows)
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
 
@@ -407,18 +491,25 @@ UPDATE file_locations SET
     library_root = :root, library_path = :path, absolute_path = :absolute_path,
     verified_by = CASE WHEN :sha256 IS NULL THEN 'inode' ELSE 'read' END,
     updated_at = CURRENT_TIMESTAMP
-WHERE id = :id AND status <> 'superseded'
+WHERE id = :id AND status NOT IN ('superseded', 'offloading')
 """
 # One that was found damaged stays so until its content is read: an inode says nothing of that.
 _NOT_READ_AFTER_DAMAGE = "AND (:sha256 IS NOT NULL OR status <> 'damaged')"
 
 
-def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlace]]) -> None:
+def record_moved(
+    connection: sa.Connection,
+    moved: Sequence[tuple[int, LocalPlace]],
+    *,
+    before: Mapping[int, str],
+) -> None:
     """Local files are at other paths now. Idempotent.
 
     Args:
         moved: of each, its location and where it is; with the digest where it was read, else an
             inode has told that it is the same.
+        before: by location, the status that it had: where one that was there was not read, no
+            figure changes.
     """
     rows = [{"id": id_, **place._asdict()} for id_, place in moved]
     if rows:
@@ -426,7 +517,8 @@ def record_moved(connection: sa.Connection, moved: Sequence[tuple[int, LocalPlac
     _apply(connection, "seen", rows, _NOT_READ_AFTER_DAMAGE)
     if read := [row for row in rows if row["sha256"]]:
         connection.exec_driver_sql(_KEEP_DIGEST, read)
-    _refresh(connection, [place.file_asset_id for _, place in moved])
+    changed = [p.file_asset_id for id_, p in moved if p.sha256 or before.get(id_) != "active"]
+    _refresh(connection, changed)
 
 
 def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) -> None:
@@ -545,6 +637,27 @@ def copies_at(
     )
     values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
     return _copies(connection, which, **values)
+
+
+_OF_CONTENT = """
+WHERE f.size_bytes = :size AND f.sha256 = :sha256 AND l.backend_id = :backend
+  AND l.container_name = :bucket AND l.status = 'active' AND l.verified_at IS NOT NULL
+  AND l.locator <> :but ORDER BY l.verified_at DESC, l.id LIMIT 1
+"""
+
+
+def copy_of_content(
+    connection: sa.Connection, backend: ObjectBackend, size_bytes: int, sha256: str, *, but: str
+) -> RemoteCopy | None:
+    """The most recently verified object of a backend that holds a content, if there is one.
+
+    Args:
+        sha256: in hex, small letters.
+        but: a key that does not count.
+    """
+    place = {"backend": backend.id, "bucket": backend.bucket, "but": but}
+    found = _copies(connection, _OF_CONTENT, **place, size=size_bytes, sha256=sha256)
+    return found[0] if found else None
 
 
 def copies_by_id(connection: sa.Connection, location_ids: Collection[int]) -> dict[int, RemoteCopy]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -18,10 +18,9 @@ from catalogsync_assets.core.catalog.files import (
     still_there,
 )
 from catalogsync_assets.core.catalog.locations import LocalPlace
+from catalogsync_assets.core.catalog.scope import id_list
+from catalogsync_assets.core.catalog.song_matching import tell_the_same
 from catalogsync_assets.core.files.opening import FileStat
-
-#: Seconds by which two lengths of one recording may differ: containers count in frames.
-SAME_LENGTH = 3.0
 
 
 class Moved(NamedTuple):
@@ -46,16 +45,21 @@ def record_moves(catalog: Catalog, files: Sequence[Moved]) -> None:
 
     One transaction. A file that an offload has removed meanwhile, or is about to, is left out.
     """
+    by_root: dict[str, list[Moved]] = {}
+    for f in files:
+        by_root.setdefault(f.root, []).append(f)
     with catalog.transaction() as connection:
-        moved = [f for f in files if _is_still_there(connection, f)]
+        moved = [f for root, some in by_root.items() for f in _there(connection, root, some)]
+        before = {f.known.location_id: f.known.status for f in moved}
         places = [(f.known.location_id, f.place) for f in moved]
-        locations.record_moved(connection, places)
+        locations.record_moved(connection, places, before=before)
         keys.rename(connection, [(f.known.file_asset_id, f.root, f.path) for f in moved])
 
 
-def _is_still_there(connection: sa.Connection, f: Moved) -> bool:
-    there = Seen(f.known._replace(path=f.path), f.stat)
-    return f.known.status == "active" or bool(still_there(connection, f.root, [there]))
+def _there(connection: sa.Connection, root: str, files: Sequence[Moved]) -> list[Moved]:
+    found = {f.known.location_id: f for f in files}
+    seen = [Seen(f.known._replace(path=f.path), f.stat) for f in files]
+    return [found[f.known.location_id] for f in still_there(connection, root, seen)]
 
 
 def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> None:
@@ -71,28 +75,20 @@ def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> 
         locations.apply(connection, "changed", [location for location, *_ in files])
 
 
-_OF_SONG = """
-SELECT f.audio_digest, f.release_track_id, f.recording_id, s.match_key,
-       COALESCE(f.duration_seconds, s.duration_seconds), s.album
-FROM file_assets f LEFT JOIN songs s ON s.id = f.song_id WHERE f.id = :asset
-"""
-
-
 def is_same_song(catalog: Catalog, known: KnownFile, facts: FileFacts) -> bool:
     """Whether a file is a new content of a known one's song, by what each says of its sound."""
-    ((audio, track, recording, key, seconds, album),) = catalog.rows(
-        _OF_SONG, asset=known.file_asset_id
+    with catalog.read() as connection:
+        return tell_the_same(connection, [(known, facts)])[0]
+
+
+def local_places(catalog: Catalog, file_assets: Iterable[int]) -> list[tuple[int, str, str]]:
+    """Where local files are: the file asset, its root, and its path below that."""
+    rows = catalog.rows(
+        "SELECT file_asset_id, library_root, library_path FROM file_locations"
+        f" WHERE file_asset_id IN ({id_list(file_assets)}) AND status = 'active'"
+        " AND library_path IS NOT NULL"
     )
-    if audio and facts.audio_digest:
-        return bool(audio == facts.audio_digest)
-    if track and facts.release_track_id:
-        return bool(track == facts.release_track_id)
-    if recording and facts.recording_id and album == facts.song["album"]:
-        return bool(recording == facts.recording_id)
-    length = facts.song["duration_seconds"]
-    if key is None or key != facts.song["match_key"]:
-        return False
-    return seconds is None or length is None or abs(seconds - length) <= SAME_LENGTH
+    return [(int(asset), str(root), str(path)) for asset, root, path in rows]
 
 
 _NEWCOMERS = """

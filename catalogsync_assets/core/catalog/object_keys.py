@@ -1,10 +1,10 @@
 """From a path in the library to a key in a bucket.
 
-A key is fixed when a file is first seen, so that planning stays one SQL statement and a key never
-changes under an object. It is the path below the library root in Unicode's NFC, except where two
-paths would share a key, or a store would change it; then it carries a suffix from a digest of
-root and path. (Not of the content: that is not read before the upload, and would move the object
-each time the file is edited.)
+A key is made when a file is first seen, and anew when it moves, so that planning stays one SQL
+statement. It is the path below the library root in Unicode's NFC, except where two paths would
+share a key, or a store would change it; then it carries a suffix from a digest of root and path.
+(Not of the content: that is not read before the upload, and would move the object each time the
+file is edited.) Whose a key is, `keys` knows.
 """
 
 from __future__ import annotations
@@ -42,24 +42,38 @@ def unusable(path: str) -> str | None:
 
 
 def object_key(root: str, path: str, taken: Callable[[str], bool]) -> str:
-    """The key for a file that has none yet.
+    """The key for a file at a path.
 
     Args:
         root: the library root, for telling two roots apart.
         path: the path below it, `/`-separated, one that `unusable` has passed.
-        taken: tells whether a key's `fold` belongs to another file already.
+        taken: tells whether a key belongs to another file already; keys of one `fold` are one.
 
     Returns:
         At most `MAX_KEY_BYTES` bytes of UTF-8; each part at most `MAX_SEGMENT_BYTES`.
     """
     plain = unicodedata.normalize("NFC", path)
     key = _fit(plain.replace("\\", "_"))
-    if key == plain and not taken(fold(key)):
+    if key == plain and not taken(key):
         return key
-    digest = hashlib.sha256(f"{root}\0{path}".encode()).hexdigest()
+    return _suffixed(plain.replace("\\", "_"), f"{root}\0{path}", taken)
+
+
+def aside(key: str, file_asset_id: int, taken: Callable[[str], bool]) -> str:
+    """The key for a file where its own is another's, on one backend; always the same.
+
+    Args:
+        key: its own.
+        taken: as for `object_key`.
+    """
+    return _suffixed(key, f"{file_asset_id}\0{key}", taken)
+
+
+def _suffixed(key: str, of: str, taken: Callable[[str], bool]) -> str:
+    digest = hashlib.sha256(of.encode()).hexdigest()
     for length in range(_SUFFIX_LENGTH, len(digest) + 1):
-        candidate = _fit(plain.replace("\\", "_"), suffix=f"~{digest[:length]}")
-        if not taken(fold(candidate)):
+        candidate = _fit(key, suffix=f"~{digest[:length]}")
+        if not taken(candidate):
             break
     return candidate
 

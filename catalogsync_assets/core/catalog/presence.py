@@ -21,6 +21,25 @@ _COLUMNS = (
     *("verified_at", "updated_at"),
 )
 _LOCAL = "(SELECT id FROM storage_backends WHERE backend_type = 'local')"
+
+
+def current_sql(asset: str = "f.id", *, or_forgotten: bool = False) -> str:
+    """An SQL condition: whether a file asset is current, and not only what a path once held.
+
+    It is while it is at a path below a library root, or is known to have been and not to have made
+    way for something else; and one that never was on a local disk is, too.
+
+    Args:
+        asset: the SQL expression of its id.
+        or_forgotten: those that a person has let go of count as well: their objects still stand.
+    """
+    over = "'superseded', 'removed'" + ("" if or_forgotten else ", 'forgotten'")
+    local = f"FROM file_locations c WHERE c.file_asset_id = {asset} AND c.backend_id IN {_LOCAL}"
+    return (
+        f"(EXISTS (SELECT 1 {local} AND c.status NOT IN ({over})) OR NOT EXISTS (SELECT 1 {local}))"
+    )
+
+
 # The first condition is that of the index, which holds these few rows only.
 _UNLESS = """
 (NOT EXISTS (SELECT 1 FROM file_locations o

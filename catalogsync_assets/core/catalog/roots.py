@@ -18,11 +18,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import meet_rows_of_other_programs
-from catalogsync_assets.core.errors import ConfigurationError, LibraryError, UsageError
+from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.files.file_systems import (
     FileSystems,
     file_system_of,
@@ -34,7 +33,6 @@ from catalogsync_assets.core.settings import overlap
 
 #: Known files that are looked for at most, to tell whether a root lies somewhere.
 SAMPLE = 200
-_PAGE = 5_000
 
 
 @dataclass(frozen=True)
@@ -416,42 +414,15 @@ def move_root(catalog: Catalog, old: str, new: str) -> int:
     return moved
 
 
-_TO_FORGET = """
-SELECT library_path, id FROM file_locations
-WHERE library_root = :root AND library_path >= :path AND (library_path > :path OR id > :id)
-  AND status NOT IN ('superseded', 'forgotten') ORDER BY library_path, id LIMIT :page
-"""
-_GOING = "SELECT 1 FROM file_locations WHERE library_root = :root AND status = 'offloading' LIMIT 1"
-
-
-def let_go(catalog: Catalog, root: str) -> int:
-    """A root is no longer the library's: its files are forgotten, its policy goes.
-
-    Objects stay, and what is on disk. A scan takes it up again. May be stopped at any moment and
-    called again.
-
-    Returns:
-        How many files were forgotten.
-
-    Raises:
-        LibraryError: some of its files are just being offloaded.
-    """
-    if catalog.scalar(_GOING, root=root) is not None:
-        raise LibraryError(
-            f"files of {root} are being offloaded, or a stopped run was about to",
-            hint="wait for it; then scan the root, or mount its disk",
-        )
-    forgotten, path, last = 0, "", 0
-    while page := catalog.rows(_TO_FORGET, root=root, path=path, id=last, page=_PAGE):
-        forgotten += locations.mark(catalog, [row[1] for row in page], "forgotten")
-        path, last = page[-1]
+def let_go(catalog: Catalog, path: str) -> None:
+    """A root is no longer the library's; its policy goes. What becomes of its files: see
+    `library.letting_go`. Idempotent."""
     with catalog.transaction() as connection:
         for statement in (
-            "INSERT INTO library_roots (path, let_go_at) VALUES (:root, CURRENT_TIMESTAMP)"
+            "INSERT INTO library_roots (path, let_go_at) VALUES (:path, CURRENT_TIMESTAMP)"
             " ON CONFLICT (path) DO UPDATE SET let_go_at = CURRENT_TIMESTAMP,"
             " rehash_began_at = NULL, updated_at = CURRENT_TIMESTAMP",
-            "DELETE FROM library_policies WHERE library_root = :root",
-            "DELETE FROM download_roots WHERE path = :root",
+            "DELETE FROM library_policies WHERE library_root = :path",
+            "DELETE FROM download_roots WHERE path = :path",
         ):
-            connection.execute(sa.text(statement), {"root": root})
-    return forgotten
+            connection.execute(sa.text(statement), {"path": path})

@@ -187,6 +187,8 @@ file_assets = Table(
     Index("ix_file_assets_song", "song_id"),
     Index("ix_file_assets_batch", "batch_id", "id"),
     Index("ix_file_assets_key_fold", "object_key_fold"),
+    # For a content that is stored already.
+    Index("ix_file_assets_content", "size_bytes", "sha256"),
     _partial("ix_file_assets_tags_error", "id", where="tags_error IS NOT NULL"),
     _partial("ix_file_assets_audio_digest", "audio_digest", where="audio_digest IS NOT NULL"),
     _partial("ix_file_assets_recording", "recording_id", where="recording_id IS NOT NULL"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -120,7 +121,7 @@ class Split:
 
 #: What a song is called by the tags of a file at a path: column values of `songs`, and each artist;
 #: None if they cannot be read.
-TagsOf = Callable[[str], "tuple[Mapping[str, Any], Sequence[str]] | None"]
+TagsOf = Callable[[Path], "tuple[Mapping[str, Any], Sequence[str]] | None"]
 
 
 def split(catalog: Catalog, song_id: int, files: Sequence[str], tags_of: TagsOf) -> Split:
@@ -137,7 +138,7 @@ def split(catalog: Catalog, song_id: int, files: Sequence[str], tags_of: TagsOf)
     """
     select(catalog, songs=[song_id])
     found = _named(catalog, song_id, files)
-    told = next((t for _, path in found.values() if path and (t := tags_of(path))), None)
+    told = next((t for _, path in found.values() if path and (t := tags_of(Path(path)))), None)
     with catalog.transaction() as connection:
         values = {"song": song_id}
         rows = connection.execute(_OF_SONG, values).scalars()

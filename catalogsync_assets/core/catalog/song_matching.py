@@ -11,8 +11,9 @@ the strongest first:
    both lengths are unknown the names alone decide, as nothing speaks against them; where one is,
    the files are of two songs. A song that has no file yet, as an import makes it, takes any length.
 
-Where several songs would do, it is the oldest. No rule makes one song of two that exist, and none
-takes a file from the song that a person gave it.
+Where several songs would do, it is the oldest. What a path held before tells of its song by its
+sound, and by its ids as long as the song has no other file: files may have changed places. No rule
+makes one song of two that exist, and none takes a file from the song that a person gave it.
 """
 
 from __future__ import annotations
@@ -89,17 +90,27 @@ def tell_the_same(
     ]
 
 
-def follow_tags(connection: sa.Connection, files: Iterable[tuple[int, FileFacts]]) -> None:
-    """Songs are called what the tags of their only current file say.
+def follow_tags(connection: sa.Connection, files: Mapping[int, FileFacts]) -> None:
+    """Songs are called what files say that have come in the stead of all that they had.
 
     Args:
-        files: with the song of each. Where a song has other files, nothing is done.
+        files: by file asset. A song that has others, which are current, is left as it is.
     """
     asset = file_assets.c
-    count = sa.select(sa.func.count()).where(asset.superseded_by_id.is_(None))
-    for song_id, f in files:
-        if connection.scalar(count.where(asset.song_id == song_id)) == 1:
-            update_row(connection, "songs", song_id, f.song)
+    rows = connection.execute(
+        sa.select(asset.id, asset.song_id).where(asset.id.in_(files)).order_by(asset.id)
+    )
+    of_song: dict[int, list[int]] = {}
+    for file_id, song_id in rows:
+        of_song.setdefault(song_id, []).append(file_id)
+    others = sa.select(asset.song_id).where(
+        asset.song_id.in_(of_song), asset.superseded_by_id.is_(None), asset.id.not_in(files)
+    )
+    alone = of_song.keys() - set(connection.scalars(others))
+    for song_id in alone:
+        update_row(connection, "songs", song_id, files[of_song[song_id][0]].song)
+    told = [(song_id, files[i]) for song_id in alone for i in of_song[song_id]]
+    link_artists(connection, sorted(alone), artists_of(told))
 
 
 def artists_of(files: Iterable[tuple[int, FileFacts]]) -> dict[int, dict[str, None]]:
@@ -136,7 +147,13 @@ class _Content:
     recording_id: str | None
     release_track_id: str | None
     decided: bool = False
-    replaced: bool = False  #: whether one of the files in hand replaces it
+    #: Whether its path has newer content by now, or one of the files in hand replaces it.
+    past: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether its tags still speak for its song: a past content's may have been corrected."""
+        return not (self.past and self.song.contents)
 
 
 def _keeps(old: _Content, f: FileFacts) -> bool:
@@ -222,33 +239,34 @@ class _Known:
         self.songs: dict[int, _Song] = {}
         #: What the files replace, by file asset.
         self.replaced: dict[int, _Content] = {}
+        self._met: dict[int, _Content] = {}
         self._by_id: dict[tuple[str, str], list[_Content]] = {}
         self._by_key: dict[str, list[_Song]] = {}
         replaced = {f.replaces.file_asset_id for f in files if f.replaces}
         of_songs = {f.song_id for f in files} | {f.replaces.song_id for f in files if f.replaces}
         keys = {f.song["match_key"] for f in files}
         asset, song = file_assets.c, songs.c
-        wanted: list[_Wanted] = [
-            (asset.id, replaced),
-            (asset.song_id, of_songs),
-            (song.match_key, keys),
-        ]
-        wanted += [(asset[name], {getattr(f, name) for f in files}) for name in _IDS]
+        by_id: list[_Wanted] = [(asset.id, replaced)]
+        by_id += [(asset[name], {getattr(f, name) for f in files}) for name in _IDS]
         for row in self._songs(((song.id, of_songs), (song.match_key, keys))):
             self._song(row)
-        met = set[int]()
-        for row in self._contents(wanted):
-            if row["asset_id"] not in met:
-                met.add(row["asset_id"])
-                self._add_row(row, is_replaced=row["asset_id"] in replaced)
+        for row in self._contents(by_id):
+            self._add_row(row, is_replaced=row["asset_id"] in replaced)
+        # Of songs that are called alike, or had one of the files, what is current now tells.
+        current = asset.superseded_by_id.is_(None)
+        had = of_songs | {c.song.id for c in self._met.values() if c.past}
+        for row in self._contents([(asset.song_id, had), (song.match_key, keys)], current):
+            self._add_row(row, is_replaced=False)
 
     def _songs(self, wanted: Iterable[_Wanted]) -> Iterator[sa.RowMapping]:
         return self._rows(sa.select(*(songs.c[name] for name in _SONG)), wanted)
 
-    def _contents(self, wanted: Iterable[_Wanted]) -> Iterator[sa.RowMapping]:
-        """Current files of songs, with their songs."""
+    def _contents(
+        self, wanted: Iterable[_Wanted], *conditions: sa.ColumnElement[bool]
+    ) -> Iterator[sa.RowMapping]:
+        """Files of songs, with their songs."""
         asset = file_assets.c
-        of_files = (asset[name] for name in (*_IDS, "song_decided"))
+        of_files = (asset[name] for name in (*_IDS, "song_decided", "superseded_by_id"))
         statement = (
             sa.select(
                 *(songs.c[name] for name in _SONG),
@@ -257,7 +275,7 @@ class _Known:
                 *of_files,
             )
             .join_from(file_assets, songs, songs.c.id == asset.song_id)
-            .where(asset.superseded_by_id.is_(None))
+            .where(*conditions)
         )
         return self._rows(statement, wanted)
 
@@ -279,18 +297,22 @@ class _Known:
         return song
 
     def _add_row(self, row: sa.RowMapping | Mapping[str, Any], *, is_replaced: bool) -> None:
+        if row["asset_id"] in self._met:
+            return
         song = self._song(row)
-        content = _Content(
+        self._met[row["asset_id"]] = content = _Content(
             song,
             row["seconds"],
             *(row["audio_digest"], row["recording_id"], row["release_track_id"]),
             bool(row["song_decided"]),
-            is_replaced,
+            past=is_replaced or row["superseded_by_id"] is not None,
         )
-        (song.replaced if is_replaced else song.contents).append(content)
         self._index(content)
         if is_replaced:
             self.replaced[row["asset_id"]] = content
+            song.replaced.append(content)
+        elif not content.past:
+            song.contents.append(content)
 
     def _index(self, content: _Content) -> None:
         for name in _IDS:
@@ -309,14 +331,13 @@ class _Known:
         seconds, key = f.song["duration_seconds"], f.song["match_key"]
         by_id = {name: self._by_id.get((name, getattr(f, name) or ""), []) for name in _IDS}
         for found in (
-            by_id["release_track_id"],
+            [c for c in by_id["release_track_id"] if c.counts],
             # An encoder that was broken off may have left the digest of nothing.
             [c for c in by_id["audio_digest"] if not _too_far(c.seconds, seconds)],
-            [c for c in by_id["recording_id"] if _same_album(c.song, f)],
+            [c for c in by_id["recording_id"] if c.counts and _same_album(c.song, f)],
         ):
             if found:
-                # What is about to be replaced tells less: files may have changed places.
-                return min(found, key=lambda c: (c.replaced, c.song.id)).song
+                return min(found, key=lambda c: (c.past, c.song.id)).song
         alike = (
             song
             for song in self._by_key.get(key or "", ())

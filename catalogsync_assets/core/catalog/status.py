@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.catalog.backends import OBJECT_STORES, from_row
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.presence import IN_LIBRARY
 
@@ -64,6 +65,9 @@ class BackendStatus:
     excluded: int = 0
     #: For the local library, files that a person wants no more; they count nowhere else.
     forgotten: int = 0
+    #: Objects that are not under the keys of their files' paths, where that is wanted and the store
+    #: cannot copy.
+    not_by_path: int = 0
     reasons: list[Reason] = field(default_factory=list)  #: of the failed, most frequent first
     last_audit: LastAudit | None = None  #: None if there was none
 
@@ -129,6 +133,12 @@ SELECT b.name, COALESCE(t.error_code, 'unknown') AS code, COUNT(*) AS count, MIN
 FROM upload_tasks t JOIN storage_backends b ON b.id = t.target_backend_id
 WHERE t.status = 'failed' GROUP BY b.name, code ORDER BY count DESC, code
 """
+# Reads all that the backend holds.
+_NOT_BY_PATH = """
+SELECT COUNT(*) FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+WHERE l.backend_id = :backend AND l.status = 'active' AND f.superseded_by_id IS NULL
+  AND l.locator <> :prefix || f.object_key
+"""
 _TOP_REASONS = 5
 
 
@@ -143,6 +153,11 @@ def backend_status(catalog: Catalog) -> list[BackendStatus]:
             row[0]: replace(BackendStatus(*row), last_audit=audits.get(row[0]))
             for row in connection.execute(sa.text(_STATUS))
         }
+        for backend in map(from_row, connection.execute(OBJECT_STORES)):
+            if backend.layout == "path" and not backend.follows_paths:
+                values = {"backend": backend.id, "prefix": backend.key_prefix}
+                count = connection.scalar(sa.text(_NOT_BY_PATH), values)
+                found[backend.name] = replace(found[backend.name], not_by_path=int(count or 0))
         for name, code, count, example in connection.execute(sa.text(_REASONS)):
             reasons = found[name].reasons
             if len(reasons) < _TOP_REASONS:

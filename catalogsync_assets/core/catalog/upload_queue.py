@@ -1,8 +1,11 @@
 """The upload queue: what a backend lacks becomes tasks in `upload_tasks`.
 
-The source of a task is a local file, else an object on another backend. Planning is one statement
-whatever the size of the catalog. What became of tasks is written in transactions of many; a
-location only after its object was verified.
+The source of a task is a local file, else an object on another backend; or the file's own object on
+the same backend, where that is to be copied to the key of a path that the file has moved to.
+Planning is a statement for each whatever the size of the catalog. A task whose key is still
+another file's waits until that one has been copied away; where two files, or more, wait for each
+other, one of them goes by a key of its own below `.catalogsync/moves/`. What became of tasks is
+written in transactions of many; a location only after its object was verified.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog import keys, locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
@@ -24,6 +27,7 @@ from catalogsync_assets.core.catalog.roots import limits_of_links
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.copies import RemoteCopy
+from catalogsync_assets.core.stores.listing import MOVES
 
 _PAGE = 5_000
 
@@ -72,6 +76,8 @@ class Uploaded:
     adopted: bool  #: it was there already and nothing was sent
     #: How much of it was sent, where it was not the whole: an earlier run had begun.
     sent_bytes: int | None = None
+    #: The location of the object that the store has copied to make it; None if it has not.
+    copied_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,12 @@ _IS_A_SOURCE = """
     SELECT id FROM storage_backends WHERE backend_type = 'local')))
 """
 
+#: Whether the key of a task `t` has come to be another file's.
+_IS_ANOTHERS = keys.is_anothers_sql(
+    "t.file_asset_id", "t.target_backend_id", "t.target_container_name", "t.target_locator"
+)
+# Whether the key that the task's file would get is another's: then it is stored aside.
+_OWN_IS_ANOTHERS = keys.is_anothers_sql("f.id", ":backend", ":bucket", ":prefix || f.object_key")
 _DROP_STALE = f"""
 DELETE FROM upload_tasks WHERE id IN (
     SELECT t.id FROM upload_tasks t
@@ -104,9 +116,11 @@ DELETE FROM upload_tasks WHERE id IN (
     WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'failed')
       AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {_IN_LIBRARY}
            OR t.target_container_name IS NOT :bucket
-           OR t.target_locator <> :prefix || f.object_key
-           OR EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
-                      AND a.backend_id = :backend AND a.status = 'active')))
+           OR (t.target_locator <> :prefix || f.object_key AND NOT {_OWN_IS_ANOTHERS})
+           OR CASE WHEN s.backend_id = :backend
+                   THEN :copies = 0 OR s.status <> 'active' OR s.locator = t.target_locator
+                   ELSE EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
+                                AND a.backend_id = :backend AND a.status = 'active') END))
 """
 
 _ON_ANOTHER = """(
@@ -134,6 +148,19 @@ WHERE f.superseded_by_id IS NULL
   {{scope}}
 """
 
+# Files whose object `s` is under another key than that of their path; with a digest, by which a
+# copy can be proven. One of two objects, where another program has left two.
+_MISPLACED = f"""
+FROM file_locations s JOIN file_assets f ON f.id = s.file_asset_id
+WHERE s.backend_id = :backend AND s.container_name = :bucket AND s.status = 'active'
+  AND s.locator <> :prefix || f.object_key AND f.superseded_by_id IS NULL
+  AND f.sha256 <> '' AND f.size_bytes IS NOT NULL AND {presence.IN_LIBRARY}
+  AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
+                  AND a.backend_id = :backend AND a.status = 'active'
+                  AND (a.id < s.id OR a.locator = :prefix || f.object_key))
+  {{scope}}
+"""
+
 _COLUMNS = (
     *("file_asset_id", "source_location_id", "target_backend_id", "target_container_name"),
     *("target_locator", "status", "queue_order"),
@@ -142,6 +169,12 @@ _NEW_LOCATOR = ":prefix || COALESCE(f.object_key, LTRIM(s.locator, '/'))"
 _ENQUEUE = f"""
 SELECT f.id, s.id, :backend, :bucket, {_NEW_LOCATOR}, 'pending', {{order}}{{{{more}}}}
 {{missing}}
+"""
+_ENQUEUE_COPIES = f"""
+SELECT f.id, s.id, :backend, :bucket, :prefix || f.object_key, 'pending', {{order}}{{{{more}}}}
+{_MISPLACED}
+"""
+_QUEUE_AGAIN = """
 ON CONFLICT (file_asset_id, target_backend_id, target_locator) DO UPDATE SET
     status = 'pending',
     source_location_id = excluded.source_location_id,
@@ -155,6 +188,31 @@ WHERE upload_tasks.status NOT IN ('pending', 'running')
        AND (upload_tasks.queue_order > excluded.queue_order
             OR upload_tasks.source_location_id IS NOT excluded.source_location_id))
 """
+# Of the tasks of a backend that have just been planned: those whose key is another file's.
+_WAITING = f"""
+SELECT t.id, t.file_asset_id, t.target_locator, s.backend_id = t.target_backend_id
+FROM upload_tasks t JOIN file_locations s ON s.id = t.source_location_id
+WHERE t.target_backend_id = :backend AND t.status = 'pending' AND {_IS_ANOTHERS}
+"""
+# Whether a file is about to be copied away from a key, and need not wait for that.
+_LEAVES = f"""
+SELECT 1 FROM upload_tasks t
+JOIN file_locations s ON s.id = t.source_location_id AND s.backend_id = t.target_backend_id
+WHERE t.file_asset_id = :asset AND t.target_backend_id = :backend
+  AND t.status IN ('pending', 'running') AND s.status = 'active' AND s.locator = :locator
+  AND NOT {_IS_ANOTHERS} LIMIT 1
+"""
+# The same task under another key.
+_INSTEAD = """
+SELECT t.file_asset_id, t.source_location_id, t.target_backend_id, t.target_container_name,
+       :locator, t.status, t.queue_order{more}
+FROM upload_tasks t WHERE t.id = :id
+"""
+_DROP = sa.text("DELETE FROM upload_tasks WHERE id = :id")
+_DROP_OTHERS = sa.text(
+    "DELETE FROM upload_tasks WHERE file_asset_id = :asset AND target_backend_id = :backend"
+    " AND status IN ('pending', 'failed') AND target_locator <> :locator"
+)
 
 
 class QueuedFile(NamedTuple):
@@ -171,16 +229,23 @@ def _stream(
 ) -> Iterator[QueuedFile]:
     """Files in order of file asset, of `which`: SQL from FROM on. As `missing_candidates`."""
     clauses, values = scope.sql()
+    is_anothers = keys.is_anothers_sql("f.id", ":backend", ":bucket", locator)
     statement = (
-        f"SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0), {locator}"
+        "SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0),"
+        f" {locator}, {is_anothers}"
         + GUARDS.format(location="s")
         + which.format(scope=clauses)
         + " ORDER BY f.id"
     )
-    values |= {"backend": backend.id, "prefix": backend.key_prefix}
+    values |= {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
     with catalog.read() as connection:
         rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
-        yield from map(QueuedFile._make, checked(catalog, rows))
+        for *row, key_is_anothers in checked(catalog, rows):
+            file = QueuedFile._make(row)
+            if key_is_anothers:
+                key = keys.aside(connection, backend, file.locator, file.file_asset_id)
+                file = file._replace(locator=key)
+            yield file
 
 
 def missing_candidates(
@@ -216,6 +281,7 @@ def enqueue(
     """
     clauses, values = scope.sql()
     values |= {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
+    values["copies"] = int(backend.follows_paths)
     order = "0"
     if first is not None and first.selections:
         order = f"-(f.song_id IN ({songs_sql(first.selections)}))"
@@ -223,9 +289,92 @@ def enqueue(
     UploadLease(catalog, backend).take_over_abandoned()
     with catalog.transaction() as connection:
         connection.execute(sa.text(_DROP_STALE), values)
-        select = _ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)
-        statement = insert_sql(connection, "upload_tasks", _COLUMNS, select)
-        return connection.execute(sa.text(statement), values).rowcount
+        selects = [_ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)]
+        if backend.follows_paths:
+            selects.append(_ENQUEUE_COPIES.format(scope=clauses, order=order))
+        queued = 0
+        for select in selects:
+            statement = insert_sql(connection, "upload_tasks", _COLUMNS, select + _QUEUE_AGAIN)
+            queued += connection.execute(sa.text(statement), values).rowcount
+        return queued + _Untangling(connection, backend).execute()
+
+
+class _Waiting(NamedTuple):
+    """A task that has just been planned, and whose key is another file's."""
+
+    id: int
+    file_asset_id: int
+    locator: str  #: the key that it waits for
+    is_copy: bool  #: whether the store is to copy the file's own object there
+
+
+class _Untangling:
+    """Sees to it that every planned task comes to its turn; there are hardly ever any to see to.
+
+    Where the file that has the key is about to be copied away, a task may wait for that. Where such
+    files wait for each other in a circle, one goes out of the way first. Else an upload is stored
+    aside, and what is there already stays where it is.
+    """
+
+    def __init__(self, connection: sa.Connection, backend: ObjectBackend) -> None:
+        self._connection = connection
+        self._backend = backend
+        found = connection.execute(sa.text(_WAITING), {"backend": backend.id}).all()
+        self._waiting = {task.file_asset_id: task for task in map(_Waiting._make, found)}
+        self._insert = ""
+
+    def execute(self) -> int:
+        """Do it; how many more tasks are pending for it."""
+        if not self._waiting:
+            return 0
+        rest = _INSTEAD + _QUEUE_AGAIN
+        self._insert = insert_sql(self._connection, "upload_tasks", _COLUMNS, rest)
+        more = 0
+        comes_to_its_turn: dict[int, bool] = {}
+        for asset in self._waiting:
+            path: list[int] = []  # each waits for the next
+            at, answer = asset, comes_to_its_turn.get(asset)
+            while answer is None:
+                path.append(at)
+                at, answer = self._next(self._waiting[at])
+                if answer is None and at in path:
+                    more += self._by_a_detour(self._waiting[min(path[path.index(at) :])])
+                    answer = True
+                elif answer is None:
+                    answer = comes_to_its_turn.get(at)
+            comes_to_its_turn |= dict.fromkeys(path, answer)
+        for asset, comes in comes_to_its_turn.items():
+            if not comes:
+                more += self._instead(self._waiting[asset])
+        return more
+
+    def _next(self, task: _Waiting) -> tuple[int, bool | None]:
+        """Whom a task waits for, and whether that one will make way; None if it waits itself."""
+        found = keys.holders(self._connection, self._backend, task.locator, task.file_asset_id)
+        if len(found) != 1:
+            return 0, not found
+        (holder,) = found
+        values = {"asset": holder, "backend": self._backend.id, "locator": task.locator}
+        if self._connection.scalar(sa.text(_LEAVES), values):
+            return holder, True
+        waits = self._waiting.get(holder)
+        return holder, None if waits is not None and waits.is_copy else False
+
+    def _by_a_detour(self, task: _Waiting) -> int:
+        key = f"{self._backend.key_prefix}{MOVES}{task.file_asset_id}"
+        values = {"id": task.id, "locator": key}
+        return self._connection.execute(sa.text(self._insert), values).rowcount
+
+    def _instead(self, task: _Waiting) -> int:
+        if not task.is_copy:
+            asset = task.file_asset_id
+            key = keys.aside(self._connection, self._backend, task.locator, asset)
+            values = {"id": task.id, "asset": asset, "locator": key, "backend": self._backend.id}
+            more = self._connection.execute(sa.text(self._insert), values).rowcount
+            more -= self._connection.execute(_DROP, values).rowcount
+            self._connection.execute(_DROP_OTHERS, values)
+            return more
+        return -self._connection.execute(_DROP, {"id": task.id}).rowcount
 
 
 #: The pending tasks `t` of a backend with their file `f` and source `s`; takes a scope's clauses.
@@ -235,7 +384,9 @@ FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
-  AND {_IS_A_SOURCE} AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} {{scope}}
+  AND {_IS_A_SOURCE} AND NOT (s.backend_id = t.target_backend_id AND s.status <> 'active')
+  AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} AND NOT {_IS_ANOTHERS}
+  {{scope}}
 """
 
 
@@ -247,6 +398,18 @@ def count_pending(
     statement = "SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0)" + FROM_QUEUE.format(scope=clauses)
     ((files, size),) = catalog.rows(statement, backend=backend.id, **values)
     return int(files), int(size)
+
+
+_HAS_COPIES = """
+SELECT 1 FROM upload_tasks t
+JOIN file_locations s ON s.id = t.source_location_id AND s.backend_id = t.target_backend_id
+WHERE t.target_backend_id = :backend AND t.status = 'pending' LIMIT 1
+"""
+
+
+def has_copies(catalog: Catalog, backend: ObjectBackend) -> bool:
+    """Whether the store is to copy objects to other keys."""
+    return catalog.scalar(_HAS_COPIES, backend=backend.id) is not None
 
 
 def list_pending(
@@ -329,16 +492,21 @@ class UploadLease(Lease):
             return _with_history(connection, self._backend, tasks)
 
 
-_EARLIER = """
+_EARLIER = f"""
 SELECT object_key_fold, id FROM file_assets
 WHERE object_key_fold IN (SELECT value FROM json_each(:folds)) AND superseded_by_id IS NOT NULL
+  AND NOT {presence.current_sql("file_assets.id", or_forgotten=True)}
 """
 
 
 def _with_history(
     connection: sa.Connection, backend: ObjectBackend, tasks: Sequence[UploadTask]
 ) -> list[UploadTask]:
-    """The tasks with what was at their keys before; for most files that is nothing."""
+    """The tasks with what was at their keys before; for most files that is nothing.
+
+    Nothing of it is another current file's, unless that one has its object elsewhere by now: such
+    tasks are not claimed.
+    """
     known: dict[str, list[RemoteCopy]] = {}
     for copy in locations.copies_at(connection, backend, [task.locator for task in tasks]):
         known.setdefault(copy.key, []).append(copy)
@@ -361,6 +529,14 @@ def _with_history(
     ]
 
 
+# What went by a key below `.catalogsync/moves/` goes on from there.
+_SOURCE_FOLLOWS = """
+UPDATE upload_tasks SET source_location_id = (
+    SELECT l.id FROM file_locations l WHERE l.file_asset_id = :asset AND l.backend_id = :backend
+      AND l.locator = :locator)
+WHERE file_asset_id = :asset AND target_backend_id = :backend AND status = 'pending'
+  AND target_locator <> :locator
+"""
 _NOTE_SUCCESS = sa.text(
     "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP WHERE id = :backend"
 )
@@ -371,7 +547,7 @@ def record(
     backend: ObjectBackend,
     owner: str,
     results: Collection[Uploaded | Failed],
-) -> None:
+) -> list[Uploaded]:
     """Write down what became of tasks: locations, digests, task states, presence; all or nothing.
 
     Idempotent: a task done twice leaves one location.
@@ -379,12 +555,14 @@ def record(
     Args:
         owner: the lease under which the tasks were claimed; a failure of a task that has since
             been taken over by another lease is not written.
+
+    Returns:
+        What was recorded as uploaded: all but where the key has come to be another file's.
     """
     done = [r for r in results if isinstance(r, Uploaded)]
     failed = [r for r in results if isinstance(r, Failed)]
     with catalog.transaction() as connection:
-        if done:
-            record_uploaded(connection, backend, done)
+        recorded = record_uploaded(connection, backend, done)
         rows = [
             {
                 "id": r.task.id,
@@ -397,19 +575,36 @@ def record(
         end(connection, "upload_tasks", rows, owner=owner)
         changed = [r.task.source_location_id for r in failed if r.source_changed]
         locations.forget_stat(connection, changed)
+    return recorded
 
 
 def record_uploaded(
     connection: sa.Connection, backend: ObjectBackend, done: Sequence[Uploaded]
-) -> None:
+) -> list[Uploaded]:
     """What `record` writes of objects that are there, as a part of another transaction."""
+    if not done:
+        return []
     objects = [
         Stored(
-            r.task.file_asset_id, r.task.locator, r.task.size_bytes, r.sha256, r.etag, r.verified_by
+            *(r.task.file_asset_id, r.task.locator, r.task.size_bytes, r.sha256, r.etag),
+            *(r.verified_by, r.copied_from),
         )
         for r in done
     ]
-    locations.record_stored(connection, backend, objects)
+    stored = set(locations.record_stored(connection, backend, objects))
+    recorded = [r for r, o in zip(done, objects, strict=True) if o in stored]
     succeeded = {"status": "succeeded", "last_error": None, "error_code": None}
-    end(connection, "upload_tasks", [{"id": r.task.id, **succeeded} for r in done])
-    connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
+    end(connection, "upload_tasks", [{"id": r.task.id, **succeeded} for r in recorded])
+    copied = [
+        {"asset": r.task.file_asset_id, "backend": backend.id, "locator": r.task.locator}
+        for r in recorded
+        if r.copied_from is not None
+    ]
+    if copied:
+        connection.exec_driver_sql(_SOURCE_FOLLOWS, copied)
+    # Those whose key has come to be another's get one of their own by the next plan.
+    left = [r for r, o in zip(done, objects, strict=True) if o not in stored]
+    end(connection, "upload_tasks", [{"id": r.task.id, "status": "pending"} for r in left])
+    if recorded:
+        connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
+    return recorded

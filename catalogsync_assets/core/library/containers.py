@@ -125,7 +125,8 @@ def read_audio(file: BinaryIO) -> Audio:
     if md5 := getattr(info, "md5_signature", 0):
         audio.audio_digest = f"{md5:032x}"
     if not audio.troubles:
-        audio.tags_digest = digest_of(audio.tags, getattr(native, "pictures", ()))
+        pictures = getattr(native, "pictures", ())
+        audio.tags_digest = _attempt(audio, digest_of, audio.tags, pictures)
     return audio
 
 

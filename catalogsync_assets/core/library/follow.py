@@ -19,10 +19,12 @@ from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.moved_files import (
     Moved,
     is_same_song,
+    local_places,
     record_moves,
     record_replaced,
     stand_ins,
 )
+from catalogsync_assets.core.catalog.song_matching import follow_tags
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.moves import Arrived, Lost, Moves
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from catalogsync_assets.core.library.scan import ScanReport
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
-CHUNK = 500
+_CHUNK = 500
+#: Of moves, which take less.
+_MOVES = 5_000
 _SUSPECTED = (
     "its content has changed, and nothing says that it was edited; it is not uploaded."
     " If it is as it should be, `catalogsync scan --accept` takes it"
@@ -202,9 +206,9 @@ class _Follow:
     def _note(self, problem: Problem) -> None:
         self._report.note(problem)
 
-    def _keep(self, collected: list[_T], item: _T) -> None:
+    def _keep(self, collected: list[_T], item: _T, most: int = _CHUNK) -> None:
         collected.append(item)
-        if len(collected) >= CHUNK:
+        if len(collected) >= most:
             self._flush()
 
     def _flush(self) -> None:
@@ -237,12 +241,27 @@ class _Follow:
             if k.location_id in instead
         ]
         record_replaced(self._catalog, replaced)
+        self._call_songs_by([asset for *_, asset in replaced])
         self._report.new -= len(replaced)
         self._report.changed += len(replaced)
         gone = [lost for lost in self._gone if lost.known.location_id not in instead]
         for root, k in gone:
             self._report.miss(f"{root.rstrip('/')}/{k.path}")
         locations.mark(self._catalog, [lost.known.location_id for lost in gone], "gone")
+
+    def _call_songs_by(self, file_assets: Collection[int]) -> None:
+        """Songs whose only files have come in the stead of others are called what these say.
+
+        Their tags are read again: when they were recorded, nobody knew that the others are gone.
+        """
+        if not file_assets:
+            return
+        facts = {
+            asset: read_facts(Path(root), path, FileStat(0, 0))
+            for asset, root, path in local_places(self._catalog, file_assets)
+        }
+        with self._catalog.transaction() as connection:
+            follow_tags(connection, {i: f for i, f in facts.items() if f.tags_error is None})
 
 
 def _by_root(items: list[tuple[str, _T]]) -> list[tuple[str, list[_T]]]:

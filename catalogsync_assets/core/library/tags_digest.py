@@ -61,7 +61,7 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
             _feed(update, item)
     else:
         # A mapping, or an object of mutagen: a frame, an attribute, a time stamp.
-        pairs = value.items() if hasattr(value, "items") else vars(value).items()
+        pairs = value.items() if hasattr(value, "items") else getattr(value, "__dict__", {}).items()
         public = {str(name): inner for name, inner in pairs if str(name)[:1] != "_"}
         update(b"d%d:" % len(public))
         for name in sorted(public):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.scope import Scope, songs_sql
 from catalogsync_assets.core.stores.copies import RemoteCopy
+from catalogsync_assets.core.stores.listing import REPLACED
 
 _PAGE = 2_000
 
@@ -94,6 +96,55 @@ def count_wanted(catalog: Catalog, scope: Scope, *, missing: bool) -> tuple[int,
     with catalog.read() as connection:
         files, size = connection.execute(sa.text(statement), values).one()
     return int(files), int(size)
+
+
+_REPLACED = f"""
+SELECT f.id, p.library_path, f.size_bytes, f.sha256, date(l.created_at), l.id
+       {{guards}}
+FROM file_locations l
+JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
+    AND b.container_name = l.container_name
+JOIN file_assets f ON f.id = l.file_asset_id AND f.sha256 <> ''
+LEFT JOIN file_locations p ON p.id = (
+    SELECT MIN(x.id) FROM file_locations x
+    WHERE x.file_asset_id = f.id AND x.library_path IS NOT NULL AND x.backend_id IN {_LOCAL})
+WHERE l.id > :after AND l.status = 'superseded' AND l.locator LIKE '%{REPLACED}%'
+  AND (:backend IS NULL OR l.backend_id = :backend) {{only}}
+ORDER BY l.id LIMIT :page
+"""
+
+
+def replaced_files(
+    catalog: Catalog, scope: Scope, *, backend_id: int | None = None
+) -> Iterator[list[WantedFile]]:
+    """Contents that edits have replaced, and that backends have kept, in pages, oldest first.
+
+    Their paths are those of the files, with the day and a number in the name: where they were,
+    something newer is.
+
+    Args:
+        backend_id: only those that this backend has kept.
+    """
+    only, more = scope.sql()
+    statement = sa.text(_REPLACED.format(guards=GUARDS.format(location="l"), only=only))
+    values = {"after": 0, "page": _PAGE, "backend": backend_id, **more}
+    while True:
+        with catalog.read() as connection:
+            found = connection.execute(statement, values).all()
+            rows = list(checked(catalog, found))
+            copies = locations.copies_by_id(connection, [row[5] for row in rows])
+        if rows:
+            yield [_replaced(row, copies[row[5]]) for row in rows]
+        if len(rows) < _PAGE:
+            return
+        values["after"] = rows[-1][5]
+
+
+def _replaced(row: Sequence[Any], copy: RemoteCopy) -> WantedFile:
+    asset, path, size, sha256, day, _ = row
+    name = PurePosixPath(path or copy.key.rpartition(REPLACED)[2])
+    name = name.with_name(f"{name.stem} (replaced {day}, {asset}){name.suffix}")
+    return WantedFile(asset, str(name), size, sha256, None, None, [copy])
 
 
 _STILL_WANTED = (

@@ -128,6 +128,46 @@ def restore(
         return run.execute(pages)
 
 
+def restore_replaced(
+    catalog: Catalog,
+    folder: Path,
+    *,
+    scope: Scope = EVERYTHING,
+    backend: ObjectBackend | None = None,
+    dry_run: bool = False,
+    workers: int | None = None,
+    attempts: int = 5,
+    reserve_bytes: int = DEFAULT_RESERVE,
+    progress: Progress = lambda _: None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> RestoreReport:
+    """Bring contents that edits have replaced into a folder, as far as backends have kept them.
+
+    Each gets a name of its own, with the day of the edit; nothing is written over, and nothing is
+    recorded: what becomes of them is for a person to say. May be called again at any time.
+
+    Args:
+        folder: made if it is not there.
+
+    Other arguments, what is returned and raised: as of `restore`.
+    """
+    chosen = workers or (backend.workers if backend else None) or DEFAULT_WORKERS
+    only = None if backend is None else backend.id
+    report = RestoreReport(str(folder), dry_run, chosen)
+    for page in queries.replaced_files(catalog, scope, backend_id=only):
+        report.files += len(page)
+        report.bytes_in_all += sum(file.size_bytes or 0 for file in page)
+    stop = threading.Event()
+    replicas = Replicas(catalog, Connections(connect, chosen, attempts, stop))
+    if not dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+    restorer = Restorer(
+        folder, replicas, f"{catalog_id(catalog)}-replaced-", reserve_bytes, dry_run
+    )
+    run = _Run(catalog, report, scope, replicas, restorer, progress, stop, records=False)
+    return run.execute(queries.replaced_files(catalog, scope, backend_id=only))
+
+
 def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run: bool) -> None:
     require_apart([root], known_roots(catalog))
     try:
@@ -158,10 +198,11 @@ class _Run:
     _restorer: Restorer
     _progress: Progress
     _stop: threading.Event
+    records: bool = True  #: whether the files are to be the library's
 
     def execute(self, pages: Iterator[list[WantedFile]]) -> RestoreReport:
         with reporting(self._report, self._progress):
-            if not self._report.dry_run:
+            if not self._report.dry_run and self.records:
                 wanted = partial(
                     queries.still_wanted, self._catalog, self._report.root, self._scope
                 )
@@ -206,7 +247,8 @@ class _Run:
 
     def _record(self, done: list[Brought]) -> None:
         report = self._report
-        if places := [b.place for b in done if b.place is not None]:
+        places = [b.place for b in done if b.place is not None]
+        if places and self.records:
             read = [b.copy for b in done if b.copy is not None]
             queries.record(self._catalog, report.root, places, read)
         for file, place, copy, troubles in done:

@@ -18,6 +18,8 @@ from catalogsync_assets.core.stores.profile import PRESETS, StoreProfile, provid
 LOCAL = "local"
 OBJECT_STORAGE = "object_storage"
 ADDRESSING_STYLES = ("auto", "path", "virtual")
+#: `path`: objects follow the paths of their files; `keep`: they stay under the keys they have.
+LAYOUTS = ("path", "keep")
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 MAX_WORKERS = 256
 #: Bytes per second.
@@ -64,6 +66,7 @@ _CHOICES = (
     ("addressing_style", ADDRESSING_STYLES),
     ("provider", tuple(PRESETS)),
     ("server_side_encryption", ENCRYPTIONS),
+    ("layout", LAYOUTS),
 )
 # Least and most.
 _LIMITS = (
@@ -100,6 +103,9 @@ class ObjectBackend:
     server_side_encryption: str | None = None
     kms_key_id: str | None = None  #: the key for `aws:kms`; None for the service's own
     cache_control: str | None = None  #: the Cache-Control header of new objects, or None
+    #: Whether objects follow their files, by copies that the store makes: one of `LAYOUTS`. A row
+    #: that does not say is of before there was a choice.
+    layout: str = "keep"
     tested: StoreProfile = field(default_factory=StoreProfile)  #: what `backend test` found out
     id: int = 0  #: its row in `storage_backends`; 0 before it is registered
 
@@ -108,6 +114,11 @@ class ObjectBackend:
         """What the store does: as tested, else as its service documents it."""
         preset = PRESETS[self.provider or provider_of(self.endpoint)]
         return preset.with_answers(self.tested.known())
+
+    @property
+    def follows_paths(self) -> bool:
+        """Whether objects are copied to the keys of their files' paths, as far as is known."""
+        return self.layout == "path" and self.profile.copies is not False
 
     @property
     def virtual_hosted(self) -> bool:

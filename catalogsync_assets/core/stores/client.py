@@ -113,7 +113,7 @@ class StoreClient(Connection):
         return listing.list_pages(self._s3, self.backend, after=after)
 
     def listed(self, retry: Retry, *, after: str | None = None) -> Iterator[list[ListedObject]]:
-        """The same, retried, read ahead, and without our tests' keys; see `listing.ahead`."""
+        """The same, retried, read ahead, and without what is no file's; see `listing.ahead`."""
         return listing.ahead(self.list_pages, self.backend.key_prefix, retry, after)
 
     def open(

@@ -108,21 +108,29 @@ class _Copy:
         self._look_at_source()
         # Twice: what one 404 has spoilt on its way would be overwritten.
         found = self.client.head(self.target_key) or self.client.head(self.target_key)
-        if found is None:
-            if self.replacing:
-                raise verify.unsettled(self.client, self.target_key)
-        elif self.replacing is None or not _is(found, self.replacing):
+        if found is None and self.replacing is None:
+            return
+        if found is None or self.replacing is None or not _is(found, self.replacing):
+            self._look_again(self.target_key, found)
             hint = "nothing was overwritten; move it away, or give the backend a --base-prefix"
             raise verify.conflict(self.client, self.target_key, hint)
 
     def _look_at_source(self) -> None:
+        if self.source_etag is None:
+            return
         found = self.client.head(self.source_key)
-        if found and self.source_etag and not _is(found, self.source_etag):
-            raise KeyRefusedError(
-                f"backend {self.client.backend.name!r}: cannot copy {self.source_key!r}: another"
-                " object is stored there by now",
-                code=SOURCE_CHANGED,
-            )
+        if found is None or _is(found, self.source_etag):
+            return
+        self._look_again(self.source_key, found)
+        raise KeyRefusedError(
+            f"backend {self.client.backend.name!r}: cannot copy {self.source_key!r}: another"
+            " object is stored there by now",
+            code=SOURCE_CHANGED,
+        )
+
+    def _look_again(self, key: str, found: StoredObject | None) -> None:
+        if found is None or self.client.head(key) != found:
+            raise verify.unsettled(self.client, key)
 
     # --- in one request
 
@@ -252,8 +260,7 @@ class _Copy:
 
 
 def _is(found: StoredObject, etag: str) -> bool:
-    """Whether an object has an ETag, as far as the store gives any."""
-    return not found.etag or etag == ANY_VERSION or verify.bare(found.etag) == verify.bare(etag)
+    return etag == ANY_VERSION or verify.bare(found.etag) == verify.bare(etag)
 
 
 def _written(etag: str, *, bare: bool) -> str:

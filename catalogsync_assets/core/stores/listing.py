@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 #: What this program's own keys begin with after the prefix: those of tests, never a file's.
 OWN_KEYS = ".catalogsync-"
+#: Below this, what this program keeps for itself; but for these folders, which hold files.
+OWN_FOLDER = ".catalogsync/"
+MOVES = f"{OWN_FOLDER}moves/"
+REPLACED = f"{OWN_FOLDER}old/"
 #: Under which `take_over` leaves a page in boto3's answer.
 _PAGE = "CatalogsyncPage"
 # Of all operations: so it comes before boto3's own look at the body, which parses it once more, and
@@ -127,7 +131,7 @@ def ahead(
     retry: Retry,
     after: str | None,
 ) -> Iterator[list[ListedObject]]:
-    """The objects below a backend's prefix, some hundreds at a time, but for our tests' keys.
+    """The objects below a backend's prefix, some hundreds at a time, but for this program's own.
 
     The next page is asked for while the caller works on the last. Memory does not grow with their
     number.
@@ -154,13 +158,14 @@ def ahead(
             after = found[-1].key
         return found
 
-    own = key_prefix + OWN_KEYS
+    own = key_prefix + OWN_KEYS, key_prefix + OWN_FOLDER
+    files = key_prefix + MOVES, key_prefix + REPLACED
     reader = Workers(1, "list")
     try:
         coming = reader.submit(lambda: retry(page))
         while (found := coming.result()) is not None:
             coming = reader.submit(lambda: retry(page))
-            yield [o for o in found if not o.key.startswith(own)]
+            yield [o for o in found if not o.key.startswith(own) or o.key.startswith(files)]
     finally:
         reader.close()
 

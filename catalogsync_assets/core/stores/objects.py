@@ -14,6 +14,7 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 OWNER_TAG = "catalogsync-file"
 _SONG = "catalogsync-song"
 _SHA256 = "sha256"
+_COPIED = "catalogsync-copied"
 #: How a web page begins, or an error that comes with the status of a success.
 _NO_OBJECT = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<!doctype html|<html|(?:<\?xml[^>]{0,200}>\s*)?(?:<html|<Error>))",
@@ -31,11 +32,14 @@ class ObjectMetadata:
     owner_tag: str
     song_id: int | None = None  #: the song in the catalog, for people and other programs
     sha256: str | None = None  #: in hex, as far as it is known when the upload begins
+    #: Whether the store is to make it of another object: what else comes along proves nothing.
+    copied: bool = False
 
     def as_user_metadata(self) -> dict[str, str]:
         """The user metadata, which every store can give back."""
         song = None if self.song_id is None else str(self.song_id)
         given = {OWNER_TAG: self.owner_tag, _SONG: song, _SHA256: self.sha256}
+        given[_COPIED] = "1" if self.copied else None
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -49,7 +53,9 @@ class StoredObject:
     sha256: str | None
     #: The same of a multipart object's part digests, with `-N`; or None.
     composite_sha256: str | None
-    owner_tag: str | None = None  #: what we left in its user metadata; see `ObjectMetadata`
+    #: What we left in its user metadata; see `ObjectMetadata`.
+    owner_tag: str | None = None
+    copied: bool = False
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> StoredObject:
@@ -64,6 +70,7 @@ class StoredObject:
             sha256=None if composite else checksum,
             composite_sha256=composite,
             owner_tag=metadata.get(OWNER_TAG),
+            copied=_COPIED in metadata,
         )
 
 

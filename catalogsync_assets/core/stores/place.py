@@ -45,6 +45,9 @@ class Target:
     #: Of objects that were found damaged there, without quotes; empty text for one whose ETag is
     #: not known. Without any, the key is not under suspicion.
     damaged_etags: frozenset[str] = frozenset()
+    #: Called once the object there may be replaced; raises if it may not after all. A kill right
+    #: after must find nobody who still counts on that object.
+    before_replacing: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,6 @@ class Placer:
     retry: Retry  #: calls what is tried again
     #: Called with the number of bytes, before they are sent; may wait.
     before_put: Callable[[int], None]
-    #: Called with the key, once its object may be replaced. A kill right after must find nobody who
-    #: still counts on that object.
-    before_replacing: Callable[[str], None]
     # Whether the last key that was looked at was taken: then the next may be, too, as in a bucket
     # that another tool has filled.
     _met_something: bool = field(default=False, init=False)
@@ -155,32 +155,33 @@ class Placer:
         """
         client, key = self.client, target.key
         if verify.bare(found.etag) in target.damaged_etags - {""}:
-            return None, self._released(key, found)
+            return None, self._released(target, found)
         # Its own tag on another content: it was damaged on its way, to a store without digests.
         ours = found.owner_tag in target.owner_tags
         # Were this look spoilt, our own object would be replaced by the wanted content: no harm.
         if ours and found.size_bytes not in (None, target.size_bytes):
-            return None, self._released(key, found)
+            return None, self._released(target, found)
         sha256 = digest()
-        if not target.damaged_etags and found.sha256 is not None and client.trusts_kept_digests:
+        kept = None if target.damaged_etags else verify.kept_sha256(client, found)
+        if kept is not None:
             if proof := verify.by_head(client, found, Expected(sha256, target.size_bytes)):
                 return proof, ""
-            if ours or found.sha256 in {as_s3_header(known) for known in target.known_sha256}:
-                return None, self._released(key, found)
+            if ours or kept in {as_s3_header(known) for known in target.known_sha256}:
+                return None, self._released(target, found)
         read = verify.read(client, key, {sha256, *target.known_sha256}, size_bytes=found.size_bytes)
         if read is not None and read.sha256 == sha256:
             return "read", ""
         if read is not None and (ours or read.sha256 in target.known_sha256):
-            return None, self._released(key, found)
+            return None, self._released(target, found)
         # Its tag, if it has one, is told by a HEAD alone: that, too, is looked at once more.
         if read is None or client.head(key) != found:
             raise verify.unsettled(client, key)
         hint = "nothing was overwritten; move it away, or give the backend a --base-prefix"
         raise verify.conflict(client, key, hint)
 
-    def _released(self, key: str, found: StoredObject) -> str:
-        self.before_replacing(key)
+    def _released(self, target: Target, found: StoredObject) -> str:
+        target.before_replacing()
         if found.etag:
             return found.etag
-        again = self.client.head(key)  # it may have been lost on its way
+        again = self.client.head(target.key)  # it may have been lost on its way
         return (again.etag if again else "") or ANY_VERSION

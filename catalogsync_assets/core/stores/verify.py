@@ -94,19 +94,29 @@ def by_head(client: StoreClient, found: StoredObject, expected: Expected) -> Pro
     """How a HEAD alone proves that an object is a content, byte for byte; None if it does not.
 
     Then nothing is known yet: the object may have been sent in parts of another size, or the store
-    keeps nothing. A SHA-256 counts where the store is known to have checked it.
+    keeps nothing. A SHA-256 counts where the store is known to have checked it, and of a copy that
+    it has made itself, what it is known to compute of copies.
     """
     size = expected.size_bytes
     if size is not None and found.size_bytes not in (None, size):
         return None
-    checked = found.sha256 if client.trusts_kept_digests else None
+    checked = kept_sha256(client, found)
     if checked and expected.sha256 and checked == as_s3_header(expected.sha256):
         return "head"
     if found.size_bytes is None:
         return None
     if client.trusts_part_digests and found.composite_sha256 in expected.composites:
         return "server-digest"
+    if found.copied and not client.profile.copy_etag_is_md5:
+        return None
     return "head" if bare(found.etag).lower() in expected.etags else None
+
+
+def kept_sha256(client: StoreClient, found: StoredObject) -> str | None:
+    """The SHA-256 of an object that the store has made sure of, in Base64; None if it has not."""
+    if not client.trusts_kept_digests or (found.copied and not client.profile.copy_checksum):
+        return None
+    return found.sha256
 
 
 def check(

@@ -10,19 +10,23 @@ import threading
 from dataclasses import dataclass
 from functools import cache, partial
 
+from catalogsync_assets.core.backends.capabilities import make_sure_of_copies
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.locations import withdraw_at
+from catalogsync_assets.core.catalog.locations import KeptAside, to_be_replaced, withdraw_at
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
-from catalogsync_assets.core.errors import KeyRefusedError
+from catalogsync_assets.core.errors import KeyRefusedError, StoreError, StoreUnavailableError
 from catalogsync_assets.core.files.formats import media_type
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
+from catalogsync_assets.core.settings import keep_replaced_days
 from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.place import Placed, Placer, Target
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.buffers import POOLED_BYTES, Buffers
+from catalogsync_assets.core.upload.copying import Copier, unbelieved
 from catalogsync_assets.core.upload.journal import abort_unfinished
 from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.source import Source, measured
@@ -46,11 +50,13 @@ class Sender:
             self._client,
             retry=self._retry,
             before_put=self._wait_for_bandwidth,
-            before_replacing=partial(withdraw_at, self._catalog, self._client.backend),
         )
+        self._copier = Copier(self._catalog, self._client, self._placer, self._retry)
         self._buffers = Buffers(self._limits.max_in_flight_bytes)
         self._lock = threading.Lock()
         self._sent_of: dict[int, int] = {}
+        #: Earlier contents that were replaced without keeping a copy, as the store cannot copy.
+        self.replaced_for_good = 0
         self._catalog_id = catalog_id(self._catalog)
 
     @property
@@ -80,17 +86,46 @@ class Sender:
         unread = False
         try:
             sent, placed = self._send_small(task, memoryview(buffer)[: task.size_bytes])
-            unread = not placed.given_up
+            unread = placed is None or not placed.given_up
             return sent
         finally:
             # A request that was given up may still be reading it, also when a later one succeeded.
             (self._buffers.give_back if unread else self._buffers.forget)(buffer)
 
-    def _send_small(self, task: UploadTask, content: memoryview) -> tuple[Uploaded, Placed]:
+    def move(self, task: UploadTask) -> Uploaded:
+        """Have the store copy the task's own object to its key; see `Copier.move`."""
+        return self._copier.move(task, self._target(task, task.sha256))
+
+    def _send_small(self, task: UploadTask, content: memoryview) -> tuple[Uploaded, Placed | None]:
         with Source(task) as source:
             sha256 = source.read_into(content)
-        placed = self._placer.put(self._target(task, sha256), content, sha256)
+        target = self._target(task, sha256)
+        copied, target = self._copied_instead(task, target, sha256)
+        if copied is not None:
+            return copied, None
+        placed = self._placer.put(target, content, sha256)
         return Uploaded(task, sha256, placed.etag, placed.proof, adopted=placed.adopted), placed
+
+    def _copied_instead(
+        self, task: UploadTask, target: Target, sha256: str
+    ) -> tuple[Uploaded | None, Target]:
+        """Have the store copy a content that it holds already, if it does, where nothing is.
+
+        Returns:
+            What came of it, or None where the file is to be sent; and the key as it is to be
+            looked at then.
+        """
+        if target.known_sha256 or target.damaged_etags:
+            return None, target
+        source = self._copier.held(task, sha256)
+        if source is None:
+            return None, target
+        try:
+            return self._copier.copy(task, source, target), target
+        except StoreError as error:
+            if error.fatal or isinstance(error, StoreUnavailableError):
+                raise
+        return None, unbelieved(target)  # a copy that is not whole may be there
 
     def _target(self, task: UploadTask, sha256: str | None) -> Target:
         tags = [f"{self._catalog_id}/{i}" for i in (task.file_asset_id, *task.earlier_ids)]
@@ -102,7 +137,29 @@ class Sender:
             owner_tags=frozenset(tags),
             known_sha256=task.known_sha256,
             damaged_etags=task.damaged_etags,
+            before_replacing=partial(self._before_replacing, task),
         )
+
+    def _before_replacing(self, task: UploadTask) -> None:
+        """Keep a copy of the file's earlier content, and say of it that it is there no more."""
+        place = self._catalog, self._client.backend, task.locator, task.file_asset_id
+        profile = self._client.profile
+        kept: list[KeptAside] = []
+        if keep_replaced_days() and not profile.versioned:
+            known = [c for c in to_be_replaced(*place) if c.sha256 and c.size_bytes is not None]
+            if known and profile.copies is None:
+                make_sure_of_copies(self._catalog, self._client)
+            if known and not self._client.profile.copies:
+                with self._lock:
+                    self.replaced_for_good += 1
+            else:
+                copies = (self._copier.keep(copy, self._metadata_of(copy)) for copy in known)
+                kept = [copy for copy in copies if copy is not None]
+        withdraw_at(*place, kept=kept)
+
+    def _metadata_of(self, copy: RemoteCopy) -> ObjectMetadata:
+        tag = f"{self._catalog_id}/{copy.file_asset_id}"
+        return ObjectMetadata(media_type(copy.key), tag, sha256=copy.sha256)
 
     def _send_large(self, task: UploadTask) -> Uploaded:
         client = self._client
@@ -117,6 +174,10 @@ class Sender:
         part_size = multipart.part_bytes(task.size_bytes, self._limits.part_bytes)
         found = self._retry(partial(client.head, task.locator))
         replacing: str | None = None
+        if found is None and task.sha256 is not None:
+            copied, target = self._copied_instead(task, target, task.sha256)
+            if copied is not None:
+                return copied
         if found is not None:
             sha256, proof = None, None
             # No digest of the store's is believed at a key that is under suspicion.

@@ -13,7 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
+from catalogsync_assets.core.backends.capabilities import (
+    keep_learned,
+    make_sure,
+    make_sure_of_copies,
+)
 from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
@@ -62,6 +66,9 @@ class UploadReport(RunReport[Failure]):
     queued_bytes: int = 0  #: the size of their files
     succeeded: int = 0  #: files sent, verified and recorded
     adopted: int = 0  #: files found in place, whole, and recorded without sending
+    copied: int = 0  #: files that the store has copied from other keys, without sending
+    #: Earlier contents that were replaced without a copy of them, as the store cannot copy.
+    replaced_for_good: int = 0
     bytes: int = 0  #: bytes sent and verified
     settled_bytes: int = 0  #: the size of the files that are finished, one way or the other
     bytes_in_parts: int = 0  #: what has been sent of large files that are not complete yet
@@ -138,6 +145,7 @@ class _Run:
         self._put_back: set[int] = set()  # tasks for a later run; this one would do no better
         self._silent_in_a_row = 0
         self._any_arrived = False
+        self._settled = 0  # files that are finished, one way or the other
 
     def execute(self) -> UploadReport:
         with reporting(self._report, self.progress):
@@ -152,40 +160,59 @@ class _Run:
         return self._report
 
     def _send_all(self) -> None:
-        client = self.connect(with_kept_answers(self.catalog, self.backend))
+        client = self._client = self.connect(with_kept_answers(self.catalog, self.backend))
         limits, stop = self.limits, self._stop
         limiter = ConcurrencyLimiter(limits.workers, limits.bytes_per_second)
         self._sender = Sender(self.catalog, client, limits, limiter, stop)
         self._sender.probe()
         make_sure(self.catalog, client)
+        if client.profile.copies is None and upload_queue.has_copies(self.catalog, self.backend):
+            make_sure_of_copies(self.catalog, client)
         abort_abandoned(self.catalog, client)
         connections = Connections(self.connect, limits.workers, limits.attempts, stop)
         self._copies = Copies(self.catalog, Replicas(self.catalog, connections))
-        self._run: Run[UploadTask, Uploaded, Uploaded | Failed] = Run(
-            self._report,
-            name="upload",
-            workers=limits.workers,
-            stop=stop,
-            claim=claims(self._claim, page=_CLAIM, limit=self.limit),
-            work=self._send,
-            take=self._take,
-            record=self._record,
-            tick=self._tick,
-            max_bytes=limits.max_in_flight_bytes,
-            need=self._need,
-            # A put may be done twice at a time; parts may not, they share a journal.
-            may_repeat=lambda task: not limits.in_parts(task.size_bytes),
-        )
         try:
-            self._run.execute()
+            self._go_through()
         finally:
             # Of what was not done. (If it arrives after all, the next run finds it in place.)
             self._lease.release()
             self._report.retries = self._sender.retries
+            self._report.replaced_for_good = self._sender.replaced_for_good
             self._report.in_flight = self._report.bytes_in_parts = 0
             keep_learned(self.catalog, client)
         # Once, when files are first on two backends: from then on their copies are counted.
         prove_against_others(self.catalog, self.backend, only_needed=True, connect=self.connect)
+
+    def _go_through(self) -> None:
+        """Carry out what is queued; and what waited until other files were copied away."""
+        limits, left = self.limits, self.limit
+        while True:
+            copied, settled = self._report.copied, self._settled
+            self._run: Run[UploadTask, Uploaded, Uploaded | Failed] = Run(
+                self._report,
+                name="upload",
+                workers=limits.workers,
+                stop=self._stop,
+                claim=claims(self._claim, page=_CLAIM, limit=left),
+                work=self._send,
+                take=self._take,
+                record=self._record,
+                tick=self._tick,
+                max_bytes=limits.max_in_flight_bytes,
+                need=self._need,
+                # A put may be done twice at a time; parts may not, they share a journal.
+                may_repeat=lambda task: not limits.in_parts(task.size_bytes),
+            )
+            self._run.execute()
+            left = None if left is None else left - (self._settled - settled)
+            if self._report.copied == copied or left == 0:
+                return
+            more, size = limited(*count_pending(self.catalog, self.backend, self.scope), left)
+            if more <= len(self._put_back):
+                return
+            self._report.queued += more
+            self._report.queued_bytes += size
+            self._stop.clear()
 
     def _claim(self, count: int) -> list[UploadTask]:
         tasks = self._lease.claim(self.scope, count, but=self._put_back)
@@ -193,6 +220,8 @@ class _Run:
 
     def _need(self, task: UploadTask) -> int:
         """Bytes of memory, or of disk for a file that is fetched from another backend."""
+        if self._is_move(task):
+            return 0
         if task.source_copy is not None:
             return task.size_bytes
         return self.limits.memory_needed(task.size_bytes)
@@ -200,8 +229,14 @@ class _Run:
     def _send(self, task: UploadTask) -> Uploaded:
         if task.source_copy is None:
             return self._sender.send(task)
+        if self._is_move(task):
+            return self._sender.move(task)
         with self._copies.here(task) as local:
             return replace(self._sender.send(local), task=task)
+
+    def _is_move(self, task: UploadTask) -> bool:
+        """Whether the store is to copy the file's own object to another key."""
+        return task.source_copy is not None and task.source_copy.backend_id == self.backend.id
 
     def _tick(self) -> None:
         self._report.retries = self._sender.retries
@@ -219,13 +254,15 @@ class _Run:
             assert isinstance(outcome, CatalogSyncError)
             self._run.end(outcome)
         changed = isinstance(outcome, SourceError) and outcome.changed
-        if changed:
+        # That the store cannot copy was found out just now: the next plan knows it.
+        in_vain = self._is_move(task) and not self._client.profile.copies
+        if changed or in_vain:
             self._put_back.add(task.id)
         return Failed(
             task,
             code=getattr(outcome, "code", type(outcome).__name__),
             reason=str(outcome) or type(outcome).__name__,
-            requeue=changed or self._run.is_ending,
+            requeue=changed or in_vain or self._run.is_ending,
             source_changed=changed,
             retryable=isinstance(outcome, StoreError | SourceError) and outcome.retryable,
         )
@@ -242,13 +279,17 @@ class _Run:
         return isinstance(error, CatalogSyncError) and not isinstance(error, SourceError)
 
     def _record(self, done: list[Uploaded | Failed]) -> None:
-        upload_queue.record(self.catalog, self.backend, self._lease.owner, done)
+        recorded = upload_queue.record(self.catalog, self.backend, self._lease.owner, done)
         report = self._report
-        for result in done:
+        results: list[Uploaded | Failed] = [r for r in done if isinstance(r, Failed)]
+        for result in [*results, *recorded]:
+            self._settled += 1
             report.settled_bytes += result.task.size_bytes
             if isinstance(result, Uploaded):
+                copied = result.copied_from is not None
+                report.copied += copied
                 report.adopted += result.adopted
-                report.succeeded += not result.adopted
+                report.succeeded += not result.adopted and not copied
                 sent = result.task.size_bytes if result.sent_bytes is None else result.sent_bytes
                 report.bytes += 0 if result.adopted else sent
             elif not result.requeue or result.source_changed:

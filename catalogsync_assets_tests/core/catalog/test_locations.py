@@ -22,7 +22,7 @@ from catalogsync_assets_tests.support.database import change, rows
 
 STATUSES = get_args(Status)
 #: What may be applied to rows that are there, by id.
-BY_ID = [event for event in TRANSITIONS if event not in ("scanned", "restored", "stored")]
+BY_ID = sorted(TRANSITIONS.keys() - {"scanned", "restored", "stored", "kept aside"})
 #: Which steps of the table each event of a world may take.
 STEPS: dict[str, set[Event]] = {
     "write": {"scanned", "changed"},
@@ -36,9 +36,9 @@ STEPS: dict[str, set[Event]] = {
     "offload": {"offload", "kept", "offloaded"},
     "restore": {"restored", "displaced"},
     "claim": set(),
-    "finish": {"stored", "replaced"},
-    "adopt": {"stored", "replaced"},
-    "withdraw": {"withdrawn"},
+    "finish": {"stored", "moved", "replaced"},
+    "adopt": {"stored", "moved", "replaced"},
+    "withdraw": {"withdrawn", "kept aside"},
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
 }

@@ -14,11 +14,11 @@ from catalogsync_assets.core.catalog.replication import policies, set_policy
 from catalogsync_assets.core.catalog.roots import (
     Contents,
     begin_rehash,
+    compare,
     contents,
     end_rehash,
     find_moved_root,
     known_roots,
-    let_go,
     library_roots,
     limits_of_links,
     move_root,
@@ -29,7 +29,7 @@ from catalogsync_assets.core.catalog.roots import (
     state_of,
     take_back,
 )
-from catalogsync_assets.core.errors import ConfigurationError, LibraryError, UsageError
+from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.files import file_systems
 from catalogsync_assets.core.files.file_systems import file_system_of
 from catalogsync_assets.core.restore.restore import restore
@@ -244,7 +244,20 @@ def test_inodes_prove_nothing_where_they_do_not_last(catalog, library, on_disk, 
     on_disk("~nfs4")
     known()
 
-    assert not look(catalog, moved(library)).proven
+    found = look(catalog, moved(library))
+
+    assert (found.by_inode, found.by_size_and_time, found.proven) == (0, 4, False)
+
+
+def test_inodes_of_a_lasting_disk_within_one_that_does_not_last_prove_nothing(
+    catalog, library, known
+):
+    known()
+    change(catalog, "UPDATE library_roots SET file_system = '~overlay'")
+
+    found = find_moved_root(catalog, moved(library), "~overlay")
+
+    assert (found.by_inode, found.proven) == (4, False)
 
 
 def test_files_seen_before_inodes_were_kept_prove_nothing(catalog, library, known):
@@ -332,6 +345,9 @@ def test_a_folder_in_the_place_of_a_file_is_not_that_file(catalog, library, know
     new = library.root.with_name("other")
     (new / "album/0000.mp3").mkdir(parents=True)
 
+    found = compare(catalog, row(catalog, library.root), new, file_system_of(new))
+
+    assert (found.compared, found.there, found.proven) == (1, 0, False)
     assert look(catalog, new) is None
 
 
@@ -552,6 +568,16 @@ def test_inodes_are_dropped_with_the_file_system_that_they_were_of(
     assert row(catalog, new).file_system == "ext4:2fe"
 
 
+def test_a_root_without_a_row_has_one_once_it_was_moved(catalog, library, known):
+    root = known(1)
+    change(catalog, "DELETE FROM library_roots")
+    new = moved(library)
+
+    move_root(catalog, root.path, str(new))
+
+    assert (row(catalog, new).host, row(catalog, new).file_system) == (HOST, "ext4:1fe")
+
+
 def test_inodes_stay_where_the_file_system_is_the_same(catalog, library, known):
     root = known(2)
     before = rows(catalog, EVIDENCE)
@@ -627,69 +653,6 @@ def test_what_was_restored_beside_a_root_moves_by_its_own_path(
 
 
 # --- let go -------------------------------------------------------------------------------------
-
-
-def test_a_root_that_is_let_go_is_known_no_more(catalog, library, known):
-    root = known(3)
-    set_policy(catalog, root.path, 1)
-    change(catalog, "INSERT INTO download_roots (path) VALUES (?)", root.path)
-
-    assert let_go(catalog, root.path) == 3
-
-    assert known_roots(catalog) == []
-    assert contents(catalog) == {}
-    assert {found[5] for found in rows(catalog, LOCAL)} == {"forgotten"}
-    assert rows(catalog, "SELECT library_root FROM library_policies") == []
-    assert rows(catalog, "SELECT path FROM download_roots") == []
-    assert let_go(catalog, root.path) == 0
-
-
-def test_a_scan_takes_a_root_up_again_with_all_that_was_known(catalog, library, known, scanned):
-    root = known(3)
-    before = rows(catalog, LOCAL)
-    let_go(catalog, root.path)
-
-    report = scanned()
-
-    assert (report.new, report.files) == (0, 3)
-    assert rows(catalog, LOCAL) == before
-    assert row(catalog, root.path).name == root.name
-
-
-def test_other_roots_stay_when_one_is_let_go(catalog, library, another_library, known, scanned):
-    root = known(1)
-    other = another_library("other")
-    other.add("a.mp3")
-    scanned(other.root)
-
-    let_go(catalog, root.path)
-
-    assert known_roots(catalog) == [str(other.root)]
-    assert contents(catalog)[str(other.root)].files == 1
-
-
-def test_a_root_with_files_on_their_way_out_is_not_let_go(catalog, known):
-    root = known(2)
-    change(catalog, "UPDATE file_locations SET status = 'offloading' WHERE id = 1")
-
-    with pytest.raises(LibraryError, match="being offloaded"):
-        let_go(catalog, root.path)
-    assert [found[5] for found in rows(catalog, LOCAL)] == ["offloading", "active"]
-
-
-def test_a_root_may_move_to_where_one_was_let_go(catalog, library, another_library, known, scanned):
-    root = known(2)
-    new = library.root.with_name("elsewhere")
-    other = another_library("elsewhere")
-    other.add("x.mp3")
-    scanned(other.root)
-    let_go(catalog, str(new))
-    shutil.rmtree(new)
-    library.root.rename(new)
-
-    assert look(catalog, new).proven
-    assert move_root(catalog, root.path, str(new)) == 2
-    assert known_roots(catalog) == [str(new)]
 
 
 def test_files_that_come_by_other_ways_make_it_known_again(catalog):

@@ -11,15 +11,16 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutagen.flac import FLAC
-from mutagen.id3 import ID3, TPE1, TXXX
-from mutagen.mp4 import MP4
+from mutagen.flac import FLAC, Picture
+from mutagen.id3 import APIC, ID3, TPE1, TXXX, UFID
+from mutagen.mp4 import MP4, MP4Cover
 
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension, media_type
 from catalogsync_assets.core.library.tags import Tags, read_tags
 from catalogsync_assets_tests.support.audio_files import (
     CONTENTS,
     WAYS,
+    id3,
     tagged,
     untagged,
     with_id3_in_front,
@@ -432,3 +433,135 @@ def test_spoilt_bytes_leave_nothing_that_a_catalog_cannot_hold(tmp_path_factory,
     assert tags.duration_seconds is None or 0 < tags.duration_seconds <= len(content)
     for number in (tags.track_number, tags.disc_number):
         assert number is None or 0 < number < 10_000
+
+
+# --- what tells one file from another -----------------------------------------------------------
+
+TAGS = {"title": ["t"], "artist": ["One", "Two"], "album": ["l"], "tracknumber": ["1"]}
+
+
+def digest(path):
+    return read_tags(path)[0].tags_digest
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_the_digest_of_tags_is_of_what_they_say_whatever_their_order(tmp_path, way):
+    kind = way.split(maxsplit=1)[0]
+    paths = [tmp_path / f"{n}.{kind}" for n in range(4)]
+    tagged(paths[0], way, **TAGS)
+    tagged(paths[1], way, **dict(reversed(TAGS.items())))
+    tagged(paths[2], way, **{**TAGS, "album": ["k"]})
+    tagged(paths[3], way, **{**TAGS, "artist": ["Two", "One"]})
+
+    one, same, other, turned = map(digest, paths)
+
+    assert len(one) == 32
+    assert same == one
+    assert len({one, other, turned}) == 3
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("flac vorbis", "d04d22e1c81000b9ccfa27470fc0b256"),
+        ("mp3 id3", "6756c3325896ff50a402222edb6df034"),
+        ("m4a mp4", "ca6ad394f76aa19dabd10caf564ad44f"),
+        ("wv ape", "ccd0ca5e88a3845a9d4c7d1cb031c0d0"),
+        ("wma asf", "58573a69c5208ade4cf97e0f564482c3"),
+    ],
+)
+def test_the_digest_of_tags_is_the_same_in_every_run(tmp_path, way, expected):
+    """A catalog compares it with what it was years ago."""
+    assert digest(tagged(tmp_path / f"a.{way.split()[0]}", way, **TAGS)) == expected
+
+
+def test_a_picture_is_part_of_the_digest(tmp_path):
+    flac, mp3 = tmp_path / "a.flac", tmp_path / "a.mp3"
+    m4a = tmp_path / "a.m4a"
+    found = []
+    for data in (b"1", b"2"):
+        tagged(flac, "flac vorbis", **TAGS)
+        picture = Picture()
+        picture.data, picture.mime = data, "image/png"
+        audio = FLAC(flac)
+        audio.add_picture(picture)
+        audio.save()
+        tagged(mp3, "mp3 id3", **TAGS)
+        frames = ID3(mp3)
+        frames.add(APIC(encoding=3, mime="image/png", type=3, desc="", data=data))
+        frames.save()
+        tagged(m4a, "m4a mp4", **TAGS)
+        atoms = MP4(m4a)
+        atoms["covr"] = [MP4Cover(data)]
+        atoms.save()
+        found.append([digest(path) for path in (flac, mp3, m4a)])
+
+    assert all(one != other for one, other in zip(*found, strict=True))
+
+
+def test_tags_that_say_nothing_have_a_digest_and_those_that_cannot_be_read_have_none(tmp_path):
+    garbage = tmp_path / "b.mp3"
+    garbage.write_bytes(b"no audio" * 50)
+    half = tmp_path / "c.flac"
+    half.write_bytes(id3(**TAGS) + b"fLaC\x80\0\0\x22cut")
+
+    assert digest(untagged(tmp_path / "a.mp3")) is not None
+    assert digest(garbage) is None
+    assert read_tags(half)[0].title == "t"
+    assert digest(half) is None
+
+
+def test_the_digest_of_the_sound_is_the_one_that_flac_keeps(tmp_path):
+    recorded = FLAC(untagged(tmp_path / "a.flac")).info.md5_signature
+    tagged(tmp_path / "b.flac", "flac vorbis", **TAGS)
+
+    found = {read_tags(tmp_path / name)[0].audio_digest for name in ("a.flac", "b.flac")}
+
+    assert found == {f"{recorded:032x}"}
+    # Zeros: of an encoder that could not go back to write it.
+    for name in ("c.oga", "c.mp3", "c.ogg", "c.m4a"):
+        assert read_tags(untagged(tmp_path / name))[0].audio_digest is None
+
+
+RECORDING = "0E5CB5B3-2E1F-4D52-9E0B-2A1B6A1D7C11"
+RELEASE_TRACK = "7d1cb8d6-0d8c-3f3a-8fb2-6f0f5f0ec0aa"
+
+
+def with_ids(path, way, recording, release_track):
+    """What MusicBrainz's tagger writes."""
+    tagged(path, way, **TAGS)
+    kind = way.split()[1]
+    if kind == "id3":
+        frames = ID3(path)
+        frames.add(UFID(owner="http://musicbrainz.org", data=recording.encode()))
+        frames.add(UFID(owner="http://other.example", data=b"x"))
+        frames.add(TXXX(encoding=3, desc="MusicBrainz Release Track Id", text=[release_track]))
+        frames.save()
+        return path
+    audio = mutagen.File(path)
+    names = {
+        "vorbis": ("musicbrainz_trackid", "musicbrainz_releasetrackid"),
+        "ape": ("MUSICBRAINZ_TRACKID", "MUSICBRAINZ_RELEASETRACKID"),
+        "mp4": (
+            "----:com.apple.iTunes:MusicBrainz Track Id",
+            "----:com.apple.iTunes:MusicBrainz Release Track Id",
+        ),
+        "asf": ("MusicBrainz/Track Id", "MusicBrainz/Release Track Id"),
+    }[kind]
+    for name, value in zip(names, (recording, release_track), strict=True):
+        audio[name] = [value.encode()] if kind == "mp4" else [value]
+    audio.save()
+    return path
+
+
+@pytest.mark.parametrize(
+    "way", ["flac vorbis", "opus vorbis", "mp3 id3", "m4a mp4", "wv ape", "wma asf"]
+)
+def test_the_ids_of_musicbrainz_are_found_in_every_container(tmp_path, way):
+    path = tmp_path / f"a.{way.split()[0]}"
+
+    tags, _ = read_tags(with_ids(path, way, RECORDING, RELEASE_TRACK))
+    assert (tags.recording_id, tags.release_track_id) == (RECORDING.lower(), RELEASE_TRACK)
+
+    tags, _ = read_tags(with_ids(path, way, "", "7d1cb8d6"))
+    assert (tags.recording_id, tags.release_track_id) == (None, None)

@@ -109,6 +109,9 @@ QUESTIONS: dict[str, Question] = {
         "nothing is left of what was given up",
         "parts that were given up stay, and may cost",
     ),
+    "upload": Question(
+        "an upload as catalogsync does it succeeds", "uploads work", "uploads fail as this did"
+    ),
     "copies": Question(
         "an object can be copied inside the bucket",
         "a file that was renamed is copied by the store to its new key, and not sent",
@@ -128,9 +131,6 @@ QUESTIONS: dict[str, Question] = {
         "the ETag of a copy is the MD5 that the store computes of it",
         "a look verifies a copy, where the file is here to be compared",
         "a copy is read back, unless its SHA-256 verifies it",
-    ),
-    "upload": Question(
-        "an upload as catalogsync does it succeeds", "uploads work", "uploads fail as this did"
     ),
     "names": Question(
         "keys with spaces, signs and any script are kept",

@@ -64,8 +64,7 @@ class CopyProbe:
 
     def _copies_any_key(self) -> Verdict:
         session = self._session
-        source = session.key(f"copied/{_SIGNS}")
-        copy = session.key(f"copy/{_SIGNS}")
+        source, copy = session.key(f"signs/{_SIGNS}"), session.key(f"copied-signs/{_SIGNS}")
         try:
             session.put(source, _CONTENT)
         except KeyRefusedError:

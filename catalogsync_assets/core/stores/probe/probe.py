@@ -89,7 +89,7 @@ def probe(
     progress: Callable[[str], None] = lambda _: None,
     prefix: str | None = None,
 ) -> ProbeResult:
-    """Ask a store what it does. Takes some hundred and ten small requests, and one of 5 MiB.
+    """Ask a store what it does. Takes some hundred and twenty small requests, and one of 5 MiB.
 
     Everything is written below `{prefix}.catalogsync-test-{random}/` and deleted in the end, also
     on Ctrl-C and errors. May be called at any time, beside uploads too.

@@ -60,6 +60,9 @@ def upgrade() -> None:
             postgresql_where=sa.text(f"{column} IS NOT NULL"),
             if_not_exists=True,
         )
+    # Whether a content is stored already, is asked of every file that is sent.
+    content = ["size_bytes", "sha256"]
+    op.create_index("ix_file_assets_content", "file_assets", content, if_not_exists=True)
     # What a move leaves unread is read by later scans, some of it each time.
     unread = sa.text("verified_by = 'inode'")
     op.create_index(

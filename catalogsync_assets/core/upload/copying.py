@@ -1,0 +1,198 @@
+"""Copies of what a store holds, made by the store: for a file that has moved, and for a new file
+whose content is there already. Nothing is sent.
+
+What may be done with the key is said in `stores.place`, but that nothing found there is believed
+unread: it may be a copy that a killed run has not proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.locations import KeptAside
+from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
+from catalogsync_assets.core.errors import ConflictError, KeyRefusedError
+from catalogsync_assets.core.stores import copying, verify
+from catalogsync_assets.core.stores.classify import NOT_IMPLEMENTED
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.copies import RemoteCopy
+from catalogsync_assets.core.stores.listing import REPLACED
+from catalogsync_assets.core.stores.objects import ObjectMetadata
+from catalogsync_assets.core.stores.place import Placer, Target
+from catalogsync_assets.core.stores.retry import Retry
+from catalogsync_assets.core.stores.verify import Expected, Proof
+from catalogsync_assets.core.upload import journal
+
+
+@dataclass(eq=False)
+class Copier:
+    """Has one store copy its objects. Thread-safe."""
+
+    _catalog: Catalog
+    _client: StoreClient
+    _placer: Placer
+    _retry: Retry
+
+    def held(self, task: UploadTask, sha256: str) -> RemoteCopy | None:
+        """A verified object on the backend that holds this content, if any.
+
+        Args:
+            sha256: of the task's file, in hex.
+        """
+        if self._client.profile.copies is not True:
+            return None
+        backend, content = self._client.backend, (task.size_bytes, sha256)
+        with self._catalog.read() as connection:
+            return locations.copy_of_content(connection, backend, *content, but=task.locator)
+
+    def move(self, task: UploadTask, target: Target) -> Uploaded:
+        """Bring the task's object, which is its source, to its key, and make sure that it is whole.
+
+        The old object stays. May be called again after any failure.
+
+        Raises:
+            ConflictError: another object is stored there; it is left as it is.
+            StoreError: the store refused, or was silent; or the source is another object by now.
+        """
+        source = task.source_copy
+        assert source is not None
+        assert source.sha256 is not None
+        wanted: Callable[[], str] = lambda: source.sha256 or ""  # noqa: E731
+        target = unbelieved(target)
+        found = self._retry(partial(self._client.head, task.locator))
+        replacing: str | None = None
+        if found is not None:
+            judge = partial(self._placer.judge, target, found, wanted)
+            proof, replacing = self._retry(judge)
+            if proof is not None:
+                return self._copied(task, source, found.etag or None, proof)
+        return self.copy(task, source, target, replacing)
+
+    def copy(
+        self, task: UploadTask, source: RemoteCopy, target: Target, replacing: str | None = None
+    ) -> Uploaded:
+        """Have an object copied to a task's key, and make sure that the copy is whole.
+
+        Args:
+            source: an object with the content that the task's file has.
+            replacing: the ETag of the object that may be replaced there; None to copy only where
+                nothing is.
+
+        Raises:
+            As `move`.
+        """
+        client, key = self._client, task.locator
+        if not client.profile.copies:
+            raise KeyRefusedError(
+                f"backend {client.backend.name!r} cannot copy objects", code=min(NOT_IMPLEMENTED)
+            )
+        begun: list[journal.UnfinishedUpload] = []
+        copy = partial(
+            copying.copy,
+            client,
+            source.key,
+            key,
+            source_etag=source.etag,
+            replacing=replacing,
+            size_bytes=task.size_bytes,
+            metadata=replace(target.metadata, copied=True),
+            begun=lambda upload_id: begun.append(self._note(task, upload_id)),
+        )
+        expected = self._expected(source)
+        try:
+            self._retry(copy)
+        except ConflictError:
+            # An answer may have been lost: then the copy itself is in the way.
+            try:
+                held = verify.after_copy(client, key, expected, retry=self._retry)
+            except KeyRefusedError:
+                held = None
+            if held is None:
+                raise
+        else:
+            held = verify.after_copy(client, key, expected, retry=self._retry)
+        finally:
+            for upload in begun:
+                journal.abort(self._catalog, client, upload)
+        if held is None:
+            raise verify.not_stored(client, key)
+        return self._copied(task, source, *held)
+
+    def keep(self, source: RemoteCopy, metadata: ObjectMetadata) -> KeptAside | None:
+        """Have an object that is about to be replaced copied to `.catalogsync/old/`, and proven.
+
+        Retries nothing. May be called again after any failure.
+
+        Args:
+            metadata: of the copy.
+
+        Returns:
+            The copy; None if the object is not what the catalog says: there is nothing to keep.
+
+        Raises:
+            StoreError: the store refused, or was silent.
+        """
+        client, prefix = self._client, self._client.backend.key_prefix
+        name = source.key.removeprefix(prefix).rpartition("/")[2]
+        key = f"{prefix}{REPLACED}{source.file_asset_id}/{name}"
+        expected = self._expected(source)
+        try:
+            with suppress(ConflictError):  # a run that was killed has made it already
+                copying.copy(
+                    client,
+                    source.key,
+                    key,
+                    source_etag=source.etag,
+                    replacing=None,
+                    size_bytes=source.size_bytes,
+                    metadata=replace(metadata, copied=True),
+                )
+            held = verify.after_copy(client, key, expected)
+        except KeyRefusedError:
+            if verify.check(client, source.key, expected, "full").kind == "ok":
+                raise
+            return None
+        if held is None:
+            raise verify.not_stored(client, key)
+        return KeptAside(source.location_id, key, *held)
+
+    def _expected(self, source: RemoteCopy) -> Expected:
+        """What the copy must be; by its ETag where that of the verified source is an MD5."""
+        etag = verify.bare(source.etag).lower()
+        known = self._client.profile.etag_is_md5 and etag and "-" not in etag
+        etags = frozenset({etag}) if known else frozenset[str]()
+        return Expected(source.sha256, source.size_bytes, etags=etags)
+
+    def _note(self, task: UploadTask, upload_id: str) -> journal.UnfinishedUpload:
+        return journal.begin(
+            self._catalog,
+            self._client.backend,
+            task,
+            upload_id=upload_id,
+            mtime_ns=-1,  # of no file: an upload does not go on with it
+            part_bytes=copying.PART_BYTES,
+            checksums=False,
+        )
+
+    @staticmethod
+    def _copied(task: UploadTask, source: RemoteCopy, etag: str | None, proof: Proof) -> Uploaded:
+        assert source.sha256 is not None
+        return Uploaded(
+            task,
+            source.sha256,
+            etag,
+            proof,
+            adopted=False,
+            sent_bytes=0,
+            copied_from=source.location_id,
+        )
+
+
+def unbelieved(target: Target) -> Target:
+    """The same key under suspicion: what is there counts only once it was read."""
+    return replace(target, damaged_etags=target.damaged_etags | {""})

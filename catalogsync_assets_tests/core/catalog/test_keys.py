@@ -1,0 +1,207 @@
+"""Whose a key is: given by path, given up by what moves, never shared."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from catalogsync_assets.core.catalog import keys
+from catalogsync_assets.core.catalog.keys import free_keys, is_anothers
+from catalogsync_assets_tests.support.database import change, rows
+
+KEYS = "SELECT object_key FROM file_assets ORDER BY id"
+
+
+@pytest.fixture
+def renamed(catalog, library):
+    """`renamed({1: "b.mp3"})`: these file assets are at other paths now."""
+
+    def run(moves, root=None):
+        moved = [(asset, str(root or library.root), path) for asset, path in moves.items()]
+        with catalog.transaction() as connection:
+            keys.rename(connection, moved)
+        return rows(catalog, KEYS)
+
+    return run
+
+
+@pytest.fixture
+def files(library, scanned):
+    """`files("a.mp3", …)`: the library has them, as file assets 1, 2, …"""
+
+    def make(*paths):
+        for path in paths:
+            library.add(path)
+        scanned()
+
+    return make
+
+
+@pytest.fixture
+def free(catalog, library):
+    """`free("a.mp3")`: the key for a new file at this path."""
+
+    def ask(path, **options):
+        with catalog.transaction() as connection:
+            (key,) = free_keys(connection, str(library.root), [path], **options)
+        return key
+
+    return ask
+
+
+@pytest.fixture
+def located(catalog, cloud):
+    """`located(1, "a.mp3", "active")`: the file has an object under this key."""
+
+    def put(asset, key, status="active", backend=None):
+        backend = backend or cloud
+        change(
+            catalog,
+            "INSERT INTO file_locations"
+            " (file_asset_id, backend_id, container_name, locator, status) VALUES (?, ?, ?, ?, ?)",
+            *(asset, backend.id, backend.bucket, f"{backend.key_prefix}{key}", status),
+        )
+
+    return put
+
+
+def is_suffixed(key, path):
+    stem, _, extension = path.rpartition(".")
+    return key.startswith(f"{stem}~") and key.endswith(f".{extension}")
+
+
+def test_a_moved_file_gets_the_key_of_its_new_path(files, renamed):
+    files("a.mp3", "b.mp3")
+
+    assert renamed({1: "new/c.mp3"}) == ["new/c.mp3", "b.mp3"]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        *({1: a, 2: b, 3: c} for a, b, c in itertools.permutations(["a.mp3", "b.mp3", "c.mp3"])),
+        {1: "b.mp3", 2: "c.mp3", 3: "d.mp3"},
+        {3: "d.mp3", 2: "c.mp3", 1: "b.mp3"},
+    ],
+)
+def test_what_changes_places_changes_keys_whatever_the_order(files, renamed, located, after):
+    files("a.mp3", "b.mp3", "c.mp3")
+    for asset, key in enumerate(["a.mp3", "b.mp3", "c.mp3"], 1):
+        located(asset, key)
+
+    assert renamed(after) == [after[asset] for asset in (1, 2, 3)]
+
+
+def test_a_file_that_is_renamed_in_case_or_form_alone_follows(files, renamed):
+    files("a.mp3", "A\u0308.mp3")
+
+    assert renamed({1: "A.mp3", 2: "\u00c4.mp3"}) == ["A.mp3", "\u00c4.mp3"]
+
+
+def test_a_path_that_another_file_has_gives_a_key_with_a_suffix(files, renamed):
+    files("a.mp3", "b.mp3")
+
+    _, key = renamed({2: "A.mp3"})
+
+    assert is_suffixed(key, "A.mp3")
+
+
+def test_the_same_path_below_two_roots_is_two_keys(files, renamed):
+    files("a.mp3", "b.mp3")
+
+    one, other = renamed({2: "a.mp3"}, root="/elsewhere")
+
+    assert one == "a.mp3"
+    assert is_suffixed(other, "a.mp3")
+
+
+@pytest.mark.parametrize("status", ["active", "missing", "damaged", "superseded", "forgotten"])
+def test_a_key_is_taken_while_the_object_of_a_file_that_moved_lies_there(
+    files, renamed, located, free, status
+):
+    files("a.mp3")
+    located(1, "a.mp3", status)
+    renamed({1: "b.mp3"})
+
+    assert is_suffixed(free("a.mp3"), "a.mp3")
+
+
+def test_a_key_is_free_once_its_object_is_removed(files, renamed, located, free):
+    files("a.mp3")
+    located(1, "a.mp3", "removed")
+    renamed({1: "b.mp3"})
+
+    assert free("a.mp3") == "a.mp3"
+
+
+def test_a_key_is_free_once_the_object_has_been_copied_on_every_backend(
+    files, renamed, located, free, backend
+):
+    other = backend("other")
+    files("a.mp3")
+    for each in (None, other):
+        located(1, "a.mp3", "superseded", backend=each)
+    located(1, "b.mp3")
+    renamed({1: "b.mp3"})
+    assert is_suffixed(free("a.mp3"), "a.mp3")
+
+    located(1, "b.mp3", backend=other)
+
+    assert free("a.mp3") == "a.mp3"
+
+
+def test_a_file_may_come_back_to_its_own_key(files, renamed, located):
+    files("a.mp3")
+    located(1, "a.mp3")
+    renamed({1: "b.mp3"})
+
+    assert renamed({1: "a.mp3"}) == ["a.mp3"]
+
+
+def test_the_second_newcomer_takes_no_key_of_the_first(files, renamed, located, free, library):
+    """The suffix is of the path; the first, moved since, may still have its object there."""
+    files("a.mp3")
+    located(1, "a.mp3")
+    renamed({1: "b.mp3"})
+    (library.root / "a.mp3").rename(library.root / "b.mp3")
+    first = free("a.mp3")
+    located(1, first)
+
+    assert free("a.mp3") not in ("a.mp3", first)
+
+
+def test_what_a_path_held_before_does_not_keep_its_key(files, library, scanned, catalog, renamed):
+    files("a.mp3")
+    library.add("a.mp3", b"newer")
+    scanned()
+    assert rows(catalog, KEYS) == ["a.mp3", "a.mp3"]
+
+    assert renamed({2: "b.mp3"}) == ["a.mp3", "b.mp3"]
+    assert renamed({2: "a.mp3"}) == ["a.mp3", "a.mp3"]
+
+
+def test_an_objects_own_file_is_not_in_its_way(files, located, free):
+    files("b.mp3")
+    located(1, "a.mp3")
+
+    assert free("a.mp3", own=[1]) == "a.mp3"
+
+
+def test_another_file_is_one_whose_object_stands(catalog, cloud, files, located):
+    files("a.mp3", "b.mp3")
+    located(1, "x.mp3")
+    key = f"{cloud.key_prefix}x.mp3"
+
+    with catalog.read() as connection:
+        assert is_anothers(connection, cloud, key, 2)
+        assert not is_anothers(connection, cloud, key, 1)
+        assert not is_anothers(connection, cloud, key + "x", 2)
+
+
+def test_settings_of_other_programs_do_not_stop_a_scan(catalog, cloud, files):
+    change(catalog, "UPDATE storage_backends SET config = '{\"base_prefix\": 5}'")
+
+    files("a.mp3")
+
+    assert rows(catalog, KEYS) == ["a.mp3"]
