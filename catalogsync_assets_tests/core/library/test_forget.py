@@ -318,7 +318,7 @@ def test_more_than_a_tenth_of_a_root_needs_its_number(catalog, library, scanned)
     assert made.report.needs_count
     assert [(s.files, s.of) for s in made.report.roots] == [(3, 20)]
     for count in (None, 2, 20):
-        with pytest.raises(UsageError, match="3 files would be forgotten") as refused:
+        with pytest.raises(UsageError, match="3 would be forgotten") as refused:
             forget(catalog, made, count=count)
         assert "--count 3" in refused.value.hint
     assert set(dict(rows(catalog, PLACES)).values()) == {"active", "missing"}
@@ -337,7 +337,7 @@ def test_a_tenth_of_a_root_or_files_named_one_by_one_need_none(catalog, library,
     scanned()
     by_name = plan(catalog, Request(paths=[str(path) for path in files[:3]]))
     assert (by_name.report.files, by_name.report.needs_count) == (3, False)
-    with pytest.raises(UsageError, match="3 files would be forgotten, not 4"):
+    with pytest.raises(UsageError, match="3 would be forgotten, not 4"):
         forget(catalog, by_name, count=4)
     assert forget(catalog, by_name).files == 3
 
