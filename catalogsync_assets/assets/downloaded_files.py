@@ -1,5 +1,7 @@
 """`downloaded_files`: what has come to the local disk, and in which batch it goes up."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 from pydantic import Field
 
@@ -17,7 +19,7 @@ from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.holdings import formats
 from catalogsync_assets.core.catalog.roots import known_roots
-from catalogsync_assets.core.catalog.status import backend_status
+from catalogsync_assets.core.catalog.status import BackendStatus, backend_status
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.report import DownloadReport
@@ -77,7 +79,8 @@ def downloaded_files(
         register_keys(database, context.instance)
         if stopped is not None:
             raise stopped
-        songs = max((b.songs_total for b in backend_status(database)), default=0)
+        figures = backend_status(database)
+        songs = max((b.songs_total for b in figures), default=0)
         by_format = formats(database, LOCAL)
     problems = [(p.path, p.reason) for p in report.problems]
     problems += [(path, "gone from the disk") for path in report.missing_paths]
@@ -97,6 +100,7 @@ def downloaded_files(
             "left out from now on": report.excluded,
             "problems": report.problem_count,
             "unread tags": report.unread_tag_count,
+            "not there as they were": _away(figures),
             "left out or gone": table(("file", "reason"), problems),
             "new batches": ", ".join(report.batches) or "none",
             "library roots": ", ".join(str(r) for r in disks.roots),
@@ -105,6 +109,15 @@ def downloaded_files(
             **_of_downloads(downloads),
         }
     )
+
+
+def _away(figures: Sequence[BackendStatus]) -> dg.TableMetadataValue:
+    """The files that the library does not have as it had them, in the words of `status`: of all
+    scans, not of this one alone."""
+    local = next((b for b in figures if b.backend_type == LOCAL), None)
+    words = ("gone", "missing"), ("damaged",), ("offloaded",), ("left out", "excluded")
+    rows = [(w[0], getattr(local, w[-1], 0)) for w in (*words, ("forgotten",))]
+    return table(("state", "files"), rows)
 
 
 def _line(report: DownloadReport) -> str:

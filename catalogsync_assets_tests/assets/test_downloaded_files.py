@@ -55,6 +55,13 @@ def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(pipeline, lib
     figures = ("dagster/row_count", "new", "changed", "unchanged", "gone")
     assert [metadata[name] for name in figures] == [5, 1, 1, 3, 1]
     assert {"file": str(gone), "reason": "gone from the disk"} in metadata["left out or gone"]
+    assert metadata["not there as they were"] == [
+        {"state": "gone", "files": 1},
+        {"state": "damaged", "files": 0},
+        {"state": "offloaded", "files": 0},
+        {"state": "left out", "files": 0},
+        {"state": "forgotten", "files": 0},
+    ]
 
 
 def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline):

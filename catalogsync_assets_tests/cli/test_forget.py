@@ -81,9 +81,9 @@ def test_much_of_a_root_is_forgotten_only_by_its_number(cli, catalog, long_gone)
     wrong = cli("forget", "--gone", "--yes", "--count", 12)
 
     assert (refused.code, wrong.code) == (2, 2)
-    assert f"3 files would be forgotten; below {long_gone.root} 3 of 12" in refused.err
+    assert f"3 would be forgotten; below {long_gone.root} 3 of 12 files" in refused.err
     assert "add --count 3" in refused.err
-    assert "3 files would be forgotten, not 12" in wrong.err
+    assert "3 would be forgotten, not 12" in wrong.err
     assert rows(catalog, FORGOTTEN) == []
     assert cli("forget", "--gone", "--yes", "--count", 3).code == 0
     assert len(rows(catalog, FORGOTTEN)) == 3

@@ -185,10 +185,12 @@ def forget(
     planned = made.report
     if count != planned.files and (count is not None or planned.needs_count):
         largest = max(planned.roots, key=lambda s: s.files / max(s.of, 1), default=None)
-        of_root = f"; below {largest.root} {largest.files:,} of {largest.of:,}" if largest else ""
+        of_root = ""
+        if largest:
+            of_root = f"; below {largest.root} {largest.files:,} of {largest.of:,} files"
         said = "" if count is None else f", not {count:,}"
         raise UsageError(
-            f"{planned.files:,} files would be forgotten{said}{of_root}",
+            f"{planned.files:,} would be forgotten{said}{of_root}",
             hint=f"look at them without --yes; if all are meant, add --count {planned.files}",
         )
     nothing: dict[str, Any] = {"files": 0, "bytes": 0, "before": {}, "listed": []}

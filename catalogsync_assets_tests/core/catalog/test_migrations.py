@@ -344,3 +344,29 @@ def test_foreign_keys_of_old_rows_stay_valid(old):
 
     assert rows(old, "PRAGMA foreign_key_check") == []
     assert sa.inspect(sa.create_engine(f"sqlite:///{old}")).get_table_names()
+
+
+def test_files_that_were_gone_before_that_was_dated_are_gone_since_the_migration(catalog, library):
+    files = library.fill(2)
+    scan(catalog, [library.root])
+    files[0].unlink()
+    scan(catalog, [library.root])
+    catalog.close()
+    # As the schema before had it.
+    change(catalog, "UPDATE file_locations SET missing_since = NULL")
+    change(catalog, "DROP TABLE library_roots")
+    change(catalog, "DROP INDEX ix_file_locations_unwanted")
+    change(
+        catalog,
+        "CREATE INDEX ix_file_locations_excluded ON file_locations (file_asset_id)"
+        " WHERE status = 'excluded'",
+    )
+    change(catalog, f"UPDATE {VERSION_TABLE} SET version_num = '0005'")
+
+    Catalog.initialise(catalog.path)[0].close()
+
+    gone = "SELECT status, missing_since >= datetime('now', '-1 hour') FROM file_locations"
+    assert rows(catalog, f"{gone} ORDER BY id") == [("missing", 1), ("active", None)]
+    indexes = rows(catalog, "SELECT name FROM sqlite_master WHERE name LIKE '%locations_%ed'")
+    assert "ix_file_locations_unwanted" in indexes
+    assert "ix_file_locations_excluded" not in indexes

@@ -16,7 +16,7 @@ from catalogsync_assets.core.catalog.replication import policy_status, set_polic
 from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
 from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.export.contents import songs_with_files
 from catalogsync_assets.core.library.forget import Request, forget, plan
@@ -318,7 +318,7 @@ def test_more_than_a_tenth_of_a_root_needs_its_number(catalog, library, scanned)
     assert made.report.needs_count
     assert [(s.files, s.of) for s in made.report.roots] == [(3, 20)]
     for count in (None, 2, 20):
-        with pytest.raises(UsageError, match="3 files would be forgotten") as refused:
+        with pytest.raises(UsageError, match="3 would be forgotten") as refused:
             forget(catalog, made, count=count)
         assert "--count 3" in refused.value.hint
     assert set(dict(rows(catalog, PLACES)).values()) == {"active", "missing"}
@@ -337,7 +337,7 @@ def test_a_tenth_of_a_root_or_files_named_one_by_one_need_none(catalog, library,
     scanned()
     by_name = plan(catalog, Request(paths=[str(path) for path in files[:3]]))
     assert (by_name.report.files, by_name.report.needs_count) == (3, False)
-    with pytest.raises(UsageError, match="3 files would be forgotten, not 4"):
+    with pytest.raises(UsageError, match="3 would be forgotten, not 4"):
         forget(catalog, by_name, count=4)
     assert forget(catalog, by_name).files == 3
 
@@ -349,8 +349,16 @@ def test_a_forgotten_file_leaves_every_figure_and_its_object_stays(
     catalog, two_gone, cloud, backend, forgotten, remote, uploaded, verified, tmp_path
 ):
     other = backend("other")
+    # b.mp3 and c.mp3 are two files of one song.
+    change(
+        catalog,
+        "UPDATE file_assets SET song_id = ? WHERE object_key = 'Album/b.mp3'",
+        songs_of(catalog, "c.mp3").selections[0].ids[0],
+    )
+    with catalog.transaction() as connection:
+        presence.refresh(connection)
     enqueue(catalog, other)  # all three wait, two of them for a copy from `cloud`
-    assert policy_status(catalog).songs_under_policy == 3
+    assert policy_status(catalog).songs_under_policy == 2
 
     report = forgotten("Album")
 
@@ -384,11 +392,9 @@ def test_a_forgotten_file_leaves_every_figure_and_its_object_stays(
             0 if missing else 1
         )
     for where in ("anywhere", "local", cloud.id):
-        ((_, files),) = songs_with_files(catalog, where)
-        assert {f.path or f.locator.rpartition("/")[2] for f in files} <= {
-            f"{two_gone.root}/c.mp3",
-            "c.mp3",
-        }
+        ((songs, files),) = songs_with_files(catalog, where)
+        assert songs == list(songs_of(catalog, "c.mp3").selections[0].ids)
+        assert {f.locator.rpartition("/")[2] for f in files} == {"c.mp3"}
     # It is still known where it was, and what is there is still verified, but not repaired.
     places = {(p.backend, p.status) for p in whereis(catalog, "Album/a")}
     assert places == {("local", "forgotten"), ("cloud", "active"), ("other", "absent")}
@@ -569,13 +575,15 @@ def test_a_local_file_that_is_damaged_or_left_out_is_no_copy_and_no_source(
     synced(cloud)
     library.add("only-here.mp3")
     scanned()
+    other = backend("other")
+    assert enqueue(catalog, other) == 2
     change(catalog, "UPDATE file_locations SET status = ? WHERE library_root IS NOT NULL", status)
     with catalog.transaction() as connection:
         presence.refresh(connection)
-    other = backend("other")
     damaged = status == "damaged"
 
-    # No source: what is sent comes from the copy that is proven.
+    # No source, not even of what waits: what is sent comes from the copy that is proven.
+    assert count_pending(catalog, other) == (0, 0)
     queued = [f.path for f in missing_candidates(catalog, other)]
     assert queued == ([f"{cloud.key_prefix}safe.mp3"] if damaged else [])
     enqueue(catalog, cloud)
