@@ -17,6 +17,7 @@ How a path becomes a key is said in `object_keys`.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
@@ -132,19 +133,68 @@ _RENAME = (
 def rename(connection: sa.Connection, moved: Sequence[tuple[int, str, str]]) -> None:
     """Give files that have moved the object keys of their new paths.
 
-    To be called with all that moved in one scan, before what is new there gets its keys: what each
-    of them gives up is free for the others, so that two may change places. Idempotent.
+    To be called before what is new there gets its keys. What each of them gives up is free for the
+    others, so that two may change places; also for those that were given another key for it by an
+    earlier call, in a scan that comes to the second file later. Idempotent.
 
     Args:
         moved: of each, its file asset, the library root that it is below now, and its path there.
     """
+    if not moved:
+        return
+    before = _keys_of(connection, [m[0] for m in moved])
+    moved = [*moved, *_in_wait(connection, before, {m[0] for m in moved})]
     keys = _choose(connection, [(root, path) for _, root, path in moved], [m[0] for m in moved])
     rows = [
         {"asset": asset, "key": key, "fold": fold(key)}
         for (asset, _, _), key in zip(moved, keys, strict=True)
     ]
-    if rows:
-        connection.exec_driver_sql(_RENAME, rows)
+    connection.exec_driver_sql(_RENAME, rows)
+
+
+def _keys_of(connection: sa.Connection, assets: Sequence[int]) -> list[str]:
+    asset = file_assets.c
+    keys: list[str] = []
+    for page in (assets[at : at + _PAGE] for at in range(0, len(assets), _PAGE)):
+        found = sa.select(asset.object_key).where(asset.id.in_(page), asset.object_key.is_not(None))
+        keys += connection.scalars(found).all()
+    return keys
+
+
+_PLACES = """
+SELECT f.id, l.library_root, l.library_path FROM file_assets f
+JOIN file_locations l ON l.file_asset_id = f.id AND l.library_path IS NOT NULL
+    AND l.status <> 'superseded'
+WHERE f.id = :asset
+"""
+
+
+def _in_wait(
+    connection: sa.Connection, given_up: Sequence[str], moved: set[int]
+) -> list[tuple[int, str, str]]:
+    """Files that would have one of these keys but for who gives it up; as `rename` takes them."""
+    wanted = set(map(fold, given_up))
+    found: dict[int, tuple[int, str, str]] = {}
+    for at in range(0, len(given_up), _PAGE):
+        for asset in _suffixed(connection, given_up[at : at + _PAGE]) - moved:
+            for place in connection.exec_driver_sql(_PLACES, {"asset": asset}):
+                _, root, path = place
+                if fold(object_key(root, path, lambda _: False)) in wanted:
+                    found.setdefault(asset, (asset, root, path))
+    return list(found.values())
+
+
+def _suffixed(connection: sa.Connection, keys: Sequence[str]) -> set[int]:
+    """The files whose object key is one of these keys with a suffix."""
+    stems = [fold(key.removesuffix(PurePosixPath(key).suffix)) for key in keys]
+    # Behind the `~` of a suffix come the digits of a digest.
+    values = {f"v{i}": stem for i, stem in enumerate(stems)}
+    ranges = ", ".join(f"(:v{i} || '~', :v{i} || '~g')" for i in range(len(stems)))
+    statement = (
+        f"WITH k (lower_end, upper_end) AS (VALUES {ranges}) SELECT f.id FROM k JOIN file_assets f"
+        " ON f.object_key_fold > k.lower_end AND f.object_key_fold < k.upper_end"
+    )
+    return set(connection.exec_driver_sql(statement, values).scalars())
 
 
 def _choose(

@@ -93,6 +93,18 @@ def test_what_changes_places_changes_keys_whatever_the_order(files, renamed, loc
     assert renamed(after) == [after[asset] for asset in (1, 2, 3)]
 
 
+def test_what_changes_places_changes_keys_also_if_one_is_told_of_later(
+    catalog, files, library, renamed, located
+):
+    files("a.mp3", "b.mp3", "c.mp3")
+    for asset, key in enumerate(["a.mp3", "b.mp3", "c.mp3"], 1):
+        located(asset, key)
+    change(catalog, "UPDATE file_locations SET library_path = 'b.mp3' WHERE id = 1")
+    assert is_suffixed(renamed({1: "b.mp3"})[0], "b.mp3")
+
+    assert renamed({2: "a.mp3"}) == ["b.mp3", "a.mp3", "c.mp3"]
+
+
 def test_a_file_that_is_renamed_in_case_or_form_alone_follows(files, renamed):
     files("a.mp3", "A\u0308.mp3")
 
