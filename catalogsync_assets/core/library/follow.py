@@ -154,6 +154,10 @@ class _Follow:
 
     def _judge(self, arrived: Arrived, known: KnownFile) -> None:
         """A known path holds something else than before: an edit, or damage."""
+        if _is_first_met(arrived, known):
+            self._report.unchanged += 1
+            self._keep(self._seen, (arrived.root, Seen(known, arrived.stat, arrived.sha256)))
+            return None
         sha256 = arrived.sha256
         if arrived.place not in self._accept:
             if known.status == "damaged":
@@ -289,6 +293,13 @@ class _Follow:
         }
         with self._catalog.transaction() as connection:
             follow_tags(connection, {i: f for i, f in facts.items() if f.tags_error is None})
+
+
+def _is_first_met(arrived: Arrived, known: KnownFile) -> bool:
+    """Whether this is a row of another program that says nothing against the file on disk."""
+    if known.mtime_ns is not None or known.has_key:
+        return False
+    return known.sha256 is None and known.size_bytes in (None, arrived.stat.size_bytes)
 
 
 def _by_root(items: list[tuple[str, _T]]) -> list[tuple[str, list[_T]]]:

@@ -175,7 +175,7 @@ class Moves:
         """
         # The inode of a file that was removed on purpose is free for others; one that is still at
         # the path has another name there at most.
-        free = known.status == "offloaded" or (by is not None and by.inode == known.inode)
+        free = known.status in ("offloaded", "forgotten") or (by is not None and by.inode == known.inode)
         tells = not free and lasts(known.file_system)
         lasting = known.file_system if tells else None
         self._db.execute(

@@ -34,7 +34,7 @@ from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
 from catalogsync_assets.core.errors import LibraryError, UsageError
 from catalogsync_assets.core.files.digests import sha256_of
-from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of
+from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, is_another
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME, follow
@@ -370,7 +370,7 @@ class _Scan:
     def _require_same_disk(self) -> None:
         """Raise a LibraryError if another file system is where the root was, with other files."""
         before = self._before
-        if before is None or before.file_system in (None, self._file_system):
+        if before is None or not is_another(self._file_system, before.file_system):
             return
         found = roots_.compare(self.catalog, before, self.root, self._file_system)
         if found.by_size_and_time * 2 < found.compared:
@@ -406,11 +406,7 @@ class _Scan:
         elif known.status == "offloading":
             report.unchanged += 1  # it is about to be removed: not ours to judge
         elif found.stat[:2] != (known.size_bytes, known.mtime_ns):
-            if self._is_first_met(found, known):
-                report.unchanged += 1
-                self._keep(self._seen, Seen(known, self._stat(found)))
-            else:
-                self._differs(found, known)
+            self._differs(found, known)
         elif known.status == "damaged":
             if self._place(found) in self.how.accept or self._has_changed_quietly(found, known):
                 self._differs(found, known, quiet=True)
@@ -532,10 +528,10 @@ class _Scan:
             while not place.is_dir():
                 place = place.parent
             self._folders[folder] = file_system_of(place)
-            if self._folders[folder] != known.file_system:
+            if is_another(self._folders[folder], known.file_system):
                 why = "its file system is not mounted; nothing is said of its files"
                 self._note(Problem(printable(folder or str(self.root)), why))
-        return self._folders[folder] == known.file_system
+        return not is_another(self._folders[folder], known.file_system)
 
     def _is_left_out(self, path: str) -> bool:
         """Whether a path that was not found is not part of the library, there or not."""
@@ -596,10 +592,3 @@ class _Scan:
             name = self.devices.of_device(self._place(found), found.device)
             self._names[found.device] = name
         return name
-
-    @staticmethod
-    def _is_first_met(found: FoundFile, known: KnownFile) -> bool:
-        """Whether this is a row of another program that says nothing against the file on disk."""
-        if known.mtime_ns is not None or known.has_key:
-            return False
-        return known.sha256 is None and known.size_bytes in (None, found.stat.size_bytes)

@@ -403,3 +403,21 @@ def test_one_refused_root_leaves_the_others_scanned(
 def rename(root, *pairs):
     for before, after in pairs:
         (root / before).rename(root / after)
+
+
+def test_a_row_that_an_older_tool_adds_for_a_moved_file_does_not_hide_the_move(
+    library, known, scanned, catalog
+):
+    known("a.mp3", "b.mp3")
+    (library.root / "a.mp3").rename(library.root / "c.mp3")
+    change(catalog, "INSERT INTO file_assets (id) VALUES (9)")
+    change(
+        catalog,
+        "INSERT INTO file_locations (file_asset_id, backend_id, locator, absolute_path, status)"
+        " SELECT 9, MIN(backend_id), 'c', ?, 'active' FROM file_locations",
+        str(library.root / "c.mp3"),
+    )
+
+    assert moved(scanned()) == {"moved": 1}
+    assert rows(catalog, PLACES) == [(1, "c.mp3"), (2, "b.mp3")]
+    assert rows(catalog, "SELECT superseded_by_id FROM file_assets WHERE id = 9") == [1]
