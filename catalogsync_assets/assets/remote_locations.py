@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
 
 import dagster as dg
@@ -44,7 +43,7 @@ class Chunk(NamedTuple):
     """A part of a cell's work."""
 
     scope: Scope  #: the pending files from one id to another
-    files: int  #: how many there were when it was planned; it uploads no more
+    limit: int | None  #: it uploads no more files
 
 
 def _cell(context: dg.OpExecutionContext) -> tuple[str, str]:
@@ -72,22 +71,27 @@ def plan_batch(
             observe(context, config, preview(database, backend, scope, config.limit), "uploaded")
             return
         enqueue(database, backend, scope)
-        waiting = islice(list_pending(database, backend, scope), config.limit)
-        chunks = list(
-            group(
-                ((file.file_asset_id, file.size_bytes) for file in waiting),
-                max_files=config.chunk_max_files,
-                max_bytes=config.chunk_max_bytes,
-            )
-        )
-    files = sum(g.files for g in chunks)
-    size = mebibytes(sum(g.size_bytes for g in chunks))
+        sent: dict[int, int] = {}  # by file; one that the store copies twice, too
+        copied = 0
+        for file in list_pending(database, backend, scope):
+            if file.file_asset_id not in sent:
+                sent[file.file_asset_id] = 0 if file.is_copy else file.size_bytes
+                copied += file.is_copy
+            if len(sent) == config.limit:
+                break
     context.log.info(
-        f"{count_of(files)} of batch {batch}, {size:,.1f} MiB, to upload to {backend_name}"
+        f"{count_of(len(sent) - copied)} of batch {batch}, {mebibytes(sum(sent.values())):,.1f}"
+        f" MiB, to upload to {backend_name}"
+        + (f"; {count_of(copied)} that moved, to be copied by its store" if copied else "")
     )
-    for g in chunks:
+    for g in group(
+        sent.items(), max_files=config.chunk_max_files, max_bytes=config.chunk_max_bytes
+    ):
         yield dg.DynamicOutput(
-            Chunk(replace(scope, file_asset_ids=(g.first_id, g.last_id)), g.files),
+            Chunk(
+                replace(scope, file_asset_ids=(g.first_id, g.last_id)),
+                None if config.limit is None else g.files,
+            ),
             mapping_key=f"from_{g.first_id}",
         )
 
@@ -128,7 +132,7 @@ def upload_chunk(
             backend,
             scope=chunk.scope,
             limits=object_stores.limits(backend, workers=config.workers),
-            limit=chunk.files,
+            limit=chunk.limit,
             connect=object_stores.connect,
             progress=progress,
         )
