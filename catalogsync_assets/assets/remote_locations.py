@@ -73,7 +73,9 @@ def plan_batch(
         enqueue(database, backend, scope)
         sent: dict[int, int] = {}  # by file; one that the store copies twice, too
         copied = 0
-        for file in list_pending(database, backend, scope):
+        # Those that wait for others may come to their turn in this run, but they are not waited for.
+        waiting = config.limit is None
+        for file in list_pending(database, backend, scope, waiting=waiting):
             if file.file_asset_id not in sent:
                 sent[file.file_asset_id] = 0 if file.is_copy else file.size_bytes
                 copied += file.is_copy

@@ -64,6 +64,36 @@ def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(pipeline, lib
     ]
 
 
+def test_a_scan_says_what_has_moved_and_what_seems_damaged(pipeline, library, cloud):
+    moved, damaged, _ = pipeline.fill(3)
+    pipeline.upload()  # from then on, the content is known
+    moved.rename(library.root / "moved.mp3")
+    assert pipeline.scan().metadata["moved"] == 1
+    library.rewrite("album/0001.mp3", b"x" * damaged.stat().st_size)
+
+    for _ in range(2):
+        metadata = pipeline.scan().metadata
+        assert metadata["seem damaged"] == 1
+        assert metadata["files that seem damaged"] == [{"file": str(damaged)}]
+        assert (metadata["new"], metadata["changed"], metadata["gone"]) == (0, 0, 0)
+        assert metadata["moved roots"] == []
+
+
+def test_a_root_that_lies_elsewhere_is_said_to_have_moved(pipeline, library, use_library, tmp_path):
+    pipeline.fill(3)
+    new = tmp_path / "elsewhere"
+    library.root.rename(new)
+    use_library(new)
+
+    metadata = pipeline.scan().metadata
+
+    assert metadata["moved roots"] == [
+        {"was at": str(library.root), "lies at": str(new), "files": 3}
+    ]
+    assert (metadata["new"], metadata["moved"], metadata["gone"]) == (0, 0, 0)
+    assert metadata["left out or gone"] == []
+
+
 def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline):
     pipeline.fill(3)
     before = pipeline.keys("batch")

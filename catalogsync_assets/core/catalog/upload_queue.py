@@ -423,13 +423,20 @@ def has_copies(catalog: Catalog, backend: ObjectBackend) -> bool:
 
 
 def list_pending(
-    catalog: Catalog, backend: ObjectBackend, scope: Scope = EVERYTHING
+    catalog: Catalog,
+    backend: ObjectBackend,
+    scope: Scope = EVERYTHING,
+    *,
+    waiting: bool = False,
 ) -> Iterator[QueuedFile]:
     """The files of the pending tasks, in order of file asset; a stream, as `missing_candidates`.
 
-    Those that wait for a key, too. A file whose object goes by a further key is there twice.
+    Args:
+        waiting: those that wait until their key is no longer another's, too. A file whose object
+            goes by a further key is there twice then.
     """
-    return _stream(catalog, backend, scope, "t.target_locator", _FROM_PLANNED)
+    which = _FROM_PLANNED if waiting else FROM_QUEUE
+    return _stream(catalog, backend, scope, "t.target_locator", which)
 
 
 def drop_unwanted(connection: sa.Connection, file_asset_ids: Collection[int]) -> None:
