@@ -35,6 +35,8 @@ from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Steps of all runs that may upload at a time; its limit is set in the UI or `dagster.yaml`.
 UPLOAD_POOL = "catalogsync_upload"
+#: The tag of a run that was not asked for by a person: why it was requested.
+REASON = "catalogsync/reason"
 #: When cells that are still missing are requested again, by the clock of `settings.timezone`.
 SWEEP_CRON = "0 5 * * *"
 
@@ -73,7 +75,7 @@ def plan_batch(
         enqueue(database, backend, scope)
         sent: dict[int, int] = {}  # by file; one that the store copies twice, too
         copied = 0
-        # Those that wait for others may come to their turn in this run, but they are not waited for.
+        # Those that wait for others, too: this run may bring them to their turn.
         waiting = config.limit is None
         for file in list_pending(database, backend, scope, waiting=waiting):
             if file.file_asset_id not in sent:
@@ -199,6 +201,8 @@ def finish_batch(
         if absent.files and not config.restrictions:
             raise _incomplete(backend_name, batch, absent.files, absent.nowhere)
         metadata = {**cell_metadata(database, backend, batch), **_of_results(results)}
+        if reason := context.run.tags.get(REASON):
+            metadata["requested because"] = reason
     if absent.files:
         observe(context, config, metadata, "uploaded")
         return

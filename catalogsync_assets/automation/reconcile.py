@@ -30,14 +30,13 @@ import dagster as dg
 
 from catalogsync_assets.assets import partitions
 from catalogsync_assets.assets.filled_cells import ASSET, materialization
+from catalogsync_assets.assets.remote_locations import REASON
 from catalogsync_assets.assets.ui.metadata import count_of
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.cells import Cell, cells
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
 
-#: The tag of a run that says why it was requested.
-REASON = "catalogsync/reason"
 #: Seconds after which a tick begins no further batch; Dagster gives a sensor 60.
 _SECONDS = 3.0
 #: Events of a tick: Dagster's daemon writes each in 11 to 14 ms.

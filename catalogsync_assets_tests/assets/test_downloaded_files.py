@@ -6,7 +6,9 @@ import pytest
 
 from catalogsync_assets.core.download import disks
 from catalogsync_assets.core.download.disks import DEFAULT_RESERVE
+from catalogsync_assets_tests.support.audio_files import tagged
 from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import flipped
 
 MIB = 1024 * 1024
 
@@ -65,18 +67,19 @@ def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(pipeline, lib
 
 
 def test_a_scan_says_what_has_moved_and_what_seems_damaged(pipeline, library, cloud):
-    moved, damaged, _ = pipeline.fill(3)
+    damaged = library.root / "a.flac"
+    tagged(damaged, "flac vorbis", title=["Old"], artist=["A"])
+    moved, _ = pipeline.fill(2)
     pipeline.upload()  # from then on, the content is known
     moved.rename(library.root / "moved.mp3")
-    assert pipeline.scan().metadata["moved"] == 1
-    library.rewrite("album/0001.mp3", b"x" * damaged.stat().st_size)
+    library.rewrite("a.flac", flipped(damaged.read_bytes()))
 
-    for _ in range(2):
+    for times_moved in (1, 0):
         metadata = pipeline.scan().metadata
-        assert metadata["seem damaged"] == 1
+        assert (metadata["moved"], metadata["seem damaged"]) == (times_moved, 1)
         assert metadata["files that seem damaged"] == [{"file": str(damaged)}]
         assert (metadata["new"], metadata["changed"], metadata["gone"]) == (0, 0, 0)
-        assert metadata["moved roots"] == []
+        assert (metadata["moved roots"], metadata["not mounted"]) == ([], 0)
 
 
 def test_a_root_that_lies_elsewhere_is_said_to_have_moved(pipeline, library, use_library, tmp_path):

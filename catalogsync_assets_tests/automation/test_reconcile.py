@@ -272,6 +272,9 @@ def test_a_green_cell_whose_files_have_moved_gets_one_run_that_has_their_objects
     assert request.tags["catalogsync/reason"] == "2 files have moved"
     assert watch.carry_out(request)
     assert in_place(following)
+    shown = watch.instance.get_latest_materialization_event(KEY).asset_materialization.metadata
+    assert shown["requested because"].value == "2 files have moved"
+    assert (shown["copied"].value, shown["uploaded"].value) == (2, 0)
     watch.rests()
 
     move(("album/0002.mp3", "(2026) album/0002.mp3"))
