@@ -7,6 +7,8 @@ is new.
 import itertools
 import os
 import shutil
+import signal
+from dataclasses import replace
 
 import mutagen
 import pytest
@@ -17,6 +19,8 @@ from catalogsync_assets.core.library.forget import Request, forget, plan
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.support.audio_files import tagged
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.proxy import refusal
 
 WAYS = ["flac vorbis", "mp3 id3", "ogg vorbis", "m4a mp4"]
 #: Where a FLAC file keeps the digest of its sound (https://www.rfc-editor.org/rfc/rfc9639#section-8.2).
@@ -180,3 +184,173 @@ def _make_playlists(catalog):
             f" SELECT {playlist}, song_id, position FROM playlist_entries"
             f" WHERE playlist_id = {playlist}",
         )
+def test_killed_at_any_moment_it_comes_to_the_same_end_and_no_row_is_false(
+    tmp_path, s3, scanned, uploaded, catalog, backend, remote, proxy, run_python, start_python
+):
+    """The scan before one of its transactions; the upload before one, or at a request, which the
+    store still gets, or not."""
+    through = backend(layout="path", endpoint=proxy.endpoint)
+    other = tmp_path / "other"
+    other.mkdir()
+    living = Living(tmp_path / "music", other, 60)
+    tagged(other / "Here before.mp3", "mp3 id3", title=["Here before"])
+    roots = (living.root, living.other)
+    scanned(*roots)
+    _make_playlists(catalog)
+    assert uploaded(through).failed == 0
+    life = _Life(s3, remote(through), catalog, living)
+    living.live()
+    scan_it = ["scan", "--db", catalog.path]
+    scan_it += [word for root in roots for word in ("--library-root", root)]
+    upload_it = ["upload", "--backend", "cloud", "--workers", 4, "--db", catalog.path]
+
+    proxy.start_anew()
+    counts = []
+    for command in (scan_it, upload_it):
+        done = run_python(_DYING, 0, *command)
+        assert done.code == 0, done.err
+        counts.append(int(done.out.split()[-1]))
+    requests = len(proxy.requests)
+    print(counts, requests)
+    life.require_truth()
+    expected = life.end()
+    assert expected[0][1].songs == expected[0][1].songs_total
+
+    moments = [("scan", n) for n in _spread(counts[0], 7)]
+    moments += [("commit", n) for n in _spread(counts[1], 3)]
+    moments += [("request", n) for n in _spread(requests, 10)]
+    for i, (what, number) in enumerate(moments):
+        life.begin_anew()
+        if what == "scan":
+            assert run_python(_DYING, number, *scan_it).code == -signal.SIGKILL
+            life.require_truth()
+            scanned(*roots)
+        else:
+            scanned(*roots)
+            commits = number if what == "commit" else 0
+            process = start_python(_DYING, commits, *upload_it)
+            if what == "request":
+                proxy.before.append(_killer(process, number, arrives=i % 2))
+            _, errors = process.communicate()
+            assert process.returncode == -signal.SIGKILL, errors
+            proxy.start_anew()
+            life.require_truth()
+        assert uploaded(through).failed == 0
+        assert uploaded(through).queued == 0
+        life.require_truth()
+        assert life.end() == expected, (what, number)
+
+
+def _spread(count, moments):
+    """So many different numbers between 1 and a count, the first and nearly the last among them."""
+    return sorted({1 + i * (count - 1) // moments for i in range(moments)})
+
+
+def _killer(process, number, *, arrives):
+    came = itertools.count(1)
+
+    def kill(_):
+        at = next(came)
+        if at == number:
+            process.kill()
+            process.wait()
+        return None if at < number or at == number and arrives else refusal(0)
+
+    return kill
+
+
+# --- killed on the way ----------------------------------------------------------------------------
+
+# A command that dies in the moment before it commits so many transactions, of few files each. It
+# says in the end how many there were.
+_DYING = """
+import os, signal, sys
+import sqlalchemy as sa
+from catalogsync_assets.cli import main
+from catalogsync_assets.core.library import follow, scan
+scan._CHUNK = 5
+follow._Follow._keep.__defaults__ = (5,)
+left = last = int(sys.argv[1])
+def die(_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(sa.Engine, "commit", die)
+try:
+    main(sys.argv[2:], prog_name="catalogsync")
+finally:
+    print("commits", last - left)
+"""
+_OBJECTS = """
+SELECT l.locator, l.status, f.sha256 FROM file_locations l
+JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
+JOIN file_assets f ON f.id = l.file_asset_id ORDER BY 1, 2, 3
+"""
+_FILES = """
+SELECT l.absolute_path, l.status, f.sha256, f.object_key, f.song_id, f.superseded_by_id IS NULL
+FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'local' ORDER BY 1, 2, 3
+"""
+_PRESENCE = """
+SELECT song_id, backend_id, files_total, files_present, bytes_present FROM song_backend_presence
+ORDER BY 1, 2
+"""
+
+
+class _Life:
+    """What was before a library lived, to be lived through again and again."""
+
+    def __init__(self, s3, store, catalog, living):
+        self._s3, self._store, self._catalog, self._living = s3, store, catalog, living
+        self._aside = f"aside/{store.prefix}"
+        catalog.close()
+        self._rows = catalog.path.read_bytes()
+        self._copy(store.prefix, self._aside, store.keys())
+        self._before = self._tags()
+        self.safe = set(map(sha256, store.contents().values()))
+
+    def begin_anew(self):
+        """The disk is as it is after all; catalog and store are as they were before."""
+        self._catalog.close()
+        for path in self._catalog.path.parent.glob(f"{self._catalog.path.name}-*"):
+            path.unlink()
+        self._catalog.path.write_bytes(self._rows)
+        now = self._tags()
+        for key in now.keys() - self._before:
+            self._store.delete(key)
+        other = [key for key, tag in self._before.items() if now.get(key) != tag]
+        self._copy(self._aside, self._store.prefix, other)
+        assert self._tags() == self._before
+
+    def _tags(self):
+        keys = [*self._store.keys(), *self._store.keys(kept=True)]
+        return {key: self._store.head(key)["ETag"] for key in keys}
+
+    def _copy(self, old, new, keys):
+        bucket = self._store.bucket
+        for key in keys:
+            source = {"Bucket": bucket, "Key": old + key}
+            self._s3.copy_object(Bucket=bucket, Key=new + key, CopySource=source)
+
+    def require_truth(self):
+        """No active row is false, no key two files', and nothing is lost that was safe."""
+        held = self._held()
+        active = [row for row in rows(self._catalog, _OBJECTS) if row[1] == "active"]
+        for locator, _, digest in active:
+            assert held.get(locator) == digest, locator
+        assert len({locator for locator, *_ in active}) == len(active)
+        assert self.safe <= set(held.values())
+
+    def _held(self):
+        keys = [*self._store.keys(), *self._store.keys(kept=True)]
+        return {self._store.prefix + key: sha256(self._store.get(key)) for key in keys}
+
+    def end(self):
+        """All that matters of how it ends."""
+        status = [replace(s, last_success=None) for s in backend_status(self._catalog)]
+        told = [rows(self._catalog, sql) for sql in (_FILES, _PRESENCE, ENTRIES)]
+        active = [row for row in rows(self._catalog, _OBJECTS) if row[1] == "active"]
+        return [status, *told, active, self._held()]
+
+
