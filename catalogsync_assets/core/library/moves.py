@@ -61,7 +61,7 @@ CREATE TABLE arrived (
 CREATE TABLE lost (
     location INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
     size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, lasting TEXT, sha256 TEXT,
-    replaced INTEGER,    known TEXT);
+    replaced INTEGER, known TEXT);
 CREATE TABLE pairs (arrived INTEGER NOT NULL UNIQUE, location INTEGER NOT NULL UNIQUE, how TEXT);
 """
 # Made once both tables are full.
@@ -76,23 +76,33 @@ CREATE INDEX arrived_by_location ON arrived (location);
 _BY_INODE = """
 INSERT OR IGNORE INTO pairs
 SELECT a.id, l.location, 'inode' FROM arrived a
-JOIN lost l ON l.inode = a.inode AND l.lasting = a.lasting AND l.size = a.size AND l.mtime = a.mtime
+JOIN lost l INDEXED BY lost_by_inode
+    ON l.inode = a.inode AND l.lasting = a.lasting AND l.size = a.size AND l.mtime = a.mtime
 WHERE l.location IS NOT a.location
 ORDER BY l.name = a.name DESC, a.id, l.location
 """
-_CANDIDATES = """
+# Each way by an index of its own: a library may have many files of one size.
+_PROPOSED = """
+EXISTS (SELECT 1 FROM lost l {way} AND +l.sha256 IS NOT NULL
+        AND +l.location NOT IN (SELECT location FROM pairs))
+"""
+_WAYS = (
+    "INDEXED BY lost_by_size WHERE l.size = a.size AND l.mtime = a.mtime",
+    "INDEXED BY lost_by_name WHERE l.name = a.name AND l.size = a.size",
+    "INDEXED BY lost_by_inode"
+    " WHERE l.inode = a.inode AND l.lasting = a.lasting AND l.size = a.size",
+    "WHERE l.location = a.location AND l.size = a.size",
+)
+_CANDIDATES = f"""
 SELECT a.id, a.root, a.path FROM arrived a
 WHERE a.id > :after AND a.id NOT IN (SELECT arrived FROM pairs)
-  AND EXISTS (SELECT 1 FROM lost l WHERE l.size = a.size AND l.sha256 IS NOT NULL
-              AND l.location NOT IN (SELECT location FROM pairs)
-              AND (l.mtime = a.mtime OR l.name = a.name OR l.location = a.location
-                   OR l.inode = a.inode AND l.lasting = a.lasting))
+  AND ({" OR ".join(_PROPOSED.format(way=way) for way in _WAYS)})
 ORDER BY a.id LIMIT :page
 """
 _BY_DIGEST = """
 INSERT OR IGNORE INTO pairs
 SELECT a.id, l.location, 'read' FROM arrived a
-JOIN lost l ON l.sha256 = a.sha256 AND l.size = a.size
+JOIN lost l INDEXED BY lost_by_digest ON l.sha256 = a.sha256 AND l.size = a.size
 WHERE a.sha256 IS NOT NULL AND a.id NOT IN (SELECT arrived FROM pairs)
   AND l.location NOT IN (SELECT location FROM pairs)
 ORDER BY l.location IS a.location DESC, l.name = a.name DESC, l.mtime = a.mtime DESC,
@@ -175,7 +185,9 @@ class Moves:
         """
         # The inode of a file that was removed on purpose is free for others; one that is still at
         # the path has another name there at most.
-        free = known.status in ("offloaded", "forgotten") or (by is not None and by.inode == known.inode)
+        free = known.status in ("offloaded", "forgotten") or (
+            by is not None and by.inode == known.inode
+        )
         tells = not free and lasts(known.file_system)
         lasting = known.file_system if tells else None
         self._db.execute(
