@@ -3,8 +3,8 @@
 At any moment no row is false, nothing that was safe is lost, and the next ones come to the same end.
 """
 
+import functools
 import itertools
-import os
 import signal
 from dataclasses import replace
 
@@ -12,12 +12,11 @@ import pytest
 
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets_tests.support.audio_files import tagged
-from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import sha256
 from catalogsync_assets_tests.support.living import Living
 from catalogsync_assets_tests.support.proxy import refusal
 
-ENTRIES = "SELECT playlist_id, position, song_id FROM playlist_entries ORDER BY 1, 2"
 # A command that dies in the moment before it commits so many transactions, of few files each. It
 # says in the end how many there were.
 _DYING = """
@@ -58,8 +57,12 @@ ORDER BY 1, 2
 class _Life:
     """What was before a library lived, to be lived through again and again."""
 
-    def __init__(self, s3, store, catalog, living):
-        self._s3, self._store, self._catalog, self._living = s3, store, catalog, living
+    def __init__(self, s3, store, catalog, living, backend):
+        self._s3, self._store, self._catalog = s3, store, catalog
+        self.backend, self.roots = backend, (living.root, living.other)
+        self.scan_it = ["scan", "--db", catalog.path]
+        self.scan_it += [word for root in self.roots for word in ("--library-root", root)]
+        self.upload_it = ["upload", "--backend", backend.name, "--workers", 4, "--db", catalog.path]
         self._aside = f"aside/{store.prefix}"
         catalog.close()
         self._rows = catalog.path.read_bytes()
@@ -81,8 +84,10 @@ class _Life:
         assert self._tags() == self._before
 
     def _tags(self):
-        keys = [*self._store.keys(), *self._store.keys(kept=True)]
-        return {key: self._store.head(key)["ETag"] for key in keys}
+        """The ETag of each object, by its key without the prefix."""
+        listed = self._s3.list_objects_v2(Bucket=self._store.bucket, Prefix=self._store.prefix)
+        prefix = self._store.prefix
+        return {o["Key"].removeprefix(prefix): o["ETag"] for o in listed.get("Contents", [])}
 
     def _copy(self, old, new, keys):
         bucket = self._store.bucket
@@ -100,14 +105,92 @@ class _Life:
         assert self.safe <= set(held.values())
 
     def _held(self):
-        keys = [*self._store.keys(), *self._store.keys(kept=True)]
-        return {self._store.prefix + key: sha256(self._store.get(key)) for key in keys}
+        """The digest of each object, by its whole key; read where it is another than before."""
+        return {
+            self._store.prefix + key: self._digest(key, tag) for key, tag in self._tags().items()
+        }
+
+    @functools.cache  # noqa: B019
+    def _digest(self, key, _):
+        return sha256(self._store.get(key))
 
     def end(self):
         """All that matters of how it ends."""
         status = [replace(s, last_success=None) for s in backend_status(self._catalog)]
-        told = [rows(self._catalog, sql) for sql in (_FILES, _PRESENCE, ENTRIES)]
+        told = [rows(self._catalog, sql) for sql in (_FILES, _PRESENCE)]
         active = [row for row in rows(self._catalog, _OBJECTS) if row[1] == "active"]
         return [status, *told, active, self._held()]
 
 
+@pytest.fixture
+def life(tmp_path, s3, scanned, uploaded, catalog, backend, remote, proxy):
+    """A library of sixty files was uploaded, and has lived since."""
+    through = backend(layout="path", endpoint=proxy.endpoint)
+    other = tmp_path / "other"
+    other.mkdir()
+    living = Living(tmp_path / "music", other, 60)
+    tagged(other / "Here before.mp3", "mp3 id3", title=["Here before"])
+    scanned(living.root, other)
+    assert uploaded(through).failed == 0
+    made = _Life(s3, remote(through), catalog, living, through)
+    living.live()
+    return made
+
+
+#: How many moments of a scan, and of an upload before it commits, and at a request.
+FEW, MANY = (2, 1, 2), (7, 3, 10)
+
+
+@pytest.mark.parametrize("moments", [FEW, pytest.param(MANY, marks=pytest.mark.thorough)])
+def test_killed_at_any_moment_it_comes_to_the_same_end_and_no_row_is_false(
+    life, scanned, uploaded, proxy, run_python, start_python, moments
+):
+    proxy.start_anew()
+    commits = []
+    for command in (life.scan_it, life.upload_it):
+        done = run_python(_DYING, 0, *command)
+        assert done.code == 0, done.err
+        commits.append(int(done.out.split()[-1]))
+    counts = [*commits, len(proxy.requests)]
+    life.require_truth()
+    expected = life.end()
+
+    kinds = zip(("scan", "commit", "request"), counts, moments, strict=True)
+    for kind, number, arrives in [
+        (kind, number, at % 2) for kind, *spread in kinds for at, number in _spread(*spread)
+    ]:
+        life.begin_anew()
+        if kind == "scan":
+            assert run_python(_DYING, number, *life.scan_it).code == -signal.SIGKILL
+            life.require_truth()
+        scanned(*life.roots)
+        if kind != "scan":
+            process = start_python(_DYING, number if kind == "commit" else 0, *life.upload_it)
+            if kind == "request":
+                proxy.before.append(_killer(process, number, arrives=arrives))
+            _, errors = process.communicate()
+            assert process.returncode == -signal.SIGKILL, errors
+            proxy.start_anew()
+            life.require_truth()
+        assert uploaded(life.backend).failed == 0
+        assert uploaded(life.backend).queued == 0
+        life.require_truth()
+        assert life.end() == expected, (kind, number)
+
+
+def _spread(count, moments):
+    """So many numbers from 1 on and below a count, each with its place among them."""
+    return enumerate(1 + i * (count - 1) // moments for i in range(moments))
+
+
+def _killer(process, number, *, arrives):
+    came = itertools.count(1)
+
+    def kill(_):
+        at = next(came)
+        if at == number:
+            process.kill()
+            process.wait()
+        return None if at < number or (at == number and arrives) else refusal(0)
+
+    return kill

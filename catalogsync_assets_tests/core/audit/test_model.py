@@ -448,7 +448,7 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=int(os.environ.get("EX","40")),
+            max_examples=int(os.environ.get("EX", "40")),
             stateful_step_count=12,
             derandomize=not os.environ.get("RND"),
             database=None,
