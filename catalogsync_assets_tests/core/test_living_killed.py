@@ -1,6 +1,6 @@
 """A library that has lived is scanned and uploaded by processes that are killed.
 
-At any moment no row is false, nothing that was safe is lost, and the next ones come to the same end.
+At any moment no row is false and nothing that was safe is lost; the next ones come to the same end.
 """
 
 import functools
@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets_tests.support.audio_files import tagged
+from catalogsync_assets_tests.support.audio_files import tagged, with_id3_in_front
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import sha256
 from catalogsync_assets_tests.support.living import Living
@@ -124,16 +124,23 @@ class _Life:
 
 @pytest.fixture
 def life(tmp_path, s3, scanned, uploaded, catalog, backend, remote, proxy):
-    """A library of sixty files was uploaded, and has lived since."""
+    """A library of sixty files was uploaded, and has lived since; in a folder that has kept its
+    name, files have come to the names of others."""
     through = backend(layout="path", endpoint=proxy.endpoint)
     other = tmp_path / "other"
     other.mkdir()
     living = Living(tmp_path / "music", other, 60)
-    tagged(other / "Here before.mp3", "mp3 id3", title=["Here before"])
+    names = [other / f"{i}.mp3" for i in range(8)]
+    for name in names:
+        tagged(name, "mp3 id3", title=[f"Here before {name.stem}"])
     scanned(living.root, other)
     assert uploaded(through).failed == 0
     made = _Life(s3, remote(through), catalog, living, through)
     living.live()
+    for edited in names[:2]:
+        with_id3_in_front(edited, title=[f"Edited {edited.stem}"])
+    for old, new in [(2, 8), (3, 2), (8, 3), (4, 5), (6, 7)]:  # a swap, and over others
+        (other / f"{old}.mp3").replace(other / f"{new}.mp3")
     return made
 
 

@@ -449,7 +449,7 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
         make,
         settings=settings(
             max_examples=int(os.environ.get("EX", "40")),
-            stateful_step_count=12,
+            stateful_step_count=int(os.environ.get("ST", "12")),
             derandomize=not os.environ.get("RND"),
             database=None,
             deadline=None,
