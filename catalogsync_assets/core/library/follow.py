@@ -89,7 +89,10 @@ class _Follow:
         self._moves.pair(_digest)
         touched, size = self._moves.touched()
         few = touched <= _FEW and size <= UNREAD_AT_A_TIME
-        for arrived, lost, how in self._moves.moved():
+        for arrived, lost, how, over in self._moves.moved():
+            if over is not None:
+                values = over.location_id, over.file_asset_id, lost.known.file_asset_id
+                self._keep(self._replaced, values)
             if arrived.location_id == lost.known.location_id:
                 self._find_as_it_was(arrived, lost.known)
             elif how == "read":
@@ -108,8 +111,9 @@ class _Follow:
             else:
                 self._judge(arrived, known)
         self._flush()
-        for lost, taken_by in self._moves.not_found():
-            self._miss(lost, taken_by)
+        for lost in self._moves.not_found():
+            if lost.known.status in ("active", "damaged", "excluded"):
+                self._keep(self._gone, lost)
         self._flush()
 
     def _find_as_it_was(self, arrived: Arrived, known: KnownFile) -> None:
@@ -207,17 +211,6 @@ class _Follow:
         self._note(Problem(printable(arrived.path), _SUSPECTED))
         self._keep(self._suspected, (known.location_id, arrived.stat))
 
-    def _miss(self, lost: Lost, taken_by: int | None) -> None:
-        """A known file was found nowhere."""
-        known = lost.known
-        if taken_by is not None:
-            asset = self._catalog.scalar(
-                "SELECT file_asset_id FROM file_locations WHERE id = :id", id=taken_by
-            )
-            self._keep(self._replaced, (known.location_id, known.file_asset_id, int(asset)))
-        elif known.status in ("active", "damaged", "excluded"):
-            self._keep(self._gone, lost)
-
     def _read(
         self, arrived: Arrived, replaces: KnownFile | None, sha256: str | None = None
     ) -> FileFacts:
@@ -244,6 +237,8 @@ class _Follow:
 
     def _flush(self) -> None:
         catalog = self._catalog
+        if self._replaced:  # first: whoever has taken a path is to have its key
+            record_replaced(catalog, self._replaced)
         if self._moved:
             record_moves(catalog, self._moved)
         for root, seen in _by_root(self._seen):
@@ -252,8 +247,6 @@ class _Follow:
             rows.record_files(catalog, root, facts)
         if self._suspected:
             locations.mark_suspected(catalog, self._suspected)
-        if self._replaced:
-            record_replaced(catalog, self._replaced)
         if self._gone:
             self._mark_gone()
         for collected in (self._moved, self._seen, self._facts, self._suspected):

@@ -112,8 +112,9 @@ a.id, a.root, a.path, a.size, a.mtime, a.ctime, a.inode, a.file_system, a.locati
 a.sha256
 """
 _MOVED = f"""
-SELECT {_ARRIVED}, l.root, l.known, p.how FROM pairs p
+SELECT {_ARRIVED}, l.root, l.known, p.how, o.known FROM pairs p
 JOIN arrived a ON a.id = p.arrived JOIN lost l ON l.location = p.location
+LEFT JOIN lost o ON o.location = a.location AND o.location NOT IN (SELECT location FROM pairs)
 WHERE a.id > :after ORDER BY a.id LIMIT :page
 """
 _NOT_MOVED = f"""
@@ -122,11 +123,9 @@ LEFT JOIN lost l ON l.location = a.location AND l.location NOT IN (SELECT locati
 WHERE a.id > :after AND a.id NOT IN (SELECT arrived FROM pairs) ORDER BY a.id LIMIT :page
 """
 _NOT_FOUND = """
-SELECT l.location, l.root, l.known, p.location FROM lost l
-LEFT JOIN arrived a ON a.location = l.location
-LEFT JOIN pairs p ON p.arrived = a.id
-WHERE l.location > :after AND l.location NOT IN (SELECT location FROM pairs)
-  AND (l.replaced = 0 OR p.location IS NOT NULL) ORDER BY l.location LIMIT :page
+SELECT l.location, l.root, l.known FROM lost l
+WHERE l.location > :after AND l.location NOT IN (SELECT location FROM pairs) AND l.replaced = 0
+ORDER BY l.location LIMIT :page
 """
 _QUIET = f"""
 SELECT {_ARRIVED}, l.root, l.known FROM arrived a JOIN lost l ON l.location = a.location
@@ -241,10 +240,11 @@ class Moves:
         count, size = self._db.execute(_TOUCHED).fetchone()
         return int(count), int(size)
 
-    def moved(self) -> Iterator[tuple[Arrived, Lost, How]]:
-        """The files that are elsewhere now, or the same where they were; with how that is known."""
-        for *row, root, known, how in self._rows(_MOVED):
-            yield _arrived(row), Lost(root, _known(known)), how
+    def moved(self) -> Iterator[tuple[Arrived, Lost, How, KnownFile | None]]:
+        """The files that are elsewhere now, or the same where they were; with how that is known,
+        and with the known file whose path each has taken, if that was found nowhere."""
+        for *row, root, known, how, over in self._rows(_MOVED):
+            yield _arrived(row), Lost(root, _known(known)), how, over and _known(over)
 
     def not_moved(self) -> Iterator[tuple[Arrived, KnownFile | None]]:
         """What no known file that was elsewhere accounts for; with what the catalog has there, if
@@ -252,11 +252,10 @@ class Moves:
         for *row, _, known in self._rows(_NOT_MOVED):
             yield _arrived(row), None if known is None else _known(known)
 
-    def not_found(self) -> Iterator[tuple[Lost, int | None]]:
-        """The known files that were found nowhere; with the location of the known file that has
-        taken the path, if one has. (Not those whose path something unknown has taken.)"""
-        for _, root, known, taken_by in self._rows(_NOT_FOUND):
-            yield Lost(root, _known(known)), taken_by
+    def not_found(self) -> Iterator[Lost]:
+        """The known files that were found nowhere, and whose paths hold nothing else."""
+        for _, root, known in self._rows(_NOT_FOUND):
+            yield Lost(root, _known(known))
 
     def by_inode(self, arrived: Arrived) -> Lost | None:
         """The lost file that had this inode, of a file system that lasts: a hint, no more."""

@@ -1,8 +1,9 @@
 """Files, stores and the catalog in any order of events: what must always be so.
 
-A machine of hypothesis writes and damages local files, uploads, damages and deletes objects behind
-our back, verifies, repairs, offloads, restores, and kills an offload at any of its steps.
-What the stores really hold is read past the code under test, after every step and in the very
+A machine of hypothesis writes, retags, moves, swaps, copies, damages, deletes and leaves out local
+files, uploads, damages and deletes objects behind our back, verifies, repairs, offloads, restores,
+forgets, and kills an offload at any of its steps. One store's keys follow the files, the other's
+stay. What the stores really hold is read past the code under test, after every step and in the very
 moment before a file is deleted.
 """
 
@@ -10,7 +11,9 @@ import functools
 import itertools
 import os
 import shutil
+import struct
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,8 @@ from catalogsync_assets.core.audit.audit import AuditRequest, audit
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import enqueue
-from catalogsync_assets.core.library import removal
+from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.library import forget, removal
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.offload.offload import OffloadReport, offload
 from catalogsync_assets.core.restore.restore import restore
@@ -42,30 +46,69 @@ from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import sha256
 from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
 
-NAMES = ("a.mp3", "b.mp3", "c.mp3")
-FILES = st.sampled_from(NAMES)
+#: What there is at first, and a name that is free.
+PLACES = ("a.flac", "b.flac", "in/a.flac", "in/b.flac")
+PLACE = st.sampled_from(PLACES)
+#: Which of the files or objects that there are.
+ANY = st.integers(0, 9)
 BACKENDS = st.integers(0, 1)
 ONE_OR_BOTH = st.sampled_from([(0,), (1,), (0, 1)])
 LEVELS = ("listing", "head", "full")
 LIMITS = Limits(workers=2, attempts=1)
 # One that keeps digests, and one of which nothing is known: its objects are read.
 PROVIDERS = ("seaweedfs", "other")
+LAYOUTS = ("path", "keep")
 MOMENT = 1_700_000_000_000_000_000
+IGNORE_FILE = ".catalogsyncignore"
+KEPT = ".catalogsync/"
 LOCAL = (
-    "SELECT library_path, status FROM file_locations"
-    " WHERE library_root IS NOT NULL AND status <> 'superseded'"
+    "SELECT l.library_path, l.status, f.sha256 FROM file_locations l"
+    " JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE l.library_path IS NOT NULL AND l.status <> 'superseded'"
 )
 CLAIMS = (
-    "SELECT l.backend_id, l.locator, f.sha256 FROM file_locations l"
+    "SELECT l.backend_id, l.locator, f.sha256, f.size_bytes FROM file_locations l"
     " JOIN file_assets f ON f.id = l.file_asset_id"
     " JOIN storage_backends b ON b.id = l.backend_id"
     " WHERE b.backend_type = 'object_storage' AND l.status = 'active'"
 )
+CONTENTS = "SELECT sha256 FROM file_assets WHERE sha256 <> ''"
+# Of files that have a path, whatever became of them there.
 CURRENT = (
-    "SELECT l.library_path, f.sha256 FROM file_assets f JOIN file_locations l"
-    " ON l.file_asset_id = f.id WHERE f.superseded_by_id IS NULL AND l.library_root IS NOT NULL"
-    " AND l.status <> 'superseded' AND f.sha256 IS NOT NULL"
+    "SELECT f.id, f.object_key_fold FROM file_assets f WHERE f.superseded_by_id IS NULL AND EXISTS"
+    " (SELECT 1 FROM file_locations l WHERE l.file_asset_id = f.id AND l.library_path IS NOT NULL"
+    " AND l.status NOT IN ('superseded', 'removed'))"
 )
+SHARED = f"""
+SELECT l.locator FROM file_locations l
+WHERE l.status = 'active' AND l.library_path IS NULL
+  AND l.file_asset_id IN (SELECT id FROM ({CURRENT}))
+GROUP BY l.backend_id, l.locator HAVING COUNT(DISTINCT l.file_asset_id) > 1
+"""
+AT = """
+SELECT l.library_path, f.object_key, r.locator, f.id FROM file_locations l
+JOIN file_assets f ON f.id = l.file_asset_id
+LEFT JOIN file_locations r ON r.file_asset_id = f.id AND r.backend_id = ? AND r.status = 'active'
+WHERE l.library_path IS NOT NULL AND l.status = 'active' AND f.superseded_by_id IS NULL
+"""
+#: Files whose key some backend holds for them though they are elsewhere.
+HOLDERS = f"""
+SELECT l.locator FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
+WHERE l.locator LIKE '%/' || ? AND b.backend_type = 'object_storage' AND l.file_asset_id <> ?
+  AND l.status <> 'removed' AND l.file_asset_id IN (SELECT id FROM ({CURRENT}))
+"""
+
+
+def flac(sound: int, genre: str) -> bytes:
+    """A recording with tags, as short as one can be."""
+    rate, channels, bits, samples = 44_100, 2, 16, 22_050
+    packed = rate << 44 | channels - 1 << 41 | bits - 1 << 36 | samples
+    info = struct.pack(">HH6xQQQ", 4096, 4096, packed, 0, sound)
+    tags = [f"title=Song {sound}", "artist=Somebody", f"genre={genre}"]
+    words = [struct.pack("<I", len(tag)) + tag.encode() for tag in tags]
+    comments = struct.pack("<II", 0, len(words)) + b"".join(words)
+    head = b"\0" + len(info).to_bytes(3, "big") + info
+    return b"fLaC" + head + b"\x84" + len(comments).to_bytes(3, "big") + comments + b"sound"
 
 
 class Machine(RuleBasedStateMachine):
@@ -92,8 +135,9 @@ class Machine(RuleBasedStateMachine):
         self.noise = itertools.count(1)
         # What was changed behind the catalog's back, and not looked at since.
         self.tampered: set[tuple[int, str]] = set()
+        self.stale: set[str] = set()  # paths
         self.read: dict[tuple[str, str, int], bytes] = {}
-        self.before: set[str] = set()
+        self.before: dict[int, set[str]] = {}
         self.destroying = False
 
     def teardown(self) -> None:
@@ -117,44 +161,109 @@ class Machine(RuleBasedStateMachine):
         return found
 
     def on_disk(self) -> dict[str, bytes]:
-        return {p.name: p.read_bytes() for p in self.root.iterdir()}
+        """By path below the root."""
+        files = (p for p in self.root.rglob("*.flac") if p.is_file())
+        return {p.relative_to(self.root).as_posix(): p.read_bytes() for p in files}
 
     @initialize()
     def begin(self) -> None:
         """All files on both stores: else most histories would never come to an offload."""
-        for name in NAMES:
-            self.write(name, 20)
+        for name in PLACES[:3]:
+            self.put(name, flac(next(self.noise), "Jazz"))
+        self.scan()
         self.upload((0, 1))
 
     # --- what users and the world do ------------------------------------------------------------
 
-    @rule(name=FILES, size=st.sampled_from([20, 30]))
-    def write(self, name: str, size: int) -> None:
-        """New content, and a scan."""
-        self.destroying = True
-        (self.root / name).write_bytes(f"{next(self.noise):>{size}}".encode())
-        moment = MOMENT + next(self.clock) * 1_000_000_000
-        os.utime(self.root / name, ns=(moment, moment))
-        self.scan()
+    def any_file(self, which: int) -> str | None:
+        there = sorted(self.on_disk())
+        return there[which % len(there)] if there else None
 
-    @rule(name=FILES)
-    def rot_on_disk(self, name: str) -> None:
-        """Other bytes, though size and time are the same."""
+    def put(self, name: str, content: bytes, *, mtime_ns: int | None = None) -> None:
         self.destroying = True
+        self.stale.add(name)
         path = self.root / name
-        if path.exists():
-            before = path.stat()
-            path.write_bytes(f"{next(self.noise):~>{before.st_size}}".encode())
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        moment = mtime_ns or MOMENT + next(self.clock) * 1_000_000_000
+        os.utime(path, ns=(moment, moment))
 
-    @rule(backend=BACKENDS, name=FILES, how=st.sampled_from(["corrupt", "truncate", "delete"]))
-    def damage(self, backend: int, name: str, how: str) -> None:
-        self.destroying = True
-        store = self.backends[backend]
-        key = store.key_prefix + name
-        content = self.objects(store).get(key)
-        if content is None:
+    @rule(name=PLACE, genre=st.sampled_from(["Jazz", "Folk", "Electronic"]))
+    def write(self, name: str, genre: str) -> None:
+        """Another recording."""
+        self.put(name, flac(next(self.noise), genre))
+
+    @rule(which=ANY, to=st.none() | PLACE, keeps_mtime=st.booleans(), inode=st.booleans())
+    def retag(self, which: int, to: str | None, keeps_mtime: bool, inode: bool) -> None:
+        """In place, or renamed in one go, as taggers do; some write a new file."""
+        name = self.any_file(which)
+        content = (self.root / name).read_bytes() if name else b""
+        if not name or not content.startswith(b"fLaC"):
             return
+        sound = int.from_bytes(content[34:42], "big")
+        before = (self.root / name).stat()
+        if inode:
+            (self.root / name).unlink()
+        content = flac(sound, f"Genre {next(self.noise)}")
+        self.put(name, content, mtime_ns=before.st_mtime_ns if keeps_mtime else None)
+        if to:
+            self.rename(name, to)
+
+    @rule(which=ANY, to=PLACE)
+    def move(self, which: int, to: str) -> None:
+        """To another name or folder, perhaps over another file."""
+        if name := self.any_file(which):
+            self.rename(name, to)
+
+    def rename(self, name: str, to: str) -> None:
+        self.destroying = True
+        self.stale |= {name, to}
+        (self.root / to).parent.mkdir(exist_ok=True)
+        (self.root / name).rename(self.root / to)
+
+    @rule(one=ANY, two=ANY)
+    def swap(self, one: int, two: int) -> None:
+        name, other = self.any_file(one), self.any_file(two)
+        if name and other and name != other:
+            self.rename(name, "aside")
+            self.rename(other, name)
+            self.rename("aside", other)
+
+    @rule(which=ANY, to=PLACE, keeps_mtime=st.booleans())
+    def copy(self, which: int, to: str, keeps_mtime: bool) -> None:
+        if (name := self.any_file(which)) and name != to:
+            path = self.root / name
+            mtime_ns = path.stat().st_mtime_ns if keeps_mtime else None
+            self.put(to, path.read_bytes(), mtime_ns=mtime_ns)
+
+    @rule(which=ANY)
+    def delete(self, which: int) -> None:
+        if name := self.any_file(which):
+            self.destroying = True
+            self.stale.add(name)
+            (self.root / name).unlink()
+
+    @rule(name=st.none() | PLACE)
+    def leave_out(self, name: str | None) -> None:
+        """From now on only this one."""
+        (self.root / IGNORE_FILE).write_text(f"/{name}\n" if name else "")
+
+    @rule(which=ANY)
+    def rot_on_disk(self, which: int) -> None:
+        """Other bytes, though size and time are the same."""
+        if name := self.any_file(which):
+            before = (self.root / name).stat()
+            content = f"{next(self.noise):~>{before.st_size}}".encode()
+            self.put(name, content, mtime_ns=before.st_mtime_ns)
+
+    @rule(backend=BACKENDS, which=ANY, how=st.sampled_from(["corrupt", "truncate", "delete"]))
+    def damage(self, backend: int, which: int, how: str) -> None:
+        store = self.backends[backend]
+        there = sorted((k, c) for k, c in self.objects(store).items() if KEPT not in k)
+        if not there:
+            return
+        self.destroying = True
+        key, content = there[which % len(there)]
         if how == "delete":
             self.s3.delete_object(Bucket=store.bucket, Key=key)
         else:
@@ -167,7 +276,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def scan(self) -> None:
-        scan(self.catalog, [self.root], allow_empty=True)
+        report = scan(self.catalog, [self.root], allow_empty=True)
+        for event in ("moved", "changed", "new", "missing", "excluded", "suspected"):
+            self.events[event] += getattr(report, event)
+        self.stale.clear()
 
     @rule(where=ONE_OR_BOTH)
     def upload(self, where: tuple[int, ...]) -> None:
@@ -175,6 +287,34 @@ class Machine(RuleBasedStateMachine):
             enqueue(self.catalog, store)
             done = upload(self.catalog, store, limits=LIMITS, connect=self.connect)
             self.events["uploaded"] += done.succeeded
+            self.events["copied"] += done.copied
+            self.events["failed"] += done.failed
+
+    @rule()
+    def bring_up_to_date(self) -> None:
+        """Then every file of the library is on both stores; on the first at its path."""
+        self.scan()
+        self.upload((0, 1))
+        if self.tampered:
+            return
+        following, _ = self.backends
+        there = self.objects(following)
+        disk = self.on_disk()
+        for backend in self.backends:
+            for path, own, locator, asset in rows(self.catalog, AT, backend.id):
+                assert locator, f"{path} is not on {backend.name}"
+                if backend is following:
+                    assert locator == following.key_prefix + own, path
+                    assert there[locator] == disk[path], path
+                    assert own == path or rows(self.catalog, HOLDERS, path, asset), (path, own)
+        self.events["up to date"] += 1
+
+    @rule(name=PLACE)
+    def forget(self, name: str) -> None:
+        request = forget.Request(paths=(str(self.root / name),))
+        with suppress(UsageError):  # it is there, or was never known
+            done = forget.forget(self.catalog, forget.plan(self.catalog, request), count=1)
+            self.events["forgotten"] += done.files
 
     @rule(where=ONE_OR_BOTH, level=st.sampled_from(LEVELS))
     def verify(self, where: tuple[int, ...], level: Any, repair: bool = False) -> None:
@@ -208,8 +348,8 @@ class Machine(RuleBasedStateMachine):
         self.events["removed"] += done.removed
         self.events["stayed"] += done.failed + done.too_few
         self.events["settled"] += done.settled
-        assert not [p for p in self.root.iterdir() if p.name.startswith(removal.PREFIX)]
-        assert "offloading" not in [status for _, status in rows(self.catalog, LOCAL)]
+        assert not [p for p in self.root.rglob("*") if p.name.startswith(removal.PREFIX)]
+        assert "offloading" not in [status for _, status, _ in rows(self.catalog, LOCAL)]
 
     @rule(copies=st.integers(1, 2), step=st.sampled_from(STEPS))
     def offload_and_die(self, copies: int, step: str) -> None:
@@ -245,28 +385,39 @@ class Machine(RuleBasedStateMachine):
         stores = {b.id: self.objects(b) for b in self.backends}
         self.local_rows_are_true(disk)
         self.claims_are_true_as_far_as_nobody_has_tampered(stores)
-        contents = [*disk.values(), *(c for held in stores.values() for c in held.values())]
-        self.no_content_is_lost_by_the_program({sha256(content) for content in contents})
+        held = {b: set(map(sha256, there.values())) for b, there in stores.items()}
+        self.no_content_is_lost_by_the_program({0: set(map(sha256, disk.values())), **held})
+        self.no_two_files_share_a_key()
 
     def local_rows_are_true(self, disk: dict[str, bytes]) -> None:
-        for path, status in rows(self.catalog, LOCAL):
-            if status in ("active", "offloaded"):
+        for path, status, digest in rows(self.catalog, LOCAL):
+            if status in ("active", "offloaded") and path not in self.stale:
                 assert (path in disk) == (status == "active"), (path, status)
+                assert status != "active" or digest in (None, sha256(disk[path])), path
 
     def claims_are_true_as_far_as_nobody_has_tampered(
         self, stores: dict[int, dict[str, bytes]]
     ) -> None:
-        for backend_id, key, digest in rows(self.catalog, CLAIMS):
+        for backend_id, key, digest, size in rows(self.catalog, CLAIMS):
             if (backend_id, key) not in self.tampered:
                 assert key in stores[backend_id], f"{key} is claimed, and gone"
                 assert sha256(stores[backend_id][key]) == digest, f"{key} is claimed, and other"
+                assert len(stores[backend_id][key]) == size
 
-    def no_content_is_lost_by_the_program(self, now: set[str]) -> None:
-        """Of current files: what was somewhere before a step of ours is somewhere after it."""
+    def no_content_is_lost_by_the_program(self, now: dict[int, set[str]]) -> None:
+        """What was somewhere before a step of ours is there after it: what a newer content has
+        replaced is kept beside it. Only an offload takes something, from the disk."""
         if not self.destroying:
-            for path, digest in rows(self.catalog, CURRENT):
-                assert digest in now or digest not in self.before, f"{path} is gone everywhere"
+            known = set(rows(self.catalog, CONTENTS))
+            for place, before in self.before.items():
+                left = now[place] if place else set().union(*now.values())
+                assert before & known <= left, f"a content is gone from {place}"
         self.before, self.destroying = now, False
+
+    def no_two_files_share_a_key(self) -> None:
+        assert rows(self.catalog, SHARED) == []
+        folds = Counter(fold for _, fold in rows(self.catalog, CURRENT))
+        assert max(folds.values(), default=1) == 1, folds
 
 
 @pytest.fixture
@@ -287,8 +438,8 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     s3, unregistered, buckets, tmp_path, blank, connect
 ):
     backends = [
-        unregistered(f"store-{provider}", provider=provider, bucket=bucket)
-        for provider, bucket in zip(PROVIDERS, buckets, strict=False)
+        unregistered(f"store-{layout}", provider=provider, bucket=bucket, layout=layout)
+        for provider, bucket, layout in zip(PROVIDERS, buckets, LAYOUTS, strict=False)
     ]
     events = Counter()
     world = tmp_path / "world"
@@ -297,9 +448,9 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=12,
-            derandomize=True,
+            max_examples=int(os.environ.get("EX", "40")),
+            stateful_step_count=int(os.environ.get("ST", "12")),
+            derandomize=not os.environ.get("RND"),
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -9,6 +9,7 @@ import pytest
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files import file_systems
 from catalogsync_assets.core.library import follow, scan
+from catalogsync_assets_tests.support.audio_files import tagged
 from catalogsync_assets_tests.support.database import change, rows
 
 #: Where each file asset of the library is.
@@ -156,6 +157,29 @@ def test_a_rename_over_an_existing_name_replaces_that_one(library, known, scanne
     assert rows(catalog, PLACES) == [(1, "b.mp3")]
     assert rows(catalog, STATUSES) == [(1, "active"), (2, "superseded")]
     assert rows(catalog, "SELECT superseded_by_id FROM file_assets WHERE id = 2") == [1]
+    assert rows(catalog, "SELECT object_key FROM file_assets WHERE id = 1") == ["b.mp3"]
+    assert moved(scanned()) == {}
+
+
+def test_a_file_that_is_retagged_under_its_old_time_and_renamed_over_another_is_met_at_once(
+    library, scanned, catalog, disk
+):
+    song = {"title": ["One"], "artist": ["A"], "album": ["B"]}
+    library.add("b.mp3")
+    one = tagged(library.root / "a.flac", "flac vorbis", **song, tracknumber=["1"])
+    scanned()
+    scanned(rehash=True)
+    before = one.stat()
+    with one.open("r+b") as file:
+        content = file.read().replace(b"=1", b"=2")
+        file.seek(0)
+        file.write(content)
+    os.utime(one, ns=(before.st_atime_ns, before.st_mtime_ns))
+    one.replace(library.root / "b.mp3")
+
+    assert scanned().changed == 1
+    assert rows(catalog, PLACES) == [(3, "b.mp3")]
+    assert rows(catalog, "SELECT object_key FROM file_assets WHERE id = 3") == ["b.mp3"]
     assert moved(scanned()) == {}
 
 
