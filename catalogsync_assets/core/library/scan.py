@@ -176,12 +176,16 @@ def scan(
         set_follows_links(catalog, follow_links)
     accepted = _accepted(catalog, accept)
     devices = FileSystems()
-    if not new_root:
-        _follow_roots(catalog, folders, report)
+    refused: LibraryError | None = None
+    for folder in () if new_root else list(folders):
+        try:
+            _follow_root(catalog, folder, report)
+        except LibraryError as error:
+            refused = refused or error
+            folders.remove(folder)
     require_apart(folders, known_roots(catalog))
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
     within = limits_of_links(catalog, map(str, folders))
-    refused: LibraryError | None = None
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, accepted)
         seen, whole = [], []
@@ -232,30 +236,29 @@ def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
     return places
 
 
-def _follow_roots(catalog: Catalog, folders: Sequence[Path], report: ScanReport) -> None:
-    """Take roots that lie elsewhere now along to where they lie.
+def _follow_root(catalog: Catalog, folder: Path, report: ScanReport) -> None:
+    """Take a root that lies at this folder now along to it.
 
     Raises:
-        LibraryError: a folder that is no root yet holds the files of one that is gone, but they may
-            be copies.
+        LibraryError: the folder is no root yet and holds the files of one that is gone, but they
+            may be copies.
     """
-    for folder in folders:
-        if str(folder) in known_roots(catalog):
-            continue
-        found = roots_.find_moved_root(catalog, folder, file_system_of(folder))
-        if found is None:
-            continue
-        old = found.root.path
-        if not found.proven:
-            raise LibraryError(
-                f"library root {folder} holds the files of {old}, which is not there any more:"
-                f" {found.by_size_and_time} of {found.compared} that were compared have the same"
-                " names, sizes and times",
-                hint=f"if it is the same library, run `catalogsync root move {old} {folder}`;"
-                " if it is another one, scan with --new-root",
-            )
-        files = roots_.move_root(catalog, old, str(folder))
-        report.moved_roots.append(MovedRoot(old, str(folder), files))
+    if str(folder) in known_roots(catalog):
+        return
+    found = roots_.find_moved_root(catalog, folder, file_system_of(folder))
+    if found is None:
+        return
+    old = found.root.path
+    if not found.proven:
+        raise LibraryError(
+            f"library root {folder} holds the files of {old}, which is not there any more:"
+            f" {found.by_size_and_time} of {found.compared} that were compared have the same"
+            " names, sizes and times",
+            hint=f"if it is the same library, run `catalogsync root move {old} {folder}`;"
+            " if it is another one, scan with --new-root",
+        )
+    files = roots_.move_root(catalog, old, str(folder))
+    report.moved_roots.append(MovedRoot(old, str(folder), files))
 
 
 def require_never_filled(
