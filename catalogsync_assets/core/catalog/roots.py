@@ -73,14 +73,15 @@ _ROOTS = f"SELECT {_COLUMNS} FROM library_roots WHERE let_go_at IS NULL ORDER BY
 _LET_GO = "SELECT path FROM library_roots WHERE let_go_at IS NOT NULL"
 
 
-def _let_go(catalog: Catalog) -> set[str]:
+def let_go_roots(catalog: Catalog) -> set[str]:
+    """The paths of roots that were let go."""
     return {row[0] for row in catalog.rows(_LET_GO)}
 
 
 def library_roots(catalog: Catalog) -> list[LibraryRoot]:
     """All roots that were not let go, by path."""
     found = {row[1]: LibraryRoot(*row) for row in catalog.rows(_ROOTS)}
-    let_go = _let_go(catalog)
+    let_go = let_go_roots(catalog)
     # From one to the next in the index: DISTINCT would read all of it.
     next_root = "SELECT MIN(library_root) FROM file_locations WHERE library_root > :last"
     path = ""
@@ -150,7 +151,7 @@ def note_root(catalog: Catalog, path: str, file_system: str) -> None:
 
 def take_back(catalog: Catalog, path: str) -> None:
     """Files are about to come below a folder by other ways than a scan: it is let go no more."""
-    if path in _let_go(catalog):
+    if path in let_go_roots(catalog):
         _set(catalog, path, "let_go_at = NULL")
 
 
@@ -298,6 +299,36 @@ def compare(catalog: Catalog, root: LibraryRoot, new: Path, file_system: str) ->
         and by_inode > 0
     )
     return Recognised(root, compared, there, by_inode, by_size_and_time, proven)
+
+
+def inodes_of_gone(
+    catalog: Catalog, file_system: str
+) -> list[tuple[str, frozenset[tuple[int, int, int]]]]:
+    """The roots that lay on a file system and are not where they were, with some of their files.
+
+    Returns:
+        Of each, its path, and the inode, size and mtime of up to `SAMPLE` files; none where inodes
+        do not last.
+    """
+    if not lasts(file_system):
+        return []
+    here = socket.gethostname(), file_system
+    gone = [
+        r
+        for r in library_roots(catalog)
+        if (r.host, r.file_system) == here and state_of(r) != "here"
+    ]
+    return [
+        (
+            root.path,
+            frozenset(
+                (inode, size, mtime)
+                for _, size, mtime, inode, on in _sample(catalog, root.path)
+                if on == file_system
+            ),
+        )
+        for root in gone
+    ]
 
 
 _NUMBERED = """

@@ -1,7 +1,8 @@
 """Which song a file belongs to.
 
 A file whose content is new at a known path keeps the song that the path had, unless sound or tags
-speak against it; any other file is found a song. What tells that two files are of one recording,
+speak against it: other names with another length, or the names of a song whose file has changed
+places with it. Any other file is found a song. What tells that two files are of one recording,
 the strongest first:
 
 1. MusicBrainz's id of this track of this release;
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds by which two files of one recording may differ in length: encoders pad, rippers cut.
 SAME_LENGTH = 3.0
+#: Seconds: less than what MP3 and AAC code at a time.
+_A_FRAME = 0.02
 
 
 class SongOf(NamedTuple):
@@ -60,7 +63,7 @@ def songs_of(connection: sa.Connection, files: Sequence[FileFacts]) -> list[Song
         if f.song_id is not None:
             song = known.songs.get(f.song_id) or _Song(f.song_id)
             known.fill(song, f)
-        elif old is not None and _keeps(old, f):
+        elif old is not None and _keeps(old, f) and not known.has_changed_places(old, f):
             song, decided = old.song, old.decided
             if decided and song.contents and _differ(f.song["match_key"], song.match_key):
                 # What a person put together is not called what the last edited of it is called.
@@ -81,11 +84,13 @@ def tell_the_same(
 ) -> list[bool]:
     """Whether each file is of the song of a known one, by what can be told of the two alone.
 
-    For a file that may be the known one, moved and with other tags: something must speak for it.
+    For a file that may be the known one, moved and with other tags, as its inode proposes:
+    something must speak for it, if only that it is exactly as long.
     """
     known = _Known(connection, [replace(f, replaces=k) for k, f in pairs])
     return [
-        (old := known.replaced.get(k.file_asset_id)) is not None and _speaks_for(old, f)
+        (old := known.replaced.get(k.file_asset_id)) is not None
+        and (_speaks_for(old, f) or _is_exactly_as_long(old, f))
         for k, f in pairs
     ]
 
@@ -168,6 +173,8 @@ def _keeps(old: _Content, f: FileFacts) -> bool:
         return False
     seconds = f.song["duration_seconds"]
     is_other = _differ(f.song["match_key"], song.match_key)
+    if is_other and _too_far(old.seconds, seconds):
+        return False  # tags are edited, a length is not
     if _differ(old.audio_digest, f.audio_digest) and (is_other or _too_far(old.seconds, seconds)):
         return False
     # A playlist keeps its song, whatever its only file is called now.
@@ -184,6 +191,14 @@ def _speaks_for(old: _Content, f: FileFacts) -> bool:
         or (_equal(old.recording_id, f.recording_id) and _same_album(old.song, f))
         or (_equal(old.song.match_key, f.song["match_key"]) and _is_called_alike(old.song, f, old))
     )
+
+
+def _is_exactly_as_long(old: _Content, f: FileFacts) -> bool:
+    """Whether sound and ids do not speak against it, and the length is the same to the frame."""
+    if any(_differ(getattr(old, name), getattr(f, name)) for name in _IDS):
+        return False
+    seconds = f.song["duration_seconds"]
+    return None not in (old.seconds, seconds) and abs(old.seconds - seconds) < _A_FRAME
 
 
 def _is_called_alike(song: _Song, f: FileFacts, *contents: _Content) -> bool:
@@ -344,6 +359,13 @@ class _Known:
             if _is_called_alike(song, f, *(song.contents or song.replaced))
         )
         return min(alike, key=lambda song: song.id, default=None)
+
+    def has_changed_places(self, old: _Content, f: FileFacts) -> bool:
+        """Whether a path holds the song now of which another path was, as after a swap."""
+        if old.decided or not _differ(f.song["match_key"], old.song.match_key):
+            return False
+        other = self.find(f)
+        return other is not None and other is not old.song and not other.contents
 
     def make(self, f: FileFacts) -> _Song:
         """A new song of a file's tags."""

@@ -166,14 +166,16 @@ class Moves:
         location_id: int | None = None,
         *,
         quiet: bool = False,
+        stayed: bool = False,
     ) -> None:
         """A path holds something that the catalog does not expect there.
 
         Args:
             location_id: the location that the catalog has for this path, if any.
             quiet: nothing but its ctime or its inode is another.
+            stayed: its inode is the one that the catalog has for the path: it came from nowhere.
         """
-        lasting = stat.file_system if lasts(stat.file_system) else None
+        lasting = stat.file_system if lasts(stat.file_system) and not stayed else None
         name = path.rpartition("/")[2]
         self._arrived.append((root, path, name, *stat, lasting, location_id, quiet))
         if len(self._arrived) >= _PAGE:

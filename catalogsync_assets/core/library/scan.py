@@ -203,6 +203,7 @@ def scan(
                 seen.append(root)
                 whole += [root] if one.saw_all else []
         if follows:
+            _add_let_go(catalog, moves)
             follow(catalog, moves, report, how.accept, progress)
     for root in whole:
         roots_.note_complete_scan(catalog, str(root))
@@ -217,6 +218,13 @@ def scan(
     if refused is not None:
         raise refused
     return report
+
+
+def _add_let_go(catalog: Catalog, moves: Moves) -> None:
+    """Files of roots that were let go may come back below another."""
+    for root in roots_.let_go_roots(catalog):
+        for known in rows.known_files(catalog, root):
+            moves.add_lost(root, known)
 
 
 def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
@@ -245,11 +253,12 @@ def _follow_root(catalog: Catalog, folder: Path, report: ScanReport) -> None:
     """
     if str(folder) in known_roots(catalog):
         return
-    found = roots_.find_moved_root(catalog, folder, file_system_of(folder))
-    if found is None:
+    file_system = file_system_of(folder)
+    found = roots_.find_moved_root(catalog, folder, file_system)
+    old = _rearranged(catalog, folder, file_system) if found is None else found.root.path
+    if old is None:
         return
-    old = found.root.path
-    if not found.proven:
+    if found is not None and not found.proven:
         raise LibraryError(
             f"library root {folder} holds the files of {old}, which is not there any more:"
             f" {found.by_size_and_time} of {found.compared} that were compared have the same"
@@ -259,6 +268,21 @@ def _follow_root(catalog: Catalog, folder: Path, report: ScanReport) -> None:
         )
     files = roots_.move_root(catalog, old, str(folder))
     report.moved_roots.append(MovedRoot(old, str(folder), files))
+
+
+def _rearranged(catalog: Catalog, folder: Path, file_system: str) -> str | None:
+    """The root that is gone and half of whose files, at least, lie here under other names."""
+    gone = roots_.inodes_of_gone(catalog, file_system)
+    if not any(some for _, some in gone):
+        return None
+    met = dict.fromkeys((path for path, _ in gone), 0)
+    for item in walk(folder):
+        if isinstance(item, FoundFile):
+            stat = item.stat
+            for path, some in gone:
+                met[path] += (stat.inode, stat.size_bytes, stat.mtime_ns) in some
+    path, some = max(gone, key=lambda root: met[root[0]])
+    return path if met[path] and met[path] * 2 >= len(some) else None
 
 
 def require_never_filled(
@@ -462,7 +486,10 @@ class _Scan:
         """What lies at a known path is not as it was: it may have moved there."""
         assert self.moves is not None
         root, stat = str(self.root), self._stat(found)
-        self.moves.add_arrived(root, found.path, stat, known.location_id, quiet=quiet)
+        stayed = stat.inode == known.inode
+        self.moves.add_arrived(
+            root, found.path, stat, known.location_id, quiet=quiet, stayed=stayed
+        )
         self.moves.add_lost(root, known, stat)
 
     @staticmethod

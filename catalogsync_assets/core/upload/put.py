@@ -55,8 +55,7 @@ class Sender:
         self._buffers = Buffers(self._limits.max_in_flight_bytes)
         self._lock = threading.Lock()
         self._sent_of: dict[int, int] = {}
-        #: Whether content that the store holds is copied there instead of being sent.
-        self.may_copy = False
+        self._asking, self._asked = threading.Lock(), False
         #: Earlier contents that were replaced without keeping a copy, as the store cannot copy.
         self.replaced_for_good = 0
         self._catalog_id = catalog_id(self._catalog)
@@ -112,9 +111,20 @@ class Sender:
 
     def _held(self, task: UploadTask, sha256: str) -> RemoteCopy | None:
         """A verified object that holds a new file's content, where the store can copy it."""
-        if not (self.may_copy and task.may_be_there) or task.known_sha256 or task.damaged_etags:
+        if self._client.profile.copies is False or not task.may_be_there:
             return None
-        return self._copier.held(task, sha256)
+        if task.known_sha256 or task.damaged_etags:
+            return None
+        held = self._copier.held(task, sha256)
+        return held if held is not None and self._can_copy() else None
+
+    def _can_copy(self) -> bool:
+        """Whether the store copies; it is asked once, when there is first something to copy."""
+        with self._asking:
+            if self._client.profile.copies is None and not self._asked:
+                self._asked = True
+                make_sure_of_copies(self._catalog, self._client)
+        return self._client.profile.copies is True
 
     def _copied_instead(
         self, task: UploadTask, source: RemoteCopy, target: Target

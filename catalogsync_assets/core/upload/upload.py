@@ -168,7 +168,6 @@ class _Run:
         make_sure(self.catalog, client)
         if client.profile.copies is None and upload_queue.has_copies(self.catalog, self.backend):
             make_sure_of_copies(self.catalog, client)
-        self._sender.may_copy = client.profile.copies is True
         abort_abandoned(self.catalog, client)
         connections = Connections(self.connect, limits.workers, limits.attempts, stop)
         self._copies = Copies(self.catalog, Replicas(self.catalog, connections))

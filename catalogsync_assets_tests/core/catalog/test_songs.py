@@ -233,7 +233,8 @@ def test_an_entry_of_a_manifest_joins_the_oldest_song_that_is_called_so(shelf, c
         ({"sound": 1}, {"sound": 2, "title": "other"}, False),
         ({"sound": 1}, {"sound": 2, "seconds": 64}, False),
         ({"sound": 1}, {"title": "other"}, True),
-        ({}, {"title": "other", "album": "other", "seconds": 90}, True),
+        ({}, {"title": "other", "album": "other"}, True),
+        ({}, {"title": "other", "album": "other", "seconds": 90}, False),
         ({"musicbrainz_releasetrackid": "A"}, {"musicbrainz_releasetrackid": "B"}, False),
         ({"musicbrainz_releasetrackid": "A"}, {"title": "other"}, True),
         (

@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from catalogsync_assets.core.catalog import roots
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files import file_systems
 from catalogsync_assets.core.library import follow, scan
@@ -38,7 +39,7 @@ class Disks:
 def disk(request, monkeypatch):
     """A disk on which inodes last, and another."""
     disks = Disks(request.param)
-    for module in (scan, file_systems):
+    for module in (scan, file_systems, roots):
         monkeypatch.setattr(module, "file_system_of", disks.of)
     monkeypatch.setattr(file_systems.FileSystems, "of_device", lambda _, path, _n: disks.of(path))
     return disks
@@ -422,6 +423,52 @@ def test_one_refused_root_leaves_the_others_scanned(
     with pytest.raises(LibraryError):
         scanned(other.root, library.root)
     assert rows(catalog, PLACES) == [(1, "c.mp3"), (2, "b.mp3")]
+
+
+@pytest.mark.parametrize("removed", ["a.mp3", "z.mp3"])
+def test_removing_one_of_two_hard_links_leaves_the_other_the_file_that_it_was(
+    library, known, scanned, catalog, removed
+):
+    known("a.mp3")
+    (library.root / "z.mp3").hardlink_to(library.root / "a.mp3")
+    scanned(rehash=True)
+    kept, asset = {"a.mp3": ("z.mp3", 2), "z.mp3": ("a.mp3", 1)}[removed]
+    (library.root / removed).unlink()
+
+    assert moved(scanned()) == {"missing": 1}
+    assert rows(catalog, PLACES) == [(asset, kept)]
+
+
+def test_a_root_that_was_renamed_and_rearranged_is_known_by_its_inodes(
+    library, known, scanned, catalog, disk, tmp_path
+):
+    known("Al/1.mp3", "Al/2.mp3", "Be/3.mp3")
+    library.root.rename(tmp_path / "new")
+    (tmp_path / "new" / "Al").rename(tmp_path / "new" / "Album")
+    (tmp_path / "new" / "Be").rename(tmp_path / "new" / "Bee")
+
+    report = scanned(tmp_path / "new")
+    if disk.otherwise == LASTING:
+        assert moved(report) == {"moved": 3}
+        assert [root.old for root in report.moved_roots] == [str(library.root)]
+    else:
+        assert moved(report) == {"new": 3}
+
+
+def test_files_of_a_root_that_was_let_go_are_known_again_below_another(
+    library, known, scanned, catalog
+):
+    known("Music/1.mp3", "Music/2.mp3")
+    change(catalog, "UPDATE file_locations SET library_root = ?", str(library.root / "Music"))
+    change(catalog, "UPDATE file_locations SET library_path = substr(library_path, 7)")
+    change(
+        catalog,
+        "UPDATE library_roots SET path = ?, let_go_at = CURRENT_TIMESTAMP",
+        str(library.root / "Music"),
+    )
+    change(catalog, "UPDATE file_locations SET status = 'forgotten'")
+
+    assert moved(scanned()) == {"moved": 2}
 
 
 def rename(root, *pairs):

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from mutagen.easyid3 import EasyID3
 from mutagen.flac import FLAC
 
 from catalogsync_assets.core.errors import UsageError
@@ -105,6 +106,42 @@ def test_damage_that_was_mended_is_no_damage(flac, scanned, catalog):
 
     assert scanned().suspected == 0
     assert rows(catalog, STATES) == [(1, "active")]
+
+
+def test_files_that_change_places_and_are_edited_keep_their_songs(library, scanned, catalog):
+    for track, title in (("1", "First"), ("2", "Second")):
+        path = library.root / f"0{track}.mp3"
+        tagged(path, "mp3 id3", title=[title], artist=["A"], album=["Al"], tracknumber=[track])
+    scanned()
+    one, two, aside = (library.root / name for name in ("01.mp3", "02.mp3", "aside"))
+    one.rename(aside), two.rename(one), aside.rename(two)
+    for path in (one, two):
+        audio = EasyID3(path)
+        audio["genre"] = "Jazz"
+        audio.save(path)
+
+    assert seen(scanned()) == {"changed": 2}
+    assert rows(
+        catalog,
+        "SELECT l.library_path, s.id, s.title FROM file_locations l JOIN file_assets f"
+        " ON f.id = l.file_asset_id JOIN songs s ON s.id = f.song_id WHERE l.status = 'active'"
+        " ORDER BY 1",
+    ) == [("01.mp3", 2, "Second"), ("02.mp3", 1, "First")]
+
+
+def test_what_was_renamed_and_given_another_title_in_one_go_keeps_its_song(
+    library, scanned, catalog
+):
+    path = library.root / "01.mp3"
+    tagged(path, "mp3 id3", title=["Frist"], artist=["A"], album=["Al"], tracknumber=["1"])
+    scanned()
+    path = path.rename(library.root / "01 First.mp3")
+    audio = EasyID3(path)
+    audio["title"] = "First"
+    audio.save(path)
+
+    assert seen(scanned()) == {"changed": 1}
+    assert rows(catalog, "SELECT id, title FROM songs") == [(1, "First")]
 
 
 def test_a_person_may_take_a_file_as_it_is(flac, scanned, catalog):
