@@ -132,9 +132,10 @@ class _Follow:
             self._move(arrived, known, sha256)
             return
         facts = self._read(arrived, None, sha256)
-        if facts.tags_digest != known.tags_digest:
+        says_the_same = facts.tags_digest == known.tags_digest
+        if not says_the_same and not facts.tags_error:
             self._change(arrived, replace(facts, replaces=known))
-        elif known.sha256 is None:
+        elif says_the_same and known.sha256 is None:
             self._move(arrived, known, sha256)
         else:
             self._move(arrived, known, None)

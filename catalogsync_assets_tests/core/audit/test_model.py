@@ -91,11 +91,11 @@ JOIN file_assets f ON f.id = l.file_asset_id
 LEFT JOIN file_locations r ON r.file_asset_id = f.id AND r.backend_id = ? AND r.status = 'active'
 WHERE l.library_path IS NOT NULL AND l.status = 'active' AND f.superseded_by_id IS NULL
 """
-#: Files whose key some backend holds for them though they are elsewhere.
-HOLDERS = f"""
+#: Other contents that have or had a key on some backend: then a file may have one with a suffix.
+HOLDERS = """
 SELECT l.locator FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
 WHERE l.locator LIKE '%/' || ? AND b.backend_type = 'object_storage' AND l.file_asset_id <> ?
-  AND l.status <> 'removed' AND l.file_asset_id IN (SELECT id FROM ({CURRENT}))
+  AND l.status <> 'removed'
 """
 
 
@@ -256,8 +256,13 @@ class Machine(RuleBasedStateMachine):
             content = f"{next(self.noise):~>{before.st_size}}".encode()
             self.put(name, content, mtime_ns=before.st_mtime_ns)
 
-    @rule(backend=BACKENDS, which=ANY, how=st.sampled_from(["corrupt", "truncate", "delete"]))
-    def damage(self, backend: int, which: int, how: str) -> None:
+    @rule(
+        backend=BACKENDS,
+        which=ANY,
+        how=st.sampled_from(["corrupt", "truncate", "delete"]),
+        is_repaired=st.booleans(),
+    )
+    def damage(self, backend: int, which: int, how: str, is_repaired: bool) -> None:
         store = self.backends[backend]
         there = sorted((k, c) for k, c in self.objects(store).items() if KEPT not in k)
         if not there:
@@ -271,6 +276,8 @@ class Machine(RuleBasedStateMachine):
             body = f"{next(self.noise):#>{size}}".encode()
             self.s3.put_object(Bucket=store.bucket, Key=key, Body=body)
         self.tampered.add((store.id, key))
+        if is_repaired:
+            self.repair((backend,), "full")
 
     # --- what the program does ------------------------------------------------------------------
 
@@ -448,9 +455,9 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=int(os.environ.get("EX", "40")),
-            stateful_step_count=int(os.environ.get("ST", "12")),
-            derandomize=not os.environ.get("RND"),
+            max_examples=20,
+            stateful_step_count=24,
+            derandomize=True,
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
