@@ -54,9 +54,10 @@ def downloaded_files(
     """The audio files of the library roots, cataloged with their tags and grouped into batches.
 
     First downloads what is queued; failures are listed and tried again next time.
-    Size and modification time decide what is new or changed; unchanged files are not opened.
-    Files that are gone are marked missing; their copies on backends stay. Each new
-    batch becomes a partition of `remote_locations`.
+    Size, times and inode decide what may be new or changed; unchanged files are not opened.
+    Files that were renamed or moved are followed; those that seem damaged are not uploaded until
+    `catalogsync scan --accept` takes them. Files that are gone are marked missing; their copies on
+    backends stay. Each new batch becomes a partition of `remote_locations`.
 
     More: `docs/pipeline.md`, *Partitions*.
     """
@@ -84,7 +85,6 @@ def downloaded_files(
         by_format = formats(database, LOCAL)
     problems = [(p.path, p.reason) for p in report.problems]
     problems += [(path, "gone from the disk") for path in report.missing_paths]
-    problems += [(r.old, f"lies at {r.new} now") for r in report.moved_roots]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.files,
@@ -96,12 +96,18 @@ def downloaded_files(
             "seem damaged": report.suspected,
             "unchanged": report.unchanged + report.returned,
             "gone": report.missing,
+            "not mounted": report.unmounted,
             "left out by rules": report.left_out,
             "left out from now on": report.excluded,
             "problems": report.problem_count,
             "unread tags": report.unread_tag_count,
             "not there as they were": _away(figures),
             "left out or gone": table(("file", "reason"), problems),
+            "files that seem damaged": table(("file",), [(p,) for p in report.suspected_paths]),
+            "moved roots": table(
+                ("was at", "lies at", "files"),
+                [(r.old, r.new, r.files) for r in report.moved_roots],
+            ),
             "new batches": ", ".join(report.batches) or "none",
             "library roots": ", ".join(str(r) for r in disks.roots),
             "by format": formats_table(by_format),

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
 
 import dagster as dg
@@ -36,6 +35,8 @@ from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 
 #: Steps of all runs that may upload at a time; its limit is set in the UI or `dagster.yaml`.
 UPLOAD_POOL = "catalogsync_upload"
+#: The tag of a run that was not asked for by a person: why it was requested.
+REASON = "catalogsync/reason"
 #: When cells that are still missing are requested again, by the clock of `settings.timezone`.
 SWEEP_CRON = "0 5 * * *"
 
@@ -44,7 +45,7 @@ class Chunk(NamedTuple):
     """A part of a cell's work."""
 
     scope: Scope  #: the pending files from one id to another
-    files: int  #: how many there were when it was planned; it uploads no more
+    limit: int | None  #: it uploads no more files
 
 
 def _cell(context: dg.OpExecutionContext) -> tuple[str, str]:
@@ -72,22 +73,29 @@ def plan_batch(
             observe(context, config, preview(database, backend, scope, config.limit), "uploaded")
             return
         enqueue(database, backend, scope)
-        waiting = islice(list_pending(database, backend, scope), config.limit)
-        chunks = list(
-            group(
-                ((file.file_asset_id, file.size_bytes) for file in waiting),
-                max_files=config.chunk_max_files,
-                max_bytes=config.chunk_max_bytes,
-            )
-        )
-    files = sum(g.files for g in chunks)
-    size = mebibytes(sum(g.size_bytes for g in chunks))
+        sent: dict[int, int] = {}  # by file; one that the store copies twice, too
+        copied = 0
+        # Those that wait for others, too: this run may bring them to their turn.
+        waiting = config.limit is None
+        for file in list_pending(database, backend, scope, waiting=waiting):
+            if file.file_asset_id not in sent:
+                sent[file.file_asset_id] = 0 if file.is_copy else file.size_bytes
+                copied += file.is_copy
+            if len(sent) == config.limit:
+                break
     context.log.info(
-        f"{count_of(files)} of batch {batch}, {size:,.1f} MiB, to upload to {backend_name}"
+        f"{count_of(len(sent) - copied)} of batch {batch}, {mebibytes(sum(sent.values())):,.1f}"
+        f" MiB, to upload to {backend_name}"
+        + (f"; {count_of(copied)} that moved, to be copied by its store" if copied else "")
     )
-    for g in chunks:
+    for g in group(
+        sent.items(), max_files=config.chunk_max_files, max_bytes=config.chunk_max_bytes
+    ):
         yield dg.DynamicOutput(
-            Chunk(replace(scope, file_asset_ids=(g.first_id, g.last_id)), g.files),
+            Chunk(
+                replace(scope, file_asset_ids=(g.first_id, g.last_id)),
+                None if config.limit is None else g.files,
+            ),
             mapping_key=f"from_{g.first_id}",
         )
 
@@ -128,7 +136,7 @@ def upload_chunk(
             backend,
             scope=chunk.scope,
             limits=object_stores.limits(backend, workers=config.workers),
-            limit=chunk.files,
+            limit=chunk.limit,
             connect=object_stores.connect,
             progress=progress,
         )
@@ -193,6 +201,8 @@ def finish_batch(
         if absent.files and not config.restrictions:
             raise _incomplete(backend_name, batch, absent.files, absent.nowhere)
         metadata = {**cell_metadata(database, backend, batch), **_of_results(results)}
+        if reason := context.run.tags.get(REASON):
+            metadata["requested because"] = reason
     if absent.files:
         observe(context, config, metadata, "uploaded")
         return

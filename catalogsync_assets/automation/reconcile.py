@@ -9,6 +9,9 @@ The catalog is the source of truth:
 | not whole | missing or failed | nothing: that is for the condition of `remote_locations` |
 | either | in progress | nothing yet; it is checked again |
 
+Of a backend whose objects follow their files, a cell in which files have moved is not whole here,
+although all of them are there.
+
 It walks over the batches, the newest first, a few seconds at a time, and rests while the catalog's
 files are as they were when both agreed.
 """
@@ -27,6 +30,8 @@ import dagster as dg
 
 from catalogsync_assets.assets import partitions
 from catalogsync_assets.assets.filled_cells import ASSET, materialization
+from catalogsync_assets.assets.remote_locations import REASON
+from catalogsync_assets.assets.ui.metadata import count_of
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.cells import Cell, cells
 from catalogsync_assets.core.catalog.database import Catalog
@@ -121,10 +126,10 @@ def reconcile(
             status = statuses.get(cell.key)
             if status == dg.AssetPartitionStatus.IN_PROGRESS:
                 cursor = dataclasses.replace(cursor, began=None)
-            elif cell.whole and status in (None, dg.AssetPartitionStatus.FAILED):
+            elif _is_in_order(cell) and status in (None, dg.AssetPartitionStatus.FAILED):
                 by = "catalog_partitions, as the catalog has it whole"
                 events.append(materialization(catalog, backends[cell.backend], batch, by=by))
-            elif not cell.whole and status == dg.AssetPartitionStatus.MATERIALIZED:
+            elif not _is_in_order(cell) and status == dg.AssetPartitionStatus.MATERIALIZED:
                 requests.append(_request(instance, cell, now))
         cursor = dataclasses.replace(cursor, after=batch)
         enough = len(events) >= _MAX_EVENTS or len(requests) >= _MAX_RUNS
@@ -149,18 +154,31 @@ def _walk(catalog: Catalog, batches: list[str]) -> Iterator[tuple[str, list[Cell
             yield batch, [cell for cell in found if cell.batch == batch]
 
 
-def _request(instance: dg.DagsterInstance, cell: Cell, now: datetime) -> dg.RunRequest:
-    """A run for a cell that has lost files; at most one a day for each time it was materialized.
+def _is_in_order(cell: Cell) -> bool:
+    """Whether there is nothing for a run to do."""
+    return cell.whole and not cell.moved
 
+
+def _request(instance: dg.DagsterInstance, cell: Cell, now: datetime) -> dg.RunRequest:
+    """A run for a cell that has lost files, or in which files have moved.
+
+    Of what was lost, at most one a day for each time it was materialized. Of moves, at most one a
+    day for the same ones: a run that could not do anything about them materializes the cell again.
     One that fails makes the cell red, and the morning's sweep retries it. One that somebody
     cancels is not requested again at once.
     """
-    latest = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=ASSET, asset_partitions=[cell.key]), limit=1
-    )
-    last = max((record.storage_id for record in latest.records), default=0)
+    reasons = []
+    since = f"moved {cell.moves}"
+    if not cell.whole:
+        latest = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=ASSET, asset_partitions=[cell.key]), limit=1
+        )
+        since = str(max((record.storage_id for record in latest.records), default=0))
+        reasons.append(f"{cell.files - cell.present:,} of {cell.files:,} files gone")
+    if cell.moved:
+        reasons.append(f"{count_of(cell.moved)} {'has' if cell.moved == 1 else 'have'} moved")
     return dg.RunRequest(
-        run_key=f"{cell.key} {last} {now:%Y-%m-%d}",
+        run_key=f"{cell.key} {since} {now:%Y-%m-%d}",
         partition_key=dg.MultiPartitionKey({"backend": cell.backend, "batch": cell.batch}),
-        tags={"catalogsync/reason": f"{cell.files - cell.present:,} of {cell.files:,} files gone"},
+        tags={REASON: "; ".join(reasons)},
     )

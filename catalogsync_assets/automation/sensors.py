@@ -18,7 +18,7 @@ from catalogsync_assets.resources import CatalogResource
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Keeps the partitions in line with the catalog: adds new backends and batches,"
     " reports cells that the command line has filled, and requests a run for those that have lost"
-    " files.",
+    " files, or whose files have moved.",
 )
 def catalog_partitions(
     context: dg.SensorEvaluationContext, catalog: CatalogResource

@@ -6,7 +6,9 @@ import pytest
 
 from catalogsync_assets.core.download import disks
 from catalogsync_assets.core.download.disks import DEFAULT_RESERVE
+from catalogsync_assets_tests.support.audio_files import tagged
 from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.files import flipped
 
 MIB = 1024 * 1024
 
@@ -62,6 +64,37 @@ def test_a_second_scan_says_what_is_new_changed_unchanged_and_gone(pipeline, lib
         {"state": "left out", "files": 0},
         {"state": "forgotten", "files": 0},
     ]
+
+
+def test_a_scan_says_what_has_moved_and_what_seems_damaged(pipeline, library, cloud):
+    damaged = library.root / "a.flac"
+    tagged(damaged, "flac vorbis", title=["Old"], artist=["A"])
+    moved, _ = pipeline.fill(2)
+    pipeline.upload()  # from then on, the content is known
+    moved.rename(library.root / "moved.mp3")
+    library.rewrite("a.flac", flipped(damaged.read_bytes()))
+
+    for times_moved in (1, 0):
+        metadata = pipeline.scan().metadata
+        assert (metadata["moved"], metadata["seem damaged"]) == (times_moved, 1)
+        assert metadata["files that seem damaged"] == [{"file": str(damaged)}]
+        assert (metadata["new"], metadata["changed"], metadata["gone"]) == (0, 0, 0)
+        assert (metadata["moved roots"], metadata["not mounted"]) == ([], 0)
+
+
+def test_a_root_that_lies_elsewhere_is_said_to_have_moved(pipeline, library, use_library, tmp_path):
+    pipeline.fill(3)
+    new = tmp_path / "elsewhere"
+    library.root.rename(new)
+    use_library(new)
+
+    metadata = pipeline.scan().metadata
+
+    assert metadata["moved roots"] == [
+        {"was at": str(library.root), "lies at": str(new), "files": 3}
+    ]
+    assert (metadata["new"], metadata["moved"], metadata["gone"]) == (0, 0, 0)
+    assert metadata["left out or gone"] == []
 
 
 def test_a_scan_that_finds_nothing_new_makes_no_batch(pipeline):

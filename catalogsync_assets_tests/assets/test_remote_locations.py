@@ -135,6 +135,52 @@ def test_files_found_in_place_are_adopted_and_said_to_be(pipeline, cloud, remote
     assert (metadata["uploaded"], metadata["adopted"]) == (2, 1)
 
 
+def test_a_cell_says_what_its_store_has_copied_and_what_was_sent(
+    pipeline, backend, library, proxy, remote
+):
+    """Of five files two are renamed, two change places, and one is gone from the store."""
+    cloud = backend("cloud", endpoint=proxy.endpoint, layout="path")
+    files = pipeline.fill(5, size=700_000)
+    pipeline.upload()
+    remote(cloud).delete("album/0004.mp3")
+    assert pipeline.audit(sample_percent=100).metadata["missing"] == 1
+    for old, new in (("0000", "a"), ("0001", "b"), ("0002", "x"), ("0003", "0002"), ("x", "0003")):
+        (files[0].parent / f"{old}.mp3").rename(files[0].parent / f"{new}.mp3")
+    assert pipeline.scan().metadata["moved"] == 4
+    proxy.requests.clear()
+
+    run = pipeline.upload()
+
+    metadata = run.metadata
+    assert (metadata["uploaded"], metadata["uploaded (MiB)"]) == (1, round(700_000 / MIB, 3))
+    # One of the two that change places goes out of the way first.
+    assert (metadata["copied"], metadata["adopted"]) == (5, 0)
+    assert "1 file of batch" in run.text
+    assert "4 files that moved, to be copied by its store" in run.text
+    assert library.contents().items() <= remote(cloud).contents().items()
+    sent = [r for r in proxy.of("PUT") if not r.header("x-amz-copy-source")]
+    assert [request.key for request in sent] == [f"{cloud.key_prefix}album/0004.mp3"]
+    assert pipeline.upload().metadata["copied"] == 0
+
+
+@pytest.mark.parametrize("config", [{"limit": 1}, {"chunk_max_files": 1}], ids=str)
+def test_a_file_that_two_copies_bring_to_its_key_is_one_file(
+    pipeline, backend, library, remote, config
+):
+    cloud = backend("cloud", layout="path")
+    files = pipeline.fill(2)
+    pipeline.upload()
+    for old, new in (("0000", "x"), ("0001", "0000"), ("x", "0001")):
+        (files[0].parent / f"{old}.mp3").rename(files[0].parent / f"{new}.mp3")
+    pipeline.scan()
+
+    assert pipeline.upload(config=config).success
+
+    for _ in range(2):
+        assert pipeline.upload(config=config).success
+    assert library.contents().items() <= remote(cloud).contents().items()
+
+
 def test_a_cell_shows_an_object_that_can_be_listened_to(pipeline, backend, store, library):
     backend("cloud", public_base_url=store.public_base_url)
     file = library.add("Hvít Nótt/01 50% & more.mp3")

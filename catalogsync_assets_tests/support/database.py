@@ -36,6 +36,16 @@ def move_backend(catalog: Catalog, backend: ObjectBackend, endpoint: str) -> Non
     )
 
 
+def rotten(catalog: Catalog, path: Path) -> None:
+    """Let a file that was rewritten under its old mtime look as if its disk had done it."""
+    ctime = path.stat().st_ctime_ns
+    change(
+        catalog,
+        "UPDATE file_locations SET ctime_ns = ? WHERE absolute_path = ?",
+        *(ctime, str(path)),
+    )
+
+
 def rows_of_all(catalog: Catalog, *, but: str) -> list[str]:
     """Every row of every table but one, as SQL."""
     with closing(sqlite3.connect(catalog.path)) as raw:

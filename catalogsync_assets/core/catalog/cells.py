@@ -1,5 +1,5 @@
-"""Which cells - a batch of files on a backend - are whole, which have work waiting, and what
-has failed in them.
+"""Which cells - a batch of files on a backend - are whole, in which of them files have moved, which
+have work waiting, and what has failed in them.
 
 A file counts as it does in `presence`: while it is the newest content of its path and exists
 somewhere, or was lost.
@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.catalog.upload_queue import MISPLACED, OWN_IS_ANOTHERS
 from catalogsync_assets.core.stores.backend import OBJECT_STORAGE, ObjectBackend
 
 
@@ -28,6 +30,10 @@ class Cell:
     batch: str
     files: int  #: those of the batch that count
     present: int  #: how many of them are there
+    #: How many of those have moved, and have objects that can follow them.
+    moved: int = 0
+    #: Differs once it is others that have moved, or their keys have become free.
+    moves: str = ""
 
     @property
     def whole(self) -> bool:
@@ -60,6 +66,26 @@ LEFT JOIN there t ON t.batch_id = k.id AND t.backend_id = b.id
 WHERE b.backend_type = :stores AND k.id {chosen} {of_backend}
 ORDER BY k.id, b.name
 """
+# Whose key is free, or becomes so: who has it is to be copied away, too.
+_MOVED = f"""
+SELECT k.key, COUNT(*), SUM(m.free), SUM(m.planned), SUM(m.source), MAX(m.at)
+FROM (SELECT f.batch_id AS batch_id, s.id AS source, f.updated_at AS at,
+             CASE WHEN {OWN_IS_ANOTHERS} THEN 0 ELSE 1 END AS free,
+             CASE WHEN EXISTS (
+                 SELECT 1 FROM file_locations n JOIN file_assets g ON g.id = n.file_asset_id
+                 WHERE n.backend_id = :backend AND n.container_name = :bucket
+                   AND n.locator = :prefix || f.object_key AND n.status = 'active'
+                   AND n.file_asset_id <> f.id AND g.object_key <> f.object_key)
+                  THEN 1 ELSE 0 END AS becomes_free,
+             CASE WHEN EXISTS (
+                 SELECT 1 FROM upload_tasks t WHERE t.file_asset_id = f.id
+                   AND t.target_backend_id = :backend AND t.status = 'pending')
+                  THEN 1 ELSE 0 END AS planned
+      {MISPLACED}) m
+JOIN batches k ON k.id = m.batch_id
+WHERE m.free = 1 OR m.becomes_free = 1
+GROUP BY k.key
+"""
 _EVERY = "IS NOT NULL"
 _CHOSEN = "IN (SELECT id FROM batches WHERE key IN (SELECT value FROM json_each(:batches)))"
 
@@ -82,13 +108,23 @@ def cells(
         chosen=_EVERY if batches is None else _CHOSEN,
         of_backend="" if backend is None else "AND b.id = :backend",
     )
+    chosen = json.dumps(list(batches or ()))
     found = catalog.rows(
-        statement,
-        stores=OBJECT_STORAGE,
-        batches=json.dumps(list(batches or ())),
-        backend=backend and backend.id,
+        statement, stores=OBJECT_STORAGE, batches=chosen, backend=backend and backend.id
     )
-    return [Cell(*row) for row in found]
+    moved: dict[tuple[str, str], tuple[int, str]] = {}
+    for store in object_backends(catalog) if backend is None else [backend]:
+        if store.follows_paths:
+            moves = catalog.rows(
+                _MOVED.format(scope="" if batches is None else f"AND f.batch_id {_CHOSEN}"),
+                batches=chosen,
+                backend=store.id,
+                bucket=store.bucket,
+                prefix=store.key_prefix,
+            )
+            for batch, files, *mark in moves:
+                moved[store.name, batch] = files, " ".join(map(str, mark))
+    return [Cell(*row, *moved.get((row[0], row[1]), ())) for row in found]
 
 
 def waiting_batches(

@@ -17,7 +17,6 @@ How a path becomes a key is said in `object_keys`.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
@@ -184,9 +183,16 @@ def _in_wait(
     return list(found.values())
 
 
+def _extension(key: str) -> str:
+    """As `PurePosixPath.suffix`, which takes ten times as long."""
+    name = key.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
+
+
 def _suffixed(connection: sa.Connection, keys: Sequence[str]) -> set[int]:
     """The files whose object key is one of these keys with a suffix."""
-    stems = [fold(key.removesuffix(PurePosixPath(key).suffix)) for key in keys]
+    stems = [fold(key.removesuffix(_extension(key))) for key in keys]
     # Behind the `~` of a suffix come the digits of a digest.
     values = {f"v{i}": stem for i, stem in enumerate(stems)}
     ranges = ", ".join(f"(:v{i} || '~', :v{i} || '~g')" for i in range(len(stems)))

@@ -491,7 +491,9 @@ UPDATE file_locations SET
     library_root = :root, library_path = :path, absolute_path = :absolute_path,
     verified_by = CASE WHEN :sha256 IS NOT NULL THEN 'read'
         WHEN ctime_ns = :ctime_ns THEN verified_by ELSE 'inode' END,
-    updated_at = CURRENT_TIMESTAMP
+    verified_at = CASE WHEN :sha256 IS NOT NULL THEN CURRENT_TIMESTAMP ELSE verified_at END,
+    size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,
+    file_system = :file_system, updated_at = CURRENT_TIMESTAMP
 WHERE id = :id AND status NOT IN ('superseded', 'offloading')
 """
 # One that was found damaged stays so until its content is read: an inode says nothing of that.
@@ -509,13 +511,13 @@ def record_moved(
     Args:
         moved: of each, its location and where it is; with the digest where it was read, else an
             inode has told that it is the same.
-        before: by location, the status that it had: where one that was there was not read, no
-            figure changes.
+        before: by location, the status that it had: one that was there still is.
     """
     rows = [{"id": id_, **place._asdict()} for id_, place in moved]
     if rows:
         connection.exec_driver_sql(_MOVE, rows)
-    _apply(connection, "seen", rows, _NOT_READ_AFTER_DAMAGE)
+    away = [row for row in rows if before.get(row["id"]) != "active"]
+    _apply(connection, "seen", away, _NOT_READ_AFTER_DAMAGE)
     if read := [row for row in rows if row["sha256"]]:
         connection.exec_driver_sql(_KEEP_DIGEST, read)
     changed = [p.file_asset_id for id_, p in moved if p.sha256 or before.get(id_) != "active"]

@@ -217,6 +217,11 @@ file_locations = Table(
     # filled in its own way.
     Column("library_root", String),
     Column("library_path", String),
+    Column("etag", String),
+    Column("verified_at", DateTime),
+    Column("verified_by", String),
+    _time("created_at"),
+    _time("updated_at"),
     Column("ctime_ns", BigInteger),
     # As a signed number of 64 bits.
     Column("inode", BigInteger),
@@ -225,11 +230,6 @@ file_locations = Table(
     # When a scan first found it gone (or the migration did that it was, as nobody had noted when);
     # NULL while it is there.
     Column("missing_since", DateTime),
-    Column("etag", String),
-    Column("verified_at", DateTime),
-    Column("verified_by", String),
-    _time("created_at"),
-    _time("updated_at"),
     UniqueConstraint("file_asset_id", "backend_id", "locator"),
     Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
     Index("ix_file_locations_library", "library_root", "library_path"),

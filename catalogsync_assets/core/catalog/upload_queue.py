@@ -109,8 +109,8 @@ _IS_A_SOURCE = """
 _IS_ANOTHERS = keys.is_anothers_sql(
     "t.file_asset_id", "t.target_backend_id", "t.target_container_name", "t.target_locator"
 )
-# Whether the key that the task's file would get is another's: then it is stored aside.
-_OWN_IS_ANOTHERS = keys.is_anothers_sql("f.id", ":backend", ":bucket", ":prefix || f.object_key")
+#: Whether the key that a file `f` would get on a backend is another's: then it is stored aside.
+OWN_IS_ANOTHERS = keys.is_anothers_sql("f.id", ":backend", ":bucket", ":prefix || f.object_key")
 _DROP_STALE = f"""
 DELETE FROM upload_tasks WHERE id IN (
     SELECT t.id FROM upload_tasks t
@@ -119,7 +119,7 @@ DELETE FROM upload_tasks WHERE id IN (
     WHERE t.target_backend_id = :backend AND t.status IN ('pending', 'failed')
       AND (s.id IS NULL OR f.superseded_by_id IS NOT NULL OR NOT {_IN_LIBRARY}
            OR t.target_container_name IS NOT :bucket
-           OR (t.target_locator <> :prefix || f.object_key AND NOT {_OWN_IS_ANOTHERS})
+           OR (t.target_locator <> :prefix || f.object_key AND NOT {OWN_IS_ANOTHERS})
            OR CASE WHEN s.backend_id = :backend
                    THEN :copies = 0 OR s.status <> 'active' OR s.locator = t.target_locator
                    ELSE EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
@@ -151,12 +151,15 @@ WHERE f.superseded_by_id IS NULL
   {{scope}}
 """
 
-# Files whose object `s` is under another key than that of their path; with a digest, by which a
-# copy can be proven. One of two objects, where another program has left two.
-_MISPLACED = f"""
-FROM file_locations s JOIN file_assets f ON f.id = s.file_asset_id
-WHERE s.backend_id = :backend AND s.container_name = :bucket AND s.status = 'active'
-  AND s.locator <> :prefix || f.object_key AND f.superseded_by_id IS NULL
+#: Files `f` whose object `s` is under another key than that of their path; with a digest, by which
+#: a copy can be proven. One of two objects, where another program has left two. Takes a scope's
+#: clauses. (From the files to their places: SQLite alone would read all that the backend holds, for
+#: a batch as for everything; the COALESCE keeps it from the index by place.)
+MISPLACED = f"""
+FROM file_assets f CROSS JOIN file_locations s
+WHERE s.file_asset_id = f.id AND s.backend_id = :backend
+  AND COALESCE(s.container_name, '') = :bucket
+  AND s.status = 'active' AND s.locator <> :prefix || f.object_key AND f.superseded_by_id IS NULL
   AND f.sha256 <> '' AND f.size_bytes IS NOT NULL AND {presence.IN_LIBRARY}
   AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                   AND a.backend_id = :backend AND a.status = 'active'
@@ -175,7 +178,7 @@ SELECT f.id, s.id, :backend, :bucket, {_NEW_LOCATOR}, 'pending', {{order}}{{{{mo
 """
 _ENQUEUE_COPIES = f"""
 SELECT f.id, s.id, :backend, :bucket, :prefix || f.object_key, 'pending', {{order}}{{{{more}}}}
-{_MISPLACED}
+{MISPLACED}
 """
 _QUEUE_AGAIN = """
 ON CONFLICT (file_asset_id, target_backend_id, target_locator) DO UPDATE SET
@@ -225,6 +228,7 @@ class QueuedFile(NamedTuple):
     path: str
     size_bytes: int
     locator: str
+    is_copy: bool = False  #: its object is there, and the store is to copy it to this key
 
 
 def _stream(
@@ -235,7 +239,7 @@ def _stream(
     is_anothers = keys.is_anothers_sql("f.id", ":backend", ":bucket", locator)
     statement = (
         "SELECT f.id, COALESCE(s.absolute_path, s.locator), COALESCE(f.size_bytes, 0),"
-        f" {locator}, {is_anothers}"
+        f" {locator}, s.backend_id = :backend, {is_anothers}"
         + GUARDS.format(location="s")
         + which.format(scope=clauses)
         + " ORDER BY f.id"
@@ -244,8 +248,9 @@ def _stream(
     with catalog.read() as connection:
         rows = connection.execution_options(yield_per=_PAGE).execute(sa.text(statement), values)
         for *row, key_is_anothers in checked(catalog, rows):
-            file = QueuedFile._make(row)
-            if key_is_anothers:
+            asset, path, size, key, is_copy = row
+            file = QueuedFile(asset, path, size, key, bool(is_copy))
+            if key_is_anothers and not file.is_copy:
                 key = keys.aside(connection, backend, file.locator, file.file_asset_id)
                 file = file._replace(locator=key)
             yield file
@@ -380,17 +385,19 @@ class _Untangling:
         return -self._connection.execute(_DROP, {"id": task.id}).rowcount
 
 
-#: The pending tasks `t` of a backend with their file `f` and source `s`; takes a scope's clauses.
-#: Not those that have become stale since they were planned: the next plan drops them.
-FROM_QUEUE = f"""
+# The pending tasks `t` of a backend with their file `f` and source `s`; takes a scope's clauses.
+# Not those that have become stale since they were planned: the next plan drops them.
+_FROM_PLANNED = f"""
 FROM upload_tasks t
 JOIN file_assets f ON f.id = t.file_asset_id
 JOIN file_locations s ON s.id = t.source_location_id
 WHERE t.target_backend_id = :backend AND t.status = 'pending'
   AND {_IS_A_SOURCE} AND NOT (s.backend_id = t.target_backend_id AND s.status <> 'active')
-  AND f.superseded_by_id IS NULL AND {_IN_LIBRARY} AND NOT {_IS_ANOTHERS}
+  AND f.superseded_by_id IS NULL AND {_IN_LIBRARY}
   {{scope}}
 """
+#: The same, but for those that wait until their key is no longer another's.
+FROM_QUEUE = f"{_FROM_PLANNED} AND NOT {_IS_ANOTHERS}"
 
 
 def count_pending(
@@ -416,10 +423,20 @@ def has_copies(catalog: Catalog, backend: ObjectBackend) -> bool:
 
 
 def list_pending(
-    catalog: Catalog, backend: ObjectBackend, scope: Scope = EVERYTHING
+    catalog: Catalog,
+    backend: ObjectBackend,
+    scope: Scope = EVERYTHING,
+    *,
+    waiting: bool = False,
 ) -> Iterator[QueuedFile]:
-    """The files of the pending tasks, in order of file asset; a stream, as `missing_candidates`."""
-    return _stream(catalog, backend, scope, "t.target_locator", FROM_QUEUE)
+    """The files of the pending tasks, in order of file asset; a stream, as `missing_candidates`.
+
+    Args:
+        waiting: those that wait until their key is no longer another's, too. A file whose object
+            goes by a further key is there twice then.
+    """
+    which = _FROM_PLANNED if waiting else FROM_QUEUE
+    return _stream(catalog, backend, scope, "t.target_locator", which)
 
 
 def drop_unwanted(connection: sa.Connection, file_asset_ids: Collection[int]) -> None:

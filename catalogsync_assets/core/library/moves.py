@@ -15,10 +15,9 @@ Each is paired once. What is left is new, changed, or gone.
 
 from __future__ import annotations
 
-import json
+import marshal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from catalogsync_assets.core.catalog.files import KnownFile
@@ -61,7 +60,7 @@ CREATE TABLE arrived (
 CREATE TABLE lost (
     location INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
     size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, lasting TEXT, sha256 TEXT,
-    replaced INTEGER, known TEXT);
+    replaced INTEGER, known BLOB);
 CREATE TABLE pairs (arrived INTEGER NOT NULL UNIQUE, location INTEGER NOT NULL UNIQUE, how TEXT);
 """
 # Made once both tables are full.
@@ -137,6 +136,8 @@ SELECT COUNT(*), COALESCE(SUM(a.size), 0) FROM pairs p
 JOIN arrived a ON a.id = p.arrived JOIN lost l ON l.location = p.location
 WHERE p.how = 'inode' AND a.ctime IS NOT l.ctime
 """
+_ADD_ARRIVED = "INSERT INTO arrived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_ADD_LOST = "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAGE = 500
 
 
@@ -148,6 +149,8 @@ class Moves:
 
     def __init__(self) -> None:
         # A database that SQLite keeps in a file of its own once it gets large, and removes.
+        self._arrived: list[tuple[Any, ...]] = []
+        self._lost: list[tuple[Any, ...]] = []
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(f"PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF; {_TABLES} BEGIN;")
 
@@ -171,10 +174,10 @@ class Moves:
             quiet: nothing but its ctime or its inode is another.
         """
         lasting = stat.file_system if lasts(stat.file_system) else None
-        self._db.execute(
-            "INSERT INTO arrived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-            (root, path, PurePosixPath(path).name, *stat, lasting, location_id, quiet),
-        )
+        name = path.rpartition("/")[2]
+        self._arrived.append((root, path, name, *stat, lasting, location_id, quiet))
+        if len(self._arrived) >= _PAGE:
+            self._write()
 
     def add_lost(self, root: str, known: KnownFile, by: FileStat | None = None) -> None:
         """A known file is not at its path.
@@ -189,14 +192,22 @@ class Moves:
         )
         tells = not free and lasts(known.file_system)
         lasting = known.file_system if tells else None
-        self._db.execute(
-            "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        name = known.path.rpartition("/")[2]
+        self._lost.append(
             (
-                *(known.location_id, root, known.path, PurePosixPath(known.path).name),
+                *(known.location_id, root, known.path, name),
                 *(known.size_bytes, known.mtime_ns, known.ctime_ns, known.inode, lasting),
-                *(known.sha256, by is not None, json.dumps(known)),
-            ),
+                *(known.sha256, by is not None, marshal.dumps(tuple(known))),
+            )
         )
+        if len(self._lost) >= _PAGE:
+            self._write()
+
+    def _write(self) -> None:
+        self._db.executemany(_ADD_ARRIVED, self._arrived)
+        self._db.executemany(_ADD_LOST, self._lost)
+        self._arrived.clear()
+        self._lost.clear()
 
     def pair(self, digest: Callable[[str, str], str | None]) -> None:
         """Find out which are the same.
@@ -205,6 +216,7 @@ class Moves:
             digest: reads a file, of a root and a path below it; its SHA-256 in hex, or None if it
                 cannot be read. Called once a file at most.
         """
+        self._write()
         db = self._db
         db.executescript(f"{_INDEXES} {_BY_INODE};")
         for id_, root, path in self._rows(_CANDIDATES):
@@ -215,6 +227,7 @@ class Moves:
     def quiet(self, root: str) -> Iterator[tuple[Arrived, KnownFile]]:
         """The files below a root of which nothing but ctime or inode is another; these are dealt
         with then. To be called before `pair`, and read to its end."""
+        self._write()
         for row in self._rows(_QUIET, root=root):
             yield _arrived(row), _known(row[-1])
         quiet = "SELECT location FROM arrived WHERE quiet AND root = ?"
@@ -275,5 +288,5 @@ def _arrived(row: Sequence[Any]) -> Arrived:
     return Arrived(id_, root, path, FileStat(*stat), location_id, bool(quiet), sha256)
 
 
-def _known(text: str) -> KnownFile:
-    return KnownFile(*json.loads(text))
+def _known(written: bytes) -> KnownFile:
+    return KnownFile._make(marshal.loads(written))  # noqa: S302  (our own, of this process)

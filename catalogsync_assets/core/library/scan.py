@@ -176,12 +176,16 @@ def scan(
         set_follows_links(catalog, follow_links)
     accepted = _accepted(catalog, accept)
     devices = FileSystems()
-    if not new_root:
-        _follow_roots(catalog, folders, report)
+    refused: LibraryError | None = None
+    for folder in () if new_root else list(folders):
+        try:
+            _follow_root(catalog, folder, report)
+        except LibraryError as error:
+            refused = refused or error
+            folders.remove(folder)
     require_apart(folders, known_roots(catalog))
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
     within = limits_of_links(catalog, map(str, folders))
-    refused: LibraryError | None = None
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, accepted)
         seen, whole = [], []
@@ -232,30 +236,29 @@ def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
     return places
 
 
-def _follow_roots(catalog: Catalog, folders: Sequence[Path], report: ScanReport) -> None:
-    """Take roots that lie elsewhere now along to where they lie.
+def _follow_root(catalog: Catalog, folder: Path, report: ScanReport) -> None:
+    """Take a root that lies at this folder now along to it.
 
     Raises:
-        LibraryError: a folder that is no root yet holds the files of one that is gone, but they may
-            be copies.
+        LibraryError: the folder is no root yet and holds the files of one that is gone, but they
+            may be copies.
     """
-    for folder in folders:
-        if str(folder) in known_roots(catalog):
-            continue
-        found = roots_.find_moved_root(catalog, folder, file_system_of(folder))
-        if found is None:
-            continue
-        old = found.root.path
-        if not found.proven:
-            raise LibraryError(
-                f"library root {folder} holds the files of {old}, which is not there any more:"
-                f" {found.by_size_and_time} of {found.compared} that were compared have the same"
-                " names, sizes and times",
-                hint=f"if it is the same library, run `catalogsync root move {old} {folder}`;"
-                " if it is another one, scan with --new-root",
-            )
-        files = roots_.move_root(catalog, old, str(folder))
-        report.moved_roots.append(MovedRoot(old, str(folder), files))
+    if str(folder) in known_roots(catalog):
+        return
+    found = roots_.find_moved_root(catalog, folder, file_system_of(folder))
+    if found is None:
+        return
+    old = found.root.path
+    if not found.proven:
+        raise LibraryError(
+            f"library root {folder} holds the files of {old}, which is not there any more:"
+            f" {found.by_size_and_time} of {found.compared} that were compared have the same"
+            " names, sizes and times",
+            hint=f"if it is the same library, run `catalogsync root move {old} {folder}`;"
+            " if it is another one, scan with --new-root",
+        )
+    files = roots_.move_root(catalog, old, str(folder))
+    report.moved_roots.append(MovedRoot(old, str(folder), files))
 
 
 def require_never_filled(
@@ -333,6 +336,7 @@ class _Scan:
         self._alike = self._other_inodes = 0  # of the same size and mtime
         self._folders: dict[str, str] = {}
         self._names: dict[int, str] = {}  # of file systems, by device
+        self._looks_closely = self.how.reread or self.how.rehash
 
     def execute(
         self, walked: Iterator[FoundFile | Problem | LeftOut], *, allow_empty: bool
@@ -357,8 +361,9 @@ class _Scan:
         for step, (found, known) in enumerate(_merge(on_disk, in_catalog)):
             if found is not None:
                 self.report.files += 1
-                self.report.bytes += found.stat.size_bytes
-                self._compare(found, known)
+                self.report.bytes += found.status.st_size
+                if known is None or not self._is_as_it_was(found.status, known):
+                    self._compare(found, known)
             elif known is not None:
                 self._miss(known)
             if step % 500 == 0:
@@ -398,6 +403,23 @@ class _Scan:
 
     def _note(self, problem: Problem) -> None:
         self.report.note(problem)
+
+    def _is_as_it_was(self, status: os.stat_result, known: KnownFile) -> bool:
+        """Whether there is nothing to say of a file, as of nearly all: this is asked of each."""
+        if (
+            known.status == "active"
+            and known.size_bytes == status.st_size
+            and known.mtime_ns == status.st_mtime_ns
+            and known.ctime_ns == status.st_ctime_ns
+            and known.inode == status.st_ino
+            and known.file_system == self._names.get(status.st_dev)
+            and known.verified_by != "inode"
+            and not (known.unreadable or self._looks_closely)
+        ):
+            self.report.unchanged += 1
+            self._alike += 1
+            return True
+        return False
 
     def _compare(self, found: FoundFile, known: KnownFile | None) -> None:
         report = self.report
@@ -591,8 +613,8 @@ class _Scan:
         return found.stat._replace(file_system=self._name(found))
 
     def _name(self, found: FoundFile) -> str:
-        name = self._names.get(found.device)
+        name = self._names.get(found.status.st_dev)
         if name is None:
-            name = self.devices.of_device(self._place(found), found.device)
-            self._names[found.device] = name
+            name = self.devices.of_device(self._place(found), found.status.st_dev)
+            self._names[found.status.st_dev] = name
         return name

@@ -28,13 +28,12 @@ class FoundFile(NamedTuple):
     """An audio file below a root."""
 
     path: str  #: below the root, `/`-separated
-    stat: FileStat  #: without its file system
-    device: int  #: `st_dev`, which names its file system until it is unmounted
+    status: os.stat_result  #: as the system gave it; see `stat`
 
     @property
-    def size_bytes(self) -> int:
-        """Its size in bytes."""
-        return self.stat.size_bytes
+    def stat(self) -> FileStat:
+        """What the file system says of it, but for what lasts of that."""
+        return FileStat.of(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,7 @@ def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundF
         return Problem(printable(path), "not a regular file")
     if not 0 <= status.st_size <= MAX_FILE_BYTES:
         return Problem(printable(path), f"impossible size: {status.st_size:,} bytes", hides=path)
-    return FoundFile(path, FileStat.of(status), status.st_dev)
+    return FoundFile(path, status)
 
 
 def printable(path: str) -> str:

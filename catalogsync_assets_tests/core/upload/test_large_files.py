@@ -4,7 +4,7 @@ import pytest
 
 from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.stores.checksums import composite_md5, composite_sha256, digest_part
-from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.database import change, rotten, rows
 from catalogsync_assets_tests.support.files import flipped, sha256
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 from catalogsync_assets_tests.support.uploads import SIZE
@@ -194,10 +194,13 @@ def test_a_completed_object_that_is_not_what_was_sent_is_not_recorded(
     assert rows(catalog, PLACES, through_proxy.id) == []
 
 
-def test_a_large_file_that_rots_is_not_pushed(library, large, backend, uploaded, synced, remote):
+def test_a_large_file_that_rots_is_not_pushed(
+    library, catalog, large, backend, uploaded, synced, remote
+):
     first, second = backend("first"), backend("second")
     uploaded(first)
     library.rewrite("large.flac", flipped(large))
+    rotten(catalog, library.root / "large.flac")
 
     assert [failure.code for failure in synced(second).failures] == ["ContentDiffers"]
     assert remote(second).keys() == remote(second).unfinished() == []

@@ -10,7 +10,7 @@ from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import SourceError
 from catalogsync_assets.core.runner import run
 from catalogsync_assets.core.upload.source import Source
-from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.database import rotten, rows
 from catalogsync_assets_tests.support.files import sha256, unprivileged
 from catalogsync_assets_tests.support.uploads import codes
 
@@ -87,13 +87,14 @@ def test_a_file_of_another_size_is_not_sent(library, scanned, cloud, uploaded, r
 
 
 def test_a_file_that_rots_is_not_pushed_over_its_good_copies(
-    library, backend, synced, remote, statuses
+    library, catalog, backend, synced, remote, statuses
 ):
-    """Another content with the same size and time is no edit."""
+    """Another content with the same size and times is no edit."""
     library.add("a.mp3", b"good")
     first, second = backend("first"), backend("second")
     synced(first)
     library.rewrite("a.mp3", b"bad!")
+    rotten(catalog, library.root / "a.mp3")
 
     report = synced(second)
 
