@@ -132,9 +132,10 @@ class _Follow:
             self._move(arrived, known, sha256)
             return
         facts = self._read(arrived, None, sha256)
-        if facts.tags_digest != known.tags_digest:
+        says_the_same = facts.tags_digest == known.tags_digest
+        if not says_the_same and not facts.tags_error:
             self._change(arrived, replace(facts, replaces=known))
-        elif known.sha256 is None:
+        elif says_the_same and known.sha256 is None:
             self._move(arrived, known, sha256)
         else:
             self._move(arrived, known, None)
@@ -182,9 +183,7 @@ class _Follow:
         """The content was never read whole: only its tags can tell whether it is the same."""
         facts = self._read(arrived, known, sha256)
         if facts.tags_digest == known.tags_digest:
-            self._report.unchanged += 1
-            self._report.touched += 1
-            self._keep(self._seen, (arrived.root, Seen(known, arrived.stat, sha256)))
+            self._find_as_it_was(arrived._replace(sha256=sha256), known)
         else:
             self._change(arrived, facts)
 

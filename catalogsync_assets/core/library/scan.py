@@ -459,9 +459,13 @@ class _Scan:
             else:
                 report.unchanged += 1
                 report.suspect(self._place(found))
-        elif not known.present:
+        elif not known.present and (
+            self.how.ignore_ctime or not self._has_changed_quietly(found, known)
+        ):
             report.returned += 1
             self._keep(self._seen, Seen(known, self._stat(found)))
+        elif not known.present:
+            self._differs(found, known, quiet=True)
         elif self._has_changed_quietly(found, known) and not (
             self.how.ignore_ctime or known.unreadable
         ):

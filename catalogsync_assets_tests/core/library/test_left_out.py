@@ -16,6 +16,7 @@ from catalogsync_assets.core.catalog.upload_queue import enqueue, missing_candid
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.files import sha256
 
 PLACES = (
     "SELECT l.library_path, l.status FROM file_locations l WHERE library_root IS NOT NULL"
@@ -300,3 +301,23 @@ def test_a_size_that_cannot_be_is_reported_and_the_rest_recorded(scanned, catalo
         *("b.mp3", "c.mp3")
     ]
     assert rows(catalog, PLACES) == [("a.mp3", "active")]
+
+
+def test_a_file_that_was_edited_under_its_old_time_while_it_was_left_out_is_not_what_it_was(
+    library, scanned, catalog
+):
+    content = library.add("a.mp3").read_bytes()
+    scanned()
+    scanned(rehash=True)
+    rules = library.root / ".catalogsyncignore"
+    rules.write_text("a.mp3\n")
+    scanned()
+    library.rewrite("a.mp3", content[::-1])
+    rules.unlink()
+
+    assert scanned().returned == 0
+    claims = (
+        "SELECT f.sha256 FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id"
+        " WHERE l.status = 'active' AND f.sha256 IS NOT NULL"
+    )
+    assert sha256(content) not in rows(catalog, claims)

@@ -492,3 +492,23 @@ def test_a_row_that_an_older_tool_adds_for_a_moved_file_does_not_hide_the_move(
     assert moved(scanned()) == {"moved": 1}
     assert rows(catalog, PLACES) == [(1, "c.mp3"), (2, "b.mp3")]
     assert rows(catalog, "SELECT superseded_by_id FROM file_assets WHERE id = 9") == [1]
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_file_that_is_damaged_and_renamed_is_suspected_and_followed(
+    library, scanned, catalog, disk, read
+):
+    """Its inode tells that it is the same; that it is no audio any more, is no edit."""
+    if disk.otherwise != LASTING:
+        pytest.skip("inodes tell nothing there")
+    one = tagged(library.root / "a.flac", "flac vorbis", title=["One"])
+    scanned()
+    if read:
+        scanned(rehash=True)
+    library.rewrite("a.flac", b"#" * one.stat().st_size)
+    one.rename(library.root / "b.flac")
+
+    assert scanned().suspected == 1
+    assert rows(catalog, "SELECT library_path, status FROM file_locations") == [
+        ("b.flac", "damaged")
+    ]
