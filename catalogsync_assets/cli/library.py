@@ -153,7 +153,7 @@ def print_scan(report: ScanReport) -> None:
     )
     if report.suspected:
         output.echo(
-            f"{output.files(report.suspected)} seem damaged and are not uploaded;"
+            f"not uploaded, as damaged by all that can be told: {output.files(report.suspected)};"
             " `scan --accept PATH` takes one as it is"
         )
     if report.left_out or report.excluded:

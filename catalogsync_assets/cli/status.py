@@ -141,7 +141,8 @@ def _print_troubles(found: list[BackendStatus], unread: int) -> None:
         if b.damaged:
             count = output.files(b.damaged)
             wrong = f"the content of {count} is wrong"
-            looks = f"{count} {'looks' if b.damaged == 1 else 'look'} damaged, and count as no copy"
+            s = "s" if b.damaged == 1 else ""
+            looks = f"{count} look{s} damaged, and count{s} as no copy"
             output.message("damaged", f"{b.name}: {wrong if b.bucket else looks}")
         for reason in b.reasons:
             failed = f"{reason.count:,} x {reason.code}: {reason.example}"

@@ -143,7 +143,8 @@ class _Follow:
 
     def _move(self, arrived: Arrived, known: KnownFile, sha256: str | None) -> None:
         self._report.moved += 1
-        self._keep(self._moved, Moved(known, arrived.root, arrived.path, arrived.stat, sha256))
+        there = Moved(known, arrived.root, arrived.path, arrived.stat, sha256)
+        self._keep(self._moved, there, _MOVES)
 
     def _take_new(self, arrived: Arrived) -> None:
         """No known file is the same. It may be one that was edited and renamed in one go."""
