@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import object_keys, presence
 from catalogsync_assets.core.catalog.backends import OBJECT_STORES, settings_of
+from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.object_keys import fold, object_key
 from catalogsync_assets.core.catalog.schema import file_assets, file_locations
 from catalogsync_assets.core.stores.backend import ObjectBackend
@@ -149,6 +150,40 @@ def rename(connection: sa.Connection, moved: Sequence[tuple[int, str, str]]) -> 
         for (asset, _, _), key in zip(moved, keys, strict=True)
     ]
     connection.exec_driver_sql(_RENAME, rows)
+
+
+_WITH_SUFFIX = """
+SELECT f.id, f.object_key, l.library_root, l.library_path FROM file_assets f
+JOIN file_locations l ON l.file_asset_id = f.id AND l.library_path IS NOT NULL
+    AND l.status = 'active'
+WHERE f.object_key LIKE '%~__________%' ORDER BY f.id
+"""
+
+
+def drop_suffixes(catalog: Catalog) -> int:
+    """Give files whose object key has a suffix the plain ones, as far as these are free by now.
+
+    Returns:
+        How many got one.
+    """
+    with catalog.read() as connection:
+        if not _plain_again(connection):
+            return 0
+    with catalog.transaction() as connection:
+        rows = _plain_again(connection)
+        connection.exec_driver_sql(_RENAME, rows)
+    return len(rows)
+
+
+def _plain_again(connection: sa.Connection) -> list[dict[str, Any]]:
+    found = connection.exec_driver_sql(_WITH_SUFFIX).all()
+    before = {asset: key for asset, key, _, _ in found}
+    keys = _choose(connection, [(root, path) for *_, root, path in found], list(before))
+    return [
+        {"asset": asset, "key": key, "fold": fold(key)}
+        for (asset, *_), key in zip(found, keys, strict=True)
+        if len(key) < len(before[asset])
+    ]
 
 
 def _keys_of(connection: sa.Connection, assets: Sequence[int]) -> list[str]:

@@ -31,6 +31,7 @@ from catalogsync_assets.core.catalog.file_tags import (
     unread_tags,
 )
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
+from catalogsync_assets.core.catalog.keys import drop_suffixes
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
 from catalogsync_assets.core.errors import LibraryError, UsageError
 from catalogsync_assets.core.files.digests import sha256_of
@@ -205,6 +206,7 @@ def scan(
         if follows:
             _add_let_go(catalog, moves)
             follow(catalog, moves, report, how.accept, progress)
+            drop_suffixes(catalog)
     for root in whole:
         roots_.note_complete_scan(catalog, str(root))
     for root in seen:

@@ -619,3 +619,21 @@ def test_an_earlier_content_is_not_replaced_before_its_copy_is_proven(
 
     assert synced(through_proxy).failed == 1
     assert remote(through_proxy).get("a.mp3") == b"first"
+
+
+def test_a_swap_over_several_scans_ends_at_the_plain_keys(
+    catalog, library, following, scanned, uploaded, held
+):
+    library.add("a.mp3", b"one")
+    library.add("b.mp3", b"two")
+    scanned()
+    uploaded(following)
+    for old, new in (("a", "q"), ("b", "a"), ("q", "b")):
+        (library.root / f"{old}.mp3").rename(library.root / f"{new}.mp3")
+        scanned()
+
+    assert uploaded(following).bytes == 0
+    assert held(following) == {1: b"one", 2: b"two"}
+    assert [
+        key.removeprefix(following.key_prefix) for _, key in rows(catalog, WHERE, following.id)
+    ] == ["b.mp3", "a.mp3"]
