@@ -8,7 +8,7 @@ recorded, then what was found nowhere is marked.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,18 +66,17 @@ def follow(
     _Follow(catalog, moves, report, accept, progress).execute()
 
 
+@dataclass(eq=False)
 class _Follow:
-    def __init__(
-        self,
-        catalog: Catalog,
-        moves: Moves,
-        report: ScanReport,
-        accept: Collection[str],
-        progress: Callable[[ScanReport], None],
-    ) -> None:
-        self._catalog, self._moves, self._report = catalog, moves, report
-        self._accept, self._progress = accept, progress
-        self._last_asset = int(catalog.scalar("SELECT COALESCE(MAX(id), 0) FROM file_assets"))
+    _catalog: Catalog
+    _moves: Moves
+    _report: ScanReport
+    _accept: Collection[str]
+    _progress: Callable[[ScanReport], None]
+
+    def __post_init__(self) -> None:
+        last = "SELECT COALESCE(MAX(id), 0) FROM file_assets"
+        self._last_asset = int(self._catalog.scalar(last))
         self._moved: list[Moved] = []
         self._seen: list[tuple[str, Seen]] = []
         self._facts: list[tuple[str, FileFacts]] = []

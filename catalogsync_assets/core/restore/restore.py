@@ -150,6 +150,9 @@ def restore_replaced(
         folder: made if it is not there.
 
     Other arguments, what is returned and raised: as of `restore`.
+
+    Raises:
+        LibraryError: the folder cannot be made.
     """
     chosen = workers or (backend.workers if backend else None) or DEFAULT_WORKERS
     only = None if backend is None else backend.id
@@ -159,8 +162,13 @@ def restore_replaced(
         report.bytes_in_all += sum(file.size_bytes or 0 for file in page)
     stop = threading.Event()
     replicas = Replicas(catalog, Connections(connect, chosen, attempts, stop))
-    if not dry_run:
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if not dry_run:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LibraryError(
+            f"the folder {folder} cannot be made: {error.strerror}", hint="name another with --to"
+        ) from error
     restorer = Restorer(
         folder, replicas, f"{catalog_id(catalog)}-replaced-", reserve_bytes, dry_run
     )

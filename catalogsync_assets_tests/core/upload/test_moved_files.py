@@ -17,6 +17,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     enqueue,
     missing_candidates,
 )
+from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.restore.restore import restore_replaced
 from catalogsync_assets.core.stores.objects import OWNER_TAG
 from catalogsync_assets.core.stores.profile import StoreProfile
@@ -637,3 +638,10 @@ def test_a_swap_over_several_scans_ends_at_the_plain_keys(
     assert [
         key.removeprefix(following.key_prefix) for _, key in rows(catalog, WHERE, following.id)
     ] == ["b.mp3", "a.mp3"]
+
+
+def test_a_folder_that_cannot_be_made_for_what_was_replaced_is_named(catalog, tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(LibraryError, match="cannot be made"):
+        restore_replaced(catalog, tmp_path / "file" / "inner")
