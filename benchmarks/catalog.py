@@ -30,7 +30,8 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import UploadLease, enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import UploadLease
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
 

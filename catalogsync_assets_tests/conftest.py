@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError
 from catalogsync_assets.core.backends import separation
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.download.disks import Disks
 from catalogsync_assets.core.download.download import download
 from catalogsync_assets.core.download.importing import import_manifest

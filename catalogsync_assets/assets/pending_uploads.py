@@ -19,7 +19,8 @@ from catalogsync_assets.assets.ui.tables import details
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_plan import enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.resources import CatalogResource
 

@@ -27,7 +27,8 @@ from catalogsync_assets.core.catalog.batches import group
 from catalogsync_assets.core.catalog.files import require_batch
 from catalogsync_assets.core.catalog.holdings import absence
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.upload_queue import enqueue, list_pending
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import list_pending
 from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.settings import timezone
 from catalogsync_assets.core.upload.upload import UploadReport, upload

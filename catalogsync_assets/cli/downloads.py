@@ -127,7 +127,7 @@ def run(
     from catalogsync_assets.core.catalog.download_queue import DownloadScope
     from catalogsync_assets.core.catalog.roots import known_roots
     from catalogsync_assets.core.catalog.scope import select
-    from catalogsync_assets.core.catalog.upload_queue import enqueue
+    from catalogsync_assets.core.catalog.upload_plan import enqueue
     from catalogsync_assets.core.download.disks import Disks
     from catalogsync_assets.core.download.download import download
     from catalogsync_assets.core.download.report import Limits

@@ -99,7 +99,7 @@ def scan(roots: tuple[Path, ...], plan: bool, **chosen: Any) -> None:
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import exists
     from catalogsync_assets.core.catalog.roots import known_roots
-    from catalogsync_assets.core.catalog.upload_queue import enqueue
+    from catalogsync_assets.core.catalog.upload_plan import enqueue
     from catalogsync_assets.core.settings import library_roots
 
     if exists(options.given("db")):

@@ -55,7 +55,8 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
 
     What failed before is queued again. Running it twice queues nothing twice.
     """
-    from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
+    from catalogsync_assets.core.catalog.upload_plan import enqueue
+    from catalogsync_assets.core.catalog.upload_queue import count_pending
 
     catalog = running.open_catalog()
     scope, first = _scopes(catalog, prioritize=prioritize)
@@ -107,7 +108,8 @@ def upload(
     again to continue. Contacts no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
+    from catalogsync_assets.core.catalog.upload_plan import enqueue
+    from catalogsync_assets.core.catalog.upload_queue import count_pending
     from catalogsync_assets.core.upload.upload import Limits, UploadReport
 
     catalog = running.open_catalog()

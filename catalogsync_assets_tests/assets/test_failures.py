@@ -12,7 +12,8 @@ from catalogsync_assets.assets.remote_locations import remote_locations
 from catalogsync_assets.automation.schedules import JOBS
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import UploadLease, enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import UploadLease
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.proxy import refusal

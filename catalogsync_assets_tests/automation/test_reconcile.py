@@ -12,7 +12,7 @@ from catalogsync_assets.automation.reconcile import Cursor, stamp
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.locations import mark
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.proxy import refusal
 

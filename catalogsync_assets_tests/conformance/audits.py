@@ -6,7 +6,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.adopt.adopt import adopt
-from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES
 from catalogsync_assets_tests.support.database import change, rows

@@ -20,12 +20,12 @@ from catalogsync_assets.core.catalog.files import FileFacts, Seen, known_files
 from catalogsync_assets.core.catalog.locations import LocalPlace, Look, Stored
 from catalogsync_assets.core.catalog.moved_files import Moved, record_moves
 from catalogsync_assets.core.catalog.scope import EVERYTHING
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
     Uploaded,
     UploadLease,
     UploadTask,
-    enqueue,
     record,
 )
 from catalogsync_assets.core.errors import ConflictError

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from dagster_aws.s3 import S3Resource
 
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.sdk import boto3_client
 from catalogsync_assets.core.upload.upload import Limits, upload

@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 
+from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.upload.upload import UploadReport
 
 #: Of the large file, which goes in two parts of 5 MiB and a rest.
 SIZE = 12 * 1024 * 1024 + 345
+#: Of what `done` tasks are said to hold.
+DIGEST = "ab" * 32
+
+
+def done(task: UploadTask) -> Uploaded:
+    """What became of a task, where no store is asked."""
+    return Uploaded(task, DIGEST, '"etag"', "server-digest", adopted=False)
 
 
 def aborted(run: Callable[..., UploadReport], *arguments: Any, **options: Any) -> RunAborted:

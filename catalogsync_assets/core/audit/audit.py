@@ -27,7 +27,7 @@ from catalogsync_assets.core.audit.record import Done, Recorder
 from catalogsync_assets.core.audit.report import AuditReport, AuditRequest, Finding, Progress
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError, RunAborted, StoreError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.runner.report import MOST_LISTED

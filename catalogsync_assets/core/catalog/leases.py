@@ -2,8 +2,8 @@
 
 A claim is a short transaction. Its owner renews it while it lives; the claims of one that died are
 taken over, at once on the same machine, after `LEASE_SECONDS` elsewhere. A task is pending, running
-(leased), succeeded or failed. Which tasks there are, and which one is next, is the affair of
-`upload_queue` and `download_queue`.
+(leased), succeeded or failed. Which one is next is the affair of `upload_queue` and
+`download_queue`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.schema import library_roots
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.separation import Separation, separation
-from catalogsync_assets.core.catalog.upload_queue import drop_unwanted
+from catalogsync_assets.core.catalog.upload_plan import drop_unwanted
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.runner.report import MOST_LISTED
 from catalogsync_assets.core.settings import forget_days

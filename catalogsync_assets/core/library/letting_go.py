@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from catalogsync_assets.core.catalog import locations, offloads, roots
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.upload_queue import drop_unwanted
+from catalogsync_assets.core.catalog.upload_plan import drop_unwanted
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.library.removal import recover_if_alone
 

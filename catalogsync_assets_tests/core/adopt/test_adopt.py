@@ -11,7 +11,8 @@ from boto3.s3.transfer import TransferConfig
 from catalogsync_assets.core.adopt import adopt as adopt_module
 from catalogsync_assets.core.adopt.adopt import adopt
 from catalogsync_assets.core.catalog.object_keys import MAX_KEY_BYTES
-from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets_tests.support.database import bytes_of, change, rows

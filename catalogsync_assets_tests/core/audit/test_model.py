@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.library import forget, removal
 from catalogsync_assets.core.library.scan import scan

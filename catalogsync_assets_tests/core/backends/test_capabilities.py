@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.backends import keep_profile
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.stores.probe.probe import probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import PRESETS

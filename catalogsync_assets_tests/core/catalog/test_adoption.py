@@ -14,7 +14,7 @@ from catalogsync_assets.core.catalog.schema import VERSION_TABLE
 from catalogsync_assets.core.catalog.scope import Scope, select
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend

@@ -11,13 +11,8 @@ import pytest
 from catalogsync_assets.core.catalog.cells import Cell, cells, failures, waiting_batches
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.upload_queue import (
-    Failed,
-    Uploaded,
-    UploadLease,
-    enqueue,
-    record,
-)
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import Failed, Uploaded, UploadLease, record
 from catalogsync_assets_tests.support.database import rows
 
 

@@ -7,14 +7,13 @@ import pytest
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, Selection, select
+from catalogsync_assets.core.catalog.upload_plan import enqueue, missing_candidates
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
     Uploaded,
     UploadLease,
     count_pending,
-    enqueue,
     list_pending,
-    missing_candidates,
     record,
     requeue_failed,
 )

@@ -10,13 +10,8 @@ from catalogsync_assets.core.catalog.status import (
     failed_uploads,
     sample_public_url,
 )
-from catalogsync_assets.core.catalog.upload_queue import (
-    Failed,
-    Uploaded,
-    UploadLease,
-    enqueue,
-    record,
-)
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import Failed, Uploaded, UploadLease, record
 from catalogsync_assets_tests.support.database import change
 
 

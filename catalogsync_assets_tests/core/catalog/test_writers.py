@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets_tests.support.database import rows
 
 #: Files before the processes begin; scans of one of them while they work, files new in each.
@@ -22,7 +22,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import UploadLease
 from catalogsync_assets.core.catalog.upload_queue import Failed, Uploaded, record
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.library.scan import scan
 
 path, root, end, rounds, new = sys.argv[1:]

@@ -16,7 +16,8 @@ from catalogsync_assets.core.catalog.replication import policy_status, set_polic
 from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_plan import enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.export.contents import songs_with_files
 from catalogsync_assets.core.library.forget import Request, forget, plan

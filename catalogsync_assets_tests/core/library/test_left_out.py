@@ -12,7 +12,7 @@ from catalogsync_assets.core.catalog.files import is_remembered
 from catalogsync_assets.core.catalog.replication import policy_status
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_plan import enqueue, missing_candidates
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets_tests.support.database import change, rows

@@ -8,7 +8,7 @@ import pytest
 
 from catalogsync_assets.core.catalog.replication import set_policy
 from catalogsync_assets.core.catalog.roots import contents, known_roots, move_root
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.library import letting_go
 from catalogsync_assets.core.library.letting_go import let_root_go

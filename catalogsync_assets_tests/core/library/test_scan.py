@@ -12,7 +12,8 @@ from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadLease, enqueue, record
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadLease, record
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
 from catalogsync_assets.core.library.scan import ScanReport, scan
 from catalogsync_assets_tests.support.database import rows, rows_of_all

@@ -15,7 +15,7 @@ from catalogsync_assets.core.catalog.scope import Scope, Selection
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.separation import keep_verdicts, separation
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import CatalogError, RunAborted, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module

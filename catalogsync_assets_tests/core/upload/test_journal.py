@@ -5,7 +5,8 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.catalog.upload_queue import UploadLease, UploadTask, enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.upload_queue import UploadLease, UploadTask
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.upload import journal
 from catalogsync_assets.core.upload.journal import SentPart, UnfinishedUpload

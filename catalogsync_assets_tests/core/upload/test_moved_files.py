@@ -12,11 +12,8 @@ from catalogsync_assets.core.catalog import keys, locations
 from catalogsync_assets.core.catalog.backends import catalog_id, register
 from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.status import backend_status
-from catalogsync_assets.core.catalog.upload_queue import (
-    count_pending,
-    enqueue,
-    missing_candidates,
-)
+from catalogsync_assets.core.catalog.upload_plan import enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.restore.restore import restore_replaced
 from catalogsync_assets.core.stores.objects import OWNER_TAG

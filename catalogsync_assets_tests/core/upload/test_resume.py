@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import RunAborted
 from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload import multipart

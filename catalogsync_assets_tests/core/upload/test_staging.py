@@ -7,7 +7,8 @@ import pytest
 
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.upload_queue import count_pending, enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_plan import enqueue, missing_candidates
+from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.files.partial import FOLDER, Notes, PartialFile
 from catalogsync_assets_tests.support.database import change, move_backend, rows
 from catalogsync_assets_tests.support.files import flipped

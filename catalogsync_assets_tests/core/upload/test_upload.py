@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from catalogsync_assets.core.catalog.scope import Scope
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.upload.upload import Limits, UploadReport, upload
 from catalogsync_assets_tests.support.database import rows
