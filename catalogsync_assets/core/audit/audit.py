@@ -26,6 +26,7 @@ from catalogsync_assets.core.audit.queries import Outcome, PastAudit, findings, 
 from catalogsync_assets.core.audit.record import Done, Recorder
 from catalogsync_assets.core.audit.report import AuditReport, AuditRequest, Finding, Progress
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError, RunAborted, StoreError
@@ -34,7 +35,6 @@ from catalogsync_assets.core.runner.report import MOST_LISTED
 from catalogsync_assets.core.runner.run import Run
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.verify import Level

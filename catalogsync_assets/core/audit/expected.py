@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.locations import COPY_COLUMNS
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
 _PAGE = 1_000
 #: Rows that are looked through at a time for what was not met; of most, only the id is read.

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 
 from catalogsync_assets.core.audit.expected import ExpectedObjects
 from catalogsync_assets.core.audit.queries import Audit, Outcome
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.scope import EVERYTHING
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ListedObject
 
 #: Untracked objects that are kept by name; more are counted only.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from catalogsync_assets.core.audit.queries import Outcome
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.stores.verify import Expected, Level, bare, check
 

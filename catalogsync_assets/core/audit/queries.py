@@ -19,12 +19,12 @@ from catalogsync_assets.core.audit.report import AuditRequest, Finding
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import Look
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.schema import audits
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: An audit that was interrupted longer ago is begun anew: too much may have changed since.
 _RESUMABLE = timedelta(days=7)

@@ -14,6 +14,7 @@ from catalogsync_assets.core.backends.connections import Connection, Connections
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import Look, record_looks
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.errors import (
     CatalogSyncError,
     DamagedObjectError,
@@ -24,7 +25,6 @@ from catalogsync_assets.core.errors import (
 from catalogsync_assets.core.files.partial import PartialFile
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.fetch import fetch, is_gone
 from catalogsync_assets.core.stores.objects import ReadObject, StoredObject
 

@@ -22,10 +22,10 @@ from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.backends import local_backend_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: `superseded` is the end: the place holds, or is about to hold, something else.
 # fmt: off

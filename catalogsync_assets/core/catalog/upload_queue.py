@@ -20,10 +20,10 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.locations import Stored
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.roots import limits_of_links
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
 _PAGE = 5_000
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.offloads import LocalFile
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.offload.queries import Candidates, with_copies
 from catalogsync_assets.core.offload.report import Disk, OffloadReport
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
 #: A page ends at so many files, or with the file that brings it over so many bytes.
 _PAGE_FILES = 64

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from catalogsync_assets.core.backends.connections import Connection, Connections
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.separation import Separation
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
 from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.verify import Expected, Verdict, check
 
 

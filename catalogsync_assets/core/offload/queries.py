@@ -16,10 +16,10 @@ from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.offloads import LocalFile, local_files
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.replication import EVERY_BACKEND, Required
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.separation import Separation
-from catalogsync_assets.core.stores.copies import RemoteCopy
 
 
 @dataclass

@@ -32,6 +32,7 @@ from typing import NamedTuple
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import unusable
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.errors import DownloadError, NoRoomError, RestoreError, SourceError
 from catalogsync_assets.core.files import partial
 from catalogsync_assets.core.files.atomic import FULL
@@ -40,7 +41,6 @@ from catalogsync_assets.core.files.names import MAX_NAME_BYTES, safe_name
 from catalogsync_assets.core.files.opening import FileStat, mtime_ns
 from catalogsync_assets.core.files.partial import FOLDER, Notes, PartialFile
 from catalogsync_assets.core.restore.queries import WantedFile
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ReadObject
 from catalogsync_assets.core.stores.verify import is_vouched_for
 

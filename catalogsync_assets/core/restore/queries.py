@@ -17,9 +17,9 @@ from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.locations import LocalPlace
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.scope import Scope, songs_sql
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.listing import REPLACED
 
 _PAGE = 2_000

@@ -15,12 +15,12 @@ from functools import partial
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import KeptAside
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError
 from catalogsync_assets.core.stores import copying, verify
 from catalogsync_assets.core.stores.classify import NOT_IMPLEMENTED
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.listing import REPLACED
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.place import Placer, Target

@@ -14,13 +14,13 @@ from catalogsync_assets.core.backends.capabilities import make_sure_of_copies
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import KeptAside, to_be_replaced, withdraw_at
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import KeyRefusedError, StoreError, StoreUnavailableError
 from catalogsync_assets.core.files.formats import media_type
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.settings import keep_replaced_days
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.copies import RemoteCopy
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.place import Placed, Placer, Target
 from catalogsync_assets.core.stores.retry import Retries
