@@ -8,7 +8,13 @@ from typing import Any
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError
 from catalogsync_assets.core.files.digests import as_s3_header
 from catalogsync_assets.core.stores.copying import can_say_conditions
-from catalogsync_assets.core.stores.probe.parts import IN_PARTS, Ask, Verdict, content_in_parts
+from catalogsync_assets.core.stores.probe.parts import (
+    IN_PARTS,
+    Ask,
+    Verdict,
+    content_in_parts,
+    verdict,
+)
 from catalogsync_assets.core.stores.probe.session import Session
 from catalogsync_assets.core.stores.profile import SHA256
 from catalogsync_assets.core.stores.verify import bare
@@ -74,7 +80,7 @@ class CopyProbe:
             right = session.get(copy) == _CONTENT
         except KeyRefusedError:
             right = False
-        return right, "" if right else f"not of a key such as {_SIGNS}"
+        return verdict(right, f"not of a key such as {_SIGNS}")
 
     # --- conditions
 
@@ -101,7 +107,7 @@ class CopyProbe:
         fresh = self._session.key("fresh-copy")
         self._session.copy(self._source, fresh, IfNoneMatch="*")
         taken = self._session.get(target) == self._session.get(fresh) == _CONTENT
-        return taken, "" if taken else "one that holds is not taken"
+        return verdict(taken, "one that holds is not taken")
 
     def _written(self, etag: str) -> str:
         return self._session.client.if_match(etag)
@@ -129,7 +135,7 @@ class CopyProbe:
             return False, ""
         source = self._session.head(self._session.key(IN_PARTS), ChecksumMode="ENABLED")
         came_along = source.get("ChecksumSHA256") == expected
-        return not came_along, _CAME_ALONG if came_along else ""
+        return verdict(not came_along, _CAME_ALONG)
 
     def _copy_etag_is_md5(self) -> Verdict:
         expected = hashlib.md5(content_in_parts(), usedforsecurity=False).hexdigest()
@@ -138,7 +144,7 @@ class CopyProbe:
             return False, ""
         source = self._session.head(self._session.key(IN_PARTS))
         came_along = bare(source.get("ETag")).lower() == expected
-        return not came_along, _CAME_ALONG if came_along else ""
+        return verdict(not came_along, _CAME_ALONG)
 
     def _copy_of_parts(self, **more: Any) -> dict[str, Any]:
         session = self._session

@@ -31,6 +31,11 @@ def content_in_parts() -> bytes:
     return _FIRST + _LAST
 
 
+def verdict(holds: bool, otherwise: str) -> Verdict:
+    """Yes, or no and why."""
+    return holds, "" if holds else otherwise
+
+
 def is_digest_refusal(error: StoreError) -> bool:
     """Whether the error says that the digest does not fit, or is not wanted."""
     return isinstance(error, KeyRefusedError) or error.code in (
@@ -103,7 +108,7 @@ class PartsProbe:
         self._send_both()
         if not self._digests:
             return False, "the header is refused"
-        return refused, "" if refused else "it is accepted"
+        return verdict(refused, "it is accepted")
 
     def _send(self, number: int, body: bytes, **more: Any) -> dict[str, Any]:
         return self._session.send_part(self._key, self._upload_id, number, body, **more)
@@ -129,7 +134,7 @@ class PartsProbe:
         found = self._session.parts(self._key, self._upload_id)
         listed = [(part.get("PartNumber"), part.get("Size")) for part in found]
         right = listed == [(1, len(_FIRST)), (2, len(_LAST))]
-        return right, "" if right else "not as they were sent"
+        return verdict(right, "not as they were sent")
 
     def _conditional_complete(self) -> Verdict:
         self._session.put(self._key, _THERE)
@@ -137,7 +142,7 @@ class PartsProbe:
             self._put_together(IfNoneMatch="*")
         except ConflictError:
             untouched = self._session.get(self._key) == _THERE
-            return untouched, "" if untouched else "it is refused, and done all the same"
+            return verdict(untouched, "it is refused, and done all the same")
         return False, "ignored: what was there is overwritten"
 
     def _whole(self) -> Verdict:
@@ -147,7 +152,7 @@ class PartsProbe:
         if self._size() != len(_FIRST) + len(_LAST):
             return False, "the object is not as long as its parts"
         tail = self._session.get(self._key, Range=f"bytes={len(_FIRST)}-")
-        return tail == _LAST, "" if tail == _LAST else "the object is not what its parts are"
+        return verdict(tail == _LAST, "the object is not what its parts are")
 
     def _size(self) -> int:
         told: int | None = self._session.head(self._key).get("ContentLength")

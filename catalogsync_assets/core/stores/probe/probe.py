@@ -40,6 +40,7 @@ from catalogsync_assets.core.stores.probe.parts import (
     PartsProbe,
     Verdict,
     is_digest_refusal,
+    verdict,
 )
 from catalogsync_assets.core.stores.probe.session import Session, new_prefix
 from catalogsync_assets.core.stores.profile import CRC64NVME, NO_CHECKSUM, SHA256, StoreProfile
@@ -120,11 +121,7 @@ def ask_few(client: StoreClient, prefix: str) -> dict[str, Any]:
     Returns:
         Answers, as fields of the profile.
     """
-    with Session(client, prefix, one_key=True) as session:
-        asking = _Probe(session, lambda _: None)
-        asking.run_few()
-    found = asking.profile().known()
-    return {name: answer for name, answer in found.items() if name != "tested_at"}
+    return _learned(Session(client, prefix, one_key=True), _Probe.run_few)
 
 
 def ask_copies(client: StoreClient, prefix: str) -> dict[str, Any]:
@@ -133,9 +130,14 @@ def ask_copies(client: StoreClient, prefix: str) -> dict[str, Any]:
     What it computes of a copy is not asked, as that takes an object in parts. Otherwise as
     `ask_few`, but that more than one object is written below the prefix.
     """
-    with Session(client, prefix) as session:
+    return _learned(Session(client, prefix), _Probe.run_copies)
+
+
+def _learned(session: Session, run: Callable[[_Probe], None]) -> dict[str, Any]:
+    """What came of some questions, as fields of the profile."""
+    with session:
         asking = _Probe(session, lambda _: None)
-        asking.run_copies()
+        run(asking)
     found = asking.profile().known()
     return {name: answer for name, answer in found.items() if name != "tested_at"}
 
@@ -160,29 +162,26 @@ class _Probe:
         Returns:
             Why the store cannot be used, or None.
         """
-        needed = {"access": self._access, "put": self._put, "read": self._read}
-        if not all(self._ask(name, question) for name, question in needed.items()):
+        ask = self._ask
+        if not (ask("access", self._access) and ask("put", self._put) and ask("read", self._read)):
             return self._failure
-        for name, question in (
-            ("list", self._list),
-            ("etag_is_md5", self._etag_is_md5),
-            ("content_type", self._content_type),
-            ("metadata", self._metadata),
-            ("put_sha256", self._put_sha256),
-            ("put_crc64nvme", self._put_crc64nvme),
-            ("keeps_sha256", self._keeps_sha256),
-            ("conditional_put", self._conditional_put),
-            ("conditional_replace", self._conditional_replace),
-        ):
-            self._ask(name, question)
-        PartsProbe(self._session, self._arguments).run(self._ask)
-        if not self._ask("upload", self._upload) and not self._locked:
+        ask("list", self._list)
+        ask("etag_is_md5", self._etag_is_md5)
+        ask("content_type", self._content_type)
+        ask("metadata", self._metadata)
+        ask("put_sha256", self._put_sha256)
+        ask("put_crc64nvme", self._put_crc64nvme)
+        ask("keeps_sha256", self._keeps_sha256)
+        ask("conditional_put", self._conditional_put)
+        ask("conditional_replace", self._conditional_replace)
+        PartsProbe(self._session, self._arguments).run(ask)
+        if not ask("upload", self._upload) and not self._locked:
             return self._failure
         has_parts = self._told("multipart") is True
-        CopyProbe(self._session, self._arguments).run(self._ask, has_parts=has_parts)
-        self._ask("names", self._names)
-        self._ask("presigned", self._presigned)
-        self._ask("delete", self._delete)
+        CopyProbe(self._session, self._arguments).run(ask, has_parts=has_parts)
+        ask("names", self._names)
+        ask("presigned", self._presigned)
+        ask("delete", self._delete)
         return None
 
     def run_few(self) -> None:
@@ -258,7 +257,7 @@ class _Probe:
 
     def _list(self) -> Verdict:
         found = self._session.key("plain") in self._session.listed()
-        return found, "" if found else "what was just stored is not listed"
+        return verdict(found, "what was just stored is not listed")
 
     def _etag_is_md5(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("ETag")
@@ -270,7 +269,7 @@ class _Probe:
 
     def _content_type(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("ContentType")
-        return given == _OBJECT.media_type, "" if given == _OBJECT.media_type else f"it is {given}"
+        return verdict(given == _OBJECT.media_type, f"it is {given}")
 
     def _metadata(self) -> Verdict:
         given = self._session.head(self._session.key("plain")).get("Metadata", {})
@@ -298,7 +297,7 @@ class _Probe:
             if not is_digest_refusal(error):
                 raise
             stored = self._holds(key, _OTHER_DIGEST)
-            return not stored, "it is refused, and stored all the same" if stored else ""
+            return verdict(not stored, "it is refused, and stored all the same")
         return False, "it is accepted"
 
     def _keeps_sha256(self) -> Verdict:
@@ -337,7 +336,7 @@ class _Probe:
             self._session.put(key, _OTHER, **condition)
         except ConflictError:
             untouched = self._session.get(key) == _BODY
-            return untouched, "" if untouched else "it is refused, and done all the same"
+            return verdict(untouched, "it is refused, and done all the same")
         untouched = self._session.get(key) == _BODY
         return False, "ignored: nothing is stored" if untouched else "ignored: it is overwritten"
 
@@ -370,7 +369,7 @@ class _Probe:
             listed = set(self._session.listed())
             whole = {name: self._session.key(f"names/{name}") for name in _NAMES}
             lost += [name for name in _NAMES if name not in lost and whole[name] not in listed]
-        return not lost, "" if not lost else f"not: {' '.join(lost)}"
+        return verdict(not lost, f"not: {' '.join(lost)}")
 
     def _presigned(self) -> Verdict:
         url = self._session.client.signed_url(self._session.key("plain"), expires=_URL_SECONDS)
@@ -385,7 +384,7 @@ class _Probe:
             except (OSError, http.client.HTTPException):
                 return None, "no clear answer"
         if answer.status == HTTPStatus.OK:
-            return body == _BODY, "" if body == _BODY else "it gives something else"
+            return verdict(body == _BODY, "it gives something else")
         clear = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
         return (False if clear else None), f"HTTP {answer.status}"
 
@@ -393,7 +392,7 @@ class _Probe:
         key = self._session.key("plain")
         self._session.delete(key)
         there = self._session.client.head(key) is not None
-        return not there, "it is still there" if there else ""
+        return verdict(not there, "it is still there")
 
     def _told(self, name: str) -> bool | None:
         return next((a.answer for a in self.answers if a.name == name), None)
