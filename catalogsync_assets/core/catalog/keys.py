@@ -16,16 +16,16 @@ How a path becomes a key is said in `object_keys`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import object_keys, presence
-from catalogsync_assets.core.catalog.backends import OBJECT_STORES, settings_of
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.object_keys import fold, object_key
-from catalogsync_assets.core.catalog.schema import file_assets, file_locations
+from catalogsync_assets.core.catalog.schema import file_assets
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: Values in one statement.
@@ -134,16 +134,13 @@ def rename(connection: sa.Connection, moved: Sequence[tuple[int, str, str]]) -> 
     """Give files that have moved the object keys of their new paths.
 
     To be called before what is new there gets its keys. What each of them gives up is free for the
-    others, so that two may change places; also for those that were given another key for it by an
-    earlier call, in a scan that comes to the second file later. Idempotent.
+    others, so that two may change places. Idempotent.
 
     Args:
         moved: of each, its file asset, the library root that it is below now, and its path there.
     """
     if not moved:
         return
-    before = _keys_of(connection, [m[0] for m in moved])
-    moved = [*moved, *_in_wait(connection, before, {m[0] for m in moved})]
     keys = _choose(connection, [(root, path) for _, root, path in moved], [m[0] for m in moved])
     rows = [
         {"asset": asset, "key": key, "fold": fold(key)}
@@ -186,58 +183,6 @@ def _plain_again(connection: sa.Connection) -> list[dict[str, Any]]:
     ]
 
 
-def _keys_of(connection: sa.Connection, assets: Sequence[int]) -> list[str]:
-    asset = file_assets.c
-    keys: list[str] = []
-    for page in (assets[at : at + _PAGE] for at in range(0, len(assets), _PAGE)):
-        found = sa.select(asset.object_key).where(asset.id.in_(page), asset.object_key.is_not(None))
-        keys += connection.scalars(found).all()
-    return keys
-
-
-_PLACES = """
-SELECT f.id, l.library_root, l.library_path FROM file_assets f
-JOIN file_locations l ON l.file_asset_id = f.id AND l.library_path IS NOT NULL
-    AND l.status <> 'superseded'
-WHERE f.id = :asset
-"""
-
-
-def _in_wait(
-    connection: sa.Connection, given_up: Sequence[str], moved: set[int]
-) -> list[tuple[int, str, str]]:
-    """Files that would have one of these keys but for who gives it up; as `rename` takes them."""
-    wanted = set(map(fold, given_up))
-    found: dict[int, tuple[int, str, str]] = {}
-    for at in range(0, len(given_up), _PAGE):
-        for asset in _suffixed(connection, given_up[at : at + _PAGE]) - moved:
-            for place in connection.exec_driver_sql(_PLACES, {"asset": asset}):
-                _, root, path = place
-                if fold(object_key(root, path, lambda _: False)) in wanted:
-                    found.setdefault(asset, (asset, root, path))
-    return list(found.values())
-
-
-def _extension(key: str) -> str:
-    """As `PurePosixPath.suffix`, which takes ten times as long."""
-    name = key.rpartition("/")[2]
-    dot = name.rfind(".")
-    return name[dot:] if 0 < dot < len(name) - 1 else ""
-
-
-def _suffixed(connection: sa.Connection, keys: Sequence[str]) -> set[int]:
-    """The files whose object key is one of these keys with a suffix."""
-    stems = [fold(key.removesuffix(_extension(key))) for key in keys]
-    # Behind the `~` of a suffix come the digits of a digest.
-    values = {f"v{i}": stem for i, stem in enumerate(stems)}
-    ranges = ", ".join(f"(:v{i} || '~', :v{i} || '~g')" for i in range(len(stems)))
-    statement = (
-        f"WITH k (lower_end, upper_end) AS (VALUES {ranges}) SELECT f.id FROM k JOIN file_assets f"
-        " ON f.object_key_fold > k.lower_end AND f.object_key_fold < k.upper_end"
-    )
-    return set(connection.exec_driver_sql(statement, values).scalars())
-
-
 def _choose(
     connection: sa.Connection, wanted: Sequence[tuple[str, str]], own: Collection[int]
 ) -> list[str]:
@@ -246,12 +191,12 @@ def _choose(
     plain = [object_key(root, path, lambda _: False) for root, path in wanted]
     folds = list(map(fold, plain))
     asked = set(folds)
-    taken = _taken(connection, plain, own)
+    taken = _taken(connection, folds, own)
 
     def is_taken(key: str) -> bool:
         if (folded := fold(key)) not in asked and folded not in taken:
             # With a suffix, which few need: somebody may have a file of that very name.
-            taken.update(_taken(connection, [key], own))
+            taken.update(_taken(connection, [folded], own))
         return folded in taken
 
     keys = []
@@ -264,45 +209,20 @@ def _choose(
     return keys
 
 
-def _taken(connection: sa.Connection, keys: Sequence[str], own: frozenset[int]) -> set[str]:
-    """The folds of those of these keys that a current file has which is not one of `own`."""
-    taken = set[str]()
-    for page in (keys[at : at + _PAGE] for at in range(0, len(keys), _PAGE)):
-        named = _named(connection, [fold(key) for key in page])
-        taken.update(folded for asset, folded in named.items() if asset not in own)
-        for asset, key in _located(connection, page):
-            if asset not in own:
-                taken.add(fold(key))
-    return taken
+def _taken(connection: sa.Connection, folds: Sequence[str], own: frozenset[int]) -> set[str]:
+    """Those of these folds that a current file has which is not one of `own`."""
+    named = _named(connection, folds)
+    return {folded for asset, folded in named.items() if asset not in own}
+
+
+_NAMED = f"""
+SELECT f.id, f.object_key_fold FROM json_each(:folds) AS w
+JOIN file_assets f ON f.object_key_fold = w.value
+WHERE {presence.current_sql("f.id", or_forgotten=True)}
+"""
 
 
 def _named(connection: sa.Connection, folds: Sequence[str]) -> dict[int, str]:
     """The current files whose object key has one of these folds, and which."""
-    asset = file_assets.c
-    found = sa.select(asset.id, asset.object_key_fold).where(
-        asset.object_key_fold.in_(folds),
-        sa.literal_column(presence.current_sql("file_assets.id", or_forgotten=True)),
-    )
-    return dict[int, str](connection.execute(found).all())
-
-
-def _located(connection: sa.Connection, keys: Sequence[str]) -> list[tuple[int, str]]:
-    """The current files that have one of these keys on any backend; each with the key."""
-    n = file_locations.alias("n")
-    found: list[tuple[int, str]] = []
-    for row in connection.execute(OBJECT_STORES).all():
-        prefix = _prefix_of(row)
-        here = sa.select(n.c.file_asset_id, n.c.locator).where(
-            n.c.backend_id == row.id,
-            n.c.container_name == row.container_name,
-            n.c.locator.in_([prefix + key for key in keys]),
-            sa.literal_column(f"({_STANDS})"),
-        )
-        found += [(asset, key.removeprefix(prefix)) for asset, key in connection.execute(here)]
-    return found
-
-
-def _prefix_of(row: Any) -> str:
-    # What else another program has left in its settings is no affair of a scan.
-    prefix = settings_of(row.config).get("base_prefix")
-    return f"{prefix}/" if prefix and isinstance(prefix, str) else ""
+    found = connection.exec_driver_sql(_NAMED, {"folds": json.dumps(folds)})
+    return dict[int, str](found.all())

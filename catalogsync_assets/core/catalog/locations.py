@@ -524,6 +524,41 @@ def record_moved(
     _refresh(connection, changed)
 
 
+class MovedUnread(NamedTuple):
+    """A local file that an inode has told at another path."""
+
+    location_id: int
+    file_asset_id: int
+    root: str
+    path: str  #: below `root`
+    #: As in `FileStat`.
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int | None
+    inode: int | None
+    file_system: str | None
+    touched: bool  #: whether it has another ctime than before
+
+    @property
+    def place(self) -> str:
+        """Its absolute path."""
+        return f"{self.root.rstrip('/')}/{self.path}"
+
+
+_MOVE_UNREAD = f"{_MOVE} AND status = 'active'"
+_MOVED_ROW = ("id", "asset", "root", "path", *FileStat._fields)
+
+
+def record_moved_unread(connection: sa.Connection, moved: Sequence[MovedUnread]) -> None:
+    """`record_moved` of files that were there before, and of which nothing was read: to presence it
+    makes no difference where they are. Idempotent; one that is there no longer is left out."""
+    rows = [
+        {**dict(zip(_MOVED_ROW, f[:-1], strict=True)), "absolute_path": f.place, "sha256": None}
+        for f in moved
+    ]
+    connection.exec_driver_sql(_MOVE_UNREAD, rows)
+
+
 def mark_suspected(catalog: Catalog, suspected: Sequence[tuple[int, FileStat]]) -> None:
     """Local files have other bytes than before, and nothing says that they were edited.
 

@@ -17,7 +17,7 @@ from catalogsync_assets.core.catalog.files import (
     Seen,
     still_there,
 )
-from catalogsync_assets.core.catalog.locations import LocalPlace
+from catalogsync_assets.core.catalog.locations import LocalPlace, MovedUnread
 from catalogsync_assets.core.catalog.scope import id_list
 from catalogsync_assets.core.catalog.song_matching import tell_the_same
 from catalogsync_assets.core.files.opening import FileStat
@@ -54,6 +54,13 @@ def record_moves(catalog: Catalog, files: Sequence[Moved]) -> None:
         places = [(f.known.location_id, f.place) for f in moved]
         locations.record_moved(connection, places, before=before)
         keys.rename(connection, [(f.known.file_asset_id, f.root, f.path) for f in moved])
+
+
+def record_moved_unread(catalog: Catalog, files: Sequence[MovedUnread]) -> None:
+    """`record_moves` of files that an inode has told, and that were there before."""
+    with catalog.transaction() as connection:
+        locations.record_moved_unread(connection, files)
+        keys.rename(connection, [(f.file_asset_id, f.root, f.path) for f in files])
 
 
 def _there(connection: sa.Connection, root: str, files: Sequence[Moved]) -> list[Moved]:

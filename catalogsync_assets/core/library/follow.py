@@ -20,6 +20,7 @@ from catalogsync_assets.core.catalog.moved_files import (
     Moved,
     is_same_song,
     local_places,
+    record_moved_unread,
     record_moves,
     record_replaced,
     stand_ins,
@@ -88,7 +89,26 @@ class _Follow:
         self._moves.pair(_digest)
         touched, size = self._moves.touched()
         few = touched <= _FEW and size <= UNREAD_AT_A_TIME
-        for arrived, lost, how, over in self._moves.moved():
+        self._follow_moved(few)
+        for arrived, known in self._moves.not_moved():
+            if known is None:
+                self._take_new(arrived)
+            else:
+                self._judge(arrived, known)
+        self._flush()
+        for lost in self._moves.not_found():
+            if lost.known.status in ("active", "damaged", "excluded"):
+                self._keep(self._gone, lost)
+        self._flush()
+
+    def _follow_moved(self, few: bool) -> None:
+        """What is elsewhere now; a few that were touched are read at once."""
+        for plain in self._moves.plain(unread=not few):
+            record_moved_unread(self._catalog, plain)
+            self._report.moved += len(plain)
+            self._report.moved_unread += sum(file.touched for file in plain)
+            self._progress(self._report)
+        for arrived, lost, how, over in self._moves.moved(unread=not few):
             if over is not None:
                 values = over.location_id, over.file_asset_id, lost.known.file_asset_id
                 self._keep(self._replaced, values)
@@ -103,16 +123,6 @@ class _Follow:
             else:
                 self._report.moved_unread += 1
                 self._move(arrived, lost.known, None)
-        self._flush()
-        for arrived, known in self._moves.not_moved():
-            if known is None:
-                self._take_new(arrived)
-            else:
-                self._judge(arrived, known)
-        self._flush()
-        for lost in self._moves.not_found():
-            if lost.known.status in ("active", "damaged", "excluded"):
-                self._keep(self._gone, lost)
         self._flush()
 
     def _find_as_it_was(self, arrived: Arrived, known: KnownFile) -> None:

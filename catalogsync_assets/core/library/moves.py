@@ -15,12 +15,13 @@ Each is paired once. What is left is new, changed, or gone.
 
 from __future__ import annotations
 
-import marshal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from catalogsync_assets.core.catalog.files import KnownFile
+from catalogsync_assets.core.catalog.locations import MovedUnread
 from catalogsync_assets.core.files.file_systems import lasts
 from catalogsync_assets.core.files.opening import FileStat
 
@@ -52,24 +53,25 @@ class Lost(NamedTuple):
     known: KnownFile
 
 
+_PRAGMAS = "PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF; PRAGMA cache_size=-16384;"
 _TABLES = """
 CREATE TABLE arrived (
     id INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
     size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, file_system TEXT, lasting TEXT,
     location INTEGER, quiet INTEGER, sha256 TEXT);
 CREATE TABLE lost (
-    location INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
-    size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, lasting TEXT, sha256 TEXT,
-    replaced INTEGER, known BLOB);
-CREATE TABLE pairs (arrived INTEGER NOT NULL UNIQUE, location INTEGER NOT NULL UNIQUE, how TEXT);
+    location INTEGER PRIMARY KEY, asset INTEGER, song INTEGER, path TEXT, status TEXT,
+    size INTEGER, mtime INTEGER, sha256 TEXT, has_key INTEGER, unreadable INTEGER,
+    ctime INTEGER, inode INTEGER, file_system TEXT, verified_by TEXT, verified_at TEXT,
+    tags_digest TEXT, root TEXT, name TEXT, lasting TEXT, replaced INTEGER);
+CREATE TABLE pairs (arrived INTEGER PRIMARY KEY, location INTEGER NOT NULL UNIQUE, how TEXT);
 """
-# Made once both tables are full.
+# Made once both tables are full: the second ones only where inodes have not told all.
+_INDEX = "CREATE INDEX lost_by_inode ON lost (inode, lasting);"
 _INDEXES = """
-CREATE INDEX lost_by_inode ON lost (inode, lasting);
 CREATE INDEX lost_by_size ON lost (size, mtime);
 CREATE INDEX lost_by_name ON lost (name, size);
 CREATE INDEX lost_by_digest ON lost (sha256);
-CREATE INDEX arrived_by_location ON arrived (location);
 """
 # A row is taken by the first that comes: those that have kept their names go before.
 _BY_INODE = """
@@ -80,6 +82,7 @@ JOIN lost l INDEXED BY lost_by_inode
 WHERE l.location IS NOT a.location
 ORDER BY l.name = a.name DESC, a.id, l.location
 """
+_UNPAIRED = "SELECT EXISTS (SELECT 1 FROM arrived WHERE id NOT IN (SELECT arrived FROM pairs))"
 # Each way by an index of its own: a library may have many files of one size.
 _PROPOSED = """
 EXISTS (SELECT 1 FROM lost l {way} AND +l.sha256 IS NOT NULL
@@ -111,24 +114,42 @@ _ARRIVED = """
 a.id, a.root, a.path, a.size, a.mtime, a.ctime, a.inode, a.file_system, a.location, a.quiet,
 a.sha256
 """
+# Of a row `l`, in the order of `KnownFile`; then its root.
+_LOST = """
+{l}.location, {l}.asset, {l}.song, {l}.path, {l}.status, {l}.size, {l}.mtime, {l}.sha256,
+{l}.has_key, {l}.unreadable, {l}.ctime, {l}.inode, {l}.file_system, {l}.verified_by,
+{l}.verified_at, {l}.tags_digest, {l}.root
+"""
+_KNOWN, _OVER = _LOST.format(l="l"), _LOST.format(l="o")
+# A pair of which there is no more to be said than the new path; as of nearly all.
+_IS_PLAIN = """
+(p.how = 'inode' AND a.location IS NULL AND l.status = 'active'
+ AND (a.ctime IS l.ctime OR :unread))
+"""
+_PLAIN = f"""
+SELECT a.id, l.location, l.asset, a.root, a.path, a.size, a.mtime, a.ctime, a.inode, a.file_system,
+       a.ctime IS NOT l.ctime
+FROM pairs p JOIN arrived a ON a.id = p.arrived JOIN lost l ON l.location = p.location
+WHERE p.arrived > :after AND {_IS_PLAIN} ORDER BY p.arrived LIMIT :page
+"""
 _MOVED = f"""
-SELECT {_ARRIVED}, l.root, l.known, p.how, o.known FROM pairs p
+SELECT {_ARRIVED}, {_KNOWN}, {_OVER}, p.how FROM pairs p
 JOIN arrived a ON a.id = p.arrived JOIN lost l ON l.location = p.location
 LEFT JOIN lost o ON o.location = a.location AND o.location NOT IN (SELECT location FROM pairs)
-WHERE a.id > :after ORDER BY a.id LIMIT :page
+WHERE p.arrived > :after AND NOT {_IS_PLAIN} ORDER BY p.arrived LIMIT :page
 """
 _NOT_MOVED = f"""
-SELECT {_ARRIVED}, l.root, l.known FROM arrived a
+SELECT {_ARRIVED}, {_KNOWN} FROM arrived a
 LEFT JOIN lost l ON l.location = a.location AND l.location NOT IN (SELECT location FROM pairs)
 WHERE a.id > :after AND a.id NOT IN (SELECT arrived FROM pairs) ORDER BY a.id LIMIT :page
 """
-_NOT_FOUND = """
-SELECT l.location, l.root, l.known FROM lost l
+_NOT_FOUND = f"""
+SELECT {_KNOWN} FROM lost l
 WHERE l.location > :after AND l.location NOT IN (SELECT location FROM pairs) AND l.replaced = 0
 ORDER BY l.location LIMIT :page
 """
 _QUIET = f"""
-SELECT {_ARRIVED}, l.root, l.known FROM arrived a JOIN lost l ON l.location = a.location
+SELECT {_ARRIVED}, {_KNOWN} FROM arrived a JOIN lost l ON l.location = a.location
 WHERE a.id > :after AND a.quiet AND a.root = :root ORDER BY a.id LIMIT :page
 """
 _TOUCHED = """
@@ -136,9 +157,15 @@ SELECT COUNT(*), COALESCE(SUM(a.size), 0) FROM pairs p
 JOIN arrived a ON a.id = p.arrived JOIN lost l ON l.location = p.location
 WHERE p.how = 'inode' AND a.ctime IS NOT l.ctime
 """
+_BY_THIS_INODE = f"""
+SELECT {_KNOWN} FROM lost l
+WHERE l.inode = ? AND l.lasting = ? AND l.replaced = 0
+  AND l.location NOT IN (SELECT location FROM pairs) LIMIT 1
+"""
 _ADD_ARRIVED = "INSERT INTO arrived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
-_ADD_LOST = "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_LOST = f"INSERT OR IGNORE INTO lost VALUES ({', '.join('?' * 20)})"
 _PAGE = 500
+_PLAIN_PAGE = 5_000
 
 
 class Moves:
@@ -152,7 +179,7 @@ class Moves:
         self._arrived: list[tuple[Any, ...]] = []
         self._lost: list[tuple[Any, ...]] = []
         self._db = sqlite3.connect("", isolation_level=None)
-        self._db.executescript(f"PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF; {_TABLES} BEGIN;")
+        self._db.executescript(f"{_PRAGMAS} {_TABLES} BEGIN;")
 
     def close(self) -> None:
         """Let go of the tables."""
@@ -195,13 +222,7 @@ class Moves:
         tells = not free and lasts(known.file_system)
         lasting = known.file_system if tells else None
         name = known.path.rpartition("/")[2]
-        self._lost.append(
-            (
-                *(known.location_id, root, known.path, name),
-                *(known.size_bytes, known.mtime_ns, known.ctime_ns, known.inode, lasting),
-                *(known.sha256, by is not None, marshal.dumps(tuple(known))),
-            )
-        )
+        self._lost.append((*known, root, name, lasting, by is not None))
         if len(self._lost) >= _PAGE:
             self._write()
 
@@ -220,7 +241,10 @@ class Moves:
         """
         self._write()
         db = self._db
-        db.executescript(f"{_INDEXES} {_BY_INODE};")
+        db.executescript(f"{_INDEX} {_BY_INODE};")
+        if not db.execute(_UNPAIRED).fetchone()[0]:
+            return
+        db.executescript(_INDEXES)
         for id_, root, path in self._rows(_CANDIDATES):
             if (sha256 := digest(root, path)) is not None:
                 db.execute("UPDATE arrived SET sha256 = ? WHERE id = ?", (sha256, id_))
@@ -231,7 +255,7 @@ class Moves:
         with then. To be called before `pair`, and read to its end."""
         self._write()
         for row in self._rows(_QUIET, root=root):
-            yield _arrived(row), _known(row[-1])
+            yield _arrived(row), _lost(row[11:]).known
         quiet = "SELECT location FROM arrived WHERE quiet AND root = ?"
         self._db.execute(f"DELETE FROM lost WHERE location IN ({quiet})", (root,))
         self._db.execute("DELETE FROM arrived WHERE quiet AND root = ?", (root,))
@@ -242,53 +266,67 @@ class Moves:
         count, size = self._db.execute(_TOUCHED).fetchone()
         return int(count), int(size)
 
-    def moved(self) -> Iterator[tuple[Arrived, Lost, How, KnownFile | None]]:
-        """The files that are elsewhere now, or the same where they were; with how that is known,
-        and with the known file whose path each has taken, if that was found nowhere."""
-        for *row, root, known, how, over in self._rows(_MOVED):
-            yield _arrived(row), Lost(root, _known(known)), how, over and _known(over)
+    def plain(self, *, unread: bool) -> Iterator[list[MovedUnread]]:
+        """Known files at paths that nobody knew, told by their inodes, of which there is no more to
+        be said: in large chunks, as a library that was renamed as a whole has all its files here.
+
+        Args:
+            unread: whether those that are `touched` are among them; else `moved` has them.
+        """
+        for page in self._pages(_PLAIN, _PLAIN_PAGE, unread=unread):
+            yield [MovedUnread._make(row[1:]) for row in page]
+
+    def moved(self, *, unread: bool) -> Iterator[tuple[Arrived, Lost, How, KnownFile | None]]:
+        """The other files that are elsewhere now, or the same where they were; with how that is
+        known, and with the known file whose path each has taken, if that was found nowhere.
+
+        Args:
+            unread: as `plain` was asked.
+        """
+        for row in self._rows(_MOVED, unread=unread):
+            over = None if row[28] is None else _lost(row[28:]).known
+            yield _arrived(row), _lost(row[11:]), row[-1], over
 
     def not_moved(self) -> Iterator[tuple[Arrived, KnownFile | None]]:
         """What no known file that was elsewhere accounts for; with what the catalog has there, if
         that has not moved away itself."""
-        for *row, _, known in self._rows(_NOT_MOVED):
-            yield _arrived(row), None if known is None else _known(known)
+        for row in self._rows(_NOT_MOVED):
+            yield _arrived(row), None if row[11] is None else _lost(row[11:]).known
 
     def not_found(self) -> Iterator[Lost]:
         """The known files that were found nowhere, and whose paths hold nothing else."""
-        for _, root, known in self._rows(_NOT_FOUND):
-            yield Lost(root, _known(known))
+        yield from map(_lost, self._rows(_NOT_FOUND))
 
     def by_inode(self, arrived: Arrived) -> Lost | None:
         """The lost file that had this inode, of a file system that lasts: a hint, no more."""
         if arrived.location_id is not None or not lasts(arrived.stat.file_system):
             return None
-        row = self._db.execute(
-            "SELECT root, known FROM lost WHERE inode = ? AND lasting = ? AND replaced = 0"
-            " AND location NOT IN (SELECT location FROM pairs) LIMIT 1",
-            (arrived.stat.inode, arrived.stat.file_system),
-        ).fetchone()
-        return None if row is None else Lost(row[0], _known(row[1]))
+        which = arrived.stat.inode, arrived.stat.file_system
+        row = self._db.execute(_BY_THIS_INODE, which).fetchone()
+        return None if row is None else _lost(row)
 
     def take(self, arrived: Arrived, lost: Lost) -> None:
         """Pair two by what the caller knows."""
         values = (arrived.id, lost.known.location_id, "tags")
         self._db.execute("INSERT OR IGNORE INTO pairs VALUES (?, ?, ?)", values)
 
-    def _rows(self, statement: str, **values: str) -> Iterator[list[Any]]:
-        """In pages, as what is done about a row may write into the tables."""
-        after = 0
-        while page := self._db.execute(
-            statement, {**values, "after": after, "page": _PAGE}
-        ).fetchall():
-            yield from map(list, page)
-            after = page[-1][0]
+    def _rows(self, statement: str, **values: Any) -> Iterator[Sequence[Any]]:
+        return chain.from_iterable(self._pages(statement, _PAGE, **values))
+
+    def _pages(self, statement: str, size: int, **values: Any) -> Iterator[list[Sequence[Any]]]:
+        """As what is done about a row may write into the tables."""
+        values |= {"after": 0, "page": size}
+        while page := self._db.execute(statement, values).fetchall():
+            yield page
+            values["after"] = page[-1][0]
 
 
 def _arrived(row: Sequence[Any]) -> Arrived:
+    """From a row that begins with `_ARRIVED`."""
     id_, root, path, *stat, location_id, quiet, sha256 = row[:11]
     return Arrived(id_, root, path, FileStat(*stat), location_id, bool(quiet), sha256)
 
 
-def _known(written: bytes) -> KnownFile:
-    return KnownFile._make(marshal.loads(written))  # noqa: S302  (our own, of this process)
+def _lost(row: Sequence[Any]) -> Lost:
+    """From a row that begins with `_LOST`."""
+    return Lost(row[16], KnownFile._make(row[:16]))

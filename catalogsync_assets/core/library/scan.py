@@ -206,7 +206,8 @@ def scan(
         if follows:
             _add_let_go(catalog, moves)
             follow(catalog, moves, report, how.accept, progress)
-            drop_suffixes(catalog)
+            if report.moved or report.changed:  # nothing else gives up a key
+                drop_suffixes(catalog)
     for root in whole:
         roots_.note_complete_scan(catalog, str(root))
     for root in seen:
@@ -639,7 +640,7 @@ class _Scan:
         return f"{str(self.root).rstrip('/')}/{found.path}"
 
     def _stat(self, found: FoundFile) -> FileStat:
-        return found.stat._replace(file_system=self._name(found))
+        return FileStat.of(found.status, self._name(found))
 
     def _name(self, found: FoundFile) -> str:
         name = self._names.get(found.status.st_dev)

@@ -102,7 +102,10 @@ def test_what_changes_places_changes_keys_also_if_one_is_told_of_later(
     change(catalog, "UPDATE file_locations SET library_path = 'b.mp3' WHERE id = 1")
     assert is_suffixed(renamed({1: "b.mp3"})[0], "b.mp3")
 
-    assert renamed({2: "a.mp3"}) == ["b.mp3", "a.mp3", "c.mp3"]
+    renamed({2: "a.mp3"})
+    assert keys.drop_suffixes(catalog) == 1
+
+    assert rows(catalog, KEYS) == ["b.mp3", "a.mp3", "c.mp3"]
 
 
 def test_a_file_that_is_renamed_in_case_or_form_alone_follows(files, renamed):
@@ -128,39 +131,49 @@ def test_the_same_path_below_two_roots_is_two_keys(files, renamed):
     assert is_suffixed(other, "a.mp3")
 
 
+@pytest.fixture
+def anothers(catalog, cloud):
+    """`anothers("a.mp3", 2)`: whether the key is another file's than this one's on the backend."""
+
+    def ask(key, asset, backend=None):
+        backend = backend or cloud
+        with catalog.read() as connection:
+            return is_anothers(connection, backend, f"{backend.key_prefix}{key}", asset)
+
+    return ask
+
+
 @pytest.mark.parametrize("status", ["active", "missing", "damaged", "superseded", "forgotten"])
-def test_a_key_is_taken_while_the_object_of_a_file_that_moved_lies_there(
-    files, renamed, located, free, status
+def test_a_key_is_taken_where_the_object_of_a_file_that_moved_lies_there(
+    files, renamed, located, free, anothers, backend, status
 ):
-    files("a.mp3")
+    elsewhere = backend("other")
+    files("a.mp3", "x.mp3")
     located(1, "a.mp3", status)
     renamed({1: "b.mp3"})
 
-    assert is_suffixed(free("a.mp3"), "a.mp3")
+    assert free("a.mp3") == "a.mp3"
+    assert anothers("a.mp3", 2)
+    assert not anothers("a.mp3", 2, elsewhere)
 
 
-def test_a_key_is_free_once_its_object_is_removed(files, renamed, located, free):
-    files("a.mp3")
+def test_a_key_is_free_once_its_object_is_removed(files, renamed, located, anothers):
+    files("a.mp3", "x.mp3")
     located(1, "a.mp3", "removed")
     renamed({1: "b.mp3"})
 
-    assert free("a.mp3") == "a.mp3"
+    assert not anothers("a.mp3", 2)
 
 
-def test_a_key_is_free_once_the_object_has_been_copied_on_every_backend(
-    files, renamed, located, free, backend
-):
-    other = backend("other")
-    files("a.mp3")
-    for each in (None, other):
-        located(1, "a.mp3", "superseded", backend=each)
-    located(1, "b.mp3")
+def test_a_key_is_free_once_the_object_has_been_copied(files, renamed, located, anothers):
+    files("a.mp3", "x.mp3")
+    located(1, "a.mp3", "superseded")
     renamed({1: "b.mp3"})
-    assert is_suffixed(free("a.mp3"), "a.mp3")
+    assert anothers("a.mp3", 2)
 
-    located(1, "b.mp3", backend=other)
+    located(1, "b.mp3")
 
-    assert free("a.mp3") == "a.mp3"
+    assert not anothers("a.mp3", 2)
 
 
 def test_a_file_may_come_back_to_its_own_key(files, renamed, located):
@@ -169,18 +182,6 @@ def test_a_file_may_come_back_to_its_own_key(files, renamed, located):
     renamed({1: "b.mp3"})
 
     assert renamed({1: "a.mp3"}) == ["a.mp3"]
-
-
-def test_the_second_newcomer_takes_no_key_of_the_first(files, renamed, located, free, library):
-    """The suffix is of the path; the first, moved since, may still have its object there."""
-    files("a.mp3")
-    located(1, "a.mp3")
-    renamed({1: "b.mp3"})
-    (library.root / "a.mp3").rename(library.root / "b.mp3")
-    first = free("a.mp3")
-    located(1, first)
-
-    assert free("a.mp3") not in ("a.mp3", first)
 
 
 def test_what_a_path_held_before_does_not_keep_its_key(files, library, scanned, catalog, renamed):
@@ -193,22 +194,13 @@ def test_what_a_path_held_before_does_not_keep_its_key(files, library, scanned, 
     assert renamed({2: "a.mp3"}) == ["a.mp3", "a.mp3"]
 
 
-def test_an_objects_own_file_is_not_in_its_way(files, located, free):
-    files("b.mp3")
-    located(1, "a.mp3")
-
-    assert free("a.mp3", own=[1]) == "a.mp3"
-
-
-def test_another_file_is_one_whose_object_stands(catalog, cloud, files, located):
+def test_another_file_is_one_whose_object_stands(files, located, anothers):
     files("a.mp3", "b.mp3")
     located(1, "x.mp3")
-    key = f"{cloud.key_prefix}x.mp3"
 
-    with catalog.read() as connection:
-        assert is_anothers(connection, cloud, key, 2)
-        assert not is_anothers(connection, cloud, key, 1)
-        assert not is_anothers(connection, cloud, key + "x", 2)
+    assert anothers("x.mp3", 2)
+    assert not anothers("x.mp3", 1)
+    assert not anothers("x.mp3x", 2)
 
 
 def test_settings_of_other_programs_do_not_stop_a_scan(catalog, cloud, files):

@@ -116,6 +116,25 @@ def test_a_newcomer_at_the_old_path_does_not_replace_what_moved(
     assert synced(cloud).queued == 0
 
 
+def test_a_newcomer_is_stored_aside_only_where_the_old_object_stays(
+    catalog, library, cloud, backend, synced, move, is_true
+):
+    following = backend("other", layout="path")
+    library.add("a.mp3")
+    synced(cloud)
+    synced(following)
+    move({"a.mp3": "b.mp3"})
+    library.add("a.mp3")
+
+    synced(cloud)
+    synced(following)
+
+    assert rows(catalog, WHERE, cloud.id)[0] == (1, f"{cloud.key_prefix}a.mp3")
+    assert rows(catalog, WHERE, cloud.id)[1][1].startswith(f"{cloud.key_prefix}a~")
+    assert rows(catalog, WHERE, following.id)[1] == (2, f"{following.key_prefix}a.mp3")
+    is_true(following)
+
+
 def test_a_newcomer_with_the_same_content_has_an_object_of_its_own(
     library, cloud, synced, move, held, remote
 ):
