@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import SchemaItem
 
 #: The revision of `migrations/versions` that this code works with.
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 #: Alembic's bookkeeping table; its default name could collide in a shared database.
 VERSION_TABLE = "catalogsync_schema_version"
 
@@ -144,6 +144,17 @@ storage_backends = Table(
     Column("last_success_at", DateTime),
     _time("created_at"),
     _time("updated_at"),
+    # When a person took it out; what was on it is history. NULL while it is used.
+    Column("removed_at", DateTime),
+    # Since when nothing has come to it, though something was tried; NULL where all is well.
+    Column("failing_since", DateTime),
+    # Of its own record of who has changed it last, as we last wrote or read it.
+    Column("generation", Integer),
+    # When that was found to be another's, or newer; NULL where nothing speaks against ours.
+    Column("generation_doubted_at", DateTime),
+    # Of the last snapshot of this catalog there: when it was made, and of which content.
+    Column("snapshot_at", DateTime),
+    Column("snapshot_digest", String),
 )
 batches = Table(
     "batches",
@@ -184,11 +195,14 @@ file_assets = Table(
     Column("release_track_id", String),
     # 1 where a person has said which song it belongs to.
     Column("song_decided", Integer),
+    # Of a file beside the music, such as `image` or `cue`; NULL for music.
+    Column("companion", String),
     Index("ix_file_assets_song", "song_id"),
     Index("ix_file_assets_batch", "batch_id", "id"),
     Index("ix_file_assets_key_fold", "object_key_fold"),
     # For a content that is stored already.
     Index("ix_file_assets_content", "size_bytes", "sha256"),
+    _partial("ix_file_assets_companion", "companion", "id", where="companion IS NOT NULL"),
     _partial("ix_file_assets_tags_error", "id", where="tags_error IS NOT NULL"),
     _partial("ix_file_assets_audio_digest", "audio_digest", where="audio_digest IS NOT NULL"),
     _partial("ix_file_assets_recording", "recording_id", where="recording_id IS NOT NULL"),
@@ -230,6 +244,8 @@ file_locations = Table(
     # When a scan first found it gone (or the migration did that it was, as nobody had noted when);
     # NULL while it is there.
     Column("missing_since", DateTime),
+    # When it came to have its status; NULL in rows whose status is older than this column.
+    Column("status_since", DateTime),
     UniqueConstraint("file_asset_id", "backend_id", "locator"),
     Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
     Index("ix_file_locations_library", "library_root", "library_path"),

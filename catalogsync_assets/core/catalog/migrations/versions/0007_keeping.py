@@ -1,0 +1,43 @@
+"""Companion files, when a status came to be, and what is known of a backend's own records.
+
+Revision ID: 0007
+Revises: 0006
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+_COLUMNS = (
+    ("file_assets", "companion", "VARCHAR"),
+    ("file_locations", "status_since", "DATETIME"),
+    ("storage_backends", "removed_at", "DATETIME"),
+    ("storage_backends", "failing_since", "DATETIME"),
+    ("storage_backends", "generation", "INTEGER"),
+    ("storage_backends", "generation_doubted_at", "DATETIME"),
+    ("storage_backends", "snapshot_at", "DATETIME"),
+    ("storage_backends", "snapshot_digest", "VARCHAR"),
+)
+
+
+def upgrade() -> None:
+    for table, name, kind in _COLUMNS:
+        # A database that was adopted may have a column of this name already; it is kept as it is.
+        there = {column["name"].lower() for column in sa.inspect(op.get_bind()).get_columns(table)}
+        if name not in there:
+            op.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+    companions = sa.text("companion IS NOT NULL")
+    op.create_index(
+        "ix_file_assets_companion",
+        "file_assets",
+        ["companion", "id"],
+        sqlite_where=companions,
+        postgresql_where=companions,
+        if_not_exists=True,
+    )
