@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import keys, presence
-from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog.backends import local_backend_id, require_in_use
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -27,16 +27,18 @@ from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
-#: `superseded` is the end: the place holds, or is about to hold, something else.
+#: `superseded` is the end: the place holds, or is about to hold, something else; and so is
+#: `removed`: the place is the catalog's no longer, whatever it holds.
 # fmt: off
 Status = Literal[
     "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
-    "superseded",
+    "superseded", "removed",
 ]
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
     "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
+    "retired",
 ]
 # fmt: on
 
@@ -107,6 +109,7 @@ TRANSITIONS: dict[Event, Transition] = {
     "damaged": Transition(
         ("active", "missing", "damaged"), "damaged", "the object was found to hold something else"
     ),
+    "retired": Transition(None, "removed", "a person has taken the backend out; the object stays"),
 }
 
 _STAT = (
@@ -304,7 +307,11 @@ def record_stored(
 
     Returns:
         Those that were recorded: all but where the key has come to be another file's meanwhile.
+
+    Raises:
+        CatalogError: the backend was removed meanwhile.
     """
+    require_in_use(connection, backend)
     here = {o.key: o for o in objects}
     others = [
         copy
@@ -395,8 +402,10 @@ def withdraw_at(
 
     Raises:
         ConflictError: the key has come to be another file's since it was planned.
+        CatalogError: the backend was removed meanwhile.
     """
     with catalog.transaction() as connection:
+        require_in_use(connection, backend)
         if keys.is_anothers(connection, backend, key, file_asset_id):
             raise ConflictError(
                 f"backend {backend.name!r}: {key!r} is another file's by now",
@@ -409,6 +418,19 @@ def withdraw_at(
             connection.exec_driver_sql(insert, rows)
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
+
+
+def retire(connection: sa.Connection, backend_id: int) -> int:
+    """A backend is the catalog's no longer, and nothing on it counts; how many locations had.
+
+    Goes behind what takes the backend out, as a part of its transaction. Its objects stay.
+    """
+    active = "SELECT COUNT(*) FROM file_locations WHERE backend_id = :backend AND status = 'active'"
+    here = {"backend": backend_id}
+    counted = int(connection.scalar(sa.text(active), here) or 0)
+    connection.exec_driver_sql(_update_sql("retired", "", "backend_id = :backend"), here)
+    presence.drop_backend(connection, backend_id)
+    return counted
 
 
 class LocalPlace(NamedTuple):

@@ -74,7 +74,7 @@ CROSS JOIN file_assets f
 LEFT JOIN file_locations l ON l.id = (
     SELECT MIN(x.id) FROM file_locations x
     WHERE x.file_asset_id = f.id AND x.backend_id = b.id AND x.status = 'active')
-WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL
+WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL AND b.removed_at IS NULL
   AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {COUNTS})
   {{scope}}
 GROUP BY b.id, f.song_id
@@ -134,3 +134,10 @@ def refresh(
     # Straight to the driver: SQLAlchemy would look through them for parameters each time.
     statements = (upsert, gone)
     return sum(connection.exec_driver_sql(s, values).rowcount for s in statements)
+
+
+def drop_backend(connection: sa.Connection, backend_id: int) -> None:
+    """Keep nothing of a backend that was taken out, and count anew what was there alone."""
+    of_backend = "DELETE FROM song_backend_presence WHERE backend_id = :backend"
+    connection.exec_driver_sql(of_backend, {"backend": backend_id})
+    refresh(connection)

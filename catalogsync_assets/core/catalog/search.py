@@ -52,7 +52,7 @@ JOIN file_assets f ON f.song_id = s.id AND f.superseded_by_id IS NULL
 CROSS JOIN storage_backends b
 LEFT JOIN file_locations l ON l.file_asset_id = f.id AND l.backend_id = b.id
     AND l.status <> 'superseded'
-WHERE s.id IN ({songs})
+WHERE s.id IN ({songs}) AND b.removed_at IS NULL
 ORDER BY s.artist, s.album, s.disc_number, s.track_number, s.title, s.id, f.id,
          b.backend_type, b.name, l.id
 """

@@ -113,6 +113,7 @@ LEFT JOIN (SELECT +backend_id AS backend_id,
            -- By their own index: the sign keeps SQLite from one that is sorted by backend.
            FROM file_locations WHERE status IN ('excluded', 'forgotten')
            GROUP BY +backend_id) x ON x.backend_id = b.id
+WHERE b.removed_at IS NULL
 ORDER BY b.backend_type, b.name
 """
 
@@ -131,7 +132,7 @@ WHERE p.verified_at IS NOT NULL GROUP BY b.id
 _REASONS = """
 SELECT b.name, COALESCE(t.error_code, 'unknown') AS code, COUNT(*) AS count, MIN(t.last_error)
 FROM upload_tasks t JOIN storage_backends b ON b.id = t.target_backend_id
-WHERE t.status = 'failed' GROUP BY b.name, code ORDER BY count DESC, code
+WHERE t.status = 'failed' AND b.removed_at IS NULL GROUP BY b.name, code ORDER BY count DESC, code
 """
 # Reads all that the backend holds.
 _NOT_BY_PATH = """
@@ -197,7 +198,8 @@ def failed_uploads(
     query = (
         "SELECT b.name, t.target_locator, t.error_code, t.last_error, t.attempts"
         " FROM upload_tasks t JOIN storage_backends b ON b.id = t.target_backend_id"
-        " WHERE t.status = 'failed' AND (:name IS NULL OR b.name = :name)"
+        " WHERE t.status = 'failed' AND b.removed_at IS NULL"
+        " AND (:name IS NULL OR b.name = :name)"
         " ORDER BY t.updated_at DESC, t.id LIMIT :limit"
     )
     return [FailedUpload(*row) for row in catalog.rows(query, name=backend_name, limit=limit)]

@@ -323,7 +323,8 @@ WHERE file_asset_id = :asset AND target_backend_id = :backend AND status = 'pend
   AND target_locator <> :locator
 """
 _NOTE_SUCCESS = sa.text(
-    "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP WHERE id = :backend"
+    "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP, failing_since = NULL"
+    " WHERE id = :backend"
 )
 
 

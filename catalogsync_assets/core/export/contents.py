@@ -69,7 +69,7 @@ FROM json_each(:songs) j
 CROSS JOIN songs s ON s.id = j.value
 CROSS JOIN file_assets f ON f.song_id = s.id AND f.superseded_by_id IS NULL
 CROSS JOIN file_locations l ON l.file_asset_id = f.id
-CROSS JOIN storage_backends b ON b.id = l.backend_id
+CROSS JOIN storage_backends b ON b.id = l.backend_id AND b.removed_at IS NULL
 WHERE {{where}} AND {presence.NOT_FORGOTTEN}
 ORDER BY j.key, f.id, b.backend_type, b.name, l.id
 """

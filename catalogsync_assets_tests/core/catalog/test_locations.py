@@ -41,6 +41,7 @@ STEPS: dict[str, set[Event]] = {
     "withdraw": {"withdrawn", "kept aside"},
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
+    "retire": {"retired"},
 }
 
 
