@@ -10,6 +10,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     adopt,
     alerts,
     audit,
+    backend_changes,
     backends,
     downloads,
     export,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,12 +30,14 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
 
     Also tells whether every song has as many copies as required; see `policy`.
     """
+    from catalogsync_assets.core.catalog.failing import failing
     from catalogsync_assets.core.catalog.file_tags import unread_tags
     from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
 
     catalog = running.open_catalog()
     found = backend_status(catalog)
+    broken = failing(catalog)
     copies = policy_status(catalog, found)
     ages = verification_ages(catalog) if verified else {}
     listing = under_replicated or under_policy
@@ -53,6 +56,9 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
         _print_copies(copies)
         if not listing:
             _print_troubles(found, unread)
+            now = datetime.now(timezone.utc)
+            for each in broken:
+                output.message("failing", f"{each.backend} {each.in_words(now)}")
 
     running.end(told, show)
 

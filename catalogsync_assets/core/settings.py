@@ -29,11 +29,13 @@ EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
 EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
 KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
+FAILING_VARIABLE = "CATALOGSYNC_FAILING_HOURS"
 DEFAULT_CATALOG = "catalogsync.db"
 DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
 DEFAULT_UI = "http://127.0.0.1:3000"
 DEFAULT_KEEP_DAYS = 30
+DEFAULT_FAILING_HOURS = 6
 
 
 def catalog_location(given: str | os.PathLike[str] | None = None) -> str:
@@ -192,6 +194,22 @@ def keep_replaced_days() -> int:
         raise ConfigurationError(
             f"{KEEP_VARIABLE} is {given!r}, which is not a number of days",
             hint="set it to a whole number; 0 keeps nothing",
+        )
+    return int(given)
+
+
+def failing_hours() -> int:
+    """For how many hours a backend must have failed to be tried at times only:
+    `CATALOGSYNC_FAILING_HOURS`, else 6.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 1 on.
+    """
+    given = os.environ.get(FAILING_VARIABLE, "").strip() or str(DEFAULT_FAILING_HOURS)
+    if not (given.isascii() and given.isdecimal() and int(given) > 0):
+        raise ConfigurationError(
+            f"{FAILING_VARIABLE} is {given!r}, which is not a number of hours",
+            hint="set it to a whole number from 1 on",
         )
     return int(given)
 

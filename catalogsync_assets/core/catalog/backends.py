@@ -212,7 +212,7 @@ def require_in_use(connection: sa.Connection, backend: ObjectBackend) -> None:
     if connection.execute(removed).first() is not None:
         raise CatalogError(
             f"backend {backend.name!r} was removed meanwhile",
-            hint="what has come to its bucket stays there, and is found if that is registered again",
+            hint="what has come to its bucket stays there; register that again to find it",
         )
 
 

@@ -68,6 +68,8 @@ class BackendStatus:
     #: Objects that are not under the keys of their files' paths, where that is wanted and the store
     #: cannot copy.
     not_by_path: int = 0
+    #: Since when every run about it has failed, UTC, likewise; None while it can be worked with.
+    failing_since: str | None = None
     reasons: list[Reason] = field(default_factory=list)  #: of the failed, most frequent first
     last_audit: LastAudit | None = None  #: None if there was none
 
@@ -78,7 +80,7 @@ SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
     COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
     COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0),
-    COALESCE(x.forgotten, 0)
+    COALESCE(x.forgotten, 0), 0, b.failing_since
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,

@@ -24,6 +24,7 @@ from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import upload_queue
 from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.failing import noted
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
@@ -154,7 +155,8 @@ class _Run:
                 *count_pending(self.catalog, self.backend, self.scope), self.limit
             )
             if self._report.queued:
-                self._send_all()
+                with noted(self.catalog, self.backend):
+                    self._send_all()
             elif abandoned(self.catalog, self.backend):
                 abort_abandoned(self.catalog, self.connect(self.backend))
         return self._report
