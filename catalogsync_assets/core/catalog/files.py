@@ -85,7 +85,7 @@ class FileFacts:
     song_id: int | None = None
     sha256: str | None = None  #: the content's digest in hex, where it has been read whole
     artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
-    #: Why its tags, or some of them, could not be read; None if all could.
+    #: What is wrong with it: why tags could not be read, or that its end is missing; else None.
     tags_error: str | None = None
     #: As in `FileStat`.
     ctime_ns: int | None = None

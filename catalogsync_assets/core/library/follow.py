@@ -28,7 +28,7 @@ from catalogsync_assets.core.catalog.song_matching import follow_tags
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.moves import Arrived, Lost, Moves
-from catalogsync_assets.core.library.tags import read_facts
+from catalogsync_assets.core.library.tags import CUT_OFF, read_facts
 from catalogsync_assets.core.library.walk import Problem, printable
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class _Follow:
             return
         facts = self._read(arrived, None, sha256)
         says_the_same = facts.tags_digest == known.tags_digest
-        if not says_the_same and not facts.tags_error:
+        if not says_the_same and facts.tags_digest is not None:
             self._change(arrived, replace(facts, replaces=known))
         elif says_the_same and known.sha256 is None:
             self._move(arrived, known, sha256)
@@ -151,11 +151,26 @@ class _Follow:
         facts = self._read(arrived, None)
         if lost is not None and is_same_song(self._catalog, lost.known, facts):
             self._moves.take(arrived, lost)
+            if _has_lost_its_end(arrived, lost.known, facts):
+                return self._move_damaged(arrived, lost.known)
             facts = replace(facts, replaces=lost.known)
             self._report.changed += 1
         else:
             self._report.new += 1
         self._record(arrived, facts)
+        return None
+
+    def _move_damaged(self, arrived: Arrived, known: KnownFile) -> None:
+        """With the size that it had: whoever is killed before it is marked finds another."""
+        before = FileStat(
+            known.size_bytes or 0,
+            known.mtime_ns or 0,
+            known.ctime_ns,
+            known.inode,
+            known.file_system,
+        )
+        self._move(arrived._replace(stat=before), known, None)
+        self._suspect(arrived, known)
 
     def _judge(self, arrived: Arrived, known: KnownFile) -> None:
         """A known path holds something else than before: an edit, or damage."""
@@ -166,7 +181,7 @@ class _Follow:
         sha256 = arrived.sha256
         if arrived.place not in self._accept:
             if known.status == "damaged":
-                return self._suspect(arrived, known)
+                return self._look_at_damaged(arrived, known)
             if arrived.quiet and sha256 is None:
                 sha256 = _digest(arrived.root, arrived.path)
                 if sha256 is None:
@@ -179,6 +194,14 @@ class _Follow:
         self._change(arrived, facts)
         return None
 
+    def _look_at_damaged(self, arrived: Arrived, known: KnownFile) -> None:
+        """It has changed again: it may have been brought back, at the size that it once had."""
+        sha256 = known.sha256 and (arrived.sha256 or _digest(arrived.root, arrived.path))
+        if sha256 and sha256 == known.sha256:
+            self._find_as_it_was(arrived._replace(sha256=sha256), known)
+        else:
+            self._suspect(arrived, known)
+
     def _judge_unread(self, arrived: Arrived, known: KnownFile, sha256: str) -> None:
         """The content was never read whole: only its tags can tell whether it is the same."""
         facts = self._read(arrived, known, sha256)
@@ -190,8 +213,10 @@ class _Follow:
     def _is_damage(self, arrived: Arrived, known: KnownFile, facts: FileFacts) -> bool:
         """Whether another content is no edit, by all that can be told.
 
-        An edit leaves other tags, or at least another mtime, and a file that can be read.
+        An edit leaves other tags, or at least another mtime, and a whole file that can be read.
         """
+        if _has_lost_its_end(arrived, known, facts):
+            return True
         if known.tags_digest is not None and facts.tags_digest is None and facts.tags_error:
             return True  # it could be read before: a tagger that crashed, or worse
         if not arrived.quiet:
@@ -292,6 +317,11 @@ def _is_first_met(arrived: Arrived, known: KnownFile) -> bool:
     if known.mtime_ns is not None or known.has_key:
         return False
     return known.sha256 is None and known.size_bytes in (None, arrived.stat.size_bytes)
+
+
+def _has_lost_its_end(arrived: Arrived, known: KnownFile, facts: FileFacts) -> bool:
+    size = arrived.stat.size_bytes
+    return size < (known.size_bytes or 0) and (size == 0 or facts.tags_error == CUT_OFF)
 
 
 def _by_root(items: list[tuple[str, _T]]) -> list[tuple[str, list[_T]]]:
