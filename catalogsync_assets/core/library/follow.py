@@ -43,9 +43,13 @@ _FEW = 1_000
 #: Of moves, which take less.
 _MOVES = 5_000
 _SUSPECTED = (
-    "its content has changed, and nothing says that it was edited; it is not uploaded."
-    " If it is as it should be, `catalogsync scan --accept` takes it"
+    "it seems damaged, and is not uploaded: {why}. If it is as it should be, `catalogsync scan"
+    " --accept` with its path, or with a folder above it, takes it"
 )
+_OTHER_BYTES = "its bytes have changed, but not its time, nor what its tags say"
+_UNTOUCHED = "its bytes have changed, though nothing has written to it"
+_NO_AUDIO = "it could be read as audio before, and cannot any more"
+_STILL = "it was found damaged before, and what it holds now is not what it held before that"
 _T = TypeVar("_T")
 
 
@@ -138,7 +142,7 @@ class _Follow:
             self._move(arrived, known, sha256)
         else:
             self._move(arrived, known, None)
-            self._suspect(arrived, known)
+            self._suspect(arrived, known, _OTHER_BYTES if says_the_same else _NO_AUDIO)
 
     def _move(self, arrived: Arrived, known: KnownFile, sha256: str | None) -> None:
         self._report.moved += 1
@@ -170,7 +174,7 @@ class _Follow:
             known.file_system,
         )
         self._move(arrived._replace(stat=before), known, None)
-        self._suspect(arrived, known)
+        self._suspect(arrived, known, CUT_OFF)
 
     def _judge(self, arrived: Arrived, known: KnownFile) -> None:
         """A known path holds something else than before: an edit, or damage."""
@@ -189,8 +193,9 @@ class _Follow:
                 if known.sha256 is None:
                     return self._judge_unread(arrived, known, sha256)
         facts = self._read(arrived, known, sha256)
-        if arrived.place not in self._accept and self._is_damage(arrived, known, facts):
-            return self._suspect(arrived, known)
+        why = _damage(arrived, known, facts)
+        if arrived.place not in self._accept and why is not None:
+            return self._suspect(arrived, known, why)
         self._change(arrived, facts)
         return None
 
@@ -200,7 +205,7 @@ class _Follow:
         if sha256 and sha256 == known.sha256:
             self._find_as_it_was(arrived._replace(sha256=sha256), known)
         else:
-            self._suspect(arrived, known)
+            self._suspect(arrived, known, _STILL)
 
     def _judge_unread(self, arrived: Arrived, known: KnownFile, sha256: str) -> None:
         """The content was never read whole: only its tags can tell whether it is the same."""
@@ -210,29 +215,13 @@ class _Follow:
         else:
             self._change(arrived, facts)
 
-    def _is_damage(self, arrived: Arrived, known: KnownFile, facts: FileFacts) -> bool:
-        """Whether another content is no edit, by all that can be told.
-
-        An edit leaves other tags, or at least another mtime, and a whole file that can be read.
-        """
-        if _has_lost_its_end(arrived, known, facts):
-            return True
-        if known.tags_digest is not None and facts.tags_digest is None and facts.tags_error:
-            return True  # it could be read before: a tagger that crashed, or worse
-        if not arrived.quiet:
-            return False
-        untouched = arrived.stat[2:4] == (known.ctime_ns, known.inode)
-        if untouched and known.verified_by != "inode":
-            return True
-        return known.tags_digest is not None and known.tags_digest == facts.tags_digest
-
     def _change(self, arrived: Arrived, facts: FileFacts) -> None:
         self._report.changed += 1
         self._record(arrived, facts)
 
-    def _suspect(self, arrived: Arrived, known: KnownFile) -> None:
+    def _suspect(self, arrived: Arrived, known: KnownFile, why: str) -> None:
         self._report.suspect(arrived.place)
-        self._note(Problem(printable(arrived.path), _SUSPECTED))
+        self._note(Problem(printable(arrived.path), _SUSPECTED.format(why=why)))
         self._keep(self._suspected, (known.location_id, arrived.stat))
 
     def _read(
@@ -317,6 +306,23 @@ def _is_first_met(arrived: Arrived, known: KnownFile) -> bool:
     if known.mtime_ns is not None or known.has_key:
         return False
     return known.sha256 is None and known.size_bytes in (None, arrived.stat.size_bytes)
+
+
+def _damage(arrived: Arrived, known: KnownFile, facts: FileFacts) -> str | None:
+    """Why another content is no edit, by all that can be told; None if it is one.
+
+    An edit leaves other tags, or at least another mtime, and a whole file that can be read.
+    """
+    if _has_lost_its_end(arrived, known, facts):
+        return CUT_OFF
+    if known.tags_digest is not None and facts.tags_digest is None and facts.tags_error:
+        return _NO_AUDIO  # a tagger that crashed, or worse
+    if not arrived.quiet:
+        return None
+    if arrived.stat[2:4] == (known.ctime_ns, known.inode) and known.verified_by != "inode":
+        return _UNTOUCHED
+    same_tags = known.tags_digest is not None and known.tags_digest == facts.tags_digest
+    return _OTHER_BYTES if same_tags else None
 
 
 def _has_lost_its_end(arrived: Arrived, known: KnownFile, facts: FileFacts) -> bool:

@@ -159,12 +159,13 @@ def scan(
         rehash: read every file whole, and compare it with what the catalog holds; goes on where an
             earlier one was stopped.
         ignore_ctime: do not read files of which nothing but ctime or inode has changed.
-        accept: files that are damaged, by all that can be told, and shall be taken as they are.
+        accept: files that are damaged, by all that can be told, and shall be taken as they are; of
+            a folder, all such files below it.
         new_root: take a folder for a root of its own that holds the same files as one that is gone.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
-        UsageError: a file shall be accepted that does not seem damaged.
+        UsageError: what shall be accepted does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
             or `CATALOGSYNC_IGNORE` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
@@ -232,18 +233,30 @@ def _add_let_go(catalog: Catalog, moves: Moves) -> None:
 def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
     """The absolute paths of files that shall be taken as they are.
 
+    Args:
+        paths: of such files, or of folders that hold some.
+
     Raises:
-        UsageError: one of them is no file that seems damaged.
+        UsageError: one of them is no file that seems damaged, nor a folder above one.
     """
-    places = frozenset(os.path.abspath(path) for path in paths)  # noqa: PTH100
-    suspected = "SELECT 1 FROM file_locations WHERE absolute_path = :place AND status = 'damaged'"
-    for place in sorted(places):
-        if catalog.scalar(suspected, place=place) is None:
+    accepted: set[str] = set()
+    for place in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100
+        below = f"{place.rstrip('/')}/"
+        found = catalog.rows(_SUSPECTED, place=place, below=below, length=len(below))
+        if not found:
             raise UsageError(
-                f"no scan has found {place} to be damaged",
-                hint="a scan lists the files that seem damaged; name one of them",
+                f"no scan has found {place}, or a file below it, to be damaged",
+                hint="a scan lists the files that seem damaged; name one of them, or its folder",
             )
-    return places
+        accepted.update(str(path) for (path,) in found)
+    return frozenset(accepted)
+
+
+_SUSPECTED = """
+SELECT absolute_path FROM file_locations
+WHERE status = 'damaged' AND library_path IS NOT NULL
+  AND (absolute_path = :place OR substr(absolute_path, 1, :length) = :below)
+"""
 
 
 def _follow_root(catalog: Catalog, folder: Path, report: ScanReport) -> None:

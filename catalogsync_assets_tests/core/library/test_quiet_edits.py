@@ -231,6 +231,40 @@ def test_a_person_may_take_a_file_as_it_is(flac, scanned, catalog):
     assert seen(scanned()) == {"unchanged": 1}
 
 
+def test_a_person_may_take_all_files_below_a_folder_as_they_are(library, scanned, catalog):
+    paths = [library.add(f"{folder}/{i}.mp3") for folder in ("a", "a b") for i in (1, 2)]
+    scanned()
+    for path in paths:
+        path.write_bytes(b"")
+    scanned()
+    with pytest.raises(UsageError, match="below"):
+        scanned(accept=[library.root / "c"])
+
+    assert seen(scanned(accept=[library.root / "a"])) == {
+        "changed": 2,
+        "unchanged": 2,
+        "suspected": 2,
+    }
+    assert seen(scanned(accept=[library.root / "a b" / "1.mp3", library.root])) == {
+        "changed": 2,
+        "unchanged": 2,
+    }
+
+
+def test_it_is_said_why_a_file_seems_damaged(flac, scanned):
+    scanned()
+    scanned(rehash=True)
+    content = flac.read_bytes()
+    under_its_old_time(flac, lambda: flac.write_bytes(content[:-9] + bytes(9)))
+    (first,) = scanned().problems
+    retitle(flac, "New")()
+    (second,) = scanned().problems
+
+    assert "nor what its tags say" in first.reason
+    assert "found damaged before" in second.reason
+    assert "`catalogsync scan --accept`" in second.reason
+
+
 def test_what_nobody_knew_of_older_rows_is_filled_in_without_reading(library, scanned, catalog):
     library.fill(3)
     scanned()
