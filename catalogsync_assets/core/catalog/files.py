@@ -119,16 +119,20 @@ FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
+_EXCLUDED = _KNOWN.replace(f"IN {_OF_PATHS}", "= 'excluded'")
 
 
-def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
+def known_files(catalog: Catalog, root: str, *, excluded: bool = False) -> Iterator[KnownFile]:
     """Every path known below a root, sorted by path as UTF-8 bytes.
 
     Read in pages, each a short transaction: memory stays flat, and a scan that takes an hour does
     not hold back the write-ahead log.
+
+    Args:
+        excluded: only those that are left out of the library.
     """
-    after = ""
-    while page := catalog.rows(_KNOWN, root=root, after=after, page=_PAGE):
+    after, statement = "", _EXCLUDED if excluded else _KNOWN
+    while page := catalog.rows(statement, root=root, after=after, page=_PAGE):
         yield from map(KnownFile._make, page)
         after = page[-1][3]
 

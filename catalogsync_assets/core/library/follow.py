@@ -59,6 +59,8 @@ def follow(
     report: ScanReport,
     accept: Collection[str],
     progress: Callable[[ScanReport], None],
+    *,
+    left_out: Collection[int] = (),
 ) -> None:
     """Record what has moved, is new, has changed, or is gone.
 
@@ -66,8 +68,9 @@ def follow(
         report: is brought up to date.
         accept: absolute paths of files that shall be taken as they are.
         progress: called with the report after each transaction.
+        left_out: locations that were left out of the library, and stay so if they are not found.
     """
-    _Follow(catalog, moves, report, accept, progress).execute()
+    _Follow(catalog, moves, report, accept, progress, left_out).execute()
 
 
 @dataclass(eq=False)
@@ -77,6 +80,7 @@ class _Follow:
     _report: ScanReport
     _accept: Collection[str]
     _progress: Callable[[ScanReport], None]
+    _left_out: Collection[int]
 
     def __post_init__(self) -> None:
         last = "SELECT COALESCE(MAX(id), 0) FROM file_assets"
@@ -115,7 +119,8 @@ class _Follow:
                 self._judge(arrived, known)
         self._flush()
         for lost in self._moves.not_found():
-            if lost.known.status in ("active", "damaged", "excluded"):
+            stays = lost.known.location_id in self._left_out
+            if lost.known.status in ("active", "damaged", "excluded") and not stays:
                 self._keep(self._gone, lost)
         self._flush()
 

@@ -190,29 +190,33 @@ def scan(
     within = limits_of_links(catalog, map(str, folders))
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, accepted)
-        seen, whole = [], []
+        seen, whole = list[_Scan](), list[Path]()
+        met, away = set[int](), set[int]()
         for root in folders:
             one = _Scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
                 moves if follows else None,
                 devices,
+                met,
             )
             try:
                 one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
             except LibraryError as error:  # what is known of the others holds
                 refused = refused or error
             else:
-                seen.append(root)
+                seen.append(one)
                 whole += [root] if one.saw_all else []
         if follows:
             _add_let_go(catalog, moves)
-            follow(catalog, moves, report, how.accept, progress)
+            for one in seen:
+                away |= one.add_those_that_left_what_is_left_out()
+            follow(catalog, moves, report, how.accept, progress, left_out=away)
             drop_suffixes(catalog)
     for root in whole:
         roots_.note_complete_scan(catalog, str(root))
-    for root in seen:
+    for one in seen:
         if rehash:
-            roots_.end_rehash(catalog, str(root))
+            roots_.end_rehash(catalog, str(one.root))
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
@@ -322,6 +326,17 @@ def require_never_filled(
         )
 
 
+def _is_gone(path: Path) -> bool:
+    """Whether there is nothing at a path; a folder that may not be entered tells nothing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _merge(
     found: Iterator[FoundFile], known: Iterator[KnownFile]
 ) -> Iterator[tuple[FoundFile | None, KnownFile | None]]:
@@ -361,6 +376,7 @@ class _Scan:
     progress: Progress
     moves: Moves | None  #: None where the catalog knows no file that could have moved
     devices: FileSystems
+    met: set[int]  #: of the files at paths that nobody knew, hashes of size and mtime
 
     def __post_init__(self) -> None:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
@@ -372,6 +388,7 @@ class _Scan:
         self._seen: list[Seen] = []
         self._excluded: list[int] = []
         self._unread_left = UNREAD_AT_A_TIME
+        self._knows_excluded = False
         self._alike = self._other_inodes = 0  # of the same size and mtime
         self._folders: dict[str, str] = {}
         self._names: dict[int, str] = {}  # of file systems, by device
@@ -494,6 +511,7 @@ class _Scan:
     def _meet(self, found: FoundFile) -> None:
         if self.moves is not None:
             self.moves.add_arrived(str(self.root), found.path, self._stat(found))
+            self.met.add(hash(found.stat[:2]))
         else:
             self.report.new += 1
             facts = read_facts(self.root, found.path, self._stat(found))
@@ -565,6 +583,7 @@ class _Scan:
         if known.status == "offloading" or self.moves is None:
             return
         if self._is_left_out(known.path):
+            self._knows_excluded = True
             if known.status in ("active", "missing", "damaged"):
                 self.report.excluded += 1
                 self._keep(self._excluded, known.location_id)
@@ -574,6 +593,28 @@ class _Scan:
             else:
                 self._all_mounted = False
                 self.report.unmounted += known.present
+
+    def add_those_that_left_what_is_left_out(self) -> set[int]:
+        """Files of folders that no walk enters may have come out of them. To be called once all
+        roots have been walked.
+
+        Looked for is only what has the size and mtime of a file that has come.
+
+        Returns:
+            The locations of those that are not there any more.
+        """
+        away: set[int] = set()
+        if self.moves is None or not (self.met and self._knows_excluded):
+            return away
+        for known in rows.known_files(self.catalog, str(self.root), excluded=True):
+            if (
+                hash((known.size_bytes, known.mtime_ns)) in self.met
+                and _is_gone(self.root / known.path)
+                and self._is_mounted(known)
+            ):
+                self.moves.add_lost(str(self.root), known)
+                away.add(known.location_id)
+        return away
 
     @property
     def saw_all(self) -> bool:
