@@ -185,7 +185,7 @@ def scan(
         except LibraryError as error:
             refused = refused or error
             folders.remove(folder)
-    require_apart(folders, known_roots(catalog))
+    require_apart(folders, known_roots(catalog), scanned=True)
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
     within = limits_of_links(catalog, map(str, folders))
     with closing(Moves()) as moves:
