@@ -26,6 +26,7 @@ _STATES = {
     "gone": "not mounted",
     "empty": "empty",
     "exchanged": "another file system",
+    "unreadable": "cannot be listed",
 }
 
 
@@ -100,7 +101,7 @@ def move(old: str, new: str, yes: bool, force: bool) -> None:
     are where they were, the root begins at NEW from then on.
     """
     from catalogsync_assets.core.catalog.root_extent import is_other_extent, set_extent
-    from catalogsync_assets.core.catalog.roots import compare, move_root, root_called, state_of
+    from catalogsync_assets.core.catalog.roots import compare, is_there, move_root, root_called
     from catalogsync_assets.core.files.file_systems import file_system_of
     from catalogsync_assets.core.settings import library_roots
 
@@ -117,7 +118,7 @@ def move(old: str, new: str, yes: bool, force: bool) -> None:
     found = as_before if stay else found
     _require_alike(found, place, force=force)
     _print_compared(found, Path(known.path) if stay else place)
-    if state_of(known) == "here" and not stay:
+    if is_there(known) and not stay:
         output.message(
             "warning",
             f"{known.path} is still there; what is in it is no longer the library's then",
@@ -207,20 +208,23 @@ def forget(path: str, dry_run: bool) -> None:
         _warn_of_variable(known.path)
 
 
-@options.command("catalogsync root name /mnt/disk1 attic", of=root)
+@options.command(
+    "catalogsync root name /mnt/disk1 attic", "catalogsync root name attic --none", of=root
+)
 @click.argument("path")
-@click.argument("name")
-def name(path: str, name: str) -> None:
+@click.argument("name", required=False)
+@options.flag("--none", "Take its name away.")
+def name(path: str, name: str | None, none: bool) -> None:
     """Give a library root a name, by which these commands know it too.
 
-    PATH is its path, or the name that it has.
+    PATH is its path, or the name that it has. No two roots have the same NAME.
     """
     from catalogsync_assets.core.catalog.roots import name_root, root_called
 
+    if (name is None) != none:
+        raise click.UsageError("give a NAME, or --none to take it away")
     catalog = running.open_catalog()
     known = root_called(catalog, path)
     name_root(catalog, known.path, name)
-    running.end(
-        {"root": known.path, "name": name},
-        lambda: output.echo(f"{known.path} is called {name}"),
-    )
+    words = "has no name" if none else f"is called {name}"
+    running.end({"root": known.path, "name": name}, lambda: output.echo(f"{known.path} {words}"))

@@ -140,6 +140,10 @@ def test_a_root_can_be_named_and_moved_by_its_name(cli, catalog, three, elsewher
     assert cli("root", "move", "disk1", elsewhere).code == 0
     assert listed(cli)[0][:2] == [str(elsewhere), "disk1"]
 
+    assert cli("root", "name", "disk1", "--none").out == f"{elsewhere} has no name\n"
+    assert listed(cli)[0][1] == "-"
+    assert cli("root", "name", elsewhere).code == 2
+
 
 def test_a_copy_is_moved_to_though_nothing_proves_it(cli, catalog, three):
     copy = shutil.copytree(three.root, three.root.with_name("copy"))

@@ -52,8 +52,9 @@ class LibraryRoot:
 
 
 #: Whether a root's path is the folder that it was: `here`; `gone`, as of a disk that is not
-#: mounted; `empty`, as its mount point is then; `exchanged`, where something else is mounted there.
-State = Literal["here", "gone", "empty", "exchanged"]
+#: mounted; `empty`, as its mount point is then; `exchanged`, where something else is mounted there;
+#: `unreadable` where there is a folder that may not be listed.
+State = Literal["here", "gone", "empty", "exchanged", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -196,17 +197,37 @@ def end_rehash(catalog: Catalog, path: str) -> None:
     _set(catalog, path, "rehash_began_at = NULL")
 
 
-def name_root(catalog: Catalog, path: str, name: str) -> None:
-    """Call a root by a name.
+def name_root(catalog: Catalog, path: str, name: str | None) -> None:
+    """Call a root by a name, which a root that was let go loses.
 
     Args:
         path: of a known one.
+        name: None for none.
+
+    Raises:
+        UsageError: another root has the name.
     """
     statement = (
         "INSERT INTO library_roots (path, name) VALUES (:path, :name)"
         " ON CONFLICT (path) DO UPDATE SET name = excluded.name, updated_at = CURRENT_TIMESTAMP"
     )
-    _write(catalog, statement, {"path": path, "name": name})
+    values = {"path": path, "name": name}
+    with catalog.transaction() as connection:
+        other = connection.scalar(sa.text(_NAMED_SO), values)
+        if other is not None:
+            told = shlex.join(("catalogsync", "root", "name", other, "--none"))
+            raise UsageError(
+                f"library root {other} is called {name} already",
+                hint=f"choose another name, or take that one away: `{told}`",
+            )
+        connection.execute(sa.text(_NOT_NAMED_SO), values)
+        connection.execute(sa.text(statement), values)
+
+
+_NAMED_SO = (
+    "SELECT path FROM library_roots WHERE name = :name AND path <> :path AND let_go_at IS NULL"
+)
+_NOT_NAMED_SO = "UPDATE library_roots SET name = NULL WHERE name = :name AND let_go_at IS NOT NULL"
 
 
 def _set(catalog: Catalog, path: str, what: str, **values: object) -> None:
@@ -251,20 +272,24 @@ def contents(catalog: Catalog, root: str | None = None) -> dict[str, Contents]:
 def state_of(root: LibraryRoot) -> State:
     """Whether the path of a root is the folder that it was when it was last scanned.
 
-    A folder that cannot be read counts as being there. So does one of which no scan has said what
-    it lay on, unless it is empty: hidden entries alone are what unmounting, or a file manager's
-    moving of all files, may leave.
+    One of which no scan has said what it lay on is, unless it is empty: hidden entries alone are
+    what unmounting, or a file manager's moving of all files, may leave.
     """
     try:
         with os.scandir(root.path) as entries:
             empty = all(e.name.startswith(".") or e.name == "lost+found" for e in entries)
     except PermissionError:
-        return "here"
+        return "unreadable"
     except OSError:
         return "gone"
     if is_another(file_system_of(root.path), root.file_system):
         return "exchanged"
     return "empty" if empty else "here"
+
+
+def is_there(root: LibraryRoot) -> bool:
+    """Whether nothing says that the folder of a root is not where it was."""
+    return state_of(root) in ("here", "unreadable")
 
 
 def find_moved_root(catalog: Catalog, new: Path, file_system: str) -> Recognised | None:
@@ -283,7 +308,7 @@ def find_moved_root(catalog: Catalog, new: Path, file_system: str) -> Recognised
         for root in library_roots(catalog)
         if root.host in (None, socket.gethostname())
         and root.path != str(new)
-        and state_of(root) != "here"
+        and not is_there(root)
         and (recognised := compare(catalog, root, new, file_system)).by_size_and_time
         and (recognised.proven or 2 * recognised.by_size_and_time >= recognised.there)
     ]
@@ -334,9 +359,7 @@ def inodes_of_gone(
         return []
     here = socket.gethostname(), file_system
     gone = [
-        r
-        for r in library_roots(catalog)
-        if (r.host, r.file_system) == here and state_of(r) != "here"
+        r for r in library_roots(catalog) if (r.host, r.file_system) == here and not is_there(r)
     ]
     return [
         (
