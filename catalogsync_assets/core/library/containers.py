@@ -129,7 +129,8 @@ def read_audio(file: BinaryIO) -> Audio:
     if not audio.troubles:
         pictures = getattr(native, "pictures", ())
         audio.tags_digest = _attempt(audio, digest_of, audio.tags, pictures)
-        audio.is_cut_off = bool(_attempt(audio, is_cut_off, behind, content.kind, info))
+        # What keeps us from a verdict is no trouble with its tags.
+        audio.is_cut_off = bool(_attempt(Audio(None), is_cut_off, behind, content.kind, info))
     return audio
 
 
