@@ -190,13 +190,12 @@ def scan(
     within = limits_of_links(catalog, map(str, folders))
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, accepted)
-        seen, met = list[_Scan](), set[int]()
+        seen = list[_Scan]()
         for root in folders:
             one = _Scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
                 moves if follows else None,
                 devices,
-                met,
             )
             try:
                 one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
@@ -371,7 +370,6 @@ class _Scan:
     progress: Progress
     moves: Moves | None  #: None where the catalog knows no file that could have moved
     devices: FileSystems
-    met: set[int]  #: of the files at paths that nobody knew, hashes of size and mtime
 
     def __post_init__(self) -> None:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
@@ -506,7 +504,6 @@ class _Scan:
     def _meet(self, found: FoundFile) -> None:
         if self.moves is not None:
             self.moves.add_arrived(str(self.root), found.path, self._stat(found))
-            self.met.add(hash(found.stat[:2]))
         else:
             self.report.new += 1
             facts = read_facts(self.root, found.path, self._stat(found))
@@ -599,11 +596,11 @@ class _Scan:
             The locations of those that are not there any more.
         """
         away: set[int] = set()
-        if self.moves is None or not (self.met and self._knows_excluded):
+        if self.moves is None or not self._knows_excluded:
             return away
         for known in rows.known_files(self.catalog, str(self.root), excluded=True):
             if (
-                hash((known.size_bytes, known.mtime_ns)) in self.met
+                self.moves.has_arrived(known.size_bytes, known.mtime_ns)
                 and _is_gone(self.root / known.path)
                 and self._is_mounted(known)
             ):
