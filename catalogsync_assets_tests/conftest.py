@@ -22,6 +22,7 @@ from typing import Any
 import botocore.session
 import pytest
 import sqlalchemy as sa
+import trustme
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.backends import separation
@@ -116,6 +117,20 @@ def service_descriptions_are_read_once():
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(botocore.session.create_loader)
         patch.setattr(botocore.session, "create_loader", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority_is_trusted(tmp_path_factory):
+    """Every obstore client reads all certificates of the machine anew: 9 ms, and a test makes many.
+
+    No test asks for a certificate that the machine trusts; of none at all obstore makes no client.
+    """
+    folder = tmp_path_factory.mktemp("certificates")
+    trustme.CA().cert_pem.write_to_path(str(folder / "authority.pem"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
+        patch.setenv("SSL_CERT_DIR", str(folder / "no-such-folder"))
         yield
 
 
