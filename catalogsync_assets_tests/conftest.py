@@ -6,6 +6,7 @@ code under test and the store.
 
 import dataclasses
 import functools
+import inspect
 import itertools
 import json
 import os
@@ -23,6 +24,8 @@ import botocore.session
 import pytest
 import sqlalchemy as sa
 import trustme
+from botocore import hooks
+from botocore.compat import accepts_kwargs
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.backends import separation
@@ -112,11 +115,27 @@ def a_second_look_follows_at_once(monkeypatch):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def service_descriptions_are_read_once():
-    """botocore parses its description of S3 for each session anew: a tenth of a second a test."""
+def what_every_client_finds_out_is_found_out_once():
+    """botocore parses its description of S3, translates the names of some 150 events and looks at
+    the signatures of their handlers for each client anew: a tenth of a second a test.
+    """
+    original = hooks.EventAliaser._alias_event_name
+    names = {}
+
+    def alias(self, name):
+        if name not in names:
+            names[name] = original(self, name)
+        return names[name]
+
+    def accepts_keywords(handler):
+        code = getattr(handler, "__code__", None)
+        return bool(code.co_flags & inspect.CO_VARKEYWORDS) if code else accepts_kwargs(handler)
+
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(botocore.session.create_loader)
         patch.setattr(botocore.session, "create_loader", once)
+        patch.setattr(hooks.EventAliaser, "_alias_event_name", alias)
+        patch.setattr(hooks, "accepts_kwargs", accepts_keywords)
         yield
 
 
