@@ -29,6 +29,7 @@ from botocore.compat import accepts_kwargs
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.backends import separation
+from catalogsync_assets.core.catalog import database
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import enqueue
@@ -136,6 +137,23 @@ def what_every_client_finds_out_is_found_out_once():
         patch.setattr(botocore.session, "create_loader", once)
         patch.setattr(hooks.EventAliaser, "_alias_event_name", alias)
         patch.setattr(hooks, "accepts_kwargs", accepts_keywords)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_are_compiled_once():
+    """SQLAlchemy keeps what it has compiled with an engine, and each test has one of its own."""
+    first = sa.create_engine("sqlite://")
+    first.connect().close()
+    create = sa.create_engine
+
+    def alike(*arguments, **options):
+        engine = create(*arguments, **options)
+        engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database.sa, "create_engine", alike)
         yield
 
 
