@@ -87,9 +87,9 @@ def pytest_configure() -> None:
 #: the others have nothing left to do.
 LONGEST = (
     "test_web_servers.py",
-    "test_command_lines.py",
     "conformance/test_seaweedfs.py",
     "core/audit/test_model.py",
+    "test_command_lines.py",
     "core/test_living_killed.py",
     "automation/test_runs.py",
     "cli/test_download_processes.py",
