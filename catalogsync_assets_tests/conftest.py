@@ -24,6 +24,7 @@ import botocore.session
 import pytest
 import sqlalchemy as sa
 import trustme
+from alembic.script import ScriptDirectory
 from botocore import hooks
 from botocore.compat import accepts_kwargs
 from botocore.exceptions import ClientError
@@ -175,6 +176,22 @@ def statements_are_compiled_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database.sa, "create_engine", alike)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_are_loaded_once():
+    """Alembic runs the file of each migration for each database: 178 for a Dagster instance."""
+    original = ScriptDirectory._load_revisions
+    loaded = {}
+
+    def load(self):
+        if self.dir not in loaded:
+            loaded[self.dir] = list(original(self))
+        return iter(loaded[self.dir])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "_load_revisions", load)
         yield
 
 
