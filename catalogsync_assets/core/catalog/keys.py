@@ -33,7 +33,7 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 _PAGE = 500
 #: Whether a location `n` gives its file a right to its key.
 STANDS = f"""
-n.status <> 'removed'
+n.status NOT IN ('pruning', 'removed')
 AND NOT (n.status = 'superseded' AND EXISTS (
     SELECT 1 FROM file_locations h WHERE h.file_asset_id = n.file_asset_id
       AND h.backend_id = n.backend_id AND h.locator <> n.locator AND h.status = 'active'))
