@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import keys, locations, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.prune.report import Reason
 from catalogsync_assets.core.stores.backend import ObjectBackend
@@ -70,6 +71,27 @@ class Verdict(NamedTuple):
     code: str = ""
 
 
+class _Row(NamedTuple):
+    """A location that may be old weight, as `_OLD` gives it; times as the database does."""
+
+    id: int
+    asset: int
+    locator: str
+    size: int | None
+    sha256: str | None
+    etag: str | None
+    status: str
+    since: Any  #: since when it has its status
+    verified_at: Any
+    updated_at: Any
+    created_at: Any
+    next_id: int | None  #: the newer content of the file
+    is_current: bool  #: whether the file asset is more than what a path once held
+    is_forgotten: bool
+    forgotten_since: Any
+    changed_since: Any  #: when the last path that held it came to hold something else
+
+
 _LOCAL = "(SELECT b.id FROM storage_backends b WHERE b.backend_type = 'local')"
 _SINCE = "COALESCE({0}.status_since, {0}.updated_at, {0}.created_at)"
 _LATEST = f"""
@@ -98,14 +120,15 @@ _NAMED = f"""
  OR l.locator IN (SELECT m.locator FROM multipart_uploads m WHERE m.backend_id IN :sharing))
 """
 _OLD = f"""
-SELECT l.id, f.id AS asset, l.locator, COALESCE(f.size_bytes, l.size_bytes) AS size,
-       LOWER(NULLIF(f.sha256, '')) AS sha256, NULLIF(l.etag, '') AS etag, l.status,
-       {_SINCE.format("l")} AS since, l.verified_at, l.updated_at, l.created_at,
-       f.superseded_by_id AS next_id,
-       {presence.current_sql(or_forgotten=True)} AS is_current,
-       NOT {presence.NOT_FORGOTTEN} AS is_forgotten,
-       {_LATEST.format(asset="f.id", status="forgotten")} AS forgotten_since,
-       {_LATEST.format(asset="f.id", status="superseded")} AS changed_since
+SELECT l.id, f.id, l.locator, COALESCE(f.size_bytes, l.size_bytes),
+       NULLIF(f.sha256, ''), NULLIF(l.etag, ''), l.status,
+       {_SINCE.format("l")}, l.verified_at, l.updated_at, l.created_at,
+       f.superseded_by_id,
+       {presence.current_sql(or_forgotten=True)},
+       NOT {presence.NOT_FORGOTTEN},
+       {_LATEST.format(asset="f.id", status="forgotten")},
+       {_LATEST.format(asset="f.id", status="superseded")}
+       {GUARDS.format(location="l")}
 FROM {{which}} JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.backend_id = :backend AND COALESCE(l.container_name, '') = :bucket
   AND l.status IN ('active', 'superseded') AND {{condition}} AND NOT {_NAMED}
@@ -160,7 +183,8 @@ class OldWeight:
         while True:
             with catalog.read() as connection:
                 values = {**self._place(), "after": after}
-                found = self._judge(connection, connection.execute(_OF_A_PAGE, values).all())
+                rows = checked(catalog, connection.execute(_OF_A_PAGE, values))
+                found = self._judge(connection, list(map(_Row._make, rows)))
                 after = connection.scalar(_UPTO, {"after": after})
             yield from found
             if after is None:
@@ -173,7 +197,8 @@ class OldWeight:
         """
         with catalog.transaction() as connection:
             values = {**self._place(), "ids": list(location_ids)}
-            found = self._judge(connection, connection.execute(_BY_ID, values).all())
+            rows = checked(catalog, connection.execute(_BY_ID, values))
+            found = self._judge(connection, list(map(_Row._make, rows)))
             chosen = [v.candidate for v in found if v.candidate is not None]
             locations.apply(connection, "prune", [c.copy.location_id for c in chosen])
         return chosen
@@ -186,25 +211,25 @@ class OldWeight:
             "buckets": sorted({b.bucket for b in self.sharing}),
         }
 
-    def _judge(self, connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Verdict]:
+    def _judge(self, connection: sa.Connection, rows: Sequence[_Row]) -> list[Verdict]:
         if not rows:
             return []
         ends = _ends(connection, {row.next_id for row in rows if row.next_id is not None})
         assets = {row.asset for row in rows} | {end.id for end in ends.values()}
         there = locations.copies_of(connection, assets, backend_ids=[self.backend.id])
         now = datetime.now(timezone.utc).replace(tzinfo=None)
-        judged = (self._verdict(row, ends.get(row.next_id), there, now) for row in rows)
+        judged = (self._verdict(row, ends.get(row.next_id or 0), there, now) for row in rows)
         return [verdict for verdict in judged if verdict is not None]
 
     def _verdict(
         self,
-        row: sa.Row[Any],
+        row: _Row,
         end: _End | None,
         there: dict[int, list[RemoteCopy]],
         now: datetime,
     ) -> Verdict | None:
-        location_id, asset, key = row[0], row.asset, row.locator
-        size = int(row.size or 0)
+        location_id, asset, key = row[:3]
+        size = row.size or 0
         name = key.removeprefix(self.backend.key_prefix)
         others = [c for c in there.get(asset, ()) if c.location_id != location_id]
         may: list[tuple[Reason, Any, Sequence[RemoteCopy]]] = []

@@ -503,9 +503,7 @@ def test_a_bucket_that_keeps_versions_keeps_them(
     library, s3, backend, synced, move, pruned, remote
 ):
     s3.create_bucket(Bucket="kept-versions")
-    s3.put_bucket_versioning(
-        Bucket="kept-versions", VersioningConfiguration={"Status": "Enabled"}
-    )
+    s3.put_bucket_versioning(Bucket="kept-versions", VersioningConfiguration={"Status": "Enabled"})
     versioned = backend(layout="path", bucket="kept-versions")
     library.add("a.mp3")
     synced(versioned)
