@@ -2,9 +2,9 @@
 
 A machine of hypothesis writes, retags, moves, swaps, copies, damages, deletes and leaves out local
 files, uploads, damages and deletes objects behind our back, verifies, repairs, offloads, restores,
-forgets, prunes, and kills an offload or a prune at any of its steps. One store's keys follow the files, the other's
-stay. What the stores really hold is read past the code under test, after every step and in the very
-moment before a file is deleted.
+forgets, prunes, and kills an offload or a prune at any of its steps. One store's keys follow the
+files, the other's stay. What the stores really hold is read past the code under test, after every
+step and in the very moment before a file is deleted.
 """
 
 import functools

@@ -41,6 +41,7 @@ STEPS: dict[str, set[Event]] = {
     "withdraw": {"withdrawn", "kept aside"},
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
+    "prune": {"prune", "pruned", "spared", "stayed"},
 }
 
 
@@ -49,6 +50,7 @@ def allowed(events: set[Event]) -> set[tuple[str, str]]:
         (before, TRANSITIONS[event].after)
         for event in events
         for before in TRANSITIONS[event].before or ("new", *STATUSES)
+        if before not in TRANSITIONS[event].but
     }
 
 

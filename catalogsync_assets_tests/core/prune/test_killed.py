@@ -1,5 +1,5 @@
-"""A prune that is killed at any moment: no row is false, nothing but old weight is gone, and the next
-one comes to the same end."""
+"""A prune that is killed at any moment: no row is false, nothing but old weight is gone, and the
+next one comes to the same end."""
 
 import signal
 
