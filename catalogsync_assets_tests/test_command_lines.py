@@ -201,6 +201,7 @@ def test_dg_lists_every_asset_job_schedule_and_sensor(project):
     assert {asset["asset_key"] for asset in listed["assets"]} == ASSETS
     assert {"scan_library", "upload_batch"} <= {job["name"] for job in listed["jobs"]}
     assert [schedule["name"] for schedule in listed["schedules"]] == [
+        "monthly_prune",
         "nightly_scan",
         "weekly_audit",
     ]

@@ -19,6 +19,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     local,
     offload,
     policy,
+    prune,
     restore,
     roots,
     songs,

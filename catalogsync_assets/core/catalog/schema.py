@@ -246,6 +246,8 @@ file_locations = Table(
     Column("missing_since", DateTime),
     # When it came to have its status; NULL in rows whose status is older than this column.
     Column("status_since", DateTime),
+    # Of an object that is about to be deleted, the status that it goes back to if it stays.
+    Column("status_before", String),
     UniqueConstraint("file_asset_id", "backend_id", "locator"),
     Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
     Index("ix_file_locations_library", "library_root", "library_path"),
@@ -262,6 +264,13 @@ file_locations = Table(
         *("status", "backend_id"),
         where="status IN ('offloading', 'offloaded')",
     ),
+    # What may be old weight on a backend.
+    _partial(
+        "ix_file_locations_past",
+        "file_asset_id",
+        where="status IN ('superseded', 'forgotten')",
+    ),
+    _partial("ix_file_locations_pruning", "locator", where="status = 'pruning'"),
     _partial(
         "ix_file_locations_unmet",
         "backend_id",

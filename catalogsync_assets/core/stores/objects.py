@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeAlias
 
 #: What a put takes without a copy.
@@ -56,6 +58,9 @@ class StoredObject:
     #: What we left in its user metadata; see `ObjectMetadata`.
     owner_tag: str | None = None
     copied: bool = False
+    modified_at: datetime | None = None  #: when it was written, by the store's clock; in UTC
+    #: What that clock said when it answered; None if it does not tell.
+    answered_at: datetime | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> StoredObject:
@@ -71,7 +76,16 @@ class StoredObject:
             composite_sha256=composite,
             owner_tag=metadata.get(OWNER_TAG),
             copied=_COPIED in metadata,
+            modified_at=answer.get("LastModified"),
+            answered_at=_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})),
         )
+
+
+def _date(headers: dict[str, str]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers["date"])
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 class ListedObject(NamedTuple):

@@ -19,6 +19,7 @@ from catalogsync_assets.core.backends.capabilities import (
     make_sure_of_copies,
 )
 from catalogsync_assets.core.backends.connections import Connections
+from catalogsync_assets.core.backends.pruning import settle_left
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import upload_queue
@@ -151,6 +152,7 @@ class _Run:
     def execute(self) -> UploadReport:
         with reporting(self._report, self.progress):
             self._lease.take_over_abandoned()
+            settle_left(self.catalog, self.backend, self.connect)
             self._report.queued, self._report.queued_bytes = limited(
                 *count_pending(self.catalog, self.backend, self.scope), self.limit
             )
