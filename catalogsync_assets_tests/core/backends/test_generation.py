@@ -60,6 +60,13 @@ def clone(catalog, library, tmp_path):
 
 
 @pytest.fixture
+def proxy(proxy):
+    """It has to do with the object itself."""
+    proxy.heeds_generation = True
+    return proxy
+
+
+@pytest.fixture
 def said(remote):
     """`said(backend)`: what the backend says of its generation."""
     return lambda backend: json.loads(remote(backend).get(".catalogsync/generation.json"))

@@ -227,7 +227,9 @@ def test_a_database_whose_order_only_its_own_program_knows_is_kept_too(
 
 
 def test_a_full_disk_leaves_nothing_behind(catalog, cloud, backed_up, monkeypatch):
-    monkeypatch.setattr(making.shutil, "disk_usage", lambda _: making.shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr(
+        making.shutil, "disk_usage", lambda _: making.shutil._ntuple_diskusage(1, 1, 0)
+    )
     with pytest.raises(CatalogError, match="no room"):
         backed_up(cloud)
     assert [p.name for p in catalog.path.parent.glob("*.snapshot-*")] == []
