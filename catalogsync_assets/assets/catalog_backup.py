@@ -31,7 +31,7 @@ def catalog_backup(
     None is made while nothing has changed. It is encrypted where `CATALOGSYNC_PASSPHRASE` is set;
     without it, a bucket that is served publicly gets none, which `left out` says.
 
-    More: `docs/backup.md`.
+    More: `docs/backup.md`, *Snapshots*.
     """
     with clear_failures(), catalog.open() as database:
         backend = backend_by_name(database, context.partition_key)

@@ -314,5 +314,5 @@ def test_there_is_nothing_to_confirm_without_a_doubt(catalog, cloud, remote):
 
 def test_a_store_that_refuses_says_so(catalog, through_proxy, proxy):
     proxy.answer(refusal(403, "AccessDenied"), lambda r: r.key.endswith("generation.json"))
-    with pytest.raises(Exception, match="denied|refused|AccessDenied"):
+    with pytest.raises(Exception, match=r"denied|refused|AccessDenied"):
         begin_changes(catalog, StoreClient(through_proxy))

@@ -154,7 +154,7 @@ def test_with_a_passphrase_nothing_of_it_can_be_read(
 def test_a_passphrase_that_is_set_later_makes_another_one(
     cloud, backed_up, monkeypatch, s3, catalog
 ):
-    first = backed_up(cloud)
+    assert not backed_up(cloud).encrypted
     monkeypatch.setenv("CATALOGSYNC_PASSPHRASE", PASSPHRASE)
     assert backed_up(cloud).status == "made"
     assert backed_up(cloud).status == "unchanged"

@@ -1,6 +1,7 @@
 """Which snapshots stay, and that only ours go."""
 
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,9 +30,7 @@ def test_a_year_of_nights_leaves_days_weeks_and_months():
     assert ages[:7] == [0, 1, 2, 3, 4, 5, 6]
     assert len(ages) == 17
     weeks, months = ages[7:11], ages[11:]
-    assert all(
-        5 <= later - sooner <= 8 for sooner, later in zip(weeks[1:], weeks[2:], strict=False)
-    )
+    assert all(5 <= later - sooner <= 8 for sooner, later in pairwise(weeks))
     assert len({(NOW - timedelta(days=a)).month for a in months}) == 6
     assert max(ages) >= 150
 

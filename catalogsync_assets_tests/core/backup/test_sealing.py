@@ -10,7 +10,7 @@ import zstandard
 from catalogsync_assets.core.backup.sealing import _bech32, seal, unseal
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError
 
-PLAIN = random.Random(1).randbytes(100_000) * 3
+PLAIN = random.Random(1).randbytes(100_000) * 3  # noqa: S311
 
 
 @pytest.fixture
