@@ -15,7 +15,6 @@ from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.upload.journal import abort_abandoned
 from catalogsync_assets_tests.support.database import change, rows
 
-MOMENTS = 20
 # Forks a child for each number that it is told, which backs up and is killed at that moment: before
 # and after whatever is asked of the store, written down or put on the disk. (A child of this very
 # process would inherit the threads of its clients.)
@@ -28,7 +27,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.stores import sdk
 from catalogsync_assets.core.stores.client import StoreClient
 import boto3
-sending._SINGLE_BYTES = 1000
+sending._SINGLE_BYTES = 1_000_000
 sending.part_bytes = lambda _: 5 * 1024 * 1024
 
 def child(moment, second):
@@ -70,9 +69,8 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture
-def large(catalog):
-    """The catalog becomes so large that its snapshot goes in two parts."""
+def enlarge(catalog):
+    """Have the catalog become so large that its snapshot goes in two parts."""
     with catalog.transaction() as connection:
         connection.exec_driver_sql(
             "CREATE TABLE of_another_tool AS WITH RECURSIVE n(i) AS"
@@ -81,9 +79,12 @@ def large(catalog):
         )
 
 
+@pytest.mark.parametrize(("in_parts", "how_many"), [(False, 14), (True, 6)])
 def test_a_kill_at_any_moment_leaves_whole_snapshots(
-    catalog, cloud, large, start_python, s3, remote, tmp_path, monkeypatch
+    catalog, cloud, start_python, s3, remote, tmp_path, monkeypatch, in_parts, how_many
 ):
+    if in_parts:
+        enlarge(catalog)
     monkeypatch.setattr(sending, "part_bytes", lambda _: 5 * 1024 * 1024)
     monkeypatch.setenv("CATALOGSYNC_SNAPSHOTS", "1,1,0")
     long_ago = datetime(2020, 1, 1, tzinfo=timezone.utc)
@@ -109,8 +110,8 @@ def test_a_kill_at_any_moment_leaves_whole_snapshots(
     whole, _ = backed_up(1_000_000)
     status, count = whole.split()
     assert status == "made"
-    moments = sorted({1 + int(count) * i // MOMENTS for i in range(MOMENTS)})
-    assert len(moments) == MOMENTS
+    moments = sorted({1 + int(count) * i // how_many for i in range(how_many)})
+    assert len(moments) == how_many
     client = StoreClient(cloud)
     known = {}
     for moment in moments:
