@@ -12,6 +12,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     audit,
     backend_changes,
     backends,
+    catalog,
     downloads,
     export,
     forget,

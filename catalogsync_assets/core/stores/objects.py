@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -36,13 +36,15 @@ class ObjectMetadata:
     sha256: str | None = None  #: in hex, as far as it is known when the upload begins
     #: Whether the store is to make it of another object: what else comes along proves nothing.
     copied: bool = False
+    #: Further user metadata, by names in lower case.
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def as_user_metadata(self) -> dict[str, str]:
         """The user metadata, which every store can give back."""
         song = None if self.song_id is None else str(self.song_id)
         given = {OWNER_TAG: self.owner_tag, _SONG: song, _SHA256: self.sha256}
         given[_COPIED] = "1" if self.copied else None
-        return {name: value for name, value in given.items() if value is not None}
+        return {**{name: v for name, v in given.items() if v is not None}, **self.more}
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class StoredObject:
     modified_at: datetime | None = None  #: when it was written, by the store's clock; in UTC
     #: What that clock said when it answered; None if it does not tell.
     answered_at: datetime | None = field(default=None, compare=False)
+    #: All of its user metadata, by names in lower case.
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> StoredObject:
@@ -78,6 +82,7 @@ class StoredObject:
             copied=_COPIED in metadata,
             modified_at=answer.get("LastModified"),
             answered_at=_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})),
+            metadata=metadata,
         )
 
 
