@@ -56,6 +56,10 @@ class StoredObject:
     #: What we left in its user metadata; see `ObjectMetadata`.
     owner_tag: str | None = None
     copied: bool = False
+    #: The SHA-256 in hex that is written there: what whoever put it said of it, and no proof.
+    claimed_sha256: str | None = None
+    #: When it was last written, in seconds since the epoch; None if the store does not tell.
+    modified: float | None = None
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> StoredObject:
@@ -71,6 +75,8 @@ class StoredObject:
             composite_sha256=composite,
             owner_tag=metadata.get(OWNER_TAG),
             copied=_COPIED in metadata,
+            claimed_sha256=metadata.get(_SHA256),
+            modified=modified.timestamp() if (modified := answer.get("LastModified")) else None,
         )
 
 
