@@ -104,13 +104,15 @@ class StoreClient(Connection):
         place = {"Bucket": bucket or self.backend.bucket, "Key": key}
         return self._s3.generate_presigned_url("get_object", Params=place, ExpiresIn=expires)
 
-    def list_pages(self, after: str | None = None) -> Iterator[list[ListedObject]]:
+    def list_pages(
+        self, after: str | None = None, *, below: str = ""
+    ) -> Iterator[list[ListedObject]]:
         """What is stored below the backend's prefix; see `listing.list_pages`.
 
         A page is asked for when it is taken; after an error, begin again after the last key, as
         `listed` does.
         """
-        return listing.list_pages(self._s3, self.backend, after=after)
+        return listing.list_pages(self._s3, self.backend, after=after, below=below)
 
     def listed(self, retry: Retry, *, after: str | None = None) -> Iterator[list[ListedObject]]:
         """The same, retried, read ahead, and without what is no file's; see `listing.ahead`."""
