@@ -136,7 +136,8 @@ def _in_words(copies: PolicyStatus) -> str:
 
 def _print_troubles(found: list[BackendStatus], unread: int) -> None:
     if unread:
-        output.note(f"tags of {output.files(unread)} could not be read; see failures --tags")
+        what = f"tags that cannot be read, or a missing end, in {output.files(unread)}"
+        output.note(f"{what}; `catalogsync failures --tags` lists them")
     for b in found:
         if b.damaged:
             count = output.files(b.damaged)

@@ -276,7 +276,7 @@ def test_files_without_readable_tags_are_told_of_and_listed(cli, library):
     scanned = cli("scan")
 
     warning, hint = errors_of(scanned)
-    assert warning.startswith("warning: the tags of 1 file could not be read, such as")
+    assert warning.startswith("warning: tags that cannot be read, or a missing end, in 1 file of")
     assert str(path) in warning
     assert hint == "hint: `catalogsync failures --tags` lists them"
     told = cli("scan", "--json").json

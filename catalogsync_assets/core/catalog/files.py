@@ -85,7 +85,7 @@ class FileFacts:
     song_id: int | None = None
     sha256: str | None = None  #: the content's digest in hex, where it has been read whole
     artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
-    #: Why its tags, or some of them, could not be read; None if all could.
+    #: What is wrong with it: why tags could not be read, or that its end is missing; else None.
     tags_error: str | None = None
     #: As in `FileStat`.
     ctime_ns: int | None = None
@@ -121,16 +121,20 @@ FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
+_EXCLUDED = _KNOWN.replace(f"IN {_OF_PATHS}", "= 'excluded'")
 
 
-def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
+def known_files(catalog: Catalog, root: str, *, excluded: bool = False) -> Iterator[KnownFile]:
     """Every path known below a root, sorted by path as UTF-8 bytes.
 
     Read in pages, each a short transaction: memory stays flat, and a scan that takes an hour does
     not hold back the write-ahead log.
+
+    Args:
+        excluded: only those that are left out of the library.
     """
-    after = ""
-    while page := catalog.rows(_KNOWN, root=root, after=after, page=_PAGE):
+    after, statement = "", _EXCLUDED if excluded else _KNOWN
+    while page := catalog.rows(statement, root=root, after=after, page=_PAGE):
         yield from map(KnownFile._make, page)
         after = page[-1][3]
 

@@ -162,6 +162,10 @@ SELECT {_KNOWN} FROM lost l
 WHERE l.inode = ? AND l.lasting = ? AND l.replaced = 0
   AND l.location NOT IN (SELECT location FROM pairs) LIMIT 1
 """
+_ARRIVED_INDEX = """
+CREATE INDEX IF NOT EXISTS arrived_by_size ON arrived (size, mtime) WHERE location IS NULL
+"""
+_HAS_ARRIVED = "SELECT 1 FROM arrived WHERE location IS NULL AND size = ? AND mtime = ? LIMIT 1"
 _ADD_ARRIVED = "INSERT INTO arrived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 _ADD_LOST = f"INSERT OR IGNORE INTO lost VALUES ({', '.join('?' * 20)})"
 _PAGE = 500
@@ -231,6 +235,12 @@ class Moves:
         self._db.executemany(_ADD_LOST, self._lost)
         self._arrived.clear()
         self._lost.clear()
+
+    def has_arrived(self, size_bytes: int | None, mtime_ns: int | None) -> bool:
+        """Whether a file of this size and mtime, in ns, is at a path that nobody knew."""
+        self._write()
+        self._db.execute(_ARRIVED_INDEX)
+        return self._db.execute(_HAS_ARRIVED, (size_bytes, mtime_ns)).fetchone() is not None
 
     def pair(self, digest: Callable[[str, str], str | None]) -> None:
         """Find out which are the same.

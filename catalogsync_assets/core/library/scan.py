@@ -159,12 +159,13 @@ def scan(
         rehash: read every file whole, and compare it with what the catalog holds; goes on where an
             earlier one was stopped.
         ignore_ctime: do not read files of which nothing but ctime or inode has changed.
-        accept: files that are damaged, by all that can be told, and shall be taken as they are.
+        accept: files that are damaged, by all that can be told, and shall be taken as they are; of
+            a folder, all such files below it.
         new_root: take a folder for a root of its own that holds the same files as one that is gone.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
-        UsageError: a file shall be accepted that does not seem damaged.
+        UsageError: what shall be accepted does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
             or `CATALOGSYNC_IGNORE` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
@@ -184,12 +185,12 @@ def scan(
         except LibraryError as error:
             refused = refused or error
             folders.remove(folder)
-    require_apart(folders, known_roots(catalog))
+    require_apart(folders, known_roots(catalog), scanned=True)
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
     within = limits_of_links(catalog, map(str, folders))
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, accepted)
-        seen, whole = [], []
+        seen = list[_Scan]()
         for root in folders:
             one = _Scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
@@ -201,18 +202,15 @@ def scan(
             except LibraryError as error:  # what is known of the others holds
                 refused = refused or error
             else:
-                seen.append(root)
-                whole += [root] if one.saw_all else []
+                seen.append(one)
         if follows:
             _add_let_go(catalog, moves)
-            follow(catalog, moves, report, how.accept, progress)
+            away = set[int]().union(*(s.add_those_that_left_what_is_left_out() for s in seen))
+            follow(catalog, moves, report, how.accept, progress, left_out=away)
             if report.moved or report.changed:  # nothing else gives up a key
                 drop_suffixes(catalog)
-    for root in whole:
-        roots_.note_complete_scan(catalog, str(root))
-    for root in seen:
-        if rehash:
-            roots_.end_rehash(catalog, str(root))
+    for one in seen:
+        one.note_end()
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
@@ -233,18 +231,30 @@ def _add_let_go(catalog: Catalog, moves: Moves) -> None:
 def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
     """The absolute paths of files that shall be taken as they are.
 
+    Args:
+        paths: of such files, or of folders that hold some.
+
     Raises:
-        UsageError: one of them is no file that seems damaged.
+        UsageError: one of them is no file that seems damaged, nor a folder above one.
     """
-    places = frozenset(os.path.abspath(path) for path in paths)  # noqa: PTH100
-    suspected = "SELECT 1 FROM file_locations WHERE absolute_path = :place AND status = 'damaged'"
-    for place in sorted(places):
-        if catalog.scalar(suspected, place=place) is None:
+    accepted: set[str] = set()
+    for place in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100
+        below = f"{place.rstrip('/')}/"
+        found = catalog.rows(_SUSPECTED, place=place, below=below, length=len(below))
+        if not found:
             raise UsageError(
-                f"no scan has found {place} to be damaged",
-                hint="a scan lists the files that seem damaged; name one of them",
+                f"no scan has found {place}, or a file below it, to be damaged",
+                hint="a scan lists the files that seem damaged; name one of them, or its folder",
             )
-    return places
+        accepted.update(str(path) for (path,) in found)
+    return frozenset(accepted)
+
+
+_SUSPECTED = """
+SELECT absolute_path FROM file_locations
+WHERE status = 'damaged' AND library_path IS NOT NULL
+  AND (absolute_path = :place OR substr(absolute_path, 1, :length) = :below)
+"""
 
 
 def _follow_root(catalog: Catalog, folder: Path, report: ScanReport) -> None:
@@ -310,6 +320,17 @@ def require_never_filled(
         )
 
 
+def _is_gone(path: Path) -> bool:
+    """Whether there is nothing at a path; a folder that may not be entered tells nothing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _merge(
     found: Iterator[FoundFile], known: Iterator[KnownFile]
 ) -> Iterator[tuple[FoundFile | None, KnownFile | None]]:
@@ -360,6 +381,7 @@ class _Scan:
         self._seen: list[Seen] = []
         self._excluded: list[int] = []
         self._unread_left = UNREAD_AT_A_TIME
+        self._knows_excluded = False
         self._alike = self._other_inodes = 0  # of the same size and mtime
         self._folders: dict[str, str] = {}
         self._names: dict[int, str] = {}  # of file systems, by device
@@ -553,6 +575,7 @@ class _Scan:
         if known.status == "offloading" or self.moves is None:
             return
         if self._is_left_out(known.path):
+            self._knows_excluded = True
             if known.status in ("active", "missing", "damaged"):
                 self.report.excluded += 1
                 self._keep(self._excluded, known.location_id)
@@ -563,11 +586,36 @@ class _Scan:
                 self._all_mounted = False
                 self.report.unmounted += known.present
 
-    @property
-    def saw_all(self) -> bool:
-        """Whether no folder was hidden from it: nothing is known to be gone below one that was."""
+    def add_those_that_left_what_is_left_out(self) -> set[int]:
+        """Files of folders that no walk enters may have come out of them. To be called once all
+        roots have been walked.
+
+        Looked for is only what has the size and mtime of a file that has come.
+
+        Returns:
+            The locations of those that are not there any more.
+        """
+        away: set[int] = set()
+        if self.moves is None or not self._knows_excluded:
+            return away
+        for known in rows.known_files(self.catalog, str(self.root), excluded=True):
+            if (
+                self.moves.has_arrived(known.size_bytes, known.mtime_ns)
+                and _is_gone(self.root / known.path)
+                and self._is_mounted(known)
+            ):
+                self.moves.add_lost(str(self.root), known)
+                away.add(known.location_id)
+        return away
+
+    def note_end(self) -> None:
+        """All that was found is recorded."""
+        # Nothing is known to be gone below a folder that was hidden.
         hidden = (place for place, is_left_out in self._unseen if not is_left_out)
-        return self._all_mounted and not any(place.endswith("/") for place in hidden)
+        if self._all_mounted and not any(place.endswith("/") for place in hidden):
+            roots_.note_complete_scan(self.catalog, str(self.root))
+        if self.how.rehash:
+            roots_.end_rehash(self.catalog, str(self.root))
 
     def _is_mounted(self, known: KnownFile) -> bool:
         """Whether the file system that a file was seen on is where it was.

@@ -16,6 +16,8 @@ from catalogsync_assets.core.files.formats import format_of
 from catalogsync_assets.core.files.opening import FileStat, open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
 
+#: Of a file that says itself that its end is missing.
+CUT_OFF = "its end is missing: it is shorter than its own header says"
 #: Characters of a text that are kept; the longest title that was found has 865.
 MAX_TEXT = 1_000
 #: No song has more.
@@ -101,7 +103,8 @@ class Tags:
 
 
 def read_tags(path: Path) -> tuple[Tags, str | None]:
-    """The tags of a file, and why they, or some of them, could not be read, or None.
+    """The tags of a file, and what is wrong with it, or None: why they, or some of them, could not
+    be read, or that its end is missing.
 
     A file with unreadable tags is still music to keep: it gets its name for a title.
     """
@@ -127,6 +130,8 @@ def tags_in(file: BinaryIO, path: Path) -> tuple[Tags, str | None]:
         why = f"some of its tags cannot be read ({why})"
     elif why:
         why = f"its tags cannot be read ({why})"
+    elif audio.is_cut_off:
+        why = CUT_OFF
     return _tags(audio, path), why
 
 
