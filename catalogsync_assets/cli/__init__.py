@@ -18,6 +18,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     local,
     offload,
     policy,
+    rebuild,
     restore,
     roots,
     songs,
