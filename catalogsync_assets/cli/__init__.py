@@ -11,6 +11,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     alerts,
     audit,
     backends,
+    catalog,
     downloads,
     export,
     forget,

@@ -58,6 +58,11 @@ def snapshot_name(catalog_id: str, made_at: datetime, *, encrypted: bool) -> str
     return f"{SNAPSHOTS}{catalog_id}/{stamp}.db.zst{_ENCRYPTED if encrypted else ''}"
 
 
+def owner_tag(catalog_id: str) -> str:
+    """What a snapshot carries in its metadata: which catalog has put it."""
+    return f"{catalog_id}/snapshot"
+
+
 def list_snapshots(
     client: StoreClient, *, catalog_id: str | None = None, retry: Retry = once, look: bool = True
 ) -> list[Snapshot]:
@@ -85,10 +90,11 @@ def list_snapshots(
                     Snapshot(named[1], made_at, listed.key, listed.size_bytes, bool(named[3]))
                 )
     found.sort(key=lambda s: (s.made_at, s.key), reverse=True)
-    return [_looked_at(client, s, retry) for s in found] if look else found
+    return [with_metadata(client, s, retry=retry) for s in found] if look else found
 
 
-def _looked_at(client: StoreClient, snapshot: Snapshot, retry: Retry) -> Snapshot:
+def with_metadata(client: StoreClient, snapshot: Snapshot, *, retry: Retry = once) -> Snapshot:
+    """The snapshot with what its metadata says of it, as far as the store has kept that."""
     there = retry(lambda: client.head(snapshot.key))
     said: Mapping[str, str] = there.metadata if there else {}
     schema, sha256 = _said(said, SCHEMA, _SCHEMA), _said(said, PLAIN_SHA256, _SHA256)

@@ -152,6 +152,9 @@ storage_backends = Table(
     Column("generation", Integer),
     # When that was found to be another's, or newer; NULL where nothing speaks against ours.
     Column("generation_doubted_at", DateTime),
+    # Where a person has confirmed that this is the catalog all the same: the last audit before
+    # that. The doubt ends with a complete one after it.
+    Column("generation_confirmed", Integer),
     # Of the last snapshot of this catalog there: when it was made, and of which content.
     Column("snapshot_at", DateTime),
     Column("snapshot_digest", String),

@@ -19,6 +19,7 @@ from catalogsync_assets.core.backends.capabilities import (
     make_sure_of_copies,
 )
 from catalogsync_assets.core.backends.connections import Connections
+from catalogsync_assets.core.backends.generation import begin_changes
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import upload_queue
@@ -166,6 +167,7 @@ class _Run:
         self._sender = Sender(self.catalog, client, limits, limiter, stop)
         self._sender.probe()
         make_sure(self.catalog, client)
+        begin_changes(self.catalog, client, retry=self._sender.retry)
         if client.profile.copies is None and upload_queue.has_copies(self.catalog, self.backend):
             make_sure_of_copies(self.catalog, client)
         abort_abandoned(self.catalog, client)

@@ -21,6 +21,7 @@ _COLUMNS = (
     ("storage_backends", "failing_since", "DATETIME"),
     ("storage_backends", "generation", "INTEGER"),
     ("storage_backends", "generation_doubted_at", "DATETIME"),
+    ("storage_backends", "generation_confirmed", "INTEGER"),
     ("storage_backends", "snapshot_at", "DATETIME"),
     ("storage_backends", "snapshot_digest", "VARCHAR"),
 )
