@@ -8,8 +8,8 @@ In this order, so that a kill at any moment costs no more than what was on its w
 3. what they are is written (`record`);
 4. what the snapshot says of other objects is held against the listing (`core/audit`).
 
-Nothing is written to the store. What came of it are claims until a verification, or a restore, has
-read the objects.
+Nothing is written to the store, but that it is this catalog's from now on, where it takes the old
+one's place. What came of it are claims until a verification, or a restore, has read the objects.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.audit.audit import audit
 from catalogsync_assets.core.audit.looks import look_at
 from catalogsync_assets.core.audit.report import AuditRequest
+from catalogsync_assets.core.backends.generation import confirm, look
 from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.backends import read_config, take_over_id, write_config
@@ -92,7 +93,7 @@ def rebuild(
     progress: Progress = lambda _: None,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> RebuildReport:
-    """Fill a fresh catalog with what a backend holds. Writes nothing to the store.
+    """Fill a fresh catalog with what a backend holds.
 
     May be stopped at any moment and called again, until it has come to its end: it goes on with
     the snapshot that it began with.
@@ -424,10 +425,17 @@ class _Run:
     # --- what the snapshot says besides
 
     def _check(self) -> None:
-        """Look at what is not there, though the snapshot says so."""
+        """Look at what is not there, though the snapshot says so.
+
+        After that, nothing speaks against a catalog that has taken the old one's place.
+        """
         self._step("check")
         report = self.report
-        if report.snapshot is None:
+        if report.taken_over:
+            confirm(self.catalog, self.client, retry=self._retry)
+        else:
+            look(self.catalog, self.client, retry=self._retry)
+        if report.snapshot is None and not report.taken_over:
             return
         limits = Limits.of(self.backend, workers=self.workers)
         try:
