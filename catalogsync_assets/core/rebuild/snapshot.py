@@ -67,6 +67,8 @@ _NEEDED = ("songs", "file_assets", "file_locations", "storage_backends")
 _MAX_TEXT = 8 * 1024
 #: Of a value, in bytes: the settings of a backend, and no more.
 _MAX_VALUE = 1024 * 1024
+#: Of a row, as every database has it.
+_MAX_ID = 2**31 - 1
 _PAGE = 2_000
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?")
 _HEX = re.compile(r"[0-9a-f]{16,128}")
@@ -191,9 +193,25 @@ class _Copying:
                 row[name] = value if _TIME.fullmatch(value) else None
         return row
 
-    def _insert(self, table: str, columns: tuple[str, ...], rows: list[Row]) -> None:
-        if rows:
-            self.new.exec_driver_sql(insert_sql(self.new, table, columns), rows)
+    def _insert(self, table: str, columns: tuple[str, ...], rows: list[Row]) -> int:
+        """Insert what can be; how many that is. In an adopted database, rows may name others that
+        are not there."""
+        statement = insert_sql(self.new, table, columns)
+        try:
+            with self.new.begin_nested():
+                self.new.exec_driver_sql(statement, rows)
+        except sa.exc.IntegrityError:
+            return sum(self._insert_one(statement, row) for row in rows)
+        return len(rows)
+
+    def _insert_one(self, statement: str, row: Row) -> bool:
+        try:
+            with self.new.begin_nested():
+                self.new.exec_driver_sql(statement, row)
+        except sa.exc.IntegrityError:
+            self._copied.refused += 1
+            return False
+        return True
 
     # --- backends
 
@@ -230,15 +248,22 @@ class _Copying:
 
     def _copy(self, table: str, columns: tuple[str, ...]) -> None:
         more = ("object_key_fold",) if table == "file_assets" else ()
+        met = taken = 0
         for page in self._rows(table, columns):
             rows = [row for row in page if self._is_taken(table, row)]
-            self._insert(table, (*columns, *more), rows)
-            name = {"songs": "songs", "file_assets": "files", "playlists": "playlists"}.get(table)
-            if name:
-                setattr(self._copied, name, getattr(self._copied, name) + len(rows))
+            met += len(page)
+            taken += self._insert(table, (*columns, *more), rows) if rows else 0
+        if (met - taken) * 10 > met:
+            raise _broken(f"of {met:,} rows in {table} only {taken:,} can be taken")
+        name = {"songs": "songs", "file_assets": "files", "playlists": "playlists"}.get(table)
+        if name:
+            setattr(self._copied, name, taken)
 
     def _is_taken(self, table: str, row: Row) -> bool:
         """Bring a row into order; whether it can be taken at all."""
+        if not 0 < (1 if "id" not in row else row["id"] or 0) <= _MAX_ID:
+            self._copied.refused += 1
+            return False
         if table == "file_assets":
             for digest in ("sha256", "tags_digest", "audio_digest"):
                 text = (row[digest] or "").lower()

@@ -39,7 +39,7 @@ def snapshot(catalog, tmp_path, remote):
             spoil(sealed.read_bytes()),
             Metadata={SCHEMA: SCHEMA_VERSION, PLAIN_SHA256: digest},
         )
-        return key
+        return backend.key_prefix + key
 
     return make
 
