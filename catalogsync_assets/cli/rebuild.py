@@ -59,11 +59,13 @@ def rebuild(
     at any time; run it again to continue. A new machine knows no backend: name its bucket as for
     `register-object-backend`.
     """
-    from catalogsync_assets.core.catalog.database import Catalog
+    from catalogsync_assets.core.catalog.database import Catalog, exists
     from catalogsync_assets.core.rebuild.rebuild import Request
     from catalogsync_assets.core.rebuild.rebuild import rebuild as run_rebuild
 
     request = Request(not without_snapshot, catalog_id, take_over)
+    if settings["bucket"] is None and not exists(options.given("db")):
+        raise _unknown(backend_name)
     if not dry_run:
         Catalog.initialise(options.given("db"), make_folder=True)[0].close()
         catalog = running.open_catalog()
@@ -109,14 +111,18 @@ def _registered(catalog: Catalog, name: str, settings: dict[str, Any]) -> Object
     known = {backend.name: backend for backend in object_backends(catalog)}
     if settings["bucket"] is None:
         if name not in known:
-            raise UsageError(
-                f"the catalog {catalog.path} knows no backend {name!r}",
-                hint="name its bucket with --bucket, and --endpoint, --region and --base-prefix"
-                " as for `register-object-backend`",
-            )
+            raise _unknown(name)
         return known[name]
     settings["layout"] = settings["layout"] or "path"
     return register(catalog, ObjectBackend(name=name, **settings))[0]
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(
+        f"there is no catalog that knows a backend {name!r}",
+        hint="name its bucket with --bucket, and --endpoint, --region and --base-prefix as for"
+        " `register-object-backend`",
+    )
 
 
 def _in(catalog: Catalog, backend: ObjectBackend) -> ObjectBackend:

@@ -151,8 +151,8 @@ class _Run:
         if state is None and self.catalog.scalar("SELECT 1 FROM file_assets LIMIT 1"):
             raise UsageError(
                 f"the catalog {self.catalog.path} holds files already: a rebuild fills a new one",
-                hint="name a file that is not there yet with --db;"
-                " or take over the bucket's objects with `catalogsync adopt`",
+                hint="was it rebuilt before, go on with `catalogsync restore`;"
+                " else name a file that is not there yet with --db",
             )
         self._retry(self.client.probe)
         report.resumed = state is not None
