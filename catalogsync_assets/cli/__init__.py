@@ -21,6 +21,7 @@ from catalogsync_assets.cli import (  # noqa: F401
     offload,
     policy,
     prune,
+    rebuild,
     restore,
     roots,
     songs,

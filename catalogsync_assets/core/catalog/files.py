@@ -97,6 +97,8 @@ class FileFacts:
     #: MusicBrainz's names of the recording, and of this track of this release, from the tags.
     recording_id: str | None = None
     release_track_id: str | None = None
+    #: The id that its file asset gets, where that is known from elsewhere, and free.
+    file_asset_id: int | None = None
 
     @property
     def stat(self) -> FileStat:
@@ -437,6 +439,7 @@ def _insert_assets(
             "release_track_id": f.release_track_id,
             "object_key": key,
             "object_key_fold": fold(key),
+            **({"id": f.file_asset_id} if f.file_asset_id else {}),
         }
         for f, song, key in zip(files, belong, keys, strict=True)
     ]

@@ -38,6 +38,7 @@ Status = Literal[
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
+    "settled", "copied", "claimed",
     "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
     "prune", "pruned", "spared", "stayed", "retired",
 ]
@@ -90,8 +91,20 @@ TRANSITIONS: dict[Event, Transition] = {
     "offload": Transition(("active",), "offloading", "the local file is about to be removed"),
     "kept": Transition(("offloading",), "active", "the local file has stayed, or is back"),
     "offloaded": Transition(("offloading",), "offloaded", "the local file is removed"),
+    "settled": Transition(
+        ("missing",), "superseded", "the file was brought to another root than the one that is lost"
+    ),
+    "copied": Transition(
+        ("new",), "missing", "the file was here, says what is left of a catalog that is lost"
+    ),
     # Keys of a backend.
     "stored": Transition(None, "active", "the object is there, and was verified", but=("pruning",)),
+    "claimed": Transition(
+        None,
+        "active",
+        "the object is there, and said to hold the file; nobody has verified that",
+        but=("pruning",),
+    ),
     "moved": Transition(
         ("active", "missing", "damaged"), "superseded", "the file is under another key there"
     ),
@@ -290,14 +303,14 @@ def record_looks(connection: sa.Connection, looks: Sequence[Look]) -> list[bool]
 
 
 class Stored(NamedTuple):
-    """An object that is there, whole, and was verified to hold a file."""
+    """An object that is there, whole, and was verified to hold a file; or is said to hold it."""
 
     file_asset_id: int
     key: str
     size_bytes: int
     sha256: str
     etag: str | None
-    verified_by: str
+    verified_by: str | None  #: None where it is only said
     #: The location of the object that it was copied from: since when that is verified, this is.
     copied_from: int | None = None
 
@@ -309,7 +322,8 @@ _OBJECT = (
 _STORE = f"""
 VALUES (:file_asset_id, :backend, :bucket, :key, :public_url, 'active', 0, :size_bytes, :etag,
         COALESCE((SELECT c.verified_at FROM file_locations c WHERE c.id = :copied_from),
-                 CURRENT_TIMESTAMP), :verified_by, CURRENT_TIMESTAMP{{more}})
+                 CASE WHEN :verified_by IS NOT NULL THEN CURRENT_TIMESTAMP END),
+        :verified_by, CURRENT_TIMESTAMP{{more}})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     container_name = excluded.container_name, public_url = excluded.public_url,
     status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
@@ -686,6 +700,13 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
 """
 
 
+# Of roots that nobody has any more; a scan still looks for what was below them.
+_AT_LOST_ROOTS = """
+file_asset_id = :file_asset_id AND library_root <> :root AND library_root IN (
+    SELECT path FROM library_roots WHERE let_go_at IS NOT NULL)
+"""
+
+
 def record_restored(connection: sa.Connection, root: str, places: Sequence[LocalPlace]) -> None:
     """Files lie whole below a root, read just now. Idempotent.
 
@@ -706,6 +727,7 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
     insert = insert_sql(connection, "file_locations", columns, _INSERT_RESTORED)
     for statement in (_RESTORED, insert, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
+    connection.exec_driver_sql(_update_sql("settled", "", _AT_LOST_ROOTS), rows)
     _refresh(connection, {*owner.values(), *(row.file_asset_id for row in others)})
 
 
@@ -810,3 +832,59 @@ def copies_of(
     for copy in _copies(connection, _OF_FILES, assets=assets, backends=backends, damaged=damaged):
         found.setdefault(copy.file_asset_id, []).append(copy)
     return found
+
+
+#: What becomes of a status in a catalog that is made of what is left of another: of a path, nobody
+#: has seen the file since; of a key, what was said is said still.
+_OF_LOST_PATHS: dict[str, Status] = {
+    s: s for s in ("excluded", "forgotten", "offloaded", "superseded")
+}
+_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged")}
+_COPIED = (
+    *("id", "file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
+    *("public_url", "status", "is_primary", "size_bytes", "mtime_ns", "ctime_ns", "inode"),
+    *("library_root", "library_path", "etag", "missing_since", "created_at", "updated_at"),
+)
+
+
+def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of a catalog that is lost, as what is left of it has them. Nothing of them is verified.
+
+    Presence is for the caller to refresh, once all are there.
+
+    Args:
+        rows: the columns of each, by name; a local one has a `library_root`, or no `etag`.
+    """
+    made = []
+    for row in rows:
+        known = _OF_LOST_PATHS if row["is_local"] else _OF_KEYS
+        otherwise = TRANSITIONS["copied" if row["is_local"] else "moved"].after
+        status = known.get(str(row["status"]), otherwise)
+        made.append({**{name: row[name] for name in _COPIED}, "status": status})
+    if made:
+        connection.exec_driver_sql(insert_sql(connection, "file_locations", _COPIED), made)
+
+
+_MOVE_LOST = """
+UPDATE file_locations SET library_path = :path, locator = :path, updated_at = CURRENT_TIMESTAMP,
+    absolute_path = CASE WHEN absolute_path IS NULL THEN NULL ELSE library_root || '/' || :path END
+WHERE file_asset_id = :asset AND status = 'missing' AND library_path IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM file_locations o WHERE o.id <> file_locations.id AND (
+      (o.library_root = file_locations.library_root AND o.library_path = :path
+       AND o.status <> 'superseded')
+      OR (o.file_asset_id = :asset AND o.backend_id = file_locations.backend_id
+          AND (o.locator = :path OR o.status = 'missing'))))
+RETURNING library_root
+"""
+
+
+def move_lost(connection: sa.Connection, file_asset_id: int, path: str) -> str | None:
+    """A file that is lost was last at this path, says the key of its object.
+
+    Returns:
+        The root below which it was; None where it was at several paths, or at none, or another file
+        has this one: then nothing is changed.
+    """
+    values = {"asset": file_asset_id, "path": path}
+    found = connection.execute(sa.text(_MOVE_LOST), values).first()
+    return None if found is None else str(found[0])

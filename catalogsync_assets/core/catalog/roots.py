@@ -176,6 +176,19 @@ def take_back(catalog: Catalog, path: str) -> None:
         _set(catalog, path, "let_go_at = NULL")
 
 
+def note_lost(connection: sa.Connection, path: str, name: str | None = None) -> None:
+    """A root of a machine that is gone: none of this one's, but scans look for its files.
+
+    Idempotent. As a part of another transaction.
+    """
+    statement = (
+        "INSERT INTO library_roots (path, name, let_go_at) VALUES (:path, :name, CURRENT_TIMESTAMP)"
+        " ON CONFLICT (path) DO UPDATE SET let_go_at = COALESCE(library_roots.let_go_at,"
+        " excluded.let_go_at)"
+    )
+    connection.execute(sa.text(statement), {"path": path, "name": name})
+
+
 def note_complete_scan(catalog: Catalog, path: str) -> None:
     """A scan has seen all of a root, just now."""
     _set(catalog, path, "last_complete_scan_at = CURRENT_TIMESTAMP")

@@ -8,7 +8,7 @@ What makes two of them the same, in this order:
 
 1. the same inode of a file system that lasts, the same size and the same mtime: unread;
 2. the same digest. A file is read for that if a lost one has its size, and its mtime, its inode or
-   its name.
+   its name; or no mtime that anybody knows.
 
 Each is paired once. What is left is new, changed, or gone.
 """
@@ -94,6 +94,8 @@ _WAYS = (
     "INDEXED BY lost_by_inode"
     " WHERE l.inode = a.inode AND l.lasting = a.lasting AND l.size = a.size",
     "WHERE l.location = a.location AND l.size = a.size",
+    # Known by an object alone, which tells no mtime, and may be called otherwise.
+    "INDEXED BY lost_by_size WHERE l.size = a.size AND l.mtime IS NULL",
 )
 _CANDIDATES = f"""
 SELECT a.id, a.root, a.path FROM arrived a

@@ -17,6 +17,7 @@ OWNER_TAG = "catalogsync-file"
 _SONG = "catalogsync-song"
 _SHA256 = "sha256"
 _COPIED = "catalogsync-copied"
+_HEX = re.compile("[0-9a-f]{64}")
 #: How a web page begins, or an error that comes with the status of a success.
 _NO_OBJECT = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<!doctype html|<html|(?:<\?xml[^>]{0,200}>\s*)?(?:<html|<Error>))",
@@ -84,6 +85,12 @@ class StoredObject:
             answered_at=_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})),
             metadata=metadata,
         )
+
+    @property
+    def claimed_sha256(self) -> str | None:
+        """The SHA-256 in hex that is written there: what whoever put it said, and no proof."""
+        found = self.metadata.get(_SHA256, "").lower()
+        return found if _HEX.fullmatch(found) else None
 
 
 def _date(headers: dict[str, str]) -> datetime | None:
