@@ -170,7 +170,8 @@ def _apply(
 
 
 _SONGS = """
-SELECT DISTINCT song_id FROM file_assets WHERE song_id IS NOT NULL AND id IN ({assets})
+SELECT DISTINCT song_id FROM file_assets
+WHERE song_id IS NOT NULL AND companion IS NULL AND id IN ({assets})
 """
 _IDS = "SELECT value FROM json_each(:ids)"
 _ASSETS_AT = f"SELECT file_asset_id FROM file_locations WHERE id IN ({_IDS})"

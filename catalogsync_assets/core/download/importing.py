@@ -15,14 +15,14 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.playlists import Listed
 from catalogsync_assets.core.download import requests
-from catalogsync_assets.core.download.columns import Entry, Title
-from catalogsync_assets.core.download.lines import BadLine
-from catalogsync_assets.core.download.manifest import read_manifest
 from catalogsync_assets.core.download.report import ImportReport
 from catalogsync_assets.core.download.requests import DownloadRequest
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.names import guessed_title
 from catalogsync_assets.core.library.tags import Tags, clean
+from catalogsync_assets.core.manifests.columns import Entry, Title
+from catalogsync_assets.core.manifests.lines import BadLine
+from catalogsync_assets.core.manifests.manifest import read_manifest
 from catalogsync_assets.core.runner.report import MOST_LISTED
 
 #: Entries taken in by one transaction: short enough to leave others room to write.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from catalogsync_assets.core.download.lines import BadLine
+from catalogsync_assets.core.manifests.lines import BadLine
 from catalogsync_assets.core.runner.report import RunReport
 
 

@@ -159,7 +159,8 @@ class _Follow:
         """No known file is the same. It may be one that was edited and renamed in one go."""
         lost = self._moves.by_inode(arrived)
         facts = self._read(arrived, None)
-        if lost is not None and is_same_song(self._catalog, lost.known, facts):
+        music = arrived.companion is None
+        if lost is not None and music and is_same_song(self._catalog, lost.known, facts):
             self._moves.take(arrived, lost)
             facts = replace(facts, replaces=lost.known)
             self._report.changed += 1
@@ -206,6 +207,8 @@ class _Follow:
             return True  # it could be read before: a tagger that crashed, or worse
         if not arrived.quiet:
             return False
+        if arrived.companion is not None:
+            return True  # nothing in it tells an edit from damage, but its mtime
         untouched = arrived.stat[2:4] == (known.ctime_ns, known.inode)
         if untouched and known.verified_by != "inode":
             return True
@@ -227,6 +230,7 @@ class _Follow:
             Path(arrived.root),
             arrived.path,
             arrived.stat,
+            companion=arrived.companion,
             replaces=replaces,
             sha256=sha256 or arrived.sha256,
         )

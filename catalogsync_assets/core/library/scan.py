@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -34,6 +35,7 @@ from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.keys import drop_suffixes
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
 from catalogsync_assets.core.errors import LibraryError, UsageError
+from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, is_another
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
@@ -66,8 +68,9 @@ class MovedRoot:
 class ScanReport:
     """What a scan found, in files."""
 
-    files: int = 0  #: audio files on disk that could be cataloged
+    files: int = 0  #: files on disk that could be cataloged
     bytes: int = 0  #: their size
+    companions: int = 0  #: of `files`, those beside the music
     #: Of `files`.
     new: int = 0
     changed: int = 0
@@ -166,13 +169,13 @@ def scan(
     Raises:
         UsageError: a file shall be accepted that does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
-            or `CATALOGSYNC_IGNORE` cannot be understood.
+            or `CATALOGSYNC_IGNORE` or `CATALOGSYNC_COMPANIONS` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
             disk that is not mounted looks just so. Other roots are not affected.
     """
     report = ScanReport()
     folders = library_roots(roots)
-    rules = Rules.of_settings()
+    rules, companions = Rules.of_settings(), Companions.of_settings()
     if follow_links is not None:
         set_follows_links(catalog, follow_links)
     accepted = _accepted(catalog, accept)
@@ -195,9 +198,11 @@ def scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
                 moves if follows else None,
                 devices,
+                companions,
             )
+            walked = partial(walk, root, rules=rules, within=within, companions=companions)
             try:
-                one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
+                one.execute(walked, allow_empty=allow_empty)
             except LibraryError as error:  # what is known of the others holds
                 refused = refused or error
             else:
@@ -288,21 +293,32 @@ def _rearranged(catalog: Catalog, folder: Path, file_system: str) -> str | None:
     return path if met[path] and met[path] * 2 >= len(some) else None
 
 
-def require_never_filled(
+def require_filled(
     catalog: Catalog,
     root: Path,
+    found: Iterable[FoundFile | Problem | LeftOut],
     is_left_out: Callable[[str], bool] = lambda _: False,
     *,
     verb: str = "scan",
 ) -> None:
-    """Raise a LibraryError if the catalog knows files below a root that was found empty.
+    """Raise a LibraryError if the catalog knows music below a root that holds none now.
+
+    The folder where a disk is not mounted may have a note in it, or a picture; a root that never
+    held anything but files beside music is as empty as ever without music.
 
     Args:
+        found: by `walk`; read up to the first file of music.
         is_left_out: tells of a path below the root whether it is left out.
         verb: what is to be done with --allow-empty.
     """
+    beside = False
+    for item in found:
+        if isinstance(item, FoundFile):
+            if item.companion is None:
+                return
+            beside = True
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
-    if any(not is_left_out(k.path) for k in known):
+    if any(not (is_left_out(k.path) or (beside and k.companion)) for k in known):
         raise LibraryError(
             f"library root {root} holds no readable audio file, but the catalog knows some",
             hint="check that its disk is mounted;"
@@ -349,6 +365,7 @@ class _Scan:
     progress: Progress
     moves: Moves | None  #: None where the catalog knows no file that could have moved
     devices: FileSystems
+    companions: Companions
 
     def __post_init__(self) -> None:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
@@ -366,16 +383,16 @@ class _Scan:
         self._looks_closely = self.how.reread or self.how.rehash
 
     def execute(
-        self, walked: Iterator[FoundFile | Problem | LeftOut], *, allow_empty: bool
+        self, walked: Callable[[], Iterator[FoundFile | Problem | LeftOut]], *, allow_empty: bool
     ) -> None:
         root = str(self.root)
         rows.meet_rows_of_other_programs(self.catalog, root)
         for file, why in recover_if_alone(self.catalog, root).problems.items():
             self._note(Problem(file.absolute_path, why))
-        files = self._files(walked)
+        files = self._files(walked())
         first = next(files, None)
-        if first is None and not allow_empty:
-            require_never_filled(self.catalog, self.root, self._is_left_out)
+        if not allow_empty and (first is None or first.companion):
+            require_filled(self.catalog, self.root, walked(), self._is_left_out)
         self._file_system = file_system_of(root)
         roots = {r.path: r for r in roots_.library_roots(self.catalog)}
         self._before = roots.get(root)
@@ -389,6 +406,7 @@ class _Scan:
             if found is not None:
                 self.report.files += 1
                 self.report.bytes += found.status.st_size
+                self.report.companions += found.companion is not None
                 if known is None or not self._is_as_it_was(found.status, known):
                     self._compare(found, known)
             elif known is not None:
@@ -481,10 +499,12 @@ class _Scan:
 
     def _meet(self, found: FoundFile) -> None:
         if self.moves is not None:
-            self.moves.add_arrived(str(self.root), found.path, self._stat(found))
+            stat = self._stat(found)
+            self.moves.add_arrived(str(self.root), found.path, stat, companion=found.companion)
         else:
             self.report.new += 1
-            facts = read_facts(self.root, found.path, self._stat(found))
+            stat = self._stat(found)
+            facts = read_facts(self.root, found.path, stat, companion=found.companion)
             if facts.tags_error:
                 self._note(Problem(found.path, facts.tags_error))
             self._keep(self._facts, facts)
@@ -495,7 +515,10 @@ class _Scan:
         root, stat = str(self.root), self._stat(found)
         stayed = stat.inode == known.inode
         self.moves.add_arrived(
-            root, found.path, stat, known.location_id, quiet=quiet, stayed=stayed
+            *(root, found.path, stat, known.location_id),
+            quiet=quiet,
+            stayed=stayed,
+            companion=found.companion,
         )
         self.moves.add_lost(root, known, stat)
 
@@ -512,7 +535,7 @@ class _Scan:
         if self._is_to_be_read(known):
             self._read_whole(found, known)
             return
-        if self.how.reread or known.unreadable:
+        if found.companion is None and (self.how.reread or known.unreadable):
             report.reread += 1
             titles = guessed_titles(Path(found.path))
             facts = read_facts(self.root, found.path, self._stat(found), replaces=known)
@@ -552,7 +575,7 @@ class _Scan:
         """A known file was not found: it is left out, cannot be seen, or is elsewhere, or gone."""
         if known.status == "offloading" or self.moves is None:
             return
-        if self._is_left_out(known.path):
+        if self._is_left_out(known.path) or self._is_wanted_no_more(known):
             if known.status in ("active", "missing", "damaged"):
                 self.report.excluded += 1
                 self._keep(self._excluded, known.location_id)
@@ -562,6 +585,12 @@ class _Scan:
             else:
                 self._all_mounted = False
                 self.report.unmounted += known.present
+
+    def _is_wanted_no_more(self, known: KnownFile) -> bool:
+        """Whether a file beside music is of a kind that the settings leave out by now."""
+        if known.companion is None:
+            return False
+        return self.companions.kind_of(known.path.rpartition("/")[2]) is None
 
     @property
     def saw_all(self) -> bool:
