@@ -152,6 +152,12 @@ def print_scan(report: ScanReport) -> None:
         f" {report.unchanged + report.returned:,} unchanged,"
         f" {report.missing:,} gone, {report.problem_count:,} with problems"
     )
+    lists = report.playlists
+    if lists.made or lists.removed or lists.unresolved:
+        output.echo(
+            f"playlists of the library: {lists.made:,} new, {lists.removed:,} removed;"
+            f" {lists.unresolved:,} entries name no file of it"
+        )
     if report.suspected:
         output.echo(
             f"not uploaded, as damaged by all that can be told: {output.files(report.suspected)};"

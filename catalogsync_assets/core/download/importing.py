@@ -96,7 +96,9 @@ def import_manifest(
             progress(report)
     if waiting:
         _write(catalog, waiting, lists, report)
-    changed = playlists.take_lists(catalog, lists.values(), identity, keep=report.bad > 0)
+    for listed in lists.values():
+        listed.keep = report.bad > 0
+    changed = playlists.take_lists(catalog, lists.values(), identity)
     report.playlists, report.playlist_songs = changed.playlists, changed.added
     report.removed = changed.removed
     progress(report)

@@ -42,6 +42,7 @@ from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME, follow
 from catalogsync_assets.core.library.moves import Moves
+from catalogsync_assets.core.library.playlists import ListsReport, bring_in_line
 from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
@@ -92,6 +93,8 @@ class ScanReport:
     left_out: int = 0  #: files, and folders with all that is in them, that rules leave out
     read: int = 0  #: of the unchanged, those that were read whole, as a move had left them unread
     reread: int = 0  #: of the unchanged, those whose tags were read again
+    #: What became of playlists that are made from files of the library.
+    playlists: ListsReport = field(default_factory=ListsReport)
     problem_count: int = 0  #: all problems
     #: What could not be taken as it is, or not be read whole, at most 1,000 of them.
     problems: list[Problem] = field(default_factory=list)
@@ -104,6 +107,12 @@ class ScanReport:
     #: of them.
     unread_tags: list[UnreadTags] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)  #: keys of the batches made for the new files
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether any file has come, gone, moved or become another."""
+        some = self.new, self.changed, self.returned, self.moved, self.missing, self.excluded
+        return any(some) or bool(self.moved_roots)
 
     def note(self, problem: Problem) -> None:
         """Count a problem, and list it if there is room."""
@@ -180,6 +189,7 @@ def scan(
         set_follows_links(catalog, follow_links)
     accepted = _accepted(catalog, accept)
     devices = FileSystems()
+    due = roots_.lists_due(catalog)
     refused: LibraryError | None = None
     for folder in () if new_root else list(folders):
         try:
@@ -213,6 +223,7 @@ def scan(
             follow(catalog, moves, report, how.accept, progress)
             if report.moved or report.changed:  # nothing else gives up a key
                 drop_suffixes(catalog)
+    _bring_playlists_in_line(catalog, seen, due, report)
     for root in whole:
         roots_.note_complete_scan(catalog, str(root))
     for root in seen:
@@ -226,6 +237,22 @@ def scan(
     if refused is not None:
         raise refused
     return report
+
+
+def _bring_playlists_in_line(
+    catalog: Catalog, seen: Sequence[Path], due: Collection[str], report: ScanReport
+) -> None:
+    """Only where something has changed, in this scan or since the last that got so far.
+
+    Args:
+        seen: the roots that were walked.
+        due: the roots for which that was due before.
+    """
+    if report.has_changes or any(str(root) in due for root in seen):
+        report.playlists = bring_in_line(catalog)
+        for problem in report.playlists.problems:
+            report.note(problem)
+    roots_.note_lists_read(catalog, map(str, seen))
 
 
 def _add_let_go(catalog: Catalog, moves: Moves) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.manifests.columns import Entry, Found, Title, fields
+from catalogsync_assets.core.manifests.cue import read_cue
 from catalogsync_assets.core.manifests.lines import MAX_LINE, BadLine, Line, Lines
 from catalogsync_assets.core.manifests.xspf import read_xspf
 
@@ -51,12 +52,13 @@ def read_manifest(
     kind: str | None = None,
     encoding: str | None = None,
     on_guess: Callable[[str], None] = lambda _: None,
-    opened: io.BufferedReader | None = None,
+    opened: io.BufferedReader[Any] | None = None,
 ) -> Found:
     """The entries of a manifest and the titles of its playlists, in its order.
 
     Args:
-        kind: the format, one of the values of `FORMATS`; by default the name's extension tells.
+        kind: the format, one of the values of `FORMATS`, or `cue`; by default the name's
+            extension tells.
         encoding: of the text; by default it is found out.
         on_guess: called in the end with the encoding, if it had to be guessed.
         opened: the file, where it is open; it is closed in the end.
@@ -432,6 +434,7 @@ def _read_pls(path: Path, lines: Iterable[Line | BadLine]) -> Found:
 
 _READERS: Mapping[str, Callable[[Path, Lines], Found]] = {
     "csv": _read_csv,
+    "cue": read_cue,
     "jsonl": _read_jsonl,
     "m3u8": _read_m3u8,
     "pls": _read_pls,
