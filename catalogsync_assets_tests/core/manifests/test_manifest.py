@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.manifests import lines
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.manifests import lines
 from catalogsync_assets.core.manifests.lines import BadLine
 from catalogsync_assets.core.manifests.manifest import Entry, read_manifest
 
