@@ -257,7 +257,7 @@ def test_a_list_of_nothing_that_is_known_makes_no_playlist(music, scanned, names
 
     report = scanned()
 
-    assert (names(), report.playlists.unresolved, report.problem_count) == ([], 2, 0)
+    assert (names(), report.playlists.unresolved, report.playlists.problems) == ([], 2, [])
 
 
 def test_what_is_no_playlist_is_told_and_leaves_the_list(music, scanned, listed):
@@ -305,15 +305,6 @@ def test_a_scan_that_was_killed_before_its_lists_is_made_up_for(
     assert listed("mine") == "1"
 
 
-def test_a_list_that_was_forgotten_goes(catalog, music, scanned, names):
-    music.add("mine.m3u8", text("A/1.mp3"))
-    scanned()
-    (music.root / "mine.m3u8").unlink()
-    scanned()
-
-    assert names() == []
-
-
 def test_many_lists_are_written_a_few_at_a_time(music, scanned, names, monkeypatch):
     monkeypatch.setattr(lists, "_LISTS", 2)
     for number in range(5):
@@ -329,3 +320,18 @@ def test_importing_a_list_of_the_library_again_changes_nothing(catalog, music, s
     import_manifest(catalog, file)
 
     assert listed("mine") == "21"
+
+
+def test_an_imported_list_may_name_files_of_the_library(catalog, music, tmp_path, scanned, listed):
+    scanned()
+    manifest = tmp_path / "party.m3u8"
+    web = "https://music.example/9.mp3"
+    manifest.write_bytes(text("music/A/2.mp3", web, str(music.root / "A/1.mp3"), "A/none.mp3"))
+
+    report = import_manifest(catalog, manifest)
+
+    assert (report.entries, report.local, report.tasks, report.bad) == (3, 2, 1, 1)
+    assert report.problems[0].line == 4
+    songs = rows(catalog, "SELECT song_id FROM playlist_entries ORDER BY position")
+    new = rows(catalog, "SELECT song_id FROM download_tasks")
+    assert [song in new for song in songs] == [False, True, False]
