@@ -72,7 +72,7 @@ def import_manifest(
         UsageError: the file cannot be read, or is not a manifest.
     """
     report = ImportReport()
-    waiting: list[_Wanted | _Local] = []
+    waiting: list[_Waiting] = []
     lists: dict[str, Listed] = {}
     identity = _identity(path)
     here = _Here(
@@ -89,9 +89,6 @@ def import_manifest(
             _entitle(lists, found, playlist)
             continue
         wanted = found if isinstance(found, BadLine) else _wanted(found, playlist, source)
-        if isinstance(wanted, BadLine):
-            _leave_out(report, wanted)
-            continue
         waiting.append(wanted)
         if len(waiting) >= _CHUNK:
             _write(catalog, here, waiting, lists, report)
@@ -136,6 +133,9 @@ class _Local:
     is_whole: bool
 
 
+_Waiting = _Wanted | _Local | BadLine
+
+
 @dataclass(frozen=True)
 class _Here:
     """What paths are taken from."""
@@ -153,7 +153,7 @@ def _leave_out(report: ImportReport, line: BadLine) -> None:
 def _write(
     catalog: Catalog,
     here: _Here,
-    waiting: list[_Wanted | _Local],
+    waiting: list[_Waiting],
     lists: dict[str, Listed],
     report: ImportReport,
 ) -> None:
@@ -167,6 +167,9 @@ def _write(
     named = [Named(readings(path, here.folder, ".", here.roots)) for path in paths]
     local = iter(songs_of(catalog, named) if named else ())
     for wanted in waiting:
+        if isinstance(wanted, BadLine):
+            _leave_out(report, wanted)
+            continue
         song_id = next(local if isinstance(wanted, _Local) else added)
         if isinstance(wanted, _Local):
             if song_id is None:
