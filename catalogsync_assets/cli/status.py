@@ -104,6 +104,9 @@ def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
         words.append(f"bucket {backend.bucket}")
         words.append(f"last upload {backend.last_success or 'never'}")
         words.append(f"last audit {_of_audit(backend.last_audit)}")
+    if backend.companions_total:
+        there, all_ = backend.companions, backend.companions_total
+        words.append(f"files beside the music: {there:,} of {all_:,}")
     if backend.not_by_path:
         keys = output.counted(backend.not_by_path, "key")
         words.append(f"{keys} not by path, as the store cannot copy")

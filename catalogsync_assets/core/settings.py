@@ -28,6 +28,7 @@ SMTP_VARIABLE = "CATALOGSYNC_ALERT_SMTP_URL"
 EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
 EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
+COMPANIONS_VARIABLE = "CATALOGSYNC_COMPANIONS"
 KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
 FAILING_VARIABLE = "CATALOGSYNC_FAILING_HOURS"
 PASSPHRASE_VARIABLE = "CATALOGSYNC_PASSPHRASE"  # noqa: S105  (a name)
@@ -120,6 +121,13 @@ def ignore_patterns() -> list[str]:
     """The patterns of `CATALOGSYNC_IGNORE`, separated as in PATH or by line ends, as written."""
     given = os.environ.get(IGNORE_VARIABLE, "")
     return [part for part in re.split(rf"[\n{os.pathsep}]", given) if part.strip()]
+
+
+def companions() -> list[str]:
+    """The words and patterns of `CATALOGSYNC_COMPANIONS`, separated as in PATH or by line ends."""
+    given = os.environ.get(COMPANIONS_VARIABLE, "")
+    parts = (part.strip() for part in re.split(rf"[\n{os.pathsep}]", given))
+    return [part for part in parts if part]
 
 
 def forget_days() -> int:

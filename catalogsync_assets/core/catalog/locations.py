@@ -214,7 +214,8 @@ def _apply(
 
 
 _SONGS = """
-SELECT DISTINCT song_id FROM file_assets WHERE song_id IS NOT NULL AND id IN ({assets})
+SELECT DISTINCT song_id FROM file_assets
+WHERE song_id IS NOT NULL AND companion IS NULL AND id IN ({assets})
 """
 _IDS = "SELECT value FROM json_each(:ids)"
 _ASSETS_AT = f"SELECT file_asset_id FROM file_locations WHERE id IN ({_IDS})"
@@ -524,6 +525,12 @@ def _local_rows(connection: sa.Connection, places: Sequence[LocalPlace]) -> list
     return [{"local": local, **place._asdict()} for place in places]
 
 
+_READ_LISTS_AGAIN = """
+UPDATE library_roots SET playlists_read_at = NULL
+WHERE path = :root AND playlists_read_at IS NOT NULL
+"""
+
+
 def record_scanned(
     connection: sa.Connection, places: Sequence[LocalPlace], *, replaced: Iterable[int]
 ) -> None:
@@ -535,6 +542,8 @@ def record_scanned(
     _apply(connection, "changed", [{"id": id_} for id_ in replaced])
     statement = insert_sql(connection, "file_locations", _LOCAL, _SCANNED)
     connection.exec_driver_sql(statement, _local_rows(connection, places))
+    for root in {place.root for place in places}:  # an entry of a playlist may name one of them
+        connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, [place.file_asset_id for place in places])
 
 
@@ -728,6 +737,7 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
     for statement in (_RESTORED, insert, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
     connection.exec_driver_sql(_update_sql("settled", "", _AT_LOST_ROOTS), rows)
+    connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, {*owner.values(), *(row.file_asset_id for row in others)})
 
 

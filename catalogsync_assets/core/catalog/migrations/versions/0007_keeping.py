@@ -16,6 +16,9 @@ depends_on = None
 
 _COLUMNS = (
     ("file_assets", "companion", "VARCHAR"),
+    ("playlists", "file_asset_id", "INTEGER"),
+    ("playlists", "unresolved", "INTEGER"),
+    ("library_roots", "playlists_read_at", "DATETIME"),
     ("file_locations", "status_since", "DATETIME"),
     ("file_locations", "status_before", "VARCHAR"),
     ("storage_backends", "removed_at", "DATETIME"),
