@@ -676,6 +676,30 @@ def release_paths(connection: sa.Connection, location_ids: Iterable[int]) -> Non
         connection.exec_driver_sql(_RELEASE_PATH, rows)
 
 
+_GIVE_WAY = """
+UPDATE file_locations SET
+    locator = CASE WHEN locator = library_path THEN :path ELSE locator END,
+    library_path = :path, absolute_path = :absolute_path, updated_at = CURRENT_TIMESTAMP
+WHERE id = :id AND status IN ('missing', 'offloaded', 'forgotten')
+"""
+
+
+def give_way(connection: sa.Connection, files: Sequence[tuple[int, str, str]]) -> None:
+    """Other files are at the paths of these, which are not there: their own are other ones now.
+
+    They stay what they are; a restore brings them beside the others. Idempotent.
+
+    Args:
+        files: of each, its location, the root, and the path below it that is to be its own.
+    """
+    rows = [
+        {"id": id_, "path": path, "absolute_path": f"{root.rstrip('/')}/{path}"}
+        for id_, root, path in files
+    ]
+    if rows:
+        connection.exec_driver_sql(_GIVE_WAY, rows)
+
+
 _AT_PATHS = """
 SELECT id, file_asset_id, library_path, status FROM file_locations
 WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:paths))
