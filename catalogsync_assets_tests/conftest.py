@@ -60,6 +60,8 @@ __all__ = ["ceph_server", "juicefs_server", "rclone_server", "swift_server"]
 
 SECRET = "a-secret-that-nobody-may-see"
 _MIB = 1024 * 1024
+#: What a backend holds of the catalog, and not of its files.
+_OWN = (".catalogsync/catalog/", ".catalogsync/generation.json")
 
 
 # --- the store ----------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ class Remote:
         self.prefix = backend.key_prefix
 
     def keys(self, *, kept: bool = False) -> list[str]:
-        """All keys, without the prefix.
+        """All keys but those of the catalog itself, without the prefix.
 
         Args:
             kept: those of contents that were replaced, instead of all others.
@@ -224,6 +226,7 @@ class Remote:
         )
         found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         keys = [key.removeprefix(self.prefix) for key in found]
+        keys = [key for key in keys if not key.startswith(_OWN)]
         return [key for key in keys if key.startswith(".catalogsync/old/") == kept]
 
     def get(self, key: str) -> bytes:

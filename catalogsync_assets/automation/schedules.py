@@ -22,6 +22,7 @@ JOBS = {
         ("upload_batch", "remote_locations", "Bring a batch of files to a backend."),
         ("refresh_presence", "backend_presence", "Show what is where, as the catalog has it."),
         ("audit_backend", "backend_audit", "Compare what a store holds with the catalog."),
+        ("back_up_catalog", "catalog_backup", "Keep a snapshot of the catalog on a backend."),
     )
 }
 
@@ -51,6 +52,26 @@ def weekly_audit(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """One run for each backend that has not failed for long; their keys are partitions once the
     sensor has seen them."""
+    return _one_run_each(context, catalog)
+
+
+@dg.schedule(
+    job=JOBS["back_up_catalog"],
+    # After the sweep, so that what the night has brought is in it.
+    cron_schedule="30 5 * * *",
+    description="Keep a snapshot of the catalog on every backend each night.",
+    **_BY_THE_CLOCK,
+)
+def nightly_backup(
+    context: dg.ScheduleEvaluationContext, catalog: CatalogResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run for each backend, likewise."""
+    return _one_run_each(context, catalog)
+
+
+def _one_run_each(
+    context: dg.ScheduleEvaluationContext, catalog: CatalogResource
+) -> list[dg.RunRequest] | dg.SkipReason:
     now = context.scheduled_execution_time
     try:
         with catalog.open() as database:
@@ -68,4 +89,4 @@ def weekly_audit(
     return requests or dg.SkipReason(left_out or "no backend is registered")
 
 
-SCHEDULES = [nightly_scan, weekly_audit]
+SCHEDULES = [nightly_scan, weekly_audit, nightly_backup]

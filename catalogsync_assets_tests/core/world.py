@@ -236,6 +236,21 @@ class World:
             stale = [Look(look.copy._replace(etag="old"), "lost") for look in found]
             assert locations.record_looks(connection, stale) == [False] * len(found)
 
+    def prune(self, file_and_ends: tuple[int, Any]) -> None:
+        """The objects of a file are about to be deleted; they are; or they stay."""
+        file, ends = file_and_ends
+        assets = [known.file_asset_id] if (known := self._known(file)) else []
+        with self.catalog.transaction() as connection:
+            found = sa.text(
+                "SELECT id FROM file_locations"
+                " WHERE library_path IS NULL AND file_asset_id = :asset"
+            )
+            ids = [i for a in assets for i in connection.scalars(found, {"asset": a})]
+            if ends == "stays":
+                locations.spare(connection, ids)
+            else:
+                locations.apply(connection, ends, ids)
+
     def adopt(self, file_and_key: tuple[int, int]) -> None:
         """A file is found at a key of the first backend, perhaps at that of another one."""
         file, key = file_and_key
@@ -279,6 +294,7 @@ EVENTS = st.one_of(
     ),
     st.tuples(st.just("restore"), st.tuples(FILES, FILES)),
     st.tuples(st.just("look"), st.tuples(FILES, st.sampled_from(["verified", "lost", "damaged"]))),
+    st.tuples(st.just("prune"), st.tuples(FILES, st.sampled_from(["prune", "pruned", "stays"]))),
     st.tuples(st.just("adopt"), st.tuples(FILES, FILES)),
     st.tuples(st.just("claim"), st.integers(0, 1)),
     st.tuples(st.just("retire"), st.integers(0, 1)),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.backends import OBJECT_STORES, from_row
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.presence import IN_LIBRARY
+from catalogsync_assets.core.catalog.presence import COUNTS, IN_LIBRARY
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ class BackendStatus:
     not_by_path: int = 0
     #: Since when every run about it has failed, UTC, likewise; None while it can be worked with.
     failing_since: str | None = None
+    #: Files beside the music that are there, and those that exist anywhere; not part of `files`.
+    companions: int = 0
+    companions_total: int = 0
     reasons: list[Reason] = field(default_factory=list)  #: of the failed, most frequent first
     last_audit: LastAudit | None = None  #: None if there was none
 
@@ -136,6 +139,19 @@ SELECT b.name, COALESCE(t.error_code, 'unknown') AS code, COUNT(*) AS count, MIN
 FROM upload_tasks t JOIN storage_backends b ON b.id = t.target_backend_id
 WHERE t.status = 'failed' AND b.removed_at IS NULL GROUP BY b.name, code ORDER BY count DESC, code
 """
+_COMPANIONS = f"""
+SELECT b.name, COALESCE(c.there, 0), t.files FROM storage_backends b
+CROSS JOIN (SELECT COUNT(*) AS files FROM file_assets f
+            WHERE f.companion IS NOT NULL AND f.superseded_by_id IS NULL
+              AND EXISTS (SELECT 1 FROM file_locations e
+                          WHERE e.file_asset_id = f.id AND {COUNTS})) t
+LEFT JOIN (SELECT l.backend_id, COUNT(DISTINCT f.id) AS there
+           FROM file_assets f CROSS JOIN file_locations l
+           WHERE f.companion IS NOT NULL AND f.superseded_by_id IS NULL
+             AND l.file_asset_id = f.id AND l.status = 'active' AND {IN_LIBRARY}
+           GROUP BY l.backend_id) c ON c.backend_id = b.id
+WHERE t.files > 0
+"""
 # Reads all that the backend holds.
 _NOT_BY_PATH = """
 SELECT COUNT(*) FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
@@ -156,6 +172,8 @@ def backend_status(catalog: Catalog) -> list[BackendStatus]:
             row[0]: replace(BackendStatus(*row), last_audit=audits.get(row[0]))
             for row in connection.execute(sa.text(_STATUS))
         }
+        for name, there, total in connection.execute(sa.text(_COMPANIONS)):
+            found[name] = replace(found[name], companions=there, companions_total=total)
         for backend in map(from_row, connection.execute(OBJECT_STORES)):
             if backend.layout == "path" and not backend.follows_paths:
                 values = {"backend": backend.id, "prefix": backend.key_prefix}

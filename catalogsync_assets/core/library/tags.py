@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from catalogsync_assets.core.catalog.files import UNREADABLE, FileFacts
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
-from catalogsync_assets.core.files.formats import format_of
+from catalogsync_assets.core.files.formats import extension, format_of
 from catalogsync_assets.core.files.opening import FileStat, open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
 
@@ -110,9 +110,21 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
     """
     try:
         with BufferedReader(open_regular(path)) as file:
-            audio = read_audio(file)
+            return tags_in(file, path)
     except OSError as error:
         return _tags(Audio(None), path), f"{UNREADABLE}{error.strerror or error}"
+
+
+def tags_in(file: BinaryIO, path: Path) -> tuple[Tags, str | None]:
+    """The same of an open file; see `containers.read_audio`.
+
+    Args:
+        path: what it is called, or is to be called.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    audio = read_audio(file)
     why = clean(audio.troubles[0], 200) if audio.troubles else None
     if why and audio.tags:
         why = f"some of its tags cannot be read ({why})"
@@ -123,15 +135,30 @@ def read_tags(path: Path) -> tuple[Tags, str | None]:
     return _tags(audio, path), why
 
 
-def read_facts(root: Path, path: str, stat: FileStat, **more: Any) -> FileFacts:
+def read_facts(
+    root: Path, path: str, stat: FileStat, *, companion: str | None = None, **more: Any
+) -> FileFacts:
     """What there is to record of a file, with its tags; see `read_tags`.
 
     Args:
         path: below the root.
         stat: what the file system says of it.
+        companion: what kind of file it is beside music, which is not opened; None of music.
         more: other values of `FileFacts`.
     """
-    tags, trouble = read_tags(root / path)
+    if companion is not None:
+        kind, place = extension(path), str(root / path)
+        return FileFacts(
+            path, place, format=kind, song={}, companion=companion, **stat._asdict(), **more
+        )
+    return facts_of(read_tags(root / path), root, path, stat, **more)
+
+
+def facts_of(
+    read: tuple[Tags, str | None], root: Path, path: str, stat: FileStat, **more: Any
+) -> FileFacts:
+    """The same, where the tags have been read already."""
+    tags, trouble = read
     return FileFacts(
         path=path,
         absolute_path=str(root / path),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from catalogsync_assets.core.backends.connections import Connections
+from catalogsync_assets.core.backends.proof import Proof, Stores
 from catalogsync_assets.core.backends.separation import Finding, prove_all
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
@@ -32,7 +33,6 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity
 from catalogsync_assets.core.offload import queries
 from catalogsync_assets.core.offload.plan import Disks, Planned, pages
-from catalogsync_assets.core.offload.proof import Proof, Stores
 from catalogsync_assets.core.offload.report import OffloadReport, Progress, Unproven
 from catalogsync_assets.core.runner.report import MOST_LISTED, Failure
 from catalogsync_assets.core.runner.run import Run, reporting
@@ -208,7 +208,7 @@ class _Run:
         # Only where there is something to ask about: a store that is down need not matter.
         if report.checked and found.ids and not self._disks.all_have_enough:
             fewest = min(found.copies)
-            stores.probe()
+            stores.probe(self._catalog)
             if found.most_copies > 1:
                 asked = self._prove_all(stores.reachable)
                 self._unknown = {frozenset((f.one.name, f.other.name)): f.why for f in asked}

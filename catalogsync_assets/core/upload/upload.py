@@ -19,6 +19,8 @@ from catalogsync_assets.core.backends.capabilities import (
     make_sure_of_copies,
 )
 from catalogsync_assets.core.backends.connections import Connections
+from catalogsync_assets.core.backends.generation import begin_changes
+from catalogsync_assets.core.backends.pruning import settle_left
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import upload_queue
@@ -151,6 +153,7 @@ class _Run:
     def execute(self) -> UploadReport:
         with reporting(self._report, self.progress):
             self._lease.take_over_abandoned()
+            settle_left(self.catalog, self.backend, self.connect)
             self._report.queued, self._report.queued_bytes = limited(
                 *count_pending(self.catalog, self.backend, self.scope), self.limit
             )
@@ -168,6 +171,7 @@ class _Run:
         self._sender = Sender(self.catalog, client, limits, limiter, stop)
         self._sender.probe()
         make_sure(self.catalog, client)
+        begin_changes(self.catalog, client, retry=self._sender.retry)
         if client.profile.copies is None and upload_queue.has_copies(self.catalog, self.backend):
             make_sure_of_copies(self.catalog, client)
         abort_abandoned(self.catalog, client)

@@ -42,6 +42,7 @@ STEPS: dict[str, set[Event]] = {
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
     "retire": {"retired"},
+    "prune": {"prune", "pruned", "spared", "stayed"},
 }
 
 
@@ -50,6 +51,7 @@ def allowed(events: set[Event]) -> set[tuple[str, str]]:
         (before, TRANSITIONS[event].after)
         for event in events
         for before in TRANSITIONS[event].before or ("new", *STATUSES)
+        if before not in TRANSITIONS[event].but
     }
 
 
