@@ -138,15 +138,18 @@ def test_what_is_nowhere_else_is_counted_and_named(
     catalog, library, scanned, uploaded, cloud, attic
 ):
     paths = library.fill(3)
+    cover = library.add("album/cover.jpg")
     scanned()
     uploaded(cloud)
+    cover.unlink()
     paths[0].unlink()
     scanned()
 
     found = loss(catalog, cloud)
 
-    assert (found.nowhere_files, found.nowhere_songs) == (1, 1)
-    assert found.nowhere_keys == [f"{cloud.key_prefix}album/0000.mp3"]
+    assert (found.nowhere_files, found.nowhere_songs) == (2, 1)
+    keys = ["album/0000.mp3", "album/cover.jpg"]
+    assert found.nowhere_keys == [cloud.key_prefix + key for key in keys]
     assert loss(catalog, attic).files == 0
 
 
