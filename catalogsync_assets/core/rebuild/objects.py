@@ -10,6 +10,8 @@ import base64
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from catalogsync_assets.core.files.companions import OTHER
+from catalogsync_assets.core.files.formats import COMPANION_TYPES, extension
 from catalogsync_assets.core.library.tags import Tags, tags_in
 from catalogsync_assets.core.rebuild.names import owner_of
 from catalogsync_assets.core.rebuild.staging import Item
@@ -27,7 +29,8 @@ def inspect(
 
     Args:
         path: of the file that it is to be.
-        is_music: whether it is a file's by its name; else only if its owner tag says so.
+        is_music: whether it is a file's by its name; else only if its owner tag says so, and then
+            it is one beside the music.
         retry: calls each request.
 
     Returns:
@@ -49,7 +52,7 @@ def inspect(
         if come is None:
             return None
         sha256, how, size = come.sha256, "read", come.size_bytes
-    facts = _facts(client, key, path, size, retry)
+    facts = _facts(client, key, path, size, retry) if is_music else _of_companion(path)
     etag = found.etag or None
     modified = found.modified_at.timestamp() if found.modified_at else None
     return Item(key, path, size, etag, sha256, how, owner, modified, facts)
@@ -78,6 +81,13 @@ def _facts(client: StoreClient, key: str, path: str, size: int, retry: Retry) ->
         if file.failure is not None:
             raise file.failure
     return {**_plain(tags), "tags_error": trouble}
+
+
+def _of_companion(path: str) -> dict[str, Any]:
+    """What is known of a file beside the music, of which nothing is read."""
+    ending = extension(path)
+    kind, _ = COMPANION_TYPES.get(ending, (OTHER, ""))
+    return {"song": {}, "format": ending, "companion": kind}
 
 
 def _plain(tags: Tags) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from catalogsync_assets.core.errors import (
     StoreError,
     UsageError,
 )
-from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
+from catalogsync_assets.core.files.formats import COMPANION_TYPES, MEDIA_TYPES, extension
 from catalogsync_assets.core.rebuild.names import path_of
 from catalogsync_assets.core.rebuild.objects import inspect
 from catalogsync_assets.core.rebuild.record import Recorded, record_objects
@@ -310,6 +310,9 @@ class _Run:
     def _is_music(self, key: str, path: str) -> bool:
         return extension(path) in MEDIA_TYPES or key.startswith(self.backend.key_prefix + MOVES)
 
+    def _may_be_ours(self, key: str, path: str) -> bool:
+        return self._is_music(key, path) or extension(path) in COMPANION_TYPES
+
     def _candidates(
         self, page: list[ListedObject], staging: Staging
     ) -> list[tuple[ListedObject, str]]:
@@ -338,7 +341,7 @@ class _Run:
                 pass  # what some programs leave in the stead of a folder
             elif (path := path_of(name)) is None:
                 report.note_unsafe(found.key)
-            elif report.dry_run and not self._is_music(found.key, path):
+            elif report.dry_run and not self._may_be_ours(found.key, path):
                 report.foreign += 1
             else:
                 report.to_look_at += 1
