@@ -239,7 +239,8 @@ class World:
         assets = [known.file_asset_id] if (known := self._known(file)) else []
         with self.catalog.transaction() as connection:
             found = sa.text(
-                "SELECT id FROM file_locations WHERE library_path IS NULL AND file_asset_id = :asset"
+                "SELECT id FROM file_locations WHERE library_path IS NULL"
+                " AND file_asset_id = :asset"
             )
             ids = [i for a in assets for i in connection.scalars(found, {"asset": a})]
             if ends == "stays":

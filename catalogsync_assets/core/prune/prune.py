@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from itertools import islice
 
@@ -32,11 +31,16 @@ from catalogsync_assets.core.catalog.backends import (
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.separation import separation
 from catalogsync_assets.core.errors import NotRemoved, StoreError, UsageError
+from catalogsync_assets.core.prune.plan import DEFAULT_DAYS, rules, weight_of
 from catalogsync_assets.core.prune.queries import Candidate, OldWeight, Rules
-from catalogsync_assets.core.prune.report import OldObject, Progress, PruneReport, Weight
+from catalogsync_assets.core.prune.report import (
+    OldObject,
+    Progress,
+    PruneReport,
+    Weight,
+)
 from catalogsync_assets.core.runner.report import MOST_LISTED, Failure
 from catalogsync_assets.core.runner.run import Run, reporting
-from catalogsync_assets.core.settings import keep_replaced_days
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.removing import KnownObject, is_conditional, remove
@@ -45,8 +49,6 @@ from catalogsync_assets.core.stores.verify import Expected, check
 
 __all__ = ["DEFAULT_DAYS", "PruneReport", "prune"]
 
-#: How long an object must have been old weight, unless told.
-DEFAULT_DAYS = 30
 #: Objects that are marked at a time.
 _PAGE = 256
 #: Objects in a row of which the store says nothing at all, before it is not asked any more.
@@ -111,7 +113,7 @@ def prune(
     run = _Run(
         catalog,
         backend,
-        _rules(superseded, forgotten, older_than_seconds),
+        rules(superseded=superseded, forgotten=forgotten, age=older_than_seconds),
         report,
         adopted=adopted,
         unconditional=unconditional,
@@ -122,14 +124,6 @@ def prune(
     with nullcontext() if dry_run else right_to_prune(catalog), reporting(report, progress):
         run.execute()
     return report
-
-
-def _rules(superseded: bool, forgotten: bool, older_than_seconds: float | None) -> Rules:
-    kept = timedelta(days=keep_replaced_days())
-    if older_than_seconds is None:
-        return Rules(superseded, forgotten, timedelta(days=DEFAULT_DAYS), kept)
-    age = timedelta(seconds=older_than_seconds)
-    return Rules(superseded, forgotten, age, min(age, kept) if superseded else kept)
 
 
 _DOUBTED = "SELECT generation_doubted_at FROM storage_backends WHERE id = :backend"
@@ -144,27 +138,6 @@ def _require_undoubted(catalog: Catalog, backend: ObjectBackend) -> None:
             " one: nothing is deleted there",
             hint="`catalogsync catalog confirm` says how to go on",
         )
-
-
-def old_weight(catalog: Catalog, backend: ObjectBackend) -> Weight:
-    """What `prune` would free on a backend, as the catalog says. Asks no store."""
-    found = Weight()
-    for verdict in _weight(catalog, backend, _rules(True, True, None)).verdicts(catalog):
-        if verdict.candidate is not None:
-            found.add(verdict.size_bytes)
-    return found
-
-
-def _weight(catalog: Catalog, backend: ObjectBackend, rules: Rules) -> OldWeight:
-    """The old weight of a backend, with those that may be on its bucket under another name."""
-    verdicts = separation(catalog).verdicts
-    sharing = [backend]
-    for other in object_backends(catalog):
-        verdict = verdicts.get(frozenset((backend.id, other.id)))
-        may_be_same = other.bucket == backend.bucket and verdict != "apart"
-        if other.id != backend.id and (verdict == "same" or may_be_same):
-            sharing.append(other)
-    return OldWeight(backend, rules, sharing)
 
 
 @dataclass(eq=False)
@@ -202,7 +175,7 @@ class _Run:
         else:
             report.conditional = self._backend.profile.conditional_delete
             report.versioned = bool(self._backend.profile.versioned)
-        weight = _weight(self._catalog, self._backend, self._rules)
+        weight = weight_of(self._catalog, self._backend, self._rules)
         ids = self._plan(weight)
         if report.dry_run or not ids:
             return
@@ -239,7 +212,9 @@ class _Run:
 
     def _plan(self, weight: OldWeight) -> list[int]:
         report, ids = self._report, list[int]()
-        for size, candidate, code in weight.verdicts(self._catalog):
+        for verdict in weight.verdicts(self._catalog):
+            assert verdict is not None
+            size, candidate, code = verdict
             if candidate is None:
                 if code == "Young":
                     report.younger.add(size)

@@ -7,7 +7,8 @@ from catalogsync_assets.core.catalog.backends import catalog_id, keep_answers
 from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import CatalogError, UsageError
 from catalogsync_assets.core.library import forget
-from catalogsync_assets.core.prune.prune import old_weight, prune
+from catalogsync_assets.core.prune.plan import old_weight
+from catalogsync_assets.core.prune.prune import prune
 from catalogsync_assets.core.stores import removing
 from catalogsync_assets.core.stores.objects import OWNER_TAG
 from catalogsync_assets.core.stores.profile import StoreProfile
