@@ -9,6 +9,7 @@ import dagster as dg
 
 from catalogsync_assets.assets.backend_audit import backend_audit
 from catalogsync_assets.assets.backend_presence import backend_presence
+from catalogsync_assets.assets.catalog_backup import catalog_backup, newest_snapshot_opens
 from catalogsync_assets.assets.checks import CHECKS
 from catalogsync_assets.assets.downloaded_files import downloaded_files
 from catalogsync_assets.assets.pending_uploads import pending_uploads
@@ -31,9 +32,9 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(downloaded_files, pending_uploads, remote_locations),
-            *(backend_presence, backend_audit),
+            *(backend_presence, backend_audit, catalog_backup),
         ],
-        asset_checks=CHECKS,
+        asset_checks=[*CHECKS, newest_snapshot_opens],
         jobs=[*JOBS.values(), prune_backends],
         schedules=[*SCHEDULES, monthly_prune],
         sensors=[*SENSORS, *ALERTS],

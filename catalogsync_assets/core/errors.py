@@ -21,6 +21,7 @@ The tree::
         ├── StoreFullError      no space left there, or a quota is reached
         ├── ConflictError       something else is already stored under the key
         ├── KeyRefusedError     the store refuses this one key or object
+        ├── GenerationDoubtedError  this catalog may not be the one that changed the backend last
         ├── DamagedObjectError  an object is not what the catalog says
         └── StoreUnavailableError  time-out, connection refused, 5xx, 429: try again later
 
@@ -170,6 +171,10 @@ class StoreFullError(StoreError):
 
 class ConflictError(StoreError):
     """Another object is stored under the key, and it is not an earlier version of ours."""
+
+
+class GenerationDoubtedError(StoreError):
+    """This catalog may not be the one that changed the backend last: what it knows may be old."""
 
 
 class KeyRefusedError(StoreError):

@@ -28,12 +28,19 @@ SMTP_VARIABLE = "CATALOGSYNC_ALERT_SMTP_URL"
 EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
 EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
+COMPANIONS_VARIABLE = "CATALOGSYNC_COMPANIONS"
 KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
+FAILING_VARIABLE = "CATALOGSYNC_FAILING_HOURS"
+PASSPHRASE_VARIABLE = "CATALOGSYNC_PASSPHRASE"  # noqa: S105  (a name)
+SNAPSHOTS_VARIABLE = "CATALOGSYNC_SNAPSHOTS"
 DEFAULT_CATALOG = "catalogsync.db"
 DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
 DEFAULT_UI = "http://127.0.0.1:3000"
 DEFAULT_KEEP_DAYS = 30
+DEFAULT_FAILING_HOURS = 6
+#: Of snapshots of the catalog: the last ones, and then one for each of so many weeks and months.
+DEFAULT_SNAPSHOTS = (7, 4, 6)
 
 
 def catalog_location(given: str | os.PathLike[str] | None = None) -> str:
@@ -116,6 +123,13 @@ def ignore_patterns() -> list[str]:
     return [part for part in re.split(rf"[\n{os.pathsep}]", given) if part.strip()]
 
 
+def companions() -> list[str]:
+    """The words and patterns of `CATALOGSYNC_COMPANIONS`, separated as in PATH or by line ends."""
+    given = os.environ.get(COMPANIONS_VARIABLE, "")
+    parts = (part.strip() for part in re.split(rf"[\n{os.pathsep}]", given))
+    return [part for part in parts if part]
+
+
 def forget_days() -> int:
     """How many days a file must have been gone to be forgotten for that: `CATALOGSYNC_FORGET_DAYS`.
 
@@ -194,6 +208,51 @@ def keep_replaced_days() -> int:
             hint="set it to a whole number; 0 keeps nothing",
         )
     return int(given)
+
+
+def failing_hours() -> int:
+    """For how many hours a backend must have failed to be tried at times only:
+    `CATALOGSYNC_FAILING_HOURS`, else 6.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 1 on.
+    """
+    given = os.environ.get(FAILING_VARIABLE, "").strip() or str(DEFAULT_FAILING_HOURS)
+    if not (given.isascii() and given.isdecimal() and int(given) > 0):
+        raise ConfigurationError(
+            f"{FAILING_VARIABLE} is {given!r}, which is not a number of hours",
+            hint="set it to a whole number from 1 on",
+        )
+    return int(given)
+
+
+def passphrase() -> str | None:
+    """What snapshots of the catalog are encrypted with: `CATALOGSYNC_PASSPHRASE`; None for not at
+    all. A secret: it stands in no message, log or table."""
+    return os.environ.get(PASSPHRASE_VARIABLE) or None
+
+
+def snapshots_to_keep() -> tuple[int, int, int]:
+    """How many snapshots of the catalog a backend keeps: `CATALOGSYNC_SNAPSHOTS`, as `7,4,6`.
+
+    Returns:
+        The last ones, and then one for each of so many weeks and months.
+
+    Raises:
+        ConfigurationError: it is not three whole numbers, or keeps nothing.
+    """
+    given = os.environ.get(SNAPSHOTS_VARIABLE, "").strip()
+    if not given:
+        return DEFAULT_SNAPSHOTS
+    parts = [part.strip() for part in given.split(",")]
+    numbers = [int(part) for part in parts if part.isascii() and part.isdecimal()]
+    if len(parts) != len(DEFAULT_SNAPSHOTS) or len(numbers) != len(parts) or numbers[0] < 1:
+        raise ConfigurationError(
+            f"{SNAPSHOTS_VARIABLE} is {given!r}, which is not three numbers",
+            hint="write it like 7,4,6: the last 7, then 4 of weeks and 6 of months",
+        )
+    last, weeks, months = numbers
+    return last, weeks, months
 
 
 def required(variable: str, what: str) -> str:

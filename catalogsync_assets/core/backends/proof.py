@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from catalogsync_assets.core.backends import generation
 from catalogsync_assets.core.backends.connections import Connection, Connections
+from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.separation import Separation
 from catalogsync_assets.core.errors import CatalogSyncError, StoreError
@@ -38,12 +40,15 @@ class Stores:
         self._connections = connections
         self.out = connections.out
 
-    def probe(self) -> None:
-        """Find out which of the stores can be spoken to at all."""
+    def probe(self, catalog: Catalog) -> None:
+        """Find out which of the stores can be spoken to at all, and which of them the catalog knows
+        as they are; see `generation`."""
         for id_, backend in self.backends.items():
             connection = self._connections.to(backend)
             try:
                 connection.retry(connection.client.probe)
+                generation.look(catalog, connection.client, retry=connection.retry)
+                generation.require_undoubted(catalog, backend)
             except StoreError as error:
                 self.out[id_] = error
 

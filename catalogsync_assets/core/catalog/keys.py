@@ -111,7 +111,7 @@ def aside(
 
     def taken(key: str) -> bool:
         return is_anothers(connection, backend, prefix + key, file_asset_id) or bool(
-            _named(connection, [fold(key)]).keys() - {file_asset_id}
+            named(connection, [fold(key)]).keys() - {file_asset_id}
         )
 
     return prefix + object_keys.aside(locator.removeprefix(prefix), file_asset_id, taken)
@@ -234,8 +234,8 @@ def _choose(
 
 def _taken(connection: sa.Connection, folds: Sequence[str], own: frozenset[int]) -> set[str]:
     """Those of these folds that a current file has which is not one of `own`."""
-    named = _named(connection, folds)
-    return {folded for asset, folded in named.items() if asset not in own}
+    found = named(connection, folds)
+    return {folded for asset, folded in found.items() if asset not in own}
 
 
 _NAMED = f"""
@@ -245,7 +245,7 @@ WHERE {presence.current_sql("f.id", or_forgotten=True)}
 """
 
 
-def _named(connection: sa.Connection, folds: Sequence[str]) -> dict[int, str]:
+def named(connection: sa.Connection, folds: Sequence[str]) -> dict[int, str]:
     """The current files whose object key has one of these folds, and which."""
     found = connection.exec_driver_sql(_NAMED, {"folds": json.dumps(folds)})
     return dict[int, str](found.all())

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import keys, presence
-from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog.backends import local_backend_id, require_in_use
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -28,7 +28,8 @@ from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: `superseded`: the place holds, or is about to hold, something else. `pruning`: the object is
-#: about to be deleted, and nobody may put anything there. `removed` is the end: nothing is there.
+#: about to be deleted, and nobody may put anything there. `removed` is the end: the place is the
+#: catalog's no longer, whatever it holds.
 # fmt: off
 Status = Literal[
     "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
@@ -37,8 +38,9 @@ Status = Literal[
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
+    "settled", "copied", "claimed",
     "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
-    "prune", "pruned", "spared", "stayed",
+    "prune", "pruned", "spared", "stayed", "retired",
 ]
 # fmt: on
 
@@ -89,8 +91,20 @@ TRANSITIONS: dict[Event, Transition] = {
     "offload": Transition(("active",), "offloading", "the local file is about to be removed"),
     "kept": Transition(("offloading",), "active", "the local file has stayed, or is back"),
     "offloaded": Transition(("offloading",), "offloaded", "the local file is removed"),
+    "settled": Transition(
+        ("missing",), "superseded", "the file was brought to another root than the one that is lost"
+    ),
+    "copied": Transition(
+        ("new",), "missing", "the file was here, says what is left of a catalog that is lost"
+    ),
     # Keys of a backend.
     "stored": Transition(None, "active", "the object is there, and was verified", but=("pruning",)),
+    "claimed": Transition(
+        None,
+        "active",
+        "the object is there, and said to hold the file; nobody has verified that",
+        but=("pruning",),
+    ),
     "moved": Transition(
         ("active", "missing", "damaged"), "superseded", "the file is under another key there"
     ),
@@ -118,6 +132,7 @@ TRANSITIONS: dict[Event, Transition] = {
     "pruned": Transition(("pruning",), "removed", "the object was deleted, or found gone"),
     "spared": Transition(("pruning",), "superseded", "the object stays, and is of the past"),
     "stayed": Transition(("pruning",), "active", "the object stays, and holds its file"),
+    "retired": Transition(None, "removed", "a person has taken the backend out; the object stays"),
 }
 
 _STAT = (
@@ -199,7 +214,8 @@ def _apply(
 
 
 _SONGS = """
-SELECT DISTINCT song_id FROM file_assets WHERE song_id IS NOT NULL AND id IN ({assets})
+SELECT DISTINCT song_id FROM file_assets
+WHERE song_id IS NOT NULL AND companion IS NULL AND id IN ({assets})
 """
 _IDS = "SELECT value FROM json_each(:ids)"
 _ASSETS_AT = f"SELECT file_asset_id FROM file_locations WHERE id IN ({_IDS})"
@@ -288,14 +304,14 @@ def record_looks(connection: sa.Connection, looks: Sequence[Look]) -> list[bool]
 
 
 class Stored(NamedTuple):
-    """An object that is there, whole, and was verified to hold a file."""
+    """An object that is there, whole, and was verified to hold a file; or is said to hold it."""
 
     file_asset_id: int
     key: str
     size_bytes: int
     sha256: str
     etag: str | None
-    verified_by: str
+    verified_by: str | None  #: None where it is only said
     #: The location of the object that it was copied from: since when that is verified, this is.
     copied_from: int | None = None
 
@@ -307,7 +323,8 @@ _OBJECT = (
 _STORE = f"""
 VALUES (:file_asset_id, :backend, :bucket, :key, :public_url, 'active', 0, :size_bytes, :etag,
         COALESCE((SELECT c.verified_at FROM file_locations c WHERE c.id = :copied_from),
-                 CURRENT_TIMESTAMP), :verified_by, CURRENT_TIMESTAMP{{more}})
+                 CASE WHEN :verified_by IS NOT NULL THEN CURRENT_TIMESTAMP END),
+        :verified_by, CURRENT_TIMESTAMP{{more}})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     container_name = excluded.container_name, public_url = excluded.public_url,
     status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
@@ -335,7 +352,11 @@ def record_stored(
     Returns:
         Those that were recorded: all but where the key has come to be another file's meanwhile, or
         what is there is about to be deleted.
+
+    Raises:
+        CatalogError: the backend was removed meanwhile.
     """
+    require_in_use(connection, backend)
     here = {o.key: o for o in objects}
     for key in keys.being_pruned(connection, backend.bucket, here):
         del here[key]
@@ -431,9 +452,11 @@ def withdraw_at(
     Raises:
         ConflictError: the key has come to be another file's since it was planned; or what is at one
             of the keys is about to be deleted.
+        CatalogError: the backend was removed meanwhile.
     """
     concerned = [key, *(copy.key for copy in kept)]
     with catalog.transaction() as connection:
+        require_in_use(connection, backend)
         pruned = keys.being_pruned(connection, backend.bucket, concerned)
         if pruned or keys.is_anothers(connection, backend, key, file_asset_id):
             raise ConflictError(
@@ -455,6 +478,19 @@ def spare(connection: sa.Connection, location_ids: Collection[int]) -> None:
     _apply(connection, "stayed", rows, "AND status_before = 'active'")
     _apply(connection, "spared", rows)
     _refresh(connection, location_ids, _ASSETS_AT)
+
+
+def retire(connection: sa.Connection, backend_id: int) -> int:
+    """A backend is the catalog's no longer, and nothing on it counts; how many locations had.
+
+    Goes behind what takes the backend out, as a part of its transaction. Its objects stay.
+    """
+    active = "SELECT COUNT(*) FROM file_locations WHERE backend_id = :backend AND status = 'active'"
+    here = {"backend": backend_id}
+    counted = int(connection.scalar(sa.text(active), here) or 0)
+    connection.exec_driver_sql(_update_sql("retired", "", "backend_id = :backend"), here)
+    presence.drop_backend(connection, backend_id)
+    return counted
 
 
 class LocalPlace(NamedTuple):
@@ -489,6 +525,12 @@ def _local_rows(connection: sa.Connection, places: Sequence[LocalPlace]) -> list
     return [{"local": local, **place._asdict()} for place in places]
 
 
+_READ_LISTS_AGAIN = """
+UPDATE library_roots SET playlists_read_at = NULL
+WHERE path = :root AND playlists_read_at IS NOT NULL
+"""
+
+
 def record_scanned(
     connection: sa.Connection, places: Sequence[LocalPlace], *, replaced: Iterable[int]
 ) -> None:
@@ -500,6 +542,8 @@ def record_scanned(
     _apply(connection, "changed", [{"id": id_} for id_ in replaced])
     statement = insert_sql(connection, "file_locations", _LOCAL, _SCANNED)
     connection.exec_driver_sql(statement, _local_rows(connection, places))
+    for root in {place.root for place in places}:  # an entry of a playlist may name one of them
+        connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, [place.file_asset_id for place in places])
 
 
@@ -665,6 +709,13 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
 """
 
 
+# Of roots that nobody has any more; a scan still looks for what was below them.
+_AT_LOST_ROOTS = """
+file_asset_id = :file_asset_id AND library_root <> :root AND library_root IN (
+    SELECT path FROM library_roots WHERE let_go_at IS NOT NULL)
+"""
+
+
 def record_restored(connection: sa.Connection, root: str, places: Sequence[LocalPlace]) -> None:
     """Files lie whole below a root, read just now. Idempotent.
 
@@ -685,6 +736,8 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
     insert = insert_sql(connection, "file_locations", columns, _INSERT_RESTORED)
     for statement in (_RESTORED, insert, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
+    connection.exec_driver_sql(_update_sql("settled", "", _AT_LOST_ROOTS), rows)
+    connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, {*owner.values(), *(row.file_asset_id for row in others)})
 
 
@@ -789,3 +842,59 @@ def copies_of(
     for copy in _copies(connection, _OF_FILES, assets=assets, backends=backends, damaged=damaged):
         found.setdefault(copy.file_asset_id, []).append(copy)
     return found
+
+
+#: What becomes of a status in a catalog that is made of what is left of another: of a path, nobody
+#: has seen the file since; of a key, what was said is said still.
+_OF_LOST_PATHS: dict[str, Status] = {
+    s: s for s in ("excluded", "forgotten", "offloaded", "superseded")
+}
+_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged")}
+_COPIED = (
+    *("id", "file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
+    *("public_url", "status", "is_primary", "size_bytes", "mtime_ns", "ctime_ns", "inode"),
+    *("library_root", "library_path", "etag", "missing_since", "created_at", "updated_at"),
+)
+
+
+def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of a catalog that is lost, as what is left of it has them. Nothing of them is verified.
+
+    Presence is for the caller to refresh, once all are there.
+
+    Args:
+        rows: the columns of each, by name; a local one has a `library_root`, or no `etag`.
+    """
+    made = []
+    for row in rows:
+        known = _OF_LOST_PATHS if row["is_local"] else _OF_KEYS
+        otherwise = TRANSITIONS["copied" if row["is_local"] else "moved"].after
+        status = known.get(str(row["status"]), otherwise)
+        made.append({**{name: row[name] for name in _COPIED}, "status": status})
+    if made:
+        connection.exec_driver_sql(insert_sql(connection, "file_locations", _COPIED), made)
+
+
+_MOVE_LOST = """
+UPDATE file_locations SET library_path = :path, locator = :path, updated_at = CURRENT_TIMESTAMP,
+    absolute_path = CASE WHEN absolute_path IS NULL THEN NULL ELSE library_root || '/' || :path END
+WHERE file_asset_id = :asset AND status = 'missing' AND library_path IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM file_locations o WHERE o.id <> file_locations.id AND (
+      (o.library_root = file_locations.library_root AND o.library_path = :path
+       AND o.status <> 'superseded')
+      OR (o.file_asset_id = :asset AND o.backend_id = file_locations.backend_id
+          AND (o.locator = :path OR o.status = 'missing'))))
+RETURNING library_root
+"""
+
+
+def move_lost(connection: sa.Connection, file_asset_id: int, path: str) -> str | None:
+    """A file that is lost was last at this path, says the key of its object.
+
+    Returns:
+        The root below which it was; None where it was at several paths, or at none, or another file
+        has this one: then nothing is changed.
+    """
+    values = {"asset": file_asset_id, "path": path}
+    found = connection.execute(sa.text(_MOVE_LOST), values).first()
+    return None if found is None else str(found[0])

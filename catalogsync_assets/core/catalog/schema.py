@@ -71,7 +71,14 @@ def _partial(name: str, *columns: str, where: str) -> Index:
 
 
 playlist_pools = _named("playlist_pools")
-playlists = _named("playlists")
+playlists = _named(
+    "playlists",
+    # The file of the library that it is made from, as far as it is; NULL for any other. Not a
+    # reference: what is made from a file is no reason to keep its row.
+    Column("file_asset_id", Integer),
+    # How many entries of that file name nothing that the catalog knows; NULL until it was read.
+    Column("unresolved", Integer),
+)
 pool_playlists = Table(
     "pool_playlists",
     metadata,
@@ -152,6 +159,9 @@ storage_backends = Table(
     Column("generation", Integer),
     # When that was found to be another's, or newer; NULL where nothing speaks against ours.
     Column("generation_doubted_at", DateTime),
+    # Where a person has confirmed that this is the catalog all the same: the last audit before
+    # that. The doubt ends with a complete one after it.
+    Column("generation_confirmed", Integer),
     # Of the last snapshot of this catalog there: when it was made, and of which content.
     Column("snapshot_at", DateTime),
     Column("snapshot_digest", String),
@@ -335,6 +345,8 @@ library_roots = Table(
     Column("let_go_at", DateTime),
     _time("created_at"),
     _time("updated_at"),
+    # When a scan last brought playlists in line with the files below it; NULL where that is due.
+    Column("playlists_read_at", DateTime),
 )
 # Folders that a person has named when the library roots were full.
 download_roots = Table(

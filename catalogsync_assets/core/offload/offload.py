@@ -208,7 +208,7 @@ class _Run:
         # Only where there is something to ask about: a store that is down need not matter.
         if report.checked and found.ids and not self._disks.all_have_enough:
             fewest = min(found.copies)
-            stores.probe()
+            stores.probe(self._catalog)
             if found.most_copies > 1:
                 asked = self._prove_all(stores.reachable)
                 self._unknown = {frozenset((f.one.name, f.other.name)): f.why for f in asked}

@@ -19,6 +19,7 @@ from itertools import islice
 
 from catalogsync_assets.core.backends.capabilities import make_sure_of_deletes
 from catalogsync_assets.core.backends.connections import Connection, Connections
+from catalogsync_assets.core.backends.generation import begin_changes, require_undoubted
 from catalogsync_assets.core.backends.proof import Stores
 from catalogsync_assets.core.backends.pruning import right_to_prune, settle
 from catalogsync_assets.core.backends.separation import prove_all
@@ -99,8 +100,8 @@ def prune(
         What was done. Single objects that stayed are in it and do not raise.
 
     Raises:
-        UsageError: the store is not known to keep conditions of a delete; or what the backend holds
-            is in doubt.
+        UsageError: the store is not known to keep conditions of a delete.
+        GenerationDoubtedError: this catalog may not be the one that has changed the backend last.
         RunAborted: the store refuses everything or has fallen silent.
         CatalogError: another process is at it; or something could not be recorded, which the next
             run sets right.
@@ -108,8 +109,6 @@ def prune(
     count = workers or backend.workers or DEFAULT_WORKERS
     report = PruneReport(backend.name, dry_run, keep_copies)
     backend = replace(with_kept_answers(catalog, backend), workers=count)
-    if not dry_run:
-        _require_undoubted(catalog, backend)
     run = _Run(
         catalog,
         backend,
@@ -124,20 +123,6 @@ def prune(
     with nullcontext() if dry_run else right_to_prune(catalog), reporting(report, progress):
         run.execute()
     return report
-
-
-_DOUBTED = "SELECT generation_doubted_at FROM storage_backends WHERE id = :backend"
-
-
-def _require_undoubted(catalog: Catalog, backend: ObjectBackend) -> None:
-    """Raise a UsageError where another catalog, or a newer state of this one, has changed the
-    backend: then this one does not know what is old weight there."""
-    if catalog.scalar(_DOUBTED, backend=backend.id) is not None:
-        raise UsageError(
-            f"backend {backend.name!r} was changed by another catalog, or by a newer copy of this"
-            " one: nothing is deleted there",
-            hint="`catalogsync catalog confirm` says how to go on",
-        )
 
 
 @dataclass(eq=False)
@@ -171,6 +156,8 @@ class _Run:
         if not report.dry_run:
             self._to = self._connections.to(self._backend)
             self._make_sure()
+            begin_changes(self._catalog, self._to.client, retry=self._to.retry)
+            require_undoubted(self._catalog, self._backend)
             report.settled = settle(self._catalog, self._to.client, retry=self._to.retry)
         else:
             report.conditional = self._backend.profile.conditional_delete
@@ -253,7 +240,7 @@ class _Run:
         """Find out which backends hold copies of their own."""
         backends = object_backends(self._catalog)
         self._stores = Stores(backends, self._connections)
-        self._stores.probe()
+        self._stores.probe(self._catalog)
         asked = prove_all(
             self._catalog,
             self._stores.reachable,

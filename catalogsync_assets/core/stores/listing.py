@@ -75,7 +75,7 @@ def _parse_instead(
 
 
 def list_pages(
-    s3: S3Client, backend: ObjectBackend, *, after: str | None = None
+    s3: S3Client, backend: ObjectBackend, *, after: str | None = None, below: str = ""
 ) -> Iterator[list[ListedObject]]:
     """What is stored below the backend's prefix, a page at a time, in the store's own order.
 
@@ -85,17 +85,18 @@ def list_pages(
     Args:
         s3: one that `take_over` has been given.
         after: the last key of an earlier page; None to begin at the first.
+        below: only keys that begin with this, after the backend's prefix.
 
     Raises:
         StoreError: the store refused or was silent, or its listing cannot be believed.
     """
-    prefix = backend.key_prefix
+    prefix = backend.key_prefix + below
     more: dict[str, str] = {} if after is None else {"StartAfter": after}
     seen: set[int] = set()  # of tokens and of pages, by their hashes
     empty = 0
     before: frozenset[str] = frozenset()
     while True:
-        page = _ask(s3, backend, more)
+        page = _ask(s3, backend, prefix, more)
         empty = 0 if page.objects else empty + 1
         ends = (page.objects[0].key, page.objects[-1].key) if page.objects else None
         hashes = {hash(sign) for sign in (page.token, ends) if sign}
@@ -176,13 +177,13 @@ def listed_of(answer: Mapping[str, Any]) -> list[ListedObject]:
     return page.objects
 
 
-def _ask(s3: S3Client, backend: ObjectBackend, more: dict[str, str]) -> _Page:
+def _ask(s3: S3Client, backend: ObjectBackend, prefix: str, more: dict[str, str]) -> _Page:
     try:
         call: Callable[..., Any] = s3.list_objects_v2
-        answer = call(Bucket=backend.bucket, Prefix=backend.key_prefix, **more)
+        answer = call(Bucket=backend.bucket, Prefix=prefix, **more)
         page: _Page = answer[_PAGE]
     except Exception as error:
-        raise store_error(error, backend, "list", backend.key_prefix) from error
+        raise store_error(error, backend, "list", prefix) from error
     else:
         return page
 

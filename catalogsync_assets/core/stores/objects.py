@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +17,7 @@ OWNER_TAG = "catalogsync-file"
 _SONG = "catalogsync-song"
 _SHA256 = "sha256"
 _COPIED = "catalogsync-copied"
+_HEX = re.compile("[0-9a-f]{64}")
 #: How a web page begins, or an error that comes with the status of a success.
 _NO_OBJECT = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<!doctype html|<html|(?:<\?xml[^>]{0,200}>\s*)?(?:<html|<Error>))",
@@ -36,13 +37,15 @@ class ObjectMetadata:
     sha256: str | None = None  #: in hex, as far as it is known when the upload begins
     #: Whether the store is to make it of another object: what else comes along proves nothing.
     copied: bool = False
+    #: Further user metadata, by names in lower case.
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def as_user_metadata(self) -> dict[str, str]:
         """The user metadata, which every store can give back."""
         song = None if self.song_id is None else str(self.song_id)
         given = {OWNER_TAG: self.owner_tag, _SONG: song, _SHA256: self.sha256}
         given[_COPIED] = "1" if self.copied else None
-        return {name: value for name, value in given.items() if value is not None}
+        return {**{name: v for name, v in given.items() if v is not None}, **self.more}
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class StoredObject:
     modified_at: datetime | None = None  #: when it was written, by the store's clock; in UTC
     #: What that clock said when it answered; None if it does not tell.
     answered_at: datetime | None = field(default=None, compare=False)
+    #: All of its user metadata, by names in lower case.
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> StoredObject:
@@ -78,7 +83,14 @@ class StoredObject:
             copied=_COPIED in metadata,
             modified_at=answer.get("LastModified"),
             answered_at=_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})),
+            metadata=metadata,
         )
+
+    @property
+    def claimed_sha256(self) -> str | None:
+        """The SHA-256 in hex that is written there: what whoever put it said, and no proof."""
+        found = self.metadata.get(_SHA256, "").lower()
+        return found if _HEX.fullmatch(found) else None
 
 
 def _date(headers: dict[str, str]) -> datetime | None:

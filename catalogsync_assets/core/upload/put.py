@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from catalogsync_assets.core.backends.capabilities import make_sure_of_copies
+from catalogsync_assets.core.backends.generation import require_undoubted
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import KeptAside, to_be_replaced, withdraw_at
@@ -45,7 +46,8 @@ class Sender:
 
     def __post_init__(self) -> None:
         attempts = self._limits.attempts
-        self._retry = Retries(attempts=attempts, pace=self._limiter, stop=self._stop)
+        #: Calls each request.
+        self.retry = self._retry = Retries(attempts=attempts, pace=self._limiter, stop=self._stop)
         self._placer = Placer(
             self._client,
             retry=self._retry,
@@ -95,6 +97,7 @@ class Sender:
 
     def move(self, task: UploadTask) -> Uploaded:
         """Have the store copy the task's own object to its key; see `Copier.move`."""
+        require_undoubted(self._catalog, self._client.backend)
         return self._copier.move(task, self._target(task, task.sha256))
 
     def _send_small(self, task: UploadTask, content: memoryview) -> tuple[Uploaded, Placed | None]:
@@ -157,6 +160,7 @@ class Sender:
 
     def _before_replacing(self, task: UploadTask) -> None:
         """Keep a copy of the file's earlier content, and say of it that it is there no more."""
+        require_undoubted(self._catalog, self._client.backend)
         place = self._catalog, self._client.backend, task.locator, task.file_asset_id
         profile = self._client.profile
         kept: list[KeptAside] = []

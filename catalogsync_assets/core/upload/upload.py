@@ -19,12 +19,14 @@ from catalogsync_assets.core.backends.capabilities import (
     make_sure_of_copies,
 )
 from catalogsync_assets.core.backends.connections import Connections
+from catalogsync_assets.core.backends.generation import begin_changes
 from catalogsync_assets.core.backends.pruning import settle_left
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import upload_queue
 from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.failing import noted
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
@@ -156,7 +158,8 @@ class _Run:
                 *count_pending(self.catalog, self.backend, self.scope), self.limit
             )
             if self._report.queued:
-                self._send_all()
+                with noted(self.catalog, self.backend):
+                    self._send_all()
             elif abandoned(self.catalog, self.backend):
                 abort_abandoned(self.catalog, self.connect(self.backend))
         return self._report
@@ -168,6 +171,7 @@ class _Run:
         self._sender = Sender(self.catalog, client, limits, limiter, stop)
         self._sender.probe()
         make_sure(self.catalog, client)
+        begin_changes(self.catalog, client, retry=self._sender.retry)
         if client.profile.copies is None and upload_queue.has_copies(self.catalog, self.backend):
             make_sure_of_copies(self.catalog, client)
         abort_abandoned(self.catalog, client)

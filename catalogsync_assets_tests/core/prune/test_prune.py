@@ -10,7 +10,13 @@ from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import catalog_id, keep_answers
 from catalogsync_assets.core.catalog.separation import keep_verdicts
 from catalogsync_assets.core.catalog.upload_plan import enqueue
-from catalogsync_assets.core.errors import CatalogError, ConflictError, RunAborted, UsageError
+from catalogsync_assets.core.errors import (
+    CatalogError,
+    ConflictError,
+    GenerationDoubtedError,
+    RunAborted,
+    UsageError,
+)
 from catalogsync_assets.core.library import forget
 from catalogsync_assets.core.prune.plan import old_weight
 from catalogsync_assets.core.prune.prune import _Run, prune
@@ -628,9 +634,9 @@ def test_where_the_backend_is_in_doubt_nothing_goes(
     library.add("a.mp3")
     synced(following)
     move(following, "a.mp3", "b.mp3")
-    change(catalog, "UPDATE storage_backends SET generation_doubted_at = CURRENT_TIMESTAMP")
+    change(catalog, "UPDATE storage_backends SET generation = 0")  # as in a copy put back
 
-    with pytest.raises(UsageError, match="changed by another catalog"):
+    with pytest.raises(GenerationDoubtedError, match="changed by another copy of this catalog"):
         pruned(following)
     assert prune(catalog, following, older_than_seconds=0).candidates == 1
 

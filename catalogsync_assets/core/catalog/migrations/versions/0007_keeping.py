@@ -16,12 +16,16 @@ depends_on = None
 
 _COLUMNS = (
     ("file_assets", "companion", "VARCHAR"),
+    ("playlists", "file_asset_id", "INTEGER"),
+    ("playlists", "unresolved", "INTEGER"),
+    ("library_roots", "playlists_read_at", "DATETIME"),
     ("file_locations", "status_since", "DATETIME"),
     ("file_locations", "status_before", "VARCHAR"),
     ("storage_backends", "removed_at", "DATETIME"),
     ("storage_backends", "failing_since", "DATETIME"),
     ("storage_backends", "generation", "INTEGER"),
     ("storage_backends", "generation_doubted_at", "DATETIME"),
+    ("storage_backends", "generation_confirmed", "INTEGER"),
     ("storage_backends", "snapshot_at", "DATETIME"),
     ("storage_backends", "snapshot_digest", "VARCHAR"),
 )

@@ -1,0 +1,1 @@
+"""The catalog, kept on the backends: snapshots of it, and what of them stays."""

@@ -1,0 +1,241 @@
+"""Keeps the catalog on the backends: a snapshot of it on each, where something has changed.
+
+Order: object, then verification, then row. A kill in between costs a snapshot that the next backup
+finds to be the same, and notes. Older ones go only once the newest is there and verified.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Literal
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
+from catalogsync_assets.core.backends.generation import look, require_undoubted
+from catalogsync_assets.core.backup import retention
+from catalogsync_assets.core.backup.making import MadeCopy, copied
+from catalogsync_assets.core.backup.sealing import seal
+from catalogsync_assets.core.backup.sending import send
+from catalogsync_assets.core.backup.snapshots import (
+    PLAIN_SHA256,
+    SCHEMA,
+    Snapshot,
+    list_snapshots,
+    owner_tag,
+    snapshot_name,
+    with_metadata,
+)
+from catalogsync_assets.core.catalog.backends import catalog_id, with_kept_answers
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.schema import storage_backends
+from catalogsync_assets.core.errors import CatalogError, CatalogSyncError, StoreError
+from catalogsync_assets.core.files.digests import sha256_of
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
+from catalogsync_assets.core.settings import PASSPHRASE_VARIABLE, passphrase, snapshots_to_keep
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import ObjectMetadata
+from catalogsync_assets.core.stores.retry import Retries
+
+_MEDIA_TYPE = "application/octet-stream"
+
+
+def utc_now() -> datetime:
+    """The second that a snapshot is called by."""
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+@dataclass
+class BackupReport:
+    """What became of the catalog's snapshot on one backend."""
+
+    backend: str
+    #: `made`; `unchanged`: the newest one there is of this very content; `left out`: it must not be
+    #: there; `failed`.
+    status: Literal["made", "unchanged", "left out", "failed"] = "failed"
+    reason: str | None = None  #: why it was left out, or has failed
+    hint: str | None = None  #: what to do about it
+    key: str | None = None  #: the whole key of the newest snapshot
+    made_at: datetime | None = None  #: in UTC: when it was found to be what the catalog is
+    size_bytes: int | None = None  #: as stored
+    encrypted: bool = False
+    catalog_bytes: int = 0  #: the size of the SQLite file
+    sha256: str | None = None  #: of that, in hex
+    snapshots: int = 0  #: of this catalog there are now
+    removed: int = 0  #: older ones that have gone
+    warning: str | None = None  #: why older ones have not
+    seconds: float = 0.0
+
+
+def back_up(
+    catalog: Catalog,
+    backends: Iterable[ObjectBackend],
+    *,
+    attempts: int = 5,
+    stop: threading.Event | None = None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> list[BackupReport]:
+    """Put a snapshot of the catalog on each of these backends, unless the newest there is the same.
+
+    One snapshot is made for all of them. It is encrypted where the environment has a passphrase;
+    where it has none, a backend that is served publicly gets none. May be called again at any time.
+
+    Args:
+        attempts: tries of one request at most.
+        stop: once set, nothing more is sent; what is missing then has failed.
+        connect: makes the client of a store.
+
+    Returns:
+        What became of each. A backend that fails does not stop the others, and does not raise.
+
+    Raises:
+        CatalogError: no snapshot could be made.
+        ConfigurationError: a setting is malformed.
+    """
+    secret, keep = passphrase(), snapshots_to_keep()
+    chosen = list(backends)
+    reports = [BackupReport(backend.name) for backend in chosen]
+    for backend, report in zip(chosen, reports, strict=True):
+        if (why := why_left_out(backend)) is not None:
+            report.status, report.reason = "left out", why
+            report.hint = f"set {PASSPHRASE_VARIABLE}; keep it: no snapshot is opened without it"
+    if all(report.status == "left out" for report in reports):
+        return reports
+    owner = catalog_id(catalog)
+    with copied(catalog) as made, closing(_Sealed(made, secret)) as sealed:
+        for backend, report in zip(chosen, reports, strict=True):
+            if report.status == "left out":
+                continue
+            started = time.monotonic()
+            run = _Run(catalog, owner, made, sealed, keep, attempts, stop or threading.Event())
+            try:
+                run.execute(connect(with_kept_answers(catalog, backend)), report)
+            except CatalogSyncError as error:
+                report.reason, report.hint = error.message, error.hint
+            report.seconds = time.monotonic() - started
+    return reports
+
+
+def why_left_out(backend: ObjectBackend) -> str | None:
+    """Why a backend gets no snapshot; None if it gets one."""
+    if backend.public_base_url and passphrase() is None:
+        return "the bucket is served publicly, and the snapshot would not be encrypted"
+    return None
+
+
+class _Sealed:
+    """The file as it is stored; made when it is first needed."""
+
+    def __init__(self, made: MadeCopy, secret: str | None) -> None:
+        self._made, self._secret = made, secret
+        self.encrypted = secret is not None
+        self.path = made.path.with_name(f"{made.path.name}.sealed.part")
+        self._sha256: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Its digest, in hex."""
+        if self._sha256 is None:
+            try:
+                seal(self._made.path, self.path, self._secret)
+            except OSError as error:
+                self.close()
+                raise CatalogError(
+                    f"the snapshot cannot be written to {self.path}: {error.strerror}",
+                    hint="free some disk space",
+                ) from error
+            self._sha256 = sha256_of(self.path)
+        return self._sha256
+
+    def close(self) -> None:
+        """Remove it."""
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass
+class _Run:
+    """The backup to one backend."""
+
+    catalog: Catalog
+    owner: str  #: the id of the catalog
+    made: MadeCopy
+    sealed: _Sealed
+    keep: tuple[int, int, int]
+    attempts: int
+    stop: threading.Event
+
+    def execute(self, client: StoreClient, report: BackupReport) -> None:
+        """Fill the report in; raises a CatalogSyncError where that is why it has failed."""
+        backend, made = client.backend, self.made
+        self._limiter = ConcurrencyLimiter(1, backend.bandwidth_limit)
+        self._retry = Retries(attempts=self.attempts, pace=self._limiter, stop=self.stop)
+        report.encrypted, report.sha256 = self.sealed.encrypted, made.sha256
+        report.catalog_bytes = made.size_bytes
+        self._retry(client.probe)
+        make_sure(self.catalog, client)
+        # Snapshots of an old copy would take the place of better ones.
+        look(self.catalog, client, retry=self._retry)
+        require_undoubted(self.catalog, backend)
+        there = list_snapshots(client, catalog_id=self.owner, retry=self._retry, look=False)
+        newest = with_metadata(client, there[0], retry=self._retry) if there else None
+        now = utc_now()
+        report.made_at = now
+        if newest is not None and self._is_the_same(newest):
+            report.status, report.key, report.size_bytes = (
+                "unchanged",
+                newest.key,
+                newest.size_bytes,
+            )
+        else:
+            newest = self._put(client, now)
+            there.append(newest)
+            report.status, report.key, report.size_bytes = "made", newest.key, newest.size_bytes
+        self._record(backend, now)
+        keep_learned(self.catalog, client)
+        report.snapshots = len(there)
+        self._remove_old(client, there, newest, report)
+
+    def _is_the_same(self, newest: Snapshot) -> bool:
+        return newest.sha256 == self.made.sha256 and newest.encrypted >= self.sealed.encrypted
+
+    def _put(self, client: StoreClient, now: datetime) -> Snapshot:
+        name = snapshot_name(self.owner, now, encrypted=self.sealed.encrypted)
+        metadata = ObjectMetadata(
+            _MEDIA_TYPE,
+            owner_tag(self.owner),
+            sha256=self.sealed.sha256,
+            more={SCHEMA: self.made.schema, PLAIN_SHA256: self.made.sha256},
+        )
+        key = client.backend.key_prefix + name
+        send(
+            *(self.catalog, client, key, self.sealed.path, metadata),
+            retry=self._retry,
+            limiter=self._limiter,
+            stop=self.stop,
+        )
+        size = self.sealed.path.stat().st_size
+        return Snapshot(self.owner, now, key, size, self.sealed.encrypted, self.made.schema)
+
+    def _record(self, backend: ObjectBackend, now: datetime) -> None:
+        row = sa.update(storage_backends).where(storage_backends.c.id == backend.id)
+        values = {"snapshot_at": now.replace(tzinfo=None), "snapshot_digest": self.made.sha256}
+        with self.catalog.transaction() as connection:
+            connection.execute(row.values(values))
+
+    def _remove_old(
+        self, client: StoreClient, there: list[Snapshot], newest: Snapshot, report: BackupReport
+    ) -> None:
+        stay = {snapshot.key for snapshot in [newest, *retention.kept(there, *self.keep)]}
+        try:
+            for snapshot in there:
+                if snapshot.key not in stay:
+                    report.removed += retention.remove(client, snapshot, retry=self._retry)
+        except StoreError as error:
+            report.warning = f"older snapshots have not been removed: {error.message}"
+        report.snapshots -= report.removed
