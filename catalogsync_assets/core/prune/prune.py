@@ -21,7 +21,7 @@ from catalogsync_assets.core.backends.capabilities import make_sure_of_deletes
 from catalogsync_assets.core.backends.connections import Connection, Connections
 from catalogsync_assets.core.backends.generation import begin_changes, require_undoubted
 from catalogsync_assets.core.backends.proof import Stores
-from catalogsync_assets.core.backends.pruning import right_to_prune, settle
+from catalogsync_assets.core.backends.pruning import is_anything_left, right_to_prune, settle
 from catalogsync_assets.core.backends.separation import prove_all
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import (
@@ -101,8 +101,8 @@ def prune(
 
     Raises:
         UsageError: the store is not known to keep conditions of a delete.
-        GenerationDoubtedError: this catalog may not be the one that has changed the backend last.
-        RunAborted: the store refuses everything or has fallen silent.
+        RunAborted: the store refuses everything or has fallen silent; or this catalog may not be the
+            one that has changed the backend last.
         CatalogError: another process is at it; or something could not be recorded, which the next
             run sets right.
     """
@@ -153,19 +153,17 @@ class _Run:
     def execute(self) -> None:
         """Say what would go; unless that is all, delete it."""
         report = self._report
-        if not report.dry_run:
-            self._to = self._connections.to(self._backend)
-            self._make_sure()
-            begin_changes(self._catalog, self._to.client, retry=self._to.retry)
-            require_undoubted(self._catalog, self._backend)
+        report.conditional = self._backend.profile.conditional_delete
+        report.versioned = bool(self._backend.profile.versioned)
+        if not report.dry_run and is_anything_left(self._catalog, self._backend):
             report.settled = settle(self._catalog, self._to.client, retry=self._to.retry)
-        else:
-            report.conditional = self._backend.profile.conditional_delete
-            report.versioned = bool(self._backend.profile.versioned)
         weight = weight_of(self._catalog, self._backend, self._rules)
         ids = self._plan(weight)
         if report.dry_run or not ids:
             return
+        self._make_sure()
+        begin_changes(self._catalog, self._to.client, retry=self._to.retry)
+        require_undoubted(self._catalog, self._backend)
         if report.keep_copies:
             self._prepare_proof()
         pages = iter(partial(_page, iter(ids)), [])
@@ -218,6 +216,10 @@ class _Run:
         return ids
 
     # --- before anything is deleted
+
+    @property
+    def _to(self) -> Connection:
+        return self._connections.to(self._backend)
 
     def _make_sure(self) -> None:
         """Find out what the store does with deletes, today."""
