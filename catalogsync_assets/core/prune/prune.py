@@ -101,8 +101,8 @@ def prune(
 
     Raises:
         UsageError: the store is not known to keep conditions of a delete.
-        RunAborted: the store refuses everything or has fallen silent; or this catalog may not be the
-            one that has changed the backend last.
+        RunAborted: the store refuses everything or has fallen silent; or this catalog may not be
+            the one that has changed the backend last.
         CatalogError: another process is at it; or something could not be recorded, which the next
             run sets right.
     """
