@@ -573,13 +573,14 @@ def test_nobody_puts_anything_where_something_is_about_to_be_deleted(
 
     def meanwhile(client, known):
         enqueue(catalog, following)
-        told.append(upload(catalog, following).succeeded)
+        done = upload(catalog, following)
+        told.append((done.queued, done.succeeded, done.failed))
         told.append(adopt(catalog, following, dry_run=True).adopted)
         return remove(client, known)
 
     monkeypatch.setattr("catalogsync_assets.core.prune.prune.remove", meanwhile)
     assert pruned(following).removed == 1
-    assert told == [0, 0]
+    assert told == [(0, 0, 0), 0]
 
     assert synced(following).succeeded == 1
     assert remote(following).get("a.mp3") == newcomer
@@ -728,6 +729,20 @@ def test_one_bucket_under_two_names_is_one(
     assert pruned(following).candidates == 0
     keep_verdicts(catalog, [(following, alias, "apart")])
     assert pruned(following).removed == 1
+
+
+def test_a_kept_copy_of_what_is_current_again_stays(catalog, library, cloud, synced, pruned):
+    """The next edit may keep it once more, in this very moment."""
+    library.add("a.mp3")
+    synced(cloud)
+    library.add("a.mp3")
+    synced(cloud)
+    newer = "DELETE FROM file_locations WHERE file_asset_id = 2"
+    older = "UPDATE file_locations SET status = 'active' WHERE locator NOT LIKE '%/old/%'"
+    for statement in (newer, older, "UPDATE file_assets SET superseded_by_id = NULL"):
+        change(catalog, statement)
+
+    assert pruned(cloud).candidates == 0
 
 
 def test_what_would_be_freed_is_told(catalog, library, following, synced, move):
