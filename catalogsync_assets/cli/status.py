@@ -13,7 +13,7 @@ from catalogsync_assets.cli import options, output, running
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.replication import PolicyStatus, ShortSong
     from catalogsync_assets.core.catalog.status import BackendStatus, LastAudit, VerifiedBetween
-    from catalogsync_assets.core.prune.report import Weight
+    from catalogsync_assets.core.prune.report import Estimate
 
 
 @options.command(
@@ -36,7 +36,7 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
     from catalogsync_assets.core.catalog.file_tags import unread_tags
     from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
-    from catalogsync_assets.core.prune.prune import old_weight
+    from catalogsync_assets.core.prune.plan import old_weight
 
     catalog = running.open_catalog()
     found = backend_status(catalog)
@@ -90,11 +90,12 @@ def _print_backends(
             output.note(f"{b.name}: {words}")
 
 
-def _print_old_weight(old: dict[str, Weight]) -> None:
+def _print_old_weight(old: dict[str, Estimate]) -> None:
     for name, weight in old.items():
         if weight.files:
+            least = "" if weight.whole else " at least"
             what = f"{output.counted(weight.files, 'object')}, {output.size(weight.bytes)}"
-            output.note(f"{name}: `catalogsync prune --backend {name}` would delete {what}")
+            output.note(f"{name}: `catalogsync prune --backend {name}` would delete{least} {what}")
 
 
 def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:

@@ -418,6 +418,8 @@ FROM file_locations l WHERE l.id = :id
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     status = CASE file_locations.status WHEN 'removed' THEN 'superseded'
                                         ELSE file_locations.status END,
+    created_at = CASE file_locations.status WHEN 'removed' THEN CURRENT_TIMESTAMP
+                                            ELSE file_locations.created_at END,
     etag = excluded.etag, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
     updated_at = CURRENT_TIMESTAMP, status_since = CURRENT_TIMESTAMP
 """
