@@ -34,9 +34,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.backends import catalog_id
+from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import audits, storage_backends
+from catalogsync_assets.core.catalog.separation import separation
 from catalogsync_assets.core.errors import (
     ConflictError,
     GenerationDoubtedError,
@@ -160,11 +161,11 @@ def confirm(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> bo
     look(catalog, client, retry=retry)
     if not is_doubted(catalog, client.backend):
         return False
+    rows = _rows_of_it(catalog, client.backend)
     for _ in range(_TRIES):
         found, etag = _read(catalog, client, retry)
         with catalog.transaction() as connection:
-            row = _row(connection, client.backend)
-            counter = max(row.generation or 0, found.counter if found else 0) + 1
+            counter = max(_written(connection, rows), found.counter if found else 0) + 1
             last = connection.scalar(sa.select(sa.func.max(audits.c.id))) or 0
             _update(connection, client.backend, generation=counter, generation_confirmed=last)
         if _write(catalog, client, counter, etag, retry):
@@ -176,8 +177,28 @@ def confirm(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> bo
 
 
 def _row(connection: sa.Connection, backend: ObjectBackend) -> Any:
-    columns = (_ROW.generation, _ROW.generation_doubted_at, _ROW.generation_confirmed)
+    columns = (_ROW.generation_doubted_at, _ROW.generation_confirmed)
     return connection.execute(sa.select(*columns).where(_ROW.id == backend.id)).one()
+
+
+def _rows_of_it(catalog: Catalog, backend: ObjectBackend) -> list[int]:
+    """The ids of the backend and of others that have its object in common: of a bucket that is
+    registered under two names, as far as they are not proven to be two."""
+    place = backend.bucket, backend.base_prefix
+    verdicts = separation(catalog).verdicts
+    return [backend.id] + [
+        other.id
+        for other in object_backends(catalog)
+        if (other.bucket, other.base_prefix) == place
+        and verdicts.get(frozenset((backend.id, other.id))) != "apart"
+        and other.id != backend.id
+    ]
+
+
+def _written(connection: sa.Connection, ids: list[int]) -> int:
+    """The highest counter that was written through these rows; 0 for none."""
+    highest = sa.select(sa.func.max(_ROW.generation)).where(_ROW.id.in_(ids))
+    return connection.scalar(highest) or 0
 
 
 def _update(connection: sa.Connection, backend: ObjectBackend, **values: Any) -> None:
@@ -208,9 +229,10 @@ def _judge(
         The counter that is to be written there now; None where none is.
     """
     expected = catalog_id(catalog), writer_of(catalog)
+    rows = _rows_of_it(catalog, backend)
     with catalog.transaction() as connection:
-        row = _row(connection, backend)
-        if _is_strange(found, expected, row.generation):
+        row, written = _row(connection, backend), _written(connection, rows)
+        if _is_strange(found, expected, written):
             doubted_at = row.generation_doubted_at or sa.func.current_timestamp()
             _update(
                 connection, backend, generation_doubted_at=doubted_at, generation_confirmed=None
@@ -222,16 +244,14 @@ def _judge(
             _update(connection, backend, generation_doubted_at=None, generation_confirmed=None)
         if not raise_it:
             return None
-        counter = max(row.generation or 0, found.counter if found else 0) + 1
+        counter = max(written, found.counter if found else 0) + 1
         _update(connection, backend, generation=counter)
         return counter
 
 
-def _is_strange(
-    found: Generation | None, expected: tuple[str, str], generation: int | None
-) -> bool:
+def _is_strange(found: Generation | None, expected: tuple[str, str], written: int) -> bool:
     return found is not None and (
-        (found.catalog_id, found.writer) != expected or found.counter > (generation or 0)
+        (found.catalog_id, found.writer) != expected or found.counter > written
     )
 
 
@@ -243,12 +263,13 @@ def _read(
 ) -> tuple[Generation | None, str | None]:
     """What the backend says, and its ETag. No doubt rests on a single look."""
     expected = catalog_id(catalog), writer_of(catalog)
+    rows = _rows_of_it(catalog, client.backend)
     found, etag = retry(lambda: _read_once(client))
     for _ in range(_TRIES):
         with catalog.read() as connection:
-            generation = _row(connection, client.backend).generation
-        unsure = _is_strange(found, expected, generation) or (
-            found is None and (bool(generation) or not client.profile.conditional_put)
+            written = _written(connection, rows)
+        unsure = _is_strange(found, expected, written) or (
+            found is None and (bool(written) or not client.profile.conditional_put)
         )
         if not unsure:
             return found, etag

@@ -121,8 +121,9 @@ def check_newest(
 def _true_at(catalog: Catalog, backend: ObjectBackend, newest: Snapshot) -> datetime:
     of = sa.select(_OF.snapshot_at, _OF.snapshot_digest).where(_OF.id == backend.id)
     with catalog.read() as connection:
-        row: tuple[datetime | None, str | None] = connection.execute(of).one()._tuple()
-    found_at, digest = row
+        row = connection.execute(of).one()
+    found_at: datetime | None = row.snapshot_at
+    digest: str | None = row.snapshot_digest
     if found_at is None or digest != newest.sha256:
         return newest.made_at
     return max(newest.made_at, found_at.replace(tzinfo=timezone.utc))
