@@ -36,7 +36,7 @@ stop: $(INSTALLED)  ## Stop the demo's store.
 	@$(BIN)/catalogsync demo --stop --directory $(DEMO)
 
 test: $(INSTALLED)  ## Run all tests against a real S3 server.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=25 $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 $(ARGS)
 	@echo "not run: stores other than SeaweedFS (make test-stores), the web UI (make test-ui)"
 
 test-stores: $(INSTALLED)  ## Run the suite of stores against all of them (says what to install).

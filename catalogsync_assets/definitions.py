@@ -16,6 +16,7 @@ from catalogsync_assets.assets.pending_uploads import pending_uploads
 from catalogsync_assets.assets.remote_locations import remote_locations
 from catalogsync_assets.automation.alerts import ALERTS
 from catalogsync_assets.automation.executor import executor
+from catalogsync_assets.automation.pruning import monthly_prune, prune_backends
 from catalogsync_assets.automation.schedules import JOBS, SCHEDULES
 from catalogsync_assets.automation.sensors import SENSORS
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
@@ -34,8 +35,8 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
             *(backend_presence, backend_audit, catalog_backup),
         ],
         asset_checks=[*CHECKS, newest_snapshot_opens],
-        jobs=JOBS.values(),
-        schedules=SCHEDULES,
+        jobs=[*JOBS.values(), prune_backends],
+        schedules=[*SCHEDULES, monthly_prune],
         sensors=[*SENSORS, *ALERTS],
         executor=executor,
         resources={

@@ -6,10 +6,11 @@ code under test and the store.
 
 import dataclasses
 import functools
+import hashlib
+import inspect
 import itertools
 import json
 import os
-import random
 import shutil
 import socket
 import tempfile
@@ -22,6 +23,10 @@ from typing import Any
 import botocore.session
 import pytest
 import sqlalchemy as sa
+import trustme
+from alembic.script import ScriptDirectory
+from botocore import hooks
+from botocore.compat import accepts_kwargs
 from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.backends import separation
@@ -80,6 +85,27 @@ def pytest_configure() -> None:
     heed_signals()
 
 
+#: What takes longest at a stretch. Begun last, it would keep one process busy for minutes while
+#: the others have nothing left to do.
+LONGEST = (
+    "test_web_servers.py",
+    "conformance/test_seaweedfs.py",
+    "core/audit/test_model.py",
+    "test_command_lines.py",
+    "core/test_living_killed.py",
+    "automation/test_runs.py",
+    "cli/test_download_processes.py",
+    "core/upload/test_resume.py",
+    "demo/test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first; `--no-loadscope-reorder` lets them be begun so."""
+    first = [Path(__file__).parent / name for name in LONGEST]
+    items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What a run has left out is said by it, in one line."""
     skipped = terminalreporter.getreports("skipped")
@@ -113,11 +139,57 @@ def a_second_look_follows_at_once(monkeypatch):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def service_descriptions_are_read_once():
-    """botocore parses its description of S3 for each session anew: a tenth of a second a test."""
+def what_every_client_finds_out_is_found_out_once():
+    """botocore parses its description of S3, translates the names of some 150 events and looks at
+    the signatures of their handlers for each client anew: a tenth of a second a test.
+    """
+    original = hooks.EventAliaser._alias_event_name
+    names = {}
+
+    def alias(self, name):
+        if name not in names:
+            names[name] = original(self, name)
+        return names[name]
+
+    def accepts_keywords(handler):
+        code = getattr(handler, "__code__", None)
+        return bool(code.co_flags & inspect.CO_VARKEYWORDS) if code else accepts_kwargs(handler)
+
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(botocore.session.create_loader)
         patch.setattr(botocore.session, "create_loader", once)
+        patch.setattr(hooks.EventAliaser, "_alias_event_name", alias)
+        patch.setattr(hooks, "accepts_kwargs", accepts_keywords)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_are_loaded_once():
+    """Alembic runs the file of each migration for each database: 178 for a Dagster instance."""
+    original = ScriptDirectory._load_revisions
+    loaded = {}
+
+    def load(self):
+        if self.dir not in loaded:
+            loaded[self.dir] = list(original(self))
+        return iter(loaded[self.dir])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "_load_revisions", load)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority_is_trusted(tmp_path_factory):
+    """Every obstore client reads all certificates of the machine anew: 9 ms, and a test makes many.
+
+    No test asks for a certificate that the machine trusts; of none at all obstore makes no client.
+    """
+    folder = tmp_path_factory.mktemp("certificates")
+    trustme.CA().cert_pem.write_to_path(str(folder / "authority.pem"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
+        patch.setenv("SSL_CERT_DIR", str(folder / "no-such-folder"))
         yield
 
 
@@ -296,14 +368,16 @@ class Library:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
-        self._random = random.Random(str(root.name))  # noqa: S311
+        self._names = (f"{root.name} {number}" for number in itertools.count())
         self._clock = itertools.count(1)
 
     def add(self, path: str, content: bytes | None = None, *, size: int = 300) -> Path:
         """Write a file, with random content unless told; its mtime differs at each call."""
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(self._random.randbytes(size) if content is None else content)
+        if content is None:
+            content = hashlib.shake_128(next(self._names).encode("utf-8", "replace")).digest(size)
+        file.write_bytes(content)
         moment = 1_700_000_000_000_000_000 + next(self._clock) * 1_000_000_000
         os.utime(file, ns=(moment, moment))
         return file

@@ -12,6 +12,7 @@ import dagster as dg
 #: does not exist is passed over in silence.
 PRELOAD = [
     "catalogsync_assets.definitions",
+    "catalogsync_assets.resources.backend_s3",
     "dagster._core.storage.sqlite_storage",
     "dagster._core.storage.local_compute_log_manager",
     "dagster._core.run_coordinator",

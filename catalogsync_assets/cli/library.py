@@ -52,7 +52,8 @@ def warn_of_unread_tags(report: ScanReport) -> None:
         first = report.unread_tags[0]
         output.message(
             "warning",
-            f"the tags of {output.files(report.unread_tag_count)} could not be read, such as"
+            "tags that cannot be read, or a missing end, in"
+            f" {output.files(report.unread_tag_count)} of this scan or earlier ones, such as"
             f" {first.path}: {first.reason}",
         )
         output.message("hint", "`catalogsync failures --tags` lists them")
@@ -82,7 +83,7 @@ def warn_of_unread_tags(report: ScanReport) -> None:
     metavar="PATH",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Take a file as it is that seems to be damaged; may be repeated.",
+    help="Take a file as it is that seems damaged, or all such below a folder; may be repeated.",
 )
 @options.flag("--new-root", "Take a copy of a library root that is gone for a root of its own.")
 @options.flag("--plan", "Then queue what each backend lacks.")
@@ -145,16 +146,23 @@ def scan_roots(catalog: Catalog, folders: list[Path], **chosen: Any) -> ScanRepo
 
 def print_scan(report: ScanReport) -> None:
     """What was found, in a line."""
+    beside = f" ({report.companions:,} beside the music)" if report.companions else ""
     output.echo(
-        f"{output.files(report.files)}, {output.size(report.bytes)}: {report.new:,} new,"
+        f"{output.files(report.files)}{beside}, {output.size(report.bytes)}: {report.new:,} new,"
         f" {report.changed:,} changed, {report.moved:,} moved,"
         f" {report.unchanged + report.returned:,} unchanged,"
-        f" {report.missing:,} gone, {report.problem_count:,} with problems"
+        f" {report.missing:,} gone, {report.problem_count:,} with problems in this scan"
     )
+    lists = report.playlists
+    if lists.made or lists.removed or lists.unresolved:
+        output.echo(
+            f"playlists of the library: {lists.made:,} new, {lists.removed:,} removed;"
+            f" {lists.unresolved:,} entries name no file of it"
+        )
     if report.suspected:
         output.echo(
             f"not uploaded, as damaged by all that can be told: {output.files(report.suspected)};"
-            " `scan --accept PATH` takes one as it is"
+            " `scan --accept PATH` takes one as it is, or all below a folder"
         )
     if report.left_out or report.excluded:
         output.echo(
@@ -191,7 +199,7 @@ def _print_places(query: str, places: list[Place]) -> None:
             ("song", "artist", "album", "title", "format", "backend", "status", "where"),
             [
                 (
-                    *(p.song_id, p.artist or "-", p.album or "-", p.title, p.format or "-"),
+                    *(p.song_id or "-", p.artist or "-", p.album or "-", p.title, p.format or "-"),
                     *(p.backend, p.status, p.url or p.locator or "-"),
                 )
                 for p in places

@@ -26,6 +26,7 @@ _STATES = {
     "gone": "not mounted",
     "empty": "empty",
     "exchanged": "another file system",
+    "unreadable": "cannot be listed",
 }
 
 
@@ -95,8 +96,12 @@ def move(old: str, new: str, yes: bool, force: bool) -> None:
     OLD is the path or the name of a root. Some of its files are looked for at NEW first. Songs,
     playlists and copies on backends stay what they are; nothing is sent again. A scan does this
     by itself where the file system proves that it is the same folder.
+
+    Where NEW is a folder above OLD, or one below it that holds all of the root's files, and these
+    are where they were, the root begins at NEW from then on.
     """
-    from catalogsync_assets.core.catalog.roots import compare, move_root, root_called, state_of
+    from catalogsync_assets.core.catalog.root_extent import is_other_extent, set_extent
+    from catalogsync_assets.core.catalog.roots import compare, is_there, move_root, root_called
     from catalogsync_assets.core.files.file_systems import file_system_of
     from catalogsync_assets.core.settings import library_roots
 
@@ -106,20 +111,28 @@ def move(old: str, new: str, yes: bool, force: bool) -> None:
     if str(place) == known.path:
         raise UsageError(f"library root {known.path} is there already")
     found = compare(catalog, known, place, file_system_of(place))
+    as_before, stay = found, False
+    if is_other_extent(known.path, str(place)):
+        as_before = compare(catalog, known, Path(known.path), file_system_of(known.path))
+        stay = as_before.by_size_and_time > found.by_size_and_time
+    found = as_before if stay else found
     _require_alike(found, place, force=force)
-    _print_compared(found, place)
-    if state_of(known) == "here":
+    _print_compared(found, Path(known.path) if stay else place)
+    if is_there(known) and not stay:
         output.message(
             "warning",
             f"{known.path} is still there; what is in it is no longer the library's then",
         )
     told = {"old": known.path, "new": str(place)}
     compared = {name: value for name, value in asdict(found).items() if name != "root"}
-    if not (yes or _agreed(f"Move library root {known.path} to {place}?")):
+    question = f"Move library root {known.path} to {place}?"
+    if stay:
+        question = f"Let library root {known.path} begin at {place}, with its files where they are?"
+    if not (yes or _agreed(question)):
         output.message("stopped", "nothing was changed")
         running.end({**told, "files": 0, **compared}, lambda: None, failed=1)
         return
-    files = move_root(catalog, known.path, str(place))
+    files = (set_extent if stay else move_root)(catalog, known.path, str(place))
     running.end(
         {**told, "files": files, **compared},
         lambda: output.echo(f"{known.path} is {place} now: {output.files(files)}"),
@@ -195,20 +208,23 @@ def forget(path: str, dry_run: bool) -> None:
         _warn_of_variable(known.path)
 
 
-@options.command("catalogsync root name /mnt/disk1 attic", of=root)
+@options.command(
+    "catalogsync root name /mnt/disk1 attic", "catalogsync root name attic --none", of=root
+)
 @click.argument("path")
-@click.argument("name")
-def name(path: str, name: str) -> None:
+@click.argument("name", required=False)
+@options.flag("--none", "Take its name away.")
+def name(path: str, name: str | None, none: bool) -> None:
     """Give a library root a name, by which these commands know it too.
 
-    PATH is its path, or the name that it has.
+    PATH is its path, or the name that it has. No two roots have the same NAME.
     """
     from catalogsync_assets.core.catalog.roots import name_root, root_called
 
+    if (name is None) != none:
+        raise click.UsageError("give a NAME, or --none to take it away")
     catalog = running.open_catalog()
     known = root_called(catalog, path)
     name_root(catalog, known.path, name)
-    running.end(
-        {"root": known.path, "name": name},
-        lambda: output.echo(f"{known.path} is called {name}"),
-    )
+    words = "has no name" if none else f"is called {name}"
+    running.end({"root": known.path, "name": name}, lambda: output.echo(f"{known.path} {words}"))

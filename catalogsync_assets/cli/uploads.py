@@ -194,7 +194,7 @@ def print_upload(report: UploadReport) -> None:
 @options.backend("Only this backend. [default: all]")
 @options.number("--limit", "Most rows to list.", default=100)
 @options.flag("--retry", "Queue them again.")
-@options.flag("--tags", "List files whose tags could not be read instead.")
+@options.flag("--tags", "List files whose tags cannot be read, or whose end is missing, instead.")
 def failures(backend_name: str | None, limit: int, retry: bool, tags: bool) -> None:
     """List the uploads that failed, newest first, with reasons.
 
@@ -232,7 +232,7 @@ def _print_failed(found: list[FailedUpload]) -> None:
 
 def _print_unread_tags(unread: list[UnreadTags], count: int) -> None:
     rows = [(f.path, f.reason) for f in unread]
-    empty = "the tags of all files could be read"
-    output.print_table("unread tags", ("file", "reason"), rows, empty=empty)
+    empty = "the tags of all files could be read, and none lacks its end"
+    output.print_table("unread tags and missing ends", ("file", "reason"), rows, empty=empty)
     if count > len(unread):
         output.note(f"and {count - len(unread):,} more; --limit lists more")

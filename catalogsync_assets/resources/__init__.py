@@ -4,6 +4,6 @@ What is done with a catalog or a store is in `core`.
 """
 
 from catalogsync_assets.resources.catalog import CatalogResource
-from catalogsync_assets.resources.object_stores import BackendS3Resource, ObjectStoreResource
+from catalogsync_assets.resources.object_stores import ObjectStoreResource
 
-__all__ = ["BackendS3Resource", "CatalogResource", "ObjectStoreResource"]
+__all__ = ["CatalogResource", "ObjectStoreResource"]

@@ -9,43 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from catalogsync_assets.core.stores.backend import MAX_WORKERS, ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.sdk import boto3_client
 from catalogsync_assets.core.upload.upload import Limits
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
+    from catalogsync_assets.resources.backend_s3 import BackendS3Resource
 
 _MIB = 1024 * 1024
-
-
-class BackendS3Resource(S3Resource):
-    """dagster-aws's S3 resource for one backend, with what the stock one cannot express.
-
-    Addressing style, checksum behaviour, pool size and the credentials' variables come from the
-    backend; the client is the one that the command line uses.
-    """
-
-    _backend: ObjectBackend = PrivateAttr()
-
-    @classmethod
-    def of(cls, backend: ObjectBackend) -> BackendS3Resource:
-        """The resource for a registered backend."""
-        resource = cls(endpoint_url=backend.endpoint, region_name=backend.region)
-        resource._backend = backend
-        return resource
-
-    def get_client(self) -> S3Client:
-        """A boto3 client for the backend.
-
-        Raises:
-            ConfigurationError: no credentials in the environment; the hint names the variables.
-        """
-        return boto3_client(self._backend)
 
 
 class ObjectStoreResource(dg.ConfigurableResource):
@@ -82,6 +55,8 @@ class ObjectStoreResource(dg.ConfigurableResource):
 
     def s3(self, backend: ObjectBackend) -> BackendS3Resource:
         """The backend's S3 resource; its `get_client` gives a boto3 client."""
+        from catalogsync_assets.resources.backend_s3 import BackendS3Resource
+
         return BackendS3Resource.of(backend)
 
     def connect(self, backend: ObjectBackend) -> StoreClient:

@@ -9,8 +9,10 @@ import dagster as dg
 import pytest
 
 from catalogsync_assets.assets import partitions
+from catalogsync_assets.core.catalog.locations import mark
 from catalogsync_assets.definitions import build_defs
 from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+from catalogsync_assets_tests.support.database import rows
 
 CELLS = dg.AssetKey("remote_locations")
 DEFS = build_defs({"object_stores": ObjectStoreResource(workers=2, attempts=1)})
@@ -44,6 +46,7 @@ class Tick:
     reported: list[str] = field(default_factory=list)
     requested: list[dg.RunRequest] = field(default_factory=list)
     added: dict[str, list[str]] = field(default_factory=dict)
+    taken_out: dict[str, list[str]] = field(default_factory=dict)
     skipped: str | None = None
 
     @property
@@ -76,11 +79,15 @@ class Watch:
         for event in answer.asset_events:
             self.instance.report_runless_asset_event(event)
             done.reported.append(str(event.partition))
-        for added in answer.dynamic_partitions_requests or []:
-            self.instance.add_dynamic_partitions(
-                added.partitions_def_name, list(added.partition_keys)
-            )
-            done.added[added.partitions_def_name] = list(added.partition_keys)
+        for keys in answer.dynamic_partitions_requests or []:
+            name = keys.partitions_def_name
+            if isinstance(keys, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions(name, list(keys.partition_keys))
+                done.added[name] = list(keys.partition_keys)
+            else:
+                for key in keys.partition_keys:
+                    self.instance.delete_dynamic_partition(name, key)
+                done.taken_out[name] = list(keys.partition_keys)
         self.cursor = answer.cursor
         return done
 
@@ -128,3 +135,33 @@ def watch(catalog, ref, monkeypatch):
     monkeypatch.setenv("CATALOGSYNC_DB", str(catalog.path))
     with dg.DagsterInstance.ephemeral() as instance:
         yield Watch(instance, ref)
+
+
+@pytest.fixture
+def filled(watch, cloud, library, scanned, uploaded):
+    """A cell of three files that is whole and green, and a sensor that rests."""
+    library.fill(3)
+    (batch,) = scanned().batches
+    uploaded(cloud)
+    watch.settle()
+    assert watch.status(f"cloud|{batch}") == "MATERIALIZED"
+    return watch, f"cloud|{batch}"
+
+
+@pytest.fixture
+def lose(catalog, remote):
+    """`lose(backend, count)`: so many objects go, and a verification finds it."""
+
+    def run(backend, count=1):
+        gone = rows(
+            catalog,
+            "SELECT id, locator FROM file_locations WHERE backend_id = ? AND status = 'active'"
+            " ORDER BY locator LIMIT ?",
+            backend.id,
+            count,
+        )
+        for _, locator in gone:
+            remote(backend).delete(locator.removeprefix(backend.key_prefix))
+        assert mark(catalog, [location for location, _ in gone], "lost") == count
+
+    return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -36,18 +37,22 @@ class Night:
         """What is requested by the next tick: partitions by asset."""
         self.now = at or self.now + timedelta(seconds=30)
         requested = {}
-        for name in ("pending_uploads", "remote_locations", "backend_presence"):
-            result = dg.evaluate_automation_conditions(
-                DEFS,
-                self.instance,
-                dg.AssetSelection.assets(name),
-                evaluation_time=self.now,
-                cursor=self._cursors.get(name),
-            )
-            self._cursors[name] = result.cursor
-            keys = {str(key) for key in result.get_requested_partitions(dg.AssetKey(name))}
-            if keys:
-                requested[name] = keys
+        with pytest.MonkeyPatch.context() as patch:
+            # No key comes or goes meanwhile, and Dagster asks a hundred times.
+            once = functools.cache(self.instance.get_dynamic_partitions)
+            patch.setattr(self.instance, "get_dynamic_partitions", once)
+            for name in ("pending_uploads", "remote_locations", "backend_presence"):
+                result = dg.evaluate_automation_conditions(
+                    DEFS,
+                    self.instance,
+                    dg.AssetSelection.assets(name),
+                    evaluation_time=self.now,
+                    cursor=self._cursors.get(name),
+                )
+                self._cursors[name] = result.cursor
+                keys = {str(key) for key in result.get_requested_partitions(dg.AssetKey(name))}
+                if keys:
+                    requested[name] = keys
         return requested
 
     def register(self, dimension: str, *keys: str) -> None:

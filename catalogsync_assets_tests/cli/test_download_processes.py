@@ -138,13 +138,13 @@ main(sys.argv[1:], prog_name="catalogsync")
 @pytest.mark.parametrize("moment", ["link", "folder", "unlink", "record", "remove"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_around_the_moment_of_placing_costs_no_byte_and_leaves_no_second_file(
-    web, queue_downloads, downloading, library, catalog, run_python, command, moment, when
+    web, queue_downloads, downloading, library, catalog, run_python, cli, moment, when
 ):
     queue_downloads(web.add("/x.flac"), title="Wanted", playlist="Mine")
     died = run_python(MOMENTS, moment, when, *downloading)
     assert died.code == -signal.SIGKILL, died.err
 
-    outcome = command(*downloading, "--json")
+    outcome = cli(*downloading, "--json")
 
     assert outcome.code == 0, outcome.err
     content = web.files["/x.flac"].content

@@ -140,6 +140,10 @@ def test_a_root_can_be_named_and_moved_by_its_name(cli, catalog, three, elsewher
     assert cli("root", "move", "disk1", elsewhere).code == 0
     assert listed(cli)[0][:2] == [str(elsewhere), "disk1"]
 
+    assert cli("root", "name", "disk1", "--none").out == f"{elsewhere} has no name\n"
+    assert listed(cli)[0][1] == "-"
+    assert cli("root", "name", elsewhere).code == 2
+
 
 def test_a_copy_is_moved_to_though_nothing_proves_it(cli, catalog, three):
     copy = shutil.copytree(three.root, three.root.with_name("copy"))
@@ -198,6 +202,33 @@ def test_a_move_into_another_root_is_wrong_use(cli, catalog, three, another_libr
     assert done.code == 2
     assert f"overlaps {other.root}" in done.err
     assert set(roots_of(catalog)) == {str(three.root), str(other.root)}
+
+
+def test_a_root_may_begin_at_a_folder_above_it_with_its_files_where_they_are(cli, catalog, three):
+    above = three.root.parent
+    refused = cli("scan", "--library-root", above)
+    assert refused.code == 2
+    command = f"catalogsync root move {three.root} {above}"
+    assert f"is to be the library root in its stead, run `{command}`" in refused.err
+
+    done = cli("root", "move", three.root, above)
+
+    assert (done.code, done.out) == (0, f"{three.root} is {above} now: 3 files\n")
+    assert f"3 files of {three.root} looked for at {three.root}, 3 there" in done.err
+    assert "warning" not in done.err
+    assert cli("scan").out.startswith("3 files, 900 bytes: 0 new, 0 changed, 0 moved, 3 unchanged")
+    assert cli("root", "move", above, three.root).code == 0
+    assert roots_of(catalog) == [str(three.root)]
+
+
+def test_a_root_whose_files_have_gone_up_moves_there(cli, catalog, three):
+    above = three.root.parent
+    (three.root / "album").rename(above / "album")
+
+    assert cli("root", "move", three.root, above).code == 0
+    assert rows(catalog, "SELECT library_path FROM file_locations ORDER BY id")[0] == (
+        "album/0000.mp3"
+    )
 
 
 def test_a_variable_that_still_names_the_old_path_is_warned_about(

@@ -20,12 +20,12 @@ from catalogsync_assets_tests.support.proxy import Gate, refusal
 from catalogsync_assets_tests.support.waiting import PATIENCE
 
 MIB = 1024 * 1024
-FILES = 300
+FILES = 200
 # The first that is sent: it is under way while the others are.
 LARGE = "00/a concert.flac"
-PARTS = 25  # of 8 MiB
+PARTS = 13  # of 8 MiB
 #: So much arrives before the kill.
-PUTS_BEFORE, PARTS_BEFORE = 100, 8
+PUTS_BEFORE, PARTS_BEFORE = 70, 6
 # Of everything: on a machine that does other things besides, the servers among them.
 SECONDS = 600
 
@@ -83,7 +83,7 @@ class WholeWay:
         assert there.unfinished() == []
 
         # A change: our older version is replaced.
-        changed = sorted(path for path in wanted if path != LARGE)[::60]
+        changed = sorted(path for path in wanted if path != LARGE)[::40]
         for path in changed:
             library.add(path, content.randbytes(500))
         wanted = digests(library.root)
@@ -94,7 +94,7 @@ class WholeWay:
         # A deletion, a corruption and an object of somebody else's.
         keys = there.keys()
         deleted, spoilt, cut = (
-            next(key for key in keys if f"/{number} " in key) for number in (100, 200, 250)
+            next(key for key in keys if f"/{number} " in key) for number in (60, 120, 170)
         )
         there.delete(deleted)
         there.put(spoilt, flipped(there.get(spoilt)))

@@ -13,7 +13,8 @@ from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.sdk import boto3_client
 from catalogsync_assets.core.upload.upload import Limits, upload
-from catalogsync_assets.resources import BackendS3Resource, ObjectStoreResource
+from catalogsync_assets.resources import ObjectStoreResource
+from catalogsync_assets.resources.backend_s3 import BackendS3Resource
 from catalogsync_assets_tests.support.proxy import refusal
 
 MIB = 1024 * 1024

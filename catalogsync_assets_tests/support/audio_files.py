@@ -111,12 +111,13 @@ def with_attributes(path, **tags):
 
 
 @functools.cache
-def _recorded(kind, subtype):
+def recorded(kind, subtype, samples=24_000):
+    """Noise, as libsndfile encodes it."""
     import numpy
     import soundfile
 
     file = io.BytesIO()
-    noise = numpy.random.default_rng(0).normal(0, 0.1, 24_000)
+    noise = numpy.random.default_rng(0).normal(0, 0.1, samples)
     soundfile.write(file, noise, 48_000, format=kind, subtype=subtype)
     return file.getvalue()
 
@@ -227,24 +228,24 @@ def _dsf():
 CONTENTS = {
     "aac": lambda: (b"\xff\xf1\x50\x80\x20\x1f\xfc" + bytes(249)) * 22,
     "ac3": lambda: (b"\x0b\x77\0\0\x14\x40\x43" + bytes(505)) * 14,
-    "aiff": lambda: _recorded("AIFF", "PCM_16"),
+    "aiff": lambda: recorded("AIFF", "PCM_16"),
     "ape": lambda: (
         b"MAC " + struct.pack("<H50xIIIHHI", 3990, 73728, 22_050, 1, 16, 2, 44100) + bytes(4000)
     ),
     "dff": _dsdiff,
     "dsf": _dsf,
-    "flac": lambda: _recorded("FLAC", "PCM_16"),
+    "flac": lambda: recorded("FLAC", "PCM_16"),
     "m4a": _mp4,
     "mp3": lambda: (b"\xff\xfb\x90\x00" + bytes(413)) * 20,
     "mpc": lambda: b"MP+\x07" + struct.pack("<II20x", 20, 0) + bytes(4000),
     "oga": _ogg_flac,
     "ofr": lambda: b"OFR " + struct.pack("<IIHBBI", 12, 44100, 0, 2, 1, 44100) + bytes(4000),
-    "ogg": lambda: _recorded("OGG", "VORBIS"),
-    "opus": lambda: _recorded("OGG", "OPUS"),
+    "ogg": lambda: recorded("OGG", "VORBIS"),
+    "opus": lambda: recorded("OGG", "OPUS"),
     "spx": _speex,
     "tak": _tak,
     "tta": lambda: b"TTA1" + struct.pack("<HHHIII", 1, 2, 16, 44100, 22_050, 0) + bytes(4000),
-    "wav": lambda: _recorded("WAV", "PCM_16"),
+    "wav": lambda: recorded("WAV", "PCM_16"),
     "wma": _asf,
     "wv": lambda: (
         b"wvpk"

@@ -51,6 +51,12 @@ class Outcome:
         assert len(self.out.splitlines()) == 1, self.out
         return json.loads(self.out)
 
+    @property
+    def errors(self) -> list[str]:
+        """The lines on stderr; there may be no traceback among them."""
+        assert "Traceback" not in self.err
+        return self.err.splitlines()
+
 
 class Process(subprocess.Popen):
     """A process; who waits for its end waits for `LONGEST` seconds at most."""

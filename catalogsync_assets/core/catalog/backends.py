@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from dataclasses import replace
@@ -200,6 +201,22 @@ def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
     raise UnknownBackendError(f"no backend is called {name!r}", hint=hint)
 
 
+def require_in_use(connection: sa.Connection, backend: ObjectBackend) -> None:
+    """See to it that a backend was not removed since it was read.
+
+    Raises:
+        CatalogError: it was.
+    """
+    removed = sa.select(_COLUMNS.name).where(
+        _COLUMNS.id == backend.id, _COLUMNS.removed_at.is_not(None)
+    )
+    if connection.execute(removed).first() is not None:
+        raise CatalogError(
+            f"backend {backend.name!r} was removed meanwhile",
+            hint="what has come to its bucket stays there; register that again to find it",
+        )
+
+
 def local_backend_id(connection: sa.Connection) -> int:
     """The backend that stands for the local library; made when it is first asked for.
 
@@ -241,6 +258,21 @@ def catalog_id(catalog: Catalog) -> str:
             config[_CATALOG_ID] = secrets.token_hex(8)
             write_config(connection, local, config)
     return str(config[_CATALOG_ID])
+
+
+def catalog_id_in(config: str | None) -> str | None:
+    """The catalog's id in the config of a local backend; None where there is none of our form."""
+    found = settings_of(config).get(_CATALOG_ID)
+    return found if isinstance(found, str) and re.fullmatch(r"[0-9a-f]{8,64}", found) else None
+
+
+def take_over_id(connection: sa.Connection, taken: str) -> None:
+    """Be the catalog of this id from now on: what it has put is ours.
+
+    To be called once a person has said that the other one is no more.
+    """
+    local = local_backend_id(connection)
+    write_config(connection, local, {**read_config(connection, local), _CATALOG_ID: taken})
 
 
 def settings_of(config: str | None) -> dict[str, Any]:

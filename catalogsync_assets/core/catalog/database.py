@@ -59,14 +59,17 @@ class Catalog:
         self.path = path
         self.changed_rows = 0
         self._legacy: LegacyColumns | None = None
-        self.engine = sa.create_engine(
-            # Not written as a URL: `?` and `%` may stand in a path.
-            sa.URL.create("sqlite", database=str(path)),
-            connect_args={
-                "timeout": BUSY_TIMEOUT if busy_timeout is None else busy_timeout,
-                "check_same_thread": False,
-            },
-        )
+        timeout = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
+        # Not written as a URL: `?` and `%` may stand in a path.
+        url = sa.URL.create("sqlite", database=str(path))
+        arguments: dict[str, Any] = {"timeout": timeout, "check_same_thread": False}
+        if _nobody_writes(path):
+            name = f"{path.as_uri()}?mode=ro&immutable=1"
+            self.engine = sa.create_engine(
+                url, creator=lambda: sqlite3.connect(name, uri=True, **arguments)
+            )
+        else:
+            self.engine = sa.create_engine(url, connect_args=arguments)
         sa.event.listen(self.engine, "connect", _configure_connection)
         sa.event.listen(self.engine, "begin", _begin)
 
@@ -312,6 +315,24 @@ def _size_of(path: Path) -> int | None:
     return found.st_size
 
 
+def _nobody_writes(path: Path) -> bool:
+    """Whether a catalog can only be read, as on a read-only mount, or where its mode says so.
+
+    SQLite would put a log beside it even to read it; which it cannot, or would with that mode, so
+    that whoever makes the catalog writable again has a log that is not.
+    """
+    try:
+        effective = os.access in os.supports_effective_ids
+        if os.access(path, os.W_OK, effective_ids=effective) or _size_of(
+            path.with_name(f"{path.name}-wal")
+        ):
+            return False
+        mounted_so = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        return mounted_so or not path.stat().st_mode & 0o222
+    except OSError:
+        return False
+
+
 def _require_folder(path: Path, *, make: bool) -> Path | None:
     """See that the folder for a new catalog is there.
 
@@ -409,7 +430,11 @@ def _back_up(path: Path) -> Path:
 _DAMAGED_HINT = "restore the newest backup beside it; the stores are not affected"
 _HINTS = (
     ("locked", "another program holds the catalog; close it, or try again"),
-    ("readonly", "check the permissions of the file and its folder"),
+    (
+        "readonly",
+        "check the permissions of the file, of its -wal and -shm beside it, and of its folder;"
+        " SQLite writes beside the file even to read it. A copy elsewhere can be read",
+    ),
     ("unable to open", "check the path, and the permissions of the file and its folder"),
     ("constraint", "a rule that this database has for its rows refused one of ours"),
     ("full", "free some disk space; nothing is lost, what was not written is done again"),

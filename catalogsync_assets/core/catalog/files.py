@@ -54,6 +54,7 @@ class KnownFile(NamedTuple):
     verified_by: str | None = None
     verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`
+    companion: str | None = None  #: what kind of file it is beside music; None of music
 
     @property
     def present(self) -> bool:
@@ -85,7 +86,7 @@ class FileFacts:
     song_id: int | None = None
     sha256: str | None = None  #: the content's digest in hex, where it has been read whole
     artists: Sequence[str] = ()  #: each artist's name; in `song` they are one text
-    #: Why its tags, or some of them, could not be read; None if all could.
+    #: What is wrong with it: why tags could not be read, or that its end is missing; else None.
     tags_error: str | None = None
     #: As in `FileStat`.
     ctime_ns: int | None = None
@@ -97,6 +98,9 @@ class FileFacts:
     #: MusicBrainz's names of the recording, and of this track of this release, from the tags.
     recording_id: str | None = None
     release_track_id: str | None = None
+    #: The id that its file asset gets, where that is known from elsewhere, and free.
+    file_asset_id: int | None = None
+    companion: str | None = None  #: what kind of file it is beside music; None of music
 
     @property
     def stat(self) -> FileStat:
@@ -114,21 +118,26 @@ _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
-       l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest
+       l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest,
+       f.companion
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
+_EXCLUDED = _KNOWN.replace(f"IN {_OF_PATHS}", "= 'excluded'")
 
 
-def known_files(catalog: Catalog, root: str) -> Iterator[KnownFile]:
+def known_files(catalog: Catalog, root: str, *, excluded: bool = False) -> Iterator[KnownFile]:
     """Every path known below a root, sorted by path as UTF-8 bytes.
 
     Read in pages, each a short transaction: memory stays flat, and a scan that takes an hour does
     not hold back the write-ahead log.
+
+    Args:
+        excluded: only those that are left out of the library.
     """
-    after = ""
-    while page := catalog.rows(_KNOWN, root=root, after=after, page=_PAGE):
+    after, statement = "", _EXCLUDED if excluded else _KNOWN
+    while page := catalog.rows(statement, root=root, after=after, page=_PAGE):
         yield from map(KnownFile._make, page)
         after = page[-1][3]
 
@@ -425,14 +434,16 @@ def _insert_assets(
             "size_bytes": f.size_bytes,
             "sha256": f.sha256,
             "format": f.format,
-            "duration_seconds": f.song["duration_seconds"],
+            "duration_seconds": f.song.get("duration_seconds"),
             "tags_error": f.tags_error,
             "tags_digest": f.tags_digest,
             "audio_digest": f.audio_digest,
             "recording_id": f.recording_id,
             "release_track_id": f.release_track_id,
+            "companion": f.companion,
             "object_key": key,
             "object_key_fold": fold(key),
+            **({"id": f.file_asset_id} if f.file_asset_id else {}),
         }
         for f, song, key in zip(files, belong, keys, strict=True)
     ]

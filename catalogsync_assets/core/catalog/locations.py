@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import keys, presence
-from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog.backends import local_backend_id, require_in_use
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -27,16 +27,20 @@ from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
-#: `superseded` is the end: the place holds, or is about to hold, something else.
+#: `superseded`: the place holds, or is about to hold, something else. `pruning`: the object is
+#: about to be deleted, and nobody may put anything there. `removed` is the end: the place is the
+#: catalog's no longer, whatever it holds.
 # fmt: off
 Status = Literal[
     "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
-    "superseded",
+    "superseded", "pruning", "removed",
 ]
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
+    "settled", "copied", "claimed",
     "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
+    "prune", "pruned", "spared", "stayed", "retired",
 ]
 # fmt: on
 
@@ -49,6 +53,7 @@ class Transition(NamedTuple):
     before: tuple[Status | Literal["new"], ...] | None
     after: Status
     meaning: str  #: what has happened, or is about to
+    but: tuple[Status, ...] = ()  #: where `before` is None, those that it may not have all the same
 
 
 TRANSITIONS: dict[Event, Transition] = {
@@ -86,8 +91,20 @@ TRANSITIONS: dict[Event, Transition] = {
     "offload": Transition(("active",), "offloading", "the local file is about to be removed"),
     "kept": Transition(("offloading",), "active", "the local file has stayed, or is back"),
     "offloaded": Transition(("offloading",), "offloaded", "the local file is removed"),
+    "settled": Transition(
+        ("missing",), "superseded", "the file was brought to another root than the one that is lost"
+    ),
+    "copied": Transition(
+        ("new",), "missing", "the file was here, says what is left of a catalog that is lost"
+    ),
     # Keys of a backend.
-    "stored": Transition(None, "active", "the object is there, and was verified"),
+    "stored": Transition(None, "active", "the object is there, and was verified", but=("pruning",)),
+    "claimed": Transition(
+        None,
+        "active",
+        "the object is there, and said to hold the file; nobody has verified that",
+        but=("pruning",),
+    ),
     "moved": Transition(
         ("active", "missing", "damaged"), "superseded", "the file is under another key there"
     ),
@@ -96,7 +113,9 @@ TRANSITIONS: dict[Event, Transition] = {
     ),
     "withdrawn": Transition(("active",), "superseded", "the object is about to be replaced"),
     "kept aside": Transition(
-        ("new",), "superseded", "a copy is kept of an object that is about to be replaced"
+        ("new", "removed"),
+        "superseded",
+        "a copy is kept of an object that is about to be replaced",
     ),
     "verified": Transition(
         ("active", "missing", "damaged"), "active", "the object was found to hold its file"
@@ -107,6 +126,13 @@ TRANSITIONS: dict[Event, Transition] = {
     "damaged": Transition(
         ("active", "missing", "damaged"), "damaged", "the object was found to hold something else"
     ),
+    "prune": Transition(
+        ("active", "superseded"), "pruning", "the object is about to be deleted as old weight"
+    ),
+    "pruned": Transition(("pruning",), "removed", "the object was deleted, or found gone"),
+    "spared": Transition(("pruning",), "superseded", "the object stays, and is of the past"),
+    "stayed": Transition(("pruning",), "active", "the object stays, and holds its file"),
+    "retired": Transition(None, "removed", "a person has taken the backend out; the object stays"),
 }
 
 _STAT = (
@@ -127,7 +153,14 @@ _WRITES: dict[Event, str] = {
     "verified": "verified_at = CURRENT_TIMESTAMP, verified_by = :how, etag = COALESCE(:etag, etag)",
     "lost": "etag = COALESCE(:etag, etag)",
     "damaged": "etag = COALESCE(:etag, etag)",
+    "prune": "status_before = status",
+    "pruned": "status_before = NULL",
+    "spared": "status_before = NULL",
+    "stayed": "status_before = NULL",
 }
+#: What is pruned keeps its times until it is gone: since when it is of the past, and when it was
+#: last known, must not begin anew where it is spared.
+_QUIET: frozenset[Event] = frozenset({"prune", "spared", "stayed"})
 _NOW = "updated_at = CURRENT_TIMESTAMP"
 # To find true what counted as true changes nothing that others must not have overlooked.
 _NOW_IF_CHANGED = (
@@ -135,13 +168,24 @@ _NOW_IF_CHANGED = (
 )
 
 
+def _since(after: Status, of: str = "") -> str:
+    """The SET part that notes since when a row has a status; `of` stands before the columns."""
+    return (
+        f"status_since = CASE {of}status WHEN '{after}' THEN {of}status_since"
+        " ELSE CURRENT_TIMESTAMP END"
+    )
+
+
 @functools.cache
 def _update_sql(event: Event, condition: str, which: str = "id = :id") -> str:
     step = TRANSITIONS[event]
-    writes = [f"status = '{step.after}'", _NOW_IF_CHANGED if event == "verified" else _NOW]
+    writes = [f"status = '{step.after}'"]
+    if event not in _QUIET:
+        writes.append(_NOW_IF_CHANGED if event == "verified" else _NOW)
+        writes.append(_since(step.after))
     if event in _WRITES:
         writes.append(_WRITES[event])
-    allowed = f"<> '{step.after}'"
+    allowed = f"NOT IN ({', '.join(map(repr, (step.after, *step.but)))})"
     if step.before is not None:
         allowed = f"IN ({', '.join(map(repr, step.before))})"
     return (
@@ -170,7 +214,8 @@ def _apply(
 
 
 _SONGS = """
-SELECT DISTINCT song_id FROM file_assets WHERE song_id IS NOT NULL AND id IN ({assets})
+SELECT DISTINCT song_id FROM file_assets
+WHERE song_id IS NOT NULL AND companion IS NULL AND id IN ({assets})
 """
 _IDS = "SELECT value FROM json_each(:ids)"
 _ASSETS_AT = f"SELECT file_asset_id FROM file_locations WHERE id IN ({_IDS})"
@@ -259,31 +304,33 @@ def record_looks(connection: sa.Connection, looks: Sequence[Look]) -> list[bool]
 
 
 class Stored(NamedTuple):
-    """An object that is there, whole, and was verified to hold a file."""
+    """An object that is there, whole, and was verified to hold a file; or is said to hold it."""
 
     file_asset_id: int
     key: str
     size_bytes: int
     sha256: str
     etag: str | None
-    verified_by: str
+    verified_by: str | None  #: None where it is only said
     #: The location of the object that it was copied from: since when that is verified, this is.
     copied_from: int | None = None
 
 
 _OBJECT = (
     *("file_asset_id", "backend_id", "container_name", "locator", "public_url", "status"),
-    *("is_primary", "size_bytes", "etag", "verified_at", "verified_by"),
+    *("is_primary", "size_bytes", "etag", "verified_at", "verified_by", "status_since"),
 )
-_STORE = """
+_STORE = f"""
 VALUES (:file_asset_id, :backend, :bucket, :key, :public_url, 'active', 0, :size_bytes, :etag,
         COALESCE((SELECT c.verified_at FROM file_locations c WHERE c.id = :copied_from),
-                 CURRENT_TIMESTAMP), :verified_by{more})
+                 CASE WHEN :verified_by IS NOT NULL THEN CURRENT_TIMESTAMP END),
+        :verified_by, CURRENT_TIMESTAMP{{more}})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     container_name = excluded.container_name, public_url = excluded.public_url,
     status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
     verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
+    updated_at = CURRENT_TIMESTAMP, {_since("active", "file_locations.")}
+WHERE file_locations.status <> 'pruning'
 """
 # What is learned of a content that nobody had read whole.
 _KEEP_DIGEST = """
@@ -303,9 +350,16 @@ def record_stored(
     same files were on the backend is over. Idempotent.
 
     Returns:
-        Those that were recorded: all but where the key has come to be another file's meanwhile.
+        Those that were recorded: all but where the key has come to be another file's meanwhile, or
+        what is there is about to be deleted.
+
+    Raises:
+        CatalogError: the backend was removed meanwhile.
     """
+    require_in_use(connection, backend)
     here = {o.key: o for o in objects}
+    for key in keys.being_pruned(connection, backend.bucket, here):
+        del here[key]
     others = [
         copy
         for copy in copies_at(connection, backend, here)
@@ -359,11 +413,13 @@ def to_be_replaced(
 
 _KEEP_ASIDE = """
 SELECT l.file_asset_id, l.backend_id, l.container_name, :key, NULL, 'superseded', 0, l.size_bytes,
-       :etag, CURRENT_TIMESTAMP, :verified_by{more}
+       :etag, CURRENT_TIMESTAMP, :verified_by, CURRENT_TIMESTAMP{more}
 FROM file_locations l WHERE l.id = :id
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
+    status = CASE file_locations.status WHEN 'removed' THEN 'superseded'
+                                        ELSE file_locations.status END,
     etag = excluded.etag, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
+    updated_at = CURRENT_TIMESTAMP, status_since = CURRENT_TIMESTAMP
 """
 
 
@@ -394,10 +450,15 @@ def withdraw_at(
         kept: copies of what is there now.
 
     Raises:
-        ConflictError: the key has come to be another file's since it was planned.
+        ConflictError: the key has come to be another file's since it was planned; or what is at one
+            of the keys is about to be deleted.
+        CatalogError: the backend was removed meanwhile.
     """
+    concerned = [key, *(copy.key for copy in kept)]
     with catalog.transaction() as connection:
-        if keys.is_anothers(connection, backend, key, file_asset_id):
+        require_in_use(connection, backend)
+        pruned = keys.being_pruned(connection, backend.bucket, concerned)
+        if pruned or keys.is_anothers(connection, backend, key, file_asset_id):
             raise ConflictError(
                 f"backend {backend.name!r}: {key!r} is another file's by now",
                 code="KeyTaken",
@@ -409,6 +470,27 @@ def withdraw_at(
             connection.exec_driver_sql(insert, rows)
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
+
+
+def spare(connection: sa.Connection, location_ids: Collection[int]) -> None:
+    """Objects that were about to be deleted stay: their locations are again what they were."""
+    rows = [{"id": id_} for id_ in location_ids]
+    _apply(connection, "stayed", rows, "AND status_before = 'active'")
+    _apply(connection, "spared", rows)
+    _refresh(connection, location_ids, _ASSETS_AT)
+
+
+def retire(connection: sa.Connection, backend_id: int) -> int:
+    """A backend is the catalog's no longer, and nothing on it counts; how many locations had.
+
+    Goes behind what takes the backend out, as a part of its transaction. Its objects stay.
+    """
+    active = "SELECT COUNT(*) FROM file_locations WHERE backend_id = :backend AND status = 'active'"
+    here = {"backend": backend_id}
+    counted = int(connection.scalar(sa.text(active), here) or 0)
+    connection.exec_driver_sql(_update_sql("retired", "", "backend_id = :backend"), here)
+    presence.drop_backend(connection, backend_id)
+    return counted
 
 
 class LocalPlace(NamedTuple):
@@ -430,17 +512,23 @@ class LocalPlace(NamedTuple):
 _LOCAL = (
     *("file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
     *("library_root", "library_path", "status", "is_primary", "size_bytes", "mtime_ns"),
-    *("ctime_ns", "inode", "file_system"),
+    *("ctime_ns", "inode", "file_system", "status_since"),
 )
 _SCANNED = """
 VALUES (:file_asset_id, :local, :root, :path, :absolute_path, :root, :path, 'active', 1,
-        :size_bytes, :mtime_ns, :ctime_ns, :inode, :file_system{more})
+        :size_bytes, :mtime_ns, :ctime_ns, :inode, :file_system, CURRENT_TIMESTAMP{more})
 """
 
 
 def _local_rows(connection: sa.Connection, places: Sequence[LocalPlace]) -> list[dict[str, Any]]:
     local = local_backend_id(connection)
     return [{"local": local, **place._asdict()} for place in places]
+
+
+_READ_LISTS_AGAIN = """
+UPDATE library_roots SET playlists_read_at = NULL
+WHERE path = :root AND playlists_read_at IS NOT NULL
+"""
 
 
 def record_scanned(
@@ -454,6 +542,8 @@ def record_scanned(
     _apply(connection, "changed", [{"id": id_} for id_ in replaced])
     statement = insert_sql(connection, "file_locations", _LOCAL, _SCANNED)
     connection.exec_driver_sql(statement, _local_rows(connection, places))
+    for root in {place.root for place in places}:  # an entry of a playlist may name one of them
+        connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, [place.file_asset_id for place in places])
 
 
@@ -591,22 +681,22 @@ SELECT id, file_asset_id, library_path, status FROM file_locations
 WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:paths))
   AND status <> 'superseded'
 """
-_RESTORED = """
+_RESTORED = f"""
 UPDATE file_locations SET status = 'active', absolute_path = :absolute_path,
     size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,
     file_system = :file_system, missing_since = NULL, verified_at = CURRENT_TIMESTAMP,
-    verified_by = 'read', updated_at = CURRENT_TIMESTAMP
+    verified_by = 'read', updated_at = CURRENT_TIMESTAMP, {_since("active")}
 WHERE library_root = :root AND library_path = :path AND file_asset_id = :file_asset_id
 """
 # The locator is the path, as of every local file; the absolute one where the same file has or had
 # that path below another root.
-_INSERT_RESTORED = """
+_INSERT_RESTORED = f"""
 SELECT :file_asset_id, :local, :root,
        CASE WHEN EXISTS (SELECT 1 FROM file_locations o WHERE o.file_asset_id = :file_asset_id
                          AND o.backend_id = :local AND o.locator = :path)
             THEN :absolute_path ELSE :path END,
        :absolute_path, :root, :path, 'active', 0, :size_bytes, :mtime_ns, :ctime_ns,
-       :inode, :file_system, CURRENT_TIMESTAMP, 'read'{more}
+       :inode, :file_system, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 'read'{{more}}
 WHERE NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.library_root = :root
                   AND h.library_path = :path AND h.file_asset_id = :file_asset_id)
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
@@ -615,7 +705,14 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     status = 'active', size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
     ctime_ns = excluded.ctime_ns, inode = excluded.inode, file_system = excluded.file_system,
     missing_since = NULL, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
+    updated_at = CURRENT_TIMESTAMP, {_since("active", "file_locations.")}
+"""
+
+
+# Of roots that nobody has any more; a scan still looks for what was below them.
+_AT_LOST_ROOTS = """
+file_asset_id = :file_asset_id AND library_root <> :root AND library_root IN (
+    SELECT path FROM library_roots WHERE let_go_at IS NOT NULL)
 """
 
 
@@ -639,6 +736,8 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
     insert = insert_sql(connection, "file_locations", columns, _INSERT_RESTORED)
     for statement in (_RESTORED, insert, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
+    connection.exec_driver_sql(_update_sql("settled", "", _AT_LOST_ROOTS), rows)
+    connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, {*owner.values(), *(row.file_asset_id for row in others)})
 
 
@@ -743,3 +842,59 @@ def copies_of(
     for copy in _copies(connection, _OF_FILES, assets=assets, backends=backends, damaged=damaged):
         found.setdefault(copy.file_asset_id, []).append(copy)
     return found
+
+
+#: What becomes of a status in a catalog that is made of what is left of another: of a path, nobody
+#: has seen the file since; of a key, what was said is said still.
+_OF_LOST_PATHS: dict[str, Status] = {
+    s: s for s in ("excluded", "forgotten", "offloaded", "superseded")
+}
+_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged")}
+_COPIED = (
+    *("id", "file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
+    *("public_url", "status", "is_primary", "size_bytes", "mtime_ns", "ctime_ns", "inode"),
+    *("library_root", "library_path", "etag", "missing_since", "created_at", "updated_at"),
+)
+
+
+def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of a catalog that is lost, as what is left of it has them. Nothing of them is verified.
+
+    Presence is for the caller to refresh, once all are there.
+
+    Args:
+        rows: the columns of each, by name; a local one has a `library_root`, or no `etag`.
+    """
+    made = []
+    for row in rows:
+        known = _OF_LOST_PATHS if row["is_local"] else _OF_KEYS
+        otherwise = TRANSITIONS["copied" if row["is_local"] else "moved"].after
+        status = known.get(str(row["status"]), otherwise)
+        made.append({**{name: row[name] for name in _COPIED}, "status": status})
+    if made:
+        connection.exec_driver_sql(insert_sql(connection, "file_locations", _COPIED), made)
+
+
+_MOVE_LOST = """
+UPDATE file_locations SET library_path = :path, locator = :path, updated_at = CURRENT_TIMESTAMP,
+    absolute_path = CASE WHEN absolute_path IS NULL THEN NULL ELSE library_root || '/' || :path END
+WHERE file_asset_id = :asset AND status = 'missing' AND library_path IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM file_locations o WHERE o.id <> file_locations.id AND (
+      (o.library_root = file_locations.library_root AND o.library_path = :path
+       AND o.status <> 'superseded')
+      OR (o.file_asset_id = :asset AND o.backend_id = file_locations.backend_id
+          AND (o.locator = :path OR o.status = 'missing'))))
+RETURNING library_root
+"""
+
+
+def move_lost(connection: sa.Connection, file_asset_id: int, path: str) -> str | None:
+    """A file that is lost was last at this path, says the key of its object.
+
+    Returns:
+        The root below which it was; None where it was at several paths, or at none, or another file
+        has this one: then nothing is changed.
+    """
+    values = {"asset": file_asset_id, "path": path}
+    found = connection.execute(sa.text(_MOVE_LOST), values).first()
+    return None if found is None else str(found[0])

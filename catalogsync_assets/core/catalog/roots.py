@@ -9,6 +9,7 @@ to say it then.
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,8 +52,9 @@ class LibraryRoot:
 
 
 #: Whether a root's path is the folder that it was: `here`; `gone`, as of a disk that is not
-#: mounted; `empty`, as its mount point is then; `exchanged`, where something else is mounted there.
-State = Literal["here", "gone", "empty", "exchanged"]
+#: mounted; `empty`, as its mount point is then; `exchanged`, where something else is mounted there;
+#: `unreadable` where there is a folder that may not be listed.
+State = Literal["here", "gone", "empty", "exchanged", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -124,27 +126,63 @@ def limits_of_links(catalog: Catalog, roots: Iterable[str] = ()) -> tuple[str, .
     return tuple({os.path.realpath(root): None for root in (*roots, *known_roots(catalog))})
 
 
-def require_apart(roots: Sequence[Path], known: Sequence[str]) -> None:
-    """Raise a ConfigurationError if a root overlaps another one that was scanned before."""
+def require_apart(roots: Sequence[Path], known: Sequence[str], *, scanned: bool = False) -> None:
+    """Raise a ConfigurationError if a root overlaps another one that was scanned before.
+
+    Args:
+        scanned: they are to be scanned: one may have been meant to be in the other's stead.
+    """
     for root in roots:
-        for other in (Path(k) for k in known if Path(k) not in roots):
-            if overlap(root, other):
-                raise ConfigurationError(
-                    f"library root {root} overlaps {other}, which the catalog knows:"
-                    " files in both would be cataloged and uploaded twice",
-                    hint=f"scan {other} as before",
-                )
+        others = [k for k in known if Path(k) not in roots and overlap(root, Path(k))]
+        if others:
+            hint = f"scan {others[0]} as before"
+            if scanned and len(others) == 1:
+                told = shlex.join(("catalogsync", "root", "move", others[0], str(root)))
+                hint += f"; or if {root} is to be the library root in its stead, run `{told}`"
+            raise ConfigurationError(
+                f"library root {root} overlaps {others[0]}, which the catalog knows:"
+                " files in both would be cataloged and uploaded twice",
+                hint=hint,
+            )
+
+
+def require_moved_apart(new: Path, others: Sequence[str]) -> None:
+    """Raise a ConfigurationError if the new path of a root overlaps another root."""
+    for other in others:
+        if new != Path(other) and overlap(new, Path(other)):
+            raise ConfigurationError(
+                f"{new} overlaps {other}, which is a library root too:"
+                " files in both would be cataloged and uploaded twice",
+                hint=f"to be rid of that one first: `catalogsync root forget {shlex.quote(other)}`",
+            )
 
 
 _NOTE = """
 INSERT INTO library_roots (path, host, file_system) VALUES (:path, :host, :file_system)
 ON CONFLICT (path) DO UPDATE SET host = excluded.host, file_system = excluded.file_system,
-    let_go_at = NULL, updated_at = CURRENT_TIMESTAMP
+    let_go_at = NULL, playlists_read_at = NULL, updated_at = CURRENT_TIMESTAMP
 """
+_LISTS_DUE = "SELECT path FROM library_roots WHERE playlists_read_at IS NULL"
+
+
+def lists_due(catalog: Catalog) -> set[str]:
+    """The roots below which something may have changed since playlists were brought in line."""
+    return {row[0] for row in catalog.rows(_LISTS_DUE)}
+
+
+def note_lists_read(catalog: Catalog, paths: Iterable[str]) -> None:
+    """Playlists are in line with all that is below these roots."""
+    statement = "UPDATE library_roots SET playlists_read_at = CURRENT_TIMESTAMP WHERE path = :path"
+    if rows := [{"path": path} for path in paths]:
+        with catalog.transaction() as connection:
+            connection.execute(sa.text(statement), rows)
 
 
 def note_root(catalog: Catalog, path: str, file_system: str) -> None:
-    """A scan of a root begins, on this host. One that was let go is back. Idempotent."""
+    """A scan of a root begins, on this host. One that was let go is back. Idempotent.
+
+    Until the scan has ended, playlists are due (`lists_due`): it may be killed before them.
+    """
     values = {"path": path, "host": socket.gethostname(), "file_system": file_system}
     _write(catalog, _NOTE, values)
 
@@ -153,6 +191,19 @@ def take_back(catalog: Catalog, path: str) -> None:
     """Files are about to come below a folder by other ways than a scan: it is let go no more."""
     if path in let_go_roots(catalog):
         _set(catalog, path, "let_go_at = NULL")
+
+
+def note_lost(connection: sa.Connection, path: str, name: str | None = None) -> None:
+    """A root of a machine that is gone: none of this one's, but scans look for its files.
+
+    Idempotent. As a part of another transaction.
+    """
+    statement = (
+        "INSERT INTO library_roots (path, name, let_go_at) VALUES (:path, :name, CURRENT_TIMESTAMP)"
+        " ON CONFLICT (path) DO UPDATE SET let_go_at = COALESCE(library_roots.let_go_at,"
+        " excluded.let_go_at)"
+    )
+    connection.execute(sa.text(statement), {"path": path, "name": name})
 
 
 def note_complete_scan(catalog: Catalog, path: str) -> None:
@@ -176,17 +227,37 @@ def end_rehash(catalog: Catalog, path: str) -> None:
     _set(catalog, path, "rehash_began_at = NULL")
 
 
-def name_root(catalog: Catalog, path: str, name: str) -> None:
-    """Call a root by a name.
+def name_root(catalog: Catalog, path: str, name: str | None) -> None:
+    """Call a root by a name, which a root that was let go loses.
 
     Args:
         path: of a known one.
+        name: None for none.
+
+    Raises:
+        UsageError: another root has the name.
     """
     statement = (
         "INSERT INTO library_roots (path, name) VALUES (:path, :name)"
         " ON CONFLICT (path) DO UPDATE SET name = excluded.name, updated_at = CURRENT_TIMESTAMP"
     )
-    _write(catalog, statement, {"path": path, "name": name})
+    values = {"path": path, "name": name}
+    with catalog.transaction() as connection:
+        other = connection.scalar(sa.text(_NAMED_SO), values)
+        if other is not None:
+            told = shlex.join(("catalogsync", "root", "name", other, "--none"))
+            raise UsageError(
+                f"library root {other} is called {name} already",
+                hint=f"choose another name, or take that one away: `{told}`",
+            )
+        connection.execute(sa.text(_NOT_NAMED_SO), values)
+        connection.execute(sa.text(statement), values)
+
+
+_NAMED_SO = (
+    "SELECT path FROM library_roots WHERE name = :name AND path <> :path AND let_go_at IS NULL"
+)
+_NOT_NAMED_SO = "UPDATE library_roots SET name = NULL WHERE name = :name AND let_go_at IS NOT NULL"
 
 
 def _set(catalog: Catalog, path: str, what: str, **values: object) -> None:
@@ -231,20 +302,24 @@ def contents(catalog: Catalog, root: str | None = None) -> dict[str, Contents]:
 def state_of(root: LibraryRoot) -> State:
     """Whether the path of a root is the folder that it was when it was last scanned.
 
-    A folder that cannot be read counts as being there. So does one of which no scan has said what
-    it lay on, unless it is empty: hidden entries alone are what unmounting, or a file manager's
-    moving of all files, may leave.
+    One of which no scan has said what it lay on is, unless it is empty: hidden entries alone are
+    what unmounting, or a file manager's moving of all files, may leave.
     """
     try:
         with os.scandir(root.path) as entries:
             empty = all(e.name.startswith(".") or e.name == "lost+found" for e in entries)
     except PermissionError:
-        return "here"
+        return "unreadable"
     except OSError:
         return "gone"
     if is_another(file_system_of(root.path), root.file_system):
         return "exchanged"
     return "empty" if empty else "here"
+
+
+def is_there(root: LibraryRoot) -> bool:
+    """Whether nothing says that the folder of a root is not where it was."""
+    return state_of(root) in ("here", "unreadable")
 
 
 def find_moved_root(catalog: Catalog, new: Path, file_system: str) -> Recognised | None:
@@ -263,7 +338,7 @@ def find_moved_root(catalog: Catalog, new: Path, file_system: str) -> Recognised
         for root in library_roots(catalog)
         if root.host in (None, socket.gethostname())
         and root.path != str(new)
-        and state_of(root) != "here"
+        and not is_there(root)
         and (recognised := compare(catalog, root, new, file_system)).by_size_and_time
         and (recognised.proven or 2 * recognised.by_size_and_time >= recognised.there)
     ]
@@ -314,9 +389,7 @@ def inodes_of_gone(
         return []
     here = socket.gethostname(), file_system
     gone = [
-        r
-        for r in library_roots(catalog)
-        if (r.host, r.file_system) == here and state_of(r) != "here"
+        r for r in library_roots(catalog) if (r.host, r.file_system) == here and not is_there(r)
     ]
     return [
         (
@@ -381,7 +454,7 @@ UPDATE file_locations SET
     library_root = :new, updated_at = CURRENT_TIMESTAMP
 WHERE library_root = :old
 """
-_MOVE_ROOT = """
+_MOVE_ROW = """
 UPDATE library_roots SET path = :new, host = :host, file_system = :new_system,
     updated_at = CURRENT_TIMESTAMP
 WHERE path = :old
@@ -408,12 +481,12 @@ def move_root(catalog: Catalog, old: str, new: str) -> int:
     known = known_roots(catalog)
     if old == new or old not in known:
         return 0
-    require_apart([Path(new)], [k for k in known if k != old])
+    require_moved_apart(Path(new), [k for k in known if k != old])
     meet_rows_of_other_programs(catalog, old)
     system = file_system_of(new) if os.path.isdir(new) else None  # noqa: PTH112
     below = old.rstrip("/") + "/"
     values = {
-        **{"old": old, "new": new, "host": socket.gethostname(), "new_system": system},
+        **{"old": old, "new": new, "new_system": system},
         **{"below": below, "new_below": new.rstrip("/") + "/", "length": len(below)},
     }
     with catalog.transaction() as connection:
@@ -421,28 +494,44 @@ def move_root(catalog: Catalog, old: str, new: str) -> int:
         def run(statement: str) -> int:
             return connection.execute(sa.text(statement), values).rowcount
 
-        if connection.scalar(sa.text(_HAS_FILES), {"root": new}) is not None:
-            raise ConfigurationError(
-                f"the catalog already knows files below {new}",
-                hint=f"let that root go first: `catalogsync root forget {new}`",
-            )
+        require_free(connection, new)
         was = "SELECT file_system FROM library_roots WHERE path = :old"
         values["old_system"] = connection.scalar(sa.text(was), values)
-        run("INSERT INTO library_roots (path) VALUES (:old) ON CONFLICT (path) DO NOTHING")
         moved = run(_MOVE_FILES)
-        for table, column in (("library_policies", "library_root"), ("download_roots", "path")):
-            # What stood for the new path, when it held no file, gives way.
-            there = f"EXISTS (SELECT 1 FROM {table} o WHERE o.{column} = :old)"
-            run(f"DELETE FROM {table} WHERE {column} = :new AND {there}")
-            run(f"UPDATE {table} SET {column} = :new WHERE {column} = :old")
         path = _MOVED_PATH.format(column="absolute_path")
         run(
             f"UPDATE download_tasks SET absolute_path = {path}"
             " WHERE substr(absolute_path, 1, :length) = :below"
         )
-        run("DELETE FROM library_roots WHERE path = :new")
-        run(_MOVE_ROOT)
+        rename_root(connection, old, new, system)
     return moved
+
+
+def require_free(connection: sa.Connection, new: str) -> None:
+    """Raise a ConfigurationError if the catalog knows files of a root at this path."""
+    if connection.scalar(sa.text(_HAS_FILES), {"root": new}) is not None:
+        raise ConfigurationError(
+            f"the catalog already knows files below {new}",
+            hint=f"let that root go first: `catalogsync root forget {new}`",
+        )
+
+
+def rename_root(connection: sa.Connection, old: str, new: str, file_system: str | None) -> None:
+    """A root is known by another path, with its policy and its downloads. Its files: see
+    `move_root`."""
+    values = {"old": old, "new": new, "host": socket.gethostname(), "new_system": file_system}
+
+    def run(statement: str) -> None:
+        connection.execute(sa.text(statement), values)
+
+    run("INSERT INTO library_roots (path) VALUES (:old) ON CONFLICT (path) DO NOTHING")
+    for table, column in (("library_policies", "library_root"), ("download_roots", "path")):
+        # What stood for the new path, when it held no file, gives way.
+        there = f"EXISTS (SELECT 1 FROM {table} o WHERE o.{column} = :old)"
+        run(f"DELETE FROM {table} WHERE {column} = :new AND {there}")
+        run(f"UPDATE {table} SET {column} = :new WHERE {column} = :old")
+    run("DELETE FROM library_roots WHERE path = :new")
+    run(_MOVE_ROW)
 
 
 def let_go(catalog: Catalog, path: str) -> None:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, TypeVar
 
 from catalogsync_assets.core.files.formats import LOOKED_AT, look
+from catalogsync_assets.core.library.endings import is_cut_off
 from catalogsync_assets.core.library.tags_digest import digest_of
 
 # kind -> the class that reads it.
@@ -73,6 +74,7 @@ class Audio:
     seconds: float | None = None  #: its length, where it has one that can be true
     tags_digest: str | None = None  #: see `tags_digest`; None unless all tags were read
     audio_digest: str | None = None  #: of the sound, in hex, where the container keeps one
+    is_cut_off: bool = False  #: whether it ends before the sound that its own header tells of
     #: Why something could not be read; empty if all could.
     troubles: list[str] = field(default_factory=list)
 
@@ -127,6 +129,8 @@ def read_audio(file: BinaryIO) -> Audio:
     if not audio.troubles:
         pictures = getattr(native, "pictures", ())
         audio.tags_digest = _attempt(audio, digest_of, audio.tags, pictures)
+        # What keeps us from a verdict is no trouble with its tags.
+        audio.is_cut_off = bool(_attempt(Audio(None), is_cut_off, behind, content.kind, info))
     return audio
 
 

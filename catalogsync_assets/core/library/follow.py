@@ -29,7 +29,7 @@ from catalogsync_assets.core.catalog.song_matching import follow_tags
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.moves import Arrived, Lost, Moves
-from catalogsync_assets.core.library.tags import read_facts
+from catalogsync_assets.core.library.tags import CUT_OFF, read_facts
 from catalogsync_assets.core.library.walk import Problem, printable
 
 if TYPE_CHECKING:
@@ -44,9 +44,13 @@ _FEW = 1_000
 #: Of moves, which take less.
 _MOVES = 5_000
 _SUSPECTED = (
-    "its content has changed, and nothing says that it was edited; it is not uploaded."
-    " If it is as it should be, `catalogsync scan --accept` takes it"
+    "it seems damaged, and is not uploaded: {why}. If it is as it should be, `catalogsync scan"
+    " --accept` with its path, or with a folder above it, takes it"
 )
+_OTHER_BYTES = "its bytes have changed, but not its time, nor what its tags say"
+_UNTOUCHED = "its bytes have changed, though nothing has written to it"
+_NO_AUDIO = "it could be read as audio before, and cannot any more"
+_STILL = "it was found damaged before, and what it holds now is not what it held before that"
 _T = TypeVar("_T")
 
 
@@ -56,6 +60,8 @@ def follow(
     report: ScanReport,
     accept: Collection[str],
     progress: Callable[[ScanReport], None],
+    *,
+    left_out: Collection[int] = (),
 ) -> None:
     """Record what has moved, is new, has changed, or is gone.
 
@@ -63,8 +69,9 @@ def follow(
         report: is brought up to date.
         accept: absolute paths of files that shall be taken as they are.
         progress: called with the report after each transaction.
+        left_out: locations that were left out of the library, and stay so if they are not found.
     """
-    _Follow(catalog, moves, report, accept, progress).execute()
+    _Follow(catalog, moves, report, accept, progress, left_out).execute()
 
 
 @dataclass(eq=False)
@@ -74,6 +81,7 @@ class _Follow:
     _report: ScanReport
     _accept: Collection[str]
     _progress: Callable[[ScanReport], None]
+    _left_out: Collection[int]
 
     def __post_init__(self) -> None:
         last = "SELECT COALESCE(MAX(id), 0) FROM file_assets"
@@ -97,7 +105,8 @@ class _Follow:
                 self._judge(arrived, known)
         self._flush()
         for lost in self._moves.not_found():
-            if lost.known.status in ("active", "damaged", "excluded"):
+            stays = lost.known.location_id in self._left_out
+            if lost.known.status in ("active", "damaged", "excluded") and not stays:
                 self._keep(self._gone, lost)
         self._flush()
 
@@ -142,13 +151,13 @@ class _Follow:
             return
         facts = self._read(arrived, None, sha256)
         says_the_same = facts.tags_digest == known.tags_digest
-        if not says_the_same and not facts.tags_error:
+        if not says_the_same and facts.tags_digest is not None:
             self._change(arrived, replace(facts, replaces=known))
         elif says_the_same and known.sha256 is None:
             self._move(arrived, known, sha256)
         else:
             self._move(arrived, known, None)
-            self._suspect(arrived, known)
+            self._suspect(arrived, known, _OTHER_BYTES if says_the_same else _NO_AUDIO)
 
     def _move(self, arrived: Arrived, known: KnownFile, sha256: str | None) -> None:
         self._report.moved += 1
@@ -159,13 +168,29 @@ class _Follow:
         """No known file is the same. It may be one that was edited and renamed in one go."""
         lost = self._moves.by_inode(arrived)
         facts = self._read(arrived, None)
-        if lost is not None and is_same_song(self._catalog, lost.known, facts):
+        music = arrived.companion is None
+        if lost is not None and music and is_same_song(self._catalog, lost.known, facts):
             self._moves.take(arrived, lost)
+            if _has_lost_its_end(arrived, lost.known, facts):
+                return self._move_damaged(arrived, lost.known)
             facts = replace(facts, replaces=lost.known)
             self._report.changed += 1
         else:
             self._report.new += 1
         self._record(arrived, facts)
+        return None
+
+    def _move_damaged(self, arrived: Arrived, known: KnownFile) -> None:
+        """With the size that it had: whoever is killed before it is marked finds another."""
+        before = FileStat(
+            known.size_bytes or 0,
+            known.mtime_ns or 0,
+            known.ctime_ns,
+            known.inode,
+            known.file_system,
+        )
+        self._move(arrived._replace(stat=before), known, None)
+        self._suspect(arrived, known, CUT_OFF)
 
     def _judge(self, arrived: Arrived, known: KnownFile) -> None:
         """A known path holds something else than before: an edit, or damage."""
@@ -176,7 +201,7 @@ class _Follow:
         sha256 = arrived.sha256
         if arrived.place not in self._accept:
             if known.status == "damaged":
-                return self._suspect(arrived, known)
+                return self._look_at_damaged(arrived, known)
             if arrived.quiet and sha256 is None:
                 sha256 = _digest(arrived.root, arrived.path)
                 if sha256 is None:
@@ -184,10 +209,19 @@ class _Follow:
                 if known.sha256 is None:
                     return self._judge_unread(arrived, known, sha256)
         facts = self._read(arrived, known, sha256)
-        if arrived.place not in self._accept and self._is_damage(arrived, known, facts):
-            return self._suspect(arrived, known)
+        why = _damage(arrived, known, facts)
+        if arrived.place not in self._accept and why is not None:
+            return self._suspect(arrived, known, why)
         self._change(arrived, facts)
         return None
+
+    def _look_at_damaged(self, arrived: Arrived, known: KnownFile) -> None:
+        """It has changed again: it may have been brought back, at the size that it once had."""
+        sha256 = known.sha256 and (arrived.sha256 or _digest(arrived.root, arrived.path))
+        if sha256 and sha256 == known.sha256:
+            self._find_as_it_was(arrived._replace(sha256=sha256), known)
+        else:
+            self._suspect(arrived, known, _STILL)
 
     def _judge_unread(self, arrived: Arrived, known: KnownFile, sha256: str) -> None:
         """The content was never read whole: only its tags can tell whether it is the same."""
@@ -197,27 +231,13 @@ class _Follow:
         else:
             self._change(arrived, facts)
 
-    def _is_damage(self, arrived: Arrived, known: KnownFile, facts: FileFacts) -> bool:
-        """Whether another content is no edit, by all that can be told.
-
-        An edit leaves other tags, or at least another mtime, and a file that can be read.
-        """
-        if known.tags_digest is not None and facts.tags_digest is None and facts.tags_error:
-            return True  # it could be read before: a tagger that crashed, or worse
-        if not arrived.quiet:
-            return False
-        untouched = arrived.stat[2:4] == (known.ctime_ns, known.inode)
-        if untouched and known.verified_by != "inode":
-            return True
-        return known.tags_digest is not None and known.tags_digest == facts.tags_digest
-
     def _change(self, arrived: Arrived, facts: FileFacts) -> None:
         self._report.changed += 1
         self._record(arrived, facts)
 
-    def _suspect(self, arrived: Arrived, known: KnownFile) -> None:
+    def _suspect(self, arrived: Arrived, known: KnownFile, why: str) -> None:
         self._report.suspect(arrived.place)
-        self._note(Problem(printable(arrived.path), _SUSPECTED))
+        self._note(Problem(printable(arrived.path), _SUSPECTED.format(why=why)))
         self._keep(self._suspected, (known.location_id, arrived.stat))
 
     def _read(
@@ -227,6 +247,7 @@ class _Follow:
             Path(arrived.root),
             arrived.path,
             arrived.stat,
+            companion=arrived.companion,
             replaces=replaces,
             sha256=sha256 or arrived.sha256,
         )
@@ -302,6 +323,30 @@ def _is_first_met(arrived: Arrived, known: KnownFile) -> bool:
     if known.mtime_ns is not None or known.has_key:
         return False
     return known.sha256 is None and known.size_bytes in (None, arrived.stat.size_bytes)
+
+
+def _damage(arrived: Arrived, known: KnownFile, facts: FileFacts) -> str | None:
+    """Why another content is no edit, by all that can be told; None if it is one.
+
+    An edit leaves other tags, or at least another mtime, and a whole file that can be read.
+    """
+    if _has_lost_its_end(arrived, known, facts):
+        return CUT_OFF
+    if known.tags_digest is not None and facts.tags_digest is None and facts.tags_error:
+        return _NO_AUDIO  # a tagger that crashed, or worse
+    if not arrived.quiet:
+        return None
+    if arrived.companion is not None:
+        return _OTHER_BYTES  # nothing in it tells an edit from damage, but its mtime
+    if arrived.stat[2:4] == (known.ctime_ns, known.inode) and known.verified_by != "inode":
+        return _UNTOUCHED
+    same_tags = known.tags_digest is not None and known.tags_digest == facts.tags_digest
+    return _OTHER_BYTES if same_tags else None
+
+
+def _has_lost_its_end(arrived: Arrived, known: KnownFile, facts: FileFacts) -> bool:
+    size = arrived.stat.size_bytes
+    return size < (known.size_bytes or 0) and (size == 0 or facts.tags_error == CUT_OFF)
 
 
 def _by_root(items: list[tuple[str, _T]]) -> list[tuple[str, list[_T]]]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -34,12 +35,14 @@ from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.keys import drop_suffixes
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
 from catalogsync_assets.core.errors import LibraryError, UsageError
+from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, is_another
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME, follow
 from catalogsync_assets.core.library.moves import Moves
+from catalogsync_assets.core.library.playlists import ListsReport, bring_in_line
 from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
@@ -66,8 +69,9 @@ class MovedRoot:
 class ScanReport:
     """What a scan found, in files."""
 
-    files: int = 0  #: audio files on disk that could be cataloged
+    files: int = 0  #: files on disk that could be cataloged
     bytes: int = 0  #: their size
+    companions: int = 0  #: of `files`, those beside the music
     #: Of `files`.
     new: int = 0
     changed: int = 0
@@ -89,6 +93,8 @@ class ScanReport:
     left_out: int = 0  #: files, and folders with all that is in them, that rules leave out
     read: int = 0  #: of the unchanged, those that were read whole, as a move had left them unread
     reread: int = 0  #: of the unchanged, those whose tags were read again
+    #: What became of playlists that are made from files of the library.
+    playlists: ListsReport = field(default_factory=ListsReport)
     problem_count: int = 0  #: all problems
     #: What could not be taken as it is, or not be read whole, at most 1,000 of them.
     problems: list[Problem] = field(default_factory=list)
@@ -101,6 +107,12 @@ class ScanReport:
     #: of them.
     unread_tags: list[UnreadTags] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)  #: keys of the batches made for the new files
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether any file has come, gone, moved or become another."""
+        some = self.new, self.changed, self.returned, self.moved, self.missing, self.excluded
+        return any(some) or bool(self.moved_roots)
 
     def note(self, problem: Problem) -> None:
         """Count a problem, and list it if there is room."""
@@ -159,24 +171,26 @@ def scan(
         rehash: read every file whole, and compare it with what the catalog holds; goes on where an
             earlier one was stopped.
         ignore_ctime: do not read files of which nothing but ctime or inode has changed.
-        accept: files that are damaged, by all that can be told, and shall be taken as they are.
+        accept: files that are damaged, by all that can be told, and shall be taken as they are; of
+            a folder, all such files below it.
         new_root: take a folder for a root of its own that holds the same files as one that is gone.
         progress: called every few hundred files with the report as it stands.
 
     Raises:
-        UsageError: a file shall be accepted that does not seem damaged.
+        UsageError: what shall be accepted does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
-            or `CATALOGSYNC_IGNORE` cannot be understood.
+            or `CATALOGSYNC_IGNORE` or `CATALOGSYNC_COMPANIONS` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
             disk that is not mounted looks just so. Other roots are not affected.
     """
     report = ScanReport()
     folders = library_roots(roots)
-    rules = Rules.of_settings()
+    rules, companions = Rules.of_settings(), Companions.of_settings()
     if follow_links is not None:
         set_follows_links(catalog, follow_links)
     accepted = _accepted(catalog, accept)
     devices = FileSystems()
+    due = roots_.lists_due(catalog)
     refused: LibraryError | None = None
     for folder in () if new_root else list(folders):
         try:
@@ -184,35 +198,35 @@ def scan(
         except LibraryError as error:
             refused = refused or error
             folders.remove(folder)
-    require_apart(folders, known_roots(catalog))
+    require_apart(folders, known_roots(catalog), scanned=True)
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
     within = limits_of_links(catalog, map(str, folders))
     with closing(Moves()) as moves:
         how = _How(reread, rehash, ignore_ctime, accepted)
-        seen, whole = [], []
+        seen = list[_Scan]()
         for root in folders:
             one = _Scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
                 moves if follows else None,
                 devices,
+                companions,
             )
+            walked = partial(walk, root, rules=rules, within=within, companions=companions)
             try:
-                one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
+                one.execute(walked, allow_empty=allow_empty)
             except LibraryError as error:  # what is known of the others holds
                 refused = refused or error
             else:
-                seen.append(root)
-                whole += [root] if one.saw_all else []
+                seen.append(one)
         if follows:
             _add_let_go(catalog, moves)
-            follow(catalog, moves, report, how.accept, progress)
+            away = set[int]().union(*(s.add_those_that_left_what_is_left_out() for s in seen))
+            follow(catalog, moves, report, how.accept, progress, left_out=away)
             if report.moved or report.changed:  # nothing else gives up a key
                 drop_suffixes(catalog)
-    for root in whole:
-        roots_.note_complete_scan(catalog, str(root))
-    for root in seen:
-        if rehash:
-            roots_.end_rehash(catalog, str(root))
+    _bring_playlists_in_line(catalog, [one.root for one in seen], due, report)
+    for one in seen:
+        one.note_end()
     report.batches = rows.make_batches(
         catalog, max_files=batch_max_files, max_bytes=batch_max_bytes
     )
@@ -221,6 +235,22 @@ def scan(
     if refused is not None:
         raise refused
     return report
+
+
+def _bring_playlists_in_line(
+    catalog: Catalog, seen: Sequence[Path], due: Collection[str], report: ScanReport
+) -> None:
+    """Only where something has changed, in this scan or since the last that got so far.
+
+    Args:
+        seen: the roots that were walked.
+        due: the roots for which that was due before.
+    """
+    if report.has_changes or any(str(root) in due for root in seen):
+        report.playlists = bring_in_line(catalog)
+        for problem in report.playlists.problems:
+            report.note(problem)
+    roots_.note_lists_read(catalog, map(str, seen))
 
 
 def _add_let_go(catalog: Catalog, moves: Moves) -> None:
@@ -233,18 +263,30 @@ def _add_let_go(catalog: Catalog, moves: Moves) -> None:
 def _accepted(catalog: Catalog, paths: Collection[Path]) -> frozenset[str]:
     """The absolute paths of files that shall be taken as they are.
 
+    Args:
+        paths: of such files, or of folders that hold some.
+
     Raises:
-        UsageError: one of them is no file that seems damaged.
+        UsageError: one of them is no file that seems damaged, nor a folder above one.
     """
-    places = frozenset(os.path.abspath(path) for path in paths)  # noqa: PTH100
-    suspected = "SELECT 1 FROM file_locations WHERE absolute_path = :place AND status = 'damaged'"
-    for place in sorted(places):
-        if catalog.scalar(suspected, place=place) is None:
+    accepted: set[str] = set()
+    for place in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100
+        below = f"{place.rstrip('/')}/"
+        found = catalog.rows(_SUSPECTED, place=place, below=below, length=len(below))
+        if not found:
             raise UsageError(
-                f"no scan has found {place} to be damaged",
-                hint="a scan lists the files that seem damaged; name one of them",
+                f"no scan has found {place}, or a file below it, to be damaged",
+                hint="a scan lists the files that seem damaged; name one of them, or its folder",
             )
-    return places
+        accepted.update(str(path) for (path,) in found)
+    return frozenset(accepted)
+
+
+_SUSPECTED = """
+SELECT absolute_path FROM file_locations
+WHERE status = 'damaged' AND library_path IS NOT NULL
+  AND (absolute_path = :place OR substr(absolute_path, 1, :length) = :below)
+"""
 
 
 def _follow_root(catalog: Catalog, folder: Path, report: ScanReport) -> None:
@@ -288,26 +330,48 @@ def _rearranged(catalog: Catalog, folder: Path, file_system: str) -> str | None:
     return path if met[path] and met[path] * 2 >= len(some) else None
 
 
-def require_never_filled(
+def require_filled(
     catalog: Catalog,
     root: Path,
+    found: Iterable[FoundFile | Problem | LeftOut],
     is_left_out: Callable[[str], bool] = lambda _: False,
     *,
     verb: str = "scan",
 ) -> None:
-    """Raise a LibraryError if the catalog knows files below a root that was found empty.
+    """Raise a LibraryError if the catalog knows music below a root that holds none now.
+
+    The folder where a disk is not mounted may have a note in it, or a picture; a root that never
+    held anything but files beside music is as empty as ever without music.
 
     Args:
+        found: by `walk`; read up to the first file of music.
         is_left_out: tells of a path below the root whether it is left out.
         verb: what is to be done with --allow-empty.
     """
+    beside = False
+    for item in found:
+        if isinstance(item, FoundFile):
+            if item.companion is None:
+                return
+            beside = True
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
-    if any(not is_left_out(k.path) for k in known):
+    if any(not (is_left_out(k.path) or (beside and k.companion)) for k in known):
         raise LibraryError(
             f"library root {root} holds no readable audio file, but the catalog knows some",
             hint="check that its disk is mounted;"
             f" if they are really gone, {verb} with --allow-empty",
         )
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is nothing at a path; a folder that may not be entered tells nothing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _merge(
@@ -349,6 +413,7 @@ class _Scan:
     progress: Progress
     moves: Moves | None  #: None where the catalog knows no file that could have moved
     devices: FileSystems
+    companions: Companions
 
     def __post_init__(self) -> None:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
@@ -360,22 +425,23 @@ class _Scan:
         self._seen: list[Seen] = []
         self._excluded: list[int] = []
         self._unread_left = UNREAD_AT_A_TIME
+        self._knows_excluded = False
         self._alike = self._other_inodes = 0  # of the same size and mtime
         self._folders: dict[str, str] = {}
         self._names: dict[int, str] = {}  # of file systems, by device
         self._looks_closely = self.how.reread or self.how.rehash
 
     def execute(
-        self, walked: Iterator[FoundFile | Problem | LeftOut], *, allow_empty: bool
+        self, walked: Callable[[], Iterator[FoundFile | Problem | LeftOut]], *, allow_empty: bool
     ) -> None:
         root = str(self.root)
         rows.meet_rows_of_other_programs(self.catalog, root)
         for file, why in recover_if_alone(self.catalog, root).problems.items():
             self._note(Problem(file.absolute_path, why))
-        files = self._files(walked)
+        files = self._files(walked())
         first = next(files, None)
-        if first is None and not allow_empty:
-            require_never_filled(self.catalog, self.root, self._is_left_out)
+        if not allow_empty and (first is None or first.companion):
+            require_filled(self.catalog, self.root, walked(), self._is_left_out)
         self._file_system = file_system_of(root)
         roots = {r.path: r for r in roots_.library_roots(self.catalog)}
         self._before = roots.get(root)
@@ -389,6 +455,7 @@ class _Scan:
             if found is not None:
                 self.report.files += 1
                 self.report.bytes += found.status.st_size
+                self.report.companions += found.companion is not None
                 if known is None or not self._is_as_it_was(found.status, known):
                     self._compare(found, known)
             elif known is not None:
@@ -481,10 +548,12 @@ class _Scan:
 
     def _meet(self, found: FoundFile) -> None:
         if self.moves is not None:
-            self.moves.add_arrived(str(self.root), found.path, self._stat(found))
+            stat = self._stat(found)
+            self.moves.add_arrived(str(self.root), found.path, stat, companion=found.companion)
         else:
             self.report.new += 1
-            facts = read_facts(self.root, found.path, self._stat(found))
+            stat = self._stat(found)
+            facts = read_facts(self.root, found.path, stat, companion=found.companion)
             if facts.tags_error:
                 self._note(Problem(found.path, facts.tags_error))
             self._keep(self._facts, facts)
@@ -495,7 +564,10 @@ class _Scan:
         root, stat = str(self.root), self._stat(found)
         stayed = stat.inode == known.inode
         self.moves.add_arrived(
-            root, found.path, stat, known.location_id, quiet=quiet, stayed=stayed
+            *(root, found.path, stat, known.location_id),
+            quiet=quiet,
+            stayed=stayed,
+            companion=found.companion,
         )
         self.moves.add_lost(root, known, stat)
 
@@ -512,7 +584,7 @@ class _Scan:
         if self._is_to_be_read(known):
             self._read_whole(found, known)
             return
-        if self.how.reread or known.unreadable:
+        if found.companion is None and (self.how.reread or known.unreadable):
             report.reread += 1
             titles = guessed_titles(Path(found.path))
             facts = read_facts(self.root, found.path, self._stat(found), replaces=known)
@@ -552,7 +624,8 @@ class _Scan:
         """A known file was not found: it is left out, cannot be seen, or is elsewhere, or gone."""
         if known.status == "offloading" or self.moves is None:
             return
-        if self._is_left_out(known.path):
+        if self._is_left_out(known.path) or self._is_wanted_no_more(known):
+            self._knows_excluded = True
             if known.status in ("active", "missing", "damaged"):
                 self.report.excluded += 1
                 self._keep(self._excluded, known.location_id)
@@ -563,11 +636,42 @@ class _Scan:
                 self._all_mounted = False
                 self.report.unmounted += known.present
 
-    @property
-    def saw_all(self) -> bool:
-        """Whether no folder was hidden from it: nothing is known to be gone below one that was."""
+    def add_those_that_left_what_is_left_out(self) -> set[int]:
+        """Files of folders that no walk enters may have come out of them. To be called once all
+        roots have been walked.
+
+        Looked for is only what has the size and mtime of a file that has come.
+
+        Returns:
+            The locations of those that are not there any more.
+        """
+        away: set[int] = set()
+        if self.moves is None or not self._knows_excluded:
+            return away
+        for known in rows.known_files(self.catalog, str(self.root), excluded=True):
+            if (
+                self.moves.has_arrived(known.size_bytes, known.mtime_ns)
+                and _is_gone(self.root / known.path)
+                and self._is_mounted(known)
+            ):
+                self.moves.add_lost(str(self.root), known)
+                away.add(known.location_id)
+        return away
+
+    def _is_wanted_no_more(self, known: KnownFile) -> bool:
+        """Whether a file beside music is of a kind that the settings leave out by now."""
+        if known.companion is None:
+            return False
+        return self.companions.kind_of(known.path.rpartition("/")[2]) is None
+
+    def note_end(self) -> None:
+        """All that was found is recorded."""
+        # Nothing is known to be gone below a folder that was hidden.
         hidden = (place for place, is_left_out in self._unseen if not is_left_out)
-        return self._all_mounted and not any(place.endswith("/") for place in hidden)
+        if self._all_mounted and not any(place.endswith("/") for place in hidden):
+            roots_.note_complete_scan(self.catalog, str(self.root))
+        if self.how.rehash:
+            roots_.end_rehash(self.catalog, str(self.root))
 
     def _is_mounted(self, known: KnownFile) -> bool:
         """Whether the file system that a file was seen on is where it was.

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from catalogsync_assets.core.catalog.files import UNREADABLE, FileFacts
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
-from catalogsync_assets.core.files.formats import format_of
+from catalogsync_assets.core.files.formats import extension, format_of
 from catalogsync_assets.core.files.opening import FileStat, open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
 
+#: Of a file that says itself that its end is missing.
+CUT_OFF = "its end is missing: it is shorter than its own header says"
 #: Characters of a text that are kept; the longest title that was found has 865.
 MAX_TEXT = 1_000
 #: No song has more.
@@ -101,32 +103,62 @@ class Tags:
 
 
 def read_tags(path: Path) -> tuple[Tags, str | None]:
-    """The tags of a file, and why they, or some of them, could not be read, or None.
+    """The tags of a file, and what is wrong with it, or None: why they, or some of them, could not
+    be read, or that its end is missing.
 
     A file with unreadable tags is still music to keep: it gets its name for a title.
     """
     try:
         with BufferedReader(open_regular(path)) as file:
-            audio = read_audio(file)
+            return tags_in(file, path)
     except OSError as error:
         return _tags(Audio(None), path), f"{UNREADABLE}{error.strerror or error}"
+
+
+def tags_in(file: BinaryIO, path: Path) -> tuple[Tags, str | None]:
+    """The same of an open file; see `containers.read_audio`.
+
+    Args:
+        path: what it is called, or is to be called.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    audio = read_audio(file)
     why = clean(audio.troubles[0], 200) if audio.troubles else None
     if why and audio.tags:
         why = f"some of its tags cannot be read ({why})"
     elif why:
         why = f"its tags cannot be read ({why})"
+    elif audio.is_cut_off:
+        why = CUT_OFF
     return _tags(audio, path), why
 
 
-def read_facts(root: Path, path: str, stat: FileStat, **more: Any) -> FileFacts:
+def read_facts(
+    root: Path, path: str, stat: FileStat, *, companion: str | None = None, **more: Any
+) -> FileFacts:
     """What there is to record of a file, with its tags; see `read_tags`.
 
     Args:
         path: below the root.
         stat: what the file system says of it.
+        companion: what kind of file it is beside music, which is not opened; None of music.
         more: other values of `FileFacts`.
     """
-    tags, trouble = read_tags(root / path)
+    if companion is not None:
+        kind, place = extension(path), str(root / path)
+        return FileFacts(
+            path, place, format=kind, song={}, companion=companion, **stat._asdict(), **more
+        )
+    return facts_of(read_tags(root / path), root, path, stat, **more)
+
+
+def facts_of(
+    read: tuple[Tags, str | None], root: Path, path: str, stat: FileStat, **more: Any
+) -> FileFacts:
+    """The same, where the tags have been read already."""
+    tags, trouble = read
     return FileFacts(
         path=path,
         absolute_path=str(root / path),

@@ -18,7 +18,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
-from catalogsync_assets.core.catalog.roots import known_roots
+from catalogsync_assets.core.catalog.roots import known_roots, let_go_roots
 from catalogsync_assets.core.catalog.scope import Scope, songs_sql
 from catalogsync_assets.core.stores.listing import REPLACED
 
@@ -182,7 +182,8 @@ def wanted_files(
     """
     only, more = _only(scope, missing)
     statement = sa.text(_WANTED.format(only=only))
-    roots = json.dumps(known_roots(catalog))
+    # Of a root that is lost, too, files have their names.
+    roots = json.dumps([*known_roots(catalog), *let_go_roots(catalog)])
     values = {"root": root, "roots": roots, "after": 0, "page": _PAGE, **more}
     only_on = None if backend_id is None else [backend_id]
     while True:

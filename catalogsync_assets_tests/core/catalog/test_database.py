@@ -271,6 +271,28 @@ def test_a_read_only_catalog_is_one_clear_error(guarded):
     assert guarded.read_bytes() == before
 
 
+@pytest.mark.parametrize("folder", [0o777, 0o555])
+def test_a_read_only_catalog_is_read_and_nothing_is_left_beside_it(guarded, folder):
+    guarded.chmod(0o444)
+    guarded.parent.chmod(folder)
+
+    with unprivileged(), contextlib.closing(Catalog.open(guarded)) as catalog:
+        assert catalog.scalar("SELECT COUNT(*) FROM songs") == 0
+
+    assert files_in(guarded.parent) == [guarded.name]
+
+
+def test_a_read_only_catalog_is_not_read_without_its_log(guarded):
+    with closing(sqlite3.connect(guarded)) as writer:
+        writer.execute("INSERT INTO artists (name) VALUES ('x')")
+        writer.commit()
+        for file in guarded.parent.iterdir():
+            file.chmod(0o444)
+
+        with unprivileged(), contextlib.closing(Catalog.open(guarded)) as catalog:
+            assert catalog.scalar("SELECT COUNT(*) FROM artists") == 1
+
+
 def test_a_read_only_folder_is_one_clear_error(guarded):
     guarded.chmod(0o666)
     guarded.parent.chmod(0o555)

@@ -5,7 +5,7 @@ from dataclasses import astuple
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import presence
@@ -254,35 +254,35 @@ files_of = st.tuples(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    songs=st.lists(st.lists(files_of, min_size=1, max_size=3), max_size=5),
-    required=st.dictionaries(
-        st.sampled_from(["", "/music", "/archive"]), st.integers(-1, 4), max_size=3
-    ),
-    verdicts=st.one_of(
-        st.just(ALL_APART),
-        st.dictionaries(st.sampled_from(list(ALL_APART)), st.sampled_from(["apart", "same"])),
-    ),
-)
-def test_every_shortcut_gives_what_the_definition_says(
-    catalog, library_of, songs, required, verdicts
-):
-    library_of(*songs)
-    judged(catalog, verdicts)
-    known = separation(catalog)
-    with catalog.transaction() as connection:
-        for root, copies in required.items():
-            connection.exec_driver_sql(
-                "INSERT INTO library_policies (library_root, required_copies) VALUES (?, ?)",
-                (root, copies),
-            )
-    every = known.stores
-    numbers = {r: every if n == EVERY_BACKEND else n for r, n in ({"": -1} | required).items()}
+@pytest.mark.parametrize("examples", [50, pytest.param(1_000, marks=pytest.mark.thorough)])
+def test_every_shortcut_gives_what_the_definition_says(catalog, library_of, examples):
+    @settings(max_examples=examples, deadline=None)
+    @given(
+        songs=st.lists(st.lists(files_of, min_size=1, max_size=3), max_size=5),
+        required=st.dictionaries(
+            st.sampled_from(["", "/music", "/archive"]), st.integers(-1, 4), max_size=3
+        ),
+        verdicts=st.one_of(
+            st.just(ALL_APART),
+            st.dictionaries(st.sampled_from(list(ALL_APART)), st.sampled_from(["apart", "same"])),
+        ),
+    )
+    def check(songs, required, verdicts):
+        library_of(*songs)
+        judged(catalog, verdicts)
+        known = separation(catalog)
+        with catalog.transaction() as connection:
+            for root, copies in required.items():
+                connection.exec_driver_sql(
+                    "INSERT INTO library_policies (library_root, required_copies) VALUES (?, ?)",
+                    (root, copies),
+                )
+        every = known.stores
+        numbers = {r: every if n == EVERY_BACKEND else n for r, n in ({"": -1} | required).items()}
 
-    short = expected(songs, numbers, known)
+        short = expected(songs, numbers, known)
 
-    assert [s.song_id for s in songs_under_policy(catalog)] == short
-    assert policy_status(catalog).songs_under_policy == len(short)
+        assert [s.song_id for s in songs_under_policy(catalog)] == short
+        assert policy_status(catalog).songs_under_policy == len(short)
+
+    check()

@@ -18,6 +18,7 @@ from catalogsync_assets.core.catalog.roots import (
     contents,
     end_rehash,
     find_moved_root,
+    is_there,
     known_roots,
     library_roots,
     limits_of_links,
@@ -130,9 +131,10 @@ def test_links_may_lead_to_every_root(catalog, tmp_path):
 
 
 def test_a_root_is_called_by_its_path_or_its_name(catalog, monkeypatch, tmp_path):
-    for path, name in ((tmp_path / "a", "one"), (tmp_path / "b", "two"), (tmp_path / "c", "two")):
+    for path, name in ((tmp_path / "a", "one"), (tmp_path / "b", "two"), (tmp_path / "c", "c")):
         note_root(catalog, str(path), "ext4:1")
         name_root(catalog, str(path), name)
+    change(catalog, "UPDATE library_roots SET name = 'two' WHERE name = 'c'")  # as of before
     monkeypatch.chdir(tmp_path)
 
     assert root_called(catalog, "one").path == str(tmp_path / "a")
@@ -143,6 +145,27 @@ def test_a_root_is_called_by_its_path_or_its_name(catalog, monkeypatch, tmp_path
     with pytest.raises(UsageError, match="knows no library root") as error:
         root_called(catalog, "three")
     assert error.value.hint == f"known are: {tmp_path / 'a'}, {tmp_path / 'b'}, {tmp_path / 'c'}"
+
+
+def test_no_two_roots_have_the_same_name(catalog):
+    for path in ("/a", "/b", "/c"):
+        note_root(catalog, path, "ext4:1")
+    name_root(catalog, "/a", "one")
+    name_root(catalog, "/a", "one")
+    with pytest.raises(UsageError, match="/a is called one already") as error:
+        name_root(catalog, "/b", "one")
+    assert error.value.hint is not None
+    assert "`catalogsync root name /a --none`" in error.value.hint
+
+    name_root(catalog, "/a", None)
+    name_root(catalog, "/b", "one")
+    change(catalog, "UPDATE library_roots SET let_go_at = CURRENT_TIMESTAMP WHERE path = '/b'")
+    name_root(catalog, "/c", "one")
+    assert rows(catalog, "SELECT path, name FROM library_roots ORDER BY path") == [
+        ("/a", None),
+        ("/b", None),
+        ("/c", "one"),
+    ]
 
 
 def test_what_is_in_a_root_is_counted(catalog, library, another_library, known, scanned):
@@ -197,6 +220,17 @@ def test_a_root_on_another_file_system_is_exchanged(on_disk, known):
     on_disk("ext4:2fe")
 
     assert state_of(root) == "exchanged"
+
+
+def test_a_root_that_may_not_be_listed_is_said_so_and_has_not_moved(catalog, known, monkeypatch):
+    root = known()
+
+    def refuse(_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    assert (state_of(root), is_there(root)) == ("unreadable", True)
 
 
 def test_a_root_of_which_nobody_knows_what_it_lay_on_is_here(on_disk, known):

@@ -100,6 +100,78 @@ def test_a_folder_that_is_emptied_and_removed_while_it_is_left_out_is_no_loss(
     assert (scanned().excluded, scanned().missing) == (0, 0)
 
 
+def test_a_file_that_is_moved_out_of_a_folder_that_is_left_out_is_followed(
+    library, scanned, catalog
+):
+    path = library.add("Podcasts/1.mp3")
+    library.add("Podcasts/2.mp3")
+    scanned()
+    ignoring(library, "Podcasts/\n")
+    scanned()
+    path.rename(library.root / "one.mp3")
+
+    report = scanned()
+    assert (report.moved, report.new, report.missing) == (1, 0, 0)
+    assert dict(rows(catalog, PLACES)) == {"Podcasts/2.mp3": "excluded", "one.mp3": "active"}
+    assert (scanned().moved, scanned().unchanged) == (0, 1)
+
+
+def test_it_may_come_out_in_the_scan_that_leaves_the_folder_out_first(library, scanned, catalog):
+    path = library.add("Podcasts/1.mp3")
+    scanned()
+    ignoring(library, "Podcasts/\n")
+    path.rename(library.root / "one.mp3")
+
+    assert (scanned().moved, dict(rows(catalog, PLACES))) == (1, {"one.mp3": "active"})
+
+
+def test_a_copy_of_a_file_that_is_left_out_is_another_file(library, scanned, catalog):
+    path = library.add("Podcasts/1.mp3")
+    scanned()
+    scanned(rehash=True)
+    ignoring(library, "Podcasts/\n")
+    scanned()
+    shutil.copy2(path, library.root / "one.mp3")
+
+    report = scanned()
+    assert (report.moved, report.new) == (0, 1)
+    assert dict(rows(catalog, PLACES)) == {"Podcasts/1.mp3": "excluded", "one.mp3": "active"}
+
+
+def test_what_only_looks_like_a_file_that_is_left_out_and_gone_does_not_make_it_missing(
+    library, scanned, catalog
+):
+    path = library.add("Podcasts/1.mp3")
+    scanned()
+    ignoring(library, "Podcasts/\n")
+    scanned()
+    status = path.stat()
+    path.rename(library.root.parent / "kept")  # or its inode would be free
+    other = library.add("one.mp3", bytes(status.st_size))
+    os.utime(other, ns=(0, status.st_mtime_ns))
+
+    report = scanned()
+    assert (report.new, report.moved, report.missing) == (1, 0, 0)
+    assert dict(rows(catalog, PLACES)) == {"Podcasts/1.mp3": "excluded", "one.mp3": "active"}
+
+
+def test_a_file_that_is_moved_into_a_folder_that_is_left_out_is_gone_and_known_again_outside(
+    library, scanned, catalog
+):
+    path = library.add("1.mp3")
+    library.add("2.mp3")
+    ignoring(library, "Podcasts/\n")
+    scanned()
+    (library.root / "Podcasts").mkdir()
+    path = path.rename(library.root / "Podcasts" / "1.mp3")
+    assert (scanned().missing, dict(rows(catalog, PLACES))["1.mp3"]) == (1, "missing")
+    path.rename(library.root / "one.mp3")
+
+    report = scanned()
+    assert (report.moved, report.new) == (1, 0)
+    assert dict(rows(catalog, PLACES)) == {"2.mp3": "active", "one.mp3": "active"}
+
+
 def test_a_library_that_is_left_out_as_a_whole_is_not_an_unmounted_disk(library, scanned):
     library.add("a/1.mp3")
     scanned()

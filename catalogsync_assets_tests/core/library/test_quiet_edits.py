@@ -1,6 +1,7 @@
 """What has changed though size and mtime have not: edits are told from damage."""
 
 import os
+import shutil
 
 import pytest
 from mutagen.easyid3 import EasyID3
@@ -8,7 +9,8 @@ from mutagen.flac import FLAC
 
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.library import scan
-from catalogsync_assets_tests.support.audio_files import tagged
+from catalogsync_assets.core.library.tags import CUT_OFF
+from catalogsync_assets_tests.support.audio_files import recorded, tagged
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import flipped
 
@@ -96,6 +98,78 @@ def test_a_file_that_cannot_be_read_as_audio_any_more_is_damage(flac, scanned, c
     assert rows(catalog, TITLES) == ["Old"]
 
 
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_file_that_has_lost_its_end_is_damage_and_its_object_stays(
+    flac, scanned, catalog, cloud, uploaded, remote, left
+):
+    flac.write_bytes(recorded("FLAC", "PCM_16", 96_000))
+    retitle(flac, "Old")()
+    scanned()
+    uploaded(cloud)
+    content = flac.read_bytes()
+    flac.write_bytes(content[: left and len(content) // 2])
+
+    report = scanned()
+    assert (seen(report), report.suspected_paths) == ({"suspected": 1}, [str(flac)])
+    assert uploaded(cloud).succeeded == 0
+    assert (remote(cloud).keys(), remote(cloud).keys(kept=True)) == (["a.flac"], [])
+    assert seen(scanned()) == {"unchanged": 1, "suspected": 1}
+    flac.write_bytes(content)
+    assert seen(scanned()) == {"unchanged": 1, "touched": 1}
+
+
+def test_an_empty_file_is_damage_though_nobody_knew_the_tags_of_what_it_held(
+    library, scanned, catalog
+):
+    path = library.add("a.mp3")  # noise: no reader makes anything of it
+    scanned()
+    path.write_bytes(b"")
+
+    assert seen(scanned()) == {"suspected": 1}
+
+
+def test_what_was_cut_off_when_it_came_is_taken_and_told_of(flac, scanned, catalog):
+    content = recorded("FLAC", "PCM_16", 96_000)
+    flac.write_bytes(content[: len(content) // 2])
+
+    report = scanned()
+    assert (seen(report), report.problems[0].reason) == ({"new": 1}, CUT_OFF)
+    flac.write_bytes(content)
+    assert seen(scanned()) == {"changed": 1}
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_file_that_was_cut_off_and_renamed_in_one_go_supersedes_nothing(
+    library, scanned, catalog, copied
+):
+    path = library.root / "1.mp3"
+    path.write_bytes(recorded("MP3", "MPEG_LAYER_III", 96_000))
+    tags = EasyID3()
+    tags.update(title="t", artist="a", album="b", tracknumber="1")
+    tags.save(path)
+    scanned()
+    new = library.root / "2.mp3"
+    if copied:
+        shutil.copy(path, new)
+        path.unlink()
+    else:
+        path.rename(new)
+    os.truncate(new, path_size := new.stat().st_size // 2)
+
+    report = scanned()
+    place = "SELECT library_path, status, size_bytes FROM file_locations ORDER BY id"
+    if copied:  # nothing but the song tells that they belong together
+        assert seen(report) == {"new": 1, "missing": 1}
+        assert [s for _, s, _ in rows(catalog, place)] == ["missing", "active"]
+    else:
+        assert (seen(report), report.moved) == ({"suspected": 1}, 1)
+        assert rows(catalog, place) == [("2.mp3", "damaged", path_size)]
+        assert seen(scanned()) == {"unchanged": 1, "suspected": 1}
+    assert rows(catalog, "SELECT COUNT(*) FROM file_assets WHERE superseded_by_id IS NOT NULL") == [
+        0
+    ]
+
+
 def test_damage_that_was_mended_is_no_damage(flac, scanned, catalog):
     scanned()
     scanned(rehash=True)
@@ -155,6 +229,40 @@ def test_a_person_may_take_a_file_as_it_is(flac, scanned, catalog):
     assert seen(scanned(accept=[flac])) == {"changed": 1}
     assert rows(catalog, STATES) == [(1, "superseded"), (2, "active")]
     assert seen(scanned()) == {"unchanged": 1}
+
+
+def test_a_person_may_take_all_files_below_a_folder_as_they_are(library, scanned, catalog):
+    paths = [library.add(f"{folder}/{i}.mp3") for folder in ("a", "a b") for i in (1, 2)]
+    scanned()
+    for path in paths:
+        path.write_bytes(b"")
+    scanned()
+    with pytest.raises(UsageError, match="below"):
+        scanned(accept=[library.root / "c"])
+
+    assert seen(scanned(accept=[library.root / "a"])) == {
+        "changed": 2,
+        "unchanged": 2,
+        "suspected": 2,
+    }
+    assert seen(scanned(accept=[library.root / "a b" / "1.mp3", library.root])) == {
+        "changed": 2,
+        "unchanged": 2,
+    }
+
+
+def test_it_is_said_why_a_file_seems_damaged(flac, scanned):
+    scanned()
+    scanned(rehash=True)
+    content = flac.read_bytes()
+    under_its_old_time(flac, lambda: flac.write_bytes(content[:-9] + bytes(9)))
+    (first,) = scanned().problems
+    retitle(flac, "New")()
+    (second,) = scanned().problems
+
+    assert "nor what its tags say" in first.reason
+    assert "found damaged before" in second.reason
+    assert "`catalogsync scan --accept`" in second.reason
 
 
 def test_what_nobody_knew_of_older_rows_is_filled_in_without_reading(library, scanned, catalog):

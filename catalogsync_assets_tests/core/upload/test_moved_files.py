@@ -510,7 +510,14 @@ def no_row_is_false(catalog, remote):
     return check
 
 
-@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize(
+    "arrives",
+    [
+        [True, False],  # in turn
+        pytest.param([True], marks=pytest.mark.thorough),
+        pytest.param([False], marks=pytest.mark.thorough),
+    ],
+)
 def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_same_end(
     catalog,
     library,
@@ -540,8 +547,9 @@ def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_
     while not finished:
         process = uploading("--workers", 1)
         came = 0
+        arrived = arrives[kills % len(arrives)]
 
-        def kill(request, process=process, last=4 * kills):
+        def kill(request, process=process, last=4 * kills, arrived=arrived):
             nonlocal came
             came += 1
             if came > last + 1:
@@ -549,7 +557,7 @@ def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_
             if came == last + 1:
                 process.kill()
                 process.wait()
-                return None if arrives else refusal(0)
+                return None if arrived else refusal(0)
             return None
 
         proxy.before[:] = [kill]

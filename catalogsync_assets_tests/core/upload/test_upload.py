@@ -3,6 +3,7 @@
 import unicodedata
 
 import pytest
+from botocore.exceptions import ClientError
 
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.upload_plan import enqueue
@@ -147,18 +148,19 @@ def test_only_what_is_new_is_sent(library, proxy, backend, synced):
 
 
 def test_two_backends_get_their_own_copies(library, backend, uploaded, synced, remote):
-    library.fill(3)
+    library.fill(3, folder="at the root of the bucket")
     one, other = backend("one"), backend("other", base_prefix="")
-    other_keys_before = set(remote(other).keys())
+    contents = library.contents()
 
     synced(one)
-    assert remote(one).contents() == library.contents()
-    assert not {"album/0000.mp3"} & set(remote(other).keys())
+    assert remote(one).contents() == contents
+    for key in contents:
+        with pytest.raises(ClientError, match="404"):
+            remote(other).head(key)
     uploaded(other)
 
-    new = set(remote(other).keys()) - other_keys_before
-    assert {f"album/000{i}.mp3" for i in range(3)} <= new
-    for key in ("album/0000.mp3", "album/0001.mp3", "album/0002.mp3"):
+    for key, content in contents.items():
+        assert remote(other).get(key) == content
         remote(other).delete(key)
 
 

@@ -1,0 +1,1 @@
+"""A catalog that is lost, made anew of what a backend holds."""

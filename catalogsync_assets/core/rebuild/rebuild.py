@@ -1,0 +1,486 @@
+"""Makes a catalog anew of what a backend holds: `rebuild`.
+
+In this order, so that a kill at any moment costs no more than what was on its way:
+
+1. the newest good snapshot is copied, in one transaction (`snapshot`);
+2. the store is listed, and each object that the catalog has not, or has otherwise, is looked at
+   (`objects`); what was learned lies beside the catalog until the end (`staging`);
+3. what they are is written (`record`);
+4. what the snapshot says of other objects is held against the listing (`core/audit`).
+
+Nothing is written to the store, but that it is this catalog's from now on, where it takes the old
+one's place. What came of it are claims until a verification, or a restore, has read the objects.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalogsync_assets.core.audit.audit import audit
+from catalogsync_assets.core.audit.looks import look_at
+from catalogsync_assets.core.audit.report import AuditRequest
+from catalogsync_assets.core.backends.generation import confirm, look
+from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
+from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog.backends import read_config, take_over_id, write_config
+from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.files import make_batches
+from catalogsync_assets.core.catalog.locations import Look
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
+from catalogsync_assets.core.catalog.roots import let_go_roots
+from catalogsync_assets.core.errors import (
+    CatalogError,
+    RunAborted,
+    StoreError,
+    UsageError,
+)
+from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
+from catalogsync_assets.core.rebuild.names import path_of
+from catalogsync_assets.core.rebuild.objects import inspect
+from catalogsync_assets.core.rebuild.record import Recorded, record_objects
+from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
+from catalogsync_assets.core.rebuild.snapshot import copy_snapshot
+from catalogsync_assets.core.rebuild.staging import Item, Staging
+from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
+from catalogsync_assets.core.runner.report import Failure
+from catalogsync_assets.core.runner.run import Run, reporting
+from catalogsync_assets.core.settings import passphrase
+from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.listing import MOVES, REPLACED
+from catalogsync_assets.core.stores.objects import ListedObject
+from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
+from catalogsync_assets.core.stores.verify import bare
+from catalogsync_assets.core.upload.upload import Limits
+
+#: In the backend's config, while a catalog is being made of it.
+_STATE = "rebuild"
+#: Objects that are recorded in one transaction: short enough to show how far it is.
+_PAGE = 500
+#: Objects in a row about which the store would not speak, before it counts as gone.
+_SILENT = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a catalog is to be rebuilt."""
+
+    with_snapshot: bool = True  #: False: from the objects alone
+    #: Of several catalogs that have put objects there, the one that is lost; None for the only one.
+    catalog_id: str | None = None
+    #: Whether a person has confirmed that the old catalog is no more: the new one is it then, and
+    #: takes its objects for its own.
+    take_over: bool = False
+
+
+def rebuild(
+    catalog: Catalog,
+    backend: ObjectBackend,
+    request: Request,
+    *,
+    dry_run: bool = False,
+    workers: int | None = None,
+    attempts: int = 5,
+    progress: Progress = lambda _: None,
+    connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
+) -> RebuildReport:
+    """Fill a fresh catalog with what a backend holds.
+
+    May be stopped at any moment and called again, until it has come to its end: it goes on with
+    the snapshot that it began with.
+
+    Args:
+        catalog: one without files, or one that a call has begun to fill.
+        backend: registered in it.
+        dry_run: copy the snapshot and list the store, but look at no object. What is written is in
+            `catalog`, which is the caller's to throw away.
+        workers: objects looked at at a time; the backend's own number by default.
+        attempts: tries of one request at most.
+        progress: called with the report as it stands.
+        connect: makes the client of the store.
+
+    Returns:
+        What was found. Objects that could not be looked at are in it and do not raise.
+
+    Raises:
+        UsageError: the catalog holds files already; or objects or snapshots are of several
+            catalogs, and none was named.
+        ConfigurationError: the snapshot is encrypted, and the passphrase is missing or another one.
+        CatalogError: none of the snapshots can be used, or the catalog cannot be written.
+        RunAborted: the store refuses everything or has fallen silent.
+    """
+    count = workers or backend.workers or DEFAULT_WORKERS
+    report = RebuildReport(backend.name, dry_run)
+    with reporting(report, progress), closing(connect(replace(backend, workers=count))) as client:
+        run = _Run(catalog, backend, request, client, report, count, attempts, progress, connect)
+        run.execute()
+    return report
+
+
+@dataclass(eq=False)
+class _Run:
+    """One call of `rebuild`."""
+
+    catalog: Catalog
+    backend: ObjectBackend
+    request: Request
+    client: StoreClient
+    report: RebuildReport
+    workers: int
+    attempts: int
+    progress: Progress
+    connect: Callable[[ObjectBackend], StoreClient]
+
+    def execute(self) -> None:
+        self._stop = threading.Event()
+        limiter = ConcurrencyLimiter(self.workers)
+        self._retry = Retries(attempts=self.attempts, pace=limiter, stop=self._stop)
+        self._silent = 0
+        self._unnamed_root = f"s3://{self.backend.bucket}/{self.backend.base_prefix}".rstrip("/")
+        report = self.report
+        state = self._state()
+        if state is None and self.catalog.scalar("SELECT 1 FROM file_assets LIMIT 1"):
+            raise UsageError(
+                f"the catalog {self.catalog.path} holds files already: a rebuild fills a new one",
+                hint="was it rebuilt before, go on with `catalogsync restore`;"
+                " else name a file that is not there yet with --db",
+            )
+        self._retry(self.client.probe)
+        report.resumed = state is not None
+        if state is None:
+            state = self._begin()
+        self._of_catalog: str | None = state["catalog_id"]
+        report.snapshot, report.catalog_id = state["snapshot"], state["catalog_id"]
+        report.taken_over = state["taken_over"]
+        staging = Staging(self._beside("rebuild"))
+        try:
+            self._look_at_objects(staging)
+            if report.dry_run:
+                return
+            self._settle_catalog(staging)
+            self._record_objects(staging)
+            self._check()
+        finally:
+            staging.discard() if report.dry_run else staging.close()
+        if not report.failed:
+            self._finish(staging)
+
+    def _beside(self, what: str) -> Path:
+        return self.catalog.path.with_name(f"{self.catalog.path.name}.{what}")
+
+    def _step(self, name: str) -> None:
+        self.report.step = name
+        self.progress(self.report)
+
+    # --- what has been begun
+
+    def _state(self) -> dict[str, Any] | None:
+        with self.catalog.read() as connection:
+            found = read_config(connection, self.backend.id).get(_STATE)
+        return found if isinstance(found, dict) else None
+
+    def _write_state(self, connection: sa.Connection, state: dict[str, Any] | None) -> None:
+        config = read_config(connection, self.backend.id)
+        config.pop(_STATE, None)
+        more = {} if state is None else {_STATE: state}
+        write_config(connection, self.backend.id, {**config, **more})
+
+    # --- the snapshot
+
+    def _begin(self) -> dict[str, Any]:
+        """Copy the newest good snapshot, if there is any to copy; what is to be remembered."""
+        found = self._snapshots() if self.request.with_snapshot else []
+        for snapshot in found:
+            try:
+                return self._copy(snapshot)
+            except CatalogError as error:
+                self.report.broken_snapshots.append(f"{snapshot.key}: {error.message}")
+                self.progress(self.report)
+        if found:
+            raise CatalogError(
+                f"backend {self.backend.name!r}: none of its {len(found)} snapshots can be used;"
+                f" the newest, {self.report.broken_snapshots[0]}",
+                hint="rebuild from the objects alone with --without-snapshot",
+            )
+        named = self.request.catalog_id
+        state = {"snapshot": None, "catalog_id": named, "taken_over": False}
+        with self.catalog.transaction() as connection:
+            self._write_state(connection, state)
+        return state
+
+    def _snapshots(self) -> list[Snapshot]:
+        """Those of one catalog, the newest first."""
+        found = list_snapshots(self.client, catalog_id=self.request.catalog_id, retry=self._retry)
+        newest: dict[str, Snapshot] = {}
+        for snapshot in found:
+            newest.setdefault(snapshot.catalog_id, snapshot)
+        if len(newest) > 1:
+            listed = "; ".join(f"{i} ({s.made_at:%Y-%m-%d %H:%M})" for i, s in newest.items())
+            raise UsageError(
+                f"backend {self.backend.name!r} has snapshots of {len(newest)} catalogs: {listed}",
+                hint="name the one that is lost with --catalog",
+            )
+        return found
+
+    def _copy(self, snapshot: Snapshot) -> dict[str, Any]:
+        report = self.report
+        place = self._beside("snapshot")
+        place.unlink(missing_ok=True)
+        fetch_snapshot(self.client, snapshot, place, passphrase(), retry=self._retry)
+        try:
+            with self.catalog.transaction() as connection:
+                copied = copy_snapshot(
+                    place, connection, self.backend, unnamed_root=self._unnamed_root
+                )
+                if copied.catalog_id not in (None, snapshot.catalog_id):
+                    raise CatalogError("it is of another catalog than its name says")
+                if self.request.take_over:
+                    take_over_id(connection, snapshot.catalog_id)
+                state = {
+                    "snapshot": snapshot.key,
+                    "catalog_id": snapshot.catalog_id,
+                    "taken_over": self.request.take_over,
+                }
+                self._write_state(connection, state)
+                presence.refresh(connection)
+        finally:
+            place.unlink(missing_ok=True)
+        report.snapshot_at = snapshot.made_at
+        report.songs, report.copied_files = copied.songs, copied.files
+        report.playlists, report.refused_rows = copied.playlists, copied.refused
+        report.other_backends = copied.others
+        return state
+
+    # --- the objects
+
+    def _look_at_objects(self, staging: Staging) -> None:
+        """List the store, and learn of each object that is not known what it is."""
+        self._step("objects")
+        report = self.report
+        pages = self.client.listed(self._retry)
+
+        def claim() -> list[tuple[ListedObject, str]] | None:
+            page = next(pages, None)
+            return None if page is None else self._candidates(page, staging)
+
+        def work(task: tuple[ListedObject, str]) -> Item | None:
+            found, path = task
+            music = self._is_music(found.key, path)
+            return inspect(self.client, found.key, path, is_music=music, retry=self._retry)
+
+        def take(task: tuple[ListedObject, str], outcome: Item | BaseException | None) -> Any:
+            if isinstance(outcome, StoreError):
+                self._note_silence(task[0].key, outcome)
+                return None
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._silent = 0
+            report.looked_at += 1
+            if outcome is None:
+                report.foreign += 1
+            return outcome
+
+        if report.dry_run:
+            while claim() is not None:
+                self.progress(report)
+            return
+        self._run: Run[Any, Any, Item] = Run(
+            report,
+            name="rebuild",
+            workers=self.workers,
+            stop=self._stop,
+            claim=claim,
+            work=work,
+            take=take,
+            record=staging.add,
+            tick=lambda: self.progress(report),
+        )
+        self._run.execute()
+        self._stop.clear()
+
+    def _is_music(self, key: str, path: str) -> bool:
+        return extension(path) in MEDIA_TYPES or key.startswith(self.backend.key_prefix + MOVES)
+
+    def _candidates(
+        self, page: list[ListedObject], staging: Staging
+    ) -> list[tuple[ListedObject, str]]:
+        """The objects of a page that are not known, each with its path."""
+        report = self.report
+        keys = [found.key for found in page]
+        known: dict[str, list[tuple[str, int | None]]] = {}
+        with self.catalog.read() as connection:
+            for copy in locations.copies_at(connection, self.backend, keys):
+                known.setdefault(copy.key, []).append((bare(copy.etag), copy.size_bytes))
+        for key, seen in staging.known(keys).items():
+            known.setdefault(key, []).append(seen)
+        candidates = []
+        for found in page:
+            report.listed += 1
+            name = found.key.removeprefix(self.backend.key_prefix)
+            seen_before = known.get(found.key, ())
+            if name.startswith(REPLACED):
+                report.kept += 1
+            elif any(
+                etag == bare(found.etag) and size in (None, found.size_bytes)
+                for etag, size in seen_before
+            ):
+                report.known += 1
+            elif name.endswith("/") and not found.size_bytes:
+                pass  # what some programs leave in the stead of a folder
+            elif (path := path_of(name)) is None:
+                report.note_unsafe(found.key)
+            elif report.dry_run and not self._is_music(found.key, path):
+                report.foreign += 1
+            else:
+                report.to_look_at += 1
+                report.to_look_at_bytes += found.size_bytes or 0
+                candidates.append((found, path))
+        return candidates
+
+    def _note_silence(self, key: str, error: StoreError) -> None:
+        if self._run.is_ending:  # it was stopped, and goes on another time
+            return
+        self.report.note_failure(Failure(key, error.code, str(error)))
+        self._silent = self._silent + 1 if error.retryable else 0
+        if error.fatal or self._silent >= _SILENT:
+            self._run.end(error)
+
+    # --- the files
+
+    def _settle_catalog(self, staging: Staging) -> None:
+        """Of which catalog the objects are, where no snapshot and nobody has said it."""
+        if self._of_catalog is None:
+            owners = staging.owners()
+            if self.request.take_over and len(owners) > 1:
+                listed = "; ".join(f"{i} ({count:,} objects)" for i, count in owners.items())
+                name = self.backend.name
+                raise UsageError(
+                    f"backend {name!r} has objects of {len(owners)} catalogs: {listed}",
+                    hint="name the one that is lost with --catalog",
+                )
+            self._of_catalog = next(iter(owners), None)
+        takes_over = self.request.take_over and self._of_catalog is not None
+        report = self.report
+        if self._of_catalog == report.catalog_id and not (takes_over and not report.taken_over):
+            return
+        report.catalog_id, report.taken_over = self._of_catalog, takes_over
+        with self.catalog.transaction() as connection:
+            if takes_over and self._of_catalog is not None:
+                take_over_id(connection, self._of_catalog)
+            state = {
+                "snapshot": report.snapshot,
+                "catalog_id": self._of_catalog,
+                "taken_over": takes_over,
+            }
+            self._write_state(connection, state)
+
+    def _record_objects(self, staging: Staging) -> None:
+        """Make files of what was learned, and compare what is otherwise than the snapshot says.
+
+        What waits for another object comes to its turn in the next round.
+        """
+        self._step("files")
+        report = self.report
+        roots = let_go_roots(self.catalog) - {self._unnamed_root}
+        root = roots.pop() if len(roots) == 1 else self._unnamed_root
+        went_on = True
+        while went_on:
+            went_on, left = False, 0
+            for page in staging.waiting(self._of_catalog, _PAGE):
+                done = record_objects(
+                    self.catalog,
+                    self.backend,
+                    page,
+                    of_catalog=self._of_catalog,
+                    root=root,
+                    unnamed_root=self._unnamed_root,
+                )
+                for _, copy in done.doubtful:
+                    self._compare(copy)
+                settled = self._count(done)
+                staging.settle([item.key for item in settled])
+                left += len(page) - len(settled)
+                went_on |= bool(settled)
+                self.progress(report)
+            report.left = left
+            went_on &= left > 0
+
+    def _count(self, done: Recorded) -> list[Item]:
+        report = self.report
+        report.new += len(done.new)
+        report.joined += len(done.joined)
+        report.bytes += sum(item.size_bytes for item in (*done.new, *done.joined))
+        compared = [item for item, _ in done.doubtful]
+        return [*done.new, *done.joined, *done.known, *compared]
+
+    # --- what the snapshot says besides
+
+    def _check(self) -> None:
+        """Look at what is not there, though the snapshot says so.
+
+        After that, nothing speaks against a catalog that has taken the old one's place.
+        """
+        self._step("check")
+        report = self.report
+        if report.taken_over:
+            confirm(self.catalog, self.client, retry=self._retry)
+        else:
+            look(self.catalog, self.client, retry=self._retry)
+        if report.snapshot is None and not report.taken_over:
+            return
+        limits = Limits.of(self.backend, workers=self.workers)
+        try:
+            found = audit(
+                self.catalog,
+                self.backend,
+                AuditRequest(level="listing", allow_empty=True),
+                limits=limits,
+                connect=self.connect,
+            )
+        except RunAborted as error:
+            raise RunAborted(report, error.cause) from error
+        report.missing = found.missing
+        report.damaged += found.size + found.content
+        report.nowhere = int(self.catalog.scalar(_NOWHERE))
+
+    def _compare(self, copy: RemoteCopy) -> None:
+        self.report.doubtful += 1
+        outcome = look_at(copy, self.client, "head", self._retry)
+        if outcome.error is not None:
+            raise outcome.error
+        event: Any = {"ok": "verified", "missing": "lost"}.get(outcome.kind, "damaged")
+        self.report.damaged += event == "damaged"
+        look = Look(copy, event, outcome.etag, outcome.verified_by)
+        with self.catalog.transaction() as connection:
+            locations.record_looks(connection, [look])
+
+    def _finish(self, staging: Staging) -> None:
+        report = self.report
+        report.batches = make_batches(
+            self.catalog, max_files=DEFAULT_MAX_FILES, max_bytes=DEFAULT_MAX_BYTES
+        )
+        with self.catalog.transaction() as connection:
+            presence.refresh(connection)
+            self._write_state(connection, None)
+        with suppress(OSError):
+            staging.discard()
+        self._step("done")
+
+
+_NOWHERE = """
+SELECT COUNT(*) FROM file_assets f WHERE f.superseded_by_id IS NULL
+AND EXISTS (SELECT 1 FROM file_locations l WHERE l.file_asset_id = f.id AND l.status = 'missing')
+AND NOT EXISTS (
+    SELECT 1 FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
+    WHERE l.file_asset_id = f.id AND b.backend_type <> 'local'
+      AND l.status IN ('active', 'missing', 'damaged'))
+"""

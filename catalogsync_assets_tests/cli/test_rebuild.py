@@ -1,0 +1,157 @@
+"""The disk is dead: the commands that bring everything back, killed and not."""
+
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from catalogsync_assets.core.backup.backup import back_up
+from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.demo.sample_library import make_sample_library
+from catalogsync_assets_tests.support.database import rows
+
+WHERE = ("--backend", "cloud")
+
+
+@pytest.fixture
+def registration(store, unregistered, request):
+    """The options that name the bucket, as `register-object-backend` takes them."""
+
+    def of(backend):
+        return (
+            *("--bucket", backend.bucket, "--endpoint", backend.endpoint),
+            *("--base-prefix", backend.base_prefix, "--credential-env-prefix", "CLOUD"),
+        )
+
+    return of
+
+
+def _disaster(cli, catalog, cloud, library, registration, tmp_path, *, with_snapshot):
+    """Everything is uploaded, and gone but for the bucket; the original, and the new catalog."""
+    assert cli("scan", "--library-root", library.root, "--db", catalog.path).code == 0
+    assert cli("upload", *WHERE, "--db", catalog.path).code == 0
+    if with_snapshot:
+        assert [r.status for r in back_up(catalog, [backend_by_name(catalog, "cloud")])] == ["made"]
+    catalog.close()
+    original = tmp_path / "original"
+    library.root.rename(original)
+    shutil.rmtree(catalog.path.parent / "dagster", ignore_errors=True)
+    catalog.path.unlink()
+    return original, tmp_path / "new machine" / "catalog.db"
+
+
+def _identical(one, other):
+    found = subprocess.run(
+        ["diff", "-r", "-x", ".catalogsync", one, other], check=False, capture_output=True
+    )
+    return found.returncode == 0, found.stdout
+
+
+def _all_comes_back(cli, library, original, new, files):
+    restored = cli("restore", "--all", "--to", library.root, "--db", new)
+    assert restored.code == 0, restored.err
+    assert _identical(original, library.root) == (True, b"")
+    scanned = cli("scan", "--library-root", library.root, "--db", new, "--json").json
+    assert (scanned["unchanged"], scanned["new"], scanned["missing"]) == (files, 0, 0)
+    uploaded = cli("upload", *WHERE, "--db", new, "--json").json
+    assert uploaded["queued"] == 0
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+@pytest.mark.parametrize(
+    "songs", [20, pytest.param(2_000, marks=pytest.mark.thorough)], ids=["few", "many"]
+)
+def test_from_a_bare_machine_everything_comes_back(
+    cli, catalog, cloud, library, registration, tmp_path, with_snapshot, songs
+):
+    make_sample_library(library.root, songs=songs, seconds=0.2)
+    for number in range(songs // 2):
+        library.add(f"Ünsorted/{number} ~ (live).mp3")
+    files = len(library.contents())
+    original, new = _disaster(
+        *(cli, catalog, cloud, library, registration, tmp_path), with_snapshot=with_snapshot
+    )
+    rebuild = ("rebuild", *WHERE, *registration(cloud), "--db", new)
+    rehearsal = cli(*rebuild, "--dry-run")
+    assert rehearsal.code == 0, rehearsal.err
+    assert not new.exists()
+    made = cli(*rebuild, "--take-over", "--json")
+    assert made.code == 0, made.err
+    assert made.json["taken_over"]
+    assert (made.json["snapshot"] is not None) == with_snapshot
+    assert made.json["new"] + made.json["known"] == files
+    _all_comes_back(cli, library, original, new, files)
+
+
+@pytest.mark.parametrize(
+    ("with_snapshot", "moments"),
+    [
+        (True, (4, 7)),
+        (False, (5, 17)),
+        pytest.param(True, range(1, 11), marks=pytest.mark.thorough),
+        pytest.param(False, range(1, 25), marks=pytest.mark.thorough),
+    ],
+)
+def test_killed_again_and_again_it_comes_to_the_same_end(
+    cli,
+    catalog,
+    cloud,
+    library,
+    registration,
+    tmp_path,
+    with_snapshot,
+    moments,
+    proxy,
+    start_command,
+):
+    library.fill(12)
+    original, new = _disaster(
+        *(cli, catalog, cloud, library, registration, tmp_path), with_snapshot=with_snapshot
+    )
+    rebuild = ("rebuild", *WHERE, *registration(cloud), "--endpoint", proxy.endpoint)
+    rebuild += ("--db", new, "--take-over", "--workers", 2)
+    for moment in moments:
+        process = start_command(*rebuild)
+        requests = 0
+
+        def kill(_, process=process, moment=moment):
+            nonlocal requests
+            requests += 1
+            if requests >= moment:
+                process.kill()
+
+        proxy.before.append(kill)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        proxy.before.clear()
+    done = cli(*rebuild, "--json")
+    assert done.code == 0, done.err
+    assert not [p.name for p in new.parent.iterdir() if not p.name.startswith("catalog.db")]
+    assert [p.name for p in new.parent.glob("catalog.db.*")] == []
+    with Catalog.open(new).read() as connection:
+        count = "SELECT COUNT(*) FROM file_assets"
+        assert connection.exec_driver_sql(count).scalar() == 12
+    assert cli(*rebuild).code == 2
+    _all_comes_back(cli, library, original, new, 12)
+
+
+def test_a_machine_that_knows_no_backend_is_told_what_to_say(cli, tmp_path):
+    outcome = cli("rebuild", *WHERE, "--db", tmp_path / "new.db")
+    assert outcome.code == 2
+    assert "--bucket" in outcome.err
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_what_it_says_to_a_person(cli, catalog, cloud, library, registration, tmp_path, remote):
+    library.fill(2)
+    _, new = _disaster(*(cli, catalog, cloud, library, registration, tmp_path), with_snapshot=True)
+    remote(cloud).put("x/.catalogsync/y.mp3", b"z")
+    said = cli("rebuild", *WHERE, *registration(cloud), "--db", new)
+    assert said.code == 0
+    assert "snapshot of 20" in said.out
+    assert "2 files, 2 songs" in said.out
+    assert "1 keys lead to no place" in said.err
+    assert "restore --all" in said.err
+    assert rows(Catalog.open(new), "SELECT COUNT(*) FROM file_assets") == [2]

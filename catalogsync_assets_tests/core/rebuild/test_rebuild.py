@@ -1,0 +1,284 @@
+"""The disk is dead: what is made of what a backend holds."""
+
+import dataclasses
+import hashlib
+import shutil
+
+import pytest
+
+from catalogsync_assets.core.backends.generation import is_doubted
+from catalogsync_assets.core.catalog.backends import catalog_id, keep_profile
+from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.errors import RunAborted, UsageError
+from catalogsync_assets.core.library.scan import scan
+from catalogsync_assets.core.rebuild.names import path_of
+from catalogsync_assets.core.rebuild.rebuild import Request, rebuild
+from catalogsync_assets.core.restore.restore import restore
+from catalogsync_assets.core.stores.profile import StoreProfile
+from catalogsync_assets.core.upload.upload import Limits, upload
+from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.proxy import refusal
+
+
+def _contents(root):
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and ".catalogsync" not in p.parts
+    }
+
+
+def _uploads(catalog, backend):
+    enqueue(catalog, backend)
+    report = upload(catalog, backend, limits=Limits(workers=4, attempts=2))
+    return report.queued, report.bytes
+
+
+@pytest.fixture
+def sampled(library, sample):
+    """The library holds real audio files with tags."""
+    shutil.copytree(sample, library.root, dirs_exist_ok=True)
+    return library
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_after_the_loss_of_all_but_a_bucket_every_file_comes_back(
+    sampled, cloud, synced, snapshot, lost, rebuilt, with_snapshot
+):
+    for number in range(40):
+        sampled.add(f"Ä folder/{number} sóng.mp3")
+    synced(cloud)
+    if with_snapshot:
+        snapshot(cloud)
+    before = lost()
+    new, there, report = rebuilt(cloud, take_over=True)
+    assert (report.snapshot is not None) == with_snapshot
+    assert report.new == (0 if with_snapshot else len(before))
+    assert report.failed == report.missing == report.damaged == report.left == 0
+    done = restore(new, sampled.root)
+    assert (done.restored, done.failed) == (len(before), 0)
+    assert _contents(sampled.root) == before
+    again = scan(new, [sampled.root])
+    assert (again.unchanged, again.new, again.moved, again.missing) == (len(before), 0, 0, 0)
+    assert _uploads(new, there) == (0, 0)
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_library_that_is_still_there_is_joined_by_content(
+    sampled, cloud, synced, snapshot, catalog, rebuilt, tmp_path, with_snapshot, elsewhere
+):
+    synced(cloud)
+    if with_snapshot:
+        snapshot(cloud)
+    new, there, _ = rebuilt(cloud)
+    root = sampled.root
+    if elsewhere:
+        root = tmp_path / "another disk"
+        shutil.copytree(sampled.root, root)
+    files = len(sampled.contents())
+    found = scan(new, [root])
+    assert (found.new, found.changed, found.suspected) == (0, 0, 0)
+    assert found.moved + found.returned == files
+    assert _uploads(new, there) == (0, 0)
+    assert restore(new, root).present == files
+    verified = (
+        "SELECT COUNT(*) FROM file_locations WHERE verified_by = 'read' AND status = 'active'"
+    )
+    assert rows(new, verified) == [files]
+
+
+def test_what_tags_and_names_tell_is_as_a_scan_has_it(sampled, cloud, synced, catalog, rebuilt):
+    synced(cloud)
+    new, _, _ = rebuilt(cloud, take_over=True)
+    for what in (
+        "SELECT title, artist, album, track_number, duration_seconds, match_key FROM songs"
+        " ORDER BY match_key, title",
+        "SELECT id, size_bytes, sha256, format, object_key, tags_digest, audio_digest, tags_error"
+        " FROM file_assets ORDER BY object_key",
+        "SELECT name FROM artists ORDER BY name",
+    ):
+        assert rows(new, what) == rows(catalog, what)
+
+
+@pytest.mark.parametrize(("provider", "how"), [("seaweedfs", "head"), ("other", None)])
+def test_a_digest_counts_as_verified_only_where_the_store_has_checked_it(
+    library, cloud, synced, rebuilt, provider, how
+):
+    library.fill(2)
+    synced(cloud)
+    new, _, _ = rebuilt(dataclasses.replace(cloud, provider=provider))
+    said = "SELECT DISTINCT verified_by, verified_at IS NULL FROM file_locations WHERE etag <> ''"
+    assert rows(new, said) == [(how, how is None)]
+
+
+def _paths(catalog):
+    sql = (
+        "SELECT l.library_path FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+        " WHERE l.library_path IS NOT NULL AND l.status <> 'superseded'"
+        " AND f.superseded_by_id IS NULL ORDER BY 1"
+    )
+    return rows(catalog, sql)
+
+
+def test_what_came_after_the_snapshot_is_found_in_the_bucket(
+    library, backend, synced, snapshot, lost, rebuilt, remote, catalog
+):
+    cloud = backend(layout="path")
+    library.add("stays.mp3", size=400)
+    library.add("edited.mp3", size=500)
+    library.add("moved.mp3", size=600)
+    library.add("removed.mp3", size=700)
+    keep_profile(catalog, cloud, StoreProfile(copies=True, copy_checksum=True))
+    synced(cloud)
+    library.add("sent later.mp3", size=800)
+    scan(catalog, [library.root])
+    snapshot(cloud)
+    library.add("edited.mp3", size=550)
+    library.add("new.mp3", size=900)
+    (library.root / "album").mkdir()
+    (library.root / "moved.mp3").rename(library.root / "album" / "renamed.mp3")
+    synced(cloud)
+    (library.root / "removed.mp3").unlink()
+    remote(cloud).delete("removed.mp3")
+    before = lost()
+    new, there, report = rebuilt(cloud, take_over=True)
+    assert (report.new, report.joined, report.missing) == (2, 2, 1)
+    assert _paths(new) == sorted([*before, "removed.mp3"])
+    done = restore(new, library.root)
+    assert (done.restored, done.failed) == (len(before), 1)
+    assert _contents(library.root) == before
+    assert _uploads(new, there) == (0, 0)
+
+
+def test_a_rebuild_that_is_stopped_goes_on_where_it_was(library, cloud, synced, bare_machine):
+    files = library.fill(30)
+    synced(cloud)
+    new, there = bare_machine(cloud)
+    looked_at = 0
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    while True:
+        seen = 0
+
+        def stop_soon(report):
+            nonlocal seen
+            seen = report.looked_at
+            if report.looked_at >= 8:
+                raise Stopped
+
+        try:
+            report = rebuild(new, there, Request(take_over=True), workers=1, progress=stop_soon)
+        except Stopped:
+            looked_at += seen
+        else:
+            looked_at += report.looked_at
+            break
+    assert report.resumed
+    assert looked_at < 2 * len(files)
+    assert rows(new, "SELECT COUNT(*) FROM file_assets") == [len(files)]
+    assert not list(new.path.parent.glob("*.rebuild*"))
+
+
+def test_a_catalog_with_files_is_not_filled(library, cloud, synced, catalog):
+    library.fill(1)
+    synced(cloud)
+    with pytest.raises(UsageError, match="holds files already"):
+        rebuild(catalog, cloud, Request())
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_the_old_id_is_taken_over_only_if_a_person_says_so(
+    library, cloud, synced, snapshot, catalog, rebuilt, taken_over
+):
+    library.fill(2)
+    synced(cloud)
+    snapshot(cloud)
+    new, there, report = rebuilt(cloud, take_over=taken_over)
+    assert (catalog_id(new) == catalog_id(catalog)) == taken_over == report.taken_over
+    assert is_doubted(new, there) == (not taken_over)
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_keys_that_lead_out_of_the_library_are_left_alone(
+    library, cloud, synced, snapshot, lost, rebuilt, remote, with_snapshot
+):
+    library.add("good.mp3")
+    synced(cloud)
+    if with_snapshot:
+        snapshot(cloud)
+    remote(cloud).put("a/.catalogsync/evil.mp3", b"evil")
+    remote(cloud).put(".catalogsync/evil.mp3", b"evil")
+    lost()
+    new, _, report = rebuilt(cloud, take_over=True)
+    assert report.unsafe_keys == [f"{cloud.key_prefix}a/.catalogsync/evil.mp3"]
+    assert _paths(new) == ["good.mp3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a/b.mp3", "a/b.mp3"),
+        ("a/../b.mp3", None),
+        ("../b.mp3", None),
+        ("/etc/b.mp3", None),
+        ("a//b.mp3", None),
+        ("./b.mp3", None),
+        ("a/b\x1b[2J.mp3", None),
+        ("x" * 256, None),
+        ("/".join(["x" * 250] * 13), None),
+        (".catalogsync/moves/17", "recovered/17"),
+        (".catalogsync/moves/../17", None),
+        (".catalogsync/generation.json", None),
+        ("a/.catalogsync-test/b.mp3", None),
+    ],
+)
+def test_a_key_stands_for_a_path_below_the_root_or_for_none(name, path):
+    assert path_of(name) == path
+
+
+def test_another_program_s_objects_are_left_alone_unless_they_are_music(
+    library, cloud, synced, rebuilt, remote
+):
+    library.add("ours.mp3")
+    synced(cloud)
+    remote(cloud).put("theirs.mp3", b"music of another tool")
+    remote(cloud).put("notes.docx", b"not music")
+    remote(cloud).put("folder/", b"")
+    remote(cloud).put(".catalogsync/old/1/earlier.mp3", b"replaced")
+    new, _, report = rebuilt(cloud)
+    assert _paths(new) == ["ours.mp3", "theirs.mp3"]
+    assert (report.foreign, report.kept) == (1, 1)
+    digest = hashlib.sha256(b"music of another tool").hexdigest()
+    read = "SELECT l.verified_by FROM file_locations l JOIN file_assets f ON f.id = file_asset_id"
+    assert rows(new, f"{read} WHERE sha256 = '{digest}' AND etag <> ''") == ["read"]
+
+
+def test_an_object_that_cannot_be_looked_at_is_tried_again(
+    library, backend, synced, bare_machine, proxy
+):
+    library.fill(5)
+    cloud = backend(endpoint=proxy.endpoint)
+    synced(cloud)
+    new, there = bare_machine(cloud)
+    refused = ["0003.mp3"]
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.key.endswith(tuple(refused)))
+    with pytest.raises(RunAborted):
+        rebuild(new, there, Request(), attempts=1)
+    refused.clear()
+    assert rebuild(new, there, Request()).failed == 0
+    assert len(_paths(new)) == 5
+
+
+def test_a_dry_run_says_what_would_come(library, cloud, synced, snapshot, rebuilt):
+    library.fill(3)
+    synced(cloud)
+    snapshot(cloud)
+    library.add("after.mp3", size=1000)
+    synced(cloud)
+    _, _, report = rebuilt(cloud, dry_run=True)
+    assert (report.copied_files, report.known, report.to_look_at) == (3, 3, 1)
+    assert report.to_look_at_bytes == 1000
+    assert report.looked_at == 0
