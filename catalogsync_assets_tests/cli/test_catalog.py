@@ -62,12 +62,14 @@ def test_a_public_bucket_is_left_out_in_one_sentence(cli, register, monkeypatch,
     sql = f"UPDATE storage_backends SET config = {config} WHERE name = 'cloud'"
     change(tmp_path / "catalog.db", sql)
     left_out = cli("catalog", "backup")
+    status = cli("status")
     monkeypatch.setenv("CATALOGSYNC_PASSPHRASE", PASSPHRASE)
     encrypted = cli("catalog", "backup")
 
     assert left_out.code == 0
     assert "no snapshot: the bucket is served publicly" in left_out.err
     assert "CATALOGSYNC_PASSPHRASE" in left_out.err
+    assert "warning: cloud: no snapshot of the catalog is kept there" in status.err
     assert "encrypted" in encrypted.out
     assert PASSPHRASE not in encrypted.out + encrypted.err
 
@@ -102,12 +104,15 @@ def test_a_copy_that_was_put_back_is_confirmed_and_audited(
     library.add("a.mp3", b"three")
     cli("scan", *old)
     refused = cli("upload", "--backend", "cloud", *old)
+    (concern,) = cli("status", "--json", *old).json["concerns"]
     confirmed = cli("catalog", "confirm", "--backend", "cloud", *old)
     not_yet = cli("upload", "--backend", "cloud", *old)
     cli("verify", "--backend", "cloud", *old)
 
     assert refused.code == 1
     assert "catalogsync catalog confirm --backend cloud" in refused.err + refused.out
+    assert "catalogsync catalog confirm --backend cloud" in concern["hint"]
+    assert cli("status", "--json").json["concerns"] == []
     assert confirmed.code == 0
     assert "catalogsync verify --backend cloud" in confirmed.err
     assert not_yet.code == 1

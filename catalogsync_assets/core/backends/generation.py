@@ -34,7 +34,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
+from catalogsync_assets.core.catalog.backends import SELECT, catalog_id, settings_of
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import audits, storage_backends
 from catalogsync_assets.core.catalog.separation import separation
@@ -183,13 +183,14 @@ def _row(connection: sa.Connection, backend: ObjectBackend) -> Any:
 
 def _rows_of_it(catalog: Catalog, backend: ObjectBackend) -> list[int]:
     """The ids of the backend and of others that have its object in common: of a bucket that is
-    registered under two names, as far as they are not proven to be two."""
-    place = backend.bucket, backend.base_prefix
+    registered under two names, as far as they are not proven to be two, or was under another."""
     verdicts = separation(catalog).verdicts
+    with catalog.read() as connection:
+        others = connection.execute(SELECT.where(_ROW.container_name == backend.bucket)).all()
     return [backend.id] + [
         other.id
-        for other in object_backends(catalog)
-        if (other.bucket, other.base_prefix) == place
+        for other in others
+        if (settings_of(other.config).get("base_prefix") or "") == backend.base_prefix
         and verdicts.get(frozenset((backend.id, other.id))) != "apart"
         and other.id != backend.id
     ]

@@ -12,15 +12,26 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from catalogsync_assets.core.backends.generation import require_undoubted
 from catalogsync_assets.core.backup.backup import BackupReport, back_up, utc_now, why_left_out
 from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
-from catalogsync_assets.core.catalog.backends import OBJECT_STORES, catalog_id, from_row
+from catalogsync_assets.core.catalog.backends import (
+    OBJECT_STORES,
+    catalog_id,
+    from_row,
+    object_backends,
+)
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import VERSION_TABLE, storage_backends
-from catalogsync_assets.core.errors import CatalogError, CatalogSyncError, StoreError
+from catalogsync_assets.core.errors import (
+    CatalogError,
+    CatalogSyncError,
+    GenerationDoubtedError,
+    StoreError,
+)
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.runner.owners import new_part
-from catalogsync_assets.core.settings import passphrase
+from catalogsync_assets.core.settings import PASSPHRASE_VARIABLE, passphrase
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retries, Retry
@@ -74,6 +85,32 @@ def back_up_if_due(
 
 
 @dataclass(frozen=True)
+class Concern:
+    """What endangers the catalog, or what a backend has, as far as the catalog knows."""
+
+    backend: str
+    reason: str
+    hint: str | None
+
+
+def concerns(catalog: Catalog) -> list[Concern]:
+    """Of backends that get no snapshots, and of those that another copy of the catalog has changed.
+
+    No store is asked.
+    """
+    found = []
+    for backend in object_backends(catalog):
+        if (why := why_left_out(backend)) is not None:
+            reason = f"no snapshot of the catalog is kept there: {why}"
+            found.append(Concern(backend.name, reason, f"set {PASSPHRASE_VARIABLE}"))
+        try:
+            require_undoubted(catalog, backend)
+        except GenerationDoubtedError as error:
+            found.append(Concern(backend.name, error.message, error.hint))
+    return found
+
+
+@dataclass(frozen=True)
 class NewestSnapshot:
     """What is known of the newest snapshot of this catalog on a backend."""
 
@@ -99,7 +136,7 @@ def check_newest(
     """
     backup = f"`catalogsync catalog backup --backend {backend.name}` makes one"
     if (why := why_left_out(backend)) is not None:
-        return NewestSnapshot(f"there is no snapshot: {why}", "set CATALOGSYNC_PASSPHRASE", True)
+        return NewestSnapshot(f"there is no snapshot: {why}", f"set {PASSPHRASE_VARIABLE}", True)
     retry = Retries(attempts=attempts, pace=ConcurrencyLimiter(1), stop=threading.Event())
     client = connect(backend)
     try:

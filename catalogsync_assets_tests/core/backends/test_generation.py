@@ -14,7 +14,8 @@ from catalogsync_assets.core.backends.generation import (
     require_undoubted,
 )
 from catalogsync_assets.core.backup.backup import back_up
-from catalogsync_assets.core.catalog.backends import backend_by_name, catalog_id
+from catalogsync_assets.core.catalog.backend_changes import remove
+from catalogsync_assets.core.catalog.backends import backend_by_name, catalog_id, register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.separation import keep_verdicts
 from catalogsync_assets.core.catalog.upload_plan import enqueue
@@ -315,6 +316,16 @@ def test_a_bucket_under_two_names_raises_no_doubt(catalog, cloud, backend, said)
     assert not is_doubted(catalog, cloud)
     assert not is_doubted(catalog, other)
     assert said(cloud)["counter"] == 4
+
+
+def test_a_bucket_that_is_registered_again_raises_no_doubt(catalog, library, cloud, synced):
+    library.fill(1)
+    synced(cloud)
+    remove(catalog, cloud)
+    again, _ = register(catalog, cloud)
+    library.fill(1, folder="more")
+    assert synced(again).failed == 0
+    assert not is_doubted(catalog, again)
 
 
 def test_a_backend_of_another_store_does_not_hide_an_old_copy(catalog, backend):
