@@ -31,7 +31,7 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
 
     Also tells whether every song has as many copies as required; see `policy`.
     """
-    from catalogsync_assets.core.backup.due import concerns
+    from catalogsync_assets.core.backup.concerns import concerns
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.failing import failing
     from catalogsync_assets.core.catalog.file_tags import unread_tags

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from catalogsync_assets.core.backup import due
+from catalogsync_assets.core.backup import concerns, due
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets_tests.support.database import change, rows
 
@@ -14,7 +14,7 @@ PASSPHRASE = "a passphrase that nobody may see"
 @pytest.fixture
 def much(monkeypatch):
     """Little counts as much."""
-    monkeypatch.setattr(due, "MUCH", 20)
+    monkeypatch.setattr(concerns, "MUCH", 20)
 
 
 def snapshots_of(s3, backend):

@@ -36,11 +36,16 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.backends import SELECT, catalog_id, settings_of
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.doubts import (
+    is_doubted,
+    is_settled,
+    require_undoubted,
+    row_of,
+)
 from catalogsync_assets.core.catalog.schema import audits, storage_backends
 from catalogsync_assets.core.catalog.separation import separation
 from catalogsync_assets.core.errors import (
     ConflictError,
-    GenerationDoubtedError,
     KeyRefusedError,
 )
 from catalogsync_assets.core.files.file_systems import file_system_of, lasts
@@ -51,6 +56,8 @@ from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
 from catalogsync_assets.core.stores.listing import OWN_FOLDER
 from catalogsync_assets.core.stores.objects import ObjectMetadata, looks_like_a_page
 from catalogsync_assets.core.stores.retry import Retry, once
+
+__all__ = ["begin_changes", "confirm", "is_doubted", "look", "require_undoubted"]
 
 #: Below the backend's prefix.
 GENERATION = f"{OWN_FOLDER}generation.json"
@@ -115,37 +122,6 @@ def look(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> None:
     _judge(catalog, client.backend, found, raise_it=False)
 
 
-def is_doubted(catalog: Catalog, backend: ObjectBackend) -> bool:
-    """Whether this catalog may not be the one that has changed the backend last, as far as that was
-    noted; see `look`."""
-    with catalog.read() as connection:
-        row = _row(connection, backend)
-        return row.generation_doubted_at is not None and not _is_settled(connection, backend, row)
-
-
-def require_undoubted(catalog: Catalog, backend: ObjectBackend) -> None:
-    """The gate before anything on the backend is replaced, moved or pruned, or relied on for the
-    removal of a local file.
-
-    Raises:
-        GenerationDoubtedError: this catalog may not be the one that has changed it last.
-    """
-    if not is_doubted(catalog, backend):
-        return
-    with catalog.read() as connection:
-        confirmed = _row(connection, backend).generation_confirmed is not None
-    name = backend.name
-    message = f"backend {name!r} was changed by another copy of this catalog, or by another catalog"
-    hint = (
-        f"if this is the one that counts: `catalogsync catalog confirm --backend {name}`, then"
-        f" `catalogsync verify --backend {name}`"
-    )
-    if confirmed:
-        message = f"backend {name!r} was not audited yet since this catalog was confirmed for it"
-        hint = f"`catalogsync verify --backend {name}` compares all that is there"
-    raise GenerationDoubtedError(message, code="GenerationDoubted", hint=hint)
-
-
 def confirm(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> bool:
     """Say that this is the catalog that counts, whoever has changed the backend last.
 
@@ -176,11 +152,6 @@ def confirm(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> bo
 # --- the row
 
 
-def _row(connection: sa.Connection, backend: ObjectBackend) -> Any:
-    columns = (_ROW.generation_doubted_at, _ROW.generation_confirmed)
-    return connection.execute(sa.select(*columns).where(_ROW.id == backend.id)).one()
-
-
 def _rows_of_it(catalog: Catalog, backend: ObjectBackend) -> list[int]:
     """The ids of the backend and of others that have its object in common: of a bucket that is
     registered under two names, as far as they are not proven to be two, or was under another."""
@@ -206,21 +177,6 @@ def _update(connection: sa.Connection, backend: ObjectBackend, **values: Any) ->
     connection.execute(sa.update(storage_backends).where(_ROW.id == backend.id).values(**values))
 
 
-def _is_settled(connection: sa.Connection, backend: ObjectBackend, row: Any) -> bool:
-    """Whether a complete audit has run since the catalog was confirmed."""
-    if row.generation_confirmed is None:
-        return False
-    of = audits.c
-    complete = (
-        sa.select(sa.literal(1))
-        .where(of.backend_id == backend.id, of.id > row.generation_confirmed)
-        .where(of.status == "complete", of.sample_percent.is_(None), of.since.is_(None))
-        .where(of.scope.is_(None))
-        .limit(1)
-    )
-    return connection.scalar(complete) is not None
-
-
 def _judge(
     catalog: Catalog, backend: ObjectBackend, found: Generation | None, *, raise_it: bool
 ) -> int | None:
@@ -232,7 +188,7 @@ def _judge(
     expected = catalog_id(catalog), writer_of(catalog)
     rows = _rows_of_it(catalog, backend)
     with catalog.transaction() as connection:
-        row, written = _row(connection, backend), _written(connection, rows)
+        row, written = row_of(connection, backend), _written(connection, rows)
         if _is_strange(found, expected, written):
             doubted_at = row.generation_doubted_at or sa.func.current_timestamp()
             _update(
@@ -240,7 +196,7 @@ def _judge(
             )
             return None
         if row.generation_doubted_at is not None:
-            if not _is_settled(connection, backend, row):
+            if not is_settled(connection, backend, row):
                 return None
             _update(connection, backend, generation_doubted_at=None, generation_confirmed=None)
         if not raise_it:

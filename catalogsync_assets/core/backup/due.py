@@ -12,21 +12,20 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backends.generation import require_undoubted
-from catalogsync_assets.core.backup.backup import BackupReport, back_up, utc_now, why_left_out
+from catalogsync_assets.core.backup import concerns
+from catalogsync_assets.core.backup.backup import BackupReport, back_up, utc_now
+from catalogsync_assets.core.backup.concerns import why_left_out
 from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
 from catalogsync_assets.core.catalog.backends import (
     OBJECT_STORES,
     catalog_id,
     from_row,
-    object_backends,
 )
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import VERSION_TABLE, storage_backends
 from catalogsync_assets.core.errors import (
     CatalogError,
     CatalogSyncError,
-    GenerationDoubtedError,
     StoreError,
 )
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
@@ -36,8 +35,6 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retries, Retry
 
-#: Rows that a command has changed, for a snapshot to be worth its while: some hundred files.
-MUCH = 1_000
 _AT_MOST_EVERY = timedelta(hours=1)
 #: How long a command is held up at most, in seconds, but for the request that is under way.
 _PATIENCE = 60.0
@@ -61,7 +58,7 @@ def back_up_if_due(
         CatalogError: no snapshot could be made.
         ConfigurationError: a setting is malformed.
     """
-    if catalog.changed_rows < MUCH or catalog.path.stat().st_size > _MOST_BYTES:
+    if catalog.changed_rows < concerns.MUCH or catalog.path.stat().st_size > _MOST_BYTES:
         return []
     last = utc_now().replace(tzinfo=None) - _AT_MOST_EVERY
     due = (
@@ -82,32 +79,6 @@ def back_up_if_due(
         return back_up(catalog, backends, attempts=1, stop=stop, connect=connect)
     finally:
         timer.cancel()
-
-
-@dataclass(frozen=True)
-class Concern:
-    """What endangers the catalog, or what a backend has, as far as the catalog knows."""
-
-    backend: str
-    reason: str
-    hint: str | None
-
-
-def concerns(catalog: Catalog) -> list[Concern]:
-    """Of backends that get no snapshots, and of those that another copy of the catalog has changed.
-
-    No store is asked.
-    """
-    found = []
-    for backend in object_backends(catalog):
-        if (why := why_left_out(backend)) is not None:
-            reason = f"no snapshot of the catalog is kept there: {why}"
-            found.append(Concern(backend.name, reason, f"set {PASSPHRASE_VARIABLE}"))
-        try:
-            require_undoubted(catalog, backend)
-        except GenerationDoubtedError as error:
-            found.append(Concern(backend.name, error.message, error.hint))
-    return found
 
 
 @dataclass(frozen=True)
