@@ -149,7 +149,7 @@ def _print(report: RebuildReport) -> None:
     for line in report.broken_snapshots:
         output.message("warning", f"cannot be used: {line}")
     if report.snapshot:
-        made = f" of {report.snapshot_at:%Y-%m-%d %H:%M} UTC" if report.snapshot_at else ""
+        made = f" of {report.snapshot_at} UTC"
         output.echo(
             f"snapshot{made}: {output.files(report.copied_files)}, {report.songs:,} songs,"
             f" {report.playlists:,} playlists of catalog {report.catalog_id}"

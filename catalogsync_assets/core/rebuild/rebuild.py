@@ -159,8 +159,7 @@ class _Run:
         if state is None:
             state = self._begin()
         self._of_catalog: str | None = state["catalog_id"]
-        report.snapshot, report.catalog_id = state["snapshot"], state["catalog_id"]
-        report.taken_over = state["taken_over"]
+        self._tell(state)
         staging = Staging(self._beside("rebuild"))
         try:
             self._look_at_objects(staging)
@@ -188,6 +187,11 @@ class _Run:
             found = read_config(connection, self.backend.id).get(_STATE)
         return found if isinstance(found, dict) else None
 
+    def _tell(self, state: dict[str, Any]) -> None:
+        report = self.report
+        report.snapshot, report.snapshot_at = state["snapshot"], state["snapshot_at"]
+        report.catalog_id, report.taken_over = state["catalog_id"], state["taken_over"]
+
     def _write_state(self, connection: sa.Connection, state: dict[str, Any] | None) -> None:
         config = read_config(connection, self.backend.id)
         config.pop(_STATE, None)
@@ -212,7 +216,7 @@ class _Run:
                 hint="rebuild from the objects alone with --without-snapshot",
             )
         named = self.request.catalog_id
-        state = {"snapshot": None, "catalog_id": named, "taken_over": False}
+        state = _state_of(None, named, taken_over=False)
         with self.catalog.transaction() as connection:
             self._write_state(connection, state)
         return state
@@ -245,16 +249,11 @@ class _Run:
                     raise CatalogError("it is of another catalog than its name says")
                 if self.request.take_over:
                     take_over_id(connection, snapshot.catalog_id)
-                state = {
-                    "snapshot": snapshot.key,
-                    "catalog_id": snapshot.catalog_id,
-                    "taken_over": self.request.take_over,
-                }
+                state = _state_of(snapshot, snapshot.catalog_id, taken_over=self.request.take_over)
                 self._write_state(connection, state)
                 presence.refresh(connection)
         finally:
             place.unlink(missing_ok=True)
-        report.snapshot_at = snapshot.made_at
         report.songs, report.copied_files = copied.songs, copied.files
         report.playlists, report.refused_rows = copied.playlists, copied.refused
         report.other_backends = copied.others
@@ -357,7 +356,10 @@ class _Run:
     # --- the files
 
     def _settle_catalog(self, staging: Staging) -> None:
-        """Of which catalog the objects are, where no snapshot and nobody has said it."""
+        """Of which catalog the objects are, where no snapshot has said it."""
+        report = self.report
+        if report.snapshot is not None:
+            return
         if self._of_catalog is None:
             owners = staging.owners()
             if self.request.take_over and len(owners) > 1:
@@ -369,19 +371,14 @@ class _Run:
                 )
             self._of_catalog = next(iter(owners), None)
         takes_over = self.request.take_over and self._of_catalog is not None
-        report = self.report
         if self._of_catalog == report.catalog_id and not (takes_over and not report.taken_over):
             return
-        report.catalog_id, report.taken_over = self._of_catalog, takes_over
+        state = _state_of(None, self._of_catalog, taken_over=takes_over)
         with self.catalog.transaction() as connection:
             if takes_over and self._of_catalog is not None:
                 take_over_id(connection, self._of_catalog)
-            state = {
-                "snapshot": report.snapshot,
-                "catalog_id": self._of_catalog,
-                "taken_over": takes_over,
-            }
             self._write_state(connection, state)
+        self._tell(state)
 
     def _record_objects(self, staging: Staging) -> None:
         """Make files of what was learned, and compare what is otherwise than the snapshot says.
@@ -474,6 +471,18 @@ class _Run:
         with suppress(OSError):
             staging.discard()
         self._step("done")
+
+
+def _state_of(
+    snapshot: Snapshot | None, catalog_id: str | None, *, taken_over: bool
+) -> dict[str, Any]:
+    """What is to be remembered from call to call."""
+    return {
+        "snapshot": snapshot and snapshot.key,
+        "snapshot_at": snapshot and f"{snapshot.made_at:%Y-%m-%d %H:%M:%S}",
+        "catalog_id": catalog_id,
+        "taken_over": taken_over,
+    }
 
 
 _NOWHERE = """
