@@ -63,7 +63,8 @@ def rebuild(
     from catalogsync_assets.core.rebuild.rebuild import Request
     from catalogsync_assets.core.rebuild.rebuild import rebuild as run_rebuild
 
-    request = Request(not without_snapshot, catalog_id, take_over)
+    keep_layout = settings["layout"] is None
+    request = Request(not without_snapshot, catalog_id, take_over, keep_layout)
     if settings["bucket"] is None and not exists(options.given("db")):
         raise _unknown(backend_name)
     if not dry_run:
@@ -113,7 +114,8 @@ def _registered(catalog: Catalog, name: str, settings: dict[str, Any]) -> Object
         if name not in known:
             raise _unknown(name)
         return known[name]
-    settings["layout"] = settings["layout"] or "path"
+    if settings["layout"] is None:
+        settings["layout"] = known[name].layout if name in known else "path"
     return register(catalog, ObjectBackend(name=name, **settings))[0]
 
 

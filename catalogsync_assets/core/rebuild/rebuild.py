@@ -14,6 +14,7 @@ one's place. What came of it are claims until a verification, or a restore, has 
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -80,6 +81,7 @@ class Request:
     #: Whether a person has confirmed that the old catalog is no more: the new one is it then, and
     #: takes its objects for its own.
     take_over: bool = False
+    keep_layout: bool = True  #: whether the backend's layout becomes the one that a snapshot says
 
 
 def rebuild(
@@ -160,17 +162,23 @@ class _Run:
             state = self._begin()
         self._of_catalog: str | None = state["catalog_id"]
         self._tell(state)
-        staging = Staging(self._beside("rebuild"))
+        place = self._beside("rebuild")
+        try:
+            self._fill(Staging(place))
+        except (sqlite3.Error, OSError) as error:
+            raise RunAborted(report, _of_disk(place, error)) from error
+
+    def _fill(self, staging: Staging) -> None:
+        """All that comes after the snapshot."""
         try:
             self._look_at_objects(staging)
-            if report.dry_run:
-                return
-            self._settle_catalog(staging)
-            self._record_objects(staging)
-            self._check()
+            if not self.report.dry_run:
+                self._settle_catalog(staging)
+                self._record_objects(staging)
+                self._check()
         finally:
-            staging.discard() if report.dry_run else staging.close()
-        if not report.failed:
+            staging.close()
+        if not (self.report.failed or self.report.dry_run):
             self._finish(staging)
 
     def _beside(self, what: str) -> Path:
@@ -239,7 +247,10 @@ class _Run:
         report = self.report
         place = self._beside("snapshot")
         place.unlink(missing_ok=True)
-        fetch_snapshot(self.client, snapshot, place, passphrase(), retry=self._retry)
+        try:
+            fetch_snapshot(self.client, snapshot, place, passphrase(), retry=self._retry)
+        except OSError as error:
+            raise RunAborted(report, _of_disk(place, error)) from error
         try:
             with self.catalog.transaction() as connection:
                 copied = copy_snapshot(
@@ -251,6 +262,9 @@ class _Run:
                     take_over_id(connection, snapshot.catalog_id)
                 state = _state_of(snapshot, snapshot.catalog_id, taken_over=self.request.take_over)
                 self._write_state(connection, state)
+                if self.request.keep_layout and copied.layout is not None:
+                    config = read_config(connection, self.backend.id)
+                    write_config(connection, self.backend.id, {**config, "layout": copied.layout})
                 presence.refresh(connection)
         finally:
             place.unlink(missing_ok=True)
@@ -471,6 +485,13 @@ class _Run:
         with suppress(OSError):
             staging.discard()
         self._step("done")
+
+
+def _of_disk(place: Path, error: sqlite3.Error | OSError) -> CatalogError:
+    return CatalogError(
+        f"{place}: {error}",
+        hint="see to the disk, then run it again; if that file is damaged, remove it",
+    )
 
 
 def _state_of(

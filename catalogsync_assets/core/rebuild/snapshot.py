@@ -59,7 +59,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
 _PLACES = (
     *("id", "file_asset_id", "backend_id", "container_name", "locator", "status", "is_primary"),
     *("size_bytes", "mtime_ns", "library_root", "library_path", "etag", "missing_since"),
-    *("created_at", "updated_at"),
+    *("status_since", "created_at", "updated_at"),
 )
 #: Without these it is no catalog.
 _NEEDED = ("songs", "file_assets", "file_locations", "storage_backends")
@@ -90,6 +90,7 @@ class Copied:
     playlists: int = 0
     #: Rows that were left out, and values that were, as they cannot be what they should be.
     refused: int = 0
+    layout: str | None = None  #: of the backend that it is from
     #: The other backends that it names, with where they are: `name` -> endpoint and bucket.
     others: dict[str, str] = field(default_factory=dict)
 
@@ -229,6 +230,7 @@ class _Copying:
         same.sort(key=lambda row: row["name"] != self.backend.name)
         for row, found in known:
             if same and row is same[0]:
+                self._copied.layout = found.layout
                 ids[row["id"]] = self.backend.id
                 continue
             taken = "SELECT 1 FROM storage_backends WHERE name = :name"
