@@ -33,6 +33,7 @@ ASSETS = {
     "remote_locations",
     "backend_presence",
     "backend_audit",
+    "catalog_backup",
 }
 #: Of Python's `file:line: Category: message`, those whose file or message is ours.
 OUR_WARNING = re.compile(r"^.*(?:catalogsync\S*:\d+: \w*Warning|Warning: .*catalogsync).*$", re.M)
@@ -201,6 +202,8 @@ def test_dg_lists_every_asset_job_schedule_and_sensor(project):
     assert {asset["asset_key"] for asset in listed["assets"]} == ASSETS
     assert {"scan_library", "upload_batch"} <= {job["name"] for job in listed["jobs"]}
     assert [schedule["name"] for schedule in listed["schedules"]] == [
+        "monthly_prune",
+        "nightly_backup",
         "nightly_scan",
         "weekly_audit",
     ]

@@ -86,6 +86,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_which_version():
         ("remote_locations", "file_locations", "verified_at"),
         ("backend_presence", "song_backend_presence", "files_present"),
         ("backend_audit", "audits", "position"),
+        ("catalog_backup", "storage_backends", "snapshot_at"),
     ],
 )
 def test_every_asset_shows_the_columns_of_its_table_and_what_to_read(asset, table, column, catalog):
@@ -127,6 +128,7 @@ def test_files_become_plans_become_locations_become_presence_on_each_backend():
         "remote_locations": ({"pending_uploads"}, cells),
         "backend_presence": ({"pending_uploads", "remote_locations"}, backends),
         "backend_audit": ({"remote_locations"}, backends),
+        "catalog_backup": ({"remote_locations"}, backends),
     }
 
 

@@ -1,7 +1,9 @@
 """The partitions: a cell `backend|batch` is "this group of files on this backend".
 
 Keys are registered from the catalog, which knows both: by `downloaded_files` when it has made new
-batches, and by the sensor of `automation` for what the command line did.
+batches, and by the sensor of `automation` for what the command line did. Both take out a backend
+that was renamed or removed; keys that this catalog never had are left alone, as another one may
+share the Dagster instance.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from catalogsync_assets.core.catalog.backend_changes import former_names
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
@@ -73,8 +76,17 @@ def missing_keys(
     return missing
 
 
+def former_keys(catalog: Catalog, instance: dg.DagsterInstance) -> list[str]:
+    """The backends that are partitions still, though the catalog calls none so any more."""
+    there = set(instance.get_dynamic_partitions(str(backends.name)))
+    return [name for name in former_names(catalog) if name in there]
+
+
 def register_keys(catalog: Catalog, instance: dg.DagsterInstance) -> None:
-    """Make every backend and batch of the catalog a partition. Idempotent."""
+    """Make every backend and batch of the catalog a partition, and take out those that it no
+    longer has. Idempotent."""
+    for name in former_keys(catalog, instance):
+        instance.delete_dynamic_partition(str(backends.name), name)
     for definition, keys in missing_keys(catalog, instance).items():
         if keys:
             instance.add_dynamic_partitions(str(definition.name), keys)

@@ -11,6 +11,7 @@ from catalogsync_assets.assets.backend_audit import audit_cell
 from catalogsync_assets.assets.config import UploadConfig, for_all
 from catalogsync_assets.assets.partitions import by_backend, cells
 from catalogsync_assets.assets.pending_uploads import observe, preview
+from catalogsync_assets.assets.resting import BackendRests
 from catalogsync_assets.assets.ui import plots
 from catalogsync_assets.assets.ui.cells import cell_metadata
 from catalogsync_assets.assets.ui.metadata import (
@@ -261,7 +262,8 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
             & ~dg.AutomationCondition.any_deps_missing()
         )
     )
-    & ~dg.AutomationCondition.in_progress(),
+    & ~dg.AutomationCondition.in_progress()
+    & ~BackendRests(),
     **details("uploads", "3-upload", "file_locations", "s3", "sqlite"),
 )
 def remote_locations(pending_uploads):  # type: ignore[no-untyped-def]

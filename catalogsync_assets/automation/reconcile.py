@@ -8,6 +8,7 @@ The catalog is the source of truth:
 | not whole | materialized | a run is requested: it fills the cell, or fails and says why |
 | not whole | missing or failed | nothing: that is for the condition of `remote_locations` |
 | either | in progress | nothing yet; it is checked again |
+| not whole, of a backend that has failed for long | materialized | nothing; see `retries` |
 
 Of a backend whose objects follow their files, a cell in which files have moved is not whole here,
 although all of them are there.
@@ -35,6 +36,7 @@ from catalogsync_assets.assets.ui.metadata import count_of
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.cells import Cell, cells
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.failing import resting
 from catalogsync_assets.core.catalog.files import batch_keys
 
 #: Seconds after which a tick begins no further batch; Dagster gives a sensor 60.
@@ -99,6 +101,7 @@ def reconcile(
     *,
     now_stamp: str,
     now: datetime,
+    said: str = "",
 ) -> dg.SensorResult:
     """Go on where the cursor says, for some seconds.
 
@@ -106,6 +109,7 @@ def reconcile(
 
     Args:
         now_stamp: of the catalog, taken before it was opened.
+        said: what else there is to say where there is nothing to do.
 
     Returns:
         What was found, and the cursor from which the next tick goes on.
@@ -120,6 +124,7 @@ def reconcile(
     if cursor.after in batches:
         batches = batches[batches.index(cursor.after) + 1 :]
     known = [f"{backend}|{batch}" for batch in batches for backend in backends]
+    broken = {found.backend for found in resting(catalog, now)}
     statuses = instance.get_status_by_partition(ASSET, known, partitions.cells) or {}
     for batch, of_batch in _walk(catalog, batches):
         for cell in of_batch:
@@ -129,6 +134,8 @@ def reconcile(
             elif _is_in_order(cell) and status in (None, dg.AssetPartitionStatus.FAILED):
                 by = "catalog_partitions, as the catalog has it whole"
                 events.append(materialization(catalog, backends[cell.backend], batch, by=by))
+            elif cell.backend in broken:
+                pass  # that it has recovered is written to the catalog, and seen by that
             elif not _is_in_order(cell) and status == dg.AssetPartitionStatus.MATERIALIZED:
                 requests.append(_request(instance, cell, now))
         cursor = dataclasses.replace(cursor, after=batch)
@@ -137,7 +144,7 @@ def reconcile(
             break
     else:
         cursor = Cursor(agreed=cursor.began, agreed_at=now.timestamp())
-    nothing = "every cell that was compared matches the catalog"
+    nothing = f"every cell that was compared matches the catalog{said}"
     return dg.SensorResult(
         asset_events=events,
         run_requests=requests,

@@ -168,9 +168,15 @@ def _settings(backend: ObjectBackend) -> str:
     return ", ".join(word for word in words if word) or "-"
 
 
-@options.group("catalogsync backend test cloud")
+@options.group(
+    "catalogsync backend test cloud",
+    "catalogsync backend show cloud",
+    "catalogsync backend rename cloud attic",
+    "catalogsync backend remove attic",
+    "catalogsync backend make-bucket cloud",
+)
 def backend() -> None:
-    """Work on one backend; see `backend test --help`."""
+    """Show a backend, test, rename or remove it; `backends` lists them."""
 
 
 @options.command(
@@ -192,6 +198,7 @@ def test(name: str) -> None:
     from catalogsync_assets.core.backends.capabilities import noted_test
     from catalogsync_assets.core.backends.separation import prove_against_others
     from catalogsync_assets.core.catalog.backends import backend_by_name, keep_profile
+    from catalogsync_assets.core.catalog.failing import note_recovered
     from catalogsync_assets.core.stores.client import StoreClient
     from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS
     from catalogsync_assets.core.stores.probe.probe import probe
@@ -210,6 +217,7 @@ def test(name: str) -> None:
     others: list[Finding] = []
     if result.usable:
         keep_profile(catalog, found, result.profile)
+        note_recovered(catalog, found)
         others = prove_against_others(catalog, backend_by_name(catalog, name))
     left_behind = sorted({*result.left_behind, *(key for f in others for key in f.left_behind)})
     if left_behind:

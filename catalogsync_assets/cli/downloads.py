@@ -50,6 +50,7 @@ _LISTED = 20
 def import_manifest(manifest: Path, **chosen: Any) -> None:
     """Queue the downloads that a manifest lists: CSV, JSON Lines, M3U8, PLS or XSPF.
 
+    A path of a file that a scan has found puts that file's song into the playlist.
     Each entry has a url and, if known, title, artist, album, track, playlist, sha256 and size.
     Bad lines are listed and left out. Importing again adds nothing; after an edit, its playlists
     take the new order and lose what it no longer lists. Creates the catalog if there is none.
@@ -86,6 +87,7 @@ def _print_import(report: ImportReport) -> None:
             f"{report.entries:,} entries: {output.files(report.tasks)} queued, {report.known:,}"
             f" known before, {report.songs:,} new songs, {report.playlists:,} new playlists,"
             f" {report.bad:,} bad lines",
+            (report.local, "files of the library"),
             (report.removed, "songs removed from playlists"),
         )
     )

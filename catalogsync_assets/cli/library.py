@@ -146,12 +146,19 @@ def scan_roots(catalog: Catalog, folders: list[Path], **chosen: Any) -> ScanRepo
 
 def print_scan(report: ScanReport) -> None:
     """What was found, in a line."""
+    beside = f" ({report.companions:,} beside the music)" if report.companions else ""
     output.echo(
-        f"{output.files(report.files)}, {output.size(report.bytes)}: {report.new:,} new,"
+        f"{output.files(report.files)}{beside}, {output.size(report.bytes)}: {report.new:,} new,"
         f" {report.changed:,} changed, {report.moved:,} moved,"
         f" {report.unchanged + report.returned:,} unchanged,"
         f" {report.missing:,} gone, {report.problem_count:,} with problems in this scan"
     )
+    lists = report.playlists
+    if lists.made or lists.removed or lists.unresolved:
+        output.echo(
+            f"playlists of the library: {lists.made:,} new, {lists.removed:,} removed;"
+            f" {lists.unresolved:,} entries name no file of it"
+        )
     if report.suspected:
         output.echo(
             f"not uploaded, as damaged by all that can be told: {output.files(report.suspected)};"
@@ -192,7 +199,7 @@ def _print_places(query: str, places: list[Place]) -> None:
             ("song", "artist", "album", "title", "format", "backend", "status", "where"),
             [
                 (
-                    *(p.song_id, p.artist or "-", p.album or "-", p.title, p.format or "-"),
+                    *(p.song_id or "-", p.artist or "-", p.album or "-", p.title, p.format or "-"),
                     *(p.backend, p.status, p.url or p.locator or "-"),
                 )
                 for p in places

@@ -140,8 +140,31 @@ def end(
     if stopped is not None:
         stopped.printed = wants_json()  # type: ignore[attr-defined]
         raise stopped
+    _keep_catalog()
     if failed:
         click.get_current_context().exit(1)
+
+
+def _keep_catalog() -> None:
+    """A snapshot of the catalog, after a command that has changed much; at most once an hour.
+
+    Whatever comes of it, the command has ended as it has.
+    """
+    catalog: Catalog | None = click.get_current_context().meta.get(output.CATALOG)
+    if catalog is None or not catalog.changed_rows:
+        return
+    from catalogsync_assets.core.backup.due import back_up_if_due
+
+    try:
+        for report in back_up_if_due(catalog):
+            if report.status == "made":
+                output.note(f"{report.backend}: the catalog is kept there as {report.key}")
+            elif report.reason:
+                output.message(
+                    "warning", f"{report.backend}: no snapshot of the catalog: {report.reason}"
+                )
+    except (CatalogSyncError, OSError) as error:
+        output.message("warning", f"no snapshot of the catalog was made: {error}")
 
 
 def print_failures(report: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from catalogsync_assets.cli import options, output, running
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.replication import PolicyStatus, ShortSong
     from catalogsync_assets.core.catalog.status import BackendStatus, LastAudit, VerifiedBetween
+    from catalogsync_assets.core.prune.report import Weight
 
 
 @options.command(
@@ -29,19 +31,24 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
 
     Also tells whether every song has as many copies as required; see `policy`.
     """
+    from catalogsync_assets.core.catalog.backends import object_backends
+    from catalogsync_assets.core.catalog.failing import failing
     from catalogsync_assets.core.catalog.file_tags import unread_tags
     from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
+    from catalogsync_assets.core.prune.prune import old_weight
 
     catalog = running.open_catalog()
     found = backend_status(catalog)
+    broken = failing(catalog)
     copies = policy_status(catalog, found)
     ages = verification_ages(catalog) if verified else {}
     listing = under_replicated or under_policy
     short = songs_under_policy(catalog, limit) if listing else []
     unread, _ = unread_tags(catalog, limit=1)
     told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
-    told |= {"unread_tag_count": unread}
+    old = {backend.name: old_weight(catalog, backend) for backend in object_backends(catalog)}
+    told |= {"unread_tag_count": unread, "old_weight": old}
     told |= {"verified": ages} if verified else {}
     told |= {"under_replicated": short, "under_policy": short} if listing else {}
 
@@ -50,9 +57,13 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
             _print_short(short)
         else:
             _print_backends(str(catalog.path), found, ages)
+            _print_old_weight(old)
         _print_copies(copies)
         if not listing:
             _print_troubles(found, unread)
+            now = datetime.now(timezone.utc)
+            for each in broken:
+                output.message("failing", f"{each.backend} {each.in_words(now)}")
 
     running.end(told, show)
 
@@ -79,6 +90,13 @@ def _print_backends(
             output.note(f"{b.name}: {words}")
 
 
+def _print_old_weight(old: dict[str, Weight]) -> None:
+    for name, weight in old.items():
+        if weight.files:
+            what = f"{output.counted(weight.files, 'object')}, {output.size(weight.bytes)}"
+            output.note(f"{name}: `catalogsync prune --backend {name}` would delete {what}")
+
+
 def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
     """The rest, besides the figures, in a line."""
     words = []
@@ -86,6 +104,9 @@ def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:
         words.append(f"bucket {backend.bucket}")
         words.append(f"last upload {backend.last_success or 'never'}")
         words.append(f"last audit {_of_audit(backend.last_audit)}")
+    if backend.companions_total:
+        there, all_ = backend.companions, backend.companions_total
+        words.append(f"files beside the music: {there:,} of {all_:,}")
     if backend.not_by_path:
         keys = output.counted(backend.not_by_path, "key")
         words.append(f"{keys} not by path, as the store cannot copy")

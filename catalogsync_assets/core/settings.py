@@ -28,7 +28,9 @@ SMTP_VARIABLE = "CATALOGSYNC_ALERT_SMTP_URL"
 EMAIL_FROM_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_FROM"
 EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
+COMPANIONS_VARIABLE = "CATALOGSYNC_COMPANIONS"
 KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
+FAILING_VARIABLE = "CATALOGSYNC_FAILING_HOURS"
 PASSPHRASE_VARIABLE = "CATALOGSYNC_PASSPHRASE"  # noqa: S105  (a name)
 SNAPSHOTS_VARIABLE = "CATALOGSYNC_SNAPSHOTS"
 DEFAULT_CATALOG = "catalogsync.db"
@@ -36,6 +38,7 @@ DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
 DEFAULT_UI = "http://127.0.0.1:3000"
 DEFAULT_KEEP_DAYS = 30
+DEFAULT_FAILING_HOURS = 6
 #: Of snapshots of the catalog: the last ones, and then one for each of so many weeks and months.
 DEFAULT_SNAPSHOTS = (7, 4, 6)
 
@@ -120,6 +123,13 @@ def ignore_patterns() -> list[str]:
     return [part for part in re.split(rf"[\n{os.pathsep}]", given) if part.strip()]
 
 
+def companions() -> list[str]:
+    """The words and patterns of `CATALOGSYNC_COMPANIONS`, separated as in PATH or by line ends."""
+    given = os.environ.get(COMPANIONS_VARIABLE, "")
+    parts = (part.strip() for part in re.split(rf"[\n{os.pathsep}]", given))
+    return [part for part in parts if part]
+
+
 def forget_days() -> int:
     """How many days a file must have been gone to be forgotten for that: `CATALOGSYNC_FORGET_DAYS`.
 
@@ -196,6 +206,22 @@ def keep_replaced_days() -> int:
         raise ConfigurationError(
             f"{KEEP_VARIABLE} is {given!r}, which is not a number of days",
             hint="set it to a whole number; 0 keeps nothing",
+        )
+    return int(given)
+
+
+def failing_hours() -> int:
+    """For how many hours a backend must have failed to be tried at times only:
+    `CATALOGSYNC_FAILING_HOURS`, else 6.
+
+    Raises:
+        ConfigurationError: it is not a whole number from 1 on.
+    """
+    given = os.environ.get(FAILING_VARIABLE, "").strip() or str(DEFAULT_FAILING_HOURS)
+    if not (given.isascii() and given.isdecimal() and int(given) > 0):
+        raise ConfigurationError(
+            f"{FAILING_VARIABLE} is {given!r}, which is not a number of hours",
+            hint="set it to a whole number from 1 on",
         )
     return int(given)
 

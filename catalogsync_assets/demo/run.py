@@ -226,4 +226,5 @@ def _materialize(catalog: Catalog, say: Say) -> int:
             run("upload_batch", "remote_locations", str(cell))
         run("refresh_presence", "backend_presence", BACKEND)
         run("audit_backend", "backend_audit", BACKEND)
+        run("back_up_catalog", "catalog_backup", BACKEND)
     return uploaded

@@ -20,6 +20,7 @@ JOBS = {
     "remote_locations": "upload_batch",
     "backend_presence": "refresh_presence",
     "backend_audit": "audit_backend",
+    "catalog_backup": "back_up_catalog",
 }
 
 
@@ -146,6 +147,9 @@ class Pipeline:
 
     def audit(self, backend: str = "cloud", **config: Any) -> Run:
         return self.run("backend_audit", backend, config={"backend_audit": {"config": config}})
+
+    def backup(self, backend: str = "cloud") -> Run:
+        return self.run("catalog_backup", backend)
 
     def check(self, asset: str, name: str, partition: str | None = None) -> Any:
         """Run a check by itself, as the UI's button does; its verdict."""

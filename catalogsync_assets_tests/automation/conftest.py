@@ -46,6 +46,7 @@ class Tick:
     reported: list[str] = field(default_factory=list)
     requested: list[dg.RunRequest] = field(default_factory=list)
     added: dict[str, list[str]] = field(default_factory=dict)
+    taken_out: dict[str, list[str]] = field(default_factory=dict)
     skipped: str | None = None
 
     @property
@@ -78,11 +79,15 @@ class Watch:
         for event in answer.asset_events:
             self.instance.report_runless_asset_event(event)
             done.reported.append(str(event.partition))
-        for added in answer.dynamic_partitions_requests or []:
-            self.instance.add_dynamic_partitions(
-                added.partitions_def_name, list(added.partition_keys)
-            )
-            done.added[added.partitions_def_name] = list(added.partition_keys)
+        for keys in answer.dynamic_partitions_requests or []:
+            name = keys.partitions_def_name
+            if isinstance(keys, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions(name, list(keys.partition_keys))
+                done.added[name] = list(keys.partition_keys)
+            else:
+                for key in keys.partition_keys:
+                    self.instance.delete_dynamic_partition(name, key)
+                done.taken_out[name] = list(keys.partition_keys)
         self.cursor = answer.cursor
         return done
 

@@ -1,10 +1,11 @@
-"""The jobs, and what runs by the clock: the nightly scan and the weekly audit."""
+"""The jobs, and what runs by the clock: the scan and the backup of each night, the weekly audit."""
 
 from datetime import datetime, timezone
 
 import dagster as dg
+import pytest
 
-from catalogsync_assets.automation.schedules import JOBS, weekly_audit
+from catalogsync_assets.automation.schedules import JOBS, nightly_backup, weekly_audit
 from catalogsync_assets.definitions import build_defs, defs
 from catalogsync_assets.resources import CatalogResource
 
@@ -58,7 +59,14 @@ def test_every_asset_has_a_job_that_materializes_it_alone():
     assert {key for keys in selected for key in keys} == graph.get_all_asset_keys()
 
 
-def test_each_week_every_backend_is_audited(tmp_path, catalog, backend):
+@pytest.mark.parametrize(
+    ("schedule", "cron"), [(weekly_audit, "0 4 * * 0"), (nightly_backup, "30 5 * * *")]
+)
+def test_every_backend_is_audited_each_week_and_backed_up_to_each_night(
+    tmp_path, catalog, backend, schedule, cron
+):
+    assert schedule.cron_schedule == cron
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
 
         def tick():
@@ -68,7 +76,7 @@ def test_each_week_every_backend_is_audited(tmp_path, catalog, backend):
                 repository_def=build_defs().get_repository_def(),
                 resources={"catalog": CatalogResource(location=str(catalog.path))},
             ) as context:
-                return weekly_audit.evaluate_tick(context)
+                return schedule.evaluate_tick(context)
 
         assert tick().skip_message == "no backend is registered"
         backend("cloud")

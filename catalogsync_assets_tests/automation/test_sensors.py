@@ -1,8 +1,17 @@
 """The sensors: new keys become partitions, and each condition is looked at by one sensor."""
 
-import dagster as dg
+import dataclasses
 
+import dagster as dg
+import pytest
+
+from catalogsync_assets.assets.partitions import register_keys
+from catalogsync_assets.core.catalog.backend_changes import remove, rename
+from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.definitions import defs
+
+# Dagster's own tags of a cell's partition, in its own hands: `dagster/partition/backend`.
+pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
 
 
 def test_backends_and_batches_of_the_command_line_become_partitions(
@@ -19,6 +28,62 @@ def test_backends_and_batches_of_the_command_line_become_partitions(
     library.add("later.mp3")
     (batch,) = scanned().batches
     assert watch.tick().added == {"batch": [batch]}
+
+
+def test_the_cells_of_a_renamed_backend_are_filled_anew_without_a_run(
+    watch, catalog, cloud, library, scanned, uploaded
+):
+    library.fill(1)
+    (batch,) = scanned().batches
+    uploaded(cloud)
+    watch.settle()
+
+    rename(catalog, "cloud", "sky")
+    done = watch.tick()
+    assert (done.taken_out, done.added) == ({"backend": ["cloud"]}, {"backend": ["sky"]})
+
+    done = watch.tick()
+    assert (done.reported, done.requested) == ([f"sky|{batch}"], [])
+    assert watch.status(f"sky|{batch}") == "MATERIALIZED"
+    watch.settle()
+
+
+def test_the_cells_of_a_removed_backend_go_and_come_back_with_its_name(
+    watch, catalog, cloud, library, scanned, uploaded
+):
+    library.fill(1)
+    scanned()
+    uploaded(cloud)
+    watch.settle()
+
+    remove(catalog, cloud)
+    assert watch.tick().taken_out == {"backend": ["cloud"]}
+    assert watch.instance.get_dynamic_partitions("backend") == []
+    watch.settle()
+
+    again, _ = register(catalog, dataclasses.replace(cloud, id=0))
+    assert watch.tick().added == {"backend": ["cloud"]}
+    (request,) = watch.tick().requested  # its cell was green once
+    assert request.tags["catalogsync/reason"] == "1 of 1 files gone"
+    uploaded(again)
+    watch.settle()
+
+
+def test_partitions_of_which_the_catalog_never_knew_are_left_alone(watch, cloud):
+    watch.instance.add_dynamic_partitions("backend", ["of-another-catalog"])
+
+    watch.settle()
+
+    assert "of-another-catalog" in watch.instance.get_dynamic_partitions("backend")
+
+
+def test_the_scan_takes_out_partitions_as_well(watch, catalog, cloud):
+    register_keys(catalog, watch.instance)
+    rename(catalog, "cloud", "sky")
+
+    register_keys(catalog, watch.instance)
+
+    assert watch.instance.get_dynamic_partitions("backend") == ["sky"]
 
 
 def test_nothing_new_is_a_reason_to_skip(watch, cloud):

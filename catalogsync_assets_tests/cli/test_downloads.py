@@ -53,6 +53,7 @@ def test_an_import_as_json(cli, manifest):
         "playlists": 1,
         "playlist_songs": 1,
         "removed": 0,
+        "local": 0,
         "known": 0,
         "updated": 0,
         "bad": 1,

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import files as library_rows
 from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog.backend_changes import remove
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, Seen, known_files
@@ -28,7 +31,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     UploadTask,
     record,
 )
-from catalogsync_assets.core.errors import ConflictError
+from catalogsync_assets.core.errors import CatalogError, ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
@@ -69,7 +72,7 @@ def truth(catalog: Catalog, rows: Rows) -> list[tuple[Any, ...]]:
         local.setdefault(asset, set()).add(status)
     existing = {asset for asset in [*(p[0] for p in places), *lost] if asset in current}
     existing -= {asset for asset, of in local.items() if of <= {"excluded", "forgotten"}}
-    backends = rows(catalog, "SELECT id FROM storage_backends")
+    backends = rows(catalog, "SELECT id FROM storage_backends WHERE removed_at IS NULL")
     sizes = dict(rows(catalog, "SELECT id, size_bytes FROM file_assets"))
     result = []
     for song in sorted({current[asset] for asset in existing}):
@@ -233,6 +236,21 @@ class World:
             stale = [Look(look.copy._replace(etag="old"), "lost") for look in found]
             assert locations.record_looks(connection, stale) == [False] * len(found)
 
+    def prune(self, file_and_ends: tuple[int, Any]) -> None:
+        """The objects of a file are about to be deleted; they are; or they stay."""
+        file, ends = file_and_ends
+        assets = [known.file_asset_id] if (known := self._known(file)) else []
+        with self.catalog.transaction() as connection:
+            found = sa.text(
+                "SELECT id FROM file_locations"
+                " WHERE library_path IS NULL AND file_asset_id = :asset"
+            )
+            ids = [i for a in assets for i in connection.scalars(found, {"asset": a})]
+            if ends == "stays":
+                locations.spare(connection, ids)
+            else:
+                locations.apply(connection, ends, ids)
+
     def adopt(self, file_and_key: tuple[int, int]) -> None:
         """A file is found at a key of the first backend, perhaps at that of another one."""
         file, key = file_and_key
@@ -248,6 +266,20 @@ class World:
             said = Stored(known.file_asset_id, f"{key}.flac", 5, f"{file}" * 64, None, None)
             with self.catalog.transaction() as connection:
                 locations.record_stored(connection, self.backends[0], [said])
+
+    def retire(self, backend: int) -> None:
+        """A person takes a backend out, and registers its bucket again, under the same name."""
+        old = self.backends[backend]
+        remove(self.catalog, old)
+        self.backends[backend], is_new = register(self.catalog, replace(old, id=0))
+        assert is_new
+        for held, task in self._held:
+            if held == backend:  # an upload was under way
+                done = Uploaded(task, f"{task.file_asset_id:064x}", None, "head", adopted=False)
+                with pytest.raises(CatalogError, match="removed meanwhile"):
+                    record(self.catalog, old, self._leases[backend].owner, [done])
+        self._held = [(held, task) for held, task in self._held if held != backend]
+        self._leases[backend] = UploadLease(self.catalog, self.backends[backend])
 
 
 FILES = st.integers(0, 2)
@@ -270,9 +302,11 @@ EVENTS = st.one_of(
     ),
     st.tuples(st.just("restore"), st.tuples(FILES, FILES)),
     st.tuples(st.just("look"), st.tuples(FILES, st.sampled_from(["verified", "lost", "damaged"]))),
+    st.tuples(st.just("prune"), st.tuples(FILES, st.sampled_from(["prune", "pruned", "stays"]))),
     st.tuples(st.just("adopt"), st.tuples(FILES, FILES)),
     st.tuples(st.just("say"), st.tuples(FILES, FILES)),
     st.tuples(st.just("claim"), st.integers(0, 1)),
+    st.tuples(st.just("retire"), st.integers(0, 1)),
     st.tuples(st.just("finish"), st.just(True)),
     st.tuples(st.just("finish"), st.booleans()),
 )

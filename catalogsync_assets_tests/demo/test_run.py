@@ -86,6 +86,7 @@ def test_it_goes_through_every_asset(demo):
         "remote_locations",
         "backend_presence",
         "backend_audit",
+        "catalog_backup",
     ]
     with dg.DagsterInstance.from_config(str(demo.directory / "dagster_home")) as instance:
         (batch,) = instance.get_dynamic_partitions("batch")

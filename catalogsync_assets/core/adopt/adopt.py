@@ -10,11 +10,13 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from catalogsync_assets.core.adopt import queries
 from catalogsync_assets.core.adopt.evidence import Evidence, compare
 from catalogsync_assets.core.adopt.queries import Wanted
+from catalogsync_assets.core.backends.pruning import no_pruning
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.upload_queue import Uploaded
 from catalogsync_assets.core.errors import SourceError, StoreError
@@ -99,11 +101,13 @@ def adopt(
 
     Raises:
         RunAborted: the store refuses everything or has fallen silent.
-        CatalogError: something could not be recorded; the next run finds it again.
+        CatalogError: something could not be recorded, and the next run finds it again; or another
+            process deletes objects.
     """
     count = workers or backend.workers or DEFAULT_WORKERS
     report = AdoptReport(backend.name, dry_run)
-    with reporting(report, progress):
+    alone = nullcontext() if dry_run else no_pruning(catalog)
+    with reporting(report, progress), alone:
         client = connect(replace(backend, workers=count))
         _Run(catalog, backend, client, report, may_read, count, attempts, progress).execute()
     return report

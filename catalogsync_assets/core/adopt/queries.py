@@ -12,6 +12,7 @@ from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.object_keys import as_on_disk, fold
+from catalogsync_assets.core.catalog.songs import SONG_OF_FILE
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask, record_uploaded
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
@@ -68,7 +69,7 @@ SELECT f.object_key_fold, f.id,
        COALESCE((SELECT t.id FROM upload_tasks t WHERE t.file_asset_id = f.id
                  AND t.target_backend_id = :backend
                  AND t.target_locator = :prefix || f.object_key), 0),
-       f.song_id, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
+       {SONG_OF_FILE}, f.object_key, f.size_bytes, NULLIF(f.sha256, ''),
        s.id, COALESCE(s.absolute_path, s.locator), COALESCE(s.size_bytes, f.size_bytes), s.mtime_ns
        {GUARDS.format(location="s")}
 FROM file_assets f

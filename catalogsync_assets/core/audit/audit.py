@@ -26,6 +26,7 @@ from catalogsync_assets.core.audit.queries import Outcome, PastAudit, findings, 
 from catalogsync_assets.core.audit.record import Done, Recorder
 from catalogsync_assets.core.audit.report import AuditReport, AuditRequest, Finding, Progress
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.failing import noted
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.scope import Scope
 from catalogsync_assets.core.catalog.upload_plan import enqueue
@@ -120,7 +121,8 @@ class _Run:
         )
         status = "interrupted"
         try:
-            self._carry_out()
+            with noted(self.catalog, self.backend):
+                self._carry_out()
             status = "complete"
         except CatalogSyncError as error:
             cause = error.cause if isinstance(error, RunAborted) else error

@@ -304,7 +304,8 @@ def history(
         "SELECT a.id, b.name, a.level, a.sample_percent, a.since, a.scope, a.repair, a.status,"
         " a.started_at, a.finished_at, a.counts FROM audits a"
         " JOIN storage_backends b ON b.id = a.backend_id"
-        " WHERE :backend IS NULL OR a.backend_id = :backend ORDER BY a.id DESC LIMIT :limit"
+        " WHERE b.removed_at IS NULL AND (:backend IS NULL OR a.backend_id = :backend)"
+        " ORDER BY a.id DESC LIMIT :limit"
     )
     values = {"backend": backend.id if backend else None, "limit": limit}
     with catalog.read() as connection:

@@ -12,7 +12,7 @@ from catalogsync_assets.core.catalog.backends import begin_test, end_test, keep_
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.probe.probe import ask_copies, ask_few
+from catalogsync_assets.core.stores.probe.probe import ask_copies, ask_deletes, ask_few
 from catalogsync_assets.core.stores.probe.session import Session, new_prefix
 
 
@@ -41,6 +41,19 @@ def make_sure_of_copies(catalog: Catalog, client: StoreClient) -> None:
     if client.profile.copies is None and client.locks() is not True:
         with noted_test(catalog, client) as prefix:
             client.learn(**ask_copies(client, prefix))
+    keep_learned(catalog, client)
+
+
+def make_sure_of_deletes(catalog: Catalog, client: StoreClient) -> None:
+    """Have the client go by what its store does today with conditions of a delete. Does not raise.
+
+    The store is asked if that is not known, unless its bucket would keep the test object for a
+    time; `profile.conditional_delete` that is still None then is a no.
+    """
+    _notice_versions(client)
+    if client.profile.conditional_delete is None and client.locks() is not True:
+        with noted_test(catalog, client) as prefix:
+            client.learn(**ask_deletes(client, prefix))
     keep_learned(catalog, client)
 
 

@@ -46,6 +46,11 @@ from catalogsync_assets.core.stores.retry import Retries
 _MEDIA_TYPE = "application/octet-stream"
 
 
+def utc_now() -> datetime:
+    """The second that a snapshot is called by."""
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
 @dataclass
 class BackupReport:
     """What became of the catalog's snapshot on one backend."""
@@ -179,7 +184,7 @@ class _Run:
         require_undoubted(self.catalog, backend)
         there = list_snapshots(client, catalog_id=self.owner, retry=self._retry, look=False)
         newest = with_metadata(client, there[0], retry=self._retry) if there else None
-        now = datetime.now(timezone.utc).replace(microsecond=0)
+        now = utc_now()
         report.made_at = now
         if newest is not None and self._is_the_same(newest):
             report.status, report.key, report.size_bytes = (

@@ -201,6 +201,22 @@ def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
     raise UnknownBackendError(f"no backend is called {name!r}", hint=hint)
 
 
+def require_in_use(connection: sa.Connection, backend: ObjectBackend) -> None:
+    """See to it that a backend was not removed since it was read.
+
+    Raises:
+        CatalogError: it was.
+    """
+    removed = sa.select(_COLUMNS.name).where(
+        _COLUMNS.id == backend.id, _COLUMNS.removed_at.is_not(None)
+    )
+    if connection.execute(removed).first() is not None:
+        raise CatalogError(
+            f"backend {backend.name!r} was removed meanwhile",
+            hint="what has come to its bucket stays there; register that again to find it",
+        )
+
+
 def local_backend_id(connection: sa.Connection) -> int:
     """The backend that stands for the local library; made when it is first asked for.
 

@@ -50,10 +50,14 @@ class Catalog:
     (https://sqlite.org/howtocorrupt.html, section 2.2).
 
     Use `Catalog.open` or `Catalog.initialise`, not the constructor.
+
+    Attributes:
+        changed_rows: how many rows its transactions have written so far, in all tables.
     """
 
     def __init__(self, path: Path, *, busy_timeout: float | None = None) -> None:
         self.path = path
+        self.changed_rows = 0
         self._legacy: LegacyColumns | None = None
         timeout = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
         # Not written as a URL: `?` and `%` may stand in a path.
@@ -233,11 +237,14 @@ class Catalog:
         """
         with _clear_errors(self.path), self.engine.connect() as plain:
             connection = plain.execution_options(catalogsync_write=True)
+            raw: Any = connection.connection.driver_connection
+            before = raw.total_changes
             with connection.begin():
                 if self._legacy is None:
                     self._legacy = legacy.find(connection)
                 connection.execution_options(**{legacy.OPTION: self._legacy})
                 yield connection
+            self.changed_rows += raw.total_changes - before
 
     def close(self) -> None:
         """Close all connections. The catalog may still be used; it opens them anew."""

@@ -54,6 +54,7 @@ class KnownFile(NamedTuple):
     verified_by: str | None = None
     verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`
+    companion: str | None = None  #: what kind of file it is beside music; None of music
 
     @property
     def present(self) -> bool:
@@ -99,6 +100,7 @@ class FileFacts:
     release_track_id: str | None = None
     #: The id that its file asset gets, where that is known from elsewhere, and free.
     file_asset_id: int | None = None
+    companion: str | None = None  #: what kind of file it is beside music; None of music
 
     @property
     def stat(self) -> FileStat:
@@ -116,7 +118,8 @@ _KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
-       l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest
+       l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest,
+       f.companion
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
 ORDER BY l.library_path LIMIT :page
@@ -431,12 +434,13 @@ def _insert_assets(
             "size_bytes": f.size_bytes,
             "sha256": f.sha256,
             "format": f.format,
-            "duration_seconds": f.song["duration_seconds"],
+            "duration_seconds": f.song.get("duration_seconds"),
             "tags_error": f.tags_error,
             "tags_digest": f.tags_digest,
             "audio_digest": f.audio_digest,
             "recording_id": f.recording_id,
             "release_track_id": f.release_track_id,
+            "companion": f.companion,
             "object_key": key,
             "object_key_fold": fold(key),
             **({"id": f.file_asset_id} if f.file_asset_id else {}),

@@ -109,14 +109,16 @@ GROUP BY 1 ORDER BY 3 DESC, 1
 
 
 def formats(catalog: Catalog, backend_type: str | None = None) -> list[FormatTotal]:
-    """All files by format, the largest first.
+    """The files of songs by format, the largest first.
 
     Args:
         backend_type: only those that a backend of this type has, such as `backends.LOCAL`; None
             for all that exist anywhere.
     """
     of_type = "AND (:type IS NULL OR b.backend_type = :type)"
-    found = catalog.rows(_FORMATS.format(scope="", of_backend=of_type), type=backend_type)
+    found = catalog.rows(
+        _FORMATS.format(scope="AND f.companion IS NULL", of_backend=of_type), type=backend_type
+    )
     return [FormatTotal(*row) for row in found]
 
 

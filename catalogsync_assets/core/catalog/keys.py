@@ -9,7 +9,8 @@ a suffix.
 On a backend, a key is a file's as long as a location of it, of any status but `removed`, names it;
 but for one that is `superseded` while the file is active under another key there: its object has
 been copied, and the copy proven. Of a file that is not current (`presence.current_sql`), but only
-what a path once held, a key may be taken over.
+what a path once held, a key may be taken over. Where the object at a key is about to be deleted
+(`pruning`), nobody may put anything there until it is gone, not even for the same file.
 
 How a path becomes a key is said in `object_keys`.
 """
@@ -30,9 +31,9 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: Values in one statement.
 _PAGE = 500
-# Of a location `n`.
-_STANDS = f"""
-n.status <> 'removed'
+#: Whether a location `n` gives its file a right to its key.
+STANDS = f"""
+n.status NOT IN ('pruning', 'removed')
 AND NOT (n.status = 'superseded' AND EXISTS (
     SELECT 1 FROM file_locations h WHERE h.file_asset_id = n.file_asset_id
       AND h.backend_id = n.backend_id AND h.locator <> n.locator AND h.status = 'active'))
@@ -41,16 +42,26 @@ AND {presence.current_sql("n.file_asset_id", or_forgotten=True)}
 
 
 def is_anothers_sql(asset: str, backend: str, bucket: str, locator: str) -> str:
-    """An SQL condition: whether a whole key is another current file's on a backend.
+    """An SQL condition: whether a whole key is another current file's on a backend, or what is
+    there is about to be deleted.
 
     Args:
         asset: the SQL expression of the id of the file that it is not to count for.
         backend, bucket, locator: those of the place.
     """
     return (
-        f"EXISTS (SELECT 1 FROM file_locations n WHERE n.backend_id = {backend}"
+        f"(EXISTS (SELECT 1 FROM file_locations n WHERE n.backend_id = {backend}"
         f" AND n.container_name = {bucket} AND n.locator = {locator}"
-        f" AND n.file_asset_id <> {asset} AND {_STANDS})"
+        f" AND n.file_asset_id <> {asset} AND {STANDS})"
+        f" OR {_being_pruned_sql(bucket, locator)})"
+    )
+
+
+def _being_pruned_sql(bucket: str, locator: str) -> str:
+    # Whichever backend it is pruned from: several may be on one bucket.
+    return (
+        "EXISTS (SELECT 1 FROM file_locations d WHERE d.status = 'pruning'"
+        f" AND d.locator = {locator} AND d.container_name = {bucket})"
     )
 
 
@@ -60,7 +71,8 @@ _IS_ANOTHERS = sa.text("SELECT " + is_anothers_sql(":asset", ":backend", ":bucke
 def is_anothers(
     connection: sa.Connection, backend: ObjectBackend, locator: str, file_asset_id: int
 ) -> bool:
-    """Whether a whole key is another current file's than this one's on a backend."""
+    """Whether a whole key is another current file's than this one's on a backend, or what is there
+    is about to be deleted."""
     place = {"backend": backend.id, "bucket": backend.bucket, "locator": locator}
     return bool(connection.scalar(_IS_ANOTHERS, {**place, "asset": file_asset_id}))
 
@@ -68,7 +80,7 @@ def is_anothers(
 _HOLDERS = sa.text(f"""
 SELECT n.file_asset_id FROM file_locations n WHERE n.backend_id = :backend
   AND n.container_name = :bucket AND n.locator = :locator AND n.file_asset_id <> :asset
-  AND {_STANDS}
+  AND {STANDS}
 """)
 
 
@@ -78,6 +90,17 @@ def holders(
     """The other current files than this one whose key a whole key is on a backend."""
     place = {"backend": backend.id, "bucket": backend.bucket, "locator": locator}
     return set(connection.scalars(_HOLDERS, {**place, "asset": file_asset_id}))
+
+
+_BEING_PRUNED = sa.text(
+    "SELECT DISTINCT locator FROM file_locations WHERE status = 'pruning'"
+    " AND container_name = :bucket"
+)
+
+
+def being_pruned(connection: sa.Connection, bucket: str, locators: Collection[str]) -> set[str]:
+    """Those of these whole keys whose objects are about to be deleted, by whichever backend."""
+    return set(connection.scalars(_BEING_PRUNED, {"bucket": bucket})).intersection(locators)
 
 
 def aside(

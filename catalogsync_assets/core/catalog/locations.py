@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog import keys, presence
-from catalogsync_assets.core.catalog.backends import local_backend_id
+from catalogsync_assets.core.catalog.backends import local_backend_id, require_in_use
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -28,17 +28,20 @@ from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
-#: `superseded` is the end: the place holds, or is about to hold, something else.
+#: `superseded`: the place holds, or is about to hold, something else. `pruning`: the object is
+#: about to be deleted, and nobody may put anything there. `removed` is the end: the place is the
+#: catalog's no longer, whatever it holds.
 # fmt: off
 Status = Literal[
     "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
-    "superseded",
+    "superseded", "pruning", "removed",
 ]
 Event = Literal[
     "scanned", "seen", "gone", "excluded", "forgotten", "changed", "suspected",
     "restored", "displaced", "offload", "kept", "offloaded",
     "settled", "copied", "claimed",
     "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
+    "prune", "pruned", "spared", "stayed", "retired",
 ]
 # fmt: on
 
@@ -51,6 +54,7 @@ class Transition(NamedTuple):
     before: tuple[Status | Literal["new"], ...] | None
     after: Status
     meaning: str  #: what has happened, or is about to
+    but: tuple[Status, ...] = ()  #: where `before` is None, those that it may not have all the same
 
 
 TRANSITIONS: dict[Event, Transition] = {
@@ -95,9 +99,12 @@ TRANSITIONS: dict[Event, Transition] = {
         ("new",), "missing", "the file was here, says what is left of a catalog that is lost"
     ),
     # Keys of a backend.
-    "stored": Transition(None, "active", "the object is there, and was verified"),
+    "stored": Transition(None, "active", "the object is there, and was verified", but=("pruning",)),
     "claimed": Transition(
-        None, "active", "the object is there, and said to hold the file; nobody has verified that"
+        None,
+        "active",
+        "the object is there, and said to hold the file; nobody has verified that",
+        but=("pruning",),
     ),
     "moved": Transition(
         ("active", "missing", "damaged"), "superseded", "the file is under another key there"
@@ -107,7 +114,9 @@ TRANSITIONS: dict[Event, Transition] = {
     ),
     "withdrawn": Transition(("active",), "superseded", "the object is about to be replaced"),
     "kept aside": Transition(
-        ("new",), "superseded", "a copy is kept of an object that is about to be replaced"
+        ("new", "removed"),
+        "superseded",
+        "a copy is kept of an object that is about to be replaced",
     ),
     "verified": Transition(
         ("active", "missing", "damaged"), "active", "the object was found to hold its file"
@@ -118,6 +127,13 @@ TRANSITIONS: dict[Event, Transition] = {
     "damaged": Transition(
         ("active", "missing", "damaged"), "damaged", "the object was found to hold something else"
     ),
+    "prune": Transition(
+        ("active", "superseded"), "pruning", "the object is about to be deleted as old weight"
+    ),
+    "pruned": Transition(("pruning",), "removed", "the object was deleted, or found gone"),
+    "spared": Transition(("pruning",), "superseded", "the object stays, and is of the past"),
+    "stayed": Transition(("pruning",), "active", "the object stays, and holds its file"),
+    "retired": Transition(None, "removed", "a person has taken the backend out; the object stays"),
 }
 
 _STAT = (
@@ -138,7 +154,14 @@ _WRITES: dict[Event, str] = {
     "verified": "verified_at = CURRENT_TIMESTAMP, verified_by = :how, etag = COALESCE(:etag, etag)",
     "lost": "etag = COALESCE(:etag, etag)",
     "damaged": "etag = COALESCE(:etag, etag)",
+    "prune": "status_before = status",
+    "pruned": "status_before = NULL",
+    "spared": "status_before = NULL",
+    "stayed": "status_before = NULL",
 }
+#: What is pruned keeps its times until it is gone: since when it is of the past, and when it was
+#: last known, must not begin anew where it is spared.
+_QUIET: frozenset[Event] = frozenset({"prune", "spared", "stayed"})
 _NOW = "updated_at = CURRENT_TIMESTAMP"
 # To find true what counted as true changes nothing that others must not have overlooked.
 _NOW_IF_CHANGED = (
@@ -146,13 +169,24 @@ _NOW_IF_CHANGED = (
 )
 
 
+def _since(after: Status, of: str = "") -> str:
+    """The SET part that notes since when a row has a status; `of` stands before the columns."""
+    return (
+        f"status_since = CASE {of}status WHEN '{after}' THEN {of}status_since"
+        " ELSE CURRENT_TIMESTAMP END"
+    )
+
+
 @functools.cache
 def _update_sql(event: Event, condition: str, which: str = "id = :id") -> str:
     step = TRANSITIONS[event]
-    writes = [f"status = '{step.after}'", _NOW_IF_CHANGED if event == "verified" else _NOW]
+    writes = [f"status = '{step.after}'"]
+    if event not in _QUIET:
+        writes.append(_NOW_IF_CHANGED if event == "verified" else _NOW)
+        writes.append(_since(step.after))
     if event in _WRITES:
         writes.append(_WRITES[event])
-    allowed = f"<> '{step.after}'"
+    allowed = f"NOT IN ({', '.join(map(repr, (step.after, *step.but)))})"
     if step.before is not None:
         allowed = f"IN ({', '.join(map(repr, step.before))})"
     return (
@@ -181,7 +215,8 @@ def _apply(
 
 
 _SONGS = """
-SELECT DISTINCT song_id FROM file_assets WHERE song_id IS NOT NULL AND id IN ({assets})
+SELECT DISTINCT song_id FROM file_assets
+WHERE song_id IS NOT NULL AND companion IS NULL AND id IN ({assets})
 """
 _IDS = "SELECT value FROM json_each(:ids)"
 _ASSETS_AT = f"SELECT file_asset_id FROM file_locations WHERE id IN ({_IDS})"
@@ -284,18 +319,19 @@ class Stored(NamedTuple):
 
 _OBJECT = (
     *("file_asset_id", "backend_id", "container_name", "locator", "public_url", "status"),
-    *("is_primary", "size_bytes", "etag", "verified_at", "verified_by"),
+    *("is_primary", "size_bytes", "etag", "verified_at", "verified_by", "status_since"),
 )
-_STORE = """
+_STORE = f"""
 VALUES (:file_asset_id, :backend, :bucket, :key, :public_url, 'active', 0, :size_bytes, :etag,
         COALESCE((SELECT c.verified_at FROM file_locations c WHERE c.id = :copied_from),
                  CASE WHEN :verified_by IS NOT NULL THEN CURRENT_TIMESTAMP END),
-        :verified_by{more})
+        :verified_by, CURRENT_TIMESTAMP{{more}})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     container_name = excluded.container_name, public_url = excluded.public_url,
     status = 'active', size_bytes = excluded.size_bytes, etag = excluded.etag,
     verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
+    updated_at = CURRENT_TIMESTAMP, {_since("active", "file_locations.")}
+WHERE file_locations.status <> 'pruning'
 """
 # What is learned of a content that nobody had read whole.
 _KEEP_DIGEST = """
@@ -315,9 +351,16 @@ def record_stored(
     same files were on the backend is over. Idempotent.
 
     Returns:
-        Those that were recorded: all but where the key has come to be another file's meanwhile.
+        Those that were recorded: all but where the key has come to be another file's meanwhile, or
+        what is there is about to be deleted.
+
+    Raises:
+        CatalogError: the backend was removed meanwhile.
     """
+    require_in_use(connection, backend)
     here = {o.key: o for o in objects}
+    for key in keys.being_pruned(connection, backend.bucket, here):
+        del here[key]
     others = [
         copy
         for copy in copies_at(connection, backend, here)
@@ -371,11 +414,13 @@ def to_be_replaced(
 
 _KEEP_ASIDE = """
 SELECT l.file_asset_id, l.backend_id, l.container_name, :key, NULL, 'superseded', 0, l.size_bytes,
-       :etag, CURRENT_TIMESTAMP, :verified_by{more}
+       :etag, CURRENT_TIMESTAMP, :verified_by, CURRENT_TIMESTAMP{more}
 FROM file_locations l WHERE l.id = :id
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
+    status = CASE file_locations.status WHEN 'removed' THEN 'superseded'
+                                        ELSE file_locations.status END,
     etag = excluded.etag, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
+    updated_at = CURRENT_TIMESTAMP, status_since = CURRENT_TIMESTAMP
 """
 
 
@@ -406,10 +451,15 @@ def withdraw_at(
         kept: copies of what is there now.
 
     Raises:
-        ConflictError: the key has come to be another file's since it was planned.
+        ConflictError: the key has come to be another file's since it was planned; or what is at one
+            of the keys is about to be deleted.
+        CatalogError: the backend was removed meanwhile.
     """
+    concerned = [key, *(copy.key for copy in kept)]
     with catalog.transaction() as connection:
-        if keys.is_anothers(connection, backend, key, file_asset_id):
+        require_in_use(connection, backend)
+        pruned = keys.being_pruned(connection, backend.bucket, concerned)
+        if pruned or keys.is_anothers(connection, backend, key, file_asset_id):
             raise ConflictError(
                 f"backend {backend.name!r}: {key!r} is another file's by now",
                 code="KeyTaken",
@@ -421,6 +471,27 @@ def withdraw_at(
             connection.exec_driver_sql(insert, rows)
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
+
+
+def spare(connection: sa.Connection, location_ids: Collection[int]) -> None:
+    """Objects that were about to be deleted stay: their locations are again what they were."""
+    rows = [{"id": id_} for id_ in location_ids]
+    _apply(connection, "stayed", rows, "AND status_before = 'active'")
+    _apply(connection, "spared", rows)
+    _refresh(connection, location_ids, _ASSETS_AT)
+
+
+def retire(connection: sa.Connection, backend_id: int) -> int:
+    """A backend is the catalog's no longer, and nothing on it counts; how many locations had.
+
+    Goes behind what takes the backend out, as a part of its transaction. Its objects stay.
+    """
+    active = "SELECT COUNT(*) FROM file_locations WHERE backend_id = :backend AND status = 'active'"
+    here = {"backend": backend_id}
+    counted = int(connection.scalar(sa.text(active), here) or 0)
+    connection.exec_driver_sql(_update_sql("retired", "", "backend_id = :backend"), here)
+    presence.drop_backend(connection, backend_id)
+    return counted
 
 
 class LocalPlace(NamedTuple):
@@ -442,17 +513,23 @@ class LocalPlace(NamedTuple):
 _LOCAL = (
     *("file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
     *("library_root", "library_path", "status", "is_primary", "size_bytes", "mtime_ns"),
-    *("ctime_ns", "inode", "file_system"),
+    *("ctime_ns", "inode", "file_system", "status_since"),
 )
 _SCANNED = """
 VALUES (:file_asset_id, :local, :root, :path, :absolute_path, :root, :path, 'active', 1,
-        :size_bytes, :mtime_ns, :ctime_ns, :inode, :file_system{more})
+        :size_bytes, :mtime_ns, :ctime_ns, :inode, :file_system, CURRENT_TIMESTAMP{more})
 """
 
 
 def _local_rows(connection: sa.Connection, places: Sequence[LocalPlace]) -> list[dict[str, Any]]:
     local = local_backend_id(connection)
     return [{"local": local, **place._asdict()} for place in places]
+
+
+_READ_LISTS_AGAIN = """
+UPDATE library_roots SET playlists_read_at = NULL
+WHERE path = :root AND playlists_read_at IS NOT NULL
+"""
 
 
 def record_scanned(
@@ -466,6 +543,8 @@ def record_scanned(
     _apply(connection, "changed", [{"id": id_} for id_ in replaced])
     statement = insert_sql(connection, "file_locations", _LOCAL, _SCANNED)
     connection.exec_driver_sql(statement, _local_rows(connection, places))
+    for root in {place.root for place in places}:  # an entry of a playlist may name one of them
+        connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, [place.file_asset_id for place in places])
 
 
@@ -603,22 +682,22 @@ SELECT id, file_asset_id, library_path, status FROM file_locations
 WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:paths))
   AND status <> 'superseded'
 """
-_RESTORED = """
+_RESTORED = f"""
 UPDATE file_locations SET status = 'active', absolute_path = :absolute_path,
     size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,
     file_system = :file_system, missing_since = NULL, verified_at = CURRENT_TIMESTAMP,
-    verified_by = 'read', updated_at = CURRENT_TIMESTAMP
+    verified_by = 'read', updated_at = CURRENT_TIMESTAMP, {_since("active")}
 WHERE library_root = :root AND library_path = :path AND file_asset_id = :file_asset_id
 """
 # The locator is the path, as of every local file; the absolute one where the same file has or had
 # that path below another root.
-_INSERT_RESTORED = """
+_INSERT_RESTORED = f"""
 SELECT :file_asset_id, :local, :root,
        CASE WHEN EXISTS (SELECT 1 FROM file_locations o WHERE o.file_asset_id = :file_asset_id
                          AND o.backend_id = :local AND o.locator = :path)
             THEN :absolute_path ELSE :path END,
        :absolute_path, :root, :path, 'active', 0, :size_bytes, :mtime_ns, :ctime_ns,
-       :inode, :file_system, CURRENT_TIMESTAMP, 'read'{more}
+       :inode, :file_system, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 'read'{{more}}
 WHERE NOT EXISTS (SELECT 1 FROM file_locations h WHERE h.library_root = :root
                   AND h.library_path = :path AND h.file_asset_id = :file_asset_id)
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
@@ -627,7 +706,7 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     status = 'active', size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
     ctime_ns = excluded.ctime_ns, inode = excluded.inode, file_system = excluded.file_system,
     missing_since = NULL, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
-    updated_at = CURRENT_TIMESTAMP
+    updated_at = CURRENT_TIMESTAMP, {_since("active", "file_locations.")}
 """
 
 
@@ -659,6 +738,7 @@ def record_restored(connection: sa.Connection, root: str, places: Sequence[Local
     for statement in (_RESTORED, insert, _KEEP_DIGEST):
         connection.exec_driver_sql(statement, rows)
     connection.exec_driver_sql(_update_sql("settled", "", _AT_LOST_ROOTS), rows)
+    connection.execute(sa.text(_READ_LISTS_AGAIN), {"root": root})
     _refresh(connection, {*owner.values(), *(row.file_asset_id for row in others)})
 
 

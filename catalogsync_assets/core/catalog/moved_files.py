@@ -100,7 +100,7 @@ def local_places(catalog: Catalog, file_assets: Iterable[int]) -> list[tuple[int
 
 _NEWCOMERS = """
 SELECT o.id, n.id FROM file_locations o
-JOIN file_assets g ON g.id = o.file_asset_id
+JOIN file_assets g ON g.id = o.file_asset_id AND g.companion IS NULL
 JOIN file_assets n ON n.song_id = g.song_id AND n.format = g.format AND n.id > :after
     AND n.superseded_by_id IS NULL AND (n.tags_error IS NULL OR g.tags_error IS NOT NULL)
 WHERE o.id IN (SELECT value FROM json_each(:gone))

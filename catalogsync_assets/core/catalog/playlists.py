@@ -65,6 +65,7 @@ class Listed:
     is_whole: bool
     #: Ids in their order, repetitions included.
     songs: array[int] = field(default_factory=lambda: array("q"))
+    keep: bool = False  #: take out nothing, as where some of the manifest could not be read
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Changed:
     removed: int = 0
 
 
-def take_lists(catalog: Catalog, lists: Iterable[Listed], manifest: str, *, keep: bool) -> Changed:
+def take_lists(catalog: Catalog, lists: Iterable[Listed], manifest: str) -> Changed:
     """Give playlists the order, repetitions and removals of a manifest. Idempotent.
 
     Songs that came into a playlist in some other way than by an import stay in it. A song that
@@ -85,12 +86,12 @@ def take_lists(catalog: Catalog, lists: Iterable[Listed], manifest: str, *, keep
 
     Args:
         manifest: what tells it from others, such as its path.
-        keep: take out nothing, as where some of the manifest could not be read.
     """
     changed = Changed()
     for group in _groups(lists):
         with catalog.transaction() as connection:
-            _take(connection, _by_id(connection, group, changed), manifest, keep, changed)
+            found = _by_id(connection, group, changed)
+            take(connection, found, dict.fromkeys(found, manifest), changed)
     return changed
 
 
@@ -161,15 +162,21 @@ def _by_id(
     return found
 
 
-def _take(
+def take(
     connection: sa.Connection,
-    lists: dict[int, Listed],
-    manifest: str,
-    keep: bool,
+    lists: Mapping[int, Listed],
+    manifests: Mapping[int, str],
     changed: Changed,
 ) -> None:
+    """`take_lists` of playlists that are there, as a part of another transaction.
+
+    Args:
+        lists: by playlist.
+        manifests: by playlist, what tells the manifest of each from others.
+        changed: is brought up to date.
+    """
     before, there = _before(connection, lists), _there(connection, lists)
-    merged = {i: _merged(before[i], lists[i], manifest, keep=keep) for i in lists}
+    merged = {i: _merged(before[i], lists[i], manifests[i]) for i in lists}
     after = {i: entries for i, entries in merged.items() if entries != before[i]}
     if after:
         _write_entries(connection, after)
@@ -200,7 +207,7 @@ def _there(
     return there
 
 
-def _merged(old: Sequence[Entry], listed: Listed, manifest: str, *, keep: bool) -> list[Entry]:
+def _merged(old: Sequence[Entry], listed: Listed, manifest: str) -> list[Entry]:
     """The entries of a playlist after a manifest that lists some of them was imported."""
     new = set(listed.songs)
     if listed.is_whole:
@@ -218,7 +225,7 @@ def _merged(old: Sequence[Entry], listed: Listed, manifest: str, *, keep: bool) 
     taken = {song_id for song_id, _ in others}
     mine = [(song_id, manifest) for song_id in listed.songs if song_id not in taken]
     merged = [*others[:place], *mine, *others[place:]]
-    if keep:
+    if listed.keep:
         merged += [entry for entry in old if entry[0] not in new | taken]
     return merged
 

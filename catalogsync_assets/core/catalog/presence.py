@@ -3,7 +3,8 @@
 A file counts while it is the newest content of its path and exists somewhere, or was lost: a
 backend held it, and its object has been found missing or damaged. One that is left out of the
 library, or that a person has forgotten, does not count, whatever copies it has: nothing more is
-wanted of it. The rows are derived from `file_locations` and `file_assets` alone, and refreshed in
+wanted of it. Files beside music have no rows here: they are of no song, and `status` counts them by
+themselves. The rows are derived from `file_locations` and `file_assets` alone, and refreshed in
 the transaction that changes those.
 """
 
@@ -74,7 +75,8 @@ CROSS JOIN file_assets f
 LEFT JOIN file_locations l ON l.id = (
     SELECT MIN(x.id) FROM file_locations x
     WHERE x.file_asset_id = f.id AND x.backend_id = b.id AND x.status = 'active')
-WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL
+WHERE f.superseded_by_id IS NULL AND f.song_id IS NOT NULL AND f.companion IS NULL
+  AND b.removed_at IS NULL
   AND EXISTS (SELECT 1 FROM file_locations e WHERE e.file_asset_id = f.id AND {COUNTS})
   {{scope}}
 GROUP BY b.id, f.song_id
@@ -97,7 +99,7 @@ DELETE FROM song_backend_presence AS p
 WHERE NOT EXISTS (
     SELECT 1 FROM file_assets f
     JOIN file_locations e ON e.file_asset_id = f.id AND {COUNTS}
-    WHERE f.song_id = p.song_id AND f.superseded_by_id IS NULL
+    WHERE f.song_id = p.song_id AND f.superseded_by_id IS NULL AND f.companion IS NULL
 ) {{scope}}
 """
 
@@ -134,3 +136,10 @@ def refresh(
     # Straight to the driver: SQLAlchemy would look through them for parameters each time.
     statements = (upsert, gone)
     return sum(connection.exec_driver_sql(s, values).rowcount for s in statements)
+
+
+def drop_backend(connection: sa.Connection, backend_id: int) -> None:
+    """Keep nothing of a backend that was taken out, and count anew what was there alone."""
+    of_backend = "DELETE FROM song_backend_presence WHERE backend_id = :backend"
+    connection.exec_driver_sql(of_backend, {"backend": backend_id})
+    refresh(connection)

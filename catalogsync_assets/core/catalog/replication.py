@@ -24,7 +24,7 @@ from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.separation import Separation, separation
 from catalogsync_assets.core.catalog.status import BackendStatus, backend_status
 from catalogsync_assets.core.errors import UsageError
-from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE
+from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE, ObjectBackend
 
 #: The root that stands for all that have no policy of their own.
 ALL_OTHERS = ""
@@ -251,6 +251,29 @@ def songs_under_policy(catalog: Catalog, limit: int = 100) -> list[ShortSong]:
     return [ShortSong(*row) for row in catalog.rows(statement, **rules.values(), limit=limit)]
 
 
+# Of the files that a backend holds.
+_SHORT_WITHOUT = f"""
+SELECT COUNT(DISTINCT song_id), COUNT(*) FROM (
+    {_SHORT_FILES} AND COUNT(CASE WHEN l.status = 'active' AND b.id = :without THEN 1 END) > 0) x
+"""
+_SONGS_THERE = """
+SELECT song_id FROM song_backend_presence WHERE backend_id = :without AND files_present > 0
+"""
+
+
+def short_without(catalog: Catalog, backend: ObjectBackend) -> tuple[int, int]:
+    """How many songs, and files, of a backend would have fewer copies than required without it.
+
+    Whose library asks for every backend is asked for one less then. Looks at each of its files.
+    """
+    others = separation(catalog)
+    rules = _rules(catalog, others.among(others.names.keys() - {backend.id}))
+    copies = rules.separation.copies_sql(_HOLDS.replace("THEN", "AND b.id <> :without THEN"))
+    statement = _SHORT_WITHOUT.format(candidates=_SONGS_THERE, copies=copies)
+    ((songs, files),) = catalog.rows(statement, **rules.values(), without=backend.id)
+    return int(songs), int(files)
+
+
 def _by_sums(rules: _Rules, stores: Sequence[BackendStatus], songs: int) -> int | None:
     """The answer, where the sums of the backends give it."""
     lacking = {b.name: b.songs_partial + b.songs_absent for b in stores}
@@ -288,8 +311,8 @@ def _candidates(rules: _Rules) -> str:
     return _CANDIDATES if rules.spare >= 0 else _ALL_SONGS
 
 
-def _rules(catalog: Catalog) -> _Rules:
-    known = separation(catalog)
+def _rules(catalog: Catalog, known: Separation | None = None) -> _Rules:
+    known = known or separation(catalog)
     own = {root: _as_number(copies, known.stores) for root, copies in _own(catalog).items()}
     return _Rules(known, own.pop(ALL_OTHERS, known.stores), own)
 

@@ -71,7 +71,14 @@ def _partial(name: str, *columns: str, where: str) -> Index:
 
 
 playlist_pools = _named("playlist_pools")
-playlists = _named("playlists")
+playlists = _named(
+    "playlists",
+    # The file of the library that it is made from, as far as it is; NULL for any other. Not a
+    # reference: what is made from a file is no reason to keep its row.
+    Column("file_asset_id", Integer),
+    # How many entries of that file name nothing that the catalog knows; NULL until it was read.
+    Column("unresolved", Integer),
+)
 pool_playlists = Table(
     "pool_playlists",
     metadata,
@@ -249,6 +256,8 @@ file_locations = Table(
     Column("missing_since", DateTime),
     # When it came to have its status; NULL in rows whose status is older than this column.
     Column("status_since", DateTime),
+    # Of an object that is about to be deleted, the status that it goes back to if it stays.
+    Column("status_before", String),
     UniqueConstraint("file_asset_id", "backend_id", "locator"),
     Index("ix_file_locations_place", "backend_id", "container_name", "locator"),
     Index("ix_file_locations_library", "library_root", "library_path"),
@@ -265,6 +274,13 @@ file_locations = Table(
         *("status", "backend_id"),
         where="status IN ('offloading', 'offloaded')",
     ),
+    # What may be old weight on a backend.
+    _partial(
+        "ix_file_locations_past",
+        "file_asset_id",
+        where="status IN ('superseded', 'forgotten')",
+    ),
+    _partial("ix_file_locations_pruning", "locator", where="status = 'pruning'"),
     _partial(
         "ix_file_locations_unmet",
         "backend_id",
@@ -329,6 +345,8 @@ library_roots = Table(
     Column("let_go_at", DateTime),
     _time("created_at"),
     _time("updated_at"),
+    # When a scan last brought playlists in line with the files below it; NULL where that is due.
+    Column("playlists_read_at", DateTime),
 )
 # Folders that a person has named when the library roots were full.
 download_roots = Table(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.object_keys import fold
+from catalogsync_assets.core.catalog.songs import IS_SONG
 from catalogsync_assets.core.errors import UsageError
 
 # What can be selected by name or id: the table that names it, and its songs for a list of ids.
 _KINDS = {
-    "song": ("songs", "SELECT id FROM songs WHERE id IN ({ids})"),
+    "song": ("songs", f"SELECT id FROM songs WHERE id IN ({{ids}}) AND {IS_SONG}"),
     "playlist": ("playlists", "SELECT song_id FROM playlist_songs WHERE playlist_id IN ({ids})"),
     "artist": ("artists", "SELECT song_id FROM artist_songs WHERE artist_id IN ({ids})"),
     "playlist pool": (
@@ -112,7 +113,7 @@ def select(
 
 
 def _existing_songs(catalog: Catalog, ids: Sequence[int]) -> Selection:
-    statement = f"SELECT id FROM songs WHERE id IN ({id_list(ids)})"
+    statement = _KINDS["song"][1].format(ids=id_list(ids))
     found = {row[0] for row in catalog.rows(statement)}
     if unknown := [i for i in dict.fromkeys(ids) if i not in found][:_NAMED]:
         raise UsageError(

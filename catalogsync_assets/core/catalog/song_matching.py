@@ -28,7 +28,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.legacy import insert_row, update_row
 from catalogsync_assets.core.catalog.schema import file_assets, songs
-from catalogsync_assets.core.catalog.songs import fill_gaps, link_artists
+from catalogsync_assets.core.catalog.songs import COMPANIONS_KEY, fill_gaps, link_artists
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.files import FileFacts, KnownFile
@@ -55,6 +55,23 @@ def songs_of(connection: sa.Connection, files: Sequence[FileFacts]) -> list[Song
         connection: one of `Catalog.transaction`.
         files: what is to be recorded next, each with the content that it replaces.
     """
+    music = [f for f in files if f.companion is None]
+    found = iter(_songs_of_music(connection, music) if music else ())
+    beside = SongOf(_of_companions(connection), False) if len(music) < len(files) else None
+    return [beside if beside and f.companion else next(found) for f in files]
+
+
+def _of_companions(connection: sa.Connection) -> int:
+    """The reserved row, which is made once."""
+    key = {"match_key": COMPANIONS_KEY}
+    statement = sa.select(sa.func.min(songs.c.id)).where(songs.c.match_key == COMPANIONS_KEY)
+    there = connection.scalar(statement)
+    if there is None:
+        there = insert_row(connection, "songs", {"title": "(files beside the music)", **key})
+    return int(there)
+
+
+def _songs_of_music(connection: sa.Connection, files: Sequence[FileFacts]) -> list[SongOf]:
     known = _Known(connection, files)
     result: list[SongOf] = []
     for f in files:

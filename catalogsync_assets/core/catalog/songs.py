@@ -15,6 +15,14 @@ from catalogsync_assets.core.catalog.legacy import insert_row, insert_rows
 from catalogsync_assets.core.catalog.schema import artists as artists_
 from catalogsync_assets.core.catalog.schema import songs
 
+#: The `match_key` of the one row of `songs` that all files beside music hang on, as in adopted
+#: databases no file may be without a song. It is no song: nothing shows or counts it, and no tags
+#: make such a key.
+COMPANIONS_KEY = "catalogsync companions"
+#: An SQL condition: whether a row of `songs` is a song.
+IS_SONG = f"COALESCE(match_key, '') <> '{COMPANIONS_KEY}'"
+#: The song of a file `f`, in SQL; NULL of a file beside music.
+SONG_OF_FILE = "CASE WHEN f.companion IS NULL THEN f.song_id END"
 #: Between the artists of one song in `songs.artist`. Not a comma, which names hold.
 ARTIST_JOINER = "; "
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.backends import OBJECT_STORES, from_row
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.presence import IN_LIBRARY
+from catalogsync_assets.core.catalog.presence import COUNTS, IN_LIBRARY
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class BackendStatus:
     #: Objects that are not under the keys of their files' paths, where that is wanted and the store
     #: cannot copy.
     not_by_path: int = 0
+    #: Since when every run about it has failed, UTC, likewise; None while it can be worked with.
+    failing_since: str | None = None
+    #: Files beside the music that are there, and those that exist anywhere; not part of `files`.
+    companions: int = 0
+    companions_total: int = 0
     reasons: list[Reason] = field(default_factory=list)  #: of the failed, most frequent first
     last_audit: LastAudit | None = None  #: None if there was none
 
@@ -78,7 +83,7 @@ SELECT b.name, b.backend_type, b.container_name,
     COALESCE(p.files, 0), COALESCE(p.bytes, 0),
     COALESCE(t.pending, 0), COALESCE(t.failed, 0), COALESCE(m.missing, 0),
     COALESCE(o.offloaded, 0), b.last_success_at, COALESCE(d.damaged, 0), COALESCE(x.excluded, 0),
-    COALESCE(x.forgotten, 0)
+    COALESCE(x.forgotten, 0), 0, b.failing_since
 FROM storage_backends b
 LEFT JOIN (SELECT backend_id, SUM(songs) AS total,
                   SUM(songs * (files_present = files_total)) AS complete,
@@ -113,6 +118,7 @@ LEFT JOIN (SELECT +backend_id AS backend_id,
            -- By their own index: the sign keeps SQLite from one that is sorted by backend.
            FROM file_locations WHERE status IN ('excluded', 'forgotten')
            GROUP BY +backend_id) x ON x.backend_id = b.id
+WHERE b.removed_at IS NULL
 ORDER BY b.backend_type, b.name
 """
 
@@ -131,7 +137,20 @@ WHERE p.verified_at IS NOT NULL GROUP BY b.id
 _REASONS = """
 SELECT b.name, COALESCE(t.error_code, 'unknown') AS code, COUNT(*) AS count, MIN(t.last_error)
 FROM upload_tasks t JOIN storage_backends b ON b.id = t.target_backend_id
-WHERE t.status = 'failed' GROUP BY b.name, code ORDER BY count DESC, code
+WHERE t.status = 'failed' AND b.removed_at IS NULL GROUP BY b.name, code ORDER BY count DESC, code
+"""
+_COMPANIONS = f"""
+SELECT b.name, COALESCE(c.there, 0), t.files FROM storage_backends b
+CROSS JOIN (SELECT COUNT(*) AS files FROM file_assets f
+            WHERE f.companion IS NOT NULL AND f.superseded_by_id IS NULL
+              AND EXISTS (SELECT 1 FROM file_locations e
+                          WHERE e.file_asset_id = f.id AND {COUNTS})) t
+LEFT JOIN (SELECT l.backend_id, COUNT(DISTINCT f.id) AS there
+           FROM file_assets f CROSS JOIN file_locations l
+           WHERE f.companion IS NOT NULL AND f.superseded_by_id IS NULL
+             AND l.file_asset_id = f.id AND l.status = 'active' AND {IN_LIBRARY}
+           GROUP BY l.backend_id) c ON c.backend_id = b.id
+WHERE t.files > 0
 """
 # Reads all that the backend holds.
 _NOT_BY_PATH = """
@@ -153,6 +172,8 @@ def backend_status(catalog: Catalog) -> list[BackendStatus]:
             row[0]: replace(BackendStatus(*row), last_audit=audits.get(row[0]))
             for row in connection.execute(sa.text(_STATUS))
         }
+        for name, there, total in connection.execute(sa.text(_COMPANIONS)):
+            found[name] = replace(found[name], companions=there, companions_total=total)
         for backend in map(from_row, connection.execute(OBJECT_STORES)):
             if backend.layout == "path" and not backend.follows_paths:
                 values = {"backend": backend.id, "prefix": backend.key_prefix}
@@ -197,7 +218,8 @@ def failed_uploads(
     query = (
         "SELECT b.name, t.target_locator, t.error_code, t.last_error, t.attempts"
         " FROM upload_tasks t JOIN storage_backends b ON b.id = t.target_backend_id"
-        " WHERE t.status = 'failed' AND (:name IS NULL OR b.name = :name)"
+        " WHERE t.status = 'failed' AND b.removed_at IS NULL"
+        " AND (:name IS NULL OR b.name = :name)"
         " ORDER BY t.updated_at DESC, t.id LIMIT :limit"
     )
     return [FailedUpload(*row) for row in catalog.rows(query, name=backend_name, limit=limit)]

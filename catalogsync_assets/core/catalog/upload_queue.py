@@ -23,6 +23,7 @@ from catalogsync_assets.core.catalog.locations import Stored
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.roots import limits_of_links
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list
+from catalogsync_assets.core.catalog.songs import SONG_OF_FILE
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 _PAGE = 5_000
@@ -237,7 +238,7 @@ class UploadLease(Lease):
         if but:
             clauses += f" AND t.id NOT IN ({id_list(but)})"
         statement = (
-            "SELECT t.id, f.id, f.song_id, s.id, CASE WHEN"
+            f"SELECT t.id, f.id, {SONG_OF_FILE}, s.id, CASE WHEN"
             f" {_ON_A_STORE} THEN s.locator ELSE COALESCE(s.absolute_path, s.locator) END,"
             " COALESCE(s.size_bytes, f.size_bytes, -1), s.mtime_ns, NULLIF(f.sha256, ''),"
             " t.target_locator, f.object_key_fold,"
@@ -323,7 +324,8 @@ WHERE file_asset_id = :asset AND target_backend_id = :backend AND status = 'pend
   AND target_locator <> :locator
 """
 _NOTE_SUCCESS = sa.text(
-    "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP WHERE id = :backend"
+    "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP, failing_since = NULL"
+    " WHERE id = :backend"
 )
 
 

@@ -18,8 +18,8 @@ from catalogsync_assets.core.catalog.roots import known_roots, require_apart, ta
 from catalogsync_assets.core.catalog.schema import download_roots
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, NoRoomError
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.library.scan import require_never_filled
-from catalogsync_assets.core.library.walk import FoundFile, walk
+from catalogsync_assets.core.library.scan import require_filled
+from catalogsync_assets.core.library.walk import walk
 from catalogsync_assets.core.settings import library_roots, overlap
 
 #: Bytes that are left free on a disk.
@@ -82,10 +82,10 @@ class Disks:
             if root.is_dir() and not any(overlap(root, given) for given in roots):
                 self._roots.append(root)
         for root in self._roots:
-            if not any(isinstance(found, FoundFile) for found in walk(root)) and not allow_empty:
+            if not allow_empty:
                 # What was downloaded into the mount point of a missing disk would make the next
                 # scan take all the files of that disk for deleted.
-                require_never_filled(catalog, root)
+                require_filled(catalog, root, walk(root))
             take_back(catalog, str(root))
 
     @property

@@ -1,4 +1,7 @@
-"""Takes a manifest into the catalog: its entries become songs, playlists and download tasks."""
+"""Takes a manifest into the catalog: its entries become songs, playlists and download tasks.
+
+An entry that is the path of a file which a scan has found is that file's song: nothing is fetched.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,17 @@ from catalogsync_assets.core.catalog import playlists
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.download_queue import DEFAULT_SOURCE
 from catalogsync_assets.core.catalog.playlists import Listed
+from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.download import requests
-from catalogsync_assets.core.download.columns import Entry, Title
-from catalogsync_assets.core.download.lines import BadLine
-from catalogsync_assets.core.download.manifest import read_manifest
 from catalogsync_assets.core.download.report import ImportReport
 from catalogsync_assets.core.download.requests import DownloadRequest
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.names import guessed_title
+from catalogsync_assets.core.library.entries import Named, readings, songs_of
 from catalogsync_assets.core.library.tags import Tags, clean
+from catalogsync_assets.core.manifests.columns import Entry, Title
+from catalogsync_assets.core.manifests.lines import BadLine
+from catalogsync_assets.core.manifests.manifest import read_manifest
 from catalogsync_assets.core.runner.report import MOST_LISTED
 
 #: Entries taken in by one transaction: short enough to leave others room to write.
@@ -67,36 +72,33 @@ def import_manifest(
         UsageError: the file cannot be read, or is not a manifest.
     """
     report = ImportReport()
-    waiting: list[_Wanted] = []
+    waiting: list[_Waiting] = []
     lists: dict[str, Listed] = {}
     identity = _identity(path)
+    here = _Here(
+        _identity(path).rpartition("/")[0], sorted(known_roots(catalog), key=len, reverse=True)
+    )
 
     def guessed(encoding: str) -> None:
         report.guessed_encoding = encoding
 
     for found in read_manifest(path, kind=kind, encoding=encoding, on_guess=guessed):
         if isinstance(found, Title):
-            _write(catalog, waiting, lists, report)
+            _write(catalog, here, waiting, lists, report)
             waiting = []
             _entitle(lists, found, playlist)
             continue
         wanted = found if isinstance(found, BadLine) else _wanted(found, playlist, source)
-        if isinstance(wanted, BadLine):
-            report.bad += 1
-            if len(report.problems) < MOST_LISTED:
-                report.problems.append(wanted)
-            continue
-        report.entries += 1
-        report.odd += len(wanted.warnings)
-        report.warnings += wanted.warnings[: MOST_LISTED - len(report.warnings)]
         waiting.append(wanted)
         if len(waiting) >= _CHUNK:
-            _write(catalog, waiting, lists, report)
+            _write(catalog, here, waiting, lists, report)
             waiting = []
             progress(report)
     if waiting:
-        _write(catalog, waiting, lists, report)
-    changed = playlists.take_lists(catalog, lists.values(), identity, keep=report.bad > 0)
+        _write(catalog, here, waiting, lists, report)
+    for listed in lists.values():
+        listed.keep = report.bad > 0
+    changed = playlists.take_lists(catalog, lists.values(), identity)
     report.playlists, report.playlist_songs = changed.playlists, changed.added
     report.removed = changed.removed
     progress(report)
@@ -121,11 +123,60 @@ class _Wanted:
     warnings: list[BadLine]
 
 
+@dataclass
+class _Local:
+    """A path, which is wanted in a playlist if it is one of a file that the catalog knows."""
+
+    bad: BadLine  #: what is said if it is not
+    path: str  #: as it is written
+    playlist: str | None
+    is_whole: bool
+
+
+_Waiting = _Wanted | _Local | BadLine
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What paths are taken from."""
+
+    folder: str  #: of the manifest, absolute
+    roots: list[str]
+
+
+def _leave_out(report: ImportReport, line: BadLine) -> None:
+    report.bad += 1
+    if len(report.problems) < MOST_LISTED:
+        report.problems.append(line)
+
+
 def _write(
-    catalog: Catalog, waiting: list[_Wanted], lists: dict[str, Listed], report: ImportReport
+    catalog: Catalog,
+    here: _Here,
+    waiting: list[_Waiting],
+    lists: dict[str, Listed],
+    report: ImportReport,
 ) -> None:
-    song_ids = requests.add(catalog, [wanted.request for wanted in waiting], report)
-    for wanted, song_id in zip(waiting, song_ids, strict=True):
+    wanted_files = [wanted for wanted in waiting if isinstance(wanted, _Wanted)]
+    for file in wanted_files:
+        report.odd += len(file.warnings)
+        report.warnings += file.warnings[: MOST_LISTED - len(report.warnings)]
+    report.entries += len(wanted_files)
+    added = iter(requests.add(catalog, [file.request for file in wanted_files], report))
+    paths = [wanted.path for wanted in waiting if isinstance(wanted, _Local)]
+    named = [Named(readings(path, here.folder, ".", here.roots)) for path in paths]
+    local = iter(songs_of(catalog, named) if named else ())
+    for wanted in waiting:
+        if isinstance(wanted, BadLine):
+            _leave_out(report, wanted)
+            continue
+        song_id = next(local if isinstance(wanted, _Local) else added)
+        if isinstance(wanted, _Local):
+            if song_id is None:
+                _leave_out(report, wanted.bad)
+                continue
+            report.entries += 1
+            report.local += 1
         if wanted.playlist and song_id is not None:
             listed = lists.setdefault(
                 playlists.fold(wanted.playlist), Listed(wanted.playlist, wanted.is_whole)
@@ -147,7 +198,11 @@ class _NotAcceptable(Exception):  # noqa: N818
     """Why an entry is left out."""
 
 
-def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLine:
+class _IsPath(_NotAcceptable):
+    """It is a path, not an address."""
+
+
+def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | _Local | BadLine:
     values = entry.values
     numbers = [name for name in ("track", "disc") if values.get(name, "").strip()]
     odd = [*entry.odd, *(name for name in numbers if _number(values[name]) is None)]
@@ -164,6 +219,10 @@ def _wanted(entry: Entry, playlist: str | None, source: str) -> _Wanted | BadLin
         )
         name = clean(playlist or values.get("playlist", ""))
         return _Wanted(request, name, entry.is_playlist and not playlist, warnings)
+    except _IsPath as error:
+        name = clean(playlist or values.get("playlist", ""))
+        bad, path = BadLine(entry.line, str(error)), values["url"].strip()
+        return _Local(bad, path, name, entry.is_playlist and not playlist)
     except _NotAcceptable as error:
         return BadLine(entry.line, str(error))
 
@@ -185,9 +244,9 @@ def _url(url: str, source: str) -> str:
     except ValueError:
         raise _NotAcceptable("the url is malformed") from None
     if _is_path(url, parts.scheme):
-        raise _NotAcceptable(
-            "the url does not begin with http:// or https://, but looks like a path (`scan` adds"
-            " local files)"
+        raise _IsPath(
+            "the url does not begin with http:// or https://, but looks like a path, and no scan"
+            " has found such a file (`scan` adds local files)"
         )
     if parts.scheme not in ("http", "https") or not host:
         raise _NotAcceptable("the url does not begin with http:// or https://")

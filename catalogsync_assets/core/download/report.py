@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from catalogsync_assets.core.download.lines import BadLine
+from catalogsync_assets.core.manifests.lines import BadLine
 from catalogsync_assets.core.runner.report import RunReport
 
 
@@ -19,6 +19,7 @@ class ImportReport:
     playlists: int = 0
     playlist_songs: int = 0  #: songs that came into a playlist, each counted once
     removed: int = 0  #: songs that left a playlist, as they are no longer listed
+    local: int = 0  #: entries that are paths of files that the catalog knows
     known: int = 0  #: entries whose address had a task already
     updated: int = 0  #: of those, the ones that got another size or digest
     bad: int = 0  #: lines that were left out; at most 1,000 of them are in `problems`

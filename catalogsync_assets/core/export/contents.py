@@ -55,7 +55,8 @@ Where = Literal["local", "anywhere"] | int
 
 _NEXT_SONGS = f"""
 SELECT DISTINCT f.song_id FROM file_assets f
-WHERE f.superseded_by_id IS NULL AND f.song_id > :after AND {presence.NOT_FORGOTTEN} {{scope}}
+WHERE f.superseded_by_id IS NULL AND f.companion IS NULL AND f.song_id > :after
+  AND {presence.NOT_FORGOTTEN} {{scope}}
 ORDER BY f.song_id LIMIT :page
 """
 _FILES = f"""
@@ -68,8 +69,9 @@ SELECT f.song_id, f.id, s.artist, s.album, s.title, s.track_number, s.disc_numbe
 FROM json_each(:songs) j
 CROSS JOIN songs s ON s.id = j.value
 CROSS JOIN file_assets f ON f.song_id = s.id AND f.superseded_by_id IS NULL
+    AND f.companion IS NULL
 CROSS JOIN file_locations l ON l.file_asset_id = f.id
-CROSS JOIN storage_backends b ON b.id = l.backend_id
+CROSS JOIN storage_backends b ON b.id = l.backend_id AND b.removed_at IS NULL
 WHERE {{where}} AND {presence.NOT_FORGOTTEN}
 ORDER BY j.key, f.id, b.backend_type, b.name, l.id
 """

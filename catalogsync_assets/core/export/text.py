@@ -45,7 +45,7 @@ def write_jsonl(file: BinaryIO, shape: Shape, rows: Iterable[Row]) -> None:
 
 
 def write_m3u8(file: BinaryIO, shape: Shape, rows: Iterable[Row]) -> None:
-    """A playlist that players read, and `import` too: see `download.manifest`."""
+    """A playlist that players read, and `import` too: see `manifests.manifest`."""
     text = _text(file)
     text.write("#EXTM3U\n")
     if shape.playlist is not None:

@@ -1,4 +1,4 @@
-"""The audio formats: which extensions are music, and what they are called.
+"""The formats: which extensions are music, which are of files beside it, what they are called.
 
 Python's `mimetypes` knows neither FLAC nor Opus nor M4A, and asks the machine for the rest.
 """
@@ -48,6 +48,33 @@ MEDIA_TYPES = {
     "wma": "audio/x-ms-wma",
     "wv": "audio/x-wavpack",
 }
+#: Of files beside music: extension -> the kind of file, and its media type.
+COMPANION_TYPES = {
+    "avif": ("image", "image/avif"),
+    "bmp": ("image", "image/bmp"),
+    "cue": ("cue", "application/x-cue"),
+    "gif": ("image", "image/gif"),
+    "heic": ("image", "image/heic"),
+    "jpeg": ("image", "image/jpeg"),
+    "jpg": ("image", "image/jpeg"),
+    "jxl": ("image", "image/jxl"),
+    "log": ("log", "text/plain"),
+    "lrc": ("lyrics", "text/plain"),
+    "m3u": ("playlist", "audio/mpegurl"),
+    "m3u8": ("playlist", "application/vnd.apple.mpegurl"),
+    "md": ("text", "text/markdown"),
+    "nfo": ("nfo", "text/plain"),
+    "pdf": ("pdf", "application/pdf"),
+    "pls": ("playlist", "audio/x-scpls"),
+    "png": ("image", "image/png"),
+    "rtf": ("text", "application/rtf"),
+    "tif": ("image", "image/tiff"),
+    "tiff": ("image", "image/tiff"),
+    "txt": ("text", "text/plain"),
+    "webp": ("image", "image/webp"),
+    "xspf": ("playlist", "application/xspf+xml"),
+}
+_UNKNOWN_TYPE = "application/octet-stream"
 
 
 def extension(name: str) -> str:
@@ -57,7 +84,8 @@ def extension(name: str) -> str:
 
 def media_type(name: str) -> str:
     """What to call the content of a file of this name in a Content-Type header."""
-    return MEDIA_TYPES.get(extension(name), "application/octet-stream")
+    ending = extension(name)
+    return MEDIA_TYPES.get(ending) or COMPANION_TYPES.get(ending, ("", _UNKNOWN_TYPE))[1]
 
 
 def format_of(name: str, kind: str | None) -> str:

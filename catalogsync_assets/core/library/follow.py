@@ -168,7 +168,8 @@ class _Follow:
         """No known file is the same. It may be one that was edited and renamed in one go."""
         lost = self._moves.by_inode(arrived)
         facts = self._read(arrived, None)
-        if lost is not None and is_same_song(self._catalog, lost.known, facts):
+        music = arrived.companion is None
+        if lost is not None and music and is_same_song(self._catalog, lost.known, facts):
             self._moves.take(arrived, lost)
             if _has_lost_its_end(arrived, lost.known, facts):
                 return self._move_damaged(arrived, lost.known)
@@ -246,6 +247,7 @@ class _Follow:
             Path(arrived.root),
             arrived.path,
             arrived.stat,
+            companion=arrived.companion,
             replaces=replaces,
             sha256=sha256 or arrived.sha256,
         )
@@ -334,6 +336,8 @@ def _damage(arrived: Arrived, known: KnownFile, facts: FileFacts) -> str | None:
         return _NO_AUDIO  # a tagger that crashed, or worse
     if not arrived.quiet:
         return None
+    if arrived.companion is not None:
+        return _OTHER_BYTES  # nothing in it tells an edit from damage, but its mtime
     if arrived.stat[2:4] == (known.ctime_ns, known.inode) and known.verified_by != "inode":
         return _UNTOUCHED
     same_tags = known.tags_digest is not None and known.tags_digest == facts.tags_digest

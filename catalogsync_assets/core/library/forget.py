@@ -330,7 +330,8 @@ WHERE l.library_root IS NOT NULL
 _ABSENT = " AND l.status IN ('missing', 'offloaded', 'excluded')"
 _PRESENT = " AND l.status IN ('active', 'damaged', 'offloading')"
 _ROWS = """
-SELECT l.id, f.id AS asset, f.song_id, l.library_root, l.library_path, l.status,
+SELECT l.id, f.id AS asset, CASE WHEN f.companion IS NULL THEN f.song_id END AS song_id,
+       l.library_root, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes) AS size, l.missing_since,
        EXISTS (SELECT 1 FROM file_locations h WHERE h.file_asset_id = f.id AND h.status = 'active'
                AND h.backend_id = l.backend_id) AS is_elsewhere

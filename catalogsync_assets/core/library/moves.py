@@ -10,6 +10,7 @@ What makes two of them the same, in this order:
 2. the same digest. A file is read for that if a lost one has its size, and its mtime, its inode or
    its name; or no mtime that anybody knows.
 
+Music is never paired with a file beside it, nor are two of these that are of different kinds.
 Each is paired once. What is left is new, changed, or gone.
 """
 
@@ -39,6 +40,7 @@ class Arrived(NamedTuple):
     location_id: int | None  #: the location that the catalog has for this path, if any
     quiet: bool  #: nothing but its ctime or its inode is another
     sha256: str | None  #: in hex, where it was read
+    companion: str | None  #: what kind of file it is beside music; None of music
 
     @property
     def place(self) -> str:
@@ -58,12 +60,12 @@ _TABLES = """
 CREATE TABLE arrived (
     id INTEGER PRIMARY KEY, root TEXT, path TEXT, name TEXT,
     size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, file_system TEXT, lasting TEXT,
-    location INTEGER, quiet INTEGER, sha256 TEXT);
+    location INTEGER, quiet INTEGER, companion TEXT, sha256 TEXT);
 CREATE TABLE lost (
     location INTEGER PRIMARY KEY, asset INTEGER, song INTEGER, path TEXT, status TEXT,
     size INTEGER, mtime INTEGER, sha256 TEXT, has_key INTEGER, unreadable INTEGER,
     ctime INTEGER, inode INTEGER, file_system TEXT, verified_by TEXT, verified_at TEXT,
-    tags_digest TEXT, root TEXT, name TEXT, lasting TEXT, replaced INTEGER);
+    tags_digest TEXT, companion TEXT, root TEXT, name TEXT, lasting TEXT, replaced INTEGER);
 CREATE TABLE pairs (arrived INTEGER PRIMARY KEY, location INTEGER NOT NULL UNIQUE, how TEXT);
 """
 # Made once both tables are full: the second ones only where inodes have not told all.
@@ -79,6 +81,7 @@ INSERT OR IGNORE INTO pairs
 SELECT a.id, l.location, 'inode' FROM arrived a
 JOIN lost l INDEXED BY lost_by_inode
     ON l.inode = a.inode AND l.lasting = a.lasting AND l.size = a.size AND l.mtime = a.mtime
+    AND l.companion IS a.companion
 WHERE l.location IS NOT a.location
 ORDER BY l.name = a.name DESC, a.id, l.location
 """
@@ -86,7 +89,7 @@ _UNPAIRED = "SELECT EXISTS (SELECT 1 FROM arrived WHERE id NOT IN (SELECT arrive
 # Each way by an index of its own: a library may have many files of one size.
 _PROPOSED = """
 EXISTS (SELECT 1 FROM lost l {way} AND +l.sha256 IS NOT NULL
-        AND +l.location NOT IN (SELECT location FROM pairs))
+        AND l.companion IS a.companion AND +l.location NOT IN (SELECT location FROM pairs))
 """
 _WAYS = (
     "INDEXED BY lost_by_size WHERE l.size = a.size AND l.mtime = a.mtime",
@@ -107,6 +110,7 @@ _BY_DIGEST = """
 INSERT OR IGNORE INTO pairs
 SELECT a.id, l.location, 'read' FROM arrived a
 JOIN lost l INDEXED BY lost_by_digest ON l.sha256 = a.sha256 AND l.size = a.size
+    AND l.companion IS a.companion
 WHERE a.sha256 IS NOT NULL AND a.id NOT IN (SELECT arrived FROM pairs)
   AND l.location NOT IN (SELECT location FROM pairs)
 ORDER BY l.location IS a.location DESC, l.name = a.name DESC, l.mtime = a.mtime DESC,
@@ -114,13 +118,13 @@ ORDER BY l.location IS a.location DESC, l.name = a.name DESC, l.mtime = a.mtime 
 """
 _ARRIVED = """
 a.id, a.root, a.path, a.size, a.mtime, a.ctime, a.inode, a.file_system, a.location, a.quiet,
-a.sha256
+a.sha256, a.companion
 """
 # Of a row `l`, in the order of `KnownFile`; then its root.
 _LOST = """
 {l}.location, {l}.asset, {l}.song, {l}.path, {l}.status, {l}.size, {l}.mtime, {l}.sha256,
 {l}.has_key, {l}.unreadable, {l}.ctime, {l}.inode, {l}.file_system, {l}.verified_by,
-{l}.verified_at, {l}.tags_digest, {l}.root
+{l}.verified_at, {l}.tags_digest, {l}.companion, {l}.root
 """
 _KNOWN, _OVER = _LOST.format(l="l"), _LOST.format(l="o")
 # A pair of which there is no more to be said than the new path; as of nearly all.
@@ -168,8 +172,8 @@ _ARRIVED_INDEX = """
 CREATE INDEX IF NOT EXISTS arrived_by_size ON arrived (size, mtime) WHERE location IS NULL
 """
 _HAS_ARRIVED = "SELECT 1 FROM arrived WHERE location IS NULL AND size = ? AND mtime = ? LIMIT 1"
-_ADD_ARRIVED = "INSERT INTO arrived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
-_ADD_LOST = f"INSERT OR IGNORE INTO lost VALUES ({', '.join('?' * 20)})"
+_ADD_ARRIVED = "INSERT INTO arrived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_ADD_LOST = f"INSERT OR IGNORE INTO lost VALUES ({', '.join('?' * 21)})"
 _PAGE = 500
 _PLAIN_PAGE = 5_000
 
@@ -200,6 +204,7 @@ class Moves:
         *,
         quiet: bool = False,
         stayed: bool = False,
+        companion: str | None = None,
     ) -> None:
         """A path holds something that the catalog does not expect there.
 
@@ -207,10 +212,11 @@ class Moves:
             location_id: the location that the catalog has for this path, if any.
             quiet: nothing but its ctime or its inode is another.
             stayed: its inode is the one that the catalog has for the path: it came from nowhere.
+            companion: what kind of file it is beside music; None of music.
         """
         lasting = stat.file_system if lasts(stat.file_system) and not stayed else None
         name = path.rpartition("/")[2]
-        self._arrived.append((root, path, name, *stat, lasting, location_id, quiet))
+        self._arrived.append((root, path, name, *stat, lasting, location_id, quiet, companion))
         if len(self._arrived) >= _PAGE:
             self._write()
 
@@ -267,7 +273,7 @@ class Moves:
         with then. To be called before `pair`, and read to its end."""
         self._write()
         for row in self._rows(_QUIET, root=root):
-            yield _arrived(row), _lost(row[11:]).known
+            yield _arrived(row), _lost(row[12:]).known
         quiet = "SELECT location FROM arrived WHERE quiet AND root = ?"
         self._db.execute(f"DELETE FROM lost WHERE location IN ({quiet})", (root,))
         self._db.execute("DELETE FROM arrived WHERE quiet AND root = ?", (root,))
@@ -296,14 +302,14 @@ class Moves:
             unread: as `plain` was asked.
         """
         for row in self._rows(_MOVED, unread=unread):
-            over = None if row[28] is None else _lost(row[28:]).known
-            yield _arrived(row), _lost(row[11:]), row[-1], over
+            over = None if row[30] is None else _lost(row[30:]).known
+            yield _arrived(row), _lost(row[12:]), row[-1], over
 
     def not_moved(self) -> Iterator[tuple[Arrived, KnownFile | None]]:
         """What no known file that was elsewhere accounts for; with what the catalog has there, if
         that has not moved away itself."""
         for row in self._rows(_NOT_MOVED):
-            yield _arrived(row), None if row[11] is None else _lost(row[11:]).known
+            yield _arrived(row), None if row[12] is None else _lost(row[12:]).known
 
     def not_found(self) -> Iterator[Lost]:
         """The known files that were found nowhere, and whose paths hold nothing else."""
@@ -335,10 +341,10 @@ class Moves:
 
 def _arrived(row: Sequence[Any]) -> Arrived:
     """From a row that begins with `_ARRIVED`."""
-    id_, root, path, *stat, location_id, quiet, sha256 = row[:11]
-    return Arrived(id_, root, path, FileStat(*stat), location_id, bool(quiet), sha256)
+    id_, root, path, *stat, location_id, quiet, sha256, companion = row[:12]
+    return Arrived(id_, root, path, FileStat(*stat), location_id, bool(quiet), sha256, companion)
 
 
 def _lost(row: Sequence[Any]) -> Lost:
     """From a row that begins with `_LOST`."""
-    return Lost(row[16], KnownFile._make(row[:16]))
+    return Lost(row[17], KnownFile._make(row[:17]))

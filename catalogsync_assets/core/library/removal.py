@@ -18,7 +18,6 @@ Recovering only ever undoes: to go on would need the stores, which may have lost
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -27,11 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import tenacity
-
 from catalogsync_assets.core.catalog import locations, offloads
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.locks import lock
 from catalogsync_assets.core.catalog.offloads import LocalFile
 from catalogsync_assets.core.errors import CatalogError, NotRemoved
 from catalogsync_assets.core.files.atomic import move_to_free_name, sync_folder
@@ -43,6 +41,7 @@ from catalogsync_assets.core.files.opening import mtime_ns, open_regular
 PREFIX = ".catalogsync-offload-"
 #: Seconds to wait for another process that only sets something right.
 PATIENCE = 5.0
+_LOCK = "offload-lock"
 
 
 class Identity(NamedTuple):
@@ -89,7 +88,7 @@ def alone(catalog: Catalog, *, patience: float | None = None) -> Iterator[bool]:
             " not see that files are being removed",
             hint="keep one of the names; the other may be a symbolic link",
         )
-    with _lock(catalog, fcntl.LOCK_EX, PATIENCE if patience is None else patience) as right:
+    with lock(catalog, _LOCK, patience=PATIENCE if patience is None else patience) as right:
         yield right
 
 
@@ -102,37 +101,8 @@ def no_removal(catalog: Catalog) -> Iterator[bool]:
     Yields:
         False if somebody is removing files.
     """
-    with _lock(catalog, fcntl.LOCK_SH, PATIENCE) as right:
+    with lock(catalog, _LOCK, shared=True, patience=PATIENCE) as right:
         yield right
-
-
-@contextmanager
-def _lock(catalog: Catalog, kind: int, patience: float) -> Iterator[bool]:
-    path = catalog.path.with_name(catalog.path.name + ".offload-lock")
-    try:
-        # Whoever may write the catalog may take the lock, and nobody else.
-        writers = catalog.path.stat().st_mode & 0o222
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, writers | writers << 1)
-    except OSError as error:
-        raise CatalogError(
-            f"{path} cannot be opened: {error.strerror}",
-            hint="check the permissions of the catalog's folder",
-        ) from error
-    patiently = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(BlockingIOError),
-        stop=tenacity.stop_after_delay(patience),
-        wait=tenacity.wait_fixed(0.05),
-        reraise=True,
-    )
-    try:
-        right = True
-        try:
-            patiently(fcntl.flock, fd, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            right = False
-        yield right
-    finally:
-        os.close(fd)
 
 
 def inspect(file: LocalFile) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -34,12 +35,14 @@ from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.keys import drop_suffixes
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
 from catalogsync_assets.core.errors import LibraryError, UsageError
+from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, is_another
 from catalogsync_assets.core.files.ignore import Rules, leaves_out
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME, follow
 from catalogsync_assets.core.library.moves import Moves
+from catalogsync_assets.core.library.playlists import ListsReport, bring_in_line
 from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
 from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable, walk
@@ -66,8 +69,9 @@ class MovedRoot:
 class ScanReport:
     """What a scan found, in files."""
 
-    files: int = 0  #: audio files on disk that could be cataloged
+    files: int = 0  #: files on disk that could be cataloged
     bytes: int = 0  #: their size
+    companions: int = 0  #: of `files`, those beside the music
     #: Of `files`.
     new: int = 0
     changed: int = 0
@@ -89,6 +93,8 @@ class ScanReport:
     left_out: int = 0  #: files, and folders with all that is in them, that rules leave out
     read: int = 0  #: of the unchanged, those that were read whole, as a move had left them unread
     reread: int = 0  #: of the unchanged, those whose tags were read again
+    #: What became of playlists that are made from files of the library.
+    playlists: ListsReport = field(default_factory=ListsReport)
     problem_count: int = 0  #: all problems
     #: What could not be taken as it is, or not be read whole, at most 1,000 of them.
     problems: list[Problem] = field(default_factory=list)
@@ -101,6 +107,12 @@ class ScanReport:
     #: of them.
     unread_tags: list[UnreadTags] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)  #: keys of the batches made for the new files
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether any file has come, gone, moved or become another."""
+        some = self.new, self.changed, self.returned, self.moved, self.missing, self.excluded
+        return any(some) or bool(self.moved_roots)
 
     def note(self, problem: Problem) -> None:
         """Count a problem, and list it if there is room."""
@@ -167,17 +179,18 @@ def scan(
     Raises:
         UsageError: what shall be accepted does not seem damaged.
         ConfigurationError: a root overlaps another or one scanned before, its name is not UTF-8,
-            or `CATALOGSYNC_IGNORE` cannot be understood.
+            or `CATALOGSYNC_IGNORE` or `CATALOGSYNC_COMPANIONS` cannot be understood.
         LibraryError: a root cannot be read, or is empty though the catalog knows files there: a
             disk that is not mounted looks just so. Other roots are not affected.
     """
     report = ScanReport()
     folders = library_roots(roots)
-    rules = Rules.of_settings()
+    rules, companions = Rules.of_settings(), Companions.of_settings()
     if follow_links is not None:
         set_follows_links(catalog, follow_links)
     accepted = _accepted(catalog, accept)
     devices = FileSystems()
+    due = roots_.lists_due(catalog)
     refused: LibraryError | None = None
     for folder in () if new_root else list(folders):
         try:
@@ -196,9 +209,11 @@ def scan(
                 *(catalog, root, report, leaves_out(root, rules), how, progress),
                 moves if follows else None,
                 devices,
+                companions,
             )
+            walked = partial(walk, root, rules=rules, within=within, companions=companions)
             try:
-                one.execute(walk(root, rules=rules, within=within), allow_empty=allow_empty)
+                one.execute(walked, allow_empty=allow_empty)
             except LibraryError as error:  # what is known of the others holds
                 refused = refused or error
             else:
@@ -209,6 +224,7 @@ def scan(
             follow(catalog, moves, report, how.accept, progress, left_out=away)
             if report.moved or report.changed:  # nothing else gives up a key
                 drop_suffixes(catalog)
+    _bring_playlists_in_line(catalog, [one.root for one in seen], due, report)
     for one in seen:
         one.note_end()
     report.batches = rows.make_batches(
@@ -219,6 +235,22 @@ def scan(
     if refused is not None:
         raise refused
     return report
+
+
+def _bring_playlists_in_line(
+    catalog: Catalog, seen: Sequence[Path], due: Collection[str], report: ScanReport
+) -> None:
+    """Only where something has changed, in this scan or since the last that got so far.
+
+    Args:
+        seen: the roots that were walked.
+        due: the roots for which that was due before.
+    """
+    if report.has_changes or any(str(root) in due for root in seen):
+        report.playlists = bring_in_line(catalog)
+        for problem in report.playlists.problems:
+            report.note(problem)
+    roots_.note_lists_read(catalog, map(str, seen))
 
 
 def _add_let_go(catalog: Catalog, moves: Moves) -> None:
@@ -298,21 +330,32 @@ def _rearranged(catalog: Catalog, folder: Path, file_system: str) -> str | None:
     return path if met[path] and met[path] * 2 >= len(some) else None
 
 
-def require_never_filled(
+def require_filled(
     catalog: Catalog,
     root: Path,
+    found: Iterable[FoundFile | Problem | LeftOut],
     is_left_out: Callable[[str], bool] = lambda _: False,
     *,
     verb: str = "scan",
 ) -> None:
-    """Raise a LibraryError if the catalog knows files below a root that was found empty.
+    """Raise a LibraryError if the catalog knows music below a root that holds none now.
+
+    The folder where a disk is not mounted may have a note in it, or a picture; a root that never
+    held anything but files beside music is as empty as ever without music.
 
     Args:
+        found: by `walk`; read up to the first file of music.
         is_left_out: tells of a path below the root whether it is left out.
         verb: what is to be done with --allow-empty.
     """
+    beside = False
+    for item in found:
+        if isinstance(item, FoundFile):
+            if item.companion is None:
+                return
+            beside = True
     known = (k for k in rows.known_files(catalog, str(root)) if k.present)
-    if any(not is_left_out(k.path) for k in known):
+    if any(not (is_left_out(k.path) or (beside and k.companion)) for k in known):
         raise LibraryError(
             f"library root {root} holds no readable audio file, but the catalog knows some",
             hint="check that its disk is mounted;"
@@ -370,6 +413,7 @@ class _Scan:
     progress: Progress
     moves: Moves | None  #: None where the catalog knows no file that could have moved
     devices: FileSystems
+    companions: Companions
 
     def __post_init__(self) -> None:
         # Where the walk could not look, or was not to: files, and folders with a slash at the end;
@@ -388,16 +432,16 @@ class _Scan:
         self._looks_closely = self.how.reread or self.how.rehash
 
     def execute(
-        self, walked: Iterator[FoundFile | Problem | LeftOut], *, allow_empty: bool
+        self, walked: Callable[[], Iterator[FoundFile | Problem | LeftOut]], *, allow_empty: bool
     ) -> None:
         root = str(self.root)
         rows.meet_rows_of_other_programs(self.catalog, root)
         for file, why in recover_if_alone(self.catalog, root).problems.items():
             self._note(Problem(file.absolute_path, why))
-        files = self._files(walked)
+        files = self._files(walked())
         first = next(files, None)
-        if first is None and not allow_empty:
-            require_never_filled(self.catalog, self.root, self._is_left_out)
+        if not allow_empty and (first is None or first.companion):
+            require_filled(self.catalog, self.root, walked(), self._is_left_out)
         self._file_system = file_system_of(root)
         roots = {r.path: r for r in roots_.library_roots(self.catalog)}
         self._before = roots.get(root)
@@ -411,6 +455,7 @@ class _Scan:
             if found is not None:
                 self.report.files += 1
                 self.report.bytes += found.status.st_size
+                self.report.companions += found.companion is not None
                 if known is None or not self._is_as_it_was(found.status, known):
                     self._compare(found, known)
             elif known is not None:
@@ -503,10 +548,12 @@ class _Scan:
 
     def _meet(self, found: FoundFile) -> None:
         if self.moves is not None:
-            self.moves.add_arrived(str(self.root), found.path, self._stat(found))
+            stat = self._stat(found)
+            self.moves.add_arrived(str(self.root), found.path, stat, companion=found.companion)
         else:
             self.report.new += 1
-            facts = read_facts(self.root, found.path, self._stat(found))
+            stat = self._stat(found)
+            facts = read_facts(self.root, found.path, stat, companion=found.companion)
             if facts.tags_error:
                 self._note(Problem(found.path, facts.tags_error))
             self._keep(self._facts, facts)
@@ -517,7 +564,10 @@ class _Scan:
         root, stat = str(self.root), self._stat(found)
         stayed = stat.inode == known.inode
         self.moves.add_arrived(
-            root, found.path, stat, known.location_id, quiet=quiet, stayed=stayed
+            *(root, found.path, stat, known.location_id),
+            quiet=quiet,
+            stayed=stayed,
+            companion=found.companion,
         )
         self.moves.add_lost(root, known, stat)
 
@@ -534,7 +584,7 @@ class _Scan:
         if self._is_to_be_read(known):
             self._read_whole(found, known)
             return
-        if self.how.reread or known.unreadable:
+        if found.companion is None and (self.how.reread or known.unreadable):
             report.reread += 1
             titles = guessed_titles(Path(found.path))
             facts = read_facts(self.root, found.path, self._stat(found), replaces=known)
@@ -574,7 +624,7 @@ class _Scan:
         """A known file was not found: it is left out, cannot be seen, or is elsewhere, or gone."""
         if known.status == "offloading" or self.moves is None:
             return
-        if self._is_left_out(known.path):
+        if self._is_left_out(known.path) or self._is_wanted_no_more(known):
             self._knows_excluded = True
             if known.status in ("active", "missing", "damaged"):
                 self.report.excluded += 1
@@ -607,6 +657,12 @@ class _Scan:
                 self.moves.add_lost(str(self.root), known)
                 away.add(known.location_id)
         return away
+
+    def _is_wanted_no_more(self, known: KnownFile) -> bool:
+        """Whether a file beside music is of a kind that the settings leave out by now."""
+        if known.companion is None:
+            return False
+        return self.companions.kind_of(known.path.rpartition("/")[2]) is None
 
     def note_end(self) -> None:
         """All that was found is recorded."""

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from catalogsync_assets.core.catalog.files import UNREADABLE, FileFacts
 from catalogsync_assets.core.catalog.songs import ARTIST_JOINER
-from catalogsync_assets.core.files.formats import format_of
+from catalogsync_assets.core.files.formats import extension, format_of
 from catalogsync_assets.core.files.opening import FileStat, open_regular
 from catalogsync_assets.core.library.containers import Audio, read_audio
 
@@ -135,14 +135,22 @@ def tags_in(file: BinaryIO, path: Path) -> tuple[Tags, str | None]:
     return _tags(audio, path), why
 
 
-def read_facts(root: Path, path: str, stat: FileStat, **more: Any) -> FileFacts:
+def read_facts(
+    root: Path, path: str, stat: FileStat, *, companion: str | None = None, **more: Any
+) -> FileFacts:
     """What there is to record of a file, with its tags; see `read_tags`.
 
     Args:
         path: below the root.
         stat: what the file system says of it.
+        companion: what kind of file it is beside music, which is not opened; None of music.
         more: other values of `FileFacts`.
     """
+    if companion is not None:
+        kind, place = extension(path), str(root / path)
+        return FileFacts(
+            path, place, format=kind, song={}, companion=companion, **stat._asdict(), **more
+        )
     return facts_of(read_tags(root / path), root, path, stat, **more)
 
 

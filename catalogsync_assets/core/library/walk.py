@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.files.companions import MAX_COMPANION_BYTES, Companions
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.files.ignore import IGNORE_FILE, OURS, Rules, read_ignore_file
 from catalogsync_assets.core.files.opening import FileStat, lies_below
@@ -24,11 +25,15 @@ from catalogsync_assets.core.files.opening import FileStat, lies_below
 MAX_FILE_BYTES = 2**47
 
 
+_KindOf = Callable[[str], "str | None"]
+
+
 class FoundFile(NamedTuple):
-    """An audio file below a root."""
+    """An audio file below a root, or a file beside music."""
 
     path: str  #: below the root, `/`-separated
     status: os.stat_result  #: as the system gave it; see `stat`
+    companion: str | None = None  #: what kind of file it is beside music; None of music
 
     @property
     def stat(self) -> FileStat:
@@ -56,9 +61,14 @@ class LeftOut(NamedTuple):
 
 
 def walk(
-    root: Path, *, rules: Rules | None = None, within: Collection[str] = ()
+    root: Path,
+    *,
+    rules: Rules | None = None,
+    within: Collection[str] = (),
+    companions: Companions | None = None,
 ) -> Iterator[FoundFile | Problem | LeftOut]:
-    """Every audio file below the root, sorted by path as UTF-8 bytes, and what was left out.
+    """Every audio file below the root, and every file beside music that is wanted, sorted by path
+    as UTF-8 bytes; and what was left out.
 
     Links to folders are reported and not entered, for they may lead in a circle. What a rule
     leaves out comes in the order of the files, what is found out about a folder before its files.
@@ -67,13 +77,15 @@ def walk(
         rules: what is left out; by default what `Rules.of_settings` says. Ignore files add to it.
         within: real paths of the folders that links to files may lead to, others are reported;
             empty: anywhere.
+        companions: the files beside music that are wanted; by default as the settings say.
 
     Raises:
         LibraryError: the root itself is not a folder that can be read.
     """
     rules = Rules.of_settings() if rules is None else rules
+    kind_of = (Companions.of_settings() if companions is None else companions).kind_of
     try:
-        top = _Folder(root, "", rules)
+        top = _Folder(root, "", rules, kind_of)
     except OSError as error:
         raise LibraryError(
             f"library root {root} cannot be read: {error.strerror}",
@@ -94,10 +106,10 @@ def walk(
         elif reason := unusable(path):
             yield Problem(printable(path), reason)
         elif not name.endswith("/"):
-            yield _file(entry, path, within)
+            yield _file(entry, path, within, kind_of(name))
         else:
             try:
-                inner = _Folder(entry, path, folder.rules)
+                inner = _Folder(entry, path, folder.rules, kind_of)
             except OSError as error:
                 yield Problem(printable(path), f"cannot be listed: {error.strerror}", hides=path)
             else:
@@ -115,10 +127,13 @@ class _Folder:
         rules: what is left out below it.
     """
 
-    __slots__ = ("entries", "prefix", "problems", "rules")
+    __slots__ = ("entries", "kind_of", "prefix", "problems", "rules")
 
-    def __init__(self, folder: Path | os.DirEntry[str], prefix: str, rules: Rules) -> None:
+    def __init__(
+        self, folder: Path | os.DirEntry[str], prefix: str, rules: Rules, kind_of: _KindOf
+    ) -> None:
         self.prefix = prefix
+        self.kind_of = kind_of
         self.problems: list[Problem] = []
         self.entries: list[tuple[str, os.DirEntry[str] | Problem | LeftOut]] = []
         with os.scandir(folder) as found:
@@ -152,7 +167,7 @@ class _Folder:
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
         except OSError as error:  # where a listing does not tell, this is a look at the disk
-            name += "" if extension(name) in MEDIA_TYPES else "/"  # as far as a name can tell
+            name += "" if self._is_wanted(name) else "/"  # as far as a name can tell
             path = self.prefix + name
             reason = f"cannot be read: {error.strerror}"
             self.entries.append((name, Problem(printable(path), reason, hides=path)))
@@ -160,7 +175,7 @@ class _Folder:
         # A folder sorts as its contents do: with the slash that follows its name.
         if is_folder:
             name += "/"
-        elif extension(name) not in MEDIA_TYPES:
+        elif not self._is_wanted(name):
             if not (entry.is_symlink() and _leads_to_a_folder(entry)):
                 return
             name += "/"
@@ -172,6 +187,9 @@ class _Folder:
             path = self.prefix + name
             link = Problem(printable(path[:-1]), _LINKED_FOLDER, hides=path, left_out=True)
             self.entries.append((name, link))
+
+    def _is_wanted(self, name: str) -> bool:
+        return extension(name) in MEDIA_TYPES or self.kind_of(name) is not None
 
 
 def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
@@ -188,7 +206,9 @@ _LINK_OUT = (
 )
 
 
-def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundFile | Problem:
+def _file(
+    entry: os.DirEntry[str], path: str, within: Collection[str], companion: str | None
+) -> FoundFile | Problem | LeftOut:
     if within and entry.is_symlink() and not lies_below(os.path.realpath(entry.path), within):
         return Problem(printable(path), _LINK_OUT, hides=path, left_out=True)
     try:
@@ -199,7 +219,9 @@ def _file(entry: os.DirEntry[str], path: str, within: Collection[str]) -> FoundF
         return Problem(printable(path), "not a regular file")
     if not 0 <= status.st_size <= MAX_FILE_BYTES:
         return Problem(printable(path), f"impossible size: {status.st_size:,} bytes", hides=path)
-    return FoundFile(path, status)
+    if companion is not None and status.st_size > MAX_COMPANION_BYTES:
+        return LeftOut(path)
+    return FoundFile(path, status, companion)
 
 
 def printable(path: str) -> str:

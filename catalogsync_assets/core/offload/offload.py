@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from catalogsync_assets.core.backends.connections import Connections
+from catalogsync_assets.core.backends.proof import Proof, Stores
 from catalogsync_assets.core.backends.separation import Finding, prove_all
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
@@ -32,7 +33,6 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library.removal import Identity
 from catalogsync_assets.core.offload import queries
 from catalogsync_assets.core.offload.plan import Disks, Planned, pages
-from catalogsync_assets.core.offload.proof import Proof, Stores
 from catalogsync_assets.core.offload.report import OffloadReport, Progress, Unproven
 from catalogsync_assets.core.runner.report import MOST_LISTED, Failure
 from catalogsync_assets.core.runner.run import Run, reporting

@@ -41,6 +41,7 @@ class Candidates:
     below: dict[str, int] = field(default_factory=dict)
 
 
+# Files beside music stay: they free next to nothing, and players and scans read them.
 # A file of several local places is held to the strictest of their policies.
 _WANTED = f"""
 (SELECT MAX(CASE p.required_copies WHEN {EVERY_BACKEND} THEN :every
@@ -58,7 +59,7 @@ SELECT l.id, COALESCE(l.size_bytes, f.size_bytes, 0),
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.backend_id IN (SELECT id FROM storage_backends WHERE backend_type = 'local')
   AND l.status = 'active' AND l.library_root IS NOT NULL
-  AND f.superseded_by_id IS NULL {scope}
+  AND f.superseded_by_id IS NULL AND f.companion IS NULL {scope}
 ORDER BY l.mtime_ns, l.id
 """
 #: Later than any file.

@@ -51,7 +51,8 @@ def inspect(
         sha256, how, size = come.sha256, "read", come.size_bytes
     facts = _facts(client, key, path, size, retry)
     etag = found.etag or None
-    return Item(key, path, size, etag, sha256, how, owner, found.modified, facts)
+    modified = found.modified_at.timestamp() if found.modified_at else None
+    return Item(key, path, size, etag, sha256, how, owner, modified, facts)
 
 
 def _digest(client: StoreClient, found: StoredObject) -> tuple[str | None, str | None]:

@@ -21,8 +21,8 @@ from catalogsync_assets.core.catalog.roots import known_roots, require_apart, ta
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
 from catalogsync_assets.core.library import removal
-from catalogsync_assets.core.library.scan import require_never_filled
-from catalogsync_assets.core.library.walk import FoundFile, walk
+from catalogsync_assets.core.library.scan import require_filled
+from catalogsync_assets.core.library.walk import walk
 from catalogsync_assets.core.restore import queries
 from catalogsync_assets.core.restore.file import DEFAULT_RESERVE, Brought, Restorer
 from catalogsync_assets.core.restore.queries import WantedFile
@@ -184,15 +184,15 @@ def _require_usable(catalog: Catalog, root: Path, *, allow_empty: bool, dry_run:
             with tempfile.TemporaryFile(dir=root):
                 pass
             take_back(catalog, str(root))
-        empty = not root.exists() or not any(isinstance(f, FoundFile) for f in walk(root))
+        found = walk(root) if root.exists() else ()
     except OSError as error:
         raise LibraryError(
             f"library root {root} cannot be written to: {error.strerror}",
             hint="check its permissions, and that its disk is mounted",
         ) from error
-    if empty and not allow_empty:
+    if not allow_empty:
         # What came into the mount point of a missing disk would be hidden once it is mounted.
-        require_never_filled(catalog, root, verb="restore")
+        require_filled(catalog, root, found, verb="restore")
 
 
 @dataclass(eq=False)

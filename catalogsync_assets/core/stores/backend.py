@@ -82,7 +82,7 @@ class ObjectBackend:
     """One bucket (and prefix) of an S3-compatible service."""
 
     name: str  #: `[a-z0-9_-]+`, at most 63 characters
-    bucket: str  #: the bucket; it must exist, catalogsync never makes one
+    bucket: str  #: the bucket; no upload makes it
     endpoint: str | None = None  #: the service's http(s) URL; None for AWS
     region: str = "us-east-1"  #: as the service names it
     base_prefix: str = ""  #: what every key begins with, without slashes at its ends; may be empty

@@ -126,7 +126,7 @@ class Connection:
         return not known.versioned and any(
             (
                 *(known.conditional_put, known.conditional_replace),
-                *(known.conditional_complete, known.conditional_copy),
+                *(known.conditional_complete, known.conditional_copy, known.conditional_delete),
             )
         )
 

@@ -6,6 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeAlias
 
 #: What a put takes without a copy.
@@ -59,8 +61,9 @@ class StoredObject:
     #: What we left in its user metadata; see `ObjectMetadata`.
     owner_tag: str | None = None
     copied: bool = False
-    #: When it was last written, in seconds since the epoch; None if the store does not tell.
-    modified: float | None = None
+    modified_at: datetime | None = None  #: when it was written, by the store's clock; in UTC
+    #: What that clock said when it answered; None if it does not tell.
+    answered_at: datetime | None = field(default=None, compare=False)
     #: All of its user metadata, by names in lower case.
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,7 +81,8 @@ class StoredObject:
             composite_sha256=composite,
             owner_tag=metadata.get(OWNER_TAG),
             copied=_COPIED in metadata,
-            modified=modified.timestamp() if (modified := answer.get("LastModified")) else None,
+            modified_at=answer.get("LastModified"),
+            answered_at=_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})),
             metadata=metadata,
         )
 
@@ -87,6 +91,13 @@ class StoredObject:
         """The SHA-256 in hex that is written there: what whoever put it said, and no proof."""
         found = self.metadata.get(_SHA256, "").lower()
         return found if _HEX.fullmatch(found) else None
+
+
+def _date(headers: dict[str, str]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers["date"])
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 class ListedObject(NamedTuple):

@@ -43,6 +43,7 @@ class StoreProfile:
     copy_checksum: bool | None = None
     #: The ETag of a copy is the MD5 that it computes of what it copies; likewise.
     copy_etag_is_md5: bool | None = None
+    conditional_delete: bool | None = None  #: `If-Match` on a delete protects what is there
     needs_md5: bool | None = None  #: a put must carry Content-MD5, as in a bucket with object lock
     #: A put must be signed with its bytes; `UNSIGNED-PAYLOAD` is refused.
     signed_payload: bool | None = None
@@ -81,6 +82,7 @@ _CONDITIONS_AND_DIGESTS = StoreProfile(
     conditional_complete=True,
     copies=True,
     conditional_copy=True,
+    conditional_delete=True,
 )
 _NEITHER = StoreProfile(
     put_checksum=NO_CHECKSUM,
@@ -98,6 +100,7 @@ PRESETS: dict[str, StoreProfile] = {
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
     # The ETag is no MD5 where KMS encrypts.
     "aws": _CONDITIONS_AND_DIGESTS,
     # https://developers.cloudflare.com/r2/api/s3/conditional-operations/
@@ -110,6 +113,7 @@ PRESETS: dict[str, StoreProfile] = {
         keeps_sha256=None,
         part_checksum=None,
         conditional_copy=False,
+        conditional_delete=None,
     ),
     # https://www.backblaze.com/docs/cloud-storage-s3-compatible-api has checksum headers among
     # the unsupported features (InvalidArgument); regions are said to differ since 2025. Conditions

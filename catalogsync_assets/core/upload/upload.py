@@ -20,11 +20,13 @@ from catalogsync_assets.core.backends.capabilities import (
 )
 from catalogsync_assets.core.backends.connections import Connections
 from catalogsync_assets.core.backends.generation import begin_changes
+from catalogsync_assets.core.backends.pruning import settle_left
 from catalogsync_assets.core.backends.replicas import Replicas
 from catalogsync_assets.core.backends.separation import prove_against_others
 from catalogsync_assets.core.catalog import upload_queue
 from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.failing import noted
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
@@ -151,11 +153,13 @@ class _Run:
     def execute(self) -> UploadReport:
         with reporting(self._report, self.progress):
             self._lease.take_over_abandoned()
+            settle_left(self.catalog, self.backend, self.connect)
             self._report.queued, self._report.queued_bytes = limited(
                 *count_pending(self.catalog, self.backend, self.scope), self.limit
             )
             if self._report.queued:
-                self._send_all()
+                with noted(self.catalog, self.backend):
+                    self._send_all()
             elif abandoned(self.catalog, self.backend):
                 abort_abandoned(self.catalog, self.connect(self.backend))
         return self._report

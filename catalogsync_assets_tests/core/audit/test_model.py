@@ -2,9 +2,9 @@
 
 A machine of hypothesis writes, retags, moves, swaps, copies, damages, deletes and leaves out local
 files, uploads, damages and deletes objects behind our back, verifies, repairs, offloads, restores,
-forgets, and kills an offload at any of its steps. One store's keys follow the files, the other's
-stay. What the stores really hold is read past the code under test, after every step and in the very
-moment before a file is deleted.
+forgets, prunes, and kills an offload or a prune at any of its steps. One store's keys follow the
+files, the other's stay. What the stores really hold is read past the code under test, after every
+step and in the very moment before a file is deleted.
 """
 
 import functools
@@ -38,6 +38,8 @@ from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.library import forget, removal
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.offload.offload import OffloadReport, offload
+from catalogsync_assets.core.prune import prune as pruning
+from catalogsync_assets.core.prune.prune import prune
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
@@ -64,8 +66,15 @@ KEPT = ".catalogsync/"
 #: What must have happened, or the model would say nothing.
 EVENTS = (
     *("moved", "changed", "missing", "excluded", "suspected", "forgotten", "copied", "up to date"),
-    *("uploaded", "repaired", "restored", "removed", "stayed"),
+    *("uploaded", "repaired", "restored", "removed", "stayed", "pruned"),
 )
+# Contents of files that somebody wants, wherever they are.
+WANTED = """
+SELECT f.sha256 FROM file_assets f WHERE EXISTS (
+    SELECT 1 FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
+    WHERE l.file_asset_id = f.id AND b.backend_type = 'local'
+      AND l.status NOT IN ('superseded', 'forgotten', 'removed'))
+"""
 LOCAL = (
     "SELECT l.library_path, l.status, f.sha256 FROM file_locations l"
     " JOIN file_assets f ON f.id = l.file_asset_id"
@@ -97,11 +106,26 @@ LEFT JOIN file_locations r ON r.file_asset_id = f.id AND r.backend_id = ? AND r.
 WHERE l.library_path IS NOT NULL AND l.status = 'active' AND f.superseded_by_id IS NULL
 """
 #: Other contents that have or had a key on some backend: then a file may have one with a suffix.
+PRUNING = "SELECT locator FROM file_locations WHERE status = 'pruning' AND backend_id = ?"
 HOLDERS = """
 SELECT l.locator FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
 WHERE l.locator LIKE '%/' || ? AND b.backend_type = 'object_storage' AND l.file_asset_id <> ?
   AND l.status <> 'removed'
 """
+
+
+def die_in_prune(patch: pytest.MonkeyPatch, *, after: bool) -> None:
+    """Let a prune end at its first delete as if killed: nothing is recorded after it."""
+    remove = pruning.remove
+
+    def dying(*arguments: Any) -> Any:
+        if after:
+            remove(*arguments)
+        raise Killed
+
+    patch.setattr(pruning, "remove", dying)
+    patch.setattr(pruning._Run, "_record", lambda *_: None)
+    patch.setattr(pruning._Run, "_give_back", lambda _: None)
 
 
 def flac(sound: int, genre: str) -> bytes:
@@ -390,6 +414,35 @@ class Machine(RuleBasedStateMachine):
             return offload(
                 self.catalog, copies, dry_run=False, workers=2, attempts=1, connect=self.connect
             )
+
+    @rule(
+        where=ONE_OR_BOTH,
+        what=st.sampled_from(["superseded", "forgotten", "both"]),
+        copies=st.integers(0, 1),
+        dies=st.sampled_from([None, None, "before the delete", "after the delete"]),
+    )
+    def prune(self, where: tuple[int, ...], what: str, copies: int, dies: str | None) -> None:
+        wanted = set(rows(self.catalog, WANTED))
+        for store in (self.backends[i] for i in where):
+            with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+                if dies:
+                    die_in_prune(patch, after=dies.startswith("after"))
+                done = prune(
+                    self.catalog,
+                    store,
+                    superseded=what != "forgotten",
+                    forgotten=what != "superseded",
+                    older_than_seconds=0,
+                    keep_copies=copies,
+                    dry_run=False,
+                    workers=2,
+                    attempts=1,
+                    connect=self.connect,
+                )
+                self.events["pruned"] += done.removed
+                assert rows(self.catalog, PRUNING, store.id) == []
+            # Nothing else may go than what nobody wants.
+            self.before[store.id] = self.before.get(store.id, set()) & wanted
 
     # --- what must always be so -----------------------------------------------------------------
 

@@ -46,6 +46,8 @@ STEPS: dict[str, set[Event]] = {
     "withdraw": {"withdrawn", "kept aside"},
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
+    "retire": {"retired"},
+    "prune": {"prune", "pruned", "spared", "stayed"},
 }
 
 
@@ -54,6 +56,7 @@ def allowed(events: set[Event]) -> set[tuple[str, str]]:
         (before, TRANSITIONS[event].after)
         for event in events
         for before in TRANSITIONS[event].before or ("new", *STATUSES)
+        if before not in TRANSITIONS[event].but
     }
 
 

@@ -34,11 +34,11 @@ def test_files_come_sorted_by_their_bytes(library):
     assert found(library.root) == sorted(names, key=str.encode)
 
 
-def test_only_audio_files_are_found(library):
-    for name in ("a.mp3", "b.FLAC", "cover.jpg", "notes.txt", "ogg", "c.opus.part", "._a.mp3"):
+def test_only_audio_files_and_what_belongs_to_them_are_found(library):
+    for name in ("a.mp3", "b.FLAC", "cover.jpg", "notes.TXT", "ogg", "c.opus.part", "._a.mp3"):
         library.add(name)
 
-    assert found(library.root) == ["a.mp3", "b.FLAC"]
+    assert found(library.root) == ["a.mp3", "b.FLAC", "cover.jpg", "notes.TXT"]
     assert problems(library.root) == []
 
 

@@ -132,6 +132,11 @@ QUESTIONS: dict[str, Question] = {
         "a look verifies a copy, where the file is here to be compared",
         "a copy is read back, unless its SHA-256 verifies it",
     ),
+    "conditional_delete": Question(
+        "If-Match protects what is there from a delete",
+        "`prune` deletes only the very version that we know",
+        "`prune` deletes after a look, and only with --unconditional",
+    ),
     "names": Question(
         "keys with spaces, signs and any script are kept",
         "files keep their names",

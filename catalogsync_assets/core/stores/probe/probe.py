@@ -35,6 +35,7 @@ from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.probe.capabilities import QUESTIONS, Answer, answered
 from catalogsync_assets.core.stores.probe.copies import CopyProbe
+from catalogsync_assets.core.stores.probe.deletes import conditional_delete
 from catalogsync_assets.core.stores.probe.parts import (
     WRONG_SHA256,
     PartsProbe,
@@ -133,6 +134,12 @@ def ask_copies(client: StoreClient, prefix: str) -> dict[str, Any]:
     return _learned(Session(client, prefix), _Probe.run_copies)
 
 
+def ask_deletes(client: StoreClient, prefix: str) -> dict[str, Any]:
+    """Ask a store whether it keeps conditions of a delete, in six requests; otherwise as
+    `ask_few`."""
+    return _learned(Session(client, prefix), _Probe.run_deletes)
+
+
 def _learned(session: Session, run: Callable[[_Probe], None]) -> dict[str, Any]:
     """What came of some questions, as fields of the profile."""
     with session:
@@ -179,6 +186,7 @@ class _Probe:
             return self._failure
         has_parts = self._told("multipart") is True
         CopyProbe(self._session, self._arguments).run(ask, has_parts=has_parts)
+        ask("conditional_delete", lambda: conditional_delete(self._session))
         ask("names", self._names)
         ask("presigned", self._presigned)
         ask("delete", self._delete)
@@ -201,6 +209,10 @@ class _Probe:
     def run_copies(self) -> None:
         """Ask what concerns copies, but for what takes an object in parts."""
         CopyProbe(self._session, self._arguments).run(self._ask, has_parts=False)
+
+    def run_deletes(self) -> None:
+        """Ask what concerns conditions of deletes."""
+        self._ask("conditional_delete", lambda: conditional_delete(self._session))
 
     def profile(self) -> StoreProfile:
         """What the answers come to."""

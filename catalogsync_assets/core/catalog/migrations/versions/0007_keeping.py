@@ -16,7 +16,11 @@ depends_on = None
 
 _COLUMNS = (
     ("file_assets", "companion", "VARCHAR"),
+    ("playlists", "file_asset_id", "INTEGER"),
+    ("playlists", "unresolved", "INTEGER"),
+    ("library_roots", "playlists_read_at", "DATETIME"),
     ("file_locations", "status_since", "DATETIME"),
+    ("file_locations", "status_before", "VARCHAR"),
     ("storage_backends", "removed_at", "DATETIME"),
     ("storage_backends", "failing_since", "DATETIME"),
     ("storage_backends", "generation", "INTEGER"),
@@ -24,6 +28,14 @@ _COLUMNS = (
     ("storage_backends", "generation_confirmed", "INTEGER"),
     ("storage_backends", "snapshot_at", "DATETIME"),
     ("storage_backends", "snapshot_digest", "VARCHAR"),
+)
+_INDEXES = (
+    ("ix_file_assets_companion", "file_assets", ["companion", "id"], "companion IS NOT NULL"),
+    (
+        *("ix_file_locations_past", "file_locations", ["file_asset_id"]),
+        "status IN ('superseded', 'forgotten')",
+    ),
+    ("ix_file_locations_pruning", "file_locations", ["locator"], "status = 'pruning'"),
 )
 
 
@@ -33,12 +45,8 @@ def upgrade() -> None:
         there = {column["name"].lower() for column in sa.inspect(op.get_bind()).get_columns(table)}
         if name not in there:
             op.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-    companions = sa.text("companion IS NOT NULL")
-    op.create_index(
-        "ix_file_assets_companion",
-        "file_assets",
-        ["companion", "id"],
-        sqlite_where=companions,
-        postgresql_where=companions,
-        if_not_exists=True,
-    )
+    for name, table, columns, condition in _INDEXES:
+        where = sa.text(condition)
+        op.create_index(
+            name, table, columns, sqlite_where=where, postgresql_where=where, if_not_exists=True
+        )

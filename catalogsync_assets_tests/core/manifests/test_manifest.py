@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from catalogsync_assets.core.download import lines
-from catalogsync_assets.core.download.lines import BadLine
-from catalogsync_assets.core.download.manifest import Entry, read_manifest
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.manifests import lines
+from catalogsync_assets.core.manifests.lines import BadLine
+from catalogsync_assets.core.manifests.manifest import Entry, read_manifest
 
 U = "http://a.example/"
 

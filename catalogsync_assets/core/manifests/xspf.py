@@ -13,9 +13,9 @@ from urllib.parse import urljoin
 from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler
 
-from catalogsync_assets.core.download.columns import Entry, Found, Title
-from catalogsync_assets.core.download.lines import BadLine
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.manifests.columns import Entry, Found, Title
+from catalogsync_assets.core.manifests.lines import BadLine
 
 _PIECE = 64 * 1024
 _MAX_TEXT = 64 * 1024

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from catalogsync_assets.core.download.lines import BadLine
+from catalogsync_assets.core.manifests.lines import BadLine
 
 
 class Entry(NamedTuple):

@@ -1,8 +1,9 @@
 """Reads manifests: CSV, JSON Lines, M3U8, PLS and XSPF, as a stream of entries and of bad lines.
 
 Here is only what the formats say, as programs write them; which entries are acceptable, and what
-they become, is in `importing`. Memory does not grow with the file, but for a PLS, and for JSON that
-is not an object a line.
+they become, is in `core.download.importing`, and of playlists of the library in
+`core.library.playlists`. Memory does not grow with the file, but for a PLS, and for JSON that is
+not an object a line.
 
 M3U is read here and not by PyPI's `m3u8`, which is made for HLS, keeps the whole list in memory and
 gives no line numbers; PLS not by configparser, for the line numbers, and as half of them would be
@@ -21,10 +22,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from catalogsync_assets.core.download.columns import Entry, Found, Title, fields
-from catalogsync_assets.core.download.lines import MAX_LINE, BadLine, Line, Lines
-from catalogsync_assets.core.download.xspf import read_xspf
 from catalogsync_assets.core.errors import UsageError
+from catalogsync_assets.core.manifests.columns import Entry, Found, Title, fields
+from catalogsync_assets.core.manifests.cue import read_cue
+from catalogsync_assets.core.manifests.lines import MAX_LINE, BadLine, Line, Lines
+from catalogsync_assets.core.manifests.xspf import read_xspf
 
 #: Extension -> format.
 FORMATS = {
@@ -50,13 +52,16 @@ def read_manifest(
     kind: str | None = None,
     encoding: str | None = None,
     on_guess: Callable[[str], None] = lambda _: None,
+    opened: io.BufferedReader[Any] | None = None,
 ) -> Found:
     """The entries of a manifest and the titles of its playlists, in its order.
 
     Args:
-        kind: the format, one of the values of `FORMATS`; by default the name's extension tells.
+        kind: the format, one of the values of `FORMATS`, or `cue`; by default the name's
+            extension tells.
         encoding: of the text; by default it is found out.
         on_guess: called in the end with the encoding, if it had to be guessed.
+        opened: the file, where it is open; it is closed in the end.
 
     Raises:
         UsageError: the file cannot be read, or is not a manifest of that format.
@@ -73,7 +78,7 @@ def read_manifest(
             f"unknown encoding {encoding!r}", hint="use one such as windows-1251 or utf-16"
         )
     try:
-        with path.open("rb") as file:
+        with opened or path.open("rb") as file:
             if file.peek(4).startswith(b"PK\3\4"):
                 raise UsageError(
                     f"{path} is a workbook or other archive, not text",
@@ -429,6 +434,7 @@ def _read_pls(path: Path, lines: Iterable[Line | BadLine]) -> Found:
 
 _READERS: Mapping[str, Callable[[Path, Lines], Found]] = {
     "csv": _read_csv,
+    "cue": read_cue,
     "jsonl": _read_jsonl,
     "m3u8": _read_m3u8,
     "pls": _read_pls,

@@ -1,0 +1,1 @@
+"""Lists of files as programs write them - tables, playlists, cue sheets - read, and no more."""

@@ -1,0 +1,74 @@
+"""What a run of prune did, or would do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from catalogsync_assets.core.runner.report import Failure, RunReport
+
+#: Why an object may go: the file is under another key there; newer content of the file is there;
+#: nobody wants the file any more; a copy of a replaced content has expired; a copy has served its
+#: purpose in a move.
+Reason = Literal["moved", "changed", "forgotten", "expired", "detour"]
+
+
+@dataclass
+class Weight:
+    """How many objects, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Count one more."""
+        self.files += 1
+        self.bytes += size_bytes
+
+
+@dataclass(frozen=True)
+class OldObject:
+    """An object that goes, or would go."""
+
+    key: str  #: the whole key
+    size_bytes: int
+    reason: Reason
+    since: str  #: when it became old weight; UTC, `YYYY-MM-DD HH:MM:SS`
+
+
+@dataclass
+class PruneReport(RunReport[Failure]):
+    """What was deleted, or would be. `failed` are objects that stay, as they are not what the
+    catalog says, or as what must stand in for them is not proven."""
+
+    backend: str
+    dry_run: bool  #: nothing was changed
+    keep_copies: int
+    #: Objects that are old weight, as the catalog says, and their bytes; those by reason.
+    candidates: int = 0
+    candidate_bytes: int = 0
+    reasons_to_go: dict[str, Weight] = field(default_factory=dict)
+    looked_at: int = 0  #: of those, how many it is known of by now what becomes of them
+    #: Objects that were deleted.
+    removed: int = 0
+    removed_bytes: int = 0
+    gone: int = 0  #: objects that were not there any more
+    listed: list[OldObject] = field(default_factory=list)  #: at most 1,000 of the candidates
+    younger: Weight = field(default_factory=Weight)  #: objects that will be old weight later
+    #: Objects that stay by rule, by code: `Needed` (nothing stands in for them), `NoETag` (it is
+    #: not known which version is meant), `NoPrefix`; and, as they were looked at, `Adopted`,
+    #: `AnotherFile`, `Taken` (something else was recorded meanwhile), `FewCopies`.
+    left: dict[str, int] = field(default_factory=dict)
+    settled: int = 0  #: objects that a stopped run had begun to delete: gone, or they stay
+    versioned: bool = False  #: the bucket keeps versions of what is deleted
+    locked: bool = False  #: nothing in the bucket can be deleted for good for a time (object lock)
+    #: Whether the store deletes only the version that is named; None where that is not known.
+    conditional: bool | None = None
+
+    def leave(self, code: str) -> None:
+        """Count an object that stays by rule."""
+        self.left[code] = self.left.get(code, 0) + 1
+
+
+Progress = Callable[[PruneReport], object]

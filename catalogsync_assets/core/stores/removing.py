@@ -1,0 +1,133 @@
+"""Deletes an object, if it is the very one that is meant: looked at, deleted, looked for.
+
+==============================================  =================================================
+the store holds under the key                   then
+==============================================  =================================================
+nothing, by its own word                        nothing is to be done
+the version that is known, and tagged as ours   it is deleted, on the condition that it is that
+                                                version, where the store keeps conditions
+anything else, by two looks                     it stays, and it is said why
+==============================================  =================================================
+
+Where no condition of a delete is kept, what comes to the key between the look and the delete goes
+with it; whoever asks for that says so. Versions that a bucket keeps are left as they are: a delete
+without a version id only hides them. Nothing else of this program deletes objects but its own tests
+of stores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Literal
+
+from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, NotRemoved
+from catalogsync_assets.core.stores import verify
+from catalogsync_assets.core.stores.classify import NO_SUCH_KEY
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.objects import StoredObject
+
+#: Clocks that tell seconds, asked over a network, agree no better.
+_SECONDS = timedelta(seconds=3)
+
+
+@dataclass(frozen=True)
+class KnownObject:
+    """An object as it is known; anything else under its key is another one."""
+
+    key: str  #: the whole key
+    etag: str  #: that it has; not empty
+    size_bytes: int | None  #: its length; None where it is not known
+    owner: str  #: the catalog that has put it, as its owner tag begins, before the `/`
+    file: str  #: what for, as the tag ends
+    written_until: datetime  #: it was written by then; in UTC, by the clock here
+    #: Whether it may be without a tag of ours: another tool has put it, and we know its ETag only.
+    may_be_adopted: bool = False
+
+
+def can_say_condition(client: StoreClient) -> bool:
+    """Whether the installed boto3 can name a condition of a delete."""
+    return "IfMatch" in client.arguments_of("DeleteObject")
+
+
+def is_conditional(client: StoreClient) -> bool:
+    """Whether a delete here protects what is not meant."""
+    return client.profile.conditional_delete is True and can_say_condition(client)
+
+
+def remove(client: StoreClient, known: KnownObject) -> Literal["removed", "gone"]:
+    """Delete an object. May be called again after a lost answer: it looks first, each time.
+
+    Returns:
+        `gone` if the store said, in so many words, that there was nothing.
+
+    Raises:
+        NotRemoved: it stays, as it is not what is known, or the store has not deleted it.
+        StoreError: the store refused, or was silent: then it may be gone or not.
+    """
+    key = known.key
+    found = client.head(key)
+    if found is None:
+        if not is_gone(client, key):
+            raise verify.unsettled(client, key)
+        return "gone"
+    problem = _speaks_against(client, found, known)
+    if problem is not None:
+        if client.head(key) != found:
+            raise verify.unsettled(client, key)
+        raise problem
+    try:
+        _delete(client, key, found.etag)
+    except ConflictError as error:
+        raise verify.unsettled(client, key) from error  # the next look tells what has come there
+    except KeyRefusedError as error:
+        if error.code != NO_SUCH_KEY:
+            raise
+    if not is_gone(client, key):
+        after = client.head(key)
+        if after is not None and verify.bare(after.etag) == verify.bare(found.etag):
+            raise _stays(client, key, "it is still there after it was deleted", "StillThere")
+    return "removed"
+
+
+def is_gone(client: StoreClient, key: str) -> bool:
+    """Whether the store says in so many words, twice, that there is nothing under a key."""
+    return client.read(key) is None and client.read(key) is None
+
+
+def _delete(client: StoreClient, key: str, etag: str) -> None:
+    condition = {"IfMatch": client.if_match(etag)} if is_conditional(client) else {}
+    client.call("delete", key, "delete_object", **condition)
+
+
+def _speaks_against(
+    client: StoreClient, found: StoredObject, known: KnownObject
+) -> NotRemoved | None:
+    """Why an object is not the one that is known; None if it is."""
+    owner, _, file = (found.owner_tag or "").partition("/")
+    if owner not in ("", known.owner):
+        return _stays(client, known.key, "another catalog has put the object there", "NotOurs")
+    same_size = known.size_bytes is None or found.size_bytes in (None, known.size_bytes)
+    if verify.bare(found.etag) != verify.bare(known.etag) or not same_size:
+        if owner and file != known.file:
+            return _stays(client, known.key, "it is the object of another file", "AnotherFile")
+        return _stays(client, known.key, "another object is there by now", "Changed")
+    if (not owner or file != known.file) and not known.may_be_adopted:
+        return _stays(client, known.key, "it was adopted, not put by this catalog", "Adopted")
+    written = _written_at(found)
+    if written is None or written > known.written_until + _SECONDS:
+        return _stays(client, known.key, "it was written again since it was last known", "Newer")
+    return None
+
+
+def _written_at(found: StoredObject) -> datetime | None:
+    """When an object was written, by the clock here; None if the store does not tell."""
+    if found.modified_at is None:
+        return None
+    now = datetime.now(timezone.utc)
+    ahead = timedelta(0) if found.answered_at is None else found.answered_at - now
+    return (found.modified_at - ahead).astimezone(timezone.utc).replace(tzinfo=None)
+
+
+def _stays(client: StoreClient, key: str, why: str, code: str) -> NotRemoved:
+    return NotRemoved(f"backend {client.backend.name!r}: {key!r} stays: {why}", code=code)

@@ -1,0 +1,68 @@
+"""The job that deletes old weight, and its schedule."""
+
+import dagster as dg
+import pytest
+
+from catalogsync_assets.automation.pruning import monthly_prune, prune_backends
+from catalogsync_assets.core.catalog.backends import keep_answers
+from catalogsync_assets.resources import CatalogResource, ObjectStoreResource
+from catalogsync_assets_tests.support.database import change
+
+
+@pytest.fixture
+def run(catalog):
+    """`run(**config)`: the job, in this process."""
+    resources = {
+        "catalog": CatalogResource(location=str(catalog.path)),
+        "object_stores": ObjectStoreResource(),
+    }
+
+    def execute(**config):
+        ops = {"delete_old_weight": {"config": config}} if config else {}
+        return prune_backends.execute_in_process(
+            run_config={"ops": ops}, resources=resources, raise_on_error=False
+        )
+
+    return execute
+
+
+def test_nothing_is_deleted_until_a_person_turns_it_on():
+    assert monthly_prune.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_the_job_deletes_old_weight_of_every_backend(
+    catalog, library, backend, synced, run, remote
+):
+    clouds = [backend(name, layout="path") for name in ("cloud", "vault")]
+    library.add("a.mp3")
+    for cloud in clouds:
+        synced(cloud)
+    (library.root / "a.mp3").rename(library.root / "b.mp3")
+    for cloud in clouds:
+        synced(cloud)
+
+    assert run().success
+    assert [remote(cloud).keys() for cloud in clouds] == [["a.mp3", "b.mp3"]] * 2
+    change(catalog, "UPDATE file_locations SET status_since = datetime(status_since, '-31 days')")
+    assert run(delete=False).success
+    assert [remote(cloud).keys() for cloud in clouds] == [["a.mp3", "b.mp3"]] * 2
+    assert run().success
+    assert [remote(cloud).keys() for cloud in clouds] == [["b.mp3"]] * 2
+
+
+def test_a_backend_that_keeps_no_conditions_does_not_keep_the_others_from_it(
+    catalog, library, backend, synced, run, remote
+):
+    clouds = [backend(name, layout="path") for name in ("cloud", "vault")]
+    library.add("a.mp3")
+    for cloud in clouds:
+        synced(cloud)
+    (library.root / "a.mp3").rename(library.root / "b.mp3")
+    for cloud in clouds:
+        synced(cloud)
+    keep_answers(catalog, clouds[0], {"conditional_delete": False})
+
+    result = run(older_than_days=0)
+
+    assert not result.success
+    assert [remote(cloud).keys() for cloud in clouds] == [["a.mp3", "b.mp3"], ["b.mp3"]]
