@@ -172,7 +172,7 @@ def _print(report: RebuildReport) -> None:
             "files of the snapshot were on no backend; a scan may find them",
         ),
         (report.kept, "earlier contents, kept when they were replaced; left as they are"),
-        (report.foreign, "objects are no music; left as they are"),
+        (report.foreign, "objects are no files of a library; left as they are"),
         (report.left, "objects lie under a key of another file; `verify` lists them"),
     ):
         if count:

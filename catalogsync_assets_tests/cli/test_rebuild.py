@@ -42,6 +42,16 @@ def _disaster(cli, catalog, cloud, library, registration, tmp_path, *, with_snap
     return original, tmp_path / "new machine" / "catalog.db"
 
 
+def _playlists(path):
+    """Each with its songs in their order, told by the keys of their files."""
+    listed = (
+        "SELECT p.name, COUNT(*) , GROUP_CONCAT(f.object_key, ' | ') FROM playlists p"
+        " JOIN (SELECT * FROM playlist_entries ORDER BY position) e ON e.playlist_id = p.id"
+        " JOIN file_assets f ON f.song_id = e.song_id GROUP BY p.name"
+    )
+    return rows(Catalog.open(path), listed)
+
+
 def _identical(one, other):
     found = subprocess.run(
         ["diff", "-r", "-x", ".catalogsync", one, other], check=False, capture_output=True
@@ -69,7 +79,13 @@ def test_from_a_bare_machine_everything_comes_back(
     make_sample_library(library.root, songs=songs, seconds=0.2)
     for number in range(songs // 2):
         library.add(f"Ünsorted/{number} ~ (live).mp3")
+    music = [path for path in sorted(library.contents()) if path.endswith(".mp3")]
+    library.add("Playlists/Mix.m3u8", "\n".join(f"../{p}" for p in music[::3] * 2).encode())
+    library.add("Ünsorted/cover.jpg")
+    library.add("Ünsorted/rip.log")
     files = len(library.contents())
+    assert cli("scan", "--library-root", library.root, "--db", catalog.path).code == 0
+    before = _playlists(catalog.path)
     original, new = _disaster(
         *(cli, catalog, cloud, library, registration, tmp_path), with_snapshot=with_snapshot
     )
@@ -83,6 +99,8 @@ def test_from_a_bare_machine_everything_comes_back(
     assert (made.json["snapshot"] is not None) == with_snapshot
     assert made.json["new"] + made.json["known"] == files
     _all_comes_back(cli, library, original, new, files)
+    assert _playlists(new) == before
+    assert before[0][1] == 2 * len(music[::3])
 
 
 @pytest.mark.parametrize(

@@ -850,7 +850,7 @@ def copies_of(
 _OF_LOST_PATHS: dict[str, Status] = {
     s: s for s in ("excluded", "forgotten", "offloaded", "superseded")
 }
-_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged")}
+_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged", "removed")}
 _COPIED = (
     *("id", "file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
     *("public_url", "status", "is_primary", "size_bytes", "mtime_ns", "ctime_ns", "inode"),

@@ -40,35 +40,26 @@ from catalogsync_assets.core.catalog.roots import let_go_roots
 from catalogsync_assets.core.errors import (
     CatalogError,
     RunAborted,
-    StoreError,
     UsageError,
 )
-from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
-from catalogsync_assets.core.rebuild.names import path_of
-from catalogsync_assets.core.rebuild.objects import inspect
+from catalogsync_assets.core.rebuild.looking import Looking
 from catalogsync_assets.core.rebuild.record import Recorded, record_objects
 from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
 from catalogsync_assets.core.rebuild.snapshot import copy_snapshot
 from catalogsync_assets.core.rebuild.staging import Item, Staging
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
-from catalogsync_assets.core.runner.report import Failure
-from catalogsync_assets.core.runner.run import Run, reporting
+from catalogsync_assets.core.runner.run import reporting
 from catalogsync_assets.core.settings import passphrase
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import MOVES, REPLACED
-from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
-from catalogsync_assets.core.stores.verify import bare
 from catalogsync_assets.core.upload.upload import Limits
 
 #: In the backend's config, while a catalog is being made of it.
 _STATE = "rebuild"
 #: Objects that are recorded in one transaction: short enough to show how far it is.
 _PAGE = 500
-#: Objects in a row about which the store would not speak, before it counts as gone.
-_SILENT = 3
 
 
 @dataclass(frozen=True)
@@ -146,7 +137,6 @@ class _Run:
         self._stop = threading.Event()
         limiter = ConcurrencyLimiter(self.workers)
         self._retry = Retries(attempts=self.attempts, pace=limiter, stop=self._stop)
-        self._silent = 0
         self._unnamed_root = f"s3://{self.backend.bucket}/{self.backend.base_prefix}".rstrip("/")
         report = self.report
         state = self._state()
@@ -278,94 +268,12 @@ class _Run:
     def _look_at_objects(self, staging: Staging) -> None:
         """List the store, and learn of each object that is not known what it is."""
         self._step("objects")
-        report = self.report
-        pages = self.client.listed(self._retry)
-
-        def claim() -> list[tuple[ListedObject, str]] | None:
-            page = next(pages, None)
-            return None if page is None else self._candidates(page, staging)
-
-        def work(task: tuple[ListedObject, str]) -> Item | None:
-            found, path = task
-            music = self._is_music(found.key, path)
-            return inspect(self.client, found.key, path, is_music=music, retry=self._retry)
-
-        def take(task: tuple[ListedObject, str], outcome: Item | BaseException | None) -> Any:
-            if isinstance(outcome, StoreError):
-                self._note_silence(task[0].key, outcome)
-                return None
-            if isinstance(outcome, BaseException):
-                raise outcome
-            self._silent = 0
-            report.looked_at += 1
-            if outcome is None:
-                report.foreign += 1
-            return outcome
-
-        if report.dry_run:
-            while claim() is not None:
-                self.progress(report)
-            return
-        self._run: Run[Any, Any, Item] = Run(
-            report,
-            name="rebuild",
-            workers=self.workers,
-            stop=self._stop,
-            claim=claim,
-            work=work,
-            take=take,
-            record=staging.add,
-            tick=lambda: self.progress(report),
+        looking = Looking(
+            *(self.catalog, self.client, staging, self.report, self.workers),
+            *(self._stop, self._retry, self.progress),
         )
-        self._run.execute()
+        looking.execute()
         self._stop.clear()
-
-    def _is_music(self, key: str, path: str) -> bool:
-        return extension(path) in MEDIA_TYPES or key.startswith(self.backend.key_prefix + MOVES)
-
-    def _candidates(
-        self, page: list[ListedObject], staging: Staging
-    ) -> list[tuple[ListedObject, str]]:
-        """The objects of a page that are not known, each with its path."""
-        report = self.report
-        keys = [found.key for found in page]
-        known: dict[str, list[tuple[str, int | None]]] = {}
-        with self.catalog.read() as connection:
-            for copy in locations.copies_at(connection, self.backend, keys):
-                known.setdefault(copy.key, []).append((bare(copy.etag), copy.size_bytes))
-        for key, seen in staging.known(keys).items():
-            known.setdefault(key, []).append(seen)
-        candidates = []
-        for found in page:
-            report.listed += 1
-            name = found.key.removeprefix(self.backend.key_prefix)
-            seen_before = known.get(found.key, ())
-            if name.startswith(REPLACED):
-                report.kept += 1
-            elif any(
-                etag == bare(found.etag) and size in (None, found.size_bytes)
-                for etag, size in seen_before
-            ):
-                report.known += 1
-            elif name.endswith("/") and not found.size_bytes:
-                pass  # what some programs leave in the stead of a folder
-            elif (path := path_of(name)) is None:
-                report.note_unsafe(found.key)
-            elif report.dry_run and not self._is_music(found.key, path):
-                report.foreign += 1
-            else:
-                report.to_look_at += 1
-                report.to_look_at_bytes += found.size_bytes or 0
-                candidates.append((found, path))
-        return candidates
-
-    def _note_silence(self, key: str, error: StoreError) -> None:
-        if self._run.is_ending:  # it was stopped, and goes on another time
-            return
-        self.report.note_failure(Failure(key, error.code, str(error)))
-        self._silent = self._silent + 1 if error.retryable else 0
-        if error.fatal or self._silent >= _SILENT:
-            self._run.end(error)
 
     # --- the files
 

@@ -240,7 +240,10 @@ class _Page:
             " AND l.status = 'missing' ORDER BY l.id DESC"
         )
         rows = self.connection.execute(statement, {"ids": json.dumps(list(assets))})
-        return {row[2]: (row[0], KnownFile._make((*row[1:10], False, *[None] * 6))) for row in rows}
+        return {
+            asset: (root, KnownFile(at, asset, song, path, status, size, mtime, sha256, bool(key)))
+            for root, at, asset, song, path, status, size, mtime, sha256, key in rows
+        }
 
 
 def _is_same(item: Item, copy: RemoteCopy) -> bool:

@@ -43,7 +43,7 @@ class RebuildReport(RunReport[Failure]):
     bytes: int = 0  #: of `new` and `joined`
     left: int = 0  #: objects whose key is another file's
     kept: int = 0  #: earlier contents, kept aside when they were replaced: left as they are
-    foreign: int = 0  #: objects of others that are no music: left as they are
+    foreign: int = 0  #: objects of others, no files of a library: left as they are
     #: Objects whose keys lead out of any folder, or could not be a file's: left as they are.
     unsafe: int = 0
     unsafe_keys: list[str] = field(default_factory=list)
