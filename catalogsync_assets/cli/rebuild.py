@@ -59,6 +59,7 @@ def rebuild(
     at any time; run it again to continue. A new machine knows no backend: name its bucket as for
     `register-object-backend`.
     """
+    from catalogsync_assets.core.catalog.backends import register
     from catalogsync_assets.core.catalog.database import Catalog, exists
     from catalogsync_assets.core.rebuild.rebuild import Request
     from catalogsync_assets.core.rebuild.rebuild import rebuild as run_rebuild
@@ -76,8 +77,10 @@ def rebuild(
     with tempfile.TemporaryDirectory(prefix="catalogsync-") as folder:
         scratch, _ = Catalog.initialise(Path(folder) / "catalogsync.db")
         try:
-            backend = _registered(_existing() or scratch, backend_name, settings)
-            _run(partial(run_rebuild, scratch, _in(scratch, backend), request, dry_run=True))
+            named = settings["bucket"] is not None
+            of = scratch if named else running.open_catalog()
+            backend, _ = register(scratch, _registered(of, backend_name, settings))
+            _run(partial(run_rebuild, scratch, backend, request, dry_run=True))
         finally:
             scratch.close()
 
@@ -95,13 +98,6 @@ def _settings() -> list[click.Parameter]:
 
 
 rebuild.params[2:2] = _settings()
-
-
-def _existing() -> Catalog | None:
-    """The catalog of --db, where there is one."""
-    from catalogsync_assets.core.catalog.database import exists
-
-    return running.open_catalog() if exists(options.given("db")) else None
 
 
 def _registered(catalog: Catalog, name: str, settings: dict[str, Any]) -> ObjectBackend:
@@ -125,12 +121,6 @@ def _unknown(name: str) -> UsageError:
         hint="name its bucket with --bucket, and --endpoint, --region and --base-prefix as for"
         " `register-object-backend`",
     )
-
-
-def _in(catalog: Catalog, backend: ObjectBackend) -> ObjectBackend:
-    from catalogsync_assets.core.catalog.backends import register
-
-    return register(catalog, backend)[0]
 
 
 def _run(work: Any) -> None:

@@ -178,3 +178,12 @@ def test_what_it_says_to_a_person(cli, catalog, cloud, library, registration, tm
     assert "1 keys lead to no place" in said.err
     assert "restore --all" in said.err
     assert rows(Catalog.open(new), "SELECT COUNT(*) FROM file_assets") == [2]
+
+
+def test_a_dry_run_changes_no_catalog_that_is_there(cli, catalog, cloud, registration):
+    before = rows(catalog, "SELECT * FROM storage_backends")
+    by_name = cli("rebuild", *WHERE, "--dry-run")
+    by_options = cli("rebuild", *WHERE, *registration(cloud), "--region", "else", "--dry-run")
+    assert (by_name.code, by_options.code) == (0, 0)
+    assert "0 objects listed" in by_name.out
+    assert rows(catalog, "SELECT * FROM storage_backends") == before
