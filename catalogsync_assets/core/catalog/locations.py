@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -875,11 +876,12 @@ def copies_of(
 _OF_LOST_PATHS: dict[str, Status] = {
     s: s for s in ("excluded", "forgotten", "offloaded", "superseded")
 }
-_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged")}
+_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged", "removed")}
 _COPIED = (
     *("id", "file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
     *("public_url", "status", "is_primary", "size_bytes", "mtime_ns", "ctime_ns", "inode"),
-    *("library_root", "library_path", "etag", "missing_since", "created_at", "updated_at"),
+    *("library_root", "library_path", "etag", "missing_since", "status_since", "created_at"),
+    "updated_at",
 )
 
 
@@ -892,11 +894,15 @@ def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) 
         rows: the columns of each, by name; a local one has a `library_root`, or no `etag`.
     """
     made = []
+    now = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
     for row in rows:
         known = _OF_LOST_PATHS if row["is_local"] else _OF_KEYS
         otherwise = TRANSITIONS["copied" if row["is_local"] else "moved"].after
         status = known.get(str(row["status"]), otherwise)
-        made.append({**{name: row[name] for name in _COPIED}, "status": status})
+        copied = {name: row[name] for name in _COPIED} | {"status": status}
+        if status != row["status"]:
+            copied |= {"missing_since": now, "status_since": now}
+        made.append(copied)
     if made:
         connection.exec_driver_sql(insert_sql(connection, "file_locations", _COPIED), made)
 

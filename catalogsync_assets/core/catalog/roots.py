@@ -181,7 +181,7 @@ def note_lists_read(catalog: Catalog, paths: Iterable[str]) -> None:
 def note_root(catalog: Catalog, path: str, file_system: str) -> None:
     """A scan of a root begins, on this host. One that was let go is back. Idempotent.
 
-    Until the scan has ended, playlists are not (`lists_read`): it may be killed before them.
+    Until the scan has ended, playlists are due (`lists_read`): it may be killed before them.
     """
     values = {"path": path, "host": socket.gethostname(), "file_system": file_system}
     _write(catalog, _NOTE, values)
