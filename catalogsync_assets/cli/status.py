@@ -13,7 +13,7 @@ from catalogsync_assets.cli import options, output, running
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.replication import PolicyStatus, ShortSong
     from catalogsync_assets.core.catalog.status import BackendStatus, LastAudit, VerifiedBetween
-    from catalogsync_assets.core.prune.report import Weight
+    from catalogsync_assets.core.prune.report import Estimate
 
 
 @options.command(
@@ -31,12 +31,13 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
 
     Also tells whether every song has as many copies as required; see `policy`.
     """
+    from catalogsync_assets.core.backup.concerns import concerns
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.failing import failing
     from catalogsync_assets.core.catalog.file_tags import unread_tags
     from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
     from catalogsync_assets.core.catalog.status import backend_status, verification_ages
-    from catalogsync_assets.core.prune.prune import old_weight
+    from catalogsync_assets.core.prune.plan import old_weight
 
     catalog = running.open_catalog()
     found = backend_status(catalog)
@@ -48,7 +49,8 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
     unread, _ = unread_tags(catalog, limit=1)
     told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
     old = {backend.name: old_weight(catalog, backend) for backend in object_backends(catalog)}
-    told |= {"unread_tag_count": unread, "old_weight": old}
+    endangered = concerns(catalog)
+    told |= {"unread_tag_count": unread, "old_weight": old, "concerns": endangered}
     told |= {"verified": ages} if verified else {}
     told |= {"under_replicated": short, "under_policy": short} if listing else {}
 
@@ -64,6 +66,8 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
             now = datetime.now(timezone.utc)
             for each in broken:
                 output.message("failing", f"{each.backend} {each.in_words(now)}")
+            for concern in endangered:
+                output.message("warning", f"{concern.backend}: {concern.reason}; {concern.hint}")
 
     running.end(told, show)
 
@@ -90,11 +94,12 @@ def _print_backends(
             output.note(f"{b.name}: {words}")
 
 
-def _print_old_weight(old: dict[str, Weight]) -> None:
+def _print_old_weight(old: dict[str, Estimate]) -> None:
     for name, weight in old.items():
         if weight.files:
+            least = "" if weight.whole else " at least"
             what = f"{output.counted(weight.files, 'object')}, {output.size(weight.bytes)}"
-            output.note(f"{name}: `catalogsync prune --backend {name}` would delete {what}")
+            output.note(f"{name}: `catalogsync prune --backend {name}` would delete{least} {what}")
 
 
 def _more(backend: BackendStatus, ages: VerifiedBetween | None) -> str:

@@ -67,6 +67,13 @@ def no_pruning(catalog: Catalog) -> Iterator[None]:
         yield
 
 
+def is_anything_left(catalog: Catalog, backend: ObjectBackend) -> bool:
+    """Whether there are locations of a backend whose objects are about to be deleted."""
+    with catalog.read() as connection:
+        values = {"backend": backend.id, "after": 0, "page": 1}
+        return connection.scalars(_LEFT, values).first() is not None
+
+
 def settle_left(
     catalog: Catalog, backend: ObjectBackend, connect: Callable[[ObjectBackend], StoreClient]
 ) -> int:
@@ -80,9 +87,8 @@ def settle_left(
     Returns:
         How many locations were set right.
     """
-    with catalog.read() as connection:
-        if not connection.scalars(_LEFT, {"backend": backend.id, "after": 0, "page": 1}).first():
-            return 0
+    if not is_anything_left(catalog, backend):
+        return 0
     with lock(catalog, _LOCK) as right:
         return settle(catalog, connect(backend)) if right else 0
 

@@ -419,6 +419,8 @@ FROM file_locations l WHERE l.id = :id
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     status = CASE file_locations.status WHEN 'removed' THEN 'superseded'
                                         ELSE file_locations.status END,
+    created_at = CASE file_locations.status WHEN 'removed' THEN CURRENT_TIMESTAMP
+                                            ELSE file_locations.created_at END,
     etag = excluded.etag, verified_at = excluded.verified_at, verified_by = excluded.verified_by,
     updated_at = CURRENT_TIMESTAMP, status_since = CURRENT_TIMESTAMP
 """
@@ -675,6 +677,30 @@ def release_paths(connection: sa.Connection, location_ids: Iterable[int]) -> Non
     """
     if rows := [{"id": id_} for id_ in location_ids]:
         connection.exec_driver_sql(_RELEASE_PATH, rows)
+
+
+_GIVE_WAY = """
+UPDATE file_locations SET
+    locator = CASE WHEN locator = library_path THEN :path ELSE locator END,
+    library_path = :path, absolute_path = :absolute_path, updated_at = CURRENT_TIMESTAMP
+WHERE id = :id AND status IN ('missing', 'offloaded', 'forgotten')
+"""
+
+
+def give_way(connection: sa.Connection, files: Sequence[tuple[int, str, str]]) -> None:
+    """Other files are at the paths of these, which are not there: their own are other ones now.
+
+    They stay what they are; a restore brings them beside the others. Idempotent.
+
+    Args:
+        files: of each, its location, the root, and the path below it that is to be its own.
+    """
+    rows = [
+        {"id": id_, "path": path, "absolute_path": f"{root.rstrip('/')}/{path}"}
+        for id_, root, path in files
+    ]
+    if rows:
+        connection.exec_driver_sql(_GIVE_WAY, rows)
 
 
 _AT_PATHS = """

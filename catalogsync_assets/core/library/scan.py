@@ -244,7 +244,7 @@ def _bring_playlists_in_line(
 
     Args:
         seen: the roots that were walked.
-        in_line: the roots for which it need not be done; a restored one is not among them.
+            in_line: the roots for which it need not be done; a restored one is not among them.
     """
     if report.has_changes or any(str(root) not in in_line for root in seen):
         report.playlists = bring_in_line(catalog)

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from itertools import islice
 
@@ -22,7 +21,7 @@ from catalogsync_assets.core.backends.capabilities import make_sure_of_deletes
 from catalogsync_assets.core.backends.connections import Connection, Connections
 from catalogsync_assets.core.backends.generation import begin_changes, require_undoubted
 from catalogsync_assets.core.backends.proof import Stores
-from catalogsync_assets.core.backends.pruning import right_to_prune, settle
+from catalogsync_assets.core.backends.pruning import is_anything_left, right_to_prune, settle
 from catalogsync_assets.core.backends.separation import prove_all
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import (
@@ -33,11 +32,16 @@ from catalogsync_assets.core.catalog.backends import (
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.separation import separation
 from catalogsync_assets.core.errors import NotRemoved, StoreError, UsageError
+from catalogsync_assets.core.prune.plan import DEFAULT_DAYS, rules, weight_of
 from catalogsync_assets.core.prune.queries import Candidate, OldWeight, Rules
-from catalogsync_assets.core.prune.report import OldObject, Progress, PruneReport, Weight
+from catalogsync_assets.core.prune.report import (
+    OldObject,
+    Progress,
+    PruneReport,
+    Weight,
+)
 from catalogsync_assets.core.runner.report import MOST_LISTED, Failure
 from catalogsync_assets.core.runner.run import Run, reporting
-from catalogsync_assets.core.settings import keep_replaced_days
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.removing import KnownObject, is_conditional, remove
@@ -46,8 +50,6 @@ from catalogsync_assets.core.stores.verify import Expected, check
 
 __all__ = ["DEFAULT_DAYS", "PruneReport", "prune"]
 
-#: How long an object must have been old weight, unless told.
-DEFAULT_DAYS = 30
 #: Objects that are marked at a time.
 _PAGE = 256
 #: Objects in a row of which the store says nothing at all, before it is not asked any more.
@@ -99,8 +101,8 @@ def prune(
 
     Raises:
         UsageError: the store is not known to keep conditions of a delete.
-        GenerationDoubtedError: this catalog may not be the one that has changed the backend last.
-        RunAborted: the store refuses everything or has fallen silent.
+        RunAborted: the store refuses everything or has fallen silent; or this catalog may not be
+            the one that has changed the backend last.
         CatalogError: another process is at it; or something could not be recorded, which the next
             run sets right.
     """
@@ -110,7 +112,7 @@ def prune(
     run = _Run(
         catalog,
         backend,
-        _rules(superseded, forgotten, older_than_seconds),
+        rules(superseded=superseded, forgotten=forgotten, age=older_than_seconds),
         report,
         adopted=adopted,
         unconditional=unconditional,
@@ -121,35 +123,6 @@ def prune(
     with nullcontext() if dry_run else right_to_prune(catalog), reporting(report, progress):
         run.execute()
     return report
-
-
-def _rules(superseded: bool, forgotten: bool, older_than_seconds: float | None) -> Rules:
-    kept = timedelta(days=keep_replaced_days())
-    if older_than_seconds is None:
-        return Rules(superseded, forgotten, timedelta(days=DEFAULT_DAYS), kept)
-    age = timedelta(seconds=older_than_seconds)
-    return Rules(superseded, forgotten, age, min(age, kept) if superseded else kept)
-
-
-def old_weight(catalog: Catalog, backend: ObjectBackend) -> Weight:
-    """What `prune` would free on a backend, as the catalog says. Asks no store."""
-    found = Weight()
-    for verdict in _weight(catalog, backend, _rules(True, True, None)).verdicts(catalog):
-        if verdict.candidate is not None:
-            found.add(verdict.size_bytes)
-    return found
-
-
-def _weight(catalog: Catalog, backend: ObjectBackend, rules: Rules) -> OldWeight:
-    """The old weight of a backend, with those that may be on its bucket under another name."""
-    verdicts = separation(catalog).verdicts
-    sharing = [backend]
-    for other in object_backends(catalog):
-        verdict = verdicts.get(frozenset((backend.id, other.id)))
-        may_be_same = other.bucket == backend.bucket and verdict != "apart"
-        if other.id != backend.id and (verdict == "same" or may_be_same):
-            sharing.append(other)
-    return OldWeight(backend, rules, sharing)
 
 
 @dataclass(eq=False)
@@ -180,19 +153,17 @@ class _Run:
     def execute(self) -> None:
         """Say what would go; unless that is all, delete it."""
         report = self._report
-        if not report.dry_run:
-            self._to = self._connections.to(self._backend)
-            self._make_sure()
-            begin_changes(self._catalog, self._to.client, retry=self._to.retry)
-            require_undoubted(self._catalog, self._backend)
+        report.conditional = self._backend.profile.conditional_delete
+        report.versioned = bool(self._backend.profile.versioned)
+        if not report.dry_run and is_anything_left(self._catalog, self._backend):
             report.settled = settle(self._catalog, self._to.client, retry=self._to.retry)
-        else:
-            report.conditional = self._backend.profile.conditional_delete
-            report.versioned = bool(self._backend.profile.versioned)
-        weight = _weight(self._catalog, self._backend, self._rules)
+        weight = weight_of(self._catalog, self._backend, self._rules)
         ids = self._plan(weight)
         if report.dry_run or not ids:
             return
+        self._make_sure()
+        begin_changes(self._catalog, self._to.client, retry=self._to.retry)
+        require_undoubted(self._catalog, self._backend)
         if report.keep_copies:
             self._prepare_proof()
         pages = iter(partial(_page, iter(ids)), [])
@@ -226,7 +197,9 @@ class _Run:
 
     def _plan(self, weight: OldWeight) -> list[int]:
         report, ids = self._report, list[int]()
-        for size, candidate, code in weight.verdicts(self._catalog):
+        for verdict in weight.verdicts(self._catalog):
+            assert verdict is not None
+            size, candidate, code = verdict
             if candidate is None:
                 if code == "Young":
                     report.younger.add(size)
@@ -243,6 +216,10 @@ class _Run:
         return ids
 
     # --- before anything is deleted
+
+    @property
+    def _to(self) -> Connection:
+        return self._connections.to(self._backend)
 
     def _make_sure(self) -> None:
         """Find out what the store does with deletes, today."""

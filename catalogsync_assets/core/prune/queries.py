@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -116,7 +117,8 @@ _NAMED = f"""
                   WHERE t.target_backend_id IN :sharing
                     AND t.status IN ('pending', 'running', 'failed'))
  OR l.id IN (SELECT t.source_location_id FROM upload_tasks t
-             WHERE t.source_location_id IS NOT NULL AND t.status IN ('pending', 'running'))
+             WHERE t.target_backend_id IN (SELECT id FROM storage_backends)
+               AND t.status IN ('pending', 'running') AND t.source_location_id IS NOT NULL)
  OR l.locator IN (SELECT m.locator FROM multipart_uploads m WHERE m.backend_id IN :sharing))
 """
 _OLD = f"""
@@ -177,10 +179,18 @@ class OldWeight:
     rules: Rules
     sharing: Collection[ObjectBackend]  #: the backends that may be on the same bucket, this one too
 
-    def verdicts(self, catalog: Catalog) -> Iterator[Verdict]:
-        """All of it, in order of file asset; read in pages, each a short transaction."""
+    def verdicts(self, catalog: Catalog, *, pages: int | None = None) -> Iterator[Verdict | None]:
+        """All of it, in order of file asset; read in pages, each a short transaction.
+
+        Args:
+            pages: at most so many, each of some hundred files with a past; None at the end of them
+                says that there are more.
+        """
         after: int | None = 0
-        while True:
+        for page in count():
+            if page == pages:
+                yield None
+                return
             with catalog.read() as connection:
                 values = {**self._place(), "after": after}
                 rows = checked(catalog, connection.execute(_OF_A_PAGE, values))

@@ -27,6 +27,13 @@ class Weight:
         self.bytes += size_bytes
 
 
+@dataclass
+class Estimate(Weight):
+    """What could be freed."""
+
+    whole: bool = True  #: False: there may be more, as not all of the past was looked through
+
+
 @dataclass(frozen=True)
 class OldObject:
     """An object that goes, or would go."""

@@ -36,7 +36,7 @@ from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE, Object
 #: Download requests name addresses that this machine would call: a person imports them again.
 _TABLES: dict[str, tuple[str, ...]] = {
     "playlist_pools": ("id", "name", "created_at"),
-    "playlists": ("id", "name", "created_at"),
+    "playlists": ("id", "name", "created_at", "file_asset_id", "unresolved"),
     "pool_playlists": ("pool_id", "playlist_id"),
     "artist_pools": ("id", "name", "created_at"),
     "artists": ("id", "name", "created_at"),

@@ -92,6 +92,7 @@ _NEITHER = StoreProfile(
     part_checksum=False,
     conditional_complete=False,
     conditional_copy=False,
+    conditional_delete=False,
 )
 
 #: Services by name: what their own documentation says, as of 2026-11; for SeaweedFS what

@@ -34,7 +34,7 @@ _STATES = "SELECT locator, status FROM file_locations WHERE backend_id = ? ORDER
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(2, marks=pytest.mark.thorough), 19], ids=["many", "few"]
+    "step", [pytest.param(1, marks=pytest.mark.thorough), 19], ids=["many", "few"]
 )
 def test_killed_at_any_moment_it_costs_nothing(
     catalog, library, proxy, backend, scanned, synced, start_python, remote, step
@@ -81,7 +81,7 @@ def test_killed_at_any_moment_it_costs_nothing(
             assert sha256(found[key.removeprefix(through.key_prefix)]) == digest
         assert library.contents().items() <= found.items()
 
-    assert kills > (20 if step == 2 else 3)
+    assert kills >= (20 if step == 1 else 4)
     assert found == library.contents()
     assert remote(through).keys(kept=True) == []
     gone = [key for key, status in rows(catalog, _STATES, through.id) if status == "removed"]

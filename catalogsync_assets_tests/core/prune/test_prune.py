@@ -1,16 +1,27 @@
 """Prune: an object goes only when it is old weight, ours, and what stands in for it is proven."""
 
+import dataclasses
+from datetime import timedelta
+
 import pytest
 
 from catalogsync_assets.core.adopt.adopt import adopt
+from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import catalog_id, keep_answers
+from catalogsync_assets.core.catalog.separation import keep_verdicts
 from catalogsync_assets.core.catalog.upload_plan import enqueue
-from catalogsync_assets.core.errors import CatalogError, GenerationDoubtedError, UsageError
+from catalogsync_assets.core.errors import (
+    CatalogError,
+    ConflictError,
+    RunAborted,
+    UsageError,
+)
 from catalogsync_assets.core.library import forget
-from catalogsync_assets.core.prune.prune import old_weight, prune
+from catalogsync_assets.core.prune.plan import old_weight
+from catalogsync_assets.core.prune.prune import _Run, prune
 from catalogsync_assets.core.stores import removing
+from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import OWNER_TAG
-from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload.upload import upload
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.proxy import refusal
@@ -443,16 +454,25 @@ def test_what_was_written_again_since_it_was_known_stays(
     assert "a.mp3" in remote(following).keys()  # noqa: SIM118
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_goes_wrong_at_the_store_is_none_of_that(
-    library, proxy, backend, synced, move, pruned
+    library, following, synced, move, pruned, hours
 ):
-    """It is an hour ahead, for the date of the answer as for that of the object."""
-    through = backend(layout="path", endpoint=proxy.endpoint)
     library.add("a.mp3")
-    synced(through)
-    move(through, "a.mp3", "b.mp3")
+    synced(following)
+    move(following, "a.mp3", "b.mp3")
 
-    assert pruned(through).removed == 1
+    class ElseWhen(StoreClient):
+        def head(self, key):
+            found = super().head(key)
+            if found is None:
+                return None
+            off = timedelta(hours=hours)
+            return dataclasses.replace(
+                found, modified_at=found.modified_at + off, answered_at=found.answered_at + off
+            )
+
+    assert pruned(following, connect=ElseWhen).removed == 1
 
 
 def test_an_object_whose_etag_is_not_known_stays(
@@ -553,13 +573,14 @@ def test_nobody_puts_anything_where_something_is_about_to_be_deleted(
 
     def meanwhile(client, known):
         enqueue(catalog, following)
-        told.append(upload(catalog, following).succeeded)
+        done = upload(catalog, following)
+        told.append((done.queued, done.succeeded, done.failed))
         told.append(adopt(catalog, following, dry_run=True).adopted)
         return remove(client, known)
 
     monkeypatch.setattr("catalogsync_assets.core.prune.prune.remove", meanwhile)
     assert pruned(following).removed == 1
-    assert told == [0, 0]
+    assert told == [(0, 0, 0), 0]
 
     assert synced(following).succeeded == 1
     assert remote(following).get("a.mp3") == newcomer
@@ -592,17 +613,14 @@ def test_what_is_recorded_between_the_plan_and_the_deed_counts(
     library.add("a.mp3")
     synced(following)
     move(following, "a.mp3", "b.mp3")
-    plan = "catalogsync_assets.core.prune.prune._Run._plan"
-    from catalogsync_assets.core.prune import prune as module
-
-    planned = module._Run._plan
+    planned = _Run._plan
 
     def then_withdrawn(*arguments):
         found = planned(*arguments)
         change(catalog, "UPDATE file_locations SET status = 'missing' WHERE locator LIKE '%/b.mp3'")
         return found
 
-    monkeypatch.setattr(plan, then_withdrawn)
+    monkeypatch.setattr(_Run, "_plan", then_withdrawn)
 
     report = pruned(following)
 
@@ -618,7 +636,7 @@ def test_where_the_backend_is_in_doubt_nothing_goes(
     move(following, "a.mp3", "b.mp3")
     change(catalog, "UPDATE storage_backends SET generation = 0")  # as in a copy put back
 
-    with pytest.raises(GenerationDoubtedError, match="changed by another copy of this catalog"):
+    with pytest.raises(RunAborted, match="changed by another copy of this catalog"):
         pruned(following)
     assert prune(catalog, following, older_than_seconds=0).candidates == 1
 
@@ -641,6 +659,92 @@ def test_a_delete_that_is_refused_leaves_everything_as_it_was(
     assert statuses(through) == [("a.mp3", "superseded"), ("b.mp3", "active")]
 
 
+def test_what_stays_of_a_forgotten_file_can_still_be_had(
+    library, proxy, backend, synced, forgotten, pruned, statuses
+):
+    through = backend(endpoint=proxy.endpoint)
+    library.add("a.mp3")
+    library.add("b.mp3")
+    synced(through)
+    forgotten("a.mp3")
+    proxy.answer(refusal(403, "AccessDenied"), lambda r: r.method == "DELETE")
+
+    with pytest.raises(RunAborted):
+        pruned(through)
+
+    assert statuses(through) == [("a.mp3", "active"), ("b.mp3", "active")]
+
+
+@pytest.mark.parametrize(("is_gone", "status"), [(True, "removed"), (False, "superseded")])
+def test_what_a_killed_run_has_left_an_upload_sets_right(
+    catalog, library, following, synced, move, uploaded, remote, statuses, is_gone, status
+):
+    library.add("a.mp3")
+    synced(following)
+    move(following, "a.mp3", "b.mp3")
+    ids = rows(catalog, "SELECT id FROM file_locations WHERE locator LIKE '%/a.mp3'")
+    since = "SELECT status_since, updated_at FROM file_locations WHERE locator LIKE '%/a.mp3'"
+    made_older(catalog, 5)
+    before = rows(catalog, since)
+    assert locations.mark(catalog, ids, "prune") == 1
+    if is_gone:
+        remote(following).delete("a.mp3")
+
+    uploaded(following)
+
+    assert statuses(following) == [("a.mp3", status), ("b.mp3", "active")]
+    assert (rows(catalog, since) == before) == (not is_gone)
+
+
+def test_nothing_is_kept_aside_where_a_kept_copy_is_about_to_be_deleted(
+    catalog, library, cloud, synced, uploaded, remote
+):
+    first = library.add("a.mp3").read_bytes()
+    synced(cloud)
+    library.add("a.mp3")
+    synced(cloud)
+    (kept,) = rows(catalog, "SELECT id FROM file_locations WHERE locator LIKE '%/old/%'")
+    assert locations.mark(catalog, [kept], "prune") == 1
+    with catalog.read() as connection:
+        old = locations.copies_by_id(connection, [kept])[kept]
+    aside = locations.KeptAside(kept, old.key, old.etag, "read")
+
+    with pytest.raises(ConflictError):
+        locations.withdraw_at(catalog, cloud, f"{cloud.key_prefix}a.mp3", 2, kept=[aside])
+    assert remote(cloud).get(old.key.removeprefix(cloud.key_prefix)) == first
+
+
+def test_one_bucket_under_two_names_is_one(
+    catalog, library, backend, buckets, synced, uploaded, move, pruned, remote
+):
+    """As an access point has it: another name, and the stores have been seen to be the same."""
+    following = backend(layout="path")
+    alias = backend("alias", base_prefix=following.base_prefix, bucket=buckets[1])
+    library.add("a.mp3")
+    synced(following)
+    assert uploaded(alias).succeeded == 1
+    move(following, "a.mp3", "b.mp3")
+    keep_verdicts(catalog, [(following, alias, "same")])
+
+    assert pruned(following).candidates == 0
+    keep_verdicts(catalog, [(following, alias, "apart")])
+    assert pruned(following).removed == 1
+
+
+def test_a_kept_copy_of_what_is_current_again_stays(catalog, library, cloud, synced, pruned):
+    """The next edit may keep it once more, in this very moment."""
+    library.add("a.mp3")
+    synced(cloud)
+    library.add("a.mp3")
+    synced(cloud)
+    newer = "DELETE FROM file_locations WHERE file_asset_id = 2"
+    older = "UPDATE file_locations SET status = 'active' WHERE locator NOT LIKE '%/old/%'"
+    for statement in (newer, older, "UPDATE file_assets SET superseded_by_id = NULL"):
+        change(catalog, statement)
+
+    assert pruned(cloud).candidates == 0
+
+
 def test_what_would_be_freed_is_told(catalog, library, following, synced, move):
     library.add("a.mp3")
     synced(following)
@@ -650,7 +754,3 @@ def test_what_would_be_freed_is_told(catalog, library, following, synced, move):
     made_older(catalog, 31)
 
     assert (old_weight(catalog, following).files, old_weight(catalog, following).bytes) == (1, 300)
-
-
-def test_what_a_preset_says_of_deletes():
-    assert StoreProfile().conditional_delete is None

@@ -9,6 +9,7 @@ import pytest
 from catalogsync_assets.core.backends.generation import is_doubted
 from catalogsync_assets.core.backup.backup import back_up
 from catalogsync_assets.core.catalog.backends import backend_by_name, catalog_id, keep_profile
+from catalogsync_assets.core.catalog.playlists import song_ids
 from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import ConfigurationError, RunAborted, UsageError
 from catalogsync_assets.core.library.scan import scan
@@ -61,6 +62,50 @@ def test_after_the_loss_of_all_but_a_bucket_every_file_comes_back(
     assert _contents(sampled.root) == before
     again = scan(new, [sampled.root])
     assert (again.unchanged, again.new, again.moved, again.missing) == (len(before), 0, 0, 0)
+    assert _uploads(new, there) == (0, 0)
+
+
+def _playlists(catalog):
+    """Of each playlist, the paths of its songs in their order."""
+    paths = dict(
+        rows(
+            catalog,
+            "SELECT f.song_id, l.library_path FROM file_assets f JOIN file_locations l"
+            " ON l.file_asset_id = f.id WHERE l.library_path IS NOT NULL AND f.companion IS NULL",
+        )
+    )
+    with catalog.read() as connection:
+        return {
+            name: [paths[song] for song in song_ids(connection, id_)]
+            for id_, name in rows(catalog, "SELECT id, name FROM playlists")
+        }
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_what_lies_beside_the_music_comes_back_and_its_playlists_too(
+    library, catalog, cloud, synced, snapshot, lost, rebuilt, with_snapshot
+):
+    library.fill(3)
+    library.add("album/cover.jpg")
+    library.add("album/all.cue", b'FILE "0002.mp3" MP3\nFILE "0000.mp3" MP3\n')
+    library.add("mine.m3u8", b"album/0001.mp3\nalbum/0000.mp3\nalbum/0001.mp3\nnone.mp3\n")
+    synced(cloud)
+    lists = _playlists(catalog)
+    assert lists["mine"] == ["album/0001.mp3", "album/0000.mp3", "album/0001.mp3"]
+    if with_snapshot:
+        snapshot(cloud)
+    before = lost()
+
+    new, there, report = rebuilt(cloud, take_over=True)
+    assert report.foreign == 0
+    restore(new, library.root)
+    assert _contents(library.root) == before
+    again = scan(new, [library.root])
+
+    assert (again.unchanged, again.new) == (6, 0)
+    assert _playlists(new) == lists
+    assert rows(new, "SELECT COUNT(*) FROM file_assets WHERE companion IS NOT NULL") == [3]
+    assert len(rows(new, "SELECT DISTINCT song_id FROM song_backend_presence")) == 3
     assert _uploads(new, there) == (0, 0)
 
 

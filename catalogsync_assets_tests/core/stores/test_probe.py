@@ -18,7 +18,7 @@ from catalogsync_assets.core.stores.probe.probe import ProbeResult, probe
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets.core.stores.profile import NO_CHECKSUM, PRESETS, StoreProfile
 from catalogsync_assets_tests.support.files import md5, s3_sha256
-from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.proxy import Answer, refusal
 
 SECRET = "a-secret-that-nobody-may-see"
 MIB = 1024 * 1024
@@ -70,6 +70,7 @@ def test_rclone_checks_neither_digests_nor_conditions(rclone, unregistered, prox
     assert noes == {
         *("put_sha256", "put_crc64nvme", "part_checksum", "composite"),
         *("conditional_put", "conditional_replace", "conditional_complete", "conditional_copy"),
+        "conditional_delete",
         *CAME_ALONG,
     }
     assert None not in told(result).values()
@@ -85,6 +86,7 @@ def test_rclone_checks_neither_digests_nor_conditions(rclone, unregistered, prox
         conditional_complete=False,
         copies=True,
         conditional_copy=False,
+        conditional_delete=False,
         copy_checksum=False,
         copy_etag_is_md5=False,
     )
@@ -113,6 +115,33 @@ def test_a_store_that_refuses_headers_is_usable_without_them(proxy, through_prox
     assert detail(result, "put_sha256") == "refused (InvalidArgument)"
     assert detail(result, "conditional_put") == "refused (NotImplemented)"
     assert told(result)["upload"] and told(result)["names"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (204, "ignored: it is deleted"),
+        (412, "it is refused, and done all the same"),
+        (501, "refused (NotImplemented)"),
+    ],
+)
+def test_a_store_that_deletes_whatever_the_condition_is_found_out(
+    proxy, through_proxy, remote, answer, said
+):
+    def delete_anyway(request):
+        if request.method != "DELETE" or not has(request, "if-match"):
+            return None
+        if answer == 501:
+            return refusal(501, "NotImplemented")
+        remote(through_proxy).delete(request.key.removeprefix(through_proxy.key_prefix))
+        return refusal(412, "PreconditionFailed") if answer == 412 else Answer(204, {}, b"")
+
+    proxy.before.append(delete_anyway)
+
+    result = probe(through_proxy)
+
+    assert told(result)["conditional_delete"] is False
+    assert detail(result, "conditional_delete") == said
 
 
 @pytest.mark.parametrize(
