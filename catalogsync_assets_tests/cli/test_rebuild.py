@@ -7,8 +7,10 @@ import subprocess
 import pytest
 
 from catalogsync_assets.core.backup.backup import back_up
+from catalogsync_assets.core.backup.snapshots import list_snapshots
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets_tests.support.database import rows
 
@@ -36,8 +38,10 @@ def _disaster(cli, catalog, cloud, library, remote, tmp_path, *, with_snapshot):
         (report,) = back_up(catalog, [backend_by_name(catalog, "cloud")])
         assert report.status in ("made", "unchanged")  # an upload of much has made one
     else:
-        for key in [k for k in remote(cloud).keys() if k.startswith(".catalogsync/catalog/")]:  # noqa: SIM118
-            remote(cloud).delete(key)
+        client = StoreClient(cloud)
+        for snapshot in list_snapshots(client, look=False):
+            remote(cloud).delete(snapshot.key.removeprefix(cloud.key_prefix))
+        assert list_snapshots(client) == []
     catalog.close()
     original = tmp_path / "original"
     library.root.rename(original)
