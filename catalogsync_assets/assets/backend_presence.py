@@ -64,6 +64,8 @@ def backend_presence(
             "files (%)": percent(here.files, sum(f.files for f in library)),
             "size (MiB)": mebibytes(here.bytes),
             "size (%)": percent(here.bytes, sum(f.bytes for f in library)),
+            "beside the music": here.companions,
+            "beside the music (%)": percent(here.companions, here.companions_total),
             "pending": here.pending,
             "rows corrected": corrected,
             **verified,

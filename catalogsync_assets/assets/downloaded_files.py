@@ -89,6 +89,9 @@ def downloaded_files(
         metadata={
             "dagster/row_count": report.files,
             "songs": songs,
+            "beside the music": report.companions,
+            "new playlists of the library": report.playlists.made,
+            "entries that name no file": report.playlists.unresolved,
             "size (MiB)": mebibytes(report.bytes),
             "new": report.new,
             "changed": report.changed,

@@ -103,6 +103,8 @@ def remove(name: str, yes: bool) -> None:
     nowhere else. What is on it is not counted, shown or restored from any more, and uploads that
     wait for it are dropped. Its name is free then. Register the bucket again to come back to what
     is there: `upload` and `adopt` find it.
+
+    Exit code 1 if it was not removed.
     """
     from catalogsync_assets.core.catalog import backend_changes
     from catalogsync_assets.core.catalog.backends import backend_by_name

@@ -11,6 +11,7 @@ from catalogsync_assets.core.errors import CatalogSyncError, UsageError
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.backup.backup import BackupReport
+    from catalogsync_assets.core.backup.snapshots import Snapshot
     from catalogsync_assets.core.stores.backend import ObjectBackend
     from catalogsync_assets.core.stores.retry import Retry
 
@@ -48,8 +49,14 @@ def backup(backend_name: str | None) -> None:
         )
     reports = back_up(opened, chosen)
     failed = sum(report.status == "failed" for report in reports)
-    told = {"backends": [asdict(report) for report in reports]}
+    told = {"backends": [_told(report) for report in reports]}
     running.end(told, lambda: _print_backups(reports), failed=failed)
+
+
+def _told(found: BackupReport | Snapshot) -> dict[str, Any]:
+    """For --json, with times as they are elsewhere."""
+    made_at = found.made_at and f"{found.made_at:{_FORM}}"
+    return {**asdict(found), "made_at": made_at}
 
 
 def _print_backups(reports: list[BackupReport]) -> None:
@@ -96,7 +103,7 @@ def snapshots(backend_name: str | None) -> None:
             failures.append(error)
             continue
         for s in found:
-            told.append({"backend": chosen.name, **asdict(s), "ours": s.catalog_id == own})
+            told.append({"backend": chosen.name, **_told(s), "ours": s.catalog_id == own})
             whose = "this one" if s.catalog_id == own else s.catalog_id
             size = "-" if s.size_bytes is None else output.size(s.size_bytes)
             sealed = "yes" if s.encrypted else "no"

@@ -59,11 +59,13 @@ def rebuild(
     at any time; run it again to continue. A new machine knows no backend: name its bucket as for
     `register-object-backend`.
     """
+    from catalogsync_assets.core.catalog.backends import register
     from catalogsync_assets.core.catalog.database import Catalog, exists
     from catalogsync_assets.core.rebuild.rebuild import Request
     from catalogsync_assets.core.rebuild.rebuild import rebuild as run_rebuild
 
-    request = Request(not without_snapshot, catalog_id, take_over)
+    keep_layout = settings["layout"] is None
+    request = Request(not without_snapshot, catalog_id, take_over, keep_layout)
     if settings["bucket"] is None and not exists(options.given("db")):
         raise _unknown(backend_name)
     if not dry_run:
@@ -75,8 +77,10 @@ def rebuild(
     with tempfile.TemporaryDirectory(prefix="catalogsync-") as folder:
         scratch, _ = Catalog.initialise(Path(folder) / "catalogsync.db")
         try:
-            backend = _registered(_existing() or scratch, backend_name, settings)
-            _run(partial(run_rebuild, scratch, _in(scratch, backend), request, dry_run=True))
+            named = settings["bucket"] is not None
+            of = scratch if named else running.open_catalog()
+            backend, _ = register(scratch, _registered(of, backend_name, settings))
+            _run(partial(run_rebuild, scratch, backend, request, dry_run=True))
         finally:
             scratch.close()
 
@@ -96,13 +100,6 @@ def _settings() -> list[click.Parameter]:
 rebuild.params[2:2] = _settings()
 
 
-def _existing() -> Catalog | None:
-    """The catalog of --db, where there is one."""
-    from catalogsync_assets.core.catalog.database import exists
-
-    return running.open_catalog() if exists(options.given("db")) else None
-
-
 def _registered(catalog: Catalog, name: str, settings: dict[str, Any]) -> ObjectBackend:
     """The backend: as the options say, else as the catalog has it."""
     from catalogsync_assets.core.catalog.backends import object_backends, register
@@ -113,7 +110,8 @@ def _registered(catalog: Catalog, name: str, settings: dict[str, Any]) -> Object
         if name not in known:
             raise _unknown(name)
         return known[name]
-    settings["layout"] = settings["layout"] or "path"
+    if settings["layout"] is None:
+        settings["layout"] = known[name].layout if name in known else "path"
     return register(catalog, ObjectBackend(name=name, **settings))[0]
 
 
@@ -123,12 +121,6 @@ def _unknown(name: str) -> UsageError:
         hint="name its bucket with --bucket, and --endpoint, --region and --base-prefix as for"
         " `register-object-backend`",
     )
-
-
-def _in(catalog: Catalog, backend: ObjectBackend) -> ObjectBackend:
-    from catalogsync_assets.core.catalog.backends import register
-
-    return register(catalog, backend)[0]
 
 
 def _run(work: Any) -> None:
@@ -149,7 +141,7 @@ def _print(report: RebuildReport) -> None:
     for line in report.broken_snapshots:
         output.message("warning", f"cannot be used: {line}")
     if report.snapshot:
-        made = f" of {report.snapshot_at:%Y-%m-%d %H:%M} UTC" if report.snapshot_at else ""
+        made = f" of {report.snapshot_at} UTC"
         output.echo(
             f"snapshot{made}: {output.files(report.copied_files)}, {report.songs:,} songs,"
             f" {report.playlists:,} playlists of catalog {report.catalog_id}"
@@ -170,7 +162,7 @@ def _print(report: RebuildReport) -> None:
             "files of the snapshot were on no backend; a scan may find them",
         ),
         (report.kept, "earlier contents, kept when they were replaced; left as they are"),
-        (report.foreign, "objects are no music; left as they are"),
+        (report.foreign, "objects are no files of a library; left as they are"),
         (report.left, "objects lie under a key of another file; `verify` lists them"),
     ):
         if count:

@@ -150,8 +150,10 @@ def _keep_catalog() -> None:
 
     Whatever comes of it, the command has ended as it has.
     """
+    from catalogsync_assets.core.backup import concerns
+
     catalog: Catalog | None = click.get_current_context().meta.get(output.CATALOG)
-    if catalog is None or not catalog.changed_rows:
+    if catalog is None or catalog.changed_rows < concerns.MUCH:
         return
     from catalogsync_assets.core.backup.due import back_up_if_due
 

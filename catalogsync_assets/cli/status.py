@@ -31,6 +31,7 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
 
     Also tells whether every song has as many copies as required; see `policy`.
     """
+    from catalogsync_assets.core.backup.concerns import concerns
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.failing import failing
     from catalogsync_assets.core.catalog.file_tags import unread_tags
@@ -48,7 +49,8 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
     unread, _ = unread_tags(catalog, limit=1)
     told: dict[str, Any] = {"catalog": catalog.path, "backends": found, "policy": copies}
     old = {backend.name: old_weight(catalog, backend) for backend in object_backends(catalog)}
-    told |= {"unread_tag_count": unread, "old_weight": old}
+    endangered = concerns(catalog)
+    told |= {"unread_tag_count": unread, "old_weight": old, "concerns": endangered}
     told |= {"verified": ages} if verified else {}
     told |= {"under_replicated": short, "under_policy": short} if listing else {}
 
@@ -64,6 +66,8 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
             now = datetime.now(timezone.utc)
             for each in broken:
                 output.message("failing", f"{each.backend} {each.in_words(now)}")
+            for concern in endangered:
+                output.message("warning", f"{concern.backend}: {concern.reason}; {concern.hint}")
 
     running.end(told, show)
 

@@ -105,10 +105,12 @@ def test_it_is_tried_by_one_cell_and_then_rests(watch, broken):
     assert "is tried once every hour by itself" in (done.skipped or "")
 
 
-def test_it_is_not_tried_while_a_run_of_it_is_under_way(watch, broken):
+def test_it_is_not_tried_while_a_run_of_it_is_under_way(watch, catalog, broken):
     watch.started(broken)
+    (found,) = failing(catalog)
 
-    assert watch.tick().requested == []
+    later = datetime.now(timezone.utc) + hours(12)
+    assert try_again(catalog, watch.instance, found, later) is None
 
 
 def test_pauses_between_two_tries(watch, catalog, broken):

@@ -188,6 +188,28 @@ def test_upload_as_json(cli, library, register, remote):
     assert "nothing was overwritten" in failure["reason"]
 
 
+def test_files_beside_the_music_are_told_apart(cli, library, register):
+    library.fill(2)
+    library.add("album/cover.jpg")
+    library.add("mine.m3u8", b"album/0001.mp3\nalbum/none.mp3\n")
+    scanned = cli("scan", "--library-root", library.root)
+    register()
+    cli("upload", "--backend", "cloud")
+    library.add("album/back.jpg")
+    cli("scan")
+
+    status = cli("status")
+    found = cli("whereis", "cover.jpg", "--json").json["places"]
+
+    assert "4 files (2 beside the music)" in scanned.out
+    assert "1 new, 0 removed; 1 entries name no file of it" in scanned.out
+    assert "files beside the music: 3 of 3" in status.err
+    assert "files beside the music: 2 of 3" in status.err
+    assert "2 songs have as many as required" in status.err
+    assert {place["backend"] for place in found} == {"local", "cloud"}
+    assert [place["song_id"] for place in found] == [None, None]
+
+
 def test_status_as_json(cli, library, register, tmp_path):
     library.fill(2, size=10)
     cli("scan", "--library-root", library.root)

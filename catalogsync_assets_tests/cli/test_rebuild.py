@@ -28,18 +28,32 @@ def registration(store, unregistered, request):
     return of
 
 
-def _disaster(cli, catalog, cloud, library, registration, tmp_path, *, with_snapshot):
+def _disaster(cli, catalog, cloud, library, remote, tmp_path, *, with_snapshot):
     """Everything is uploaded, and gone but for the bucket; the original, and the new catalog."""
     assert cli("scan", "--library-root", library.root, "--db", catalog.path).code == 0
     assert cli("upload", *WHERE, "--db", catalog.path).code == 0
     if with_snapshot:
-        assert [r.status for r in back_up(catalog, [backend_by_name(catalog, "cloud")])] == ["made"]
+        (report,) = back_up(catalog, [backend_by_name(catalog, "cloud")])
+        assert report.status in ("made", "unchanged")  # an upload of much has made one
+    else:
+        for key in [k for k in remote(cloud).keys() if k.startswith(".catalogsync/catalog/")]:  # noqa: SIM118
+            remote(cloud).delete(key)
     catalog.close()
     original = tmp_path / "original"
     library.root.rename(original)
     shutil.rmtree(catalog.path.parent / "dagster", ignore_errors=True)
     catalog.path.unlink()
     return original, tmp_path / "new machine" / "catalog.db"
+
+
+def _playlists(path):
+    """Each with its songs in their order, told by the keys of their files."""
+    listed = (
+        "SELECT p.name, COUNT(*) , GROUP_CONCAT(f.object_key, ' | ') FROM playlists p"
+        " JOIN (SELECT * FROM playlist_entries ORDER BY position) e ON e.playlist_id = p.id"
+        " JOIN file_assets f ON f.song_id = e.song_id GROUP BY p.name"
+    )
+    return rows(Catalog.open(path), listed)
 
 
 def _identical(one, other):
@@ -64,14 +78,20 @@ def _all_comes_back(cli, library, original, new, files):
     "songs", [20, pytest.param(2_000, marks=pytest.mark.thorough)], ids=["few", "many"]
 )
 def test_from_a_bare_machine_everything_comes_back(
-    cli, catalog, cloud, library, registration, tmp_path, with_snapshot, songs
+    cli, catalog, cloud, library, registration, remote, tmp_path, with_snapshot, songs
 ):
     make_sample_library(library.root, songs=songs, seconds=0.2)
     for number in range(songs // 2):
         library.add(f"Ünsorted/{number} ~ (live).mp3")
+    music = [path for path in sorted(library.contents()) if path.endswith(".mp3")]
+    library.add("Playlists/Mix.m3u8", "\n".join(f"../{p}" for p in music[::3] * 2).encode())
+    library.add("Ünsorted/cover.jpg")
+    library.add("Ünsorted/rip.log")
     files = len(library.contents())
+    assert cli("scan", "--library-root", library.root, "--db", catalog.path).code == 0
+    before = _playlists(catalog.path)
     original, new = _disaster(
-        *(cli, catalog, cloud, library, registration, tmp_path), with_snapshot=with_snapshot
+        *(cli, catalog, cloud, library, remote, tmp_path), with_snapshot=with_snapshot
     )
     rebuild = ("rebuild", *WHERE, *registration(cloud), "--db", new)
     rehearsal = cli(*rebuild, "--dry-run")
@@ -83,6 +103,8 @@ def test_from_a_bare_machine_everything_comes_back(
     assert (made.json["snapshot"] is not None) == with_snapshot
     assert made.json["new"] + made.json["known"] == files
     _all_comes_back(cli, library, original, new, files)
+    assert _playlists(new) == before
+    assert before[0][1] == 2 * len(music[::3])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +122,7 @@ def test_killed_again_and_again_it_comes_to_the_same_end(
     cloud,
     library,
     registration,
+    remote,
     tmp_path,
     with_snapshot,
     moments,
@@ -108,7 +131,7 @@ def test_killed_again_and_again_it_comes_to_the_same_end(
 ):
     library.fill(12)
     original, new = _disaster(
-        *(cli, catalog, cloud, library, registration, tmp_path), with_snapshot=with_snapshot
+        *(cli, catalog, cloud, library, remote, tmp_path), with_snapshot=with_snapshot
     )
     rebuild = ("rebuild", *WHERE, *registration(cloud), "--endpoint", proxy.endpoint)
     rebuild += ("--db", new, "--take-over", "--workers", 2)
@@ -146,7 +169,7 @@ def test_a_machine_that_knows_no_backend_is_told_what_to_say(cli, tmp_path):
 
 def test_what_it_says_to_a_person(cli, catalog, cloud, library, registration, tmp_path, remote):
     library.fill(2)
-    _, new = _disaster(*(cli, catalog, cloud, library, registration, tmp_path), with_snapshot=True)
+    _, new = _disaster(*(cli, catalog, cloud, library, remote, tmp_path), with_snapshot=True)
     remote(cloud).put("x/.catalogsync/y.mp3", b"z")
     said = cli("rebuild", *WHERE, *registration(cloud), "--db", new)
     assert said.code == 0
@@ -155,3 +178,12 @@ def test_what_it_says_to_a_person(cli, catalog, cloud, library, registration, tm
     assert "1 keys lead to no place" in said.err
     assert "restore --all" in said.err
     assert rows(Catalog.open(new), "SELECT COUNT(*) FROM file_assets") == [2]
+
+
+def test_a_dry_run_changes_no_catalog_that_is_there(cli, catalog, cloud, registration):
+    before = rows(catalog, "SELECT * FROM storage_backends")
+    by_name = cli("rebuild", *WHERE, "--dry-run")
+    by_options = cli("rebuild", *WHERE, *registration(cloud), "--region", "else", "--dry-run")
+    assert (by_name.code, by_options.code) == (0, 0)
+    assert "0 objects listed" in by_name.out
+    assert rows(catalog, "SELECT * FROM storage_backends") == before

@@ -259,6 +259,14 @@ class World:
             with self.catalog.transaction() as connection:
                 locations.record_stored(connection, self.backends[0], [stored])
 
+    def say(self, file_and_key: tuple[int, int]) -> None:
+        """An object says to hold a file; nobody has verified that."""
+        file, key = file_and_key
+        if known := self._known(file):
+            said = Stored(known.file_asset_id, f"{key}.flac", 5, f"{file}" * 64, None, None)
+            with self.catalog.transaction() as connection:
+                locations.record_stored(connection, self.backends[0], [said])
+
     def retire(self, backend: int) -> None:
         """A person takes a backend out, and registers its bucket again, under the same name."""
         old = self.backends[backend]
@@ -296,6 +304,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("look"), st.tuples(FILES, st.sampled_from(["verified", "lost", "damaged"]))),
     st.tuples(st.just("prune"), st.tuples(FILES, st.sampled_from(["prune", "pruned", "stays"]))),
     st.tuples(st.just("adopt"), st.tuples(FILES, FILES)),
+    st.tuples(st.just("say"), st.tuples(FILES, FILES)),
     st.tuples(st.just("claim"), st.integers(0, 1)),
     st.tuples(st.just("retire"), st.integers(0, 1)),
     st.tuples(st.just("finish"), st.just(True)),

@@ -34,12 +34,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.backends import catalog_id
+from catalogsync_assets.core.catalog.backends import SELECT, catalog_id, settings_of
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.doubts import (
+    is_doubted,
+    is_settled,
+    require_undoubted,
+    row_of,
+)
 from catalogsync_assets.core.catalog.schema import audits, storage_backends
+from catalogsync_assets.core.catalog.separation import separation
 from catalogsync_assets.core.errors import (
     ConflictError,
-    GenerationDoubtedError,
     KeyRefusedError,
 )
 from catalogsync_assets.core.files.file_systems import file_system_of, lasts
@@ -50,6 +56,8 @@ from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
 from catalogsync_assets.core.stores.listing import OWN_FOLDER
 from catalogsync_assets.core.stores.objects import ObjectMetadata, looks_like_a_page
 from catalogsync_assets.core.stores.retry import Retry, once
+
+__all__ = ["begin_changes", "confirm", "is_doubted", "look", "require_undoubted"]
 
 #: Below the backend's prefix.
 GENERATION = f"{OWN_FOLDER}generation.json"
@@ -114,37 +122,6 @@ def look(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> None:
     _judge(catalog, client.backend, found, raise_it=False)
 
 
-def is_doubted(catalog: Catalog, backend: ObjectBackend) -> bool:
-    """Whether this catalog may not be the one that has changed the backend last, as far as that was
-    noted; see `look`."""
-    with catalog.read() as connection:
-        row = _row(connection, backend)
-        return row.generation_doubted_at is not None and not _is_settled(connection, backend, row)
-
-
-def require_undoubted(catalog: Catalog, backend: ObjectBackend) -> None:
-    """The gate before anything on the backend is replaced, moved or pruned, or relied on for the
-    removal of a local file.
-
-    Raises:
-        GenerationDoubtedError: this catalog may not be the one that has changed it last.
-    """
-    if not is_doubted(catalog, backend):
-        return
-    with catalog.read() as connection:
-        confirmed = _row(connection, backend).generation_confirmed is not None
-    name = backend.name
-    message = f"backend {name!r} was changed by another copy of this catalog, or by another catalog"
-    hint = (
-        f"if this is the one that counts: `catalogsync catalog confirm --backend {name}`, then"
-        f" `catalogsync verify --backend {name}`"
-    )
-    if confirmed:
-        message = f"backend {name!r} was not audited yet since this catalog was confirmed for it"
-        hint = f"`catalogsync verify --backend {name}` compares all that is there"
-    raise GenerationDoubtedError(message, code="GenerationDoubted", hint=hint)
-
-
 def confirm(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> bool:
     """Say that this is the catalog that counts, whoever has changed the backend last.
 
@@ -160,11 +137,11 @@ def confirm(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> bo
     look(catalog, client, retry=retry)
     if not is_doubted(catalog, client.backend):
         return False
+    rows = _rows_of_it(catalog, client.backend)
     for _ in range(_TRIES):
         found, etag = _read(catalog, client, retry)
         with catalog.transaction() as connection:
-            row = _row(connection, client.backend)
-            counter = max(row.generation or 0, found.counter if found else 0) + 1
+            counter = max(_written(connection, rows), found.counter if found else 0) + 1
             last = connection.scalar(sa.select(sa.func.max(audits.c.id))) or 0
             _update(connection, client.backend, generation=counter, generation_confirmed=last)
         if _write(catalog, client, counter, etag, retry):
@@ -175,28 +152,29 @@ def confirm(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> bo
 # --- the row
 
 
-def _row(connection: sa.Connection, backend: ObjectBackend) -> Any:
-    columns = (_ROW.generation, _ROW.generation_doubted_at, _ROW.generation_confirmed)
-    return connection.execute(sa.select(*columns).where(_ROW.id == backend.id)).one()
+def _rows_of_it(catalog: Catalog, backend: ObjectBackend) -> list[int]:
+    """The ids of the backend and of others that have its object in common: of a bucket that is
+    registered under two names, as far as they are not proven to be two, or was under another."""
+    verdicts = separation(catalog).verdicts
+    with catalog.read() as connection:
+        others = connection.execute(SELECT.where(_ROW.container_name == backend.bucket)).all()
+    return [backend.id] + [
+        other.id
+        for other in others
+        if (settings_of(other.config).get("base_prefix") or "") == backend.base_prefix
+        and verdicts.get(frozenset((backend.id, other.id))) != "apart"
+        and other.id != backend.id
+    ]
+
+
+def _written(connection: sa.Connection, ids: list[int]) -> int:
+    """The highest counter that was written through these rows; 0 for none."""
+    highest = sa.select(sa.func.max(_ROW.generation)).where(_ROW.id.in_(ids))
+    return connection.scalar(highest) or 0
 
 
 def _update(connection: sa.Connection, backend: ObjectBackend, **values: Any) -> None:
     connection.execute(sa.update(storage_backends).where(_ROW.id == backend.id).values(**values))
-
-
-def _is_settled(connection: sa.Connection, backend: ObjectBackend, row: Any) -> bool:
-    """Whether a complete audit has run since the catalog was confirmed."""
-    if row.generation_confirmed is None:
-        return False
-    of = audits.c
-    complete = (
-        sa.select(sa.literal(1))
-        .where(of.backend_id == backend.id, of.id > row.generation_confirmed)
-        .where(of.status == "complete", of.sample_percent.is_(None), of.since.is_(None))
-        .where(of.scope.is_(None))
-        .limit(1)
-    )
-    return connection.scalar(complete) is not None
 
 
 def _judge(
@@ -208,30 +186,29 @@ def _judge(
         The counter that is to be written there now; None where none is.
     """
     expected = catalog_id(catalog), writer_of(catalog)
+    rows = _rows_of_it(catalog, backend)
     with catalog.transaction() as connection:
-        row = _row(connection, backend)
-        if _is_strange(found, expected, row.generation):
+        row, written = row_of(connection, backend), _written(connection, rows)
+        if _is_strange(found, expected, written):
             doubted_at = row.generation_doubted_at or sa.func.current_timestamp()
             _update(
                 connection, backend, generation_doubted_at=doubted_at, generation_confirmed=None
             )
             return None
         if row.generation_doubted_at is not None:
-            if not _is_settled(connection, backend, row):
+            if not is_settled(connection, backend, row):
                 return None
             _update(connection, backend, generation_doubted_at=None, generation_confirmed=None)
         if not raise_it:
             return None
-        counter = max(row.generation or 0, found.counter if found else 0) + 1
+        counter = max(written, found.counter if found else 0) + 1
         _update(connection, backend, generation=counter)
         return counter
 
 
-def _is_strange(
-    found: Generation | None, expected: tuple[str, str], generation: int | None
-) -> bool:
+def _is_strange(found: Generation | None, expected: tuple[str, str], written: int) -> bool:
     return found is not None and (
-        (found.catalog_id, found.writer) != expected or found.counter > (generation or 0)
+        (found.catalog_id, found.writer) != expected or found.counter > written
     )
 
 
@@ -243,12 +220,13 @@ def _read(
 ) -> tuple[Generation | None, str | None]:
     """What the backend says, and its ETag. No doubt rests on a single look."""
     expected = catalog_id(catalog), writer_of(catalog)
+    rows = _rows_of_it(catalog, client.backend)
     found, etag = retry(lambda: _read_once(client))
     for _ in range(_TRIES):
         with catalog.read() as connection:
-            generation = _row(connection, client.backend).generation
-        unsure = _is_strange(found, expected, generation) or (
-            found is None and (bool(generation) or not client.profile.conditional_put)
+            written = _written(connection, rows)
+        unsure = _is_strange(found, expected, written) or (
+            found is None and (bool(written) or not client.profile.conditional_put)
         )
         if not unsure:
             return found, etag

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.backends.capabilities import keep_learned, make_sure
 from catalogsync_assets.core.backends.generation import look, require_undoubted
 from catalogsync_assets.core.backup import retention
+from catalogsync_assets.core.backup.concerns import why_left_out
 from catalogsync_assets.core.backup.making import MadeCopy, copied
 from catalogsync_assets.core.backup.sealing import seal
 from catalogsync_assets.core.backup.sending import send
@@ -120,13 +121,6 @@ def back_up(
                 report.reason, report.hint = error.message, error.hint
             report.seconds = time.monotonic() - started
     return reports
-
-
-def why_left_out(backend: ObjectBackend) -> str | None:
-    """Why a backend gets no snapshot; None if it gets one."""
-    if backend.public_base_url and passphrase() is None:
-        return "the bucket is served publicly, and the snapshot would not be encrypted"
-    return None
 
 
 class _Sealed:

@@ -12,21 +12,29 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.backup.backup import BackupReport, back_up, utc_now, why_left_out
+from catalogsync_assets.core.backup import concerns
+from catalogsync_assets.core.backup.backup import BackupReport, back_up, utc_now
+from catalogsync_assets.core.backup.concerns import why_left_out
 from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
-from catalogsync_assets.core.catalog.backends import OBJECT_STORES, catalog_id, from_row
+from catalogsync_assets.core.catalog.backends import (
+    OBJECT_STORES,
+    catalog_id,
+    from_row,
+)
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import VERSION_TABLE, storage_backends
-from catalogsync_assets.core.errors import CatalogError, CatalogSyncError, StoreError
+from catalogsync_assets.core.errors import (
+    CatalogError,
+    CatalogSyncError,
+    StoreError,
+)
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.runner.owners import new_part
-from catalogsync_assets.core.settings import passphrase
+from catalogsync_assets.core.settings import PASSPHRASE_VARIABLE, passphrase
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retries, Retry
 
-#: Rows that a command has changed, for a snapshot to be worth its while: some hundred files.
-MUCH = 1_000
 _AT_MOST_EVERY = timedelta(hours=1)
 #: How long a command is held up at most, in seconds, but for the request that is under way.
 _PATIENCE = 60.0
@@ -50,7 +58,7 @@ def back_up_if_due(
         CatalogError: no snapshot could be made.
         ConfigurationError: a setting is malformed.
     """
-    if catalog.changed_rows < MUCH or catalog.path.stat().st_size > _MOST_BYTES:
+    if catalog.changed_rows < concerns.MUCH or catalog.path.stat().st_size > _MOST_BYTES:
         return []
     last = utc_now().replace(tzinfo=None) - _AT_MOST_EVERY
     due = (
@@ -99,7 +107,7 @@ def check_newest(
     """
     backup = f"`catalogsync catalog backup --backend {backend.name}` makes one"
     if (why := why_left_out(backend)) is not None:
-        return NewestSnapshot(f"there is no snapshot: {why}", "set CATALOGSYNC_PASSPHRASE", True)
+        return NewestSnapshot(f"there is no snapshot: {why}", f"set {PASSPHRASE_VARIABLE}", True)
     retry = Retries(attempts=attempts, pace=ConcurrencyLimiter(1), stop=threading.Event())
     client = connect(backend)
     try:
@@ -121,8 +129,9 @@ def check_newest(
 def _true_at(catalog: Catalog, backend: ObjectBackend, newest: Snapshot) -> datetime:
     of = sa.select(_OF.snapshot_at, _OF.snapshot_digest).where(_OF.id == backend.id)
     with catalog.read() as connection:
-        row: tuple[datetime | None, str | None] = connection.execute(of).one()._tuple()
-    found_at, digest = row
+        row = connection.execute(of).one()
+    found_at: datetime | None = row.snapshot_at
+    digest: str | None = row.snapshot_digest
     if found_at is None or digest != newest.sha256:
         return newest.made_at
     return max(newest.made_at, found_at.replace(tzinfo=timezone.utc))

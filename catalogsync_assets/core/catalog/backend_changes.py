@@ -23,6 +23,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.presence import IN_LIBRARY
 from catalogsync_assets.core.catalog.replication import short_without
 from catalogsync_assets.core.catalog.schema import storage_backends
+from catalogsync_assets.core.catalog.songs import SONG_OF_FILE
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.backend import ObjectBackend, validated
 
@@ -89,7 +90,7 @@ _NOWHERE = f"""
       AND o.backend_id <> :backend)
 """
 _FILES = f"SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0) {_THERE}"
-_COUNT_NOWHERE = f"SELECT COUNT(*), COUNT(DISTINCT f.song_id) {_NOWHERE}"
+_COUNT_NOWHERE = f"SELECT COUNT(*), COUNT(DISTINCT {SONG_OF_FILE}) {_NOWHERE}"
 _LIST_NOWHERE = f"SELECT l.locator {_NOWHERE} ORDER BY l.locator LIMIT :limit"
 _PENDING = """
 SELECT COUNT(*) FROM upload_tasks

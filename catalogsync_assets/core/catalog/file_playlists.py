@@ -55,12 +55,14 @@ WHERE f.companion IN {LISTS} AND l.status = 'active' AND l.library_path IS NOT N
 ORDER BY l.library_root, l.library_path
 """
 _LOCAL = "SELECT id FROM storage_backends WHERE backend_type = 'local'"
-# One that looks damaged is still there: what was made from it stands.
+# One that looks damaged is still there: what was made from it stands. So does what was made on a
+# machine that is lost (`roots.note_lost`), whose files may be brought back.
 _GONE = f"""
 SELECT p.id FROM playlists p WHERE p.file_asset_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM file_locations l
-    WHERE l.file_asset_id = p.file_asset_id AND l.status IN ('active', 'damaged')
-      AND l.backend_id IN ({_LOCAL}))
+    WHERE l.file_asset_id = p.file_asset_id AND l.backend_id IN ({_LOCAL})
+      AND (l.status IN ('active', 'damaged') OR (l.status = 'missing' AND l.library_root IN (
+          SELECT r.path FROM library_roots r WHERE r.let_go_at IS NOT NULL))))
 """
 _NAMES = "SELECT id, name FROM playlists WHERE name IS NOT NULL"
 _RENAME = sa.text("UPDATE playlists SET name = :name WHERE id = :id")

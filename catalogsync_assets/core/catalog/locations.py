@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -678,6 +679,30 @@ def release_paths(connection: sa.Connection, location_ids: Iterable[int]) -> Non
         connection.exec_driver_sql(_RELEASE_PATH, rows)
 
 
+_GIVE_WAY = """
+UPDATE file_locations SET
+    locator = CASE WHEN locator = library_path THEN :path ELSE locator END,
+    library_path = :path, absolute_path = :absolute_path, updated_at = CURRENT_TIMESTAMP
+WHERE id = :id AND status IN ('missing', 'offloaded', 'forgotten')
+"""
+
+
+def give_way(connection: sa.Connection, files: Sequence[tuple[int, str, str]]) -> None:
+    """Other files are at the paths of these, which are not there: their own are other ones now.
+
+    They stay what they are; a restore brings them beside the others. Idempotent.
+
+    Args:
+        files: of each, its location, the root, and the path below it that is to be its own.
+    """
+    rows = [
+        {"id": id_, "path": path, "absolute_path": f"{root.rstrip('/')}/{path}"}
+        for id_, root, path in files
+    ]
+    if rows:
+        connection.exec_driver_sql(_GIVE_WAY, rows)
+
+
 _AT_PATHS = """
 SELECT id, file_asset_id, library_path, status FROM file_locations
 WHERE library_root = :root AND library_path IN (SELECT value FROM json_each(:paths))
@@ -851,11 +876,12 @@ def copies_of(
 _OF_LOST_PATHS: dict[str, Status] = {
     s: s for s in ("excluded", "forgotten", "offloaded", "superseded")
 }
-_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged")}
+_OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged", "removed")}
 _COPIED = (
     *("id", "file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
     *("public_url", "status", "is_primary", "size_bytes", "mtime_ns", "ctime_ns", "inode"),
-    *("library_root", "library_path", "etag", "missing_since", "created_at", "updated_at"),
+    *("library_root", "library_path", "etag", "missing_since", "status_since", "created_at"),
+    "updated_at",
 )
 
 
@@ -868,11 +894,15 @@ def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) 
         rows: the columns of each, by name; a local one has a `library_root`, or no `etag`.
     """
     made = []
+    now = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
     for row in rows:
         known = _OF_LOST_PATHS if row["is_local"] else _OF_KEYS
         otherwise = TRANSITIONS["copied" if row["is_local"] else "moved"].after
         status = known.get(str(row["status"]), otherwise)
-        made.append({**{name: row[name] for name in _COPIED}, "status": status})
+        copied = {name: row[name] for name in _COPIED} | {"status": status}
+        if status != row["status"]:
+            copied |= {"missing_since": now, "status_since": now}
+        made.append(copied)
     if made:
         connection.exec_driver_sql(insert_sql(connection, "file_locations", _COPIED), made)
 

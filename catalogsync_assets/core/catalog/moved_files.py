@@ -18,8 +18,9 @@ from catalogsync_assets.core.catalog.files import (
     still_there,
 )
 from catalogsync_assets.core.catalog.locations import LocalPlace, MovedUnread
+from catalogsync_assets.core.catalog.object_keys import aside
 from catalogsync_assets.core.catalog.scope import id_list
-from catalogsync_assets.core.catalog.song_matching import tell_the_same
+from catalogsync_assets.core.catalog.song_matching import keep_their_songs, tell_the_same
 from catalogsync_assets.core.files.opening import FileStat
 
 
@@ -82,10 +83,36 @@ def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> 
         locations.apply(connection, "changed", [location for location, *_ in files])
 
 
-def is_same_song(catalog: Catalog, known: KnownFile, facts: FileFacts) -> bool:
-    """Whether a file is a new content of a known one's song, by what each says of its sound."""
+def give_way(catalog: Catalog, files: Sequence[tuple[str, KnownFile]]) -> None:
+    """Other files are at the paths of these, which are not there: these get paths beside them.
+
+    Args:
+        files: of each, its root, and what the catalog knows.
+    """
+    beside = [
+        (known.location_id, root, aside(known.path, known.file_asset_id, lambda _: False))
+        for root, known in files
+    ]
+    with catalog.transaction() as connection:
+        locations.give_way(connection, beside)
+
+
+def is_same_song(
+    catalog: Catalog, known: KnownFile, facts: FileFacts, *, length_alone: bool = True
+) -> bool:
+    """Whether a file is a new content of a known one's song, by what each says of its sound.
+
+    Args:
+        length_alone: whether it is enough that both are exactly as long.
+    """
     with catalog.read() as connection:
-        return tell_the_same(connection, [(known, facts)])[0]
+        return tell_the_same(connection, [(known, facts)], length_alone=length_alone)[0]
+
+
+def is_anothers_song(catalog: Catalog, known: KnownFile, facts: FileFacts) -> bool:
+    """Whether sound or tags speak against a file being new content of a known one."""
+    with catalog.read() as connection:
+        return not keep_their_songs(connection, [(known, facts)])[0]
 
 
 def local_places(catalog: Catalog, file_assets: Iterable[int]) -> list[tuple[int, str, str]]:
@@ -99,7 +126,8 @@ def local_places(catalog: Catalog, file_assets: Iterable[int]) -> list[tuple[int
 
 
 _NEWCOMERS = """
-SELECT o.id, n.id FROM file_locations o
+SELECT o.id, n.id, EXISTS (SELECT 1 FROM file_assets e WHERE e.superseded_by_id = n.id)
+FROM file_locations o
 JOIN file_assets g ON g.id = o.file_asset_id AND g.companion IS NULL
 JOIN file_assets n ON n.song_id = g.song_id AND n.format = g.format AND n.id > :after
     AND n.superseded_by_id IS NULL AND (n.tags_error IS NULL OR g.tags_error IS NOT NULL)
@@ -107,7 +135,14 @@ WHERE o.id IN (SELECT value FROM json_each(:gone))
 """
 
 
-def stand_ins(catalog: Catalog, gone: Sequence[KnownFile], *, after: int) -> dict[int, int]:
+class StandIn(NamedTuple):
+    """What is there in the stead of a file that is gone."""
+
+    file_asset_id: int
+    is_edit: bool  #: whether it is newer content of another file as well
+
+
+def stand_ins(catalog: Catalog, gone: Sequence[KnownFile], *, after: int) -> dict[int, StandIn]:
     """What has come in the stead of files that are gone: of the same song, and the same format.
 
     Only where it is one for one; a tagger that writes a new file, and renames it, leaves it so.
@@ -117,9 +152,9 @@ def stand_ins(catalog: Catalog, gone: Sequence[KnownFile], *, after: int) -> dic
         after: the last file asset of before.
 
     Returns:
-        By the location of the file that is gone, the file asset that is there now.
+        What is there now, by the location of the file that is gone.
     """
     values = {"gone": json.dumps([known.location_id for known in gone]), "after": after}
-    pairs = [(int(a), int(b)) for a, b in catalog.rows(_NEWCOMERS, **values)]
+    pairs = [(int(a), StandIn(b, bool(edit))) for a, b, edit in catalog.rows(_NEWCOMERS, **values)]
     olds, news = [old for old, _ in pairs], [new for _, new in pairs]
     return {a: b for a, b in pairs if olds.count(a) == 1 == news.count(b)}

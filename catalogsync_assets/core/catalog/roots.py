@@ -162,12 +162,12 @@ INSERT INTO library_roots (path, host, file_system) VALUES (:path, :host, :file_
 ON CONFLICT (path) DO UPDATE SET host = excluded.host, file_system = excluded.file_system,
     let_go_at = NULL, playlists_read_at = NULL, updated_at = CURRENT_TIMESTAMP
 """
-_LISTS_DUE = "SELECT path FROM library_roots WHERE playlists_read_at IS NULL"
+_LISTS_READ = "SELECT path FROM library_roots WHERE playlists_read_at IS NOT NULL"
 
 
-def lists_due(catalog: Catalog) -> set[str]:
-    """The roots below which something may have changed since playlists were brought in line."""
-    return {row[0] for row in catalog.rows(_LISTS_DUE)}
+def lists_read(catalog: Catalog) -> set[str]:
+    """The roots below which nothing has changed since playlists were brought in line."""
+    return {row[0] for row in catalog.rows(_LISTS_READ)}
 
 
 def note_lists_read(catalog: Catalog, paths: Iterable[str]) -> None:
@@ -181,7 +181,7 @@ def note_lists_read(catalog: Catalog, paths: Iterable[str]) -> None:
 def note_root(catalog: Catalog, path: str, file_system: str) -> None:
     """A scan of a root begins, on this host. One that was let go is back. Idempotent.
 
-    Until the scan has ended, playlists are due (`lists_due`): it may be killed before them.
+    Until the scan has ended, playlists are due (`lists_read`): it may be killed before them.
     """
     values = {"path": path, "host": socket.gethostname(), "file_system": file_system}
     _write(catalog, _NOTE, values)

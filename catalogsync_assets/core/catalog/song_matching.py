@@ -97,17 +97,35 @@ def _songs_of_music(connection: sa.Connection, files: Sequence[FileFacts]) -> li
 
 
 def tell_the_same(
-    connection: sa.Connection, pairs: Sequence[tuple[KnownFile, FileFacts]]
+    connection: sa.Connection,
+    pairs: Sequence[tuple[KnownFile, FileFacts]],
+    *,
+    length_alone: bool = True,
 ) -> list[bool]:
     """Whether each file is of the song of a known one, by what can be told of the two alone.
 
     For a file that may be the known one, moved and with other tags, as its inode proposes:
     something must speak for it, if only that it is exactly as long.
+
+    Args:
+        length_alone: whether that is enough.
     """
     known = _Known(connection, [replace(f, replaces=k) for k, f in pairs])
     return [
         (old := known.replaced.get(k.file_asset_id)) is not None
-        and (_speaks_for(old, f) or _is_exactly_as_long(old, f))
+        and (_speaks_for(old, f) or (length_alone and _is_exactly_as_long(old, f)))
+        for k, f in pairs
+    ]
+
+
+def keep_their_songs(
+    connection: sa.Connection, pairs: Sequence[tuple[KnownFile, FileFacts]]
+) -> list[bool]:
+    """Whether each file, at the path of a known one, would be given its song; see the module."""
+    known = _Known(connection, [replace(f, replaces=k) for k, f in pairs])
+    return [
+        (old := known.replaced.get(k.file_asset_id)) is None
+        or (_keeps(old, f) and not known.has_changed_places(old, f))
         for k, f in pairs
     ]
 

@@ -18,6 +18,8 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
 from catalogsync_assets.core.catalog.moved_files import (
     Moved,
+    give_way,
+    is_anothers_song,
     is_same_song,
     local_places,
     record_moved_unread,
@@ -51,6 +53,8 @@ _OTHER_BYTES = "its bytes have changed, but not its time, nor what its tags say"
 _UNTOUCHED = "its bytes have changed, though nothing has written to it"
 _NO_AUDIO = "it could be read as audio before, and cannot any more"
 _STILL = "it was found damaged before, and what it holds now is not what it held before that"
+#: The statuses of files that are not there, and are wanted, or may be once more.
+_NOT_THERE = ("missing", "offloaded", "forgotten")
 _T = TypeVar("_T")
 
 
@@ -92,6 +96,7 @@ class _Follow:
         self._suspected: list[tuple[int, FileStat]] = []
         self._replaced: list[tuple[int, int, int]] = []
         self._gone: list[Lost] = []
+        self._given_way: list[tuple[str, KnownFile]] = []
 
     def execute(self) -> None:
         self._moves.pair(_digest)
@@ -119,8 +124,7 @@ class _Follow:
             self._progress(self._report)
         for arrived, lost, how, over in self._moves.moved(unread=not few):
             if over is not None:
-                values = over.location_id, over.file_asset_id, lost.known.file_asset_id
-                self._keep(self._replaced, values)
+                self._make_way(arrived, over, lost.known)
             if arrived.location_id == lost.known.location_id:
                 self._find_as_it_was(arrived, lost.known)
             elif how == "read":
@@ -133,6 +137,13 @@ class _Follow:
                 self._report.moved_unread += 1
                 self._move(arrived, lost.known, None)
         self._flush()
+
+    def _make_way(self, arrived: Arrived, over: KnownFile, by: KnownFile) -> None:
+        """A known file has come over another's path: that one is no more, if it was there."""
+        if over.status in _NOT_THERE and over.song_id != by.song_id:
+            self._keep(self._given_way, (arrived.root, over))
+        else:
+            self._keep(self._replaced, (over.location_id, over.file_asset_id, by.file_asset_id))
 
     def _find_as_it_was(self, arrived: Arrived, known: KnownFile) -> None:
         """It was read: its content is the one that it had."""
@@ -157,7 +168,8 @@ class _Follow:
             self._move(arrived, known, sha256)
         else:
             self._move(arrived, known, None)
-            self._suspect(arrived, known, _OTHER_BYTES if says_the_same else _NO_AUDIO)
+            why = _OTHER_BYTES if says_the_same else _NO_AUDIO
+            self._suspect(arrived, known, _STILL if known.status == "damaged" else why)
 
     def _move(self, arrived: Arrived, known: KnownFile, sha256: str | None) -> None:
         self._report.moved += 1
@@ -212,8 +224,42 @@ class _Follow:
         why = _damage(arrived, known, facts)
         if arrived.place not in self._accept and why is not None:
             return self._suspect(arrived, known, why)
+        return self._take_edited(arrived, known, facts)
+
+    def _take_edited(self, arrived: Arrived, known: KnownFile, facts: FileFacts) -> None:
+        """What lies at a known path is whole: new content of the file, or another file."""
+        if self._is_another_file(known, facts):
+            self._keep(self._given_way, (arrived.root, known))
+            self._report.new += 1
+            self._record(arrived, replace(facts, replaces=None))
+            return
+        over = self._moves.by_inode(arrived) if arrived.companion is None else None
+        if over is not None and self._came_from(over.known, known, facts):
+            self._moves.take(arrived, over)
+            self._make_way(arrived, known, over.known)
+            facts = replace(facts, replaces=over.known)
         self._change(arrived, facts)
-        return None
+
+    def _is_another_file(self, known: KnownFile, facts: FileFacts) -> bool:
+        """Whether what is at the path of a file that is not there is no new content of it.
+
+        What was removed on purpose may be nowhere but on backends: something must speak for an
+        edit. Of what is gone nothing may speak against it.
+        """
+        if known.companion is not None:
+            return known.status in _NOT_THERE and known.status != "missing"
+        if known.status == "missing":
+            return is_anothers_song(self._catalog, known, facts)
+        return known.status in _NOT_THERE and not is_same_song(
+            self._catalog, known, facts, length_alone=False
+        )
+
+    def _came_from(self, lost: KnownFile, known: KnownFile, facts: FileFacts) -> bool:
+        """Whether what is at a known path is a file that was renamed over it, and edited."""
+        return is_same_song(self._catalog, lost, facts) and not (
+            lost.song_id == known.song_id
+            or is_same_song(self._catalog, known, facts, length_alone=False)
+        )
 
     def _look_at_damaged(self, arrived: Arrived, known: KnownFile) -> None:
         """It has changed again: it may have been brought back, at the size that it once had."""
@@ -267,7 +313,9 @@ class _Follow:
 
     def _flush(self) -> None:
         catalog = self._catalog
-        if self._replaced:  # first: whoever has taken a path is to have its key
+        if self._given_way:  # first: a path has one file
+            give_way(catalog, self._given_way)
+        if self._replaced:  # then: whoever has taken a path is to have its key
             record_replaced(catalog, self._replaced)
         if self._moved:
             record_moves(catalog, self._moved)
@@ -283,6 +331,7 @@ class _Follow:
             collected.clear()
         self._replaced.clear()
         self._gone.clear()
+        self._given_way.clear()
         self._progress(self._report)
 
     def _mark_gone(self) -> None:
@@ -290,14 +339,15 @@ class _Follow:
         known = [lost.known for lost in self._gone]
         instead = stand_ins(self._catalog, known, after=self._last_asset)
         replaced = [
-            (k.location_id, k.file_asset_id, instead[k.location_id])
+            (k.location_id, k.file_asset_id, instead[k.location_id].file_asset_id)
             for k in known
             if k.location_id in instead
         ]
         record_replaced(self._catalog, replaced)
         self._call_songs_by([asset for *_, asset in replaced])
-        self._report.new -= len(replaced)
-        self._report.changed += len(replaced)
+        as_new = sum(not stand_in.is_edit for stand_in in instead.values())
+        self._report.new -= as_new
+        self._report.changed += as_new
         gone = [lost for lost in self._gone if lost.known.location_id not in instead]
         for root, k in gone:
             self._report.miss(f"{root.rstrip('/')}/{k.path}")

@@ -165,7 +165,7 @@ WHERE p.how = 'inode' AND a.ctime IS NOT l.ctime
 """
 _BY_THIS_INODE = f"""
 SELECT {_KNOWN} FROM lost l
-WHERE l.inode = ? AND l.lasting = ? AND l.replaced = 0
+WHERE l.inode = ? AND l.lasting = ? AND l.location IS NOT ? AND l.replaced = 0
   AND l.location NOT IN (SELECT location FROM pairs) LIMIT 1
 """
 _ARRIVED_INDEX = """
@@ -316,10 +316,11 @@ class Moves:
         yield from map(_lost, self._rows(_NOT_FOUND))
 
     def by_inode(self, arrived: Arrived) -> Lost | None:
-        """The lost file that had this inode, of a file system that lasts: a hint, no more."""
-        if arrived.location_id is not None or not lasts(arrived.stat.file_system):
+        """The lost file of elsewhere that had this inode, of a file system that lasts: a hint, no
+        more."""
+        if not lasts(arrived.stat.file_system):
             return None
-        which = arrived.stat.inode, arrived.stat.file_system
+        which = arrived.stat.inode, arrived.stat.file_system, arrived.location_id
         row = self._db.execute(_BY_THIS_INODE, which).fetchone()
         return None if row is None else _lost(row)
 

@@ -190,7 +190,7 @@ def scan(
         set_follows_links(catalog, follow_links)
     accepted = _accepted(catalog, accept)
     devices = FileSystems()
-    due = roots_.lists_due(catalog)
+    in_line = roots_.lists_read(catalog)
     refused: LibraryError | None = None
     for folder in () if new_root else list(folders):
         try:
@@ -224,7 +224,7 @@ def scan(
             follow(catalog, moves, report, how.accept, progress, left_out=away)
             if report.moved or report.changed:  # nothing else gives up a key
                 drop_suffixes(catalog)
-    _bring_playlists_in_line(catalog, [one.root for one in seen], due, report)
+    _bring_playlists_in_line(catalog, [one.root for one in seen], in_line, report)
     for one in seen:
         one.note_end()
     report.batches = rows.make_batches(
@@ -238,15 +238,15 @@ def scan(
 
 
 def _bring_playlists_in_line(
-    catalog: Catalog, seen: Sequence[Path], due: Collection[str], report: ScanReport
+    catalog: Catalog, seen: Sequence[Path], in_line: Collection[str], report: ScanReport
 ) -> None:
     """Only where something has changed, in this scan or since the last that got so far.
 
     Args:
         seen: the roots that were walked.
-        due: the roots for which that was due before.
+        in_line: the roots for which it need not be done; a restored one is not among them.
     """
-    if report.has_changes or any(str(root) in due for root in seen):
+    if report.has_changes or any(str(root) not in in_line for root in seen):
         report.playlists = bring_in_line(catalog)
         for problem in report.playlists.problems:
             report.note(problem)

@@ -10,8 +10,10 @@ import base64
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from catalogsync_assets.core.files.companions import OTHER
+from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.library.tags import Tags, tags_in
-from catalogsync_assets.core.rebuild.names import owner_of
+from catalogsync_assets.core.rebuild.names import UNNAMED, owner_of
 from catalogsync_assets.core.rebuild.staging import Item
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.client import StoreClient
@@ -21,13 +23,14 @@ from catalogsync_assets.core.stores.retry import Retry
 
 
 def inspect(
-    client: StoreClient, key: str, path: str, *, is_music: bool, retry: Retry
+    client: StoreClient, key: str, path: str, *, companion: str | None, retry: Retry
 ) -> Item | None:
     """Look at an object. May be called from several threads.
 
     Args:
         path: of the file that it is to be.
-        is_music: whether it is a file's by its name; else only if its owner tag says so.
+        companion: the kind of a file beside music that is wanted, as its name tells; None of music,
+            and of any other, which is a file's only if its owner tag says so.
         retry: calls each request.
 
     Returns:
@@ -40,7 +43,8 @@ def inspect(
     if found is None:
         return None
     owner = owner_of(found.owner_tag)
-    if owner is None and not is_music:
+    is_music = extension(path) in MEDIA_TYPES
+    if owner is None and not is_music and companion is None:
         return None
     size = found.size_bytes
     sha256, how = _digest(client, found)
@@ -49,7 +53,14 @@ def inspect(
         if come is None:
             return None
         sha256, how, size = come.sha256, "read", come.size_bytes
-    facts = _facts(client, key, path, size, retry)
+    facts: dict[str, Any] = {}
+    if is_music or path.startswith(UNNAMED):
+        facts = _facts(client, key, path, size, retry)
+    if facts.get("format") and not is_music:
+        path = f"{path}.{facts['format']}"
+    elif not is_music:
+        facts = {"song": {}, "artists": (), "format": extension(path)}
+        facts["companion"] = companion or OTHER
     etag = found.etag or None
     modified = found.modified_at.timestamp() if found.modified_at else None
     return Item(key, path, size, etag, sha256, how, owner, modified, facts)

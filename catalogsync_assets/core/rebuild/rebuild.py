@@ -14,6 +14,7 @@ one's place. What came of it are claims until a verification, or a restore, has 
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -39,35 +40,26 @@ from catalogsync_assets.core.catalog.roots import let_go_roots
 from catalogsync_assets.core.errors import (
     CatalogError,
     RunAborted,
-    StoreError,
     UsageError,
 )
-from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
-from catalogsync_assets.core.rebuild.names import path_of
-from catalogsync_assets.core.rebuild.objects import inspect
+from catalogsync_assets.core.rebuild.looking import Looking
 from catalogsync_assets.core.rebuild.record import Recorded, record_objects
 from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
 from catalogsync_assets.core.rebuild.snapshot import copy_snapshot
 from catalogsync_assets.core.rebuild.staging import Item, Staging
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
-from catalogsync_assets.core.runner.report import Failure
-from catalogsync_assets.core.runner.run import Run, reporting
+from catalogsync_assets.core.runner.run import reporting
 from catalogsync_assets.core.settings import passphrase
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import MOVES, REPLACED
-from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
-from catalogsync_assets.core.stores.verify import bare
 from catalogsync_assets.core.upload.upload import Limits
 
 #: In the backend's config, while a catalog is being made of it.
 _STATE = "rebuild"
 #: Objects that are recorded in one transaction: short enough to show how far it is.
 _PAGE = 500
-#: Objects in a row about which the store would not speak, before it counts as gone.
-_SILENT = 3
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,7 @@ class Request:
     #: Whether a person has confirmed that the old catalog is no more: the new one is it then, and
     #: takes its objects for its own.
     take_over: bool = False
+    keep_layout: bool = True  #: whether the backend's layout becomes the one that a snapshot says
 
 
 def rebuild(
@@ -144,7 +137,6 @@ class _Run:
         self._stop = threading.Event()
         limiter = ConcurrencyLimiter(self.workers)
         self._retry = Retries(attempts=self.attempts, pace=limiter, stop=self._stop)
-        self._silent = 0
         self._unnamed_root = f"s3://{self.backend.bucket}/{self.backend.base_prefix}".rstrip("/")
         report = self.report
         state = self._state()
@@ -159,19 +151,24 @@ class _Run:
         if state is None:
             state = self._begin()
         self._of_catalog: str | None = state["catalog_id"]
-        report.snapshot, report.catalog_id = state["snapshot"], state["catalog_id"]
-        report.taken_over = state["taken_over"]
-        staging = Staging(self._beside("rebuild"))
+        self._tell(state)
+        place = self._beside("rebuild")
+        try:
+            self._fill(Staging(place))
+        except (sqlite3.Error, OSError) as error:
+            raise RunAborted(report, _of_disk(place, error)) from error
+
+    def _fill(self, staging: Staging) -> None:
+        """All that comes after the snapshot."""
         try:
             self._look_at_objects(staging)
-            if report.dry_run:
-                return
-            self._settle_catalog(staging)
-            self._record_objects(staging)
-            self._check()
+            if not self.report.dry_run:
+                self._settle_catalog(staging)
+                self._record_objects(staging)
+                self._check()
         finally:
-            staging.discard() if report.dry_run else staging.close()
-        if not report.failed:
+            staging.close()
+        if not (self.report.failed or self.report.dry_run):
             self._finish(staging)
 
     def _beside(self, what: str) -> Path:
@@ -187,6 +184,11 @@ class _Run:
         with self.catalog.read() as connection:
             found = read_config(connection, self.backend.id).get(_STATE)
         return found if isinstance(found, dict) else None
+
+    def _tell(self, state: dict[str, Any]) -> None:
+        report = self.report
+        report.snapshot, report.snapshot_at = state["snapshot"], state["snapshot_at"]
+        report.catalog_id, report.taken_over = state["catalog_id"], state["taken_over"]
 
     def _write_state(self, connection: sa.Connection, state: dict[str, Any] | None) -> None:
         config = read_config(connection, self.backend.id)
@@ -212,7 +214,7 @@ class _Run:
                 hint="rebuild from the objects alone with --without-snapshot",
             )
         named = self.request.catalog_id
-        state = {"snapshot": None, "catalog_id": named, "taken_over": False}
+        state = _state_of(None, named, taken_over=False)
         with self.catalog.transaction() as connection:
             self._write_state(connection, state)
         return state
@@ -235,7 +237,10 @@ class _Run:
         report = self.report
         place = self._beside("snapshot")
         place.unlink(missing_ok=True)
-        fetch_snapshot(self.client, snapshot, place, passphrase(), retry=self._retry)
+        try:
+            fetch_snapshot(self.client, snapshot, place, passphrase(), retry=self._retry)
+        except OSError as error:
+            raise RunAborted(report, _of_disk(place, error)) from error
         try:
             with self.catalog.transaction() as connection:
                 copied = copy_snapshot(
@@ -245,16 +250,14 @@ class _Run:
                     raise CatalogError("it is of another catalog than its name says")
                 if self.request.take_over:
                     take_over_id(connection, snapshot.catalog_id)
-                state = {
-                    "snapshot": snapshot.key,
-                    "catalog_id": snapshot.catalog_id,
-                    "taken_over": self.request.take_over,
-                }
+                state = _state_of(snapshot, snapshot.catalog_id, taken_over=self.request.take_over)
                 self._write_state(connection, state)
+                if self.request.keep_layout and copied.layout is not None:
+                    config = read_config(connection, self.backend.id)
+                    write_config(connection, self.backend.id, {**config, "layout": copied.layout})
                 presence.refresh(connection)
         finally:
             place.unlink(missing_ok=True)
-        report.snapshot_at = snapshot.made_at
         report.songs, report.copied_files = copied.songs, copied.files
         report.playlists, report.refused_rows = copied.playlists, copied.refused
         report.other_backends = copied.others
@@ -265,99 +268,20 @@ class _Run:
     def _look_at_objects(self, staging: Staging) -> None:
         """List the store, and learn of each object that is not known what it is."""
         self._step("objects")
-        report = self.report
-        pages = self.client.listed(self._retry)
-
-        def claim() -> list[tuple[ListedObject, str]] | None:
-            page = next(pages, None)
-            return None if page is None else self._candidates(page, staging)
-
-        def work(task: tuple[ListedObject, str]) -> Item | None:
-            found, path = task
-            music = self._is_music(found.key, path)
-            return inspect(self.client, found.key, path, is_music=music, retry=self._retry)
-
-        def take(task: tuple[ListedObject, str], outcome: Item | BaseException | None) -> Any:
-            if isinstance(outcome, StoreError):
-                self._note_silence(task[0].key, outcome)
-                return None
-            if isinstance(outcome, BaseException):
-                raise outcome
-            self._silent = 0
-            report.looked_at += 1
-            if outcome is None:
-                report.foreign += 1
-            return outcome
-
-        if report.dry_run:
-            while claim() is not None:
-                self.progress(report)
-            return
-        self._run: Run[Any, Any, Item] = Run(
-            report,
-            name="rebuild",
-            workers=self.workers,
-            stop=self._stop,
-            claim=claim,
-            work=work,
-            take=take,
-            record=staging.add,
-            tick=lambda: self.progress(report),
+        looking = Looking(
+            *(self.catalog, self.client, staging, self.report, self.workers),
+            *(self._stop, self._retry, self.progress),
         )
-        self._run.execute()
+        looking.execute()
         self._stop.clear()
-
-    def _is_music(self, key: str, path: str) -> bool:
-        return extension(path) in MEDIA_TYPES or key.startswith(self.backend.key_prefix + MOVES)
-
-    def _candidates(
-        self, page: list[ListedObject], staging: Staging
-    ) -> list[tuple[ListedObject, str]]:
-        """The objects of a page that are not known, each with its path."""
-        report = self.report
-        keys = [found.key for found in page]
-        known: dict[str, list[tuple[str, int | None]]] = {}
-        with self.catalog.read() as connection:
-            for copy in locations.copies_at(connection, self.backend, keys):
-                known.setdefault(copy.key, []).append((bare(copy.etag), copy.size_bytes))
-        for key, seen in staging.known(keys).items():
-            known.setdefault(key, []).append(seen)
-        candidates = []
-        for found in page:
-            report.listed += 1
-            name = found.key.removeprefix(self.backend.key_prefix)
-            seen_before = known.get(found.key, ())
-            if name.startswith(REPLACED):
-                report.kept += 1
-            elif any(
-                etag == bare(found.etag) and size in (None, found.size_bytes)
-                for etag, size in seen_before
-            ):
-                report.known += 1
-            elif name.endswith("/") and not found.size_bytes:
-                pass  # what some programs leave in the stead of a folder
-            elif (path := path_of(name)) is None:
-                report.note_unsafe(found.key)
-            elif report.dry_run and not self._is_music(found.key, path):
-                report.foreign += 1
-            else:
-                report.to_look_at += 1
-                report.to_look_at_bytes += found.size_bytes or 0
-                candidates.append((found, path))
-        return candidates
-
-    def _note_silence(self, key: str, error: StoreError) -> None:
-        if self._run.is_ending:  # it was stopped, and goes on another time
-            return
-        self.report.note_failure(Failure(key, error.code, str(error)))
-        self._silent = self._silent + 1 if error.retryable else 0
-        if error.fatal or self._silent >= _SILENT:
-            self._run.end(error)
 
     # --- the files
 
     def _settle_catalog(self, staging: Staging) -> None:
-        """Of which catalog the objects are, where no snapshot and nobody has said it."""
+        """Of which catalog the objects are, where no snapshot has said it."""
+        report = self.report
+        if report.snapshot is not None:
+            return
         if self._of_catalog is None:
             owners = staging.owners()
             if self.request.take_over and len(owners) > 1:
@@ -369,19 +293,14 @@ class _Run:
                 )
             self._of_catalog = next(iter(owners), None)
         takes_over = self.request.take_over and self._of_catalog is not None
-        report = self.report
         if self._of_catalog == report.catalog_id and not (takes_over and not report.taken_over):
             return
-        report.catalog_id, report.taken_over = self._of_catalog, takes_over
+        state = _state_of(None, self._of_catalog, taken_over=takes_over)
         with self.catalog.transaction() as connection:
             if takes_over and self._of_catalog is not None:
                 take_over_id(connection, self._of_catalog)
-            state = {
-                "snapshot": report.snapshot,
-                "catalog_id": self._of_catalog,
-                "taken_over": takes_over,
-            }
             self._write_state(connection, state)
+        self._tell(state)
 
     def _record_objects(self, staging: Staging) -> None:
         """Make files of what was learned, and compare what is otherwise than the snapshot says.
@@ -474,6 +393,25 @@ class _Run:
         with suppress(OSError):
             staging.discard()
         self._step("done")
+
+
+def _of_disk(place: Path, error: sqlite3.Error | OSError) -> CatalogError:
+    return CatalogError(
+        f"{place}: {error}",
+        hint="see to the disk, then run it again; if that file is damaged, remove it",
+    )
+
+
+def _state_of(
+    snapshot: Snapshot | None, catalog_id: str | None, *, taken_over: bool
+) -> dict[str, Any]:
+    """What is to be remembered from call to call."""
+    return {
+        "snapshot": snapshot and snapshot.key,
+        "snapshot_at": snapshot and f"{snapshot.made_at:%Y-%m-%d %H:%M:%S}",
+        "catalog_id": catalog_id,
+        "taken_over": taken_over,
+    }
 
 
 _NOWHERE = """

@@ -234,13 +234,13 @@ class _Page:
         """Where these files were last, by file asset: the root, and the file below it."""
         statement = sa.text(
             "SELECT l.library_root, l.id, f.id, f.song_id, l.library_path, l.status, f.size_bytes,"
-            " l.mtime_ns, NULLIF(f.sha256, ''), f.object_key IS NOT NULL"
+            " l.mtime_ns, NULLIF(f.sha256, ''), f.object_key IS NOT NULL, f.companion"
             " FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
             " WHERE f.id IN (SELECT value FROM json_each(:ids)) AND l.library_path IS NOT NULL"
             " AND l.status = 'missing' ORDER BY l.id DESC"
         )
         rows = self.connection.execute(statement, {"ids": json.dumps(list(assets))})
-        return {row[2]: (row[0], KnownFile._make((*row[1:10], False, *[None] * 6))) for row in rows}
+        return {row[2]: (row[0], KnownFile(*row[1:10])._replace(companion=row[10])) for row in rows}
 
 
 def _is_same(item: Item, copy: RemoteCopy) -> bool:

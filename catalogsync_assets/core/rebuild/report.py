@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from catalogsync_assets.core.runner.report import MOST_LISTED, Failure, RunReport
 
@@ -20,9 +19,9 @@ class RebuildReport(RunReport[Failure]):
     dry_run: bool  #: nothing was written: what there is to look at was counted
     resumed: bool = False  #: an earlier call had begun
     step: str = "snapshot"  #: `snapshot`, `objects`, `files`, `check`, `done`
-    #: The snapshot that was copied: its key, when it was made, of which catalog it is.
+    #: The snapshot that was copied: its key, when it was made; and of which catalog it is.
     snapshot: str | None = None
-    snapshot_at: datetime | None = None
+    snapshot_at: str | None = None  #: in UTC, `YYYY-MM-DD HH:MM:SS`
     catalog_id: str | None = None
     taken_over: bool = False  #: whether the catalog is that one from now on
     #: Newer snapshots that could not be used, with why.
@@ -44,7 +43,7 @@ class RebuildReport(RunReport[Failure]):
     bytes: int = 0  #: of `new` and `joined`
     left: int = 0  #: objects whose key is another file's
     kept: int = 0  #: earlier contents, kept aside when they were replaced: left as they are
-    foreign: int = 0  #: objects of others that are no music: left as they are
+    foreign: int = 0  #: objects of others, no files of a library: left as they are
     #: Objects whose keys lead out of any folder, or could not be a file's: left as they are.
     unsafe: int = 0
     unsafe_keys: list[str] = field(default_factory=list)

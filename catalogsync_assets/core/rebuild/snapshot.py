@@ -36,7 +36,7 @@ from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE, Object
 #: Download requests name addresses that this machine would call: a person imports them again.
 _TABLES: dict[str, tuple[str, ...]] = {
     "playlist_pools": ("id", "name", "created_at"),
-    "playlists": ("id", "name", "created_at"),
+    "playlists": ("id", "name", "created_at", "file_asset_id", "unresolved"),
     "pool_playlists": ("pool_id", "playlist_id"),
     "artist_pools": ("id", "name", "created_at"),
     "artists": ("id", "name", "created_at"),
@@ -59,7 +59,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
 _PLACES = (
     *("id", "file_asset_id", "backend_id", "container_name", "locator", "status", "is_primary"),
     *("size_bytes", "mtime_ns", "library_root", "library_path", "etag", "missing_since"),
-    *("created_at", "updated_at"),
+    *("status_since", "created_at", "updated_at"),
 )
 #: Without these it is no catalog.
 _NEEDED = ("songs", "file_assets", "file_locations", "storage_backends")
@@ -90,6 +90,7 @@ class Copied:
     playlists: int = 0
     #: Rows that were left out, and values that were, as they cannot be what they should be.
     refused: int = 0
+    layout: str | None = None  #: of the backend that it is from
     #: The other backends that it names, with where they are: `name` -> endpoint and bucket.
     others: dict[str, str] = field(default_factory=dict)
 
@@ -147,7 +148,7 @@ class _Copying:
         self._backends = self._copy_backends()
         for table, columns in _TABLES.items():
             self._copy(table, columns)
-        self._copy_successors()
+        self._copy_links()
         self._copy_places()
         self._let_roots_go()
         return self._copied
@@ -229,6 +230,7 @@ class _Copying:
         same.sort(key=lambda row: row["name"] != self.backend.name)
         for row, found in known:
             if same and row is same[0]:
+                self._copied.layout = found.layout
                 ids[row["id"]] = self.backend.id
                 continue
             taken = "SELECT 1 FROM storage_backends WHERE name = :name"
@@ -283,12 +285,22 @@ class _Copying:
             return False
         return True
 
-    def _copy_successors(self) -> None:
-        """Which content has come in the stead of which; once all are there."""
-        update = "UPDATE file_assets SET superseded_by_id = :superseded_by_id WHERE id = :id"
-        for page in self._rows("file_assets", ("id", "superseded_by_id")):
-            if rows := [row for row in page if row["superseded_by_id"] is not None]:
-                self.new.exec_driver_sql(update, rows)
+    def _copy_links(self) -> None:
+        """Which content has come in the stead of which, and which playlist is made from which file;
+        once all files are there."""
+        for table, columns in (
+            ("file_assets", ("superseded_by_id",)),
+            ("playlists", ("file_asset_id", "unresolved")),
+        ):
+            link = columns[0]
+            values = ", ".join(f"{column} = :{column}" for column in columns)
+            update = (
+                f"UPDATE {table} SET {values} WHERE id = :id"  # noqa: S608
+                f" AND EXISTS (SELECT 1 FROM file_assets f WHERE f.id = :{link})"
+            )
+            for page in self._rows(table, ("id", *columns)):
+                if rows := [row for row in page if row[link] is not None]:
+                    self.new.exec_driver_sql(update, rows)
 
     # --- locations
 

@@ -35,14 +35,19 @@ class Item(NamedTuple):
 _TABLE = """
 CREATE TABLE IF NOT EXISTS objects (
     key TEXT PRIMARY KEY, path TEXT, size INTEGER, etag TEXT, sha256 TEXT, how TEXT,
-    catalog TEXT, file INTEGER, modified REAL, facts TEXT, state TEXT) WITHOUT ROWID
+    catalog TEXT, file INTEGER NOT NULL, modified REAL NOT NULL, facts TEXT, state TEXT,
+    later INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID
 """
-_ADD = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting')"
+# For `waiting`: made once most are there.
+_INDEX = """
+CREATE INDEX IF NOT EXISTS in_turn ON objects (later, file, modified, key) WHERE state = 'waiting'
+"""
+_ADD = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', 1)"
 # Of one file that was copied from key to key, the last comes last.
 _WAITING = """
-SELECT key, path, size, etag, sha256, how, catalog, file, modified, facts FROM objects
-WHERE state = 'waiting' AND (COALESCE(catalog <> ?, 1), file, modified, key) > (?, ?, ?, ?)
-ORDER BY COALESCE(catalog <> ?, 1), file, modified, key LIMIT ?
+SELECT key, path, size, etag, sha256, how, catalog, file, modified, facts, later FROM objects
+WHERE state = 'waiting' AND (later, file, modified, key) > (?, ?, ?, ?)
+ORDER BY later, file, modified, key LIMIT ?
 """
 
 
@@ -83,7 +88,7 @@ class Staging:
         rows = [
             (
                 *item[:6],
-                *(item.owner or (None, None)),
+                *(item.owner or (None, 0)),
                 item.modified or 0.0,
                 json.dumps(item.facts),
             )
@@ -102,13 +107,14 @@ class Staging:
     def waiting(self, of_catalog: str | None, size: int) -> Iterator[list[Item]]:
         """Those of which nothing is decided, in pages: first those of a catalog, in the order of
         its files, then the others by key. What is settled meanwhile does no harm."""
-        of_catalog = of_catalog or ""
-        self._db.execute("UPDATE objects SET file = 0 WHERE file IS NULL")
+        self._db.execute(_INDEX)
+        is_later = "UPDATE objects SET later = (catalog IS NULL OR catalog <> ?)"
+        self._db.execute(is_later, (of_catalog or "",))
         after: tuple[Any, ...] = (0, -1, 0.0, "")
-        while page := self._db.execute(_WAITING, (of_catalog, *after, of_catalog, size)).fetchall():
-            yield [_item(row) for row in page]
-            *_, catalog, file, modified, _ = page[-1]
-            after = (int(catalog != of_catalog), file, modified, page[-1][0])
+        while page := self._db.execute(_WAITING, (*after, size)).fetchall():
+            yield [_item(row[:-1]) for row in page]
+            *_, file, modified, _, later = page[-1]
+            after = (later, file, modified, page[-1][0])
 
     def settle(self, keys: Collection[str]) -> None:
         """Something was decided of these."""

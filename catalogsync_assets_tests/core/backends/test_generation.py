@@ -14,8 +14,10 @@ from catalogsync_assets.core.backends.generation import (
     require_undoubted,
 )
 from catalogsync_assets.core.backup.backup import back_up
-from catalogsync_assets.core.catalog.backends import backend_by_name, catalog_id
+from catalogsync_assets.core.catalog.backend_changes import remove
+from catalogsync_assets.core.catalog.backends import backend_by_name, catalog_id, register
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.separation import keep_verdicts
 from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import GenerationDoubtedError, RunAborted
 from catalogsync_assets.core.library.scan import scan
@@ -305,6 +307,37 @@ def test_two_runs_at_a_time_are_one_catalog(catalog, cloud, said, monkeypatch):
     assert not is_doubted(catalog, cloud)
     (counter,) = rows(catalog, "SELECT generation FROM storage_backends WHERE name = 'cloud'")
     assert said(cloud)["counter"] == counter
+
+
+def test_a_bucket_under_two_names_raises_no_doubt(catalog, cloud, backend, said):
+    other = backend("other", base_prefix=cloud.base_prefix)
+    for each in (cloud, other, cloud, other):
+        begin_changes(catalog, StoreClient(each))
+    assert not is_doubted(catalog, cloud)
+    assert not is_doubted(catalog, other)
+    assert said(cloud)["counter"] == 4
+
+
+def test_a_bucket_that_is_registered_again_raises_no_doubt(catalog, library, cloud, synced):
+    library.fill(1)
+    synced(cloud)
+    remove(catalog, cloud)
+    again, _ = register(catalog, cloud)
+    library.fill(1, folder="more")
+    assert synced(again).failed == 0
+    assert not is_doubted(catalog, again)
+
+
+def test_a_backend_of_another_store_does_not_hide_an_old_copy(catalog, backend):
+    """Buckets are called alike at different services."""
+    one = backend("one")
+    other = backend("other", base_prefix=one.base_prefix)
+    keep_verdicts(catalog, [(one, other, "apart")])
+    change(catalog, "UPDATE storage_backends SET generation = 9 WHERE name = 'other'")
+    begin_changes(catalog, StoreClient(one))
+    change(catalog, "UPDATE storage_backends SET generation = 0 WHERE name = 'one'")
+    begin_changes(catalog, StoreClient(one))
+    assert is_doubted(catalog, one)
 
 
 def test_there_is_nothing_to_confirm_without_a_doubt(catalog, cloud, remote):

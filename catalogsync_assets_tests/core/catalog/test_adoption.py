@@ -171,6 +171,22 @@ def test_scan_plan_and_upload_work_where_every_table_has_columns_that_must_be_fi
     assert rows(catalog, "SELECT COUNT(*) FROM songs WHERE extra = '{\"k\": 1}'") == [3]
 
 
+def test_files_beside_the_music_hang_on_one_song_that_the_tool_can_read(older, sent, remote):
+    catalog = older.adopt()
+    before = rows(catalog, "SELECT COUNT(*) FROM songs")
+    older.library.add("d/cover.jpg")
+    older.library.add("d/rip.log")
+    older.library.add("d/all.m3u8", b"none.flac\n")
+
+    report, uploaded = sent(catalog)
+
+    assert (report.new, report.companions, uploaded.failed) == (3, 3, 0)
+    assert remote(backend_by_name(catalog, "cloud")).contents() == older.library.contents()
+    assert rows(catalog, "SELECT COUNT(*) FROM songs") == [before[0] + 1]
+    nothing = "SELECT COUNT(*) FROM file_assets WHERE song_id IS NULL"
+    assert rows(catalog, nothing) == [0]
+
+
 def test_tagged_files_get_their_artists_where_artists_have_columns_that_must_be_filled(
     older, sample
 ):

@@ -22,6 +22,7 @@ from catalogsync_assets.core.catalog.status import backend_status, failed_upload
 from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.catalog.upload_queue import count_pending
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UnknownBackendError
+from catalogsync_assets.core.export.contents import songs_with_files
 from catalogsync_assets.core.restore.restore import restore
 from catalogsync_assets_tests.support.database import change, rows
 
@@ -137,15 +138,18 @@ def test_what_is_nowhere_else_is_counted_and_named(
     catalog, library, scanned, uploaded, cloud, attic
 ):
     paths = library.fill(3)
+    cover = library.add("album/cover.jpg")
     scanned()
     uploaded(cloud)
+    cover.unlink()
     paths[0].unlink()
     scanned()
 
     found = loss(catalog, cloud)
 
-    assert (found.nowhere_files, found.nowhere_songs) == (1, 1)
-    assert found.nowhere_keys == [f"{cloud.key_prefix}album/0000.mp3"]
+    assert (found.nowhere_files, found.nowhere_songs) == (2, 1)
+    keys = ["album/0000.mp3", "album/cover.jpg"]
+    assert found.nowhere_keys == [cloud.key_prefix + key for key in keys]
     assert loss(catalog, attic).files == 0
 
 
@@ -161,11 +165,21 @@ def test_waiting_uploads_are_counted(catalog, library, scanned, cloud):
 
 
 def test_a_removed_backend_is_shown_nowhere_and_its_objects_stay(catalog, cloud, on_two, remote):
+    change(
+        catalog,
+        "INSERT INTO audits (backend_id, level, repair, status, counts)"
+        " VALUES (?, 'head', 0, 'complete', '{}')",
+        cloud.id,
+    )
+    assert len(history(catalog)) == 1
+
     assert remove(catalog, cloud) == 3
 
     assert len(remote(cloud).keys()) == 3
     assert names(catalog) == ["local", "attic"]
     assert {place.backend for place in whereis(catalog, "mp3")} == {"local", "attic"}
+    exported = [file for page in songs_with_files(catalog, "anywhere") for file in page.files]
+    assert {file.backend for file in exported} == {"local", "attic"}
     assert policy_status(catalog).backends == 1
     assert policy_status(catalog).songs_under_policy == 0
     with pytest.raises(UnknownBackendError) as caught:

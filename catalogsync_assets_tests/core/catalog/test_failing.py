@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from catalogsync_assets.core.adopt.adopt import adopt
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
 from catalogsync_assets.core.catalog.backends import backend_by_name
 from catalogsync_assets.core.catalog.failing import Failing, failing, resting
@@ -88,6 +89,16 @@ def test_a_file_that_fails_says_nothing_of_its_backend(catalog, cloud, proxy, fi
     assert uploaded(cloud).failed == 2
 
     assert since(catalog) is None
+
+
+def test_an_adoption_takes_it_back(catalog, backend, cloud, filled, uploaded):
+    uploaded(cloud)
+    again = backend("again", base_prefix=cloud.base_prefix)
+    change(catalog, "UPDATE storage_backends SET failing_since = ?", SINCE)
+
+    assert adopt(catalog, again).adopted == 2
+
+    assert [b.backend for b in failing(catalog)] == ["cloud"]
 
 
 def test_an_audit_tells_as_well(catalog, cloud, store, filled, uploaded, unused_endpoint):

@@ -22,7 +22,9 @@ from catalogsync_assets_tests.support.database import change, rows
 
 STATUSES = get_args(Status)
 #: What may be applied to rows that are there, by id.
-BY_ID = sorted(TRANSITIONS.keys() - {"scanned", "restored", "stored", "kept aside"})
+BY_ID = sorted(
+    TRANSITIONS.keys() - {"scanned", "restored", "stored", "kept aside", "copied", "claimed"}
+)
 #: Which steps of the table each event of a world may take.
 STEPS: dict[str, set[Event]] = {
     "write": {"scanned", "changed"},
@@ -38,6 +40,9 @@ STEPS: dict[str, set[Event]] = {
     "claim": set(),
     "finish": {"stored", "moved", "replaced"},
     "adopt": {"stored", "moved", "replaced"},
+    "say": {"claimed", "moved", "replaced"},
+    # Of what comes of a lost catalog: see the tests of `rebuild`.
+    "begin": {"copied", "settled"},
     "withdraw": {"withdrawn", "kept aside"},
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},

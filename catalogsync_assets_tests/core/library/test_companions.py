@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.cells import cells
 from catalogsync_assets.core.catalog.replication import policy_status
 from catalogsync_assets.core.catalog.scope import select
@@ -92,6 +93,8 @@ def test_no_count_of_songs_and_no_list_knows_them(catalog, album, cloud, scanned
     scanned()
     uploaded(cloud)
 
+    with catalog.transaction() as connection:
+        assert presence.refresh(connection) == 0
     for b in backend_status(catalog):
         assert (b.songs_total, b.songs, b.files) == (2, 2, 2)
         assert (b.companions, b.companions_total) == (8, 8)
@@ -105,8 +108,8 @@ def test_no_count_of_songs_and_no_list_knows_them(catalog, album, cloud, scanned
         select(catalog, songs=[reserved])
     assert whereis(catalog, "beside the music") == []
     assert reserved not in {place.song_id for place in whereis(catalog, str(reserved))}
-    presence = "SELECT song_id FROM song_backend_presence WHERE song_id = ?"
-    assert rows(catalog, presence, reserved) == []
+    figures = "SELECT song_id FROM song_backend_presence WHERE song_id = ?"
+    assert rows(catalog, figures, reserved) == []
 
 
 def test_a_path_finds_them_without_a_song(catalog, album, scanned):

@@ -455,7 +455,7 @@ def test_a_kill_between_two_chunks_costs_what_was_not_done(
 # --- and back -----------------------------------------------------------------------------------
 
 
-def test_a_forgotten_file_that_comes_back_is_the_file_it_was(
+def test_other_files_at_the_paths_of_forgotten_ones_are_files_of_their_own(
     catalog, two_gone, cloud, forgotten, scanned, uploaded
 ):
     path = two_gone.root / "Album/a.mp3"
@@ -467,10 +467,12 @@ def test_a_forgotten_file_that_comes_back_is_the_file_it_was(
 
     report = scanned()
 
-    assert (report.changed, report.new) == (2, 0)
-    again = rows(catalog, "SELECT id, song_id FROM file_assets ORDER BY id")
-    assert [row[:2] for row in known] == again[: len(known)]
-    assert backend_status(catalog)[0].forgotten == 1
+    assert (report.changed, report.new) == (0, 2)
+    assert (
+        rows(catalog, "SELECT id, song_id, sha256 FROM file_assets ORDER BY id")[: len(known)]
+        == known
+    )
+    assert backend_status(catalog)[0].forgotten == 3
     assert rows(catalog, PRESENCE) == truth(catalog, rows)
 
 

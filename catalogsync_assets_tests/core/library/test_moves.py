@@ -4,13 +4,14 @@ import os
 import shutil
 import unicodedata
 
+import mutagen
 import pytest
 
 from catalogsync_assets.core.catalog import roots
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files import file_systems
 from catalogsync_assets.core.library import follow, scan
-from catalogsync_assets_tests.support.audio_files import tagged
+from catalogsync_assets_tests.support.audio_files import recorded, tagged
 from catalogsync_assets_tests.support.database import change, rows
 
 #: Where each file asset of the library is.
@@ -512,3 +513,39 @@ def test_a_file_that_is_damaged_and_renamed_is_suspected_and_followed(
     assert rows(catalog, "SELECT library_path, status FROM file_locations") == [
         ("b.flac", "damaged")
     ]
+
+
+def retag(path, **tags):
+    """As a tagger that writes in place: the inode stays."""
+    file = mutagen.File(path)
+    file.update(tags)
+    file.save()
+
+
+ONE = {"artist": ["Ann"], "album": ["First"], "title": ["One"], "tracknumber": ["1"]}
+TWO = {"artist": ["Bob"], "album": ["Second"], "title": ["Two"], "tracknumber": ["2"]}
+
+
+@pytest.mark.parametrize("kind", ["ogg", "flac"])
+def test_a_file_that_is_renamed_over_another_and_retagged_keeps_its_song(
+    library, scanned, disk, catalog, kind
+):
+    if disk.otherwise == WEAK and kind == "ogg":
+        pytest.skip("neither inodes nor sound tell anything there")
+    one = tagged(library.root / f"one.{kind}", f"{kind} vorbis", **ONE)
+    two = tagged(library.root / f"two.{kind}", f"{kind} vorbis", **TWO)
+    if kind == "flac":
+        one.write_bytes(recorded("FLAC", "PCM_16", 30_000))
+        retag(one, **ONE)
+    scanned()
+    before = dict(rows(catalog, "SELECT title, id FROM songs"))
+    one.rename(two)
+    retag(two, comment=["new"])
+
+    report = scanned()
+
+    assert report.new == 0
+    assert dict(rows(catalog, "SELECT title, id FROM songs")) == before
+    current = "SELECT song_id FROM file_assets WHERE superseded_by_id IS NULL"
+    assert rows(catalog, current) == [before["One"]]
+    assert moved(scanned()) == {}

@@ -21,6 +21,8 @@ from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets.core.offload import offload as offload_module
 from catalogsync_assets.core.offload.offload import offload
+from catalogsync_assets.core.restore.restore import restore
+from catalogsync_assets_tests.support.audio_files import tagged
 from catalogsync_assets_tests.support.database import bytes_of, change, move_backend, rows
 from catalogsync_assets_tests.support.files import unprivileged
 from catalogsync_assets_tests.support.kills import STEPS, Killed, die_at
@@ -768,19 +770,60 @@ def test_a_file_that_is_put_back_is_there_again(
     assert offloaded(1).removed == 1
 
 
-def test_new_content_at_an_offloaded_path_is_a_new_content_of_the_same_file(
+def test_an_edited_file_at_an_offloaded_path_is_a_new_content_of_the_same_file(
     library, stored, offloaded, scanned, uploaded, catalog, remote
 ):
-    (cloud,) = stored("cloud", files=1)
+    names = {"artist": ["Ann"], "album": ["First"], "title": ["One"], "tracknumber": ["1"]}
+    tagged(library.root / "one.flac", "flac vorbis", **names)
+    (cloud,) = stored("cloud", files=0)
     offloaded(1)
-    library.add("album/0000.mp3", b"remastered")
+    edited = tagged(library.root / "one.flac", "flac vorbis", **names, comment=["remastered"])
 
     assert scanned().changed == 1
     assert uploaded(cloud).succeeded == 1
 
-    assert remote(cloud).contents() == {"album/0000.mp3": b"remastered"}
-    assert rows(catalog, PLACES) == [("album/0000.mp3", "active")]
+    assert remote(cloud).contents()["one.flac"] == edited.read_bytes()
+    assert rows(catalog, PLACES) == [("one.flac", "active")]
     assert rows(catalog, "SELECT COUNT(DISTINCT song_id), COUNT(*) FROM file_assets") == [(1, 2)]
+
+
+def test_another_file_at_an_offloaded_path_takes_nothing_from_the_one_that_was_there(
+    library, stored, offloaded, scanned, uploaded, catalog, remote, monkeypatch
+):
+    monkeypatch.setenv("CATALOGSYNC_KEEP_REPLACED_DAYS", "0")
+    (cloud,) = stored("cloud", files=1)
+    ours = (library.root / "album/0000.mp3").read_bytes()
+    offloaded(1)
+    library.add("album/0000.mp3", b"of another record")
+
+    assert scanned().new == 1
+    assert uploaded(cloud).succeeded == 1
+
+    assert set(remote(cloud).contents().values()) == {ours, b"of another record"}
+    (there, _), (beside, status) = sorted(rows(catalog, PLACES))
+    assert (there, status) == ("album/0000.mp3", "offloaded")
+    assert scanned().new == 0
+    assert restore(catalog, library.root, missing=True).restored == 1
+    assert (library.root / beside).read_bytes() == ours
+    assert (library.root / there).read_bytes() == b"of another record"
+
+
+def test_a_file_that_is_moved_to_an_offloaded_path_takes_nothing_from_the_one_that_was_there(
+    library, stored, offloaded, scanned, uploaded, catalog, remote
+):
+    (cloud,) = stored("cloud", files=1)
+    ours = (library.root / "album/0000.mp3").read_bytes()
+    offloaded(1)
+    library.add("b.mp3", b"of another record")
+    scanned()
+    uploaded(cloud)
+    (library.root / "b.mp3").rename(library.root / "album/0000.mp3")
+
+    assert scanned().moved == 1
+    uploaded(cloud)
+
+    assert set(remote(cloud).contents().values()) == {ours, b"of another record"}
+    assert [status for _, status in sorted(rows(catalog, PLACES))] == ["active", "offloaded"]
 
 
 def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(

@@ -7,9 +7,11 @@ import shutil
 import pytest
 
 from catalogsync_assets.core.backends.generation import is_doubted
-from catalogsync_assets.core.catalog.backends import catalog_id, keep_profile
+from catalogsync_assets.core.backup.backup import back_up
+from catalogsync_assets.core.catalog.backends import backend_by_name, catalog_id, keep_profile
+from catalogsync_assets.core.catalog.playlists import song_ids
 from catalogsync_assets.core.catalog.upload_plan import enqueue
-from catalogsync_assets.core.errors import RunAborted, UsageError
+from catalogsync_assets.core.errors import ConfigurationError, RunAborted, UsageError
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.rebuild.names import path_of
 from catalogsync_assets.core.rebuild.rebuild import Request, rebuild
@@ -63,6 +65,50 @@ def test_after_the_loss_of_all_but_a_bucket_every_file_comes_back(
     assert _uploads(new, there) == (0, 0)
 
 
+def _playlists(catalog):
+    """Of each playlist, the paths of its songs in their order."""
+    paths = dict(
+        rows(
+            catalog,
+            "SELECT f.song_id, l.library_path FROM file_assets f JOIN file_locations l"
+            " ON l.file_asset_id = f.id WHERE l.library_path IS NOT NULL AND f.companion IS NULL",
+        )
+    )
+    with catalog.read() as connection:
+        return {
+            name: [paths[song] for song in song_ids(connection, id_)]
+            for id_, name in rows(catalog, "SELECT id, name FROM playlists")
+        }
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_what_lies_beside_the_music_comes_back_and_its_playlists_too(
+    library, catalog, cloud, synced, snapshot, lost, rebuilt, with_snapshot
+):
+    library.fill(3)
+    library.add("album/cover.jpg")
+    library.add("album/all.cue", b'FILE "0002.mp3" MP3\nFILE "0000.mp3" MP3\n')
+    library.add("mine.m3u8", b"album/0001.mp3\nalbum/0000.mp3\nalbum/0001.mp3\nnone.mp3\n")
+    synced(cloud)
+    lists = _playlists(catalog)
+    assert lists["mine"] == ["album/0001.mp3", "album/0000.mp3", "album/0001.mp3"]
+    if with_snapshot:
+        snapshot(cloud)
+    before = lost()
+
+    new, there, report = rebuilt(cloud, take_over=True)
+    assert report.foreign == 0
+    restore(new, library.root)
+    assert _contents(library.root) == before
+    again = scan(new, [library.root])
+
+    assert (again.unchanged, again.new) == (6, 0)
+    assert _playlists(new) == lists
+    assert rows(new, "SELECT COUNT(*) FROM file_assets WHERE companion IS NOT NULL") == [3]
+    assert len(rows(new, "SELECT DISTINCT song_id FROM song_backend_presence")) == 3
+    assert _uploads(new, there) == (0, 0)
+
+
 @pytest.mark.parametrize("with_snapshot", [True, False])
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_library_that_is_still_there_is_joined_by_content(
@@ -76,6 +122,8 @@ def test_a_library_that_is_still_there_is_joined_by_content(
     if elsewhere:
         root = tmp_path / "another disk"
         shutil.copytree(sampled.root, root)
+        some = min(root.rglob("*.flac"))
+        some.rename(some.with_name("called otherwise.flac"))
     files = len(sampled.contents())
     found = scan(new, [root])
     assert (found.new, found.changed, found.suspected) == (0, 0, 0)
@@ -282,3 +330,130 @@ def test_a_dry_run_says_what_would_come(library, cloud, synced, snapshot, rebuil
     assert (report.copied_files, report.known, report.to_look_at) == (3, 3, 1)
     assert report.to_look_at_bytes == 1000
     assert report.looked_at == 0
+
+
+def _copied(remote, cloud, key, new_key):
+    """What the store copies has all that is said of it."""
+    said = remote(cloud).head(key)["Metadata"]
+    remote(cloud).put(new_key, remote(cloud).get(key), Metadata=said)
+
+
+def test_of_two_objects_of_one_file_the_younger_is_where_it_is(
+    library, cloud, synced, rebuilt, remote
+):
+    """As a move leaves them: the old object stays until it is pruned."""
+    library.add("z/old place.mp3")
+    synced(cloud)
+    head = remote(cloud).head("z/old place.mp3")
+    while True:  # the store tells whole seconds
+        _copied(remote, cloud, "z/old place.mp3", "a/new place.mp3")
+        if remote(cloud).head("a/new place.mp3")["LastModified"] > head["LastModified"]:
+            break
+    new, _, report = rebuilt(cloud, take_over=True)
+    assert (report.new, report.joined) == (1, 1)
+    assert _paths(new) == ["a/new place.mp3"]
+    places = "SELECT locator, status FROM file_locations WHERE etag <> '' ORDER BY locator"
+    prefix = cloud.key_prefix
+    assert rows(new, places) == [
+        (f"{prefix}a/new place.mp3", "active"),
+        (f"{prefix}z/old place.mp3", "superseded"),
+    ]
+
+
+def test_a_file_that_a_kill_has_left_half_way_to_another_key_comes_back(
+    sampled, cloud, synced, lost, rebuilt, remote
+):
+    synced(cloud)
+    key = next(key for key in sorted(remote(cloud).contents()) if key.endswith(".flac"))
+    content = remote(cloud).get(key)
+    _copied(remote, cloud, key, ".catalogsync/moves/5")
+    remote(cloud).delete(key)
+    lost()
+    new, _, _ = rebuilt(cloud, take_over=True)
+    restore(new, sampled.root)
+    assert _contents(sampled.root)["recovered/5.flac"] == content
+
+
+def test_objects_of_two_catalogs_are_one_s_own_only_if_a_person_says_whose(
+    library, cloud, synced, rebuilt, remote, catalog
+):
+    library.fill(2)
+    synced(cloud)
+    for number in range(2):
+        tag = {"catalogsync-file": f"0123456789abcdef/{number + 1}"}
+        remote(cloud).put(f"theirs/{number}.mp3", b"x%d" % number, Metadata=tag)
+    with pytest.raises(UsageError, match="0123456789abcdef"):
+        rebuilt(cloud, take_over=True)
+    new, _, report = rebuilt(cloud, take_over=True, catalog_id=catalog_id(catalog))
+    assert report.new == 4
+    assert catalog_id(new) == catalog_id(catalog)
+    assert rows(new, "SELECT object_key FROM file_assets WHERE id IN (1, 2) ORDER BY id") == [
+        "album/0000.mp3",
+        "album/0001.mp3",
+    ]
+
+
+@pytest.mark.parametrize("known", ["the same", "another", None])
+def test_an_encrypted_snapshot_asks_for_its_passphrase(
+    library, cloud, synced, catalog, rebuilt, monkeypatch, known
+):
+    library.fill(2)
+    synced(cloud)
+    monkeypatch.setenv("CATALOGSYNC_PASSPHRASE", "the same")
+    assert [r.status for r in back_up(catalog, [cloud])] == ["made"]
+    if known is None:
+        monkeypatch.delenv("CATALOGSYNC_PASSPHRASE")
+    else:
+        monkeypatch.setenv("CATALOGSYNC_PASSPHRASE", known)
+    if known == "the same":
+        assert rebuilt(cloud)[2].copied_files == 2
+        return
+    with pytest.raises(ConfigurationError, match="passphrase") as caught:
+        rebuilt(cloud)
+    assert "the same" not in str(caught.value)
+
+
+def test_what_was_restored_to_another_root_is_not_looked_for_at_the_lost_one(
+    library, another_library, cloud, synced, snapshot, lost, rebuilt
+):
+    library.fill(2)
+    synced(cloud)
+    snapshot(cloud)
+    lost()
+    new, _, _ = rebuilt(cloud)
+    root = another_library("elsewhere").root
+    assert restore(new, root).restored == 2
+    places = "SELECT library_root, status FROM file_locations WHERE library_path IS NOT NULL"
+    assert sorted(set(rows(new, places))) == [
+        (str(root), "active"),
+        (str(library.root), "superseded"),
+    ]
+    shutil.copy(root / "album/0000.mp3", root / "a copy.mp3")
+    assert scan(new, [root]).new == 1
+
+
+def test_a_backend_has_the_layout_that_it_had(library, backend, synced, snapshot, bare_machine):
+    cloud = backend(layout="path")
+    library.fill(1)
+    synced(cloud)
+    snapshot(cloud)
+    for keeps, layout in ((True, "path"), (False, "keep")):
+        new, there = bare_machine(dataclasses.replace(cloud, layout="keep"))
+        rebuild(new, there, Request(keep_layout=keeps))
+        assert backend_by_name(new, "cloud").layout == layout
+
+
+def test_files_of_two_lost_roots_that_have_one_path_both_come_back(
+    library, another_library, cloud, scanned, uploaded, snapshot, lost, rebuilt, tmp_path
+):
+    second = another_library("second")
+    contents = {library.add("a/same.mp3").read_bytes(), second.add("a/same.mp3").read_bytes()}
+    scanned(library.root, second.root)
+    uploaded(cloud)
+    snapshot(cloud)
+    lost()
+    shutil.rmtree(second.root)
+    new, _, _ = rebuilt(cloud)
+    done = restore(new, tmp_path / "third")
+    assert (done.restored, done.failed) == (2, 0)
+    assert set(_contents(tmp_path / "third").values()) == contents
