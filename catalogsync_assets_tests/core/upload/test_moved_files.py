@@ -595,6 +595,27 @@ def test_the_content_that_an_edit_replaces_is_kept_and_can_be_brought_back(
     assert back.read_bytes() == first
 
 
+def test_what_several_backends_have_kept_comes_back_once_from_whichever_has_it(
+    catalog, library, backend, synced, remote, tmp_path
+):
+    backends = [backend(name) for name in ("one", "two")]
+    for content in (b"first", b"second", b"third"):
+        library.add("a.mp3", content)
+        for each in backends:
+            synced(each)
+    for each, gone in zip(backends, (1, 2), strict=True):
+        remote(each).delete(f".catalogsync/old/{gone}/a.mp3")
+
+    report = restore_replaced(catalog, tmp_path / "back")
+
+    assert (report.files, report.restored, report.failed) == (2, 2, 0)
+    assert sum(report.backends.values()) == 2
+    back = [file.read_bytes() for file in (tmp_path / "back").glob("*.mp3")]
+    assert sorted(back) == [b"first", b"second"]
+    only = restore_replaced(catalog, tmp_path / "back of one", backend=backends[0])
+    assert (only.files, only.restored, only.failed) == (2, 1, 1)
+
+
 @pytest.mark.parametrize("settings", [{"copies": False}, {"versioned": True}])
 def test_nothing_is_kept_where_it_cannot_be_or_need_not(library, backend, synced, remote, settings):
     cloud = backend(tested=StoreProfile(**settings))
