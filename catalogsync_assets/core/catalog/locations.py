@@ -683,21 +683,23 @@ def copies_at(
 _OF_THIS_CONTENT = "SELECT id FROM file_assets WHERE size_bytes = :size AND sha256 = :sha256"
 _VERIFIED_HERE = """
 WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets)) AND l.backend_id = :backend
-  AND l.container_name = :bucket AND l.status = 'active' AND l.verified_at IS NOT NULL
-  AND l.locator <> :but ORDER BY l.verified_at DESC, l.id LIMIT 1
+  AND l.container_name = :bucket AND l.verified_at IS NOT NULL AND l.locator <> :but
+  AND (l.status = 'active' OR (l.status = 'superseded' AND l.locator LIKE :kept))
+ORDER BY l.status = 'superseded', l.verified_at DESC, l.id LIMIT 1
 """
 
 
 def copy_of_content(
     connection: sa.Connection, backend: ObjectBackend, size_bytes: int, sha256: str, *, but: str
 ) -> RemoteCopy | None:
-    """The most recently verified object of a backend that holds a content, if there is one.
+    """The most recently verified object of a backend that holds a content, if there is one; else
+    one that is kept of a content that was replaced.
 
     Args:
         sha256: in hex, small letters.
         but: a key that does not count.
     """
-    place = {"backend": backend.id, "bucket": backend.bucket, "but": but}
+    place = {"backend": backend.id, "bucket": backend.bucket, "but": but, "kept": f"%{REPLACED}%"}
     content = {"size": size_bytes, "sha256": sha256}
     assets = connection.exec_driver_sql(_OF_THIS_CONTENT, content).scalars().all()
     if not assets:

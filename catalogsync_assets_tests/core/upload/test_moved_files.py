@@ -616,6 +616,42 @@ def test_what_several_backends_have_kept_comes_back_once_from_whichever_has_it(
     assert (only.files, only.restored, only.failed) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("size", [3000, pytest.param(2 * 1024**2, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_edit_that_is_taken_back_is_copied_from_what_was_kept(
+    library, cloud, small_parts, synced, remote, is_true, size, gone
+):
+    first = library.add("a.mp3", size=size).read_bytes()
+    synced(cloud)
+    second = library.add("a.mp3", size=size).read_bytes()
+    synced(cloud)
+    if gone:
+        remote(cloud).delete(".catalogsync/old/1/a.mp3")
+    library.add("a.mp3", first)
+
+    report = synced(cloud)
+
+    assert (report.copied, report.succeeded, report.failed) == (not gone, gone, 0)
+    assert report.bytes == (size if gone else 0)
+    is_true(cloud)
+    assert remote(cloud).get(".catalogsync/old/2/a.mp3") == second
+    assert synced(cloud).queued == 0
+
+
+def test_an_edit_to_a_content_that_is_there_under_another_key_is_copied(
+    library, cloud, synced, remote, is_true
+):
+    content = library.add("a.mp3", size=3000).read_bytes()
+    library.add("b.mp3", size=3000)
+    synced(cloud)
+    library.add("b.mp3", content)
+
+    report = synced(cloud)
+
+    assert (report.copied, report.succeeded, report.failed) == (1, 0, 0)
+    is_true(cloud)
+
+
 @pytest.mark.parametrize("settings", [{"copies": False}, {"versioned": True}])
 def test_nothing_is_kept_where_it_cannot_be_or_need_not(library, backend, synced, remote, settings):
     cloud = backend(tested=StoreProfile(**settings))
