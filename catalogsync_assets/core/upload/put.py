@@ -95,7 +95,12 @@ class Sender:
             (self._buffers.give_back if unread else self._buffers.forget)(buffer)
 
     def move(self, task: UploadTask) -> Uploaded:
-        """Have the store copy the task's own object to its key; see `Copier.move`."""
+        """Have the store copy the task's own object to its key; see `Copier.move`.
+
+        Raises:
+            SourceError: with the code `SourceMissing` or `SourceDamaged`: the object is no longer
+                there, or is another; its location says so now.
+        """
         return self._copier.move(task, self._target(task, task.sha256))
 
     def _send_small(self, task: UploadTask, content: memoryview) -> tuple[Uploaded, Placed | None]:

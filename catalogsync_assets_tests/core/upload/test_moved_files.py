@@ -573,6 +573,67 @@ def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_
     is_true(through)
 
 
+@pytest.mark.parametrize(
+    ("left", "status"), [(None, "missing"), (b"other", "damaged"), ("rotten", "damaged")]
+)
+@pytest.mark.parametrize("is_here", [True, False])
+def test_where_the_object_of_a_moved_file_is_gone_that_is_known_and_the_file_is_sent(
+    catalog,
+    library,
+    following,
+    scanned,
+    uploaded,
+    synced,
+    move,
+    is_true,
+    remote,
+    left,
+    status,
+    is_here,
+):
+    content = library.add("a.mp3").read_bytes()
+    library.add("b.mp3")
+    synced(following)
+    if left is None:
+        remote(following).delete("a.mp3")
+    else:
+        remote(following).put("a.mp3", flipped(content) if left == "rotten" else left)
+    if left == "rotten":  # nothing tells before the copy is read
+        change(catalog, "UPDATE file_locations SET etag = NULL")
+    move({"a.mp3": "new/a.mp3", "b.mp3": "new/b.mp3"})
+    if not is_here:
+        (library.root / "new/a.mp3").unlink()
+        scanned()
+
+    report = uploaded(following)
+
+    assert (report.copied, report.lost) == (1, 1)
+    assert (report.succeeded, report.failed) == ((1, 0) if is_here else (0, 1))
+    old = "SELECT status FROM file_locations WHERE backend_id = ? AND locator = ?"
+    (now,) = rows(catalog, old, following.id, f"{following.key_prefix}a.mp3")
+    if is_here:
+        assert now == "superseded"
+        is_true(following)
+    else:
+        assert now == status
+    assert uploaded(following).queued == 0
+
+
+def test_an_object_that_was_stored_anew_is_read_and_copied(
+    catalog, library, following, synced, move, is_true, remote
+):
+    content = library.add("a.mp3").read_bytes()
+    synced(following)
+    change(catalog, "UPDATE file_locations SET etag = '\"old\"' WHERE etag IS NOT NULL")
+    move({"a.mp3": "b.mp3"})
+
+    report = synced(following)
+
+    assert (report.copied, report.lost, report.failed) == (1, 0, 0)
+    assert remote(following).get("b.mp3") == content
+    is_true(following)
+
+
 # --- what an edit replaces ----------------------------------------------------------------------
 
 
