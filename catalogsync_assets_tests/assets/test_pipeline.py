@@ -25,7 +25,7 @@ def contents(catalog, prefix):
             {
                 column: names[column][value] if column in names else value
                 for column, value in zip(columns, row, strict=True)
-                if column != "id" and not column.endswith("_at")
+                if column != "id" and not column.endswith(("_at", "_since"))
             }
             for row in rows(catalog, f"SELECT * FROM {table}")
         ]

@@ -27,6 +27,7 @@ from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.listing import OWN_FOLDER
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.proxy import Gate, Proxy, refusal
@@ -123,7 +124,8 @@ class Deployment:
         """How often each of its files was put."""
         prefix = backend.key_prefix
         keys = [r.key for r in self.proxy.of("PUT") if r.key.startswith(prefix)]
-        return Counter(k.removeprefix(prefix) for k in keys if TEST_PREFIX not in k)
+        own = (TEST_PREFIX, OWN_FOLDER)
+        return Counter(k.removeprefix(prefix) for k in keys if not any(o in k for o in own))
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The answer of the one mutation or query, as the UI gets it."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Literal
 
 import sqlalchemy as sa
@@ -187,6 +187,8 @@ class _Run:
                 newest.size_bytes,
             )
         else:
+            if newest is not None:  # its name tells seconds
+                now = max(now, newest.made_at + timedelta(seconds=1))
             newest = self._put(client, now)
             there.append(newest)
             report.status, report.key, report.size_bytes = "made", newest.key, newest.size_bytes
