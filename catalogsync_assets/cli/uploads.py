@@ -178,6 +178,11 @@ def print_upload(report: UploadReport) -> None:
         f" {report.adopted:,} adopted,{copied} {report.failed:,} failed;"
         f" {output.speed(report.bytes, report.seconds)}, {report.workers} workers"
     )
+    if report.lost:
+        output.note(
+            f"{report.backend}: {report.lost:,} objects that were to be copied to the keys of new"
+            " paths turned out gone or damaged; what is here, or on another backend, is sent"
+        )
     if report.replaced_for_good:
         output.note(
             f"{report.backend}: {output.files(report.replaced_for_good)} replaced without keeping"

@@ -26,6 +26,7 @@ from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.listing import REPLACED
 
 #: `superseded` is the end: the place holds, or is about to hold, something else.
 # fmt: off
@@ -706,21 +707,23 @@ def copies_at(
 _OF_THIS_CONTENT = "SELECT id FROM file_assets WHERE size_bytes = :size AND sha256 = :sha256"
 _VERIFIED_HERE = """
 WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets)) AND l.backend_id = :backend
-  AND l.container_name = :bucket AND l.status = 'active' AND l.verified_at IS NOT NULL
-  AND l.locator <> :but ORDER BY l.verified_at DESC, l.id LIMIT 1
+  AND l.container_name = :bucket AND l.verified_at IS NOT NULL AND l.locator <> :but
+  AND (l.status = 'active' OR (l.status = 'superseded' AND l.locator LIKE :kept))
+ORDER BY l.status = 'superseded', l.verified_at DESC, l.id LIMIT 1
 """
 
 
 def copy_of_content(
     connection: sa.Connection, backend: ObjectBackend, size_bytes: int, sha256: str, *, but: str
 ) -> RemoteCopy | None:
-    """The most recently verified object of a backend that holds a content, if there is one.
+    """The most recently verified object of a backend that holds a content, if there is one; else
+    one that is kept of a content that was replaced.
 
     Args:
         sha256: in hex, small letters.
         but: a key that does not count.
     """
-    place = {"backend": backend.id, "bucket": backend.bucket, "but": but}
+    place = {"backend": backend.id, "bucket": backend.bucket, "but": but, "kept": f"%{REPLACED}%"}
     content = {"size": size_bytes, "sha256": sha256}
     assets = connection.exec_driver_sql(_OF_THIS_CONTENT, content).scalars().all()
     if not assets:
@@ -742,10 +745,12 @@ _OF_FILES = """
 JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
     AND b.container_name = COALESCE(l.container_name, b.container_name)
 WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets))
-  AND (l.status = 'active' OR (:damaged AND l.status = 'damaged'))
+  AND {which}
   AND (:backends IS NULL OR l.backend_id IN (SELECT value FROM json_each(:backends)))
 ORDER BY l.file_asset_id, l.status = 'damaged', l.verified_at DESC, l.id
 """
+_HOLDING = "(l.status = 'active' OR (:damaged AND l.status = 'damaged'))"
+_KEPT = "l.status = 'superseded' AND l.locator LIKE :kept"
 
 
 def copies_of(
@@ -754,16 +759,20 @@ def copies_of(
     *,
     backend_ids: Collection[int] | None = None,
     damaged: bool = False,
+    kept: bool = False,
 ) -> dict[int, list[RemoteCopy]]:
     """The objects that hold these files, by file asset; the most recently verified first.
 
     Args:
         backend_ids: only on these; None for all.
         damaged: those that were found damaged, too, behind the others.
+        kept: instead of those, the ones that are kept of contents that were replaced.
     """
     backends = None if backend_ids is None else json.dumps(list(backend_ids))
     assets = json.dumps(list(file_asset_ids))
     found: dict[int, list[RemoteCopy]] = {}
-    for copy in _copies(connection, _OF_FILES, assets=assets, backends=backends, damaged=damaged):
+    values: dict[str, object] = {"kept": f"%{REPLACED}%"} if kept else {"damaged": damaged}
+    which = _OF_FILES.format(which=_KEPT if kept else _HOLDING)
+    for copy in _copies(connection, which, assets=assets, backends=backends, **values):
         found.setdefault(copy.file_asset_id, []).append(copy)
     return found

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
-from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, songs_sql
+from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.catalog.upload_queue import (
     IS_A_SOURCE,
     IS_ANOTHERS,
@@ -187,6 +187,20 @@ def enqueue(
             statement = insert_sql(connection, "upload_tasks", _COLUMNS, select + _QUEUE_AGAIN)
             queued += connection.execute(sa.text(statement), values).rowcount
         return queued + _Untangling(connection, backend).execute()
+
+
+def plan_again(catalog: Catalog, backend: ObjectBackend, file_asset_ids: Collection[int]) -> int:
+    """Plan these files anew: the objects that were to be copied to their keys turned out gone.
+
+    Returns:
+        How many tasks have another source now; a file that is nowhere else has none.
+    """
+    clause = f"AND f.id IN ({id_list(file_asset_ids)})"
+    values = {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
+    select = _ENQUEUE.format(missing=_MISSING.format(scope=clause), order="0") + _QUEUE_AGAIN
+    with catalog.transaction() as connection:
+        statement = insert_sql(connection, "upload_tasks", _COLUMNS, select)
+        return connection.execute(sa.text(statement), values).rowcount
 
 
 class _Waiting(NamedTuple):

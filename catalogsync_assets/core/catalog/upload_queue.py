@@ -176,6 +176,13 @@ def count_pending(
     return int(files), int(size)
 
 
+def sendable(catalog: Catalog, backend: ObjectBackend, file_asset_ids: Collection[int]) -> set[int]:
+    """Those of these files that have a pending task, with a source that can be read."""
+    clause = f"AND f.id IN ({id_list(file_asset_ids)})"
+    statement = f"SELECT f.id {_FROM_PLANNED.format(scope=clause)}"
+    return {int(row[0]) for row in catalog.rows(statement, backend=backend.id)}
+
+
 _HAS_COPIES = """
 SELECT 1 FROM upload_tasks t
 JOIN file_locations s ON s.id = t.source_location_id AND s.backend_id = t.target_backend_id

@@ -98,18 +98,25 @@ def count_wanted(catalog: Catalog, scope: Scope, *, missing: bool) -> tuple[int,
     return int(files), int(size)
 
 
+_KEPT_AT = f"""
+file_locations {{l}}
+JOIN storage_backends {{b}} ON {{b}}.id = {{l}}.backend_id AND {{b}}.backend_type = 'object_storage'
+    AND {{b}}.container_name = {{l}}.container_name
+    AND {{l}}.status = 'superseded' AND {{l}}.locator LIKE '%{REPLACED}%'
+    AND (:backend IS NULL OR {{l}}.backend_id = :backend)
+"""
+# Each content once, by its first row: several backends may keep it, or one under several keys.
 _REPLACED = f"""
 SELECT f.id, p.library_path, f.size_bytes, f.sha256, date(l.created_at), l.id
        {{guards}}
-FROM file_locations l
-JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
-    AND b.container_name = l.container_name
+FROM {_KEPT_AT.format(l="l", b="b")}
 JOIN file_assets f ON f.id = l.file_asset_id AND f.sha256 <> ''
 LEFT JOIN file_locations p ON p.id = (
     SELECT MIN(x.id) FROM file_locations x
     WHERE x.file_asset_id = f.id AND x.library_path IS NOT NULL AND x.backend_id IN {_LOCAL})
-WHERE l.id > :after AND l.status = 'superseded' AND l.locator LIKE '%{REPLACED}%'
-  AND (:backend IS NULL OR l.backend_id = :backend) {{only}}
+WHERE l.id > :after {{only}}
+  AND NOT EXISTS (SELECT 1 FROM {_KEPT_AT.format(l="o", b="ob")}
+                  WHERE o.file_asset_id = l.file_asset_id AND o.id < l.id)
 ORDER BY l.id LIMIT :page
 """
 
@@ -128,23 +135,25 @@ def replaced_files(
     only, more = scope.sql()
     statement = sa.text(_REPLACED.format(guards=GUARDS.format(location="l"), only=only))
     values = {"after": 0, "page": _PAGE, "backend": backend_id, **more}
+    only_on = None if backend_id is None else [backend_id]
     while True:
         with catalog.read() as connection:
             found = connection.execute(statement, values).all()
             rows = list(checked(catalog, found))
-            copies = locations.copies_by_id(connection, [row[5] for row in rows])
+            assets = [row[0] for row in rows]
+            copies = locations.copies_of(connection, assets, backend_ids=only_on, kept=True)
         if rows:
-            yield [_replaced(row, copies[row[5]]) for row in rows]
+            yield [_replaced(row, copies[row[0]]) for row in rows]
         if len(rows) < _PAGE:
             return
         values["after"] = rows[-1][5]
 
 
-def _replaced(row: Sequence[Any], copy: RemoteCopy) -> WantedFile:
+def _replaced(row: Sequence[Any], copies: list[RemoteCopy]) -> WantedFile:
     asset, path, size, sha256, day, _ = row
-    name = PurePosixPath(path or copy.key.rpartition(REPLACED)[2])
+    name = PurePosixPath(path or copies[0].key.rpartition(REPLACED)[2])
     name = name.with_name(f"{name.stem} (replaced {day}, {asset}){name.suffix}")
-    return WantedFile(asset, str(name), size, sha256, None, None, [copy])
+    return WantedFile(asset, str(name), size, sha256, None, None, copies)
 
 
 _STILL_WANTED = (

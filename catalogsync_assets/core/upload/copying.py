@@ -14,12 +14,12 @@ from functools import partial
 
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.locations import KeptAside
+from catalogsync_assets.core.catalog.locations import KeptAside, Look
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
-from catalogsync_assets.core.errors import ConflictError, KeyRefusedError
+from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, SourceError
 from catalogsync_assets.core.stores import copying, verify
-from catalogsync_assets.core.stores.classify import NOT_IMPLEMENTED
+from catalogsync_assets.core.stores.classify import NO_SUCH_KEY, NOT_IMPLEMENTED
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.listing import REPLACED
 from catalogsync_assets.core.stores.objects import ObjectMetadata
@@ -27,6 +27,9 @@ from catalogsync_assets.core.stores.place import Placer, Target
 from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.stores.verify import Expected, Proof
 from catalogsync_assets.core.upload import journal
+
+#: Of failed copies: why their sources are to be looked at.
+_SOURCE_IN_DOUBT = {copying.SOURCE_CHANGED, NO_SUCH_KEY, "Corrupted"}
 
 
 @dataclass(eq=False)
@@ -55,11 +58,50 @@ class Copier:
 
         Raises:
             ConflictError: another object is stored there; it is left as it is.
-            StoreError: the store refused, or was silent; or the source is another object by now.
+            SourceError: with the code `SourceMissing` or `SourceDamaged`: by two looks the source
+                is not there, or is another object; its location says so now.
+            StoreError: the store refused, or was silent.
         """
         source = task.source_copy
         assert source is not None
         assert source.sha256 is not None
+        try:
+            return self._move(task, source, target)
+        except KeyRefusedError as error:
+            if error.code not in _SOURCE_IN_DOUBT:
+                raise
+            etag = self._looked_at(source)
+            if error.code != copying.SOURCE_CHANGED:
+                raise
+            return self._move(task, source._replace(etag=etag), target)
+
+    def _looked_at(self, source: RemoteCopy) -> str | None:
+        """The ETag of an object that is true after all; another one's location is marked.
+
+        Raises:
+            SourceError: it is missing or damaged.
+            StoreError: that could not be found out.
+        """
+        client, expected = self._client, Expected(source.sha256, source.size_bytes)
+        verdict = verify.check(client, source.key, expected, "full", retry=self._retry)
+        if verdict.kind == "ok":
+            look = Look(source, "verified", verdict.etag, "read")
+        elif verdict.kind == "missing":
+            look = Look(source, "lost")
+        else:
+            look = Look(source, "damaged", verdict.etag or "")
+        with self._catalog.transaction() as connection:
+            locations.record_looks(connection, [look])
+        if look.event == "verified":
+            return verdict.etag
+        raise SourceError(
+            f"backend {client.backend.name!r}: cannot copy {source.key!r} to the key of the file's"
+            f" new path: {verdict.detail}",
+            code="SourceMissing" if look.event == "lost" else "SourceDamaged",
+            hint="upload again, which sends the file if it is here, or on another backend",
+        )
+
+    def _move(self, task: UploadTask, source: RemoteCopy, target: Target) -> Uploaded:
         wanted: Callable[[], str] = lambda: source.sha256 or ""  # noqa: E731
         target = unbelieved(target)
         found = self._retry(partial(self._client.head, task.locator))

@@ -24,6 +24,7 @@ from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.place import Placed, Placer, Target
 from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.verify import Proof
 from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.buffers import POOLED_BYTES, Buffers
 from catalogsync_assets.core.upload.copying import Copier, unbelieved
@@ -94,7 +95,12 @@ class Sender:
             (self._buffers.give_back if unread else self._buffers.forget)(buffer)
 
     def move(self, task: UploadTask) -> Uploaded:
-        """Have the store copy the task's own object to its key; see `Copier.move`."""
+        """Have the store copy the task's own object to its key; see `Copier.move`.
+
+        Raises:
+            SourceError: with the code `SourceMissing` or `SourceDamaged`: the object is no longer
+                there, or is another; its location says so now.
+        """
         return self._copier.move(task, self._target(task, task.sha256))
 
     def _send_small(self, task: UploadTask, content: memoryview) -> tuple[Uploaded, Placed | None]:
@@ -103,17 +109,19 @@ class Sender:
         held = self._held(task, sha256)
         target = self._target(task, sha256)
         if held is not None:
-            copied, target = self._copied_instead(task, held, target)
-            if copied is not None:
-                return copied, None
+            proof, replacing = self._judged(target, sha256) if task.known_sha256 else (None, None)
+            if proof is None:
+                copied, target = self._copied_instead(task, held, target, replacing)
+                if copied is not None:
+                    return copied, None
+            else:
+                target = unbelieved(target)  # it may be a copy that a killed run has not proven
         placed = self._placer.put(target, content, sha256)
         return Uploaded(task, sha256, placed.etag, placed.proof, adopted=placed.adopted), placed
 
     def _held(self, task: UploadTask, sha256: str) -> RemoteCopy | None:
-        """A verified object that holds a new file's content, where the store can copy it."""
-        if self._client.profile.copies is False or not task.may_be_there:
-            return None
-        if task.known_sha256 or task.damaged_etags:
+        """A verified object that holds a file's new content, where the store can copy it."""
+        if self._client.profile.copies is False or not task.may_be_there or task.damaged_etags:
             return None
         held = self._copier.held(task, sha256)
         return held if held is not None and self._can_copy() else None
@@ -126,17 +134,30 @@ class Sender:
                 make_sure_of_copies(self._catalog, self._client)
         return self._client.profile.copies is True
 
+    def _judged(self, target: Target, sha256: str) -> tuple[Proof | None, str | None]:
+        """What is at a key, as of `Placer.judge`; twice None if nothing is."""
+        found = self._retry(partial(self._client.head, target.key))
+        if found is None:
+            return None, None
+        judged: tuple[Proof | None, str] = self._retry(
+            partial(self._placer.judge, target, found, lambda: sha256)
+        )
+        return judged
+
     def _copied_instead(
-        self, task: UploadTask, source: RemoteCopy, target: Target
+        self, task: UploadTask, source: RemoteCopy, target: Target, replacing: str | None
     ) -> tuple[Uploaded | None, Target]:
-        """Have the store copy a content that it holds already, if nothing is at the key.
+        """Have the store copy a content that it holds already.
+
+        Args:
+            replacing: as of `Copier.copy`.
 
         Returns:
             What came of it, or None where the file is to be sent; and the key as it is to be
             looked at then.
         """
         try:
-            return self._copier.copy(task, source, target), target
+            return self._copier.copy(task, source, target, replacing), target
         except StoreError as error:
             if error.fatal or isinstance(error, StoreUnavailableError):
                 raise
@@ -189,11 +210,6 @@ class Sender:
         part_size = multipart.part_bytes(task.size_bytes, self._limits.part_bytes)
         found = self._retry(partial(client.head, task.locator))
         replacing: str | None = None
-        held = self._held(task, task.sha256) if found is None and task.sha256 else None
-        if held is not None:
-            copied, target = self._copied_instead(task, held, target)
-            if copied is not None:
-                return copied
         if found is not None:
             sha256, proof = None, None
             # No digest of the store's is believed at a key that is under suspicion.
@@ -208,6 +224,11 @@ class Sender:
             if proof is not None:
                 abort_unfinished(self._catalog, client, task.locator)
                 return Uploaded(task, sha256 or digest(), found.etag or None, proof, adopted=True)
+        held = self._held(task, task.sha256) if task.sha256 else None
+        if held is not None:
+            copied, target = self._copied_instead(task, held, target, replacing)
+            if copied is not None:
+                return copied
         try:
             return multipart.LargeUpload(
                 self._catalog,

@@ -9,7 +9,7 @@ repeated work: a put is conditional, and what is found in place is compared, not
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from catalogsync_assets.core.catalog import upload_queue
 from catalogsync_assets.core.catalog.backends import with_kept_answers
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
+from catalogsync_assets.core.catalog.upload_plan import plan_again
 from catalogsync_assets.core.catalog.upload_queue import (
     Failed,
     Uploaded,
@@ -67,6 +68,9 @@ class UploadReport(RunReport[Failure]):
     succeeded: int = 0  #: files sent, verified and recorded
     adopted: int = 0  #: files found in place, whole, and recorded without sending
     copied: int = 0  #: files that the store has copied from other keys, without sending
+    #: Objects that were to be copied, and turned out gone or damaged; their files are sent, if they
+    #: are here or on another backend, else they have failed.
+    lost: int = 0
     #: Earlier contents that were replaced without a copy of them, as the store cannot copy.
     replaced_for_good: int = 0
     bytes: int = 0  #: bytes sent and verified
@@ -145,6 +149,8 @@ class _Run:
         self._put_back: set[int] = set()  # tasks for a later run; this one would do no better
         self._silent_in_a_row = 0
         self._any_arrived = False
+        # By file: tasks whose object, which was to be copied, turned out gone; once per file.
+        self._lost: dict[int, Failed] = {}
         self._settled = 0  # files that are finished, one way or the other
 
     def execute(self) -> UploadReport:
@@ -187,7 +193,7 @@ class _Run:
         """Carry out what is queued; and what waited until other files were copied away."""
         limits, left = self.limits, self.limit
         while True:
-            copied, settled = self._report.copied, self._settled
+            copied, settled, lost = self._report.copied, self._settled, set(self._lost)
             self._run: Run[UploadTask, Uploaded, Uploaded | Failed] = Run(
                 self._report,
                 name="upload",
@@ -205,7 +211,10 @@ class _Run:
             )
             self._run.execute()
             left = None if left is None else left - (self._settled - settled)
-            if self._report.copied == copied or left == 0:
+            newly_lost = self._lost.keys() - lost
+            if newly_lost:
+                self._plan_again(newly_lost)
+            if (self._report.copied == copied and not newly_lost) or left == 0:
                 return
             more, size = limited(*count_pending(self.catalog, self.backend, self.scope), left)
             if more <= len(self._put_back):
@@ -213,6 +222,14 @@ class _Run:
             self._report.queued += more
             self._report.queued_bytes += size
             self._stop.clear()
+
+    def _plan_again(self, lost: Collection[int]) -> None:
+        """See to it that files whose objects turned out gone are sent; else they have failed."""
+        self._report.lost += len(lost)
+        plan_again(self.catalog, self.backend, lost)
+        unsent = sorted(set(lost) - upload_queue.sendable(self.catalog, self.backend, lost))
+        for failed in map(self._lost.__getitem__, unsent):
+            self._report.note_failure(Failure(failed.task.path, failed.code, failed.reason))
 
     def _claim(self, count: int) -> list[UploadTask]:
         tasks = self._lease.claim(self.scope, count, but=self._put_back)
@@ -258,14 +275,19 @@ class _Run:
         in_vain = self._is_move(task) and not self._client.profile.copies
         if changed or in_vain:
             self._put_back.add(task.id)
-        return Failed(
+        gone = isinstance(outcome, SourceError) and self._is_move(task)
+        lost = gone and task.file_asset_id not in self._lost
+        failed = Failed(
             task,
             code=getattr(outcome, "code", type(outcome).__name__),
             reason=str(outcome) or type(outcome).__name__,
-            requeue=changed or in_vain or self._run.is_ending,
+            requeue=changed or in_vain or lost or self._run.is_ending,
             source_changed=changed,
             retryable=isinstance(outcome, StoreError | SourceError) and outcome.retryable,
         )
+        if lost:
+            self._lost[task.file_asset_id] = failed
+        return failed
 
     def _ends_the_run(self, error: BaseException) -> bool:
         """Whether a failure is not the file's own, but means that the run cannot go on."""

@@ -573,6 +573,67 @@ def test_runs_that_are_killed_at_any_request_leave_no_row_false_and_come_to_the_
     is_true(through)
 
 
+@pytest.mark.parametrize(
+    ("left", "status"), [(None, "missing"), (b"other", "damaged"), ("rotten", "damaged")]
+)
+@pytest.mark.parametrize("is_here", [True, False])
+def test_where_the_object_of_a_moved_file_is_gone_that_is_known_and_the_file_is_sent(
+    catalog,
+    library,
+    following,
+    scanned,
+    uploaded,
+    synced,
+    move,
+    is_true,
+    remote,
+    left,
+    status,
+    is_here,
+):
+    content = library.add("a.mp3").read_bytes()
+    library.add("b.mp3")
+    synced(following)
+    if left is None:
+        remote(following).delete("a.mp3")
+    else:
+        remote(following).put("a.mp3", flipped(content) if left == "rotten" else left)
+    if left == "rotten":  # nothing tells before the copy is read
+        change(catalog, "UPDATE file_locations SET etag = NULL")
+    move({"a.mp3": "new/a.mp3", "b.mp3": "new/b.mp3"})
+    if not is_here:
+        (library.root / "new/a.mp3").unlink()
+        scanned()
+
+    report = uploaded(following)
+
+    assert (report.copied, report.lost) == (1, 1)
+    assert (report.succeeded, report.failed) == ((1, 0) if is_here else (0, 1))
+    old = "SELECT status FROM file_locations WHERE backend_id = ? AND locator = ?"
+    (now,) = rows(catalog, old, following.id, f"{following.key_prefix}a.mp3")
+    if is_here:
+        assert now == "superseded"
+        is_true(following)
+    else:
+        assert now == status
+    assert uploaded(following).queued == 0
+
+
+def test_an_object_that_was_stored_anew_is_read_and_copied(
+    catalog, library, following, synced, move, is_true, remote
+):
+    content = library.add("a.mp3").read_bytes()
+    synced(following)
+    change(catalog, "UPDATE file_locations SET etag = '\"old\"' WHERE etag IS NOT NULL")
+    move({"a.mp3": "b.mp3"})
+
+    report = synced(following)
+
+    assert (report.copied, report.lost, report.failed) == (1, 0, 0)
+    assert remote(following).get("b.mp3") == content
+    is_true(following)
+
+
 # --- what an edit replaces ----------------------------------------------------------------------
 
 
@@ -593,6 +654,63 @@ def test_the_content_that_an_edit_replaces_is_kept_and_can_be_brought_back(
     assert (report.restored, report.failed) == (1, 0)
     assert back.name.startswith("a (replaced ")
     assert back.read_bytes() == first
+
+
+def test_what_several_backends_have_kept_comes_back_once_from_whichever_has_it(
+    catalog, library, backend, synced, remote, tmp_path
+):
+    backends = [backend(name) for name in ("one", "two")]
+    for content in (b"first", b"second", b"third"):
+        library.add("a.mp3", content)
+        for each in backends:
+            synced(each)
+    for each, gone in zip(backends, (1, 2), strict=True):
+        remote(each).delete(f".catalogsync/old/{gone}/a.mp3")
+
+    report = restore_replaced(catalog, tmp_path / "back")
+
+    assert (report.files, report.restored, report.failed) == (2, 2, 0)
+    assert sum(report.backends.values()) == 2
+    back = [file.read_bytes() for file in (tmp_path / "back").glob("*.mp3")]
+    assert sorted(back) == [b"first", b"second"]
+    only = restore_replaced(catalog, tmp_path / "back of one", backend=backends[0])
+    assert (only.files, only.restored, only.failed) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("size", [3000, pytest.param(2 * 1024**2, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_edit_that_is_taken_back_is_copied_from_what_was_kept(
+    library, cloud, small_parts, synced, remote, is_true, size, gone
+):
+    first = library.add("a.mp3", size=size).read_bytes()
+    synced(cloud)
+    second = library.add("a.mp3", size=size).read_bytes()
+    synced(cloud)
+    if gone:
+        remote(cloud).delete(".catalogsync/old/1/a.mp3")
+    library.add("a.mp3", first)
+
+    report = synced(cloud)
+
+    assert (report.copied, report.succeeded, report.failed) == (not gone, gone, 0)
+    assert report.bytes == (size if gone else 0)
+    is_true(cloud)
+    assert remote(cloud).get(".catalogsync/old/2/a.mp3") == second
+    assert synced(cloud).queued == 0
+
+
+def test_an_edit_to_a_content_that_is_there_under_another_key_is_copied(
+    library, cloud, synced, remote, is_true
+):
+    content = library.add("a.mp3", size=3000).read_bytes()
+    library.add("b.mp3", size=3000)
+    synced(cloud)
+    library.add("b.mp3", content)
+
+    report = synced(cloud)
+
+    assert (report.copied, report.succeeded, report.failed) == (1, 0, 0)
+    is_true(cloud)
 
 
 @pytest.mark.parametrize("settings", [{"copies": False}, {"versioned": True}])
