@@ -9,7 +9,7 @@ import pytest
 
 from catalogsync_assets.automation import reconcile
 from catalogsync_assets.automation.reconcile import Cursor, stamp
-from catalogsync_assets.core.catalog.upload_queue import enqueue
+from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets_tests.support.database import change
 from catalogsync_assets_tests.support.proxy import refusal
 
