@@ -26,8 +26,7 @@ from catalogsync_assets.assets.partitions import register_keys
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.library.scan import scan
-from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.listing import OWN_FOLDER
+from catalogsync_assets.core.stores.backend import OWN_FOLDER, ObjectBackend
 from catalogsync_assets.core.stores.probe.session import TEST_PREFIX
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.proxy import Gate, Proxy, refusal

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from catalogsync_assets.core.stores.listing import OWN_FOLDER
+from catalogsync_assets.core.stores.backend import OWN_FOLDER
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.proxy import Gate
 from catalogsync_assets_tests.support.waiting import until

@@ -50,10 +50,9 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.files.file_systems import file_system_of, lasts
 from catalogsync_assets.core.stores import verify
-from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.backend import OWN_FOLDER, ObjectBackend
 from catalogsync_assets.core.stores.classify import NO_SUCH_KEY
 from catalogsync_assets.core.stores.client import ANY_VERSION, StoreClient
-from catalogsync_assets.core.stores.listing import OWN_FOLDER
 from catalogsync_assets.core.stores.objects import ObjectMetadata, looks_like_a_page
 from catalogsync_assets.core.stores.retry import Retry, once
 

@@ -19,9 +19,9 @@ from catalogsync_assets.core.backup.sealing import private, unseal
 from catalogsync_assets.core.errors import CatalogError, KeyRefusedError, UsageError
 from catalogsync_assets.core.files.atomic import move_to_free_name, sync_folder
 from catalogsync_assets.core.runner.owners import new_part
+from catalogsync_assets.core.stores.backend import OWN_FOLDER
 from catalogsync_assets.core.stores.classify import NO_SUCH_KEY
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import OWN_FOLDER
 from catalogsync_assets.core.stores.retry import Retry, once
 
 #: Below the backend's prefix.

@@ -26,8 +26,7 @@ from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
-from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.listing import REPLACED
+from catalogsync_assets.core.stores.backend import REPLACED, ObjectBackend
 
 #: `superseded`: the place holds, or is about to hold, something else. `pruning`: the object is
 #: about to be deleted, and nobody may put anything there. `removed` is the end: the place is the

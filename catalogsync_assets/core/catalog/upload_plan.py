@@ -25,8 +25,7 @@ from catalogsync_assets.core.catalog.upload_queue import (
     UploadLease,
     list_files,
 )
-from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.listing import MOVES
+from catalogsync_assets.core.stores.backend import MOVES, ObjectBackend
 
 #: Whether the key that a file `f` would get on a backend is another's: then it is stored aside.
 OWN_IS_ANOTHERS = keys.is_anothers_sql("f.id", ":backend", ":bucket", ":prefix || f.object_key")

@@ -26,8 +26,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.prune.report import Reason
-from catalogsync_assets.core.stores.backend import ObjectBackend
-from catalogsync_assets.core.stores.listing import MOVES, REPLACED
+from catalogsync_assets.core.stores.backend import MOVES, REPLACED, ObjectBackend
 
 #: File assets that are looked through at a time.
 _PAGE = 500

@@ -16,8 +16,8 @@ from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
 from catalogsync_assets.core.rebuild.staging import Item, Staging
 from catalogsync_assets.core.runner.report import Failure
 from catalogsync_assets.core.runner.run import Run
+from catalogsync_assets.core.stores.backend import REPLACED
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import REPLACED
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.stores.verify import bare

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES
-from catalogsync_assets.core.stores.listing import MOVES, OWN_FOLDER, OWN_KEYS
+from catalogsync_assets.core.stores.backend import MOVES, OWN_FOLDER, OWN_KEYS
 
 #: What a whole path may have, in bytes: what Linux takes, less what a root may need of it.
 _MAX_PATH_BYTES = 3_000

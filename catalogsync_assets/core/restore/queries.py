@@ -20,7 +20,7 @@ from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.roots import known_roots, let_go_roots
 from catalogsync_assets.core.catalog.scope import Scope, songs_sql
-from catalogsync_assets.core.stores.listing import REPLACED
+from catalogsync_assets.core.stores.backend import REPLACED
 
 _PAGE = 2_000
 

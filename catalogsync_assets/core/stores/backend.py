@@ -15,6 +15,13 @@ from urllib.parse import quote, urlsplit
 from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.stores.profile import PRESETS, StoreProfile, provider_of
 
+#: What this program's own keys begin with after the prefix: those of tests, never a file's.
+OWN_KEYS = ".catalogsync-"
+#: Below this, what this program keeps for itself; but for these folders, which hold files.
+OWN_FOLDER = ".catalogsync/"
+MOVES = f"{OWN_FOLDER}moves/"
+REPLACED = f"{OWN_FOLDER}old/"
+
 LOCAL = "local"
 OBJECT_STORAGE = "object_storage"
 ADDRESSING_STYLES = ("auto", "path", "virtual")

@@ -21,7 +21,13 @@ from xml.etree import ElementTree as ET
 
 from catalogsync_assets.core.errors import StoreError, StoreUnavailableError
 from catalogsync_assets.core.runner.workers import Workers
-from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.backend import (
+    MOVES,
+    OWN_FOLDER,
+    OWN_KEYS,
+    REPLACED,
+    ObjectBackend,
+)
 from catalogsync_assets.core.stores.classify import BadAnswerError, store_error
 from catalogsync_assets.core.stores.objects import ListedObject
 from catalogsync_assets.core.stores.retry import Retry
@@ -29,12 +35,6 @@ from catalogsync_assets.core.stores.retry import Retry
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-#: What this program's own keys begin with after the prefix: those of tests, never a file's.
-OWN_KEYS = ".catalogsync-"
-#: Below this, what this program keeps for itself; but for these folders, which hold files.
-OWN_FOLDER = ".catalogsync/"
-MOVES = f"{OWN_FOLDER}moves/"
-REPLACED = f"{OWN_FOLDER}old/"
 #: Under which `take_over` leaves a page in boto3's answer.
 _PAGE = "CatalogsyncPage"
 # Of all operations: so it comes before boto3's own look at the body, which parses it once more, and

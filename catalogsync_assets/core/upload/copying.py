@@ -19,9 +19,9 @@ from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadTask
 from catalogsync_assets.core.errors import ConflictError, KeyRefusedError, SourceError
 from catalogsync_assets.core.stores import copying, verify
+from catalogsync_assets.core.stores.backend import REPLACED
 from catalogsync_assets.core.stores.classify import NO_SUCH_KEY, NOT_IMPLEMENTED
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.listing import REPLACED
 from catalogsync_assets.core.stores.objects import ObjectMetadata
 from catalogsync_assets.core.stores.place import Placer, Target
 from catalogsync_assets.core.stores.retry import Retry
