@@ -100,7 +100,6 @@ def scan(roots: tuple[Path, ...], plan: bool, **chosen: Any) -> None:
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.database import exists
     from catalogsync_assets.core.catalog.roots import known_roots
-    from catalogsync_assets.core.catalog.upload_plan import enqueue
     from catalogsync_assets.core.settings import library_roots
 
     if exists(options.given("db")):
@@ -111,7 +110,11 @@ def scan(roots: tuple[Path, ...], plan: bool, **chosen: Any) -> None:
         catalog = running.open_catalog(create=True)
     given = {name: value for name, value in chosen.items() if value is not None}
     report = scan_roots(catalog, folders, **given)
-    planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)} if plan else {}
+    planned = dict[str, int]()
+    if plan:
+        from catalogsync_assets.core.catalog.upload_plan import enqueue
+
+        planned = {b.name: enqueue(catalog, b) for b in object_backends(catalog)}
     more: dict[str, Any] = {"planned": planned} if plan else {}
     running.end(report, lambda: _print(report, planned), **more)
 

@@ -108,7 +108,9 @@ class Rules:
         Raises:
             ConfigurationError: `CATALOGSYNC_IGNORE` holds something that is not a pattern.
         """
-        rules, bad = cls().with_patterns("", ignore_patterns())
+        if not (patterns := ignore_patterns()):
+            return cls()
+        rules, bad = cls().with_patterns("", patterns)
         if bad:
             raise ConfigurationError(
                 f"{IGNORE_VARIABLE}: {bad[0][1]!r} is not a pattern",

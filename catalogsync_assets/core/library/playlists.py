@@ -28,9 +28,6 @@ from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.files.opening import open_regular
 from catalogsync_assets.core.library.entries import Named, is_web, readings, songs_of
 from catalogsync_assets.core.library.walk import Problem, printable
-from catalogsync_assets.core.manifests.columns import Entry
-from catalogsync_assets.core.manifests.lines import BadLine
-from catalogsync_assets.core.manifests.manifest import read_manifest
 
 #: Entries that are looked up at a time.
 _CHUNK = 500
@@ -88,6 +85,11 @@ def _read(catalog: Catalog, file: ListFile, roots: list[str], within: tuple[str,
         OSError: it cannot be read.
         UsageError: it is not what its name says.
     """
+    # Not for those who have no lists, or none that is new.
+    from catalogsync_assets.core.manifests.columns import Entry
+    from catalogsync_assets.core.manifests.lines import BadLine
+    from catalogsync_assets.core.manifests.manifest import read_manifest
+
     path = Path(file.root, file.path)
     folder = str(PurePosixPath(file.path).parent)
     is_cue = file.kind == "cue"
