@@ -26,20 +26,24 @@ def run(catalog):
     return execute
 
 
+@pytest.fixture
+def clouds(library, backend, synced):
+    """Two backends with old weight: a file has moved since it was stored there."""
+    made = [backend(name, layout="path") for name in ("cloud", "vault")]
+    library.add("a.mp3")
+    for cloud in made:
+        synced(cloud)
+    (library.root / "a.mp3").rename(library.root / "b.mp3")
+    for cloud in made:
+        synced(cloud)
+    return made
+
+
 def test_nothing_is_deleted_until_a_person_turns_it_on():
     assert monthly_prune.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
-def test_the_job_deletes_old_weight_of_every_backend(
-    catalog, library, backend, synced, run, remote
-):
-    clouds = [backend(name, layout="path") for name in ("cloud", "vault")]
-    library.add("a.mp3")
-    for cloud in clouds:
-        synced(cloud)
-    (library.root / "a.mp3").rename(library.root / "b.mp3")
-    for cloud in clouds:
-        synced(cloud)
+def test_the_job_deletes_old_weight_of_every_backend(catalog, clouds, run, remote):
 
     assert run().success
     assert [remote(cloud).keys() for cloud in clouds] == [["a.mp3", "b.mp3"]] * 2
@@ -51,15 +55,8 @@ def test_the_job_deletes_old_weight_of_every_backend(
 
 
 def test_a_backend_that_keeps_no_conditions_does_not_keep_the_others_from_it(
-    catalog, library, backend, synced, run, remote
+    catalog, clouds, run, remote
 ):
-    clouds = [backend(name, layout="path") for name in ("cloud", "vault")]
-    library.add("a.mp3")
-    for cloud in clouds:
-        synced(cloud)
-    (library.root / "a.mp3").rename(library.root / "b.mp3")
-    for cloud in clouds:
-        synced(cloud)
     keep_answers(catalog, clouds[0], {"conditional_delete": False})
 
     result = run(older_than_days=0)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 
 from catalogsync_assets.core.catalog import files as library_rows
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.backend_changes import remove
 from catalogsync_assets.core.catalog.backends import register
 from catalogsync_assets.core.catalog.database import Catalog
@@ -230,7 +230,7 @@ class World:
         file, event = file_and_event
         assets = [known.file_asset_id] if (known := self._known(file)) else []
         with self.catalog.transaction() as connection:
-            copies = locations.copies_of(connection, assets, damaged=True).values()
+            copies = remote_copies.copies_of(connection, assets, damaged=True).values()
             found = [Look(copy, event, "etag", "read") for each in copies for copy in each]
             assert locations.record_looks(connection, found) == [True] * len(found)
             stale = [Look(look.copy._replace(etag="old"), "lost") for look in found]

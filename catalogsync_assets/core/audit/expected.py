@@ -16,8 +16,7 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
-from catalogsync_assets.core.catalog.locations import COPY_COLUMNS
-from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
+from catalogsync_assets.core.catalog.remote_copies import COPY_COLUMNS, RemoteCopy
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.stores.backend import ObjectBackend
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locks import lock
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -100,7 +100,7 @@ def settle(catalog: Catalog, client: StoreClient, *, retry: Retry = once) -> int
         values = {"backend": client.backend.id, "after": after, "page": _PAGE}
         with catalog.read() as connection:
             page = list(connection.scalars(_LEFT, values))
-            left = locations.copies_by_id(connection, page)
+            left = remote_copies.copies_by_id(connection, page)
         if not page:
             return settled
         after = page[-1]

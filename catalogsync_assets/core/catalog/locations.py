@@ -23,10 +23,10 @@ from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.backends import local_backend_id, require_in_use
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.legacy import insert_sql
-from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy, copies_at
 from catalogsync_assets.core.errors import ConflictError
 from catalogsync_assets.core.files.opening import FileStat
-from catalogsync_assets.core.stores.backend import REPLACED, ObjectBackend
+from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: `superseded`: the place holds, or is about to hold, something else. `pruning`: the object is
 #: about to be deleted, and nobody may put anything there. `removed` is the end: the place is the
@@ -774,109 +774,6 @@ def forget_stat(connection: sa.Connection, location_ids: Iterable[int]) -> None:
     if rows := [{"id": id_} for id_ in location_ids]:
         statement = "UPDATE file_locations SET mtime_ns = NULL WHERE id = :id"
         connection.exec_driver_sql(statement, rows)
-
-
-#: A `RemoteCopy`, read of a location `l` and its file asset `f`.
-COPY_COLUMNS = (
-    "l.id, f.id, l.backend_id, l.container_name, l.locator, COALESCE(f.size_bytes, l.size_bytes),"
-    " LOWER(NULLIF(f.sha256, '')), l.etag, l.status, l.updated_at"
-)
-
-
-def _copies(connection: sa.Connection, which: str, **values: object) -> list[RemoteCopy]:
-    statement = (
-        f"SELECT {COPY_COLUMNS} FROM file_locations l"
-        f" JOIN file_assets f ON f.id = l.file_asset_id {which}"
-    )
-    return list(map(RemoteCopy._make, connection.exec_driver_sql(statement, values)))
-
-
-def copies_at(
-    connection: sa.Connection, backend: ObjectBackend, keys: Iterable[str]
-) -> list[RemoteCopy]:
-    """All that the catalog has, or had, at these keys of a backend."""
-    which = (
-        "WHERE l.backend_id = :backend AND l.container_name = :bucket"
-        " AND l.locator IN (SELECT value FROM json_each(:keys))"
-    )
-    values = {"backend": backend.id, "bucket": backend.bucket, "keys": json.dumps(list(keys))}
-    return _copies(connection, which, **values)
-
-
-# First the files, of which there is hardly ever one: left to itself, SQLite looked through all that
-# the backend holds.
-_OF_THIS_CONTENT = "SELECT id FROM file_assets WHERE size_bytes = :size AND sha256 = :sha256"
-_VERIFIED_HERE = """
-WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets)) AND l.backend_id = :backend
-  AND l.container_name = :bucket AND l.verified_at IS NOT NULL AND l.locator <> :but
-  AND (l.status = 'active' OR (l.status = 'superseded' AND l.locator LIKE :kept))
-ORDER BY l.status = 'superseded', l.verified_at DESC, l.id LIMIT 1
-"""
-
-
-def copy_of_content(
-    connection: sa.Connection, backend: ObjectBackend, size_bytes: int, sha256: str, *, but: str
-) -> RemoteCopy | None:
-    """The most recently verified object of a backend that holds a content, if there is one; else
-    one that is kept of a content that was replaced.
-
-    Args:
-        sha256: in hex, small letters.
-        but: a key that does not count.
-    """
-    place = {"backend": backend.id, "bucket": backend.bucket, "but": but, "kept": f"%{REPLACED}%"}
-    content = {"size": size_bytes, "sha256": sha256}
-    assets = connection.exec_driver_sql(_OF_THIS_CONTENT, content).scalars().all()
-    if not assets:
-        return None
-    found = _copies(connection, _VERIFIED_HERE, **place, assets=json.dumps(list(assets)))
-    return found[0] if found else None
-
-
-def copies_by_id(connection: sa.Connection, location_ids: Collection[int]) -> dict[int, RemoteCopy]:
-    """These locations of objects, by id."""
-    if not location_ids:
-        return {}
-    which = f"WHERE l.id IN ({_IDS})"
-    found = _copies(connection, which, ids=json.dumps(list(location_ids)))
-    return {copy.location_id: copy for copy in found}
-
-
-_OF_FILES = """
-JOIN storage_backends b ON b.id = l.backend_id AND b.backend_type = 'object_storage'
-    AND b.container_name = COALESCE(l.container_name, b.container_name)
-WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets))
-  AND {which}
-  AND (:backends IS NULL OR l.backend_id IN (SELECT value FROM json_each(:backends)))
-ORDER BY l.file_asset_id, l.status = 'damaged', l.verified_at DESC, l.id
-"""
-_HOLDING = "(l.status = 'active' OR (:damaged AND l.status = 'damaged'))"
-_KEPT = "l.status = 'superseded' AND l.locator LIKE :kept"
-
-
-def copies_of(
-    connection: sa.Connection,
-    file_asset_ids: Iterable[int],
-    *,
-    backend_ids: Collection[int] | None = None,
-    damaged: bool = False,
-    kept: bool = False,
-) -> dict[int, list[RemoteCopy]]:
-    """The objects that hold these files, by file asset; the most recently verified first.
-
-    Args:
-        backend_ids: only on these; None for all.
-        damaged: those that were found damaged, too, behind the others.
-        kept: instead of those, the ones that are kept of contents that were replaced.
-    """
-    backends = None if backend_ids is None else json.dumps(list(backend_ids))
-    assets = json.dumps(list(file_asset_ids))
-    found: dict[int, list[RemoteCopy]] = {}
-    values: dict[str, object] = {"kept": f"%{REPLACED}%"} if kept else {"damaged": damaged}
-    which = _OF_FILES.format(which=_KEPT if kept else _HOLDING)
-    for copy in _copies(connection, which, assets=assets, backends=backends, **values):
-        found.setdefault(copy.file_asset_id, []).append(copy)
-    return found
 
 
 #: What becomes of a status in a catalog that is made of what is left of another: of a path, nobody

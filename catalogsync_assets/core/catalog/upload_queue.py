@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import keys, locations, presence
+from catalogsync_assets.core.catalog import keys, locations, presence, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
@@ -261,7 +261,7 @@ class UploadLease(Lease):
             rows = list(checked(self._catalog, found))
             if not rows:
                 return []
-            on_a_store = locations.copies_by_id(connection, [row[3] for row in rows if row[-1]])
+            on_a_store = remote_copies.copies_by_id(connection, [row[3] for row in rows if row[-1]])
             tasks = [
                 replace(
                     UploadTask(*row[:-2]),
@@ -296,7 +296,7 @@ def _with_history(
     tasks are not claimed.
     """
     known: dict[str, list[RemoteCopy]] = {}
-    for copy in locations.copies_at(connection, backend, [task.locator for task in tasks]):
+    for copy in remote_copies.copies_at(connection, backend, [task.locator for task in tasks]):
         known.setdefault(copy.key, []).append(copy)
     earlier: dict[str | None, set[int]] = {}
     folds = json.dumps([task.object_key_fold for task in tasks if task.object_key_fold])

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.schema import library_roots
@@ -401,7 +401,7 @@ def _note(
     connection: sa.Connection, report: ForgetReport, known: Separation, rows: Sequence[sa.Row[Any]]
 ) -> None:
     """Count these files, and list what there is room for, with their copies."""
-    copies = locations.copies_of(connection, [row.asset for row in rows])
+    copies = remote_copies.copies_of(connection, [row.asset for row in rows])
     for row in rows:
         report.files += 1
         report.bytes += row.size or 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.offloads import LocalFile, local_files
@@ -135,7 +135,7 @@ def with_copies(
     files = local_files(catalog, _STILL_THERE, {"ids": json.dumps(list(location_ids))})
     with catalog.read() as connection:
         assets = [file.file_asset_id for file in files]
-        copies = locations.copies_of(connection, assets, backend_ids=backend_ids)
+        copies = remote_copies.copies_of(connection, assets, backend_ids=backend_ids)
     return [(file, copies.get(file.file_asset_id, [])) for file in files]
 
 

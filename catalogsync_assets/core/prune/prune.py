@@ -23,7 +23,7 @@ from catalogsync_assets.core.backends.generation import begin_changes, require_u
 from catalogsync_assets.core.backends.proof import Stores
 from catalogsync_assets.core.backends.pruning import is_anything_left, right_to_prune, settle
 from catalogsync_assets.core.backends.separation import prove_all
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.backends import (
     catalog_id,
     object_backends,
@@ -312,7 +312,7 @@ class _Run:
     def _require_copies(self, candidate: Candidate) -> None:
         wanted, asset = self._report.keep_copies, candidate.copy.file_asset_id
         with self._catalog.read() as connection:
-            copies = locations.copies_of(connection, [asset]).get(asset, [])
+            copies = remote_copies.copies_of(connection, [asset]).get(asset, [])
         if self._stores.look(copies, wanted).copies < wanted:
             why = f"fewer than {wanted} other copies of it are proven"
             raise _stays(candidate.copy.key, why, "FewCopies")

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import keys, locations, presence
+from catalogsync_assets.core.catalog import keys, locations, presence, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -225,7 +225,7 @@ class OldWeight:
             return []
         ends = _ends(connection, {row.next_id for row in rows if row.next_id is not None})
         assets = {row.asset for row in rows} | {end.id for end in ends.values()}
-        there = locations.copies_of(connection, assets, backend_ids=[self.backend.id])
+        there = remote_copies.copies_of(connection, assets, backend_ids=[self.backend.id])
         now = datetime.now(timezone.utc).replace(tzinfo=None)
         judged = (self._verdict(row, ends.get(row.next_id or 0), there, now) for row in rows)
         return [verdict for verdict in judged if verdict is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.files.companions import Companions
@@ -79,7 +79,7 @@ class Looking:
         keys = [found.key for found in page]
         known: dict[str, list[tuple[str, int | None]]] = {}
         with self.catalog.read() as connection:
-            for copy in locations.copies_at(connection, self.client.backend, keys):
+            for copy in remote_copies.copies_at(connection, self.client.backend, keys):
                 known.setdefault(copy.key, []).append((bare(copy.etag), copy.size_bytes))
         for key, seen in self.staging.known(keys).items():
             known.setdefault(key, []).append(seen)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import keys, locations, roots
+from catalogsync_assets.core.catalog import keys, locations, remote_copies, roots
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, insert_files
 from catalogsync_assets.core.catalog.locations import Stored
@@ -84,7 +84,7 @@ class _Page:
     def execute(self, items: Sequence[Item]) -> Recorded:
         connection, done = self.connection, Recorded()
         self._at: dict[str, list[RemoteCopy]] = {}
-        for copy in locations.copies_at(connection, self.backend, [i.key for i in items]):
+        for copy in remote_copies.copies_at(connection, self.backend, [i.key for i in items]):
             self._at.setdefault(copy.key, []).append(copy)
         numbers = [n for item in items if (n := self._number(item))]
         names = {item.key: fold(item.key.removeprefix(self.backend.key_prefix)) for item in items}

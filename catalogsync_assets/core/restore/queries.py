@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog import locations, presence
+from catalogsync_assets.core.catalog import locations, presence, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
 from catalogsync_assets.core.catalog.locations import LocalPlace
@@ -141,7 +141,7 @@ def replaced_files(
             found = connection.execute(statement, values).all()
             rows = list(checked(catalog, found))
             assets = [row[0] for row in rows]
-            copies = locations.copies_of(connection, assets, backend_ids=only_on, kept=True)
+            copies = remote_copies.copies_of(connection, assets, backend_ids=only_on, kept=True)
         if rows:
             yield [_replaced(row, copies[row[0]]) for row in rows]
         if len(rows) < _PAGE:
@@ -200,7 +200,7 @@ def wanted_files(
             found = connection.execute(statement, values).all()
             rows = list(checked(catalog, found))
             assets = [row[0] for row in rows]
-            copies = locations.copies_of(connection, assets, backend_ids=only_on, damaged=True)
+            copies = remote_copies.copies_of(connection, assets, backend_ids=only_on, damaged=True)
         if rows:
             yield [_wanted(row, copies.get(row[0], [])) for row in rows]
         if len(rows) < _PAGE:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import KeptAside, Look
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -49,7 +49,7 @@ class Copier:
         """
         backend, content = self._client.backend, (task.size_bytes, sha256)
         with self._catalog.read() as connection:
-            return locations.copy_of_content(connection, backend, *content, but=task.locator)
+            return remote_copies.copy_of_content(connection, backend, *content, but=task.locator)
 
     def move(self, task: UploadTask, target: Target) -> Uploaded:
         """Bring the task's object, which is its source, to its key, and make sure that it is whole.

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from catalogsync_assets.core.adopt.adopt import adopt
-from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.backends import catalog_id, keep_answers
 from catalogsync_assets.core.catalog.separation import keep_verdicts
 from catalogsync_assets.core.catalog.upload_plan import enqueue
@@ -706,7 +706,7 @@ def test_nothing_is_kept_aside_where_a_kept_copy_is_about_to_be_deleted(
     (kept,) = rows(catalog, "SELECT id FROM file_locations WHERE locator LIKE '%/old/%'")
     assert locations.mark(catalog, [kept], "prune") == 1
     with catalog.read() as connection:
-        old = locations.copies_by_id(connection, [kept])[kept]
+        old = remote_copies.copies_by_id(connection, [kept])[kept]
     aside = locations.KeptAside(kept, old.key, old.etag, "read")
 
     with pytest.raises(ConflictError):
