@@ -14,7 +14,7 @@ from catalogsync_assets.cli import options, output, running
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog, InitReport
     from catalogsync_assets.core.catalog.search import Place
-    from catalogsync_assets.core.library.scan import ScanReport
+    from catalogsync_assets.core.library.scan_report import ScanReport
 
 #: Warnings of a kind that are listed.
 _LISTED = 20

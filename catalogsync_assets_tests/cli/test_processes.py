@@ -127,12 +127,12 @@ def test_a_signal_ends_a_scan(library, catalog, start_python, scanned):
     process = start_python(
         "import os, signal, sys\n"
         "from catalogsync_assets.cli import main\n"
-        "from catalogsync_assets.core.library import scan\n"
-        "read = scan.read_facts\n"
+        "from catalogsync_assets.core.library import root_scan\n"
+        "read = root_scan.read_facts\n"
         "def interrupted(*found, **more):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return read(*found, **more)\n"
-        "scan.read_facts = interrupted\n"
+        "root_scan.read_facts = interrupted\n"
         "main(sys.argv[1:], prog_name='catalogsync')",
         *("scan", "--library-root", library.root, "--db", catalog.path),
     )

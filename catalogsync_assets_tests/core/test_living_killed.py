@@ -24,8 +24,8 @@ _DYING = """
 import os, signal, sys
 import sqlalchemy as sa
 from catalogsync_assets.cli import main
-from catalogsync_assets.core.library import follow, scan
-scan._CHUNK = 5
+from catalogsync_assets.core.library import follow, root_scan
+root_scan._CHUNK = 5
 follow._Follow._keep.__defaults__ = (5,)
 left = last = int(sys.argv[1])
 def die(_):

@@ -14,7 +14,7 @@ from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.keys import free_keys, keys_of_new
-from catalogsync_assets.core.catalog.legacy import insert_row
+from catalogsync_assets.core.catalog.legacy import insert_each, insert_row, insert_rows
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.schema import file_assets, file_locations
@@ -443,11 +443,18 @@ def _insert_assets(
             "companion": f.companion,
             "object_key": key,
             "object_key_fold": fold(key),
-            **({"id": f.file_asset_id} if f.file_asset_id else {}),
         }
         for f, song, key in zip(files, belong, keys, strict=True)
     ]
-    return [insert_row(connection, "file_assets", row) for row in rows]
+    given = [f.file_asset_id for f in files]
+    insert_rows(
+        connection,
+        "file_assets",
+        [{"id": i, **row} for i, row in zip(given, rows, strict=True) if i is not None],
+    )
+    others = [row for i, row in zip(given, rows, strict=True) if i is None]
+    made = iter(insert_each(connection, "file_assets", others))
+    return [next(made) if i is None else i for i in given]
 
 
 def _gives_its_key(facts: FileFacts) -> int | None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.legacy import insert_row, update_row
+from catalogsync_assets.core.catalog.legacy import insert_each, insert_row, update_row
 from catalogsync_assets.core.catalog.schema import file_assets, songs
 from catalogsync_assets.core.catalog.songs import COMPANIONS_KEY, fill_gaps, link_artists
 
@@ -73,7 +73,7 @@ def _of_companions(connection: sa.Connection) -> int:
 
 def _songs_of_music(connection: sa.Connection, files: Sequence[FileFacts]) -> list[SongOf]:
     known = _Known(connection, files)
-    result: list[SongOf] = []
+    found: list[tuple[_Song, bool]] = []
     for f in files:
         old = known.replaced.get(f.replaces.file_asset_id) if f.replaces else None
         decided = False
@@ -90,10 +90,11 @@ def _songs_of_music(connection: sa.Connection, files: Sequence[FileFacts]) -> li
         else:
             song = known.find(f) or known.make(f)
         known.add(song, f)
-        result.append(SongOf(song.id, decided))
-    ids = [song.song_id for song in result]
+        found.append((song, decided))
+    known.insert_made()
+    ids = [song.id for song, _ in found]
     link_artists(connection, sorted(set(ids)), artists_of(zip(ids, files, strict=True)))
-    return result
+    return [SongOf(song.id, decided) for song, decided in found]
 
 
 def tell_the_same(
@@ -278,6 +279,8 @@ def _folded(text: str | None) -> str:
 # --- what is known ------------------------------------------------------------------------------
 
 _IDS = ("release_track_id", "audio_digest", "recording_id")
+#: Behind all ids that there are: of several songs the oldest counts.
+_NOT_YET = 2**63
 _SONG = ("id", "match_key", "album", "duration_seconds")
 
 
@@ -292,6 +295,7 @@ class _Known:
         self._met: dict[int, _Content] = {}
         self._by_id: dict[tuple[str, str], list[_Content]] = {}
         self._by_key: dict[str, list[_Song]] = {}
+        self._made: list[tuple[_Song, FileFacts]] = []
         replaced = {f.replaces.file_asset_id for f in files if f.replaces}
         of_songs = {f.song_id for f in files} | {f.replaces.song_id for f in files if f.replaces}
         keys = {f.song["match_key"] for f in files}
@@ -403,9 +407,16 @@ class _Known:
         return other is not None and other is not old.song and not other.contents
 
     def make(self, f: FileFacts) -> _Song:
-        """A new song of a file's tags."""
-        row = {**f.song, "id": insert_row(self._connection, "songs", f.song)}
-        return self._song(row)
+        """A new song of a file's tags, whose row comes with `insert_made`."""
+        song = self._song({**f.song, "id": _NOT_YET + len(self._made)})
+        self._made.append((song, f))
+        return song
+
+    def insert_made(self) -> None:
+        """The new songs get their rows, and their ids."""
+        ids = insert_each(self._connection, "songs", [f.song for _, f in self._made])
+        for (song, _), id_ in zip(self._made, ids, strict=True):
+            song.id = id_
 
     def rename(self, song: _Song, f: FileFacts) -> None:
         """A song is called what a file of it says."""

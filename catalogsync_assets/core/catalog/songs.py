@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.legacy import insert_row, insert_rows
+from catalogsync_assets.core.catalog.legacy import insert_each, insert_rows
 from catalogsync_assets.core.catalog.schema import artists as artists_
 from catalogsync_assets.core.catalog.schema import songs
 
@@ -92,9 +92,9 @@ def _artist_ids(connection: sa.Connection, names: Collection[str]) -> dict[str, 
     found = sa.select(artists_.c.name, sa.func.min(artists_.c.id)).group_by(artists_.c.name)
     rows = connection.execute(found.where(artists_.c.name.in_(sorted(names))))
     ids = dict[str, int](rows.all())
-    for name in sorted(set(names) - set(ids)):
-        ids[name] = insert_row(connection, "artists", {"name": name})
-    return ids
+    new = sorted(set(names) - set(ids))
+    made = insert_each(connection, "artists", [{"name": name} for name in new])
+    return {**ids, **dict(zip(new, made, strict=True))}
 
 
 _HAS_SOMETHING = sa.text(

@@ -18,7 +18,7 @@ from catalogsync_assets.core.catalog.roots import known_roots, require_apart, ta
 from catalogsync_assets.core.catalog.schema import download_roots
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, NoRoomError
 from catalogsync_assets.core.files import partial
-from catalogsync_assets.core.library.scan import require_filled
+from catalogsync_assets.core.library.root_scan import require_filled
 from catalogsync_assets.core.library.walk import walk
 from catalogsync_assets.core.settings import library_roots, overlap
 

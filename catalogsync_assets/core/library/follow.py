@@ -35,7 +35,7 @@ from catalogsync_assets.core.library.tags import CUT_OFF, read_facts
 from catalogsync_assets.core.library.walk import Problem, printable
 
 if TYPE_CHECKING:
-    from catalogsync_assets.core.library.scan import ScanReport
+    from catalogsync_assets.core.library.scan_report import ScanReport
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500

@@ -21,7 +21,7 @@ from catalogsync_assets.core.catalog.roots import known_roots, require_apart, ta
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError, RestoreError
 from catalogsync_assets.core.library import removal
-from catalogsync_assets.core.library.scan import require_filled
+from catalogsync_assets.core.library.root_scan import require_filled
 from catalogsync_assets.core.library.walk import walk
 from catalogsync_assets.core.restore import queries
 from catalogsync_assets.core.restore.file import DEFAULT_RESERVE, Brought, Restorer

@@ -10,7 +10,7 @@ import pytest
 from catalogsync_assets.core.catalog import roots
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files import file_systems
-from catalogsync_assets.core.library import follow, scan
+from catalogsync_assets.core.library import follow, root_scan, scan
 from catalogsync_assets_tests.support.audio_files import recorded, tagged
 from catalogsync_assets_tests.support.database import change, rows
 
@@ -40,7 +40,7 @@ class Disks:
 def disk(request, monkeypatch):
     """A disk on which inodes last, and another."""
     disks = Disks(request.param)
-    for module in (scan, file_systems, roots):
+    for module in (scan, root_scan, file_systems, roots):
         monkeypatch.setattr(module, "file_system_of", disks.of)
     monkeypatch.setattr(file_systems.FileSystems, "of_device", lambda _, path, _n: disks.of(path))
     return disks
@@ -57,7 +57,7 @@ def reads(monkeypatch):
 
     real = follow.sha256_of
     monkeypatch.setattr(follow, "sha256_of", noted)
-    monkeypatch.setattr(scan, "sha256_of", noted)
+    monkeypatch.setattr(root_scan, "sha256_of", noted)
     return paths
 
 
@@ -117,7 +117,7 @@ def test_what_an_inode_has_told_is_read_at_a_bounded_rate(
     monkeypatch.setattr(follow, "_FEW", 0)
     rename(library.root, *((f"{i}.mp3", f"new {i}.mp3") for i in range(6)))
     scanned()
-    monkeypatch.setattr(scan, "UNREAD_AT_A_TIME", 500)  # bytes; a file has 300
+    monkeypatch.setattr(root_scan, "UNREAD_AT_A_TIME", 500)  # bytes; a file has 300
 
     assert [scanned().read for _ in range(4)] == [2, 2, 2, 0]
 

@@ -8,7 +8,7 @@ from mutagen.easyid3 import EasyID3
 from mutagen.flac import FLAC
 
 from catalogsync_assets.core.errors import UsageError
-from catalogsync_assets.core.library import scan
+from catalogsync_assets.core.library import root_scan
 from catalogsync_assets.core.library.tags import CUT_OFF
 from catalogsync_assets_tests.support.audio_files import recorded, tagged
 from catalogsync_assets_tests.support.database import change, rows
@@ -291,7 +291,7 @@ def test_a_new_ctime_may_be_ignored(library, scanned, monkeypatch):
     path = library.add("a.mp3")
     scanned()
     path.chmod(0o600)
-    monkeypatch.setattr(scan, "sha256_of", None)
+    monkeypatch.setattr(root_scan, "sha256_of", None)
 
     assert seen(scanned(ignore_ctime=True)) == {"unchanged": 1}
     assert seen(scanned()) == {"unchanged": 1}
@@ -320,7 +320,7 @@ def test_reading_all_goes_on_where_it_was_stopped(library, scanned, catalog, mon
     paths = library.fill(6)
     scanned()
     read = []
-    real = scan.sha256_of
+    real = root_scan.sha256_of
 
     def stopping(path):
         read.append(path)
@@ -328,8 +328,8 @@ def test_reading_all_goes_on_where_it_was_stopped(library, scanned, catalog, mon
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr(scan, "_CHUNK", 1)
-    monkeypatch.setattr(scan, "sha256_of", stopping)
+    monkeypatch.setattr(root_scan, "_CHUNK", 1)
+    monkeypatch.setattr(root_scan, "sha256_of", stopping)
     with pytest.raises(KeyboardInterrupt):
         scanned(rehash=True)
     change(catalog, "UPDATE library_roots SET rehash_began_at = datetime('now', '-1 hour')")

@@ -195,6 +195,22 @@ def test_many_files_are_known_again(library, scanned):
     assert counts(scanned()) == {"unchanged": 520}
 
 
+OF_OTHER_SONGS = """
+SELECT l.library_path FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
+JOIN songs s ON s.id = f.song_id
+WHERE l.library_path NOT LIKE '%' || s.title || '.mp3' OR f.object_key <> l.library_path
+"""
+
+
+def test_of_many_files_each_gets_its_own_song_and_key(library, scanned, catalog):
+    """More than what goes into one statement, and what a statement gives back has no order."""
+    paths = library.fill(520, size=1)
+    scanned()
+
+    assert rows(catalog, "SELECT COUNT(DISTINCT title) FROM songs") == [len(paths)]
+    assert rows(catalog, OF_OTHER_SONGS) == []
+
+
 def test_known_files_are_read_in_pages_without_gaps(library, scanned, monkeypatch):
     monkeypatch.setattr(library_rows, "_PAGE", 3)
     library.fill(10)

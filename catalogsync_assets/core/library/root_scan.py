@@ -1,0 +1,465 @@
+"""Compares what lies below one library root with what the catalog knows there.
+
+Both come sorted by path, so the comparison is a merge and memory stays flat. What is as it was, or
+is new to a catalog that knows no file yet, is recorded here; the rest goes to `moves`.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import TypeVar
+
+from catalogsync_assets.core.catalog import files as rows
+from catalogsync_assets.core.catalog import locations
+from catalogsync_assets.core.catalog import roots as roots_
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.file_tags import ReadAgain, record_tags
+from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
+from catalogsync_assets.core.errors import LibraryError
+from catalogsync_assets.core.files.companions import Companions
+from catalogsync_assets.core.files.digests import sha256_of
+from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, is_another
+from catalogsync_assets.core.files.opening import FileStat
+from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME
+from catalogsync_assets.core.library.moves import Moves
+from catalogsync_assets.core.library.removal import recover_if_alone
+from catalogsync_assets.core.library.scan_report import Progress, ScanReport
+from catalogsync_assets.core.library.tags import guessed_titles, read_facts
+from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable
+from catalogsync_assets.core.runner.report import MOST_LISTED
+
+#: Changes recorded in one transaction: short enough to leave others room to write.
+_CHUNK = 500
+#: So many may have other inodes without it looking as if the whole disk had.
+_FEW_INODES = 20
+_T = TypeVar("_T")
+
+
+def require_filled(
+    catalog: Catalog,
+    root: Path,
+    found: Iterable[FoundFile | Problem | LeftOut],
+    is_left_out: Callable[[str], bool] = lambda _: False,
+    *,
+    verb: str = "scan",
+) -> None:
+    """Raise a LibraryError if the catalog knows music below a root that holds none now.
+
+    The folder where a disk is not mounted may have a note in it, or a picture; a root that never
+    held anything but files beside music is as empty as ever without music.
+
+    Args:
+        found: by `walk`; read up to the first file of music.
+        is_left_out: tells of a path below the root whether it is left out.
+        verb: what is to be done with --allow-empty.
+    """
+    beside = False
+    for item in found:
+        if isinstance(item, FoundFile):
+            if item.companion is None:
+                return
+            beside = True
+    known = (k for k in rows.known_files(catalog, str(root)) if k.present)
+    if any(not (is_left_out(k.path) or (beside and k.companion)) for k in known):
+        raise LibraryError(
+            f"library root {root} holds no readable audio file, but the catalog knows some",
+            hint="check that its disk is mounted;"
+            f" if they are really gone, {verb} with --allow-empty",
+        )
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is nothing at a path; a folder that may not be entered tells nothing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _merge(
+    found: Iterator[FoundFile], known: Iterator[KnownFile]
+) -> Iterator[tuple[FoundFile | None, KnownFile | None]]:
+    """Pair two streams that are sorted by path."""
+    left, right = next(found, None), next(known, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left.path < right.path):
+            yield left, None
+            left = next(found, None)
+        elif left is None or right.path < left.path:
+            yield None, right
+            right = next(known, None)
+        else:
+            yield left, right
+            left, right = next(found, None), next(known, None)
+
+
+@dataclass(frozen=True)
+class How:
+    """How closely a scan looks; as the arguments of `scan`."""
+
+    reread: bool
+    rehash: bool
+    ignore_ctime: bool
+    accept: frozenset[str]  #: absolute paths
+
+
+@dataclass
+class RootScan:
+    """The walk of one root: what is as it was is written in chunks, the rest goes to `moves`."""
+
+    catalog: Catalog
+    root: Path
+    report: ScanReport
+    leaves_out: Callable[[str], bool]
+    how: How
+    progress: Progress
+    moves: Moves | None  #: None where the catalog knows no file that could have moved
+    devices: FileSystems
+    companions: Companions
+
+    def __post_init__(self) -> None:
+        # Where the walk could not look, or was not to: files, and folders with a slash at the end;
+        # and whether that is not part of the library.
+        self._unseen: list[tuple[str, bool]] = []
+        self._all_mounted = True
+        self._facts: list[FileFacts] = []
+        self._again: list[ReadAgain] = []
+        self._seen: list[Seen] = []
+        self._excluded: list[int] = []
+        self._unread_left = UNREAD_AT_A_TIME
+        self._knows_excluded = False
+        self._alike = self._other_inodes = 0  # of the same size and mtime
+        self._folders: dict[str, str] = {}
+        self._names: dict[int, str] = {}  # of file systems, by device
+        self._looks_closely = self.how.reread or self.how.rehash
+
+    def execute(
+        self, walked: Callable[[], Iterator[FoundFile | Problem | LeftOut]], *, allow_empty: bool
+    ) -> None:
+        root = str(self.root)
+        rows.meet_rows_of_other_programs(self.catalog, root)
+        for file, why in recover_if_alone(self.catalog, root).problems.items():
+            self._note(Problem(file.absolute_path, why))
+        files = self._files(walked())
+        first = next(files, None)
+        if not allow_empty and (first is None or first.companion):
+            require_filled(self.catalog, self.root, walked(), self._is_left_out)
+        self._file_system = file_system_of(root)
+        roots = {r.path: r for r in roots_.library_roots(self.catalog)}
+        self._before = roots.get(root)
+        if not allow_empty:
+            self._require_same_disk()
+        roots_.note_root(self.catalog, root, self._file_system)
+        self._rehash_began = roots_.begin_rehash(self.catalog, root) if self.how.rehash else None
+        on_disk = chain([first] if first else [], files)
+        in_catalog = rows.known_files(self.catalog, root)
+        for step, (found, known) in enumerate(_merge(on_disk, in_catalog)):
+            if found is not None:
+                self.report.files += 1
+                self.report.bytes += found.status.st_size
+                self.report.companions += found.companion is not None
+                if known is None or not self._is_as_it_was(found.status, known):
+                    self._compare(found, known)
+            elif known is not None:
+                self._miss(known)
+            if step % 500 == 0:
+                self.progress(self.report)
+        self._flush()
+        if self._other_inodes > max(_FEW_INODES, self._alike // 2):
+            self._take_inodes_as_they_are()
+
+    def _require_same_disk(self) -> None:
+        """Raise a LibraryError if another file system is where the root was, with other files."""
+        before = self._before
+        if before is None or not is_another(self._file_system, before.file_system):
+            return
+        found = roots_.compare(self.catalog, before, self.root, self._file_system)
+        if found.by_size_and_time * 2 < found.compared:
+            raise LibraryError(
+                f"library root {self.root} is on another file system than before, which holds"
+                f" {found.by_size_and_time} of {found.compared} files that were looked for",
+                hint="check that the right disk is mounted;"
+                " if the files are really gone, scan with --allow-empty",
+            )
+
+    def _files(self, walked: Iterator[FoundFile | Problem | LeftOut]) -> Iterator[FoundFile]:
+        """The files; everything else goes to the report, and what it hides to `_unseen`."""
+        for item in walked:
+            if isinstance(item, FoundFile):
+                yield item
+            elif isinstance(item, LeftOut):
+                self.report.left_out += 1
+                if len(self.report.left_out_paths) < MOST_LISTED:
+                    self.report.left_out_paths.append(printable(item.path))
+                self._unseen.append((item.path, True))
+            else:
+                self._note(item)
+                if item.hides is not None:
+                    self._unseen.append((item.hides, item.left_out))
+
+    def _note(self, problem: Problem) -> None:
+        self.report.note(problem)
+
+    def _is_as_it_was(self, status: os.stat_result, known: KnownFile) -> bool:
+        """Whether there is nothing to say of a file, as of nearly all: this is asked of each."""
+        if (
+            known.status == "active"
+            and known.size_bytes == status.st_size
+            and known.mtime_ns == status.st_mtime_ns
+            and known.ctime_ns == status.st_ctime_ns
+            and known.inode == status.st_ino
+            and known.file_system == self._names.get(status.st_dev)
+            and known.verified_by != "inode"
+            and not (known.unreadable or self._looks_closely)
+        ):
+            self.report.unchanged += 1
+            self._alike += 1
+            return True
+        return False
+
+    def _compare(self, found: FoundFile, known: KnownFile | None) -> None:
+        report = self.report
+        if known is None:
+            self._meet(found)
+        elif known.status == "offloading":
+            report.unchanged += 1  # it is about to be removed: not ours to judge
+        elif found.stat[:2] != (known.size_bytes, known.mtime_ns):
+            self._differs(found, known)
+        elif known.status == "damaged":
+            if self._place(found) in self.how.accept or self._has_changed_quietly(found, known):
+                self._differs(found, known, quiet=True)
+            else:
+                report.unchanged += 1
+                report.suspect(self._place(found))
+        elif not known.present and (
+            self.how.ignore_ctime or not self._has_changed_quietly(found, known)
+        ):
+            report.returned += 1
+            self._keep(self._seen, Seen(known, self._stat(found)))
+        elif not known.present:
+            self._differs(found, known, quiet=True)
+        elif self._has_changed_quietly(found, known) and not (
+            self.how.ignore_ctime or known.unreadable
+        ):
+            self._alike += 1
+            self._other_inodes += found.stat.inode != known.inode
+            self._differs(found, known, quiet=True)
+        else:
+            self._alike += 1
+            self._find_unchanged(found, known)
+
+    def _meet(self, found: FoundFile) -> None:
+        if self.moves is not None:
+            stat = self._stat(found)
+            self.moves.add_arrived(str(self.root), found.path, stat, companion=found.companion)
+        else:
+            self.report.new += 1
+            stat = self._stat(found)
+            facts = read_facts(self.root, found.path, stat, companion=found.companion)
+            if facts.tags_error:
+                self._note(Problem(found.path, facts.tags_error))
+            self._keep(self._facts, facts)
+
+    def _differs(self, found: FoundFile, known: KnownFile, *, quiet: bool = False) -> None:
+        """What lies at a known path is not as it was: it may have moved there."""
+        assert self.moves is not None
+        root, stat = str(self.root), self._stat(found)
+        stayed = stat.inode == known.inode
+        self.moves.add_arrived(
+            *(root, found.path, stat, known.location_id),
+            quiet=quiet,
+            stayed=stayed,
+            companion=found.companion,
+        )
+        self.moves.add_lost(root, known, stat)
+
+    @staticmethod
+    def _has_changed_quietly(found: FoundFile, known: KnownFile) -> bool:
+        """Whether nothing but its ctime or its inode tells that something was done to a file."""
+        if known.ctime_ns is None or known.inode is None:
+            return False  # never noted so far
+        return found.stat[2:4] != (known.ctime_ns, known.inode)
+
+    def _find_unchanged(self, found: FoundFile, known: KnownFile) -> None:
+        report, stat = self.report, found.stat
+        report.unchanged += 1
+        if self._is_to_be_read(known):
+            self._read_whole(found, known)
+            return
+        if found.companion is None and (self.how.reread or known.unreadable):
+            report.reread += 1
+            titles = guessed_titles(Path(found.path))
+            facts = read_facts(self.root, found.path, self._stat(found), replaces=known)
+            if facts.tags_error:
+                self._note(Problem(found.path, facts.tags_error))
+            self._keep(self._again, ReadAgain(known, facts, titles))
+        if (
+            stat.inode != known.inode
+            or stat.ctime_ns != known.ctime_ns
+            or self._name(found) != known.file_system
+        ):
+            self._keep(self._seen, Seen(known, self._stat(found)))
+
+    def _is_to_be_read(self, known: KnownFile) -> bool:
+        if self._rehash_began is not None:
+            # Whole seconds: what was read in the very one is read again.
+            return (known.verified_at or "") <= self._rehash_began
+        if known.verified_by == "inode" and self._unread_left > 0:
+            self._unread_left -= known.size_bytes or 0
+            return True
+        return False
+
+    def _read_whole(self, found: FoundFile, known: KnownFile) -> None:
+        try:
+            sha256 = sha256_of(self.root / found.path)
+        except OSError as error:
+            self._note(Problem(printable(found.path), f"cannot be read: {error.strerror}"))
+            return
+        if known.sha256 in (None, sha256):
+            self.report.read += 1
+            self._keep(self._seen, Seen(known, self._stat(found), sha256))
+        else:
+            self.report.unchanged -= 1
+            self._differs(found, known, quiet=True)
+
+    def _miss(self, known: KnownFile) -> None:
+        """A known file was not found: it is left out, cannot be seen, or is elsewhere, or gone."""
+        if known.status == "offloading" or self.moves is None:
+            return
+        if self._is_left_out(known.path) or self._is_wanted_no_more(known):
+            self._knows_excluded = True
+            if known.status in ("active", "missing", "damaged"):
+                self.report.excluded += 1
+                self._keep(self._excluded, known.location_id)
+        elif self._left_out_by_walk(known.path) is None:
+            if self._is_mounted(known):
+                self.moves.add_lost(str(self.root), known)
+            else:
+                self._all_mounted = False
+                self.report.unmounted += known.present
+
+    def add_those_that_left_what_is_left_out(self) -> set[int]:
+        """Files of folders that no walk enters may have come out of them. To be called once all
+        roots have been walked.
+
+        Looked for is only what has the size and mtime of a file that has come.
+
+        Returns:
+            The locations of those that are not there any more.
+        """
+        away: set[int] = set()
+        if self.moves is None or not self._knows_excluded:
+            return away
+        for known in rows.known_files(self.catalog, str(self.root), excluded=True):
+            if (
+                self.moves.has_arrived(known.size_bytes, known.mtime_ns)
+                and _is_gone(self.root / known.path)
+                and self._is_mounted(known)
+            ):
+                self.moves.add_lost(str(self.root), known)
+                away.add(known.location_id)
+        return away
+
+    def _is_wanted_no_more(self, known: KnownFile) -> bool:
+        """Whether a file beside music is of a kind that the settings leave out by now."""
+        if known.companion is None:
+            return False
+        return self.companions.kind_of(known.path.rpartition("/")[2]) is None
+
+    def note_end(self) -> None:
+        """All that was found is recorded."""
+        # Nothing is known to be gone below a folder that was hidden.
+        hidden = (place for place, is_left_out in self._unseen if not is_left_out)
+        if self._all_mounted and not any(place.endswith("/") for place in hidden):
+            roots_.note_complete_scan(self.catalog, str(self.root))
+        if self.how.rehash:
+            roots_.end_rehash(self.catalog, str(self.root))
+
+    def _is_mounted(self, known: KnownFile) -> bool:
+        """Whether the file system that a file was seen on is where it was.
+
+        Told by the nearest folder above it that still exists.
+        """
+        if known.file_system in (None, self._file_system):
+            return True
+        if self._before is not None and known.file_system == self._before.file_system:
+            return True  # another disk in the stead of that one, which holds most of its files
+        folder = known.path.rpartition("/")[0]
+        if folder not in self._folders:
+            place = self.root / folder
+            while not place.is_dir():
+                place = place.parent
+            self._folders[folder] = file_system_of(place)
+            if is_another(self._folders[folder], known.file_system):
+                why = "its file system is not mounted; nothing is said of its files"
+                self._note(Problem(printable(folder or str(self.root)), why))
+        return not is_another(self._folders[folder], known.file_system)
+
+    def _is_left_out(self, path: str) -> bool:
+        """Whether a path that was not found is not part of the library, there or not."""
+        return self._left_out_by_walk(path) or self.leaves_out(path)
+
+    def _left_out_by_walk(self, path: str) -> bool | None:
+        """Whether the walk has left a path out, or could not look there; None if it did look.
+
+        It is ahead of the merge and sorted, so all that matters for a path is already here, and
+        the last entry before the path decides.
+        """
+        at = bisect_right(self._unseen, path, key=itemgetter(0)) - 1
+        if at < 0:
+            return None
+        place, is_left_out = self._unseen[at]
+        inside = path.startswith(place) if place.endswith("/") else path == place
+        return is_left_out if inside else None
+
+    def _take_inodes_as_they_are(self) -> None:
+        """Most have other inodes than before: the disk was restored, or makes them up."""
+        assert self.moves is not None
+        root, count = str(self.root), 0
+        for arrived, known in self.moves.quiet(root):
+            count += 1
+            self.report.unchanged += 1
+            self._keep(self._seen, Seen(known, arrived.stat))
+        self._flush()
+        why = f"the inodes of {count:,} files are others than before; they were not read for that"
+        self._note(Problem(root, why))
+
+    def _keep(self, collected: list[_T], item: _T) -> None:
+        """Collect something to be written, and write what there is once it is many."""
+        collected.append(item)
+        if len(collected) >= _CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._facts:
+            rows.record_files(self.catalog, str(self.root), self._facts)
+        if self._seen:
+            rows.mark_seen(self.catalog, str(self.root), self._seen)
+        if self._excluded:
+            locations.mark(self.catalog, self._excluded, "excluded")
+        if self._again:
+            record_tags(self.catalog, str(self.root), self._again)
+        for collected in (self._facts, self._seen, self._excluded, self._again):
+            collected.clear()
+
+    def _place(self, found: FoundFile) -> str:
+        return f"{str(self.root).rstrip('/')}/{found.path}"
+
+    def _stat(self, found: FoundFile) -> FileStat:
+        return FileStat.of(found.status, self._name(found))
+
+    def _name(self, found: FoundFile) -> str:
+        name = self._names.get(found.status.st_dev)
+        if name is None:
+            name = self.devices.of_device(self._place(found), found.status.st_dev)
+            self._names[found.status.st_dev] = name
+        return name
