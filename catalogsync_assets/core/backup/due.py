@@ -42,6 +42,9 @@ _PATIENCE = 60.0
 _MOST_BYTES = 512 * 1024 * 1024
 #: How far the newest snapshot may be behind.
 MOST_BEHIND = timedelta(hours=24)
+#: By how much clocks may differ.
+_CLOCKS = timedelta(minutes=15)
+_NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OF = storage_backends.c
 
 
@@ -127,14 +130,17 @@ def check_newest(
 
 
 def _true_at(catalog: Catalog, backend: ObjectBackend, newest: Snapshot) -> datetime:
+    # A name may tell of a time that is still to come, by a clock that was wrong.
     of = sa.select(_OF.snapshot_at, _OF.snapshot_digest).where(_OF.id == backend.id)
     with catalog.read() as connection:
         row = connection.execute(of).one()
     found_at: datetime | None = row.snapshot_at
     digest: str | None = row.snapshot_digest
-    if found_at is None or digest != newest.sha256:
-        return newest.made_at
-    return max(newest.made_at, found_at.replace(tzinfo=timezone.utc))
+    now = datetime.now(timezone.utc)
+    times = [newest.made_at]
+    if found_at is not None and digest == newest.sha256:
+        times.append(found_at.replace(tzinfo=timezone.utc))
+    return max((time for time in times if time <= now + _CLOCKS), default=_NEVER)
 
 
 def _why_not_opened(

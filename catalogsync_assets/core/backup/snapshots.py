@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from catalogsync_assets.core.backup.sealing import private, unseal
+from catalogsync_assets.core.backup.sealing import unseal
 from catalogsync_assets.core.errors import CatalogError, KeyRefusedError, UsageError
-from catalogsync_assets.core.files.atomic import move_to_free_name, sync_folder
+from catalogsync_assets.core.files.atomic import move_to_free_name, private, sync_folder
 from catalogsync_assets.core.runner.owners import new_part
 from catalogsync_assets.core.stores.backend import OWN_FOLDER
 from catalogsync_assets.core.stores.classify import NO_SUCH_KEY
@@ -30,7 +30,8 @@ SNAPSHOTS = f"{OWN_FOLDER}catalog/"
 SCHEMA, PLAIN_SHA256 = "catalogsync-schema", "catalogsync-plain-sha256"
 _ENCRYPTED = ".age"
 _STAMP = "%Y%m%dT%H%M%SZ"
-_NAME = re.compile(r"([0-9a-f]{8,64})/(\d{8}T\d{6}Z)\.db\.zst(\.age)?")
+# No year is that of a clock that counts from its end: the next snapshot must have a name, too.
+_NAME = re.compile(r"([0-9a-f]{8,64})/((?:19|2\d)\d{6}T\d{6}Z)\.db\.zst(\.age)?", re.ASCII)
 _SCHEMA = re.compile(r"[0-9]{4,8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: Reads of one that turns out to be damaged: what comes may have been spoilt on its way.
