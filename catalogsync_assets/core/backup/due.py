@@ -15,7 +15,12 @@ import sqlalchemy as sa
 from catalogsync_assets.core.backup import concerns
 from catalogsync_assets.core.backup.backup import BackupReport, back_up, utc_now
 from catalogsync_assets.core.backup.concerns import why_left_out
-from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
+from catalogsync_assets.core.backup.snapshots import (
+    Snapshot,
+    fetch_snapshot,
+    list_snapshots,
+    with_metadata,
+)
 from catalogsync_assets.core.catalog.backends import (
     OBJECT_STORES,
     catalog_id,
@@ -114,11 +119,12 @@ def check_newest(
     retry = Retries(attempts=attempts, pace=ConcurrencyLimiter(1), stop=threading.Event())
     client = connect(backend)
     try:
-        found = list_snapshots(client, catalog_id=catalog_id(catalog), retry=retry)
+        found = list_snapshots(client, catalog_id=catalog_id(catalog), retry=retry, look=False)
         if not found:
             return NewestSnapshot("there is no snapshot of this catalog", backup)
-        newest = NewestSnapshot(None, None, False, found[0], _true_at(catalog, backend, found[0]))
-        if (problem := _why_not_opened(catalog, client, found[0], retry)) is not None:
+        first = with_metadata(client, found[0], retry=retry)
+        newest = NewestSnapshot(None, None, False, first, _true_at(catalog, backend, first))
+        if (problem := _why_not_opened(catalog, client, first, retry)) is not None:
             return replace(newest, problem=problem, hint=backup)
     except StoreError as error:
         return NewestSnapshot(error.message, error.hint)

@@ -25,7 +25,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalogsync_assets.core.backends.generation import confirm, look
-from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
+from catalogsync_assets.core.backup.snapshots import (
+    Snapshot,
+    fetch_snapshot,
+    list_snapshots,
+    with_metadata,
+)
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import (
     object_backends,
@@ -240,7 +245,8 @@ class _Run:
 
     def _snapshots(self) -> list[Snapshot]:
         """Those of one catalog, the newest first."""
-        found = list_snapshots(self.client, catalog_id=self.request.catalog_id, retry=self._retry)
+        named = self.request.catalog_id
+        found = list_snapshots(self.client, catalog_id=named, retry=self._retry, look=False)
         newest: dict[str, Snapshot] = {}
         for snapshot in found:
             newest.setdefault(snapshot.catalog_id, snapshot)
@@ -256,6 +262,7 @@ class _Run:
         report = self.report
         place = self._beside("snapshot")
         place.unlink(missing_ok=True)
+        snapshot = with_metadata(self.client, snapshot, retry=self._retry)
         try:
             fetch_snapshot(self.client, snapshot, place, passphrase(), retry=self._retry)
         except OSError as error:
