@@ -81,6 +81,11 @@ _VERSION = re.compile(r"\d{4}")
 #: What a statement may do while a snapshot is read.
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
 
+_IS_END = (
+    "NOT EXISTS (SELECT 1 FROM file_assets t WHERE t.id = :superseded_by_id"
+    " AND t.superseded_by_id IS NOT NULL)"
+)
+
 Row = dict[str, Any]
 
 
@@ -297,15 +302,17 @@ class _Copying:
     def _copy_links(self) -> None:
         """Which content has come in the stead of which, and which playlist is made from which file;
         once all files are there."""
-        for table, columns in (
-            ("file_assets", ("superseded_by_id",)),
-            ("playlists", ("file_asset_id", "unresolved")),
+        for table, columns, condition in (
+            # Whoever follows them comes to an end: back goes one to what ends there, and no other.
+            ("file_assets", ("superseded_by_id",), " AND :superseded_by_id > :id"),
+            ("file_assets", ("superseded_by_id",), f" AND :superseded_by_id < :id AND {_IS_END}"),
+            ("playlists", ("file_asset_id", "unresolved"), ""),
         ):
             link = columns[0]
             values = ", ".join(f"{column} = :{column}" for column in columns)
             update = (
                 f"UPDATE {table} SET {values} WHERE id = :id"  # noqa: S608
-                f" AND EXISTS (SELECT 1 FROM file_assets f WHERE f.id = :{link})"
+                f" AND EXISTS (SELECT 1 FROM file_assets f WHERE f.id = :{link}){condition}"
             )
             for page in self._rows(table, ("id", *columns)):
                 if rows := [row for row in page if row[link] is not None]:

@@ -283,6 +283,20 @@ def test_a_time_that_is_none_is_not_taken(held, snapshot, rebuilt):
     assert rows(new, "SELECT DISTINCT created_at FROM file_assets") == [None]
 
 
+@pytest.mark.parametrize(
+    ("links", "taken"),
+    [((2, 1), [2, None]), ((1, 2), [None, None]), ((2, None), [2, None]), ((None, 1), [None, 1])],
+)
+def test_contents_that_have_come_in_each_other_s_stead_end_somewhere(
+    held, snapshot, rebuilt, links, taken
+):
+    texts = ["NULL" if link is None else link for link in links]
+    set_link = "UPDATE file_assets SET superseded_by_id = {} WHERE id = {}"
+    snapshot(held, change=_changed(*(set_link.format(t, i + 1) for i, t in enumerate(texts))))
+    new, _, _ = rebuilt(held)
+    assert rows(new, "SELECT superseded_by_id FROM file_assets ORDER BY id") == taken
+
+
 def test_a_policy_that_nobody_can_have_set_is_not_taken(held, snapshot, rebuilt):
     numbers = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20)"
     add = "INSERT INTO library_policies (library_root, required_copies)"
