@@ -223,7 +223,11 @@ class _Run:
     def _begin(self) -> dict[str, Any]:
         """Copy the newest good snapshot, if there is any to copy; what is to be remembered."""
         # Of a rebuild whose catalog was thrown away, of another bucket perhaps.
-        discard(self._beside("rebuild"))
+        place = self._beside("rebuild")
+        try:
+            discard(place)
+        except OSError as error:
+            raise RunAborted(self.report, _of_disk(place, error)) from error
         found = self._snapshots() if self.request.with_snapshot else []
         for snapshot in found:
             try:
@@ -304,10 +308,9 @@ class _Run:
     # --- the files
 
     def _settle_catalog(self, staging: Staging) -> None:
-        """Of which catalog the objects are, where no snapshot has said it."""
+        """Of which catalog the objects are, where no snapshot has said it; and whether this is it
+        from now on, where a person has said so since an earlier call."""
         report = self.report
-        if report.snapshot is not None:
-            return
         if self._of_catalog is None:
             owners = staging.owners()
             if self.request.take_over and len(owners) > 1:
@@ -321,7 +324,12 @@ class _Run:
         takes_over = self.request.take_over and self._of_catalog is not None
         if self._of_catalog == report.catalog_id and not (takes_over and not report.taken_over):
             return
-        state = _state_of(None, self._of_catalog, taken_over=takes_over)
+        state = {
+            "snapshot": report.snapshot,
+            "snapshot_at": report.snapshot_at,
+            "catalog_id": self._of_catalog,
+            "taken_over": takes_over or report.taken_over,
+        }
         with self.catalog.transaction() as connection:
             if takes_over and self._of_catalog is not None:
                 take_over_id(connection, self._of_catalog)

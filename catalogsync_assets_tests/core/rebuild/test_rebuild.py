@@ -441,6 +441,32 @@ def test_what_has_gone_since_a_rebuild_was_stopped_is_not_shown_as_there(
     assert report.missing == 1
 
 
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_a_person_may_say_later_that_the_old_catalog_is_no_more(
+    library, cloud, synced, snapshot, bare_machine, catalog, with_snapshot
+):
+    library.fill(2)
+    synced(cloud)
+    if with_snapshot:
+        snapshot(cloud)
+    new, there = bare_machine(cloud)
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(report):
+        if report.step == "files":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        rebuild(new, there, Request(), progress=stop)
+    report = rebuild(new, there, Request(take_over=True), attempts=2)
+    assert (report.resumed, report.taken_over) == (True, True)
+    assert (report.snapshot is not None) == with_snapshot
+    assert catalog_id(new) == catalog_id(catalog)
+    assert not is_doubted(new, there)
+
+
 def test_a_file_whose_object_is_gone_is_found_where_it_was_before(
     library, backend, synced, snapshot, rebuilt, remote, catalog, lost
 ):
