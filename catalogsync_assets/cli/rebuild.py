@@ -61,7 +61,7 @@ def rebuild(
     """
     from catalogsync_assets.core.catalog.backends import register
     from catalogsync_assets.core.catalog.database import Catalog, exists
-    from catalogsync_assets.core.rebuild.rebuild import Request
+    from catalogsync_assets.core.rebuild.rebuild import Request, require_fillable
     from catalogsync_assets.core.rebuild.rebuild import rebuild as run_rebuild
 
     keep_layout = settings["layout"] is None
@@ -71,6 +71,7 @@ def rebuild(
     if not dry_run:
         Catalog.initialise(options.given("db"), make_folder=True)[0].close()
         catalog = running.open_catalog()
+        require_fillable(catalog, backend_name)  # before the backend there is given settings
         backend = _registered(catalog, backend_name, settings)
         _run(partial(run_rebuild, catalog, backend, request))
         return
@@ -171,7 +172,12 @@ def _print(report: RebuildReport) -> None:
         output.message("unsafe", f"{report.unsafe:,} keys lead to no place below a folder")
         output.listed(report.unsafe_keys, report.unsafe)
     for name, place in report.other_backends.items():
-        output.message("note", f"backend {name} was in the snapshot: {place}; see that it is yours")
+        output.message(
+            "note",
+            f"backend {name} was in the snapshot: {place}. See that it is yours, then"
+            f" `catalogsync verify --backend {name}` tells what is there; else"
+            f" `catalogsync backend remove {name}`",
+        )
     running.print_failures(report)
     if report.dry_run or report.step != "done":
         return

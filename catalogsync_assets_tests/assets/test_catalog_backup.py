@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from catalogsync_assets_tests.support.database import change
+from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.proxy import refusal
 
 CHECK = ("catalog_backup", "newest_snapshot_opens", "cloud")
@@ -47,6 +47,21 @@ def test_one_that_is_too_old_fails_it(pipeline, known, catalog, s3):
 
     assert not verdict.passed
     assert "is of 2020-01-01" in verdict.description
+
+
+def test_one_of_a_time_to_come_does_not_pass_for_the_newest_for_ever(pipeline, known, catalog, s3):
+    key = pipeline.backup().metadata["key"]
+    later = key.replace(key.rpartition("/")[2], "20900101T000000Z.db.zst")
+    source = {"Bucket": known.bucket, "Key": key}
+    s3.copy_object(Bucket=known.bucket, Key=later, CopySource=source)
+    assert pipeline.check(*CHECK).passed
+    change(catalog, "UPDATE storage_backends SET snapshot_at = '2020-01-01 00:00:00'")
+    assert not pipeline.check(*CHECK).passed
+    change(catalog, "INSERT INTO songs (title) VALUES ('x')")
+    assert pipeline.backup().metadata["snapshot"] == "made"
+    assert pipeline.check(*CHECK).passed
+    at = "SELECT snapshot_at FROM storage_backends WHERE name = 'cloud'"
+    assert rows(catalog, f"{at} AND snapshot_at < '2090-01-01'")
 
 
 @pytest.mark.parametrize("spoilt", ["damaged", "another passphrase", "silent"])

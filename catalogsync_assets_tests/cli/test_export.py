@@ -41,6 +41,22 @@ def test_a_playlist_goes_to_stdout_and_what_is_left_out_to_stderr(cli, evening):
     )
 
 
+def test_playlists_and_cue_sheets_of_the_library_have_addresses_that_work_elsewhere(
+    cli, library, backend, synced
+):
+    cloud = backend(public_base_url="https://music.example.org")
+    library.add("Nina/CD1/01.mp3")
+    library.add("Nina/CD1/CD1.cue", b'FILE "01.mp3" MP3\n')
+    library.add("lists/mix.m3u8", f"{library.root}/Nina/CD1/01.mp3\n".encode())
+    synced(cloud)
+    url = f"https://music.example.org/{cloud.key_prefix}Nina/CD1/01.mp3"
+    for name in ("mix", "CD1"):
+        result = cli("export", "playlist", name, "--locations", "public", "--backend", "cloud")
+        assert (result.code, result.out.splitlines()[-1]) == (0, url)
+        result = cli("export", "playlist", name, "--relative-to", library.root)
+        assert (result.code, result.out.splitlines()[-1]) == (0, "Nina/CD1/01.mp3")
+
+
 def test_strict_writes_no_file_and_ends_with_1(cli, evening):
     result = cli("export", "playlist", "Evening", "--output", "e.m3u8", "--strict")
 

@@ -50,6 +50,18 @@ def _disaster(cli, catalog, cloud, library, remote, tmp_path, *, with_snapshot):
     return original, tmp_path / "new machine" / "catalog.db"
 
 
+def test_a_catalog_that_holds_files_keeps_its_settings(
+    cli, catalog, backend, library, registration
+):
+    cloud = backend(workers=3, public_base_url="https://example.org/music")
+    library.fill(1)
+    assert cli("scan", "--library-root", library.root, "--db", catalog.path).code == 0
+    outcome = cli("rebuild", *WHERE, *registration(cloud), "--db", catalog.path)
+    assert outcome.code == 2
+    assert "holds files already" in outcome.err
+    assert backend_by_name(catalog, "cloud") == cloud
+
+
 def _playlists(path):
     """Each with its songs in their order, told by the keys of their files."""
     listed = (

@@ -28,8 +28,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 import socket
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,7 +51,9 @@ from catalogsync_assets.core.errors import (
     ConflictError,
     KeyRefusedError,
 )
+from catalogsync_assets.core.files.atomic import private, sync_folder
 from catalogsync_assets.core.files.file_systems import file_system_of, lasts
+from catalogsync_assets.core.runner.owners import new_part
 from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.backend import OWN_FOLDER, ObjectBackend
 from catalogsync_assets.core.stores.classify import NO_SUCH_KEY
@@ -67,6 +72,9 @@ _MOST_BYTES = 4096
 _MOST_COUNTER = 2**53
 #: Where other runs of the same catalog come in between.
 _TRIES = 5
+#: Of the file that tells where a catalog is, after the catalog's own name. Its mtime is long past,
+#: so that a file system shows whether it has a `ctime` of its own.
+_MARK, _MARK_BYTES, _MARK_MTIME = ".place", 16, 1_000_000_000
 _ROW = storage_backends.c
 
 
@@ -83,14 +91,55 @@ def writer_of(catalog: Catalog) -> str:
     """What tells this catalog's file from copies of it.
 
     By its inode, where inodes last, so that it may be renamed and its host, too; a copy has
-    another one. Else by host and path.
+    another one. Else by a little file beside it (`_mark_of`); where that cannot be, by host and
+    path.
     """
     system = file_system_of(catalog.path)
     if lasts(system):
         identity = f"{system}|{catalog.path.stat().st_ino}"
     else:
-        identity = f"{socket.gethostname()}|{catalog.path}"
+        identity = _mark_of(catalog) or f"{socket.gethostname()}|{catalog.path}"
     return hashlib.sha256(f"catalogsync writer|{identity}".encode()).hexdigest()[:16]
+
+
+def _mark_of(catalog: Catalog) -> str | None:
+    """What a file beside the catalog tells of the place that it is at; made where there is none.
+
+    Its content alone would go with any copy. But when its inode was changed last (`ctime`), which
+    was when it was made, is nothing that a program can write: a copy has a time of its own, on
+    whatever machine, and whatever that is called.
+
+    Returns:
+        None where that cannot be told: nothing can be written there, or the file system makes
+        `ctime` of the mtime, which a copy takes along.
+    """
+    path = catalog.path.with_name(f"{catalog.path.name}{_MARK}")
+    try:
+        if not path.exists():
+            with catalog.transaction():  # one process makes it
+                _make_mark(path)
+        stat, content = path.stat(), path.read_bytes()
+    except OSError:
+        return None
+    if stat.st_ctime_ns <= stat.st_mtime_ns:
+        return None
+    return f"{content[:_MARK_BYTES].hex()}|{stat.st_ctime_ns}"
+
+
+def _make_mark(path: Path) -> None:
+    if path.exists():
+        return
+    part = new_part(path, f"{path.name}-")
+    try:
+        with private(part) as file:
+            file.write(secrets.token_bytes(_MARK_BYTES))
+            file.flush()
+            os.utime(file.fileno(), (_MARK_MTIME, _MARK_MTIME))
+            os.fsync(file.fileno())
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 # --- for those who change a backend, or rely on it

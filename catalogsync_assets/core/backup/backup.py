@@ -178,8 +178,7 @@ class _Run:
         require_undoubted(self.catalog, backend)
         there = list_snapshots(client, catalog_id=self.owner, retry=self._retry, look=False)
         newest = with_metadata(client, there[0], retry=self._retry) if there else None
-        now = utc_now()
-        report.made_at = now
+        report.made_at = now = utc_now()
         if newest is not None and self._is_the_same(newest):
             report.status, report.key, report.size_bytes = (
                 "unchanged",
@@ -187,9 +186,10 @@ class _Run:
                 newest.size_bytes,
             )
         else:
-            if newest is not None:  # its name tells seconds
-                now = max(now, newest.made_at + timedelta(seconds=1))
-            newest = self._put(client, now)
+            called = now
+            if newest is not None:  # its name tells seconds, and clocks go back
+                called = max(now, newest.made_at + timedelta(seconds=1))
+            newest = self._put(client, called)
             there.append(newest)
             report.status, report.key, report.size_bytes = "made", newest.key, newest.size_bytes
         self._record(backend, now)

@@ -15,7 +15,12 @@ import sqlalchemy as sa
 from catalogsync_assets.core.backup import concerns
 from catalogsync_assets.core.backup.backup import BackupReport, back_up, utc_now
 from catalogsync_assets.core.backup.concerns import why_left_out
-from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
+from catalogsync_assets.core.backup.snapshots import (
+    Snapshot,
+    fetch_snapshot,
+    list_snapshots,
+    with_metadata,
+)
 from catalogsync_assets.core.catalog.backends import (
     OBJECT_STORES,
     catalog_id,
@@ -42,6 +47,9 @@ _PATIENCE = 60.0
 _MOST_BYTES = 512 * 1024 * 1024
 #: How far the newest snapshot may be behind.
 MOST_BEHIND = timedelta(hours=24)
+#: By how much clocks may differ.
+_CLOCKS = timedelta(minutes=15)
+_NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OF = storage_backends.c
 
 
@@ -111,11 +119,12 @@ def check_newest(
     retry = Retries(attempts=attempts, pace=ConcurrencyLimiter(1), stop=threading.Event())
     client = connect(backend)
     try:
-        found = list_snapshots(client, catalog_id=catalog_id(catalog), retry=retry)
+        found = list_snapshots(client, catalog_id=catalog_id(catalog), retry=retry, look=False)
         if not found:
             return NewestSnapshot("there is no snapshot of this catalog", backup)
-        newest = NewestSnapshot(None, None, False, found[0], _true_at(catalog, backend, found[0]))
-        if (problem := _why_not_opened(catalog, client, found[0], retry)) is not None:
+        first = with_metadata(client, found[0], retry=retry)
+        newest = NewestSnapshot(None, None, False, first, _true_at(catalog, backend, first))
+        if (problem := _why_not_opened(catalog, client, first, retry)) is not None:
             return replace(newest, problem=problem, hint=backup)
     except StoreError as error:
         return NewestSnapshot(error.message, error.hint)
@@ -127,14 +136,17 @@ def check_newest(
 
 
 def _true_at(catalog: Catalog, backend: ObjectBackend, newest: Snapshot) -> datetime:
+    # A name may tell of a time that is still to come, by a clock that was wrong.
     of = sa.select(_OF.snapshot_at, _OF.snapshot_digest).where(_OF.id == backend.id)
     with catalog.read() as connection:
         row = connection.execute(of).one()
     found_at: datetime | None = row.snapshot_at
     digest: str | None = row.snapshot_digest
-    if found_at is None or digest != newest.sha256:
-        return newest.made_at
-    return max(newest.made_at, found_at.replace(tzinfo=timezone.utc))
+    now = datetime.now(timezone.utc)
+    times = [newest.made_at]
+    if found_at is not None and digest == newest.sha256:
+        times.append(found_at.replace(tzinfo=timezone.utc))
+    return max((time for time in times if time <= now + _CLOCKS), default=_NEVER)
 
 
 def _why_not_opened(

@@ -15,10 +15,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalogsync_assets.core.backup.sealing import private
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION
 from catalogsync_assets.core.errors import CatalogError
+from catalogsync_assets.core.files.atomic import private
 from catalogsync_assets.core.files.digests import sha256_of
 from catalogsync_assets.core.runner.owners import new_part
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from itertools import islice
 
 from catalogsync_assets.core.backup.snapshots import Snapshot, owner_tag
+from catalogsync_assets.core.errors import NotRemoved
+from catalogsync_assets.core.stores import removing
 from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.removing import KnownObject
 from catalogsync_assets.core.stores.retry import Retry
 
 
@@ -39,10 +43,10 @@ def _newest_of_each(
 
 
 def remove(client: StoreClient, snapshot: Snapshot, *, retry: Retry) -> bool:
-    """Delete a snapshot, if a look shows that its catalog has put it. Idempotent.
+    """Delete a snapshot, if looks show that its catalog has put it. Idempotent.
 
     Its key is of one second of one catalog, and never written twice: what is looked at is what
-    goes. What a bucket keeps of older versions stays.
+    goes, by the rules of `stores.removing`. What a bucket keeps of older versions stays.
 
     Returns:
         Whether it is gone; False for one that is not ours, which stays.
@@ -53,7 +57,11 @@ def remove(client: StoreClient, snapshot: Snapshot, *, retry: Retry) -> bool:
     found = retry(lambda: client.head(snapshot.key))
     if found is None:
         return True
-    if found.owner_tag != owner_tag(snapshot.catalog_id):
+    owner, _, what = owner_tag(snapshot.catalog_id).partition("/")
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    known = KnownObject(snapshot.key, found.etag, found.size_bytes, owner, what, now)
+    try:
+        retry(lambda: removing.remove(client, known))
+    except NotRemoved:
         return False
-    retry(lambda: client.call("delete", snapshot.key, "delete_object"))
     return True

@@ -7,14 +7,11 @@ what was begun is in the journal of uploads in parts, and aborted by the next ba
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import multipart_uploads
 from catalogsync_assets.core.errors import KeyRefusedError, StoreError, StoreUnavailableError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.checksums import digest_part
@@ -55,79 +52,65 @@ def send(
         ConflictError: something else is there; it is left as it is.
         StoreError: the store refused, was silent, or holds something else; or it was stopped.
     """
-    size = file.stat().st_size
-
-    def wait(count: int) -> None:
-        if (seconds := limiter.spend(count)) > 0:
-            stop.wait(seconds)
-        if stop.is_set():
-            raise StoreUnavailableError(
-                f"backend {client.backend.name!r}: stopped while {key!r} was sent", code="Stopped"
-            )
-
     assert metadata.sha256 is not None
-    if size > _SINGLE_BYTES and client.profile.multipart is not False:
-        in_parts = partial(_send_in_parts, catalog, client, key, file, metadata, retry, wait)
-        try:
-            in_parts()
-        except KeyRefusedError as error:
-            if error.code != NO_SUCH_UPLOAD:
-                raise
-            in_parts()  # an upload that began meanwhile has taken it for abandoned
+    size, pace = file.stat().st_size, _Pace(client, key, limiter, stop)
+    if size <= _SINGLE_BYTES or client.profile.multipart is False:
+        target = Target(key, size, metadata, owner_tags=frozenset())
+        placer = Placer(client, retry=retry, before_put=pace.wait)
+        placer.put(target, file.read_bytes(), metadata.sha256)
         return
-    target = Target(key, size, metadata, owner_tags=frozenset())
-    placer = Placer(client, retry=retry, before_put=wait)
-    placer.put(target, file.read_bytes(), metadata.sha256)
+    upload = PartsUpload(client, key, size, metadata, replacing=None)
+    try:
+        _send_in_parts(catalog, upload, file, retry, pace)
+    except KeyRefusedError as error:
+        if error.code != NO_SUCH_UPLOAD:
+            raise
+        # One that began meanwhile has taken it for abandoned.
+        _send_in_parts(catalog, upload, file, retry, pace)
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How fast it may go, and whether it may go on."""
+
+    client: StoreClient
+    key: str
+    limiter: ConcurrencyLimiter
+    stop: threading.Event
+
+    def wait(self, size_bytes: int) -> None:
+        """Called before so much is sent."""
+        if (seconds := self.limiter.spend(size_bytes)) > 0:
+            self.stop.wait(seconds)
+        if self.stop.is_set():
+            name = self.client.backend.name
+            raise StoreUnavailableError(
+                f"backend {name!r}: stopped while {self.key!r} was sent", code="Stopped"
+            )
 
 
 def _send_in_parts(
-    catalog: Catalog,
-    client: StoreClient,
-    key: str,
-    file: Path,
-    metadata: ObjectMetadata,
-    retry: Retry,
-    wait: Callable[[int], None],
+    catalog: Catalog, upload: PartsUpload, file: Path, retry: Retry, pace: _Pace
 ) -> None:
-    size = file.stat().st_size
-    upload = PartsUpload(client, key, size, metadata, replacing=None)
+    size, client = upload.size_bytes, upload.client
     retry(upload.begin)
-    noted = _note(catalog, client, key, size, upload)
+    noted = journal.begin(
+        *(catalog, client.backend, upload.key, _NO_FILE, size),
+        upload_id=upload.upload_id,
+        mtime_ns=0,
+        part_bytes=part_bytes(size),
+        checksums=upload.checksums,
+    )
     sent: list[Part] = []
     try:
         with file.open("rb") as content:
             while part := content.read(part_bytes(size)):
-                wait(len(part))
-                sent.append(_send_part(upload, len(sent) + 1, part, retry))
-        retry(lambda: upload.complete(sent))
-        retry(lambda: upload.prove(sent, metadata.sha256 or ""))
+                pace.wait(len(part))
+                digest = digest_part(part, md5=not upload.trusts_digests)
+                sent.append(retry(partial(upload.send, len(sent) + 1, part, digest)))
+        retry(partial(upload.complete, sent))
+        retry(partial(upload.prove, sent, upload.metadata.sha256 or ""))
     except StoreError:
         journal.abort(catalog, client, noted)
         raise
     journal.forget(catalog, noted)
-
-
-def _send_part(upload: PartsUpload, number: int, part: bytes, retry: Retry) -> Part:
-    digest = digest_part(part, md5=not upload.trusts_digests)
-    sent: Part = retry(lambda: upload.send(number, part, digest))
-    return sent
-
-
-def _note(
-    catalog: Catalog, client: StoreClient, key: str, size: int, upload: PartsUpload
-) -> journal.UnfinishedUpload:
-    of_upload = (_NO_FILE, size, 0, part_bytes(size), upload.checksums)
-    columns = multipart_uploads.c
-    names = ("file_asset_id", "size_bytes", "mtime_ns", "part_bytes", "checksums")
-    place = {"backend_id": client.backend.id, "container_name": client.backend.bucket}
-    values = {
-        **place,
-        "locator": key,
-        "upload_id": upload.upload_id,
-        **dict(zip(names, of_upload, strict=True)),
-    }
-    statement = sa.insert(multipart_uploads).values(values).returning(columns.id)
-    with catalog.transaction() as connection:
-        row = connection.execute(statement).scalar_one()
-    bucket = client.backend.bucket
-    return journal.UnfinishedUpload(row, bucket, key, upload.upload_id, *of_upload)

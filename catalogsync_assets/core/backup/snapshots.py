@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from catalogsync_assets.core.backup.sealing import private, unseal
+from catalogsync_assets.core.backup.sealing import unseal
 from catalogsync_assets.core.errors import CatalogError, KeyRefusedError, UsageError
-from catalogsync_assets.core.files.atomic import move_to_free_name, sync_folder
+from catalogsync_assets.core.files.atomic import move_to_free_name, private, sync_folder
 from catalogsync_assets.core.runner.owners import new_part
 from catalogsync_assets.core.stores.backend import OWN_FOLDER
 from catalogsync_assets.core.stores.classify import NO_SUCH_KEY
@@ -30,7 +30,8 @@ SNAPSHOTS = f"{OWN_FOLDER}catalog/"
 SCHEMA, PLAIN_SHA256 = "catalogsync-schema", "catalogsync-plain-sha256"
 _ENCRYPTED = ".age"
 _STAMP = "%Y%m%dT%H%M%SZ"
-_NAME = re.compile(r"([0-9a-f]{8,64})/(\d{8}T\d{6}Z)\.db\.zst(\.age)?")
+# No year is that of a clock that counts from its end: the next snapshot must have a name, too.
+_NAME = re.compile(r"([0-9a-f]{8,64})/((?:19|2\d)\d{6}T\d{6}Z)\.db\.zst(\.age)?", re.ASCII)
 _SCHEMA = re.compile(r"[0-9]{4,8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: Reads of one that turns out to be damaged: what comes may have been spoilt on its way.
@@ -76,21 +77,21 @@ def list_snapshots(
     Raises:
         StoreError: the store refused, or was silent, or its listing cannot be believed.
     """
-    prefix = client.backend.key_prefix + SNAPSHOTS
     below = SNAPSHOTS if catalog_id is None else f"{SNAPSHOTS}{catalog_id}/"
-    found = []
-    for page in retry(lambda: list(client.list_pages(below=below))):
-        for listed in page:
-            named = _NAME.fullmatch(listed.key.removeprefix(prefix))
-            if named is None:
+    found: list[Snapshot] = retry(lambda: list(_listed(client, below)))
+    found.sort(key=lambda s: (s.made_at, s.key), reverse=True)
+    return [with_metadata(client, s, retry=retry) for s in found] if look else found
+
+
+def _listed(client: StoreClient, below: str) -> Iterator[Snapshot]:
+    prefix = client.backend.key_prefix + SNAPSHOTS
+    for page in client.list_pages(below=below):
+        for key, size, _ in page:
+            if (named := _NAME.fullmatch(key.removeprefix(prefix))) is None:
                 continue
             with suppress(ValueError):  # such as the 31st of June
                 made_at = datetime.strptime(named[2], _STAMP).replace(tzinfo=timezone.utc)
-                found.append(
-                    Snapshot(named[1], made_at, listed.key, listed.size_bytes, bool(named[3]))
-                )
-    found.sort(key=lambda s: (s.made_at, s.key), reverse=True)
-    return [with_metadata(client, s, retry=retry) for s in found] if look else found
+                yield Snapshot(named[1], made_at, key, size, bool(named[3]))
 
 
 def with_metadata(client: StoreClient, snapshot: Snapshot, *, retry: Retry = once) -> Snapshot:

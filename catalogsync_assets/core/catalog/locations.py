@@ -782,6 +782,8 @@ _OF_LOST_PATHS: dict[str, Status] = {
     s: s for s in ("excluded", "forgotten", "offloaded", "superseded")
 }
 _OF_KEYS: dict[str, Status] = {s: s for s in ("active", "missing", "damaged", "removed")}
+#: The same of a backend that nobody is about to look at: what is said to be there is not shown.
+_OF_UNSEEN_KEYS: dict[str, Status] = {**_OF_KEYS, "active": TRANSITIONS["lost"].after}
 _COPIED = (
     *("id", "file_asset_id", "backend_id", "container_name", "locator", "absolute_path"),
     *("public_url", "status", "is_primary", "size_bytes", "mtime_ns", "ctime_ns", "inode"),
@@ -796,17 +798,22 @@ def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) 
     Presence is for the caller to refresh, once all are there.
 
     Args:
-        rows: the columns of each, by name; a local one has a `library_root`, or no `etag`.
+        rows: the columns of each, by name, but for `status_since`: since now, as no time of grace
+            is to be shortened by what somebody else has written. Besides `is_local`, and
+            `is_listed` of an object that is about to be compared with what its store lists: any
+            other counts as missing until somebody looks.
     """
     made = []
     now = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
     for row in rows:
-        known = _OF_LOST_PATHS if row["is_local"] else _OF_KEYS
+        known = _OF_KEYS if row["is_listed"] else _OF_UNSEEN_KEYS
+        known = _OF_LOST_PATHS if row["is_local"] else known
         otherwise = TRANSITIONS["copied" if row["is_local"] else "moved"].after
         status = known.get(str(row["status"]), otherwise)
-        copied = {name: row[name] for name in _COPIED} | {"status": status}
+        copied = {**row, "status": status, "status_since": now}
         if status != row["status"]:
-            copied |= {"missing_since": now, "status_since": now}
+            copied["missing_since"] = now
+        copied = {name: copied[name] for name in _COPIED}
         made.append(copied)
     if made:
         connection.exec_driver_sql(insert_sql(connection, "file_locations", _COPIED), made)

@@ -6,13 +6,26 @@ import ctypes
 import errno
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 #: What the system says where a disk or a quota is full.
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 # What `link` says on file systems that have no hard links, such as exFAT.
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
+
+
+@contextmanager
+def private(path: Path) -> Iterator[BinaryIO]:
+    """A new file that only its owner may read.
+
+    Raises:
+        FileExistsError: it is there.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        yield file
 
 
 def move_to_free_name(source: Path, target: Path) -> None:

@@ -88,6 +88,27 @@ def media_type(name: str) -> str:
     return MEDIA_TYPES.get(ending) or COMPANION_TYPES.get(ending, ("", _UNKNOWN_TYPE))[1]
 
 
+#: Of extensions that have a media type in common, those that are meant.
+_USUAL = ("jpg", "m4a", "mp3", "ogg", "txt", "wma")
+_EXTENSIONS = {
+    kind: ending
+    for ending, kind in (
+        *((e, kind) for e, (_, kind) in COMPANION_TYPES.items()),
+        *MEDIA_TYPES.items(),
+        *((e, media_type(f"x.{e}")) for e in _USUAL),
+    )
+}
+
+
+def extension_for(kind: str) -> str:
+    """The usual extension of a file of a media type; empty where there is none.
+
+    Args:
+        kind: as `media_type` gives it; what follows a semicolon does not count.
+    """
+    return _EXTENSIONS.get(kind.partition(";")[0].strip().lower(), "")
+
+
 def format_of(name: str, kind: str | None) -> str:
     """What to call the format of a file: as its name does, unless its content is another.
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from catalogsync_assets.core.manifests.columns import Entry, Found
 from catalogsync_assets.core.manifests.lines import BadLine, Line
 
-# The name may be in quotes or, with blanks in it, not; the type behind it is one word.
-_FILE = re.compile(r'\s*FILE\s+(?:"(?P<quoted>[^"]*)"|(?P<bare>.*?))(?:\s+\w+)?\s*', re.IGNORECASE)
+_WORD = re.compile(r"\w*")
 
 
 def read_cue(path: Path, lines: Iterable[Line | BadLine]) -> Found:
@@ -23,8 +22,24 @@ def read_cue(path: Path, lines: Iterable[Line | BadLine]) -> Found:
     for line in lines:
         if isinstance(line, BadLine):
             yield line
-        elif match := _FILE.fullmatch(line.text):
-            name = match["quoted"] if match["bare"] is None else match["bare"]
-            if name and name not in met:
-                met.add(name)
-                yield Entry(line.number, {"playlist": path.stem, "url": name})
+        elif (name := _file_of(line.text)) and name not in met:
+            met.add(name)
+            yield Entry(line.number, {"playlist": path.stem, "url": name})
+
+
+def _file_of(line: str) -> str:
+    """The file that a line names; empty where it names none.
+
+    The name may be in quotes or, with blanks in it, not; the type behind it is one word. (Not by
+    one pattern: with many blanks that takes the cube of their number.)
+    """
+    text = line.strip()
+    if text[:4].upper() != "FILE" or not text[4:5].isspace():
+        return ""
+    text = text[4:].lstrip()
+    if text.startswith('"'):
+        name, closed, kind = text[1:].partition('"')
+        if closed and (not kind or kind[0].isspace()) and _WORD.fullmatch(kind.strip()):
+            return name
+    words = text.rsplit(maxsplit=1)
+    return words[0] if len(words) > 1 and _WORD.fullmatch(words[1]) else text

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from catalogsync_assets.core.catalog import remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
 from catalogsync_assets.core.rebuild.names import UNNAMED, path_of
 from catalogsync_assets.core.rebuild.objects import inspect
+from catalogsync_assets.core.rebuild.record import that_count
 from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
 from catalogsync_assets.core.rebuild.staging import Item, Staging
 from catalogsync_assets.core.runner.report import Failure
@@ -77,10 +79,14 @@ class Looking:
         """The objects of a page that are not known, each with its path."""
         report = self.report
         keys = [found.key for found in page]
-        known: dict[str, list[tuple[str, int | None]]] = {}
+        at: dict[str, list[RemoteCopy]] = {}
         with self.catalog.read() as connection:
             for copy in remote_copies.copies_at(connection, self.client.backend, keys):
-                known.setdefault(copy.key, []).append((bare(copy.etag), copy.size_bytes))
+                at.setdefault(copy.key, []).append(copy)
+        known = {
+            key: [(bare(copy.etag), copy.size_bytes) for copy in that_count(copies)]
+            for key, copies in at.items()
+        }
         for key, seen in self.staging.known(keys).items():
             known.setdefault(key, []).append(seen)
         candidates = []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from catalogsync_assets.core.catalog.object_keys import unusable
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES
-from catalogsync_assets.core.stores.backend import MOVES, OWN_FOLDER, OWN_KEYS
+from catalogsync_assets.core.stores.backend import MOVES, OWN_FOLDER, OWN_KEYS, REPLACED
 
 #: What a whole path may have, in bytes: what Linux takes, less what a root may need of it.
 _MAX_PATH_BYTES = 3_000
@@ -47,10 +47,19 @@ def is_safe(path: str) -> bool:
     return all(
         part not in ("", ".", "..")
         and len(part.encode()) <= MAX_NAME_BYTES
-        and part != OWN_FOLDER.rstrip("/")
-        and not part.startswith(OWN_KEYS)
+        and part.casefold() != OWN_FOLDER.rstrip("/")  # there are systems that know no case
+        and not part.casefold().startswith(OWN_KEYS)
         for part in path.split("/")
     )
+
+
+def is_of_file(name: str) -> bool:
+    """Whether a key can be a file's, and not one of this program's own.
+
+    Args:
+        name: the key below the backend's prefix.
+    """
+    return not name.startswith((OWN_KEYS, OWN_FOLDER)) or name.startswith((MOVES, REPLACED))
 
 
 def is_root(path: str) -> bool:

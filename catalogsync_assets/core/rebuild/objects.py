@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from catalogsync_assets.core.files.companions import OTHER
-from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
+from catalogsync_assets.core.files.formats import (
+    COMPANION_TYPES,
+    MEDIA_TYPES,
+    extension,
+    extension_for,
+)
 from catalogsync_assets.core.library.tags import Tags, tags_in
 from catalogsync_assets.core.rebuild.names import UNNAMED, owner_of
 from catalogsync_assets.core.rebuild.staging import Item
@@ -43,25 +48,32 @@ def inspect(
     if found is None:
         return None
     owner = owner_of(found.owner_tag)
+    is_unnamed = path.startswith(UNNAMED) and not extension(path)
+    if is_unnamed and extension_for(found.media_type) in COMPANION_TYPES:
+        path = f"{path}.{extension_for(found.media_type)}"
+        companion, is_unnamed = COMPANION_TYPES[extension(path)][0], False
     is_music = extension(path) in MEDIA_TYPES
     if owner is None and not is_music and companion is None:
         return None
-    size = found.size_bytes
+    size, etag = found.size_bytes, found.etag or None
     sha256, how = _digest(client, found)
     if sha256 is None or size is None:
         come = verify.read(client, key, set(), size_bytes=size, retry=retry)
         if come is None:
             return None
         sha256, how, size = come.sha256, "read", come.size_bytes
+        # Of what was read: it may have been replaced since the HEAD.
+        etag = come.etag or None
     facts: dict[str, Any] = {}
-    if is_music or path.startswith(UNNAMED):
+    if is_music or is_unnamed:
         facts = _facts(client, key, path, size, retry)
-    if facts.get("format") and not is_music:
-        path = f"{path}.{facts['format']}"
-    elif not is_music:
+    if is_unnamed:
+        # What it is called has come along; what it is, is told by its content before that.
+        facts["format"] = facts["format"] or extension_for(found.media_type)
+        path = f"{path}.{facts['format']}" if facts["format"] else path
+    if not (is_music or facts.get("format")):
         facts = {"song": {}, "artists": (), "format": extension(path)}
         facts["companion"] = companion or OTHER
-    etag = found.etag or None
     modified = found.modified_at.timestamp() if found.modified_at else None
     return Item(key, path, size, etag, sha256, how, owner, modified, facts)
 

@@ -24,29 +24,35 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.audit.audit import audit
-from catalogsync_assets.core.audit.looks import look_at
-from catalogsync_assets.core.audit.report import AuditRequest
 from catalogsync_assets.core.backends.generation import confirm, look
-from catalogsync_assets.core.backup.snapshots import Snapshot, fetch_snapshot, list_snapshots
-from catalogsync_assets.core.catalog import locations, presence
-from catalogsync_assets.core.catalog.backends import read_config, take_over_id, write_config
+from catalogsync_assets.core.backup.snapshots import (
+    Snapshot,
+    fetch_snapshot,
+    list_snapshots,
+    with_metadata,
+)
+from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backends import (
+    object_backends,
+    read_config,
+    take_over_id,
+    write_config,
+)
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import make_batches
-from catalogsync_assets.core.catalog.locations import Look
-from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.catalog.roots import let_go_roots
 from catalogsync_assets.core.errors import (
     CatalogError,
     RunAborted,
     UsageError,
 )
+from catalogsync_assets.core.rebuild.checking import Checking
 from catalogsync_assets.core.rebuild.looking import Looking
 from catalogsync_assets.core.rebuild.record import Recorded, record_objects
 from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
 from catalogsync_assets.core.rebuild.snapshot import copy_snapshot
-from catalogsync_assets.core.rebuild.staging import Item, Staging
+from catalogsync_assets.core.rebuild.staging import Item, Staging, discard
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.runner.run import reporting
 from catalogsync_assets.core.settings import passphrase
@@ -54,7 +60,6 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
-from catalogsync_assets.core.upload.upload import Limits
 
 #: In the backend's config, while a catalog is being made of it.
 _STATE = "rebuild"
@@ -119,6 +124,28 @@ def rebuild(
     return report
 
 
+def require_fillable(catalog: Catalog, name: str) -> None:
+    """Raise a UsageError unless a catalog is empty, or a rebuild of this backend has begun there.
+
+    Args:
+        name: of the backend, which need not be registered.
+    """
+    if not catalog.scalar("SELECT 1 FROM file_assets LIMIT 1"):
+        return
+    with catalog.read() as connection:
+        begun = any(
+            isinstance(read_config(connection, backend.id).get(_STATE), dict)
+            for backend in object_backends(catalog)
+            if backend.name == name
+        )
+    if not begun:
+        raise UsageError(
+            f"the catalog {catalog.path} holds files already: a rebuild fills a new one",
+            hint="was it rebuilt before, go on with `catalogsync restore`;"
+            " else name a file that is not there yet with --db",
+        )
+
+
 @dataclass(eq=False)
 class _Run:
     """One call of `rebuild`."""
@@ -139,13 +166,8 @@ class _Run:
         self._retry = Retries(attempts=self.attempts, pace=limiter, stop=self._stop)
         self._unnamed_root = f"s3://{self.backend.bucket}/{self.backend.base_prefix}".rstrip("/")
         report = self.report
+        require_fillable(self.catalog, self.backend.name)
         state = self._state()
-        if state is None and self.catalog.scalar("SELECT 1 FROM file_assets LIMIT 1"):
-            raise UsageError(
-                f"the catalog {self.catalog.path} holds files already: a rebuild fills a new one",
-                hint="was it rebuilt before, go on with `catalogsync restore`;"
-                " else name a file that is not there yet with --db",
-            )
         self._retry(self.client.probe)
         report.resumed = state is not None
         if state is None:
@@ -200,6 +222,12 @@ class _Run:
 
     def _begin(self) -> dict[str, Any]:
         """Copy the newest good snapshot, if there is any to copy; what is to be remembered."""
+        # Of a rebuild whose catalog was thrown away, of another bucket perhaps.
+        place = self._beside("rebuild")
+        try:
+            discard(place)
+        except OSError as error:
+            raise RunAborted(self.report, _of_disk(place, error)) from error
         found = self._snapshots() if self.request.with_snapshot else []
         for snapshot in found:
             try:
@@ -221,7 +249,8 @@ class _Run:
 
     def _snapshots(self) -> list[Snapshot]:
         """Those of one catalog, the newest first."""
-        found = list_snapshots(self.client, catalog_id=self.request.catalog_id, retry=self._retry)
+        named = self.request.catalog_id
+        found = list_snapshots(self.client, catalog_id=named, retry=self._retry, look=False)
         newest: dict[str, Snapshot] = {}
         for snapshot in found:
             newest.setdefault(snapshot.catalog_id, snapshot)
@@ -237,6 +266,7 @@ class _Run:
         report = self.report
         place = self._beside("snapshot")
         place.unlink(missing_ok=True)
+        snapshot = with_metadata(self.client, snapshot, retry=self._retry)
         try:
             fetch_snapshot(self.client, snapshot, place, passphrase(), retry=self._retry)
         except OSError as error:
@@ -278,10 +308,9 @@ class _Run:
     # --- the files
 
     def _settle_catalog(self, staging: Staging) -> None:
-        """Of which catalog the objects are, where no snapshot has said it."""
+        """Of which catalog the objects are, where no snapshot has said it; and whether this is it
+        from now on, where a person has said so since an earlier call."""
         report = self.report
-        if report.snapshot is not None:
-            return
         if self._of_catalog is None:
             owners = staging.owners()
             if self.request.take_over and len(owners) > 1:
@@ -295,7 +324,12 @@ class _Run:
         takes_over = self.request.take_over and self._of_catalog is not None
         if self._of_catalog == report.catalog_id and not (takes_over and not report.taken_over):
             return
-        state = _state_of(None, self._of_catalog, taken_over=takes_over)
+        state = {
+            "snapshot": report.snapshot,
+            "snapshot_at": report.snapshot_at,
+            "catalog_id": self._of_catalog,
+            "taken_over": takes_over or report.taken_over,
+        }
         with self.catalog.transaction() as connection:
             if takes_over and self._of_catalog is not None:
                 take_over_id(connection, self._of_catalog)
@@ -311,6 +345,7 @@ class _Run:
         report = self.report
         roots = let_go_roots(self.catalog) - {self._unnamed_root}
         root = roots.pop() if len(roots) == 1 else self._unnamed_root
+        self._checking = Checking(self.catalog, self.client, report, self._retry)
         went_on = True
         while went_on:
             went_on, left = False, 0
@@ -323,14 +358,13 @@ class _Run:
                     root=root,
                     unnamed_root=self._unnamed_root,
                 )
-                for _, copy in done.doubtful:
-                    self._compare(copy)
+                done.doubtful[:] = [d for d in done.doubtful if self._checking.compare(d[1])]
                 settled = self._count(done)
                 staging.settle([item.key for item in settled])
                 left += len(page) - len(settled)
                 went_on |= bool(settled)
                 self.progress(report)
-            report.left = left
+            report.left = left - len(self._checking.refused)
             went_on &= left > 0
 
     def _count(self, done: Recorded) -> list[Item]:
@@ -354,33 +388,9 @@ class _Run:
             confirm(self.catalog, self.client, retry=self._retry)
         else:
             look(self.catalog, self.client, retry=self._retry)
-        if report.snapshot is None and not report.taken_over:
-            return
-        limits = Limits.of(self.backend, workers=self.workers)
-        try:
-            found = audit(
-                self.catalog,
-                self.backend,
-                AuditRequest(level="listing", allow_empty=True),
-                limits=limits,
-                connect=self.connect,
-            )
-        except RunAborted as error:
-            raise RunAborted(report, error.cause) from error
-        report.missing = found.missing
-        report.damaged += found.size + found.content
-        report.nowhere = int(self.catalog.scalar(_NOWHERE))
-
-    def _compare(self, copy: RemoteCopy) -> None:
-        self.report.doubtful += 1
-        outcome = look_at(copy, self.client, "head", self._retry)
-        if outcome.error is not None:
-            raise outcome.error
-        event: Any = {"ok": "verified", "missing": "lost"}.get(outcome.kind, "damaged")
-        self.report.damaged += event == "damaged"
-        look = Look(copy, event, outcome.etag, outcome.verified_by)
-        with self.catalog.transaction() as connection:
-            locations.record_looks(connection, [look])
+        # What was looked at just now is there; what an earlier call has met need not be.
+        if report.snapshot is not None or report.taken_over or report.resumed:
+            self._checking.hold_against_listing(self.workers, self.connect)
 
     def _finish(self, staging: Staging) -> None:
         report = self.report
@@ -391,7 +401,7 @@ class _Run:
             presence.refresh(connection)
             self._write_state(connection, None)
         with suppress(OSError):
-            staging.discard()
+            discard(self._beside("rebuild"))
         self._step("done")
 
 
@@ -412,13 +422,3 @@ def _state_of(
         "catalog_id": catalog_id,
         "taken_over": taken_over,
     }
-
-
-_NOWHERE = """
-SELECT COUNT(*) FROM file_assets f WHERE f.superseded_by_id IS NULL
-AND EXISTS (SELECT 1 FROM file_locations l WHERE l.file_asset_id = f.id AND l.status = 'missing')
-AND NOT EXISTS (
-    SELECT 1 FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
-    WHERE l.file_asset_id = f.id AND b.backend_type <> 'local'
-      AND l.status IN ('active', 'missing', 'damaged'))
-"""

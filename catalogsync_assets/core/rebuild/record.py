@@ -9,7 +9,6 @@ has a place below a root that nobody has any more, at which a scan looks for it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,6 +28,12 @@ from catalogsync_assets.core.stores.verify import bare
 
 #: Statuses of a location that say that its object holds its file.
 _STANDING = ("active", "missing", "damaged")
+
+
+def that_count(copies: Sequence[RemoteCopy]) -> list[RemoteCopy]:
+    """Of what the catalog has at a key, what says what is there; where nothing does, what was."""
+    standing = [c for c in copies if c.status in _STANDING]
+    return standing or [c for c in copies if c.status != "removed"]
 
 
 @dataclass
@@ -97,7 +102,7 @@ class _Page:
         earlier: dict[str, int] = {}
         paths: set[str] = set()
         for item in items:
-            copies = self._at.get(item.key, [])
+            copies = that_count(self._at.get(item.key, []))
             standing = next((c for c in copies if c.status in _STANDING), None)
             asset = self._same(item, by_name.get(names[item.key]))
             if any(_is_same(item, c) for c in copies):
@@ -121,8 +126,9 @@ class _Page:
         written = locations.record_stored(
             connection, self.backend, [stored for _, stored in claims.values()]
         )
+        new = {item.key for item in fresh}
         for key in (stored.key for stored in written):
-            (done.new if key in {i.key for i in fresh} else done.joined).append(claims[key][0])
+            (done.new if key in new else done.joined).append(claims[key][0])
         return done
 
     def _number(self, item: Item) -> int | None:
@@ -207,14 +213,7 @@ class _Page:
         connection = self.connection
         roots.note_lost(connection, root)
         recorded = insert_files(connection, root, files)
-        rows = connection.execute(
-            sa.text(
-                "SELECT id, library_path, file_asset_id FROM file_locations"
-                " WHERE library_root = :root AND status = 'active'"
-                " AND library_path IN (SELECT value FROM json_each(:paths))"
-            ),
-            {"root": root, "paths": json.dumps(list(recorded))},
-        ).all()
+        rows = connection.execute(_AT_PATHS, {"root": root, "paths": list(recorded)}).all()
         ids = [row.id for row in rows]
         locations.apply(connection, "gone", ids)
         locations.forget_stat(connection, ids)
@@ -223,24 +222,37 @@ class _Page:
     # --- what is known
 
     def _read_assets(self, ids: Sequence[int]) -> dict[int, _Asset]:
-        statement = sa.text(
-            "SELECT id, LOWER(NULLIF(sha256, '')), size_bytes, object_key FROM file_assets"
-            " WHERE id IN (SELECT value FROM json_each(:ids))"
-        )
-        rows = self.connection.execute(statement, {"ids": json.dumps(list(ids))})
+        rows = self.connection.execute(_ASSETS, {"ids": sorted(set(ids))})
         return {row[0]: _Asset(*row) for row in rows}
 
     def _known_places(self, assets: Iterable[int]) -> dict[int, tuple[str, KnownFile]]:
         """Where these files were last, by file asset: the root, and the file below it."""
-        statement = sa.text(
-            "SELECT l.library_root, l.id, f.id, f.song_id, l.library_path, l.status, f.size_bytes,"
-            " l.mtime_ns, NULLIF(f.sha256, ''), f.object_key IS NOT NULL, f.companion"
-            " FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
-            " WHERE f.id IN (SELECT value FROM json_each(:ids)) AND l.library_path IS NOT NULL"
-            " AND l.status = 'missing' ORDER BY l.id DESC"
-        )
-        rows = self.connection.execute(statement, {"ids": json.dumps(list(assets))})
+        rows = self.connection.execute(_PLACES, {"ids": sorted(set(assets))})
         return {row[2]: (row[0], KnownFile(*row[1:10])._replace(companion=row[10])) for row in rows}
+
+
+def _with_list(statement: str, name: str) -> sa.TextClause:
+    return sa.text(statement).bindparams(sa.bindparam(name, expanding=True))
+
+
+_AT_PATHS = _with_list(
+    "SELECT id, library_path, file_asset_id FROM file_locations"
+    " WHERE library_root = :root AND status = 'active' AND library_path IN :paths",
+    "paths",
+)
+_ASSETS = _with_list(
+    "SELECT id, LOWER(NULLIF(sha256, '')), size_bytes, object_key FROM file_assets"
+    " WHERE id IN :ids",
+    "ids",
+)
+_PLACES = _with_list(
+    "SELECT l.library_root, l.id, f.id, f.song_id, l.library_path, l.status, f.size_bytes,"
+    " l.mtime_ns, NULLIF(f.sha256, ''), f.object_key IS NOT NULL, f.companion"
+    " FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+    " WHERE f.id IN :ids AND l.library_path IS NOT NULL AND l.status = 'missing'"
+    " ORDER BY l.id DESC",
+    "ids",
+)
 
 
 def _is_same(item: Item, copy: RemoteCopy) -> bool:

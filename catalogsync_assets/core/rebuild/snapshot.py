@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,10 +26,11 @@ from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import catalog_id_in, from_row, local_backend_id
 from catalogsync_assets.core.catalog.legacy import insert_row, insert_sql
 from catalogsync_assets.core.catalog.object_keys import fold
+from catalogsync_assets.core.catalog.replication import EVERY_BACKEND
 from catalogsync_assets.core.catalog.roots import note_lost
 from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
-from catalogsync_assets.core.rebuild.names import is_root, is_safe
+from catalogsync_assets.core.rebuild.names import is_of_file, is_root, is_safe
 from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE, ObjectBackend, validated
 
 #: Tables whose rows are taken as they are, parents first. What is not here is made anew (presence,
@@ -59,14 +61,16 @@ _TABLES: dict[str, tuple[str, ...]] = {
 _PLACES = (
     *("id", "file_asset_id", "backend_id", "container_name", "locator", "status", "is_primary"),
     *("size_bytes", "mtime_ns", "library_root", "library_path", "etag", "missing_since"),
-    *("status_since", "created_at", "updated_at"),
+    *("created_at", "updated_at"),
 )
 #: Without these it is no catalog.
 _NEEDED = ("songs", "file_assets", "file_locations", "storage_backends")
 #: Of a text, in bytes. The longest that this program writes has 4,000.
 _MAX_TEXT = 8 * 1024
 #: Of a value, in bytes: the settings of a backend, and no more.
-_MAX_VALUE = 1024 * 1024
+_MAX_VALUE = 256 * 1024
+#: What is held in memory together: nobody has more of them.
+_MAX_BACKENDS, _MAX_ROOTS = 256, 10_000
 #: Of a row, as every database has it.
 _MAX_ID = 2**31 - 1
 _PAGE = 2_000
@@ -76,6 +80,11 @@ _BATCH_KEY = re.compile(r"[a-z0-9_-]{1,100}")
 _VERSION = re.compile(r"\d{4}")
 #: What a statement may do while a snapshot is read.
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
+
+_IS_END = (
+    "NOT EXISTS (SELECT 1 FROM file_assets t WHERE t.id = :superseded_by_id"
+    " AND t.superseded_by_id IS NOT NULL)"
+)
 
 Row = dict[str, Any]
 
@@ -121,7 +130,7 @@ def _opened(source: Path) -> sqlite3.Connection:
     place = f"file:{quote(str(source))}?mode=ro&immutable=1"
     old = sqlite3.connect(place, uri=True, isolation_level=None)
     old.text_factory = lambda text: text.decode("utf-8", "replace")
-    old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 64 * _MAX_VALUE)
+    old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 256 * _MAX_VALUE)
     for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "query_only=ON"):
         old.execute(f"PRAGMA {pragma}")
     found = old.execute("PRAGMA quick_check(1)").fetchone()
@@ -145,6 +154,7 @@ class _Copying:
         self.old.set_authorizer(
             lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
         )
+        self._stores: dict[int, ObjectBackend] = {}  # by their ids here
         self._backends = self._copy_backends()
         for table, columns in _TABLES.items():
             self._copy(table, columns)
@@ -155,9 +165,10 @@ class _Copying:
 
     def _columns(self) -> dict[str, set[str]]:
         """The columns of each table of it that is a plain one: no view, and none of a module's."""
-        plain = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
+        plain = "SELECT LOWER(name) FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
         names = {name for (name,) in self.old.execute(plain)} & {*metadata.tables, VERSION_TABLE}
-        info = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0"
+        # SQLite knows no case in names, and another program's database may have any.
+        info = "SELECT LOWER(name) FROM pragma_table_xinfo(?) WHERE hidden = 0"
         found = {t: {c for (c,) in self.old.execute(info, (t,))} for t in sorted(names)}
         if not found.keys() >= set(_NEEDED):
             raise _broken("it is no catalog")
@@ -178,48 +189,51 @@ class _Copying:
                 hint="upgrade catalogsync",
             )
 
-    def _rows(self, table: str, columns: tuple[str, ...]) -> Iterator[list[Row]]:
+    def _rows(
+        self, table: str, columns: tuple[str, ...], *, size: int = _PAGE
+    ) -> Iterator[list[Row]]:
         """The rows of a table, in pages; None for what is not of its column's type."""
         there = self._tables.get(table, set())
         types = metadata.tables[table].c
         asked = ", ".join(_typed(c, types[c].type) if c in there else "NULL" for c in columns)
         # Names of our own alone.
         found = self.old.execute(f"SELECT {asked} FROM {table}") if there else None  # noqa: S608
-        while found is not None and (page := found.fetchmany(_PAGE)):
+        while found is not None and (page := found.fetchmany(size)):
             yield [self._checked(dict(zip(columns, row, strict=True)), types) for row in page]
 
     def _checked(self, row: Row, types: Any) -> Row:
         for name, value in row.items():
             if value is not None and isinstance(types[name].type, sa.DateTime):
-                row[name] = value if _TIME.fullmatch(value) else None
+                row[name] = value if _is_time(value) else None
         return row
 
     def _insert(self, table: str, columns: tuple[str, ...], rows: list[Row]) -> int:
         """Insert what can be; how many that is. In an adopted database, rows may name others that
         are not there."""
         statement = insert_sql(self.new, table, columns)
-        try:
-            with self.new.begin_nested():
-                self.new.exec_driver_sql(statement, rows)
-        except sa.exc.IntegrityError:
-            return sum(self._insert_one(statement, row) for row in rows)
-        return len(rows)
+        return self._taken(lambda some: self.new.exec_driver_sql(statement, some), rows)
 
-    def _insert_one(self, statement: str, row: Row) -> bool:
+    def _taken(self, insert: Callable[[list[Row]], object], rows: list[Row]) -> int:
         try:
             with self.new.begin_nested():
-                self.new.exec_driver_sql(statement, row)
+                insert(rows)
         except sa.exc.IntegrityError:
+            if len(rows) > 1:
+                return sum(self._taken(insert, [row]) for row in rows)
             self._copied.refused += 1
-            return False
-        return True
+            return 0
+        return len(rows)
 
     # --- backends
 
     def _copy_backends(self) -> dict[int, int]:
         """Take the backends over; by the old id of each, its id here."""
         columns = ("id", "name", "backend_type", "container_name", "config", "created_at")
-        rows = [row for page in self._rows("storage_backends", columns) for row in page]
+        rows: list[Row] = []
+        for page in self._rows("storage_backends", columns, size=_MAX_BACKENDS + 1):
+            rows += page
+            if len(rows) > _MAX_BACKENDS:
+                raise _broken(f"it has more than {_MAX_BACKENDS} backends")
         ids: dict[int, int] = {}
         for row in rows:
             if row["backend_type"] == LOCAL and row["id"] is not None:
@@ -232,6 +246,7 @@ class _Copying:
             if same and row is same[0]:
                 self._copied.layout = found.layout
                 ids[row["id"]] = self.backend.id
+                self._stores[self.backend.id] = self.backend
                 continue
             taken = "SELECT 1 FROM storage_backends WHERE name = :name"
             if self.new.scalar(sa.text(taken), {"name": found.name}):
@@ -242,7 +257,8 @@ class _Copying:
                 "container_name": found.bucket,
                 "config": json.dumps(found.config()),
             }
-            ids[row["id"]] = insert_row(self.new, "storage_backends", values)
+            ids[row["id"]] = new = insert_row(self.new, "storage_backends", values)
+            self._stores[new] = found
             self._copied.others[found.name] = f"bucket {found.bucket} at {found.endpoint or 'AWS'}"
         return ids
 
@@ -278,9 +294,7 @@ class _Copying:
             row["object_key_fold"] = row["object_key"] and fold(row["object_key"])
         elif table == "batches" and row["key"] is not None and not _BATCH_KEY.fullmatch(row["key"]):
             raise _broken("a batch has an impossible key")
-        elif (
-            table == "library_policies" and row["library_root"] and not is_root(row["library_root"])
-        ):
+        elif table == "library_policies" and not _is_policy(row):
             self._copied.refused += 1
             return False
         return True
@@ -288,15 +302,17 @@ class _Copying:
     def _copy_links(self) -> None:
         """Which content has come in the stead of which, and which playlist is made from which file;
         once all files are there."""
-        for table, columns in (
-            ("file_assets", ("superseded_by_id",)),
-            ("playlists", ("file_asset_id", "unresolved")),
+        for table, columns, condition in (
+            # Whoever follows them comes to an end: back goes one to what ends there, and no other.
+            ("file_assets", ("superseded_by_id",), " AND :superseded_by_id > :id"),
+            ("file_assets", ("superseded_by_id",), f" AND :superseded_by_id < :id AND {_IS_END}"),
+            ("playlists", ("file_asset_id", "unresolved"), ""),
         ):
             link = columns[0]
             values = ", ".join(f"{column} = :{column}" for column in columns)
             update = (
                 f"UPDATE {table} SET {values} WHERE id = :id"  # noqa: S608
-                f" AND EXISTS (SELECT 1 FROM file_assets f WHERE f.id = :{link})"
+                f" AND EXISTS (SELECT 1 FROM file_assets f WHERE f.id = :{link}){condition}"
             )
             for page in self._rows(table, ("id", *columns)):
                 if rows := [row for row in page if row[link] is not None]:
@@ -317,8 +333,10 @@ class _Copying:
                     self._copied.refused += 1
                     continue
                 row |= {"backend_id": backend, "is_local": is_local}
+                row["is_listed"] = backend == self.backend.id
                 rows.append(row)
-            locations.insert_copied(self.new, rows)
+            if rows:
+                self._taken(lambda some: locations.insert_copied(self.new, some), rows)
 
     def _is_path(self, row: Row) -> bool:
         """Bring a local row into order; whether it can be one."""
@@ -340,18 +358,17 @@ class _Copying:
 
     def _is_object(self, row: Row, backend_id: int) -> bool:
         """The same of an object's."""
-        key = row["locator"]
+        key, store = row["locator"], self._stores[backend_id]
         row |= dict.fromkeys(
             ("absolute_path", "library_root", "library_path", "mtime_ns", "ctime_ns", "inode")
         )
-        row["public_url"] = None
-        if key is None:
+        # Of a bucket that the backend had before, nothing is known here.
+        if key is None or row["container_name"] not in (None, store.bucket):
             return False
-        if backend_id == self.backend.id:
-            row["container_name"] = self.backend.bucket
-            row["public_url"] = self.backend.public_url(key)
-            return bool(key.startswith(self.backend.key_prefix))
-        return True
+        row |= {"container_name": store.bucket, "public_url": store.public_url(key)}
+        return bool(key.startswith(store.key_prefix)) and is_of_file(
+            key.removeprefix(store.key_prefix)
+        )
 
     def _let_roots_go(self) -> None:
         """A root of a machine that is gone is no root here; but a scan looks for its files."""
@@ -359,11 +376,12 @@ class _Copying:
         names: dict[str, str | None] = {}
         for page in self._rows("library_roots", ("path", "name")):
             names |= {row["path"]: row["name"] for row in page}
-        roots = new.scalars(
-            sa.text(
-                "SELECT DISTINCT library_root FROM file_locations WHERE library_path IS NOT NULL"
-            )
-        ).all()
+            if len(names) > _MAX_ROOTS:
+                raise _broken(f"it has more than {_MAX_ROOTS:,} library roots")
+        distinct = "SELECT DISTINCT library_root FROM file_locations WHERE library_path IS NOT NULL"
+        roots = new.scalars(sa.text(f"{distinct} LIMIT {_MAX_ROOTS + 1}")).all()
+        if len(roots) > _MAX_ROOTS:
+            raise _broken(f"its files lie below more than {_MAX_ROOTS:,} library roots")
         for root in roots:
             note_lost(new, root, names.get(root))
 
@@ -378,6 +396,19 @@ def _typed(column: str, kind: object) -> str:
         most = _MAX_VALUE if isinstance(kind, sa.JSON) else _MAX_TEXT
         right = f"typeof({column}) = 'text' AND length(CAST({column} AS BLOB)) <= {most}"
     return f"CASE WHEN {right} THEN {column} END"
+
+
+def _is_policy(row: Row) -> bool:
+    root, copies = row["library_root"], row["required_copies"]
+    return (not root or is_root(root)) and copies is not None and copies >= EVERY_BACKEND
+
+
+def _is_time(text: str) -> bool:
+    """Whether it is a time as this program writes them: any other ends what reads it."""
+    try:
+        return _TIME.fullmatch(text) is not None and bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _backend_of(row: Mapping[str, Any]) -> ObjectBackend | None:

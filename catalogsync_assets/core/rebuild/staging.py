@@ -59,7 +59,6 @@ class Staging:
         Args:
             path: of its file, which is made where there is none, for its owner alone.
         """
-        self._path = path
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -68,12 +67,6 @@ class Staging:
     def close(self) -> None:
         """Close it; what it holds stays."""
         self._db.close()
-
-    def discard(self) -> None:
-        """Remove it: everything is in the catalog."""
-        self.close()
-        for name in (self._path, Path(f"{self._path}-journal")):
-            name.unlink(missing_ok=True)
 
     def known(self, keys: Collection[str]) -> dict[str, tuple[str, int]]:
         """Those of these keys that have been looked at: the ETag, without quotes, and the size."""
@@ -108,7 +101,9 @@ class Staging:
         """Those of which nothing is decided, in pages: first those of a catalog, in the order of
         its files, then the others by key. What is settled meanwhile does no harm."""
         self._db.execute(_INDEX)
-        is_later = "UPDATE objects SET later = (catalog IS NULL OR catalog <> ?)"
+        is_later = (
+            "UPDATE objects SET later = (catalog IS NULL OR catalog <> ?) WHERE state = 'waiting'"
+        )
         self._db.execute(is_later, (of_catalog or "",))
         after: tuple[Any, ...] = (0, -1, 0.0, "")
         while page := self._db.execute(_WAITING, (*after, size)).fetchall():
@@ -128,6 +123,16 @@ class Staging:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def discard(path: Path) -> None:
+    """Remove such a table, where there is one; it is closed.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    for name in (path, Path(f"{path}-journal")):
+        name.unlink(missing_ok=True)
 
 
 def _item(row: Sequence[Any]) -> Item:

@@ -69,6 +69,8 @@ _FULL_CODES = {
 }
 _FULL = re.compile(r"no space left|disk (is )?full|not enough space|quota exceeded", re.IGNORECASE)
 _ACCESS_CODES = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden"}
+#: Of an object in a class of storage such as GLACIER, which is not read at once.
+_ARCHIVED = "InvalidObjectState"
 _CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict"}
 _BUSY_CODES = {
     *("SlowDown", "ServiceUnavailable", "InternalError"),
@@ -206,6 +208,9 @@ def store_error(  # noqa: PLR0911, PLR0912  (a table of cases)
             code=code or f"Http{status}",
             hint="free some space there or raise the quota; what was not sent stays queued",
         )
+    if code == _ARCHIVED:  # of this one object; the others are not to wait for it
+        hint = "have the store bring it back first, as by `aws s3api restore-object`"
+        return KeyRefusedError(f"{what}: it lies in an archive ({code})", code=code, hint=hint)
     if code in _ACCESS_CODES or status in (_UNAUTHORIZED, _FORBIDDEN):
         if said.page and code is None:
             return refused(

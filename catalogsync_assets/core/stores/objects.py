@@ -66,6 +66,7 @@ class StoredObject:
     answered_at: datetime | None = field(default=None, compare=False)
     #: All of its user metadata, by names in lower case.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = ""  #: its Content-Type: what whoever put it said
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> StoredObject:
@@ -84,6 +85,7 @@ class StoredObject:
             modified_at=answer.get("LastModified"),
             answered_at=_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})),
             metadata=metadata,
+            media_type=answer.get("ContentType") or "",
         )
 
     @property

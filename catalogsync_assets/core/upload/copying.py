@@ -212,7 +212,7 @@ class Copier:
         return journal.begin(
             self._catalog,
             self._client.backend,
-            task,
+            *(task.locator, task.file_asset_id, task.size_bytes),
             upload_id=upload_id,
             mtime_ns=-1,  # of no file: an upload does not go on with it
             part_bytes=copying.PART_BYTES,

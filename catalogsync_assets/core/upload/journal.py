@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.schema import multipart_parts, multipart_uploads
-from catalogsync_assets.core.catalog.upload_queue import UploadTask
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.stores import parts
 from catalogsync_assets.core.stores.backend import ObjectBackend
@@ -70,7 +69,9 @@ _COLUMNS = (
 def begin(
     catalog: Catalog,
     backend: ObjectBackend,
-    task: UploadTask,
+    locator: str,
+    file_asset_id: int,
+    size_bytes: int,
     *,
     upload_id: str,
     mtime_ns: int,
@@ -80,15 +81,17 @@ def begin(
     """Note an upload that the store has just begun. It is on disk when this returns.
 
     Args:
-        mtime_ns: of the source as it is read; a task need not know it.
+        locator: the whole key.
+        file_asset_id: 0 for what is no file's, and so is nobody's to go on with.
+        mtime_ns: of the source as it is read.
     """
     statement = sa.insert(multipart_uploads).values(
         backend_id=backend.id,
         container_name=backend.bucket,
-        locator=task.locator,
+        locator=locator,
         upload_id=upload_id,
-        file_asset_id=task.file_asset_id,
-        size_bytes=task.size_bytes,
+        file_asset_id=file_asset_id,
+        size_bytes=size_bytes,
         mtime_ns=mtime_ns,
         part_bytes=part_bytes,
         checksums=checksums,

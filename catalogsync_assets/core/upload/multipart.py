@@ -166,7 +166,7 @@ class LargeUpload:
         return multiparts.begin(
             self.catalog,
             self.client.backend,
-            self.task,
+            *(self.task.locator, self.task.file_asset_id, self.task.size_bytes),
             upload_id=self._upload.upload_id,
             mtime_ns=source.mtime_ns,
             part_bytes=self.part_size,

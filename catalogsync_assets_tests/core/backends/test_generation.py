@@ -1,7 +1,13 @@
 """An old copy of the catalog that was put back, a clone: what they may do to a backend, and not."""
 
+import errno
 import json
+import os
 import shutil
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,6 +108,68 @@ def old(catalog):
 
 def verify_all(catalog, backend, level="listing", **options):
     return audit(catalog, backend, AuditRequest(level, **options), limits=Limits(attempts=2))
+
+
+@pytest.fixture
+def nothing_lasts(monkeypatch):
+    """The catalog lies on a network's file system, or on a container's."""
+    monkeypatch.setattr(generation, "lasts", lambda _: False)
+
+
+def test_a_container_that_mounts_the_same_volume_is_the_same_writer(
+    catalog, cloud, nothing_lasts, monkeypatch
+):
+    begin_changes(catalog, StoreClient(cloud))
+    before = generation.writer_of(catalog)
+    monkeypatch.setattr(socket, "gethostname", lambda: "3f9c0d1e2a4b")
+    assert generation.writer_of(catalog) == before
+    begin_changes(catalog, StoreClient(cloud))
+    assert not is_doubted(catalog, cloud)
+
+
+def test_a_copy_with_all_that_lies_beside_it_is_another_writer(
+    catalog, nothing_lasts, tmp_path_factory
+):
+    before = generation.writer_of(catalog)
+    catalog.close()
+    folder = tmp_path_factory.mktemp("copy") / "of it"
+    subprocess.run(["cp", "-a", catalog.path.parent, folder], check=True)
+    copy = Catalog.open(folder / catalog.path.name)
+    assert (folder / f"{catalog.path.name}.place").exists()
+    assert generation.writer_of(copy) != before
+    copy.close()
+
+
+def test_where_a_copy_would_take_its_times_along_host_and_path_tell(
+    catalog, nothing_lasts, monkeypatch
+):
+    stat = Path.stat
+
+    def without_ctime(path, **options):
+        found = stat(path, **options)
+        if path.suffix != ".place":
+            return found
+        return SimpleNamespace(st_ctime_ns=found.st_mtime_ns, st_mtime_ns=found.st_mtime_ns)
+
+    monkeypatch.setattr(Path, "stat", without_ctime)
+    monkeypatch.setattr(Path, "exists", os.path.exists)
+    before = generation.writer_of(catalog)
+    assert generation.writer_of(catalog) == before
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    assert generation.writer_of(catalog) != before
+
+
+def test_where_nothing_can_be_written_beside_the_catalog_host_and_path_tell(
+    catalog, nothing_lasts, monkeypatch
+):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "no", str(path))
+
+    monkeypatch.setattr(generation, "private", refuse)
+    before = generation.writer_of(catalog)
+    assert not list(catalog.path.parent.glob("*.place*"))
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    assert generation.writer_of(catalog) != before
 
 
 def test_each_run_that_sends_something_raises_it_once(catalog, library, cloud, synced, said):

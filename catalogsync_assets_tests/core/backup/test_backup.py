@@ -285,3 +285,14 @@ def test_a_read_that_was_spoilt_is_made_again(through_proxy, proxy, backed_up, t
     proxy.spoil_answers(lambda r: r.method == "GET" and r.key.endswith(".zst"), times=1)
     fetch_snapshot(client, snapshot, tmp_path / "back.db", None)
     assert songs(tmp_path / "back.db") == []
+
+
+@pytest.mark.parametrize("stamp", ["99991231T235959Z", "20260631T000000Z", "00010101T000000Z"])
+def test_a_name_that_no_clock_gives_is_no_snapshot(
+    catalog, library, scanned, cloud, backed_up, remote, stamp
+):
+    remote(cloud).put(f".catalogsync/catalog/{catalog_id(catalog)}/{stamp}.db.zst", b"x")
+    library.fill(1)
+    scanned()
+    assert backed_up(cloud).status == "made"
+    assert len(list_snapshots(StoreClient(cloud))) == 1

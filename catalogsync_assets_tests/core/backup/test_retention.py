@@ -1,5 +1,7 @@
 """Which snapshots stay, and that only ours go."""
 
+import dataclasses
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
@@ -8,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalogsync_assets.core.backup.backup import back_up
-from catalogsync_assets.core.backup.retention import kept
-from catalogsync_assets.core.backup.snapshots import Snapshot, snapshot_name
+from catalogsync_assets.core.backup.retention import kept, remove
+from catalogsync_assets.core.backup.snapshots import Snapshot, list_snapshots, snapshot_name
 from catalogsync_assets.core.catalog.backends import catalog_id
+from catalogsync_assets.core.errors import StoreUnavailableError
+from catalogsync_assets.core.stores.client import StoreClient
+from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets_tests.support.proxy import refusal
 
 NOW = datetime(2026, 11, 27, 3, tzinfo=timezone.utc)
@@ -79,6 +84,27 @@ def test_only_ours_go(catalog, cloud, s3, old_ones, monkeypatch):
     assert report.removed == 6
     assert listed(s3, cloud) == {old_ones[0], *old_ones[-2:], report.key, stranger}
     assert report.snapshots == 4
+
+
+def test_what_comes_between_the_look_and_the_delete_stays(cloud, old_ones, s3, catalog):
+    class Late(StoreClient):
+        def call(self, what, key, operation, **arguments):
+            if operation == "delete_object":
+                s3.put_object(Bucket=cloud.bucket, Key=key, Body=b"of somebody else")
+            return super().call(what, key, operation, **arguments)
+
+    tested = dataclasses.replace(cloud, tested=StoreProfile(conditional_delete=True))
+    client = Late(tested)
+    snapshot = next(s for s in list_snapshots(client, look=False) if s.key == old_ones[0])
+    assert not remove(client, snapshot, retry=_three_times)
+    assert old_ones[0] in listed(s3, cloud)
+
+
+def _three_times(request):
+    for _ in range(2):
+        with suppress(StoreUnavailableError):
+            return request()
+    return request()
 
 
 def test_what_cannot_be_removed_is_said_and_fails_nothing(

@@ -380,3 +380,11 @@ def test_an_xspf_says_its_encoding(read, encoding):
 def test_an_encoding_that_the_xml_parser_does_not_know_is_said(read, name):
     with pytest.raises(UsageError, match="encoding"):
         read("x.xspf", xspf("", f'<?xml version="1.0" encoding="{name}"?>'))
+
+
+def test_a_line_of_a_cue_sheet_with_many_blanks_takes_no_time(tmp_path):
+    """A pattern took minutes for a thousand."""
+    sheet = tmp_path / "a.cue"
+    sheet.write_text(f'FILE{" " * 50_000}!{" " * 50_000}!\nFILE "b.wav" WAVE\n')
+    found = [e.values["url"] for e in read_manifest(sheet, kind="cue") if isinstance(e, Entry)]
+    assert [len(url) for url in found] == [50_002, 5]

@@ -15,7 +15,9 @@ from catalogsync_assets.core.errors import ConfigurationError, RunAborted, Usage
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.rebuild.names import path_of
 from catalogsync_assets.core.rebuild.rebuild import Request, rebuild
+from catalogsync_assets.core.rebuild.staging import Item, Staging
 from catalogsync_assets.core.restore.restore import restore
+from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.profile import StoreProfile
 from catalogsync_assets.core.upload.upload import Limits, upload
 from catalogsync_assets_tests.support.database import rows
@@ -281,6 +283,7 @@ def test_keys_that_lead_out_of_the_library_are_left_alone(
         (".catalogsync/moves/../17", None),
         (".catalogsync/generation.json", None),
         ("a/.catalogsync-test/b.mp3", None),
+        ("a/.CatalogSync/b.mp3", None),
     ],
 )
 def test_a_key_stands_for_a_path_below_the_root_or_for_none(name, path):
@@ -372,6 +375,180 @@ def test_a_file_that_a_kill_has_left_half_way_to_another_key_comes_back(
     new, _, _ = rebuilt(cloud, take_over=True)
     restore(new, sampled.root)
     assert _contents(sampled.root)["recovered/5.flac"] == content
+
+
+def test_what_is_half_way_to_another_key_is_what_it_was(library, cloud, synced, rebuilt, remote):
+    library.add("cover.jpg", b"\xff\xd8\xff\xe0" + bytes(400))
+    library.add("song.mp3")
+    library.add("rip.log", b"a log")
+    synced(cloud)
+    for number, name in enumerate(("cover.jpg", "song.mp3", "rip.log")):
+        said = remote(cloud).head(name)
+        remote(cloud).put(
+            f".catalogsync/moves/{number}",
+            remote(cloud).get(name),
+            Metadata=said["Metadata"],
+            ContentType=said["ContentType"],
+        )
+        remote(cloud).delete(name)
+    new, _, _ = rebuilt(cloud, take_over=True)
+    assert _paths(new) == ["recovered/0.jpg", "recovered/1.mp3", "recovered/2.txt"]
+    kinds = "SELECT companion, format FROM file_assets ORDER BY object_key"
+    assert rows(new, kinds) == [("image", "jpg"), (None, "mp3"), ("text", "txt")]
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_what_was_learned_for_a_catalog_that_was_thrown_away_is_not_believed(
+    library, cloud, backend, synced, snapshot, rebuilt, bare_machine, with_snapshot
+):
+    library.fill(2)
+    synced(cloud)
+    if with_snapshot:
+        snapshot(cloud)
+    new, there = bare_machine(cloud)
+    staging = Staging(new.path.with_name(f"{new.path.name}.rebuild"))
+    key = f"{cloud.key_prefix}not there.mp3"
+    staging.add([Item(key, "not there.mp3", 3, '"e"', "0" * 64, None, None, 1.0, _SONG)])
+    staging.close()
+    rebuild(new, there, Request(), attempts=2)
+    assert _paths(new) == ["album/0000.mp3", "album/0001.mp3"]
+
+
+_SONG = {"song": {"title": "x", "match_key": None}, "artists": (), "format": "mp3"}
+
+
+def test_what_has_gone_since_a_rebuild_was_stopped_is_not_shown_as_there(
+    library, cloud, synced, bare_machine, remote
+):
+    library.fill(12)
+    synced(cloud)
+    new, there = bare_machine(cloud)
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(report):
+        if report.step == "files":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        rebuild(new, there, Request(), workers=1, progress=stop)
+    remote(cloud).delete("album/0007.mp3")
+    report = rebuild(new, there, Request(), attempts=2)
+    assert report.resumed
+    status = "SELECT status FROM file_locations WHERE etag <> '' AND locator LIKE '%0007.mp3'"
+    assert rows(new, status) == ["missing"]
+    assert report.missing == 1
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_a_person_may_say_later_that_the_old_catalog_is_no_more(
+    library, cloud, synced, snapshot, bare_machine, catalog, with_snapshot
+):
+    library.fill(2)
+    synced(cloud)
+    if with_snapshot:
+        snapshot(cloud)
+    new, there = bare_machine(cloud)
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(report):
+        if report.step == "files":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        rebuild(new, there, Request(), progress=stop)
+    report = rebuild(new, there, Request(take_over=True), attempts=2)
+    assert (report.resumed, report.taken_over) == (True, True)
+    assert (report.snapshot is not None) == with_snapshot
+    assert catalog_id(new) == catalog_id(catalog)
+    assert not is_doubted(new, there)
+
+
+def test_a_file_whose_object_is_gone_is_found_where_it_was_before(
+    library, backend, synced, snapshot, rebuilt, remote, catalog, lost
+):
+    cloud = backend(layout="path")
+    keep_profile(catalog, cloud, StoreProfile(copies=True, copy_checksum=True))
+    content = library.add("old.mp3").read_bytes()
+    synced(cloud)
+    (library.root / "old.mp3").rename(library.root / "new.mp3")
+    synced(cloud)
+    snapshot(cloud)
+    assert set(remote(cloud).keys()) == {"old.mp3", "new.mp3"}
+    remote(cloud).delete("new.mp3")
+    lost()
+    new, _, report = rebuilt(cloud, take_over=True)
+    assert report.missing == 0
+    places = "SELECT locator, status, verified_by FROM file_locations WHERE etag <> ''"
+    assert sorted(rows(new, places)) == [
+        (f"{cloud.key_prefix}new.mp3", "superseded", None),
+        (f"{cloud.key_prefix}old.mp3", "active", "read"),
+    ]
+    assert restore(new, library.root).restored == 1
+    assert list(_contents(library.root).values()) == [content]
+
+
+def test_what_has_come_again_to_a_key_that_was_given_up_is_found(
+    library, cloud, synced, snapshot, lost, rebuilt, catalog
+):
+    content = library.add("song.mp3", size=400).read_bytes()
+    synced(cloud)
+    library.add("song.mp3", size=500)
+    synced(cloud)
+    snapshot(cloud)
+    library.add("song.mp3", content)
+    synced(cloud)
+    lost()
+    new, there, report = rebuilt(cloud, take_over=True)
+    assert report.damaged == 0
+    assert restore(new, library.root).restored == 1
+    assert _contents(library.root) == {"song.mp3": content}
+    scan(new, [library.root])
+    assert _uploads(new, there) == (0, 0)
+
+
+def test_an_object_in_an_archive_stops_no_other(
+    library, backend, synced, snapshot, rebuilt, proxy, remote
+):
+    """Its HEAD is answered, and it is another one than the snapshot says."""
+    cloud = backend(endpoint=proxy.endpoint)
+    library.fill(4)
+    synced(cloud)
+    snapshot(cloud)
+    for number in (1, 2):
+        remote(cloud).put(f"album/{number:04d}.mp3", b"another %d" % number)
+    reads = 0
+
+    def is_second_read(request):
+        nonlocal reads
+        here = request.method == "GET" and request.key.endswith("0001.mp3")
+        reads += here
+        return here and reads > 2
+
+    proxy.answer(refusal(403, "InvalidObjectState"), is_second_read)
+    _, _, report = rebuilt(cloud)
+    assert report.failed == 1
+    assert [f.code for f in report.failures] == ["InvalidObjectState"]
+    assert (report.doubtful, report.left) == (1, 0)
+
+
+def test_an_object_that_is_replaced_while_it_is_looked_at_passes_for_no_other(
+    library, cloud, synced, bare_machine, remote
+):
+    remote(cloud).put("theirs.mp3", b"as it was")
+
+    class Late(StoreClient):
+        def read(self, key, **options):
+            remote(cloud).put("theirs.mp3", b"as it is")
+            return super().read(key, **options)
+
+    new, there = bare_machine(cloud)
+    rebuild(new, there, Request(), attempts=2, connect=Late)
+    said = "SELECT etag FROM file_locations WHERE etag <> ''"
+    assert rows(new, said) == [remote(cloud).head("theirs.mp3")["ETag"]]
 
 
 def test_objects_of_two_catalogs_are_one_s_own_only_if_a_person_says_whose(

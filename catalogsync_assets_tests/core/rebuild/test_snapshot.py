@@ -4,10 +4,17 @@ import dataclasses
 
 import pytest
 
-from catalogsync_assets.core.catalog.backends import catalog_id, object_backends
+from catalogsync_assets.core.audit.audit import audit
+from catalogsync_assets.core.audit.report import AuditRequest
+from catalogsync_assets.core.catalog.backends import (
+    backend_by_name,
+    catalog_id,
+    object_backends,
+)
 from catalogsync_assets.core.errors import CatalogError, UsageError
 from catalogsync_assets.core.rebuild.rebuild import Request, rebuild
 from catalogsync_assets.core.restore.restore import restore
+from catalogsync_assets.core.upload.upload import Limits
 from catalogsync_assets_tests.support.database import rows
 
 
@@ -198,11 +205,130 @@ def test_another_backend_of_the_snapshot_is_told_of(held, backend, synced, snaps
     new, _, report = rebuilt(held)
     assert list(report.other_backends) == ["second"]
     assert [b.name for b in object_backends(new)] == ["cloud", "second"]
-    counts = "SELECT b.name, COUNT(*) FROM file_locations l JOIN storage_backends b"
-    assert rows(new, f"{counts} ON b.id = l.backend_id WHERE status = 'active' GROUP BY 1") == [
-        ("cloud", 2),
-        ("second", 2),
-    ]
+
+
+_BY_BACKEND = (
+    "SELECT b.name, l.status, COUNT(*) FROM file_locations l JOIN storage_backends b"
+    " ON b.id = l.backend_id WHERE b.backend_type <> 'local' GROUP BY 1, 2 ORDER BY 1, 2"
+)
+
+
+def test_what_another_backend_is_said_to_hold_is_shown_once_somebody_has_looked(
+    held, backend, synced, snapshot, rebuilt, remote
+):
+    second = backend("second")
+    synced(second)
+    snapshot(held)
+    remote(second).delete("a/one.mp3")
+    new, _, report = rebuilt(held, take_over=True)
+    assert report.missing == 0
+    assert rows(new, _BY_BACKEND) == [("cloud", "active", 2), ("second", "missing", 2)]
+    present = "SELECT SUM(files_present) FROM song_backend_presence p JOIN storage_backends b"
+    assert rows(new, f"{present} ON b.id = p.backend_id WHERE b.name = 'second'") == [0]
+    audit(new, backend_by_name(new, "second"), AuditRequest("listing"), limits=Limits(attempts=2))
+    assert rows(new, _BY_BACKEND)[1:] == [("second", "active", 1), ("second", "missing", 1)]
+
+
+def test_objects_that_no_file_of_the_backend_can_have_are_not_taken(
+    held, backend, synced, snapshot, rebuilt
+):
+    synced(backend("second"))
+    add = (
+        "INSERT INTO file_locations (file_asset_id, backend_id, container_name, locator, status)"
+        " SELECT 1, id, '{}', '{}', 'active' FROM storage_backends WHERE name = '{}'"
+    )
+    own = ".catalogsync/catalog/0123456789abcdef/20260101T000000Z.db.zst"
+    snapshot(
+        held,
+        change=_changed(
+            add.format(held.bucket, f"{held.key_prefix}{own}", "cloud"),
+            add.format(held.bucket, "somebody-else/x.mp3", "second"),
+            add.format("another-bucket", f"{held.key_prefix}x.mp3", "cloud"),
+        ),
+    )
+    new, _, report = rebuilt(held)
+    assert report.refused_rows == 3
+    assert rows(new, _BY_BACKEND) == [("cloud", "active", 2), ("second", "missing", 2)]
+
+
+def test_a_location_of_a_file_that_is_not_there_costs_no_other(held, snapshot, rebuilt):
+    snapshot(
+        held,
+        change=_changed(
+            "INSERT INTO file_locations (file_asset_id, backend_id, locator, status)"
+            " SELECT 4711, id, 'x', 'active' FROM storage_backends WHERE backend_type = 'local'"
+        ),
+    )
+    new, _, report = rebuilt(held)
+    assert (report.copied_files, report.refused_rows) == (2, 1)
+    assert rows(new, _BY_BACKEND) == [("cloud", "active", 2)]
+
+
+def test_no_time_of_grace_is_shortened_by_what_a_snapshot_says(held, snapshot, rebuilt):
+    snapshot(
+        held,
+        change=_changed(
+            "UPDATE file_locations SET status_since = '2001-01-01 00:00:00',"
+            " status = CASE WHEN library_path IS NULL THEN status ELSE 'forgotten' END"
+        ),
+    )
+    new, _, _ = rebuilt(held)
+    old = "SELECT status, COUNT(*) FROM file_locations WHERE status_since > '2002' GROUP BY 1"
+    assert rows(new, old) == [("active", 2), ("forgotten", 2)]
+
+
+def test_a_time_that_is_none_is_not_taken(held, snapshot, rebuilt):
+    snapshot(held, change=_changed("UPDATE file_assets SET created_at = '2026-13-45 99:99:99'"))
+    new, _, _ = rebuilt(held)
+    assert rows(new, "SELECT DISTINCT created_at FROM file_assets") == [None]
+
+
+@pytest.mark.parametrize(
+    ("links", "taken"),
+    [((2, 1), [2, None]), ((1, 2), [None, None]), ((2, None), [2, None]), ((None, 1), [None, 1])],
+)
+def test_contents_that_have_come_in_each_other_s_stead_end_somewhere(
+    held, snapshot, rebuilt, links, taken
+):
+    texts = ["NULL" if link is None else link for link in links]
+    set_link = "UPDATE file_assets SET superseded_by_id = {} WHERE id = {}"
+    snapshot(held, change=_changed(*(set_link.format(t, i + 1) for i, t in enumerate(texts))))
+    new, _, _ = rebuilt(held)
+    assert rows(new, "SELECT superseded_by_id FROM file_assets ORDER BY id") == taken
+
+
+def test_a_policy_that_nobody_can_have_set_is_not_taken(held, snapshot, rebuilt):
+    numbers = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20)"
+    add = "INSERT INTO library_policies (library_root, required_copies)"
+    snapshot(
+        held,
+        change=_changed(f"{add} {numbers} SELECT '/' || i, 1 FROM n", f"{add} VALUES ('/x', -7)"),
+    )
+    new, _, report = rebuilt(held)
+    assert report.refused_rows == 1
+    assert rows(new, "SELECT MIN(required_copies) FROM library_policies") == [1]
+
+
+def test_names_of_columns_may_be_in_any_case(held, snapshot, rebuilt):
+    """As those of a database that another program has made."""
+    snapshot(held, change=_changed("ALTER TABLE songs RENAME COLUMN title TO TITLE"))
+    new, _, _ = rebuilt(held)
+    assert sorted(rows(new, "SELECT title FROM songs")) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "INSERT INTO storage_backends (name, backend_type) SELECT 'b' || i, 'x' FROM n",
+        "INSERT INTO library_roots (path) SELECT '/r' || i FROM n",
+    ],
+)
+def test_more_than_anybody_has_of_what_is_held_in_memory_is_not_read(held, snapshot, rebuilt, what):
+    good = snapshot(held)
+    head, _, rest = what.partition(" SELECT")
+    numbers = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 10001)"
+    snapshot(held, change=_changed(f"{head} {numbers} SELECT{rest}"))
+    assert rebuilt(held)[2].snapshot == good
 
 
 def test_a_backend_may_have_another_name_and_endpoint_than_before(

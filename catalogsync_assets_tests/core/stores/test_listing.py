@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from catalogsync_assets.core.audit.audit import AuditRequest, audit
+from catalogsync_assets.core.backup.snapshots import list_snapshots
 from catalogsync_assets.core.errors import RunAborted, StoreError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ListedObject
@@ -178,3 +179,21 @@ def test_a_key_that_two_pages_have_comes_once(pages, keys):
     )
 
     assert keys() == ["a.mp3", "b.mp3", "c.mp3"]
+
+
+def test_a_snapshot_among_many_other_keys_is_found(pages, cloud):
+    def name(day):
+        stamp = f"202601{day:02d}T000000Z"
+        return f".catalogsync/catalog/0123456789abcdef/{stamp}.db.zst"
+
+    def many(first):
+        return [entry(f"{first}{i:04d}.mp3") for i in range(1001)]
+
+    pages(
+        page(*many("!"), more="true", token="1"),
+        page(*many("!x"), entry(name(1)), more="true", token="2"),
+        page(entry(name(2)), *many("z"), more="true", token="3"),
+        page(*many("zz"), entry(name(3))),
+    )
+    found = list_snapshots(StoreClient(cloud), look=False)
+    assert [s.key for s in found] == [name(3), name(2), name(1)]

@@ -26,7 +26,11 @@ def begun(
     catalog: Catalog, backend: ObjectBackend, task: UploadTask, upload_id: str = "u"
 ) -> UnfinishedUpload:
     return journal.begin(
-        catalog, backend, task, upload_id=upload_id, mtime_ns=7, part_bytes=100, checksums=True
+        *(catalog, backend, task.locator, task.file_asset_id, task.size_bytes),
+        upload_id=upload_id,
+        mtime_ns=7,
+        part_bytes=100,
+        checksums=True,
     )
 
 
