@@ -388,6 +388,26 @@ def test_what_another_program_has_written_over_an_old_key_is_not_touched_and_tol
     assert ("a.mp3", "superseded") in statuses(following)
 
 
+@pytest.mark.parametrize("key", ["a.mp3", "moved/a.mp3"], ids=["Changed", "NotProven"])
+def test_an_object_that_stays_keeps_no_other_one(
+    library, following, synced, pruned, remote, key, request
+):
+    for name in "abcd":
+        library.add(f"{name}.mp3")
+    synced(following)
+    (library.root / "moved").mkdir()
+    for name in "abcd":
+        (library.root / f"{name}.mp3").rename(library.root / "moved" / f"{name}.mp3")
+    synced(following)
+    remote(following).put(key, b"theirs")
+
+    report = pruned(following, workers=1)
+
+    assert report.reasons == {request.node.callspec.id: 1}
+    assert report.failures[0].file == f"{following.key_prefix}a.mp3"
+    assert report.removed == 3
+
+
 def test_what_comes_between_the_look_and_the_delete_is_not_touched(
     library, proxy, backend, synced, move, pruned, remote
 ):
