@@ -527,6 +527,26 @@ def test_without_conditions_nothing_is_deleted_unasked(
     assert remote(following).contents() == library.contents()
 
 
+def test_where_a_store_denies_the_very_version_it_goes_by_an_option_only(
+    library, proxy, backend, synced, move, pruned, remote
+):
+    """Swift does so of objects in parts."""
+    through = backend(layout="path", endpoint=proxy.endpoint)
+    library.add("a.mp3")
+    synced(through)
+    move(through, "a.mp3", "b.mp3")
+    denied = refusal(412, "PreconditionFailed")
+    proxy.answer(denied, lambda r: r.method == "DELETE" and r.header("if-match"))
+
+    report = pruned(through)
+    assert report.reasons == {"NoCondition": 1}
+    assert "--unconditional" in report.failures[0].reason
+    assert "a.mp3" in remote(through).keys()  # noqa: SIM118
+
+    assert pruned(through, unconditional=True).removed == 1
+    assert remote(through).contents() == library.contents()
+
+
 def test_a_store_that_is_not_known_is_asked(catalog, library, backend, synced, move, pruned):
     unknown = backend(layout="path", provider="other")
     library.add("a.mp3")
