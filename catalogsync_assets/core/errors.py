@@ -14,7 +14,7 @@ The tree::
     ├── RunAborted              a run with many tasks could not go on
     ├── SourceError             a file cannot be uploaded as it is
     ├── RestoreError            a file cannot be brought back
-    ├── NotRemoved              a local file was not deleted, and stays
+    ├── NotRemoved              a local file, or an object, was not deleted, and stays
     └── StoreError              an object store refused, or did not answer
         ├── AccessRefusedError  credentials or permissions
         ├── BucketMissingError  no such bucket
@@ -234,9 +234,11 @@ class RestoreError(_CodedError):
 
 
 class NotRemoved(_CodedError):  # noqa: N818
-    """A file is left where it is.
+    """A file, or an object of a backend, is left where it is.
 
     Attributes:
         code: `Gone`, `Changed`, `Link`, `HardLink`, `Outside`, `Unreadable`, `Unwritable`,
-            `NoDigest`, `ContentDiffers`, `NotProven`, `RootMissing`, `Kept`.
+            `NoDigest`, `ContentDiffers`, `NotProven`, `RootMissing`, `Kept`; of an object
+            `Changed`, `NotOurs`, `AnotherFile`, `Adopted`, `Newer`, `NoCondition`, `StillThere`,
+            `NotProven`, `FewCopies`.
     """

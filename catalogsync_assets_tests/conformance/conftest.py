@@ -17,7 +17,8 @@ from catalogsync_assets_tests.support.stores import s3_client
 
 __all__ = ["short_backoff", "verified"]
 
-for _name in ("audits", "copies", "living_library", "uploads", "whole_way"):
+_MODULES = "audits copies disasters living_library old_weight uploads whole_way"
+for _name in _MODULES.split():
     pytest.register_assert_rewrite(f"catalogsync_assets_tests.conformance.{_name}")
 ACTIVE = (
     "SELECT l.locator, f.sha256 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"

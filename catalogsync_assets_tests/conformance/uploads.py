@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from catalogsync_assets.core.errors import AccessRefusedError, BucketMissingError, CatalogError
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
+from catalogsync_assets.core.upload.multipart import PARTS_IN_FLIGHT
 from catalogsync_assets.core.upload.upload import UploadReport
 from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import s3_sha256
@@ -303,6 +304,7 @@ class Uploads:
         gate = Gate(proxy, lambda r: (r.part or 0) > 3, answer=refusal(0))
         process = uploading()
         proxy.wait_until(lambda: len(answered_parts(proxy)) == 3, seconds=2 * PATIENCE)
+        gate.wait_for(PARTS_IN_FLIGHT)  # one that came after the kill would pass
         gate.open_after_the_end_of(process)
         assert claims(through_proxy) == set()
         (upload_id,) = rows(catalog, "SELECT upload_id FROM multipart_uploads")

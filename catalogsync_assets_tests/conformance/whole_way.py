@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.catalog.backends import backend_by_name
+from catalogsync_assets.core.upload.multipart import PARTS_IN_FLIGHT
 from catalogsync_assets_tests.conformance.uploads import ODD_NAMES, answered_parts
 from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.processes import Process
@@ -135,6 +136,7 @@ def kill_in_the_middle(proxy: Any) -> None:
             proxy.wait_until(
                 lambda: len(answered_parts(proxy)) == PARTS_BEFORE, seconds=4 * PATIENCE
             )
+            large.wait_for(PARTS_IN_FLIGHT)  # one that came after the kill would pass
         finally:
             process.kill()
     small.open()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
-from catalogsync_assets.core.errors import CatalogSyncError, StoreError
+from catalogsync_assets.core.errors import CatalogSyncError, NotRemoved, StoreError
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
@@ -83,7 +83,8 @@ class Connections:
         return answer
 
     def _note(self, backend_id: int, error: CatalogSyncError) -> None:
-        is_silent, refuses = False, True
+        # An object that stays says nothing of the others.
+        is_silent, refuses = False, not isinstance(error, NotRemoved)
         if isinstance(error, StoreError):
             is_silent, refuses = error.retryable, error.fatal
         with self._lock:

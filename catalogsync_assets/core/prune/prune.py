@@ -87,8 +87,9 @@ def prune(
             shorter.
         keep_copies: an object goes only if so many stores are proven to hold its content besides.
         dry_run: change nothing and ask no store, only say what would go.
-        unconditional: delete where the store keeps no conditions of a delete: what another program
-            puts at the key between the look and the delete goes with it.
+        unconditional: delete where the store keeps no conditions of a delete, or none for this
+            object: what another program puts at the key between the look and the delete goes with
+            it.
         adopted: objects, too, that another tool has put, as long as they are the very version that
             was adopted.
         workers: objects at a time; the backend's own number by default.
@@ -274,6 +275,7 @@ class _Run:
             *(copy.key, copy.etag or "", copy.size_bytes, self._owner, str(copy.file_asset_id)),
             candidate.written_until,
             may_be_adopted=self.adopted,
+            unconditional=self.unconditional,
         )
         with self._idle:
             if self._stop.is_set():

@@ -5,7 +5,9 @@ the store holds under the key                   then
 ==============================================  =================================================
 nothing, by its own word                        nothing is to be done
 the version that is known, and tagged as ours   it is deleted, on the condition that it is that
-                                                version, where the store keeps conditions
+                                                version, where the store keeps conditions; Swift's
+                                                hold for no object in parts: without, if that was
+                                                asked for
 anything else, by two looks                     it stays, and it is said why
 ==============================================  =================================================
 
@@ -43,6 +45,8 @@ class KnownObject:
     written_until: datetime  #: it was written by then; in UTC, by the clock here
     #: Whether it may be without a tag of ours: another tool has put it, and we know its ETag only.
     may_be_adopted: bool = False
+    #: Whether it may be deleted without a condition, if the store takes none for it.
+    unconditional: bool = False
 
 
 def can_say_condition(client: StoreClient) -> bool:
@@ -79,10 +83,11 @@ def remove(client: StoreClient, known: KnownObject) -> Literal["removed", "gone"
     try:
         _delete(client, key, found.etag)
     except ConflictError as error:
-        raise verify.unsettled(client, key) from error  # the next look tells what has come there
-    except KeyRefusedError as error:
-        if error.code != NO_SUCH_KEY:
-            raise
+        if client.head(key) != found:  # the next look tells what has come there
+            raise verify.unsettled(client, key) from error
+        if not known.unconditional:
+            raise _takes_no_condition(client, key) from error
+        _delete(client, key, None)
     if not is_gone(client, key):
         after = client.head(key)
         if after is not None and verify.bare(after.etag) == verify.bare(found.etag):
@@ -95,9 +100,13 @@ def is_gone(client: StoreClient, key: str) -> bool:
     return client.read(key) is None and client.read(key) is None
 
 
-def _delete(client: StoreClient, key: str, etag: str) -> None:
-    condition = {"IfMatch": client.if_match(etag)} if is_conditional(client) else {}
-    client.call("delete", key, "delete_object", **condition)
+def _delete(client: StoreClient, key: str, etag: str | None) -> None:
+    condition = {"IfMatch": client.if_match(etag)} if etag and is_conditional(client) else {}
+    try:
+        client.call("delete", key, "delete_object", **condition)
+    except KeyRefusedError as error:
+        if error.code != NO_SUCH_KEY:
+            raise
 
 
 def _speaks_against(
@@ -129,5 +138,14 @@ def _written_at(found: StoredObject) -> datetime | None:
     return (found.modified_at - ahead).astimezone(timezone.utc).replace(tzinfo=None)
 
 
-def _stays(client: StoreClient, key: str, why: str, code: str) -> NotRemoved:
-    return NotRemoved(f"backend {client.backend.name!r}: {key!r} stays: {why}", code=code)
+def _takes_no_condition(client: StoreClient, key: str) -> NotRemoved:
+    why = "the store denies that it is the version that it is (If-Match)"
+    hint = "if no other program writes there, add --unconditional"
+    return _stays(client, key, why, "NoCondition", hint)
+
+
+def _stays(
+    client: StoreClient, key: str, why: str, code: str, hint: str | None = None
+) -> NotRemoved:
+    message = f"backend {client.backend.name!r}: {key!r} stays: {why}"
+    return NotRemoved(message, code=code, hint=hint)

@@ -388,6 +388,26 @@ def test_what_another_program_has_written_over_an_old_key_is_not_touched_and_tol
     assert ("a.mp3", "superseded") in statuses(following)
 
 
+@pytest.mark.parametrize("key", ["a.mp3", "moved/a.mp3"], ids=["Changed", "NotProven"])
+def test_an_object_that_stays_keeps_no_other_one(
+    library, following, synced, pruned, remote, key, request
+):
+    for name in "abcd":
+        library.add(f"{name}.mp3")
+    synced(following)
+    (library.root / "moved").mkdir()
+    for name in "abcd":
+        (library.root / f"{name}.mp3").rename(library.root / "moved" / f"{name}.mp3")
+    synced(following)
+    remote(following).put(key, b"theirs")
+
+    report = pruned(following, workers=1)
+
+    assert report.reasons == {request.node.callspec.id: 1}
+    assert report.failures[0].file == f"{following.key_prefix}a.mp3"
+    assert report.removed == 3
+
+
 def test_what_comes_between_the_look_and_the_delete_is_not_touched(
     library, proxy, backend, synced, move, pruned, remote
 ):
@@ -505,6 +525,26 @@ def test_without_conditions_nothing_is_deleted_unasked(
 
     assert pruned(following, unconditional=True).removed == 1
     assert remote(following).contents() == library.contents()
+
+
+def test_where_a_store_denies_the_very_version_it_goes_by_an_option_only(
+    library, proxy, backend, synced, move, pruned, remote
+):
+    """Swift does so of objects in parts."""
+    through = backend(layout="path", endpoint=proxy.endpoint)
+    library.add("a.mp3")
+    synced(through)
+    move(through, "a.mp3", "b.mp3")
+    denied = refusal(412, "PreconditionFailed")
+    proxy.answer(denied, lambda r: r.method == "DELETE" and r.header("if-match"))
+
+    report = pruned(through)
+    assert report.reasons == {"NoCondition": 1}
+    assert "--unconditional" in report.failures[0].reason
+    assert "a.mp3" in remote(through).keys()  # noqa: SIM118
+
+    assert pruned(through, unconditional=True).removed == 1
+    assert remote(through).contents() == library.contents()
 
 
 def test_a_store_that_is_not_known_is_asked(catalog, library, backend, synced, move, pruned):
