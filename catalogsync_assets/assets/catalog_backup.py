@@ -59,9 +59,9 @@ def _of_report(report: BackupReport) -> Metadata:
         "size (MiB)": mebibytes(report.size_bytes or 0),
         "catalog (MiB)": mebibytes(report.catalog_bytes),
         "encrypted": report.encrypted,
-        "sha256": report.sha256,
-        "snapshots": report.snapshots,
-        "removed": report.removed,
+        "sha256 of the catalog": report.sha256,
+        "snapshots there": report.snapshots,
+        "older ones removed": report.removed,
         "seconds": round(report.seconds, 3),
     }
     return shown | ({"warning": report.warning} if report.warning else {})

@@ -239,6 +239,7 @@ def _of_results(results: list[ChunkResult]) -> Metadata:
         "uploaded (MiB)": mebibytes(size),
         "adopted": sum(r.adopted for r in reports),
         "copied": sum(r.copied for r in reports),
+        "lost": sum(r.lost for r in reports),
         "retries": sum(r.retries for r in reports),
         "seconds": round(wall, 3),
         "rate (MiB/s)": round(mebibytes(size) / wall, 3) if wall else 0.0,

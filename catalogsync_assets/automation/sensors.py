@@ -67,7 +67,8 @@ def _changed_keys(
 def _automation(name: str) -> dg.SensorDefinition:
     """The sensor that does what the automation condition of one asset says."""
     with warnings.catch_warnings():
-        # In beta; tried with Dagster 1.13.27.
+        # In beta, as conditions of one's own are, and the only way to them that its documentation
+        # names (docs.dagster.io: Arbitrary Python automation conditions); tried with 1.13.27.
         warnings.filterwarnings("ignore", ".*use_user_code_server", dg.BetaWarning)
         return dg.AutomationConditionSensorDefinition(
             f"automate_{name}",

@@ -96,7 +96,10 @@ def rename(name: str, new_name: str) -> None:
 )
 @click.argument("name")
 @options.flag("--yes", "Do not ask; without a terminal, nothing is removed without it.")
-def remove(name: str, yes: bool) -> None:
+@options.flag(
+    "--abort-uploads", "Before that, have the store drop the parts of large files it has."
+)
+def remove(name: str, yes: bool, abort_uploads: bool) -> None:
     """Take a backend out of the catalog. Its objects stay in the bucket.
 
     Says first what that means: how many files are on too few other backends then, and how many
@@ -108,18 +111,23 @@ def remove(name: str, yes: bool) -> None:
     """
     from catalogsync_assets.core.catalog import backend_changes
     from catalogsync_assets.core.catalog.backends import backend_by_name
+    from catalogsync_assets.core.stores.client import StoreClient
+    from catalogsync_assets.core.upload.journal import abort_all
 
     catalog = running.open_catalog()
     found = backend_by_name(catalog, name)
     loss = backend_changes.loss(catalog, found)
-    _print_loss(loss)
+    _print_loss(loss, aborting=abort_uploads)
+    aborted = 0
     removed = yes or _agreed(f"Take backend {name} out of the catalog?")
     if removed:
+        if abort_uploads and loss.unfinished:
+            aborted = abort_all(catalog, StoreClient(found))
         backend_changes.remove(catalog, found)
     else:
         output.message("stopped", "nothing was changed; --yes removes it")
     running.end(
-        {**dataclasses.asdict(loss), "removed": removed},
+        {**dataclasses.asdict(loss), "removed": removed, "aborted": aborted},
         lambda: (
             output.echo(f"{name} was removed; bucket {found.bucket} is as it was")
             if removed
@@ -127,7 +135,8 @@ def remove(name: str, yes: bool) -> None:
         ),
         failed=not removed,
     )
-    output.note(_OF_DAGSTER)
+    if removed:
+        output.note(_OF_DAGSTER)
 
 
 def _agreed(question: str) -> bool:
@@ -137,29 +146,37 @@ def _agreed(question: str) -> bool:
     return output.ask(f"{question} [y/N]").lower() in ("y", "yes")
 
 
-def _print_loss(loss: Loss) -> None:
-    held = f"{loss.backend} holds {output.files(loss.files)}, {output.size(loss.bytes)}"
-    output.note(f"{held}; its objects stay in bucket {loss.bucket}")
-    if loss.short_files:
-        of_songs = f"{output.files(loss.short_files)} of {output.counted(loss.short_songs, 'song')}"
+def _print_loss(loss: Loss, *, aborting: bool) -> None:
+    held = f"{_files(loss.files, loss.companions)}, {output.size(loss.bytes)} of music"
+    output.note(f"{loss.backend} holds {held}; its objects stay in bucket {loss.bucket}")
+    if loss.short_files or loss.short_companions:
+        of_songs = _files(loss.short_files, loss.short_companions, loss.short_songs)
         output.message("warning", f"{of_songs} will have fewer copies than the policy asks for")
-    if loss.nowhere_files:
-        files = output.files(loss.nowhere_files)
-        of_songs = f"{files} of {output.counted(loss.nowhere_songs, 'song')}"
+    if count := loss.nowhere_files + loss.nowhere_companions:
+        of_songs = _files(loss.nowhere_files, loss.nowhere_companions, loss.nowhere_songs)
         nowhere = "on no other backend, and not in the library either"
         output.message("warning", f"{of_songs} will be {nowhere}")
-        output.listed(loss.nowhere_keys, loss.nowhere_files)
+        output.listed(loss.nowhere_keys, count)
         output.message(
             "hint", f"bring them back first: catalogsync restore --missing --from {loss.backend}"
         )
     if loss.pending:
         output.note(f"{output.counted(loss.pending, 'upload')} to it will be dropped")
-    if loss.unfinished:
+    if loss.unfinished and not aborting:
         parts = output.counted(loss.unfinished, "upload")
         output.note(
-            f"{parts} of large files to it that were begun stay in the bucket as parts, until the"
-            " service drops them"
+            f"{parts} of large files to it that were begun stay in the bucket as parts, which are"
+            " paid for, until the service drops them; with --abort-uploads it does so now"
         )
+
+
+def _files(files: int, beside: int, songs: int = 0) -> str:
+    """`2 files of 1 song and 1 file beside the music`."""
+    said = output.files(files) + (f" of {output.counted(songs, 'song')}" if songs else "")
+    if not beside:
+        return said
+    also = f"{output.files(beside)} beside the music"
+    return f"{said} and {also}" if files else also
 
 
 @options.command("catalogsync backend make-bucket cloud", name="make-bucket", of=backend)

@@ -14,21 +14,6 @@ if TYPE_CHECKING:
 
 #: Objects that are shown; --json has up to a thousand.
 _LISTED = 5
-_REASONS = {
-    "moved": "the file is under another key there",
-    "changed": "the file has newer content, which is there",
-    "forgotten": "the file is forgotten",
-    "expired": "kept after an edit, for as long as the settings say",
-    "detour": "a copy that has served its purpose in a move",
-}
-_LEFT = {
-    "Needed": "nothing stands in for it there",
-    "NoETag": "the catalog does not know which version is meant",
-    "Taken": "something else was recorded of it meanwhile",
-    "Adopted": "adopted, not put by this catalog; --adopted takes such objects, too",
-    "AnotherFile": "the object of another file of this catalog",
-    "FewCopies": "too few other copies of it are proven",
-}
 
 
 @options.command(
@@ -59,7 +44,9 @@ _LEFT = {
     "Delete even where the store cannot be told which version is meant: what another program puts"
     " at a key between the look and the delete is lost.",
 )
-@options.flag("--adopted", "Also objects that another tool has put, and that were adopted.")
+@options.flag(
+    "--adopted", "Also objects that another tool has put: adopted ones, and those it put again."
+)
 @options.workers("Objects")
 def prune(backend_name: str, superseded: bool, forgotten: bool, **chosen: Any) -> None:
     """Delete objects that are old weight; without --delete, only show them.
@@ -95,6 +82,8 @@ def _describe(report: PruneReport) -> str:
 
 
 def _print(report: PruneReport) -> None:
+    from catalogsync_assets.core.prune.report import REASONS
+
     if report.dry_run:
         would = f"{_objects(report.candidates)}, {output.size(report.candidate_bytes)}"
         output.echo(f"{would} would be deleted from {report.backend}")
@@ -102,7 +91,7 @@ def _print(report: PruneReport) -> None:
         went = f"{_objects(report.removed)}, {output.size(report.removed_bytes)}"
         output.echo(f"{went} deleted from {report.backend}")
     for reason, weight in report.reasons_to_go.items():
-        output.echo(f"  {_objects(weight.files)}, {output.size(weight.bytes)}: {_REASONS[reason]}")
+        output.echo(f"  {_objects(weight.files)}, {output.size(weight.bytes)}: {REASONS[reason]}")
     for old in report.listed[:_LISTED] if report.dry_run else ():
         output.echo(f"  {old.key} ({old.reason} since {old.since})")
     if report.dry_run and report.candidates > _LISTED:
@@ -120,6 +109,8 @@ def _objects(count: int) -> str:
 
 
 def _print_what_stays(report: PruneReport) -> None:
+    from catalogsync_assets.core.prune.report import LEFT
+
     if report.gone:
         output.note(f"{_objects(report.gone)} had gone already")
     if report.settled:
@@ -129,7 +120,7 @@ def _print_what_stays(report: PruneReport) -> None:
         what = f"{_objects(younger.files)}, {output.size(younger.bytes)}"
         output.note(f"{what} {_stay(younger.files)}: not long enough so")
     for code, count in report.left.items():
-        output.note(f"{_objects(count)} {_stay(count)}: {_LEFT.get(code, code)}")
+        output.note(f"{_objects(count)} {_stay(count)}: {LEFT[code]}")
     if report.versioned:
         output.note(
             "the bucket keeps versions: a deleted object is only hidden, and takes its room until a"

@@ -135,6 +135,10 @@ def _of_audit(audit: LastAudit | None) -> str:
 
 def _print_copies(copies: PolicyStatus) -> None:
     output.note(_in_words(copies))
+    if copies.companions_under_policy:
+        beside = output.files(copies.companions_under_policy)
+        have = "has" if copies.companions_under_policy == 1 else "have"
+        output.note(f"copies: {beside} beside the music {have} fewer than required")
     for names in copies.same:
         output.note(f"copies: {', '.join(names)} are the same store, and count as one copy")
     for one, other in copies.unproven:

@@ -5,6 +5,7 @@ The tree::
     CatalogSyncError            message + hint, exit code 1
     ├── UsageError              the request itself is wrong, exit code 2
     │   ├── ConfigurationError  a setting or an environment variable is missing or malformed
+    │   ├── NoConditionsError   a store cannot be told which version is to be deleted
     │   └── UnknownBackendError no backend of that name
     ├── CatalogError            the database cannot be opened, read or written
     ├── LibraryError            a library root cannot be read, or looks unmounted
@@ -85,6 +86,10 @@ class UsageError(CatalogSyncError):
 
 class ConfigurationError(UsageError):
     """A setting or an environment variable is missing or malformed."""
+
+
+class NoConditionsError(UsageError):
+    """Nothing is deleted from a store that keeps no conditions of a delete, unless asked for."""
 
 
 class UnknownBackendError(UsageError):

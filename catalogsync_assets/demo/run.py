@@ -16,16 +16,18 @@ from pathlib import Path
 from catalogsync_assets.core.catalog.backends import keep_profile, register
 from catalogsync_assets.core.catalog.database import Catalog, catalog_path
 from catalogsync_assets.core.catalog.files import batch_keys
-from catalogsync_assets.core.catalog.status import BackendStatus, backend_status, sample_public_url
+from catalogsync_assets.core.catalog.status import BackendStatus, backend_status, sample_key
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
 from catalogsync_assets.core.settings import CATALOG_VARIABLE, ROOTS_VARIABLE
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.local_s3.store import LocalStore, start_local_store, stop_local_store
 
 BACKEND = "demo"
 _BUCKET = "music"
 _PREFIX = "CATALOGSYNC_DEMO"
 _DAGSTER_HOME = "DAGSTER_HOME"
+_LISTEN_SECONDS = 3_600
 
 Say = Callable[[str], None]
 
@@ -53,9 +55,12 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
     directory.mkdir(parents=True, exist_ok=True)
     store = _start(directory, say)
     if library is None:
+        from catalogsync_assets.demo.sample_companions import make_companions
         from catalogsync_assets.demo.sample_library import make_sample_library
 
-        say(f"library   {len(make_sample_library(root))} sample files in {root}")
+        songs = make_sample_library(root)
+        beside = make_companions(root, songs)
+        say(f"library   {len(songs)} sample songs and {len(beside)} files beside them in {root}")
     else:
         say(f"library   {root}")
     _use(directory, store)
@@ -65,7 +70,7 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
         name=BACKEND,
         bucket=store.bucket,
         endpoint=store.endpoint,
-        public_base_url=store.public_base_url,
+        # Not public: a public bucket gets no snapshot of the catalog unless it is encrypted.
         credential_env_prefix=_PREFIX,
         provider="seaweedfs",
     )
@@ -74,15 +79,18 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
     _test(catalog, backend)
     uploaded = _materialize(catalog, say)
     found = backend_status(catalog)
-    url = sample_public_url(catalog, BACKEND)
+    key = sample_key(catalog, BACKEND)
+    url = key and StoreClient(backend).signed_url(key, expires=_LISTEN_SECONDS)
     catalog.close()
     say(f"uploaded  {uploaded} files" if uploaded else "nothing to upload: everything is in place")
     say("")
     for b in found:
-        say(f"  {b.name:<8} {b.songs} of {b.songs_total} songs, {b.files} files, {b.bytes:,} bytes")
+        beside = f", {b.companions} beside the music" if b.companions else ""
+        figures = f"{b.songs} of {b.songs_total} songs, {b.files} files, {b.bytes:,} bytes"
+        say(f"  {b.name:<8} {figures}{beside}")
     say("")
     if url:
-        say(f"listen    {url}  ({_served(url):,} bytes served)")
+        say(f"listen    {url}  ({_served(url):,} bytes served; for an hour)")
     say(f"web UI    make dev   (or: catalogsync dev --directory {_short(directory)})")
     say(f"stop      catalogsync demo --stop --directory {_short(directory)}")
     return found
@@ -159,7 +167,7 @@ def _test(catalog: Catalog, backend: ObjectBackend) -> None:
 
 
 def _served(url: str) -> int:
-    """How many bytes the URL gives without a signature, fetched to be sure.
+    """How many bytes the URL gives, fetched to be sure.
 
     Raises:
         CatalogSyncError: it gives none.

@@ -163,6 +163,20 @@ def test_a_cell_says_what_its_store_has_copied_and_what_was_sent(
     assert pipeline.upload().metadata["copied"] == 0
 
 
+def test_a_cell_says_which_objects_were_lost(pipeline, backend, remote):
+    """What was to be copied to the key of a file that has moved is gone."""
+    cloud = backend("cloud", layout="path")
+    first, _ = pipeline.fill(2)
+    pipeline.upload()
+    first.rename(first.with_name("x.mp3"))
+    pipeline.scan()
+    remote(cloud).delete("album/0000.mp3")
+
+    metadata = pipeline.upload().metadata
+
+    assert (metadata["lost"], metadata["copied"], metadata["uploaded"]) == (1, 0, 1)
+
+
 @pytest.mark.parametrize("config", [{"limit": 1}, {"chunk_max_files": 1}], ids=str)
 def test_a_file_that_two_copies_bring_to_its_key_is_one_file(
     pipeline, backend, library, remote, config

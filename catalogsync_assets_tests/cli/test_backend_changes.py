@@ -73,8 +73,10 @@ def test_nothing_is_removed_unless_it_is_said_so(cli, catalog, stored, cloud):
     done = cli("backend", "remove", "cloud")
 
     assert done.code == 1
-    assert f"cloud holds 2 files, 600 bytes; its objects stay in bucket {cloud.bucket}" in done.err
+    held = f"cloud holds 2 files, 600 bytes of music; its objects stay in bucket {cloud.bucket}"
+    assert held in done.err
     assert "nothing was changed; --yes removes it" in done.err
+    assert "Dagster" not in done.err
     assert names(catalog) == ["cloud"]
 
 
@@ -112,8 +114,70 @@ def test_json_tells_what_was_lost(cli, stored, cloud):
     assert cli("backend", "remove", "cloud", "--yes", "--json").json == {
         **{"backend": "cloud", "bucket": cloud.bucket, "files": 2, "bytes": 600},
         **{"short_files": 0, "short_songs": 0, "nowhere_files": 0, "nowhere_songs": 0},
-        **{"nowhere_keys": [], "pending": 0, "unfinished": 0, "removed": True},
+        **{"companions": 0, "short_companions": 0, "nowhere_companions": 0},
+        **{"nowhere_keys": [], "pending": 0, "unfinished": 0, "removed": True, "aborted": 0},
     }
+
+
+def test_what_is_beside_the_music_is_said_apart(cli, catalog, library, scanned, uploaded, cloud):
+    library.add("a.mp3")
+    library.add("cover.jpg")
+    scanned()
+    uploaded(cloud)
+    set_policy(catalog, ALL_OTHERS, 2)
+
+    assert "copies: 1 file beside the music has fewer than required" in cli("status").err
+    assert cli("status", "--json").json["policy"]["companions_under_policy"] == 1
+    said = cli("backend", "remove", "cloud").err
+    assert "1 file of 1 song and 1 file beside the music will have fewer copies" in said
+
+
+@pytest.fixture
+def begun(catalog, library, scanned, cloud, s3):
+    """A large file whose upload in parts has begun; the parts' key."""
+    library.add("large.flac")
+    scanned()
+    key = f"{cloud.key_prefix}large.flac"
+    upload_id = s3.create_multipart_upload(Bucket=cloud.bucket, Key=key)["UploadId"]
+    change(
+        catalog,
+        "INSERT INTO multipart_uploads (backend_id, container_name, locator, upload_id,"
+        " file_asset_id, size_bytes, mtime_ns, part_bytes, checksums)"
+        " SELECT ?, ?, ?, ?, id, 1, 1, 1, 0 FROM file_assets",
+        *(cloud.id, cloud.bucket, key, upload_id),
+    )
+    return key
+
+
+def unfinished(s3, backend):
+    found = s3.list_multipart_uploads(Bucket=backend.bucket, Prefix=backend.key_prefix)
+    return [upload["Key"] for upload in found.get("Uploads", ())]
+
+
+def test_parts_of_large_files_stay_unless_it_is_said_otherwise(cli, s3, cloud, begun):
+    done = cli("backend", "remove", "cloud", "--yes")
+
+    assert "1 upload of large files to it that were begun stay in the bucket as parts" in done.err
+    assert "--abort-uploads" in done.err
+    assert unfinished(s3, cloud) == [begun]
+
+
+def test_the_store_drops_them_where_it_is_told_to(cli, catalog, s3, cloud, begun):
+    done = cli("backend", "remove", "cloud", "--yes", "--abort-uploads", "--json")
+
+    assert (done.json["removed"], done.json["aborted"]) == (True, 1)
+    assert unfinished(s3, cloud) == []
+    assert names(catalog) == []
+
+
+def test_where_the_store_does_not_drop_them_nothing_is_removed(cli, catalog, backend, proxy, begun):
+    backend(endpoint=proxy.endpoint)
+    proxy.answer(refusal(403, "AccessDenied"))
+
+    done = cli("backend", "remove", "cloud", "--yes", "--abort-uploads")
+
+    assert done.code == 1
+    assert names(catalog) == ["cloud"]
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])

@@ -3,19 +3,24 @@
 import dataclasses
 import os
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 import pytest
 import yaml
 
+from catalogsync_assets.core.backup.concerns import concerns
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.replication import policy_status
 from catalogsync_assets.core.catalog.status import BackendStatus
 from catalogsync_assets.core.errors import CatalogSyncError, ConfigurationError
 from catalogsync_assets.demo.run import prepare_dagster_home, run_demo, stop_demo
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets.local_s3.store import start_local_store
+from catalogsync_assets_tests.support.database import rows
 
 SONGS = 6
 
@@ -114,7 +119,8 @@ def test_the_link_that_is_shown_serves_a_file_byte_for_byte(demo):
     (file,) = [
         path
         for path in demo.library.rglob("*")
-        if path.is_file() and unquote(url).endswith(path.relative_to(demo.library).as_posix())
+        if path.is_file()
+        and unquote(urlsplit(url).path).endswith(path.relative_to(demo.library).as_posix())
     ]
 
     with urllib.request.urlopen(url, timeout=30) as answer:
@@ -131,6 +137,14 @@ def test_it_says_what_is_where_and_how_to_go_on(demo):
     assert all(f"{SONGS} files" in line for line in status)
     assert str(demo.directory) in value(demo.said[0], "stop")
     assert value(demo.said[0], "web UI").startswith("make dev")
+
+
+def test_its_state_warns_of_nothing_that_its_user_has_not_done(demo):
+    with closing(Catalog.open(demo.directory / "catalog.db")) as catalog:
+        assert concerns(catalog) == []
+        assert policy_status(catalog).songs_under_policy == 0
+        made = "SELECT snapshot_at IS NOT NULL FROM storage_backends WHERE name = 'demo'"
+        assert rows(catalog, made) == [1]
 
 
 def test_the_library_is_only_read(demo, tmp_path):

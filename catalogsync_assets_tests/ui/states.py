@@ -114,6 +114,9 @@ def demo(folder: Path, *, seconds: float = 0.2) -> Iterator[Demo]:
         catalog = Catalog.open(directory / "catalog.db")
         (second,) = scan(catalog, [library]).batches
         healthy = backend_by_name(catalog, HEALTHY)
+        healthy, _ = register(
+            catalog, dataclasses.replace(healthy, public_base_url=store.public_base_url)
+        )
         for name in IN_TROUBLE:
             _register(catalog, healthy, name)
         with instance_in(directory / "dagster_home") as instance:

@@ -30,7 +30,7 @@ class Listed(NamedTuple):
 
     #: Locations to be compared that are active, and whose object is listed in the right size.
     as_expected: list[int]
-    unknown: list[str]  #: keys at which the catalog has nothing
+    unknown: list[str]  #: keys at which the catalog has nothing, or nothing any more
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ class ExpectedObjects:
             f"SELECT json_group_array(l.id) FILTER (WHERE l.status = 'active' AND {same}"
             f"{' AND ' + expected if limited else ''}), COUNT(DISTINCT k.id)"
             " FROM json_each(:sizes) k CROSS JOIN file_locations l"
-            f" ON {_HERE} AND l.locator = k.key"
+            f" ON {_HERE} AND l.locator = k.key AND l.status <> 'removed'"
         )
         unknown = (
             "SELECT k.key FROM json_each(:sizes) k WHERE NOT EXISTS"
-            f" (SELECT 1 FROM file_locations l WHERE {_HERE} AND l.locator = k.key)"
+            f" (SELECT 1 FROM file_locations l WHERE {_HERE} AND l.locator = k.key"
+            " AND l.status <> 'removed')"
         )
         values["sizes"] = json.dumps(sizes)
         with self.catalog.read() as connection:

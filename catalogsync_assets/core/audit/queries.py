@@ -229,7 +229,8 @@ def unreadable(catalog: Catalog, audit: Audit, limit: int) -> list[str]:
 _DROP_KNOWN = """
 DELETE FROM audit_findings WHERE audit_id = :audit AND kind = 'foreign' AND (
     EXISTS (SELECT 1 FROM file_locations l WHERE l.backend_id = :backend
-            AND l.container_name = :bucket AND l.locator = audit_findings.locator)
+            AND l.container_name = :bucket AND l.locator = audit_findings.locator
+            AND l.status <> 'removed')
     OR locator IN (SELECT target_locator FROM upload_tasks
                    WHERE target_backend_id = :backend AND status = 'running'))
 """

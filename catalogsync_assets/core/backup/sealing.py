@@ -5,8 +5,11 @@ made of the passphrase and of a salt, by scrypt. age's own way with passphrases 
 memory on a fast machine, and only for what fits into memory, too; so the salt stands before what
 age makes, in a line of text::
 
-    catalogsync-scrypt-17-8-1 SALT      in hex; of N = 2^17, r = 8, p = 1
+    catalogsync-scrypt-16-8-2 SALT      in hex; of N = 2^16, r = 8, p = 2
     age-encryption.org/v1 ...
+
+(OWASP's password storage cheat sheet names it as strong as N = 2^17 with p = 1, which takes twice
+the memory; what was sealed with that is still opened.)
 
 Memory is flat both ways. What is opened is untrusted: it may not grow beyond its bound, nor claim
 more memory than the reader gives.
@@ -38,11 +41,13 @@ _PIECE = 1024 * 1024
 _HEAD = 18
 #: Catalogs become a sixth to a twentieth.
 _MOST_TIMES, _MOST_MORE = 200, 64 * 1024 * 1024
-#: 128 MiB, and half a second.
-_SCRYPT = {"n": 2**17, "r": 8, "p": 1, "maxmem": 2**28, "dklen": 32}
+#: 64 MiB, and half a second.
+_SCRYPT = {"n": 2**16, "r": 8, "p": 2, "maxmem": 2**28, "dklen": 32}
+#: How keys are made, by what the line says of it.
+_KINDS: dict[bytes, dict[str, int]] = {b"16-8-2": {}, b"17-8-1": {"n": 2**17, "p": 1}}
 _SALT_BYTES = 16
-_HEADER = re.compile(rb"catalogsync-scrypt-17-8-1 ([0-9a-f]{32})\n")
-_HEADER_BYTES = len("catalogsync-scrypt-17-8-1 ") + 2 * _SALT_BYTES + 1
+_HEADER = re.compile(rb"catalogsync-scrypt-(16-8-2|17-8-1) ([0-9a-f]{32})\n")
+_HEADER_BYTES = len("catalogsync-scrypt-16-8-2 ") + 2 * _SALT_BYTES + 1
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _BECH32_GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _BECH32_CHECKSUM = 6
@@ -64,7 +69,7 @@ def seal(plain: Path, sealed: Path, passphrase: str | None) -> None:
             compressor.copy_stream(source, target, size=size)
             return
         salt = secrets.token_bytes(_SALT_BYTES)
-        target.write(f"catalogsync-scrypt-17-8-1 {salt.hex()}\n".encode())
+        target.write(f"catalogsync-scrypt-16-8-2 {salt.hex()}\n".encode())
         key = _key_of(passphrase, salt).to_public()
         pyrage.encrypt_io(compressor.stream_reader(source, size=size), target, [key])
 
@@ -105,7 +110,7 @@ def _decrypt(sealed: Path, compressed: Path, passphrase: str | None) -> None:
         header = _HEADER.fullmatch(source.read(_HEADER_BYTES))
         if header is None:
             raise _damaged("it does not begin with its salt")
-        key = _key_of(passphrase, bytes.fromhex(header[1].decode()))
+        key = _key_of(passphrase, bytes.fromhex(header[2].decode()), **_KINDS[header[1]])
         try:
             pyrage.decrypt_io(source, target, [key])
         except (pyrage.DecryptError, OSError) as error:
@@ -119,9 +124,9 @@ def _decrypt(sealed: Path, compressed: Path, passphrase: str | None) -> None:
             raise _damaged("it cannot be decrypted") from error
 
 
-def _key_of(passphrase: str, salt: bytes) -> Any:
+def _key_of(passphrase: str, salt: bytes, **otherwise: int) -> Any:
     """The key that a passphrase and a salt make."""
-    secret = hashlib.scrypt(os.fsencode(passphrase), salt=salt, **_SCRYPT)
+    secret = hashlib.scrypt(os.fsencode(passphrase), salt=salt, **(_SCRYPT | otherwise))
     return pyrage.x25519.Identity.from_str(_bech32("age-secret-key-", secret).upper())
 
 

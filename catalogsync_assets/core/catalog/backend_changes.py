@@ -65,7 +65,7 @@ class Loss:
 
     backend: str
     bucket: str
-    #: Files there that count, and their size.
+    #: Files of songs there that count, and their size.
     files: int
     bytes: int
     #: Of these: on fewer backends than the policy asks then, and the songs that they are of.
@@ -74,24 +74,40 @@ class Loss:
     #: Of these: on no other backend, and not in the library either.
     nowhere_files: int
     nowhere_songs: int
+    #: The same of files beside the music.
+    companions: int
+    short_companions: int
+    nowhere_companions: int
     pending: int  #: uploads to it that are waiting, or have failed
     unfinished: int  #: large files whose upload in parts was begun, and is not complete
-    nowhere_keys: list[str] = field(default_factory=list)  #: the first of them, by key
+    nowhere_keys: list[str] = field(default_factory=list)  #: the first of all those, by key
 
 
 _THERE = f"""
-FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id
-WHERE l.backend_id = :backend AND l.status = 'active' AND f.superseded_by_id IS NULL
-  AND {IN_LIBRARY}
+FROM file_assets f
+WHERE f.id IN (SELECT l.file_asset_id FROM file_locations l
+               WHERE l.backend_id = :backend AND l.status = 'active')
+  AND f.superseded_by_id IS NULL AND {IN_LIBRARY}
 """
 _NOWHERE = f"""
 {_THERE} AND NOT EXISTS (
     SELECT 1 FROM file_locations o WHERE o.file_asset_id = f.id AND o.status = 'active'
       AND o.backend_id <> :backend)
 """
-_FILES = f"SELECT COUNT(*), COALESCE(SUM(f.size_bytes), 0) {_THERE}"
-_COUNT_NOWHERE = f"SELECT COUNT(*), COUNT(DISTINCT {SONG_OF_FILE}) {_NOWHERE}"
-_LIST_NOWHERE = f"SELECT l.locator {_NOWHERE} ORDER BY l.locator LIMIT :limit"
+_FILES = f"""
+SELECT COUNT(*) - COUNT(f.companion),
+       COALESCE(SUM(CASE WHEN f.companion IS NULL THEN f.size_bytes END), 0), COUNT(f.companion)
+{_THERE}
+"""
+_COUNT_NOWHERE = f"""
+SELECT COUNT(*) - COUNT(f.companion), COUNT(DISTINCT {SONG_OF_FILE}), COUNT(f.companion) {_NOWHERE}
+"""
+_LIST_NOWHERE = f"""
+SELECT l.locator FROM file_locations l
+WHERE l.backend_id = :backend AND l.status = 'active'
+  AND l.file_asset_id IN (SELECT f.id {_NOWHERE})
+ORDER BY l.locator LIMIT :limit
+"""
 _PENDING = """
 SELECT COUNT(*) FROM upload_tasks
 WHERE target_backend_id = :backend AND status IN ('pending', 'running', 'failed')
@@ -102,13 +118,14 @@ _UNFINISHED = "SELECT COUNT(*) FROM multipart_uploads WHERE backend_id = :backen
 def loss(catalog: Catalog, backend: ObjectBackend) -> Loss:
     """What removing a backend would take away. Reads the rows of all that it holds."""
     here = {"backend": backend.id}
-    ((files, size),) = catalog.rows(_FILES, **here)
-    ((nowhere, songs),) = catalog.rows(_COUNT_NOWHERE, **here)
-    keys = catalog.rows(_LIST_NOWHERE, **here, limit=MOST_LISTED) if nowhere else []
-    short_songs, short_files = short_without(catalog, backend)
+    ((files, size, beside),) = catalog.rows(_FILES, **here)
+    ((nowhere, songs, nowhere_beside),) = catalog.rows(_COUNT_NOWHERE, **here)
+    listing = nowhere or nowhere_beside
+    keys = catalog.rows(_LIST_NOWHERE, **here, limit=MOST_LISTED) if listing else []
+    short_songs, short_files, short_beside = short_without(catalog, backend)
     return Loss(
         *(backend.name, backend.bucket, int(files), int(size), short_files, short_songs),
-        *(int(nowhere), int(songs)),
+        *(int(nowhere), int(songs), int(beside), short_beside, int(nowhere_beside)),
         pending=int(catalog.scalar(_PENDING, **here)),
         unfinished=int(catalog.scalar(_UNFINISHED, **here)),
         nowhere_keys=[key for (key,) in keys],

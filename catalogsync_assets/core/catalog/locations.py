@@ -41,7 +41,7 @@ Event = Literal[
     "restored", "displaced", "offload", "kept", "offloaded",
     "settled", "copied", "claimed",
     "stored", "moved", "replaced", "withdrawn", "kept aside", "verified", "lost", "damaged",
-    "prune", "pruned", "spared", "stayed", "retired",
+    "prune", "pruned", "overwritten", "spared", "stayed", "retired",
 ]
 # fmt: on
 
@@ -131,6 +131,9 @@ TRANSITIONS: dict[Event, Transition] = {
         ("active", "superseded"), "pruning", "the object is about to be deleted as old weight"
     ),
     "pruned": Transition(("pruning",), "removed", "the object was deleted, or found gone"),
+    "overwritten": Transition(
+        ("pruning",), "removed", "the object is not the file's any more, and stays"
+    ),
     "spared": Transition(("pruning",), "superseded", "the object stays, and is of the past"),
     "stayed": Transition(("pruning",), "active", "the object stays, and holds its file"),
     "retired": Transition(None, "removed", "a person has taken the backend out; the object stays"),
@@ -156,6 +159,7 @@ _WRITES: dict[Event, str] = {
     "damaged": "etag = COALESCE(:etag, etag)",
     "prune": "status_before = status",
     "pruned": "status_before = NULL",
+    "overwritten": "status_before = NULL",
     "spared": "status_before = NULL",
     "stayed": "status_before = NULL",
 }

@@ -22,6 +22,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.presence import COUNTS
 from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.separation import Separation, separation
+from catalogsync_assets.core.catalog.songs import COMPANIONS_KEY
 from catalogsync_assets.core.catalog.status import BackendStatus, backend_status
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE, ObjectBackend
@@ -105,6 +106,7 @@ class PolicyStatus:
 
     songs: int  #: songs that exist
     songs_under_policy: int  #: of those, the ones with a file on too few backends
+    companions_under_policy: int  #: files beside the music on too few backends
     backends: int  #: registered object stores
     required_copies: tuple[int, int]  #: the fewest and the most that any library asks for
     #: Backends that are proven to be one store, together: they count as one.
@@ -177,6 +179,9 @@ _HOLDS = f"""
 CASE WHEN l.status = 'active' AND b.backend_type = '{OBJECT_STORAGE}' THEN l.backend_id END
 """
 _COUNT_SHORT = f"SELECT COUNT(DISTINCT song_id) FROM ({_SHORT_FILES})"
+#: The row of `songs` that files beside the music hang on.
+_BESIDE = f"SELECT id AS song_id FROM songs WHERE match_key = '{COMPANIONS_KEY}'"
+_COUNT_BESIDE = f"SELECT COUNT(*) FROM ({_SHORT_FILES}) x"
 _LIST_SHORT = f"""
 SELECT s.id, s.artist, s.title, x.files, x.copies, x.required FROM (
     -- Of the file that lacks most: SQLite takes bare columns from the row of the maximum.
@@ -237,7 +242,13 @@ def policy_status(catalog: Catalog, figures: Sequence[BackendStatus] | None = No
     filled = {b.name for b in stores if b.files}
     unproven = [pair for pair in rules.separation.unproven if filled.issuperset(pair)]
     required = (rules.fewest, rules.most)
-    return PolicyStatus(songs, short, len(stores), required, rules.separation.same, unproven)
+    beside = 0
+    full = {b.name for b in stores if b.companions == b.companions_total}
+    names = rules.separation.names.items()
+    if rules.separation.copies(id_ for id_, name in names if name in full) < rules.most:
+        beside = catalog.scalar(rules.of_files(_COUNT_BESIDE, _BESIDE), **rules.values())
+    same = rules.separation.same
+    return PolicyStatus(songs, short, int(beside), len(stores), required, same, unproven)
 
 
 def songs_under_policy(catalog: Catalog, limit: int = 100) -> list[ShortSong]:
@@ -253,16 +264,21 @@ def songs_under_policy(catalog: Catalog, limit: int = 100) -> list[ShortSong]:
 
 # Of the files that a backend holds.
 _SHORT_WITHOUT = f"""
-SELECT COUNT(DISTINCT song_id), COUNT(*) FROM (
+SELECT COUNT(DISTINCT CASE WHEN a.companion IS NULL THEN x.song_id END),
+       COUNT(CASE WHEN a.companion IS NULL THEN 1 END), COUNT(a.companion)
+FROM (
     {_SHORT_FILES} AND COUNT(CASE WHEN l.status = 'active' AND b.id = :without THEN 1 END) > 0) x
+JOIN file_assets a ON a.id = x.id
 """
-_SONGS_THERE = """
+_SONGS_THERE = f"""
 SELECT song_id FROM song_backend_presence WHERE backend_id = :without AND files_present > 0
+UNION {_BESIDE}
 """
 
 
-def short_without(catalog: Catalog, backend: ObjectBackend) -> tuple[int, int]:
-    """How many songs, and files, of a backend would have fewer copies than required without it.
+def short_without(catalog: Catalog, backend: ObjectBackend) -> tuple[int, int, int]:
+    """How many songs, files of songs, and files beside the music of a backend would have fewer
+    copies than required without it.
 
     Whose library asks for every backend is asked for one less then. Looks at each of its files.
     """
@@ -270,8 +286,8 @@ def short_without(catalog: Catalog, backend: ObjectBackend) -> tuple[int, int]:
     rules = _rules(catalog, others.among(others.names.keys() - {backend.id}))
     copies = rules.separation.copies_sql(_HOLDS.replace("THEN", "AND b.id <> :without THEN"))
     statement = _SHORT_WITHOUT.format(candidates=_SONGS_THERE, copies=copies)
-    ((songs, files),) = catalog.rows(statement, **rules.values(), without=backend.id)
-    return int(songs), int(files)
+    ((songs, files, beside),) = catalog.rows(statement, **rules.values(), without=backend.id)
+    return int(songs), int(files), int(beside)
 
 
 def _by_sums(rules: _Rules, stores: Sequence[BackendStatus], songs: int) -> int | None:

@@ -150,7 +150,7 @@ LEFT JOIN (SELECT l.backend_id, COUNT(DISTINCT f.id) AS there
            WHERE f.companion IS NOT NULL AND f.superseded_by_id IS NULL
              AND l.file_asset_id = f.id AND l.status = 'active' AND {IN_LIBRARY}
            GROUP BY l.backend_id) c ON c.backend_id = b.id
-WHERE t.files > 0
+WHERE t.files > 0 AND b.removed_at IS NULL
 """
 # Reads all that the backend holds.
 _NOT_BY_PATH = """
@@ -225,15 +225,16 @@ def failed_uploads(
     return [FailedUpload(*row) for row in catalog.rows(query, name=backend_name, limit=limit)]
 
 
-def sample_public_url(catalog: Catalog, backend_name: str) -> str | None:
-    """A URL that serves one of the backend's files without a signature, or None."""
+def sample_key(catalog: Catalog, backend_name: str) -> str | None:
+    """The whole key of a song's file that a backend holds, or None."""
     query = (
-        "SELECT l.public_url FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id"
-        " WHERE b.name = :name AND l.status = 'active' AND l.public_url IS NOT NULL"
+        "SELECT l.locator FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id"
+        " JOIN file_assets f ON f.id = l.file_asset_id"
+        " WHERE b.name = :name AND l.status = 'active' AND f.companion IS NULL"
         " ORDER BY l.id LIMIT 1"
     )
-    url: str | None = catalog.scalar(query, name=backend_name)
-    return url
+    key: str | None = catalog.scalar(query, name=backend_name)
+    return key
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,13 @@ from catalogsync_assets.core.catalog.backends import (
     with_kept_answers,
 )
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.separation import separation
-from catalogsync_assets.core.errors import NotRemoved, StoreError, UsageError
+from catalogsync_assets.core.errors import NoConditionsError, NotRemoved, StoreError
 from catalogsync_assets.core.prune.plan import DEFAULT_DAYS, rules, weight_of
 from catalogsync_assets.core.prune.queries import Candidate, OldWeight, Rules
 from catalogsync_assets.core.prune.report import (
+    LEFT,
     OldObject,
     Progress,
     PruneReport,
@@ -44,7 +46,12 @@ from catalogsync_assets.core.runner.report import MOST_LISTED, Failure
 from catalogsync_assets.core.runner.run import Run, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.removing import KnownObject, is_conditional, remove
+from catalogsync_assets.core.stores.removing import (
+    OVERWRITTEN,
+    KnownObject,
+    is_conditional,
+    remove,
+)
 from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 from catalogsync_assets.core.stores.verify import Expected, check
 
@@ -52,10 +59,6 @@ __all__ = ["DEFAULT_DAYS", "PruneReport", "prune"]
 
 #: Objects that are marked at a time.
 _PAGE = 256
-#: Objects in a row of which the store says nothing at all, before it is not asked any more.
-_SILENT = 3
-#: Why an object stays though nothing is wrong.
-_LEFT = frozenset(("Adopted", "AnotherFile", "FewCopies"))
 
 
 def prune(
@@ -90,8 +93,8 @@ def prune(
         unconditional: delete where the store keeps no conditions of a delete, or none for this
             object: what another program puts at the key between the look and the delete goes with
             it.
-        adopted: objects, too, that another tool has put, as long as they are the very version that
-            was adopted.
+        adopted: objects, too, that another tool has put, or put again, as long as they are the very
+            version that is known.
         workers: objects at a time; the backend's own number by default.
         attempts: tries of one request at most.
         progress: called with the report as it stands, a few times a second.
@@ -101,7 +104,7 @@ def prune(
         What was done. Single objects that stayed are in it and do not raise.
 
     Raises:
-        UsageError: the store is not known to keep conditions of a delete.
+        NoConditionsError: the store is not known to keep conditions of a delete.
         RunAborted: the store refuses everything or has fallen silent; or this catalog may not be
             the one that has changed the backend last.
         CatalogError: another process is at it; or something could not be recorded, which the next
@@ -231,7 +234,7 @@ class _Run:
         report.locked = report.versioned and client.locks() is True
         report.conditional = is_conditional(client)
         if not report.conditional and not self.unconditional:
-            raise UsageError(
+            raise NoConditionsError(
                 f"backend {self._backend.name!r}: its store is not known to delete only the version"
                 " that is meant (If-Match): what another program puts at a key between our look and"
                 " the delete would be deleted with it",
@@ -302,6 +305,7 @@ class _Run:
             expected = Expected(copy.sha256, copy.size_bytes, copy.etag)
             found = check(to.client, copy.key, expected, "proof", retry=to.retry)
             if found.verified:
+                self._require_two_objects(candidate.copy.key, copy.key, to)
                 return
             said.append(f"{copy.key!r}: {found.detail or found.kind}")
         raise _stays(
@@ -310,6 +314,17 @@ class _Run:
             "NotProven",
             hint="`catalogsync verify --repair` mends what is missing or damaged",
         )
+
+    @staticmethod
+    def _require_two_objects(key: str, other: str, to: Connection) -> None:
+        """Two keys that differ in letters' case alone may be one to a store that stands on a file
+        system of that kind: to delete the one would delete both."""
+        if fold(key) != fold(other):
+            return
+        one, two = (to.retry(partial(to.client.head, each)) for each in (key, other))
+        if one is None or (two is not None and one.modified_at != two.modified_at):
+            return
+        raise _stays(key, f"its store may take it and {other!r} for the same", "OneObject")
 
     def _require_copies(self, candidate: Candidate) -> None:
         wanted, asset = self._report.keep_copies, candidate.copy.file_asset_id
@@ -329,12 +344,14 @@ class _Run:
             if outcome.code == "Stopped":
                 return None
             report.looked_at += 1
-            if outcome.code in _LEFT:
+            is_overwritten = outcome.code in OVERWRITTEN
+            if outcome.code in LEFT:
                 report.leave(outcome.code)
             else:
                 hint = f"; {outcome.hint}" if outcome.hint else ""
+                hint += "; this is told once" if is_overwritten else ""
                 report.note_failure(Failure(key, outcome.code, outcome.message + hint))
-            return candidate, "stays"
+            return candidate, "overwritten" if is_overwritten else "stays"
         if isinstance(outcome, StoreError):
             report.looked_at += 1
             report.note_failure(Failure(key, outcome.code, outcome.message))
@@ -346,15 +363,18 @@ class _Run:
         return candidate, outcome
 
     def _record(self, results: Sequence[tuple[Candidate, str]]) -> None:
-        went = [c for c, outcome in results if outcome != "stays"]
-        stay = [c.copy.location_id for c, outcome in results if outcome == "stays"]
+        by_outcome: dict[str, list[int]] = {}
+        for candidate, outcome in results:
+            by_outcome.setdefault(outcome, []).append(candidate.copy.location_id)
+        gone = by_outcome.get("removed", []) + by_outcome.get("gone", [])
         with self._catalog.transaction() as connection:
-            locations.apply(connection, "pruned", [c.copy.location_id for c in went])
-            locations.spare(connection, stay)
+            locations.apply(connection, "pruned", gone)
+            locations.apply(connection, "overwritten", by_outcome.get("overwritten", []))
+            locations.spare(connection, by_outcome.get("stays", []))
         report = self._report
         for candidate, outcome in results:
             self._unsettled.pop(candidate.copy.location_id, None)
-            if outcome == "stays":
+            if outcome in ("stays", "overwritten"):
                 continue
             report.looked_at += 1
             if outcome == "gone":

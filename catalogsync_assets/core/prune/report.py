@@ -14,6 +14,28 @@ from catalogsync_assets.core.runner.report import Failure, RunReport
 Reason = Literal["moved", "changed", "forgotten", "expired", "detour"]
 
 
+#: The same for a person.
+REASONS: dict[Reason, str] = {
+    "moved": "the file is under another key there",
+    "changed": "the file has newer content, which is there",
+    "forgotten": "the file is forgotten",
+    "expired": "kept after an edit, for as long as the settings say",
+    "detour": "a copy that has served its purpose in a move",
+}
+#: Why objects stay by rule, by code, for a person.
+LEFT = {
+    "Needed": "nothing stands in for it there",
+    "NoETag": "the catalog does not know which version is meant",
+    "Taken": "something else was recorded of it meanwhile",
+    "Adopted": "adopted, not put by this catalog; --adopted takes such objects, too",
+    "Newer": "written again since it was last known; --adopted takes such objects, too, if they"
+    " have the tag and the ETag that are known",
+    "AnotherFile": "the object of another file of this catalog by now, and not looked at again",
+    "OneObject": "its store may take its key and the file's new one for the same",
+    "FewCopies": "too few other copies of it are proven",
+}
+
+
 @dataclass
 class Weight:
     """How many objects, and their bytes."""
@@ -55,7 +77,7 @@ class PruneReport(RunReport[Failure]):
     #: Objects that are old weight, as the catalog says, and their bytes; those by reason.
     candidates: int = 0
     candidate_bytes: int = 0
-    reasons_to_go: dict[str, Weight] = field(default_factory=dict)
+    reasons_to_go: dict[Reason, Weight] = field(default_factory=dict)
     looked_at: int = 0  #: of those, how many it is known of by now what becomes of them
     #: Objects that were deleted.
     removed: int = 0
@@ -64,8 +86,8 @@ class PruneReport(RunReport[Failure]):
     listed: list[OldObject] = field(default_factory=list)  #: at most 1,000 of the candidates
     younger: Weight = field(default_factory=Weight)  #: objects that will be old weight later
     #: Objects that stay by rule, by code: `Needed` (nothing stands in for them), `NoETag` (it is
-    #: not known which version is meant), `NoPrefix`; and, as they were looked at, `Adopted`,
-    #: `AnotherFile`, `Taken` (something else was recorded meanwhile), `FewCopies`.
+    #: not known which version is meant); and, as they were looked at, `Adopted`, `Newer`,
+    #: `AnotherFile`, `OneObject`, `Taken` (something else was recorded meanwhile), `FewCopies`.
     left: dict[str, int] = field(default_factory=dict)
     settled: int = 0  #: objects that a stopped run had begun to delete: gone, or they stay
     versioned: bool = False  #: the bucket keeps versions of what is deleted

@@ -8,7 +8,8 @@ the version that is known, and tagged as ours   it is deleted, on the condition 
                                                 version, where the store keeps conditions; Swift's
                                                 hold for no object in parts: without, if that was
                                                 asked for
-anything else, by two looks                     it stays, and it is said why
+anything else, by two looks                     it stays, and it is said why; `OVERWRITTEN` are the
+                                                codes that say that it is not the file's any more
 ==============================================  =================================================
 
 Where no condition of a delete is kept, what comes to the key between the look and the delete goes
@@ -29,6 +30,9 @@ from catalogsync_assets.core.stores.classify import NO_SUCH_KEY
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import StoredObject
 
+#: Of a `NotRemoved`: the key holds what is not the object of its file. It is another program's,
+#: another catalog's, or another file's.
+OVERWRITTEN = frozenset(("Changed", "NotOurs", "AnotherFile"))
 #: Clocks that tell seconds, asked over a network, agree no better.
 _SECONDS = timedelta(seconds=3)
 
@@ -43,7 +47,8 @@ class KnownObject:
     owner: str  #: the catalog that has put it, as its owner tag begins, before the `/`
     file: str  #: what for, as the tag ends
     written_until: datetime  #: it was written by then; in UTC, by the clock here
-    #: Whether it may be without a tag of ours: another tool has put it, and we know its ETag only.
+    #: Whether another tool may have put it, so that it is without a tag of ours, or has it and was
+    #: written again: we know its ETag only.
     may_be_adopted: bool = False
     #: Whether it may be deleted without a condition, if the store takes none for it.
     unconditional: bool = False
@@ -114,19 +119,25 @@ def _speaks_against(
 ) -> NotRemoved | None:
     """Why an object is not the one that is known; None if it is."""
     owner, _, file = (found.owner_tag or "").partition("/")
-    if owner not in ("", known.owner):
-        return _stays(client, known.key, "another catalog has put the object there", "NotOurs")
+    is_tagged = (owner, file) == (known.owner, known.file)
     same_size = known.size_bytes is None or found.size_bytes in (None, known.size_bytes)
-    if verify.bare(found.etag) != verify.bare(known.etag) or not same_size:
-        if owner and file != known.file:
-            return _stays(client, known.key, "it is the object of another file", "AnotherFile")
-        return _stays(client, known.key, "another object is there by now", "Changed")
-    if (not owner or file != known.file) and not known.may_be_adopted:
-        return _stays(client, known.key, "it was adopted, not put by this catalog", "Adopted")
     written = _written_at(found)
-    if written is None or written > known.written_until + _SECONDS:
-        return _stays(client, known.key, "it was written again since it was last known", "Newer")
-    return None
+    is_newer = written is None or written > known.written_until + _SECONDS
+    why = None
+    if owner not in ("", known.owner):
+        why = "another catalog has put the object there", "NotOurs"
+    elif verify.bare(found.etag) != verify.bare(known.etag) or not same_size:
+        if is_tagged:  # as when the bucket was brought to another store, in other parts
+            why = "it has another ETag than the one that is known", "Newer"
+        elif owner:
+            why = "it is the object of another file", "AnotherFile"
+        else:
+            why = "another object is there by now", "Changed"
+    elif not is_tagged and not known.may_be_adopted:
+        why = "it was adopted, not put by this catalog", "Adopted"
+    elif is_newer and not (is_tagged and known.may_be_adopted):
+        why = "it was written again since it was last known", "Newer"
+    return why and _stays(client, known.key, *why)
 
 
 def _written_at(found: StoredObject) -> datetime | None:

@@ -190,6 +190,25 @@ def abort_unfinished(catalog: Catalog, client: StoreClient, locator: str) -> Non
         abort(catalog, client, upload)
 
 
+def abort_all(catalog: Catalog, client: StoreClient) -> int:
+    """Abort every upload in parts to a backend, before it is taken out of the catalog.
+
+    What a run is about begins anew. May be called again.
+
+    Returns:
+        How many were aborted.
+
+    Raises:
+        StoreError: the store refused, or was silent; the others are left as they are.
+    """
+    with catalog.read() as connection:
+        found = [UnfinishedUpload(*row) for row in connection.execute(_of(client.backend))]
+    for upload in found:
+        if (refusal := abort(catalog, client, upload)) is not None:
+            raise refusal
+    return len(found)
+
+
 def abort_abandoned(catalog: Catalog, client: StoreClient) -> int:
     """Abort uploads in parts that no task will complete, so that their parts are not paid for.
 

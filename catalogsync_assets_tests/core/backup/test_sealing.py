@@ -42,9 +42,22 @@ def test_the_key_is_made_by_scrypt_as_documented(sealed, real_scrypt):
     """By hand: salt and passphrase give an age key, which age itself takes."""
     salt, _, rest = sealed("a").read_bytes().partition(b"\n")
     salt = bytes.fromhex(salt.decode().split()[1])
-    secret = hashlib.scrypt(b"a", salt=salt, n=2**17, r=8, p=1, maxmem=2**28, dklen=32)
+    secret = hashlib.scrypt(b"a", salt=salt, n=2**16, r=8, p=2, maxmem=2**28, dklen=32)
     key = pyrage.x25519.Identity.from_str(_bech32("age-secret-key-", secret).upper())
     assert zstandard.decompress(pyrage.decrypt(rest, [key])) == PLAIN
+
+
+def test_what_was_sealed_when_keys_took_twice_the_memory_is_opened(tmp_path):
+    salt = bytes(range(16))
+    secret = hashlib.scrypt(b"a", salt=salt, n=2**17, r=8, p=1, maxmem=2**28, dklen=32)
+    key = pyrage.x25519.Identity.from_str(_bech32("age-secret-key-", secret).upper())
+    content = pyrage.encrypt(zstandard.compress(PLAIN), [key.to_public()])
+    file = tmp_path / "sealed"
+    file.write_bytes(f"catalogsync-scrypt-17-8-1 {salt.hex()}\n".encode() + content)
+
+    unseal(file, tmp_path / "back", "a", encrypted=True)
+
+    assert (tmp_path / "back").read_bytes() == PLAIN
 
 
 @pytest.mark.parametrize("passphrase", [None, "a"])

@@ -93,7 +93,7 @@ def test_a_name_that_is_given_again_is_no_former_one(catalog, cloud):
 
 
 def test_every_backend_but_this_one_is_enough_where_all_are_asked_for(catalog, cloud, on_two):
-    assert loss(catalog, cloud) == Loss("cloud", cloud.bucket, 3, 900, 0, 0, 0, 0, 0, 0)
+    assert loss(catalog, cloud) == Loss("cloud", cloud.bucket, 3, 900, *[0] * 9)
 
 
 def test_files_that_will_be_on_too_few_backends_are_counted(catalog, cloud, attic, on_two, s3):
@@ -104,6 +104,25 @@ def test_files_that_will_be_on_too_few_backends_are_counted(catalog, cloud, atti
     assert (found.short_files, found.short_songs, found.nowhere_files) == (3, 3, 0)
     remove(catalog, cloud)
     assert policy_status(catalog).songs_under_policy == found.short_songs
+
+
+def test_files_beside_the_music_count_apart(catalog, library, scanned, uploaded, cloud, attic):
+    library.add("a.mp3")
+    library.add("cover.jpg")
+    scanned()
+    for each in (cloud, attic):
+        uploaded(each)
+    keep_verdicts(catalog, [(cloud, attic, "apart")])
+    set_policy(catalog, ALL_OTHERS, 2)
+    assert policy_status(catalog).companions_under_policy == 0
+
+    found = loss(catalog, cloud)
+
+    assert (found.files, found.bytes, found.companions) == (1, 300, 1)
+    assert (found.short_files, found.short_songs, found.short_companions) == (1, 1, 1)
+    remove(catalog, cloud)
+    status = policy_status(catalog)
+    assert (status.songs_under_policy, status.companions_under_policy) == (1, 1)
 
 
 def test_what_is_short_already_and_not_there_is_not_counted(
@@ -147,7 +166,8 @@ def test_what_is_nowhere_else_is_counted_and_named(
 
     found = loss(catalog, cloud)
 
-    assert (found.nowhere_files, found.nowhere_songs) == (2, 1)
+    assert (found.files, found.nowhere_files, found.nowhere_songs) == (3, 1, 1)
+    assert (found.companions, found.nowhere_companions) == (1, 1)
     keys = ["album/0000.mp3", "album/cover.jpg"]
     assert found.nowhere_keys == [cloud.key_prefix + key for key in keys]
     assert loss(catalog, attic).files == 0

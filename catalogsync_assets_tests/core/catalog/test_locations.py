@@ -47,7 +47,7 @@ STEPS: dict[str, set[Event]] = {
     "object_is": {"verified", "lost", "damaged"},
     "look": {"verified", "lost", "damaged"},
     "retire": {"retired"},
-    "prune": {"prune", "pruned", "spared", "stayed"},
+    "prune": {"prune", "pruned", "overwritten", "spared", "stayed"},
 }
 
 

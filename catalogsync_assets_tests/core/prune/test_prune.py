@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from catalogsync_assets.core.adopt.adopt import adopt
+from catalogsync_assets.core.audit.audit import audit
+from catalogsync_assets.core.audit.report import AuditRequest
 from catalogsync_assets.core.catalog import locations, remote_copies
 from catalogsync_assets.core.catalog.backends import catalog_id, keep_answers
 from catalogsync_assets.core.catalog.separation import keep_verdicts
@@ -372,9 +374,10 @@ def test_copies_are_kept_where_so_many_are_asked_for(
     assert remote(vault).keys() == ["0000.mp3", "0001.mp3"]
 
 
-def test_what_another_program_has_written_over_an_old_key_is_not_touched_and_told(
-    library, following, synced, move, pruned, remote, statuses
+def test_what_another_program_has_written_over_an_old_key_is_not_touched_and_told_once(
+    catalog, library, following, synced, move, pruned, remote, statuses
 ):
+    """From then on it is an untracked object, as an audit says."""
     library.add("a.mp3")
     synced(following)
     move(following, "a.mp3", "b.mp3")
@@ -385,7 +388,10 @@ def test_what_another_program_has_written_over_an_old_key_is_not_touched_and_tol
     assert report.reasons == {"Changed": 1}
     assert "a.mp3" in report.failures[0].reason
     assert remote(following).get("a.mp3") == b"theirs"
-    assert ("a.mp3", "superseded") in statuses(following)
+    assert statuses(following) == [("a.mp3", "removed"), ("b.mp3", "active")]
+    again = pruned(following)
+    assert (again.candidates, again.failed) == (0, 0)
+    assert audit(catalog, following, AuditRequest("listing")).foreign == 1
 
 
 @pytest.mark.parametrize("key", ["a.mp3", "moved/a.mp3"], ids=["Changed", "NotProven"])
@@ -470,8 +476,90 @@ def test_what_was_written_again_since_it_was_known_stays(
     times = ", ".join(f"{c} = {earlier}" for c in ("verified_at", "updated_at", "created_at"))
     change(catalog, f"UPDATE file_locations SET {times}")
 
-    assert pruned(following).reasons == {"Newer": 1}
-    assert "a.mp3" in remote(following).keys()  # noqa: SIM118
+    for _ in range(2):
+        report = pruned(following)
+        assert (report.left, report.failed) == ({"Newer": 1}, 0)
+    assert remote(following).keys() == ["a.mp3", "b.mp3"]
+    assert pruned(following, adopted=True).removed == 1
+
+
+def test_what_has_our_tag_and_another_etag_stays(library, following, synced, move, pruned, remote):
+    """As where a bucket was brought elsewhere, in other parts."""
+    library.add("a.mp3")
+    synced(following)
+    move(following, "a.mp3", "b.mp3")
+    tag = remote(following).head("a.mp3")["Metadata"]
+    remote(following).put("a.mp3", b"#" * 300, Metadata=tag)
+
+    for options in ({}, {"adopted": True}):
+        report = pruned(following, **options)
+        assert (report.left, report.failed) == ({"Newer": 1}, 0)
+    assert remote(following).keys() == ["a.mp3", "b.mp3"]
+
+
+def test_what_was_adopted_and_written_again_stays_whatever_is_asked(
+    catalog, library, cloud, scanned, forgotten, pruned, remote
+):
+    """Its owner still writes there."""
+    content = library.add("a.mp3").read_bytes()
+    library.add("b.mp3")
+    remote(cloud).put("a.mp3", content)
+    scanned()
+    adopt(catalog, cloud)
+    forgotten("a.mp3")
+    times = ", ".join(
+        f"{c} = datetime(CURRENT_TIMESTAMP, '-1 hour')"
+        for c in ("verified_at", "updated_at", "created_at")
+    )
+    change(catalog, f"UPDATE file_locations SET {times}")
+
+    assert pruned(cloud, adopted=True).left == {"Newer": 1}
+    assert remote(cloud).keys() == ["a.mp3"]
+
+
+class _OneCase(StoreClient):
+    """A store that stands on a file system to which `A.mp3` and `a.mp3` are one."""
+
+    def head(self, key):
+        return super().head(key.replace("A.mp3", "a.mp3"))
+
+    def call(self, verb, key, operation, **arguments):
+        folded = key and key.replace("A.mp3", "a.mp3")
+        return super().call(verb, folded, operation, **arguments)
+
+
+def test_a_key_that_its_store_takes_for_the_files_new_one_stays(
+    library, following, synced, move, pruned, remote
+):
+    content = library.add("a.mp3").read_bytes()
+    synced(following)
+    move(following, "a.mp3", "A.mp3")
+    remote(following).delete("A.mp3")
+
+    report = pruned(following, connect=_OneCase)
+
+    assert (report.left, report.failed, report.removed) == ({"OneObject": 1}, 0, 0)
+    assert remote(following).get("a.mp3") == content
+
+
+def test_a_key_that_differs_in_case_alone_goes_where_it_is_another_object(
+    library, following, synced, move, pruned, remote
+):
+    library.add("a.mp3")
+    synced(following)
+    move(following, "a.mp3", "A.mp3")
+
+    class Later(StoreClient):
+        """The second one was made some time after the first."""
+
+        def head(self, key):
+            found = super().head(key)
+            if found is None or not key.endswith("A.mp3"):
+                return found
+            return dataclasses.replace(found, modified_at=found.modified_at + timedelta(seconds=5))
+
+    assert pruned(following, connect=Later).removed == 1
+    assert remote(following).contents() == library.contents()
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
