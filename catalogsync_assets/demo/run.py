@@ -73,6 +73,7 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
         # Not public: a public bucket gets no snapshot of the catalog unless it is encrypted.
         credential_env_prefix=_PREFIX,
         provider="seaweedfs",
+        layout="path",
     )
     backend, _ = register(catalog, backend)
     say(f"catalog   {catalog.path}, backend {BACKEND!r} registered")
