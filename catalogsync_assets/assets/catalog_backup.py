@@ -86,7 +86,7 @@ with warnings.catch_warnings():
                 attempts=object_stores.attempts,
                 connect=object_stores.connect,
             )
-        metadata: Metadata = {"behind at most (hours)": MOST_BEHIND.total_seconds() / 3600}
+        metadata: Metadata = {"may be behind (hours)": MOST_BEHIND.total_seconds() / 3600}
         if found.snapshot is not None and found.true_at is not None:
             metadata["newest"] = found.snapshot.key
             metadata["true at (UTC)"] = f"{found.true_at:{_FORM}}"
