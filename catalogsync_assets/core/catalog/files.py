@@ -50,8 +50,8 @@ class KnownFile(NamedTuple):
     ctime_ns: int | None = None
     inode: int | None = None
     file_system: str | None = None
-    #: Of the local file: `read` or `inode`, by which a scan knew it again; `damaged` where it was so
-    #: when it was last seen; None where none of these.
+    #: Of the local file: `read` or `inode`, by which a scan knew it again; `damaged` where it was
+    #: so when it was last seen; None where none of these.
     verified_by: str | None = None
     verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`

@@ -600,8 +600,7 @@ WHERE id = :id AND status NOT IN ('superseded', 'offloading')
 """
 # One that was found damaged stays so until its content is read: an inode says nothing of that.
 _NOT_READ_AFTER_DAMAGE = (
-    "AND (:sha256 IS NOT NULL OR"
-    f" status <> 'damaged' AND COALESCE(verified_by, '') <> '{DAMAGED}')"
+    f"AND (:sha256 IS NOT NULL OR status <> 'damaged' AND COALESCE(verified_by, '') <> '{DAMAGED}')"
 )
 
 
