@@ -422,9 +422,8 @@ def to_be_replaced(
 
 
 _KEEP_ASIDE = """
-SELECT l.file_asset_id, l.backend_id, l.container_name, :key, NULL, 'superseded', 0, l.size_bytes,
-       :etag, CURRENT_TIMESTAMP, :verified_by, CURRENT_TIMESTAMP{more}
-FROM file_locations l WHERE l.id = :id
+VALUES (:file_asset_id, :backend, :bucket, :key, NULL, 'superseded', 0, :size_bytes, :etag,
+        CURRENT_TIMESTAMP, :verified_by, CURRENT_TIMESTAMP{more})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     status = CASE file_locations.status WHEN 'removed' THEN 'superseded'
                                         ELSE file_locations.status END,
@@ -438,7 +437,7 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
 class KeptAside(NamedTuple):
     """A copy of an object that is about to be replaced."""
 
-    location_id: int  #: of that object
+    source: RemoteCopy  #: that object
     key: str  #: the copy's
     etag: str | None
     verified_by: str
@@ -478,8 +477,12 @@ def withdraw_at(
             )
         if kept:
             insert = insert_sql(connection, "file_locations", _OBJECT, _KEEP_ASIDE)
-            rows = [{"id": k.location_id, **k._asdict()} for k in kept]
-            connection.exec_driver_sql(insert, rows)
+            there = {"backend": backend.id, "bucket": backend.bucket}
+            rows = [{**k.source._asdict(), **there, **k._asdict()} for k in kept]
+            for row in rows:
+                del row["source"]
+            for statement in (insert, _KEEP_DIGEST):
+                connection.exec_driver_sql(statement, rows)
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
 

@@ -779,7 +779,7 @@ def test_nothing_is_kept_aside_where_a_kept_copy_is_about_to_be_deleted(
     assert locations.mark(catalog, [kept], "prune") == 1
     with catalog.read() as connection:
         old = remote_copies.copies_by_id(connection, [kept])[kept]
-    aside = locations.KeptAside(kept, old.key, old.etag, "read")
+    aside = locations.KeptAside(old, old.key, old.etag, "read")
 
     with pytest.raises(ConflictError):
         locations.withdraw_at(catalog, cloud, f"{cloud.key_prefix}a.mp3", 2, kept=[aside])
