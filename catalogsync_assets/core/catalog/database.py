@@ -274,7 +274,13 @@ def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
     """
     location = catalog_location(given)
     if "://" not in location:
-        return Path(os.path.realpath(Path(location).expanduser()))
+        try:
+            return Path(os.path.realpath(Path(location).expanduser()))
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"the catalog {location} cannot be found: the working directory is no more",
+                hint="go to another directory, or name the catalog by its absolute path",
+            ) from error
     try:
         url = sa.make_url(location)
     except (sa.exc.ArgumentError, ValueError) as error:

@@ -50,7 +50,8 @@ class KnownFile(NamedTuple):
     ctime_ns: int | None = None
     inode: int | None = None
     file_system: str | None = None
-    #: Of the local file: `read` or `inode`, by which a scan knew it again; None where neither.
+    #: Of the local file: `read` or `inode`, by which a scan knew it again; `damaged` where it was
+    #: so when it was last seen; None where none of these.
     verified_by: str | None = None
     verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`
@@ -60,6 +61,12 @@ class KnownFile(NamedTuple):
     def present(self) -> bool:
         """Whether the catalog says that the file is there."""
         return self.status == "active"
+
+    @property
+    def seems_damaged(self) -> bool:
+        """Whether the file was damaged when it was last seen: only its content can tell that it
+        is not any more."""
+        return self.status == "damaged" or self.verified_by == locations.DAMAGED
 
 
 class Seen(NamedTuple):

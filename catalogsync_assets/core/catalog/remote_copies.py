@@ -44,6 +44,16 @@ def _copies(connection: sa.Connection, which: str, **values: object) -> list[Rem
     return list(map(RemoteCopy._make, connection.exec_driver_sql(statement, values)))
 
 
+def digests_of(connection: sa.Connection, file_assets: Iterable[int]) -> dict[int, str | None]:
+    """The SHA-256 of each content in hex, None where nobody has read it whole; newest first."""
+    query = (
+        "SELECT id, LOWER(NULLIF(sha256, '')) FROM file_assets"
+        " WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id DESC"
+    )
+    found = connection.exec_driver_sql(query, {"ids": json.dumps(list(file_assets))})
+    return dict[int, str | None](found.all())
+
+
 def copies_at(
     connection: sa.Connection, backend: ObjectBackend, keys: Iterable[str]
 ) -> list[RemoteCopy]:

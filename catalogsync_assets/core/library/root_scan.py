@@ -234,12 +234,13 @@ class RootScan:
             report.unchanged += 1  # it is about to be removed: not ours to judge
         elif found.stat[:2] != (known.size_bytes, known.mtime_ns):
             self._differs(found, known)
-        elif known.status == "damaged":
-            if self._place(found) in self.how.accept or self._has_changed_quietly(found, known):
+        elif known.seems_damaged:
+            place, is_back = self._place(found), known.status != "damaged"
+            if is_back or place in self.how.accept or self._has_changed_quietly(found, known):
                 self._differs(found, known, quiet=True)
             else:
                 report.unchanged += 1
-                report.suspect(self._place(found))
+                report.suspect(place)
         elif not known.present and (
             self.how.ignore_ctime or not self._has_changed_quietly(found, known)
         ):

@@ -45,9 +45,9 @@ class Target:
     #: Of objects that were found damaged there, without quotes; empty text for one whose ETag is
     #: not known. Without any, the key is not under suspicion.
     damaged_etags: frozenset[str] = frozenset()
-    #: Called once the object there may be replaced; raises if it may not after all. A kill right
-    #: after must find nobody who still counts on that object.
-    before_replacing: Callable[[], None] = lambda: None
+    #: Called with the object there, once it may be replaced; raises if it may not after all. A
+    #: kill right after must find nobody who still counts on that object.
+    before_replacing: Callable[[StoredObject], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Placer:
         raise verify.conflict(client, key, hint)
 
     def _released(self, target: Target, found: StoredObject) -> str:
-        target.before_replacing()
+        target.before_replacing(found)
         if found.etag:
             return found.etag
         again = self.client.head(target.key)  # it may have been lost on its way

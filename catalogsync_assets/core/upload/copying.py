@@ -199,7 +199,7 @@ class Copier:
             return None
         if held is None:
             raise verify.not_stored(client, key)
-        return KeptAside(source.location_id, key, *held)
+        return KeptAside(source, key, *held)
 
     def _expected(self, source: RemoteCopy) -> Expected:
         """What the copy must be; by its ETag where that of the verified source is an MD5."""

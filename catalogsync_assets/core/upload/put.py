@@ -12,6 +12,7 @@ from functools import cache, partial
 
 from catalogsync_assets.core.backends.capabilities import make_sure_of_copies
 from catalogsync_assets.core.backends.generation import require_undoubted
+from catalogsync_assets.core.catalog import remote_copies
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import KeptAside, to_be_replaced, withdraw_at
@@ -21,8 +22,9 @@ from catalogsync_assets.core.errors import KeyRefusedError, StoreError, StoreUna
 from catalogsync_assets.core.files.formats import media_type
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.settings import keep_replaced_days
+from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.objects import ObjectMetadata
+from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredObject
 from catalogsync_assets.core.stores.place import Placed, Placer, Target
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.verify import Proof
@@ -181,7 +183,7 @@ class Sender:
             before_replacing=partial(self._before_replacing, task),
         )
 
-    def _before_replacing(self, task: UploadTask) -> None:
+    def _before_replacing(self, task: UploadTask, found: StoredObject) -> None:
         """Keep a copy of the file's earlier content, and say of it that it is there no more."""
         require_undoubted(self._catalog, self._client.backend)
         place = self._catalog, self._client.backend, task.locator, task.file_asset_id
@@ -189,6 +191,8 @@ class Sender:
         kept: list[KeptAside] = []
         if keep_replaced_days() and not profile.versioned:
             known = [c for c in to_be_replaced(*place) if c.sha256 and c.size_bytes is not None]
+            if verify.bare(found.etag) not in {verify.bare(copy.etag) for copy in known}:
+                known += self._of_no_row(task, found)
             if known and profile.copies is None:
                 make_sure_of_copies(self._catalog, self._client)
             if known and not self._client.profile.copies:
@@ -198,6 +202,27 @@ class Sender:
                 copies = (self._copier.keep(copy, self._metadata_of(copy)) for copy in known)
                 kept = [copy for copy in copies if copy is not None]
         withdraw_at(*place, kept=kept)
+
+    def _of_no_row(self, task: UploadTask, found: StoredObject) -> list[RemoteCopy]:
+        """An earlier content that is there though the catalog does not say so: a run was killed
+        before it did, or the backend was taken out and has come back."""
+        client, backend = self._client, self._client.backend
+        if verify.bare(found.etag) in task.damaged_etags:
+            return []
+        tags = {f"{self._catalog_id}/{asset}": asset for asset in task.earlier_ids}
+        of_tag = tags.get(found.owner_tag or "")
+        assets = task.earlier_ids if of_tag is None else {of_tag}
+        with self._catalog.read() as connection:
+            digests = remote_copies.digests_of(connection, assets)
+        read = verify.read(client, task.locator, (), size_bytes=found.size_bytes)
+        if read is None or verify.bare(read.etag) != verify.bare(found.etag):
+            raise verify.unsettled(client, task.locator)
+        place = backend.id, backend.bucket, task.locator
+        return [
+            RemoteCopy(0, asset, *place, read.size_bytes, read.sha256, found.etag)
+            for asset, digest in digests.items()
+            if digest == read.sha256 or (digest is None and asset == of_tag)
+        ][:1]
 
     def _metadata_of(self, copy: RemoteCopy) -> ObjectMetadata:
         tag = f"{self._catalog_id}/{copy.file_asset_id}"
