@@ -1,4 +1,6 @@
-"""The end of a process, simulated at each step of an offload: nothing after it is done."""
+"""The end of a process: simulated at a step of an offload, so that nothing after it is done; and of
+a command that dies before it commits.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,24 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
+#: A command that dies in the moment before it commits so many transactions; 0 for none. Of the jobs
+#: that go by pages, with small ones.
+DYING = """
+import os, signal, sys
+import sqlalchemy as sa
+from catalogsync_assets.cli import main
+from catalogsync_assets.core.prune import prune
+from catalogsync_assets.core.rebuild import rebuild
+prune._PAGE = rebuild._PAGE = 3
+left = int(sys.argv[1])
+def die(_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(sa.Engine, "commit", die)
+main(sys.argv[2:], prog_name="catalogsync")
+"""
 STEPS = ["marked", "linked", "renamed", "deleted", "on disk"]
 
 
