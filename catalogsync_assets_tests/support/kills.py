@@ -1,5 +1,5 @@
-"""The end of a process: simulated at a step of an offload, so that nothing after it is done; and of
-a command that dies before it commits.
+"""The end of a process: simulated at a step of an offload or a prune, so that nothing after it is
+done; and of a command that dies before it commits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.library import removal
+from catalogsync_assets.core.prune import prune
 
 
 class Killed(BaseException):
@@ -77,3 +78,17 @@ def die_at(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(owner, attribute, patched)
     monkeypatch.setattr(removal, "recover", lifeless(removal.recover))
     monkeypatch.setattr(removal, "_put_back", lifeless(removal._put_back))
+
+
+def die_in_prune(patch: pytest.MonkeyPatch, *, after: bool) -> None:
+    """Let a prune end at its first delete as if killed: nothing is recorded after it."""
+    remove = prune.remove
+
+    def dying(*arguments: Any) -> Any:
+        if after:
+            remove(*arguments)
+        raise Killed
+
+    patch.setattr(prune, "remove", dying)
+    patch.setattr(prune._Run, "_record", lambda *_: None)
+    patch.setattr(prune._Run, "_give_back", lambda _: None)
