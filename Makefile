@@ -9,6 +9,9 @@ PORT ?= 3000
 # Processes of `make test`, each with a store of its own; 0 for none but its own.
 WORKERS ?= 2
 
+# Tests and servers start hundreds of processes; where this is set, each would compile all anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo dev stop test test-stores test-ui screenshots lint format clean
 
 help:  ## What can be made.

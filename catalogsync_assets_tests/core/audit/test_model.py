@@ -503,8 +503,9 @@ def connect():
         client.close()
 
 
+@pytest.mark.parametrize("examples", [8, pytest.param(40, marks=pytest.mark.thorough)])
 def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
-    s3, unregistered, buckets, tmp_path, blank, connect
+    s3, unregistered, buckets, tmp_path, blank, connect, examples
 ):
     backends = [
         unregistered(f"store-{layout}", provider=provider, bucket=bucket, layout=layout)
@@ -517,7 +518,7 @@ def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=20,
+            max_examples=examples,
             stateful_step_count=24,
             derandomize=True,
             database=None,
