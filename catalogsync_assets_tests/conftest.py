@@ -6,6 +6,7 @@ code under test and the store.
 
 import dataclasses
 import functools
+import gc
 import hashlib
 import inspect
 import itertools
@@ -104,6 +105,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first; `--no-loadscope-reorder` lets them be begun so."""
     first = [Path(__file__).parent / name for name in LONGEST]
     items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: looking through it for garbage again and again takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -36,7 +36,7 @@ def uploading(catalog, library, scanned, through_proxy):
 
 
 def test_an_upload_that_was_killed_is_completed_by_the_next(
-    library, uploading, proxy, through_proxy, start_command, command, remote, active, statuses
+    library, uploading, proxy, through_proxy, start_command, cli, remote, active, statuses
 ):
     """Killed when some files are recorded, some are on their way, and some have not been begun."""
     arguments = uploading(60)
@@ -49,7 +49,7 @@ def test_an_upload_that_was_killed_is_completed_by_the_next(
     assert statuses()["running"] == 40
     gate.open()
 
-    outcome = command(*arguments, "--json")
+    outcome = cli(*arguments, "--json")
 
     assert outcome.code == 0, outcome.err
     told = outcome.json

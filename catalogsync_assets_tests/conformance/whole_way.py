@@ -22,9 +22,9 @@ MIB = 1024 * 1024
 FILES = 80
 # The first that is sent: it is under way while the others are.
 LARGE = "00/a concert.flac"
-PARTS = 6  # of 8 MiB
+PARTS = 9  # of 8 MiB; a smaller file would go in one piece
 #: So much arrives before the kill.
-PUTS_BEFORE, PARTS_BEFORE = 30, 3
+PUTS_BEFORE, PARTS_BEFORE = 30, 4
 # Of everything: on a machine that does other things besides, the servers among them.
 SECONDS = 600
 

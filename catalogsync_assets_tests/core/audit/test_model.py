@@ -503,7 +503,7 @@ def connect():
         client.close()
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(40, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.thorough)])
 def test_whatever_happens_nothing_is_lost_and_no_claim_is_false(
     s3, unregistered, buckets, tmp_path, blank, connect, examples
 ):
