@@ -58,6 +58,12 @@ def known_paths(catalog: Catalog, root: str) -> Iterator[list[KnownPath]]:
         after = page[-1][0]
 
 
+def count_known(catalog: Catalog, root: str) -> int:
+    """About how many paths are known below a root: what was there in the past may be among them."""
+    statement = "SELECT COUNT(*) FROM file_locations WHERE library_root = :root"
+    return int(catalog.scalar(statement, root=root))
+
+
 _FROM = KNOWN.replace("> :after", ">= :after")
 
 
