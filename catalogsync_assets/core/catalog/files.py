@@ -117,21 +117,22 @@ class FileFacts:
 
 #: The statuses of a place that a file has, or may have again.
 # fmt: off
-_OF_PATHS = (
+OF_PATHS = (
     "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
 )
 # fmt: on
-_KNOWN = f"""
+#: The first of the paths known below a root, behind one of them: columns of `KnownFile`.
+KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
        l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest,
        f.companion
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
+WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
-_EXCLUDED = _KNOWN.replace(f"IN {_OF_PATHS}", "= 'excluded'")
+_EXCLUDED = KNOWN.replace(f"IN {OF_PATHS}", "= 'excluded'")
 
 
 def known_files(catalog: Catalog, root: str, *, excluded: bool = False) -> Iterator[KnownFile]:
@@ -143,7 +144,7 @@ def known_files(catalog: Catalog, root: str, *, excluded: bool = False) -> Itera
     Args:
         excluded: only those that are left out of the library.
     """
-    after, statement = "", _EXCLUDED if excluded else _KNOWN
+    after, statement = "", _EXCLUDED if excluded else KNOWN
     while page := catalog.rows(statement, root=root, after=after, page=_PAGE):
         yield from map(KnownFile._make, page)
         after = page[-1][3]
@@ -409,14 +410,14 @@ def not_yet_recorded(
         sa.select(place.library_path, place.id).where(
             place.library_root == root,
             place.library_path.in_([f.path for f in files]),
-            place.status.in_(_OF_PATHS),
+            place.status.in_(OF_PATHS),
         )
     )
     now = dict[str, int](rows.all())
     elsewhere = [f.replaces.location_id for f in files if f.replaces and f.replaces.path != f.path]
     still = set(
         connection.scalars(
-            sa.select(place.id).where(place.id.in_(elsewhere), place.status.in_(_OF_PATHS))
+            sa.select(place.id).where(place.id.in_(elsewhere), place.status.in_(OF_PATHS))
         )
     )
 

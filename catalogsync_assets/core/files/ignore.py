@@ -88,6 +88,11 @@ def is_of_other_programs(name: str, *, folder: bool) -> bool:
     return name.startswith(_FILE_STARTS)
 
 
+def may_be_of_other_programs(name: str) -> bool:
+    """Whether a file of this name needs `is_of_other_programs` to tell; hardly any does."""
+    return name[0] == "." or "-s" in name
+
+
 class _Layer(NamedTuple):
     """The patterns of one place, which are about the paths below a folder."""
 
@@ -100,6 +105,11 @@ class Rules:
 
     def __init__(self, layers: tuple[_Layer, ...] = ()) -> None:
         self._layers = layers  # the innermost first
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether there is more than the built-in list."""
+        return bool(self._layers)
 
     @classmethod
     def of_settings(cls) -> Rules:

@@ -31,7 +31,7 @@ from catalogsync_assets.core.library.moves import Moves
 from catalogsync_assets.core.library.playlists import bring_in_line
 from catalogsync_assets.core.library.root_scan import How, RootScan
 from catalogsync_assets.core.library.scan_report import MovedRoot, Progress, ScanReport
-from catalogsync_assets.core.library.walk import FoundFile, walk
+from catalogsync_assets.core.library.walk import FoundFile, walk, walk_in_runs
 from catalogsync_assets.core.runner.report import MOST_LISTED
 from catalogsync_assets.core.settings import library_roots
 
@@ -111,7 +111,7 @@ def scan(
                 devices,
                 companions,
             )
-            walked = partial(walk, root, rules=rules, within=within, companions=companions)
+            walked = partial(walk_in_runs, root, rules=rules, within=within, companions=companions)
             try:
                 one.execute(walked, allow_empty=allow_empty)
             except LibraryError as error:  # what is known of the others holds

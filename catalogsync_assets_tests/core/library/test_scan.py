@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalogsync_assets.core.catalog import files as library_rows
+from catalogsync_assets.core.catalog import known_paths
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.scope import EVERYTHING
@@ -212,11 +213,19 @@ def test_of_many_files_each_gets_its_own_song_and_key(library, scanned, catalog)
 
 
 def test_known_files_are_read_in_pages_without_gaps(library, scanned, monkeypatch):
-    monkeypatch.setattr(library_rows, "_PAGE", 3)
-    library.fill(10)
+    for module in (library_rows, known_paths):
+        monkeypatch.setattr(module, "_PAGE", 3)
+    monkeypatch.setattr(known_paths, "_FEW", 2)
+    paths = library.fill(20)
     scanned()
+    assert counts(scanned()) == {"unchanged": 20}
 
-    assert counts(scanned()) == {"unchanged": 10}
+    for path in (*paths[3:11], paths[14], paths[19]):
+        path.chmod(0o600)
+    assert counts(scanned()) == {"unchanged": 20, "touched": 10}
+    for path in paths[2:13]:
+        path.unlink()
+    assert counts(scanned()) == {"unchanged": 9, "missing": 11}
 
 
 # --- names --------------------------------------------------------------------------------------
