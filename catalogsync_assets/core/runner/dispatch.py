@@ -132,7 +132,8 @@ class Dispatch(Generic[_Task, _Outcome]):
         return job
 
     def done(self, job: Job[_Task, _Outcome], outcome: _Outcome | BaseException) -> None:
-        """A worker's report; the second one of a job is of no interest any more."""
+        """A worker's report, before it takes its next job: nobody is woken for that. The second one
+        of a job is of no interest any more."""
         with self._work:
             self._busy -= 1
             self._bytes -= job.need
@@ -141,8 +142,6 @@ class Dispatch(Generic[_Task, _Outcome]):
                 if job.repeated and job in self._ready:  # it has come after all
                     self._ready.remove(job)
                 self._keep(job, outcome)
-            if self._ready:
-                self._work.notify()
 
     def _keep(self, job: Job[_Task, _Outcome], outcome: _Outcome | BaseException) -> None:
         job.outcome, job.is_done = outcome, True

@@ -23,14 +23,15 @@ from typing import Any, Generic, TypeVar
 
 from catalogsync_assets.core.errors import CatalogSyncError, RunAborted, StoreError
 from catalogsync_assets.core.runner.dispatch import Dispatch, Job
+from catalogsync_assets.core.runner.garbage import seldom_collected
 
 _Task = TypeVar("_Task")
 _Outcome = TypeVar("_Outcome")
 _Result = TypeVar("_Result")
 
 #: A batch is recorded once it has so many results, or has waited for so long.
-_BATCH = 256
-_BATCH_SECONDS = 0.5
+_BATCH = 1024
+_BATCH_SECONDS = 1.0
 #: Seconds after which the run looks around, if nothing woke it.
 _TICK = 0.25
 #: How long a run that ends waits for what is on its way.
@@ -58,8 +59,8 @@ class Run(Generic[_Task, _Outcome, _Result]):
     #: that is put back for another run. Where an exception means that the run cannot go on, it
     #: calls `end`; it raises the exception if that is a fault of ours.
     take: Callable[[_Task, _Outcome | BaseException], _Result | None]
-    #: Writes results down, all or nothing, then counts them in the report. Called with 256, or
-    #: after half a second, and at the end; once more with the same ones, and those that came
+    #: Writes results down, all or nothing, then counts them in the report. Called with 1,024, or
+    #: after a second, and at the end; once more with the same ones, and those that came
     #: meanwhile, at the end after it raised.
     record: Callable[[list[_Result]], object]
     #: Called a few times a second while the run goes on: to show progress, renew leases.
@@ -133,6 +134,12 @@ class Run(Generic[_Task, _Outcome, _Result]):
             Exception: what `claim`, `take`, `record` or `tick` raised, which ends the run; what
                 was taken until then has been recorded.
         """
+        with seldom_collected():
+            self._execute()
+        if self._cause is not None:
+            raise RunAborted(self.report, self._cause) from self._cause
+
+    def _execute(self) -> None:
         try:
             while self._step():
                 self.tick()
@@ -145,8 +152,6 @@ class Run(Generic[_Task, _Outcome, _Result]):
                     self._wait_for_the_last()
                 finally:
                     self._flush()
-        if self._cause is not None:
-            raise RunAborted(self.report, self._cause) from self._cause
 
     def _work(self) -> None:
         """A worker's life; in a daemon thread, see `workers`. Any outcome, also of a fault of ours,
