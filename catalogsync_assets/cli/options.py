@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from catalogsync_assets import __version__
+from catalogsync_assets.cli import types
 from catalogsync_assets.cli.output import ClearErrors
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -159,6 +160,17 @@ selecting = together(
     _selecting("--artist", "artists", "Only songs of this artist, by name or id."),
     _selecting("--pool", "pools", "Only songs of this pool, by name or id."),
 )
+
+
+def at_most(of_what: str) -> Option:
+    """--workers as the cap of a number that is found out; None for `auto`."""
+    return click.option(
+        "--workers",
+        type=types.workers,
+        metavar="N|auto",
+        help=f"{of_what} at a time, at most; how many are of use is found out."
+        " [default: the backend's, else auto]",
+    )
 
 
 def workers(of_what: str, **settings: Any) -> Option:

@@ -86,7 +86,7 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
 @options.library_roots(
     "Scan this folder first; may be repeated. [default: upload what was scanned before]"
 )
-@options.workers("Files to upload")
+@options.at_most("Requests")
 @options.number("--limit", "Upload at most N files.", metavar="N")
 @click.option(
     "--run/--enqueue-only", default=True, show_default=True, help="Upload, or only queue."
@@ -176,7 +176,7 @@ def print_upload(report: UploadReport) -> None:
     output.echo(
         f"{report.backend}: {output.files(report.queued)} queued, {report.succeeded:,} uploaded,"
         f" {report.adopted:,} adopted,{copied} {report.failed:,} failed;"
-        f" {output.speed(report.bytes, report.seconds)}, {report.workers} workers"
+        f" {output.speed(report.bytes, report.seconds)}, up to {report.at_once} at a time"
     )
     if report.lost:
         output.note(

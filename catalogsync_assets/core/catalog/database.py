@@ -59,6 +59,8 @@ class Catalog:
         self.path = path
         self.changed_rows = 0
         self._legacy: LegacyColumns | None = None
+        self._kept: sa.PoolProxiedConnection | None = None
+        self._asking = threading.Lock()
         timeout = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
         # Not written as a URL: `?` and `%` may stand in a path.
         url = sa.URL.create("sqlite", database=str(path))
@@ -224,6 +226,16 @@ class Catalog:
         """The first column of the first row of a SELECT; None if there is none. As `rows`."""
         return next(iter(self.rows(statement, **values)), (None,))[0]
 
+    def ask(self, statement: str, /, **values: object) -> list[Any]:
+        """As `rows`, of a question that is asked for every file: by a connection that is kept for
+        it, so that it costs 10 µs instead of 300. Sees what is committed; holds nothing back."""
+        with self._asking, _clear_errors(self.path):
+            if self._kept is None:
+                self._kept = self.engine.raw_connection()
+            raw: Any = self._kept.driver_connection
+            found: list[Any] = raw.execute(statement, values).fetchall()
+            return found
+
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """All or nothing: commits at the end of the block, rolls back if it raises.
@@ -248,6 +260,10 @@ class Catalog:
 
     def close(self) -> None:
         """Close all connections. The catalog may still be used; it opens them anew."""
+        with self._asking:
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
         self.engine.dispose()
 
 

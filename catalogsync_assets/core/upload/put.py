@@ -7,6 +7,7 @@ done with what is there already is said in `stores.place`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -46,6 +47,10 @@ class Sender:
     #: Is told of complaints of the store, and bounds the bytes per second.
     _limiter: ConcurrencyLimiter
     _stop: threading.Event  #: once set, no wait between tries goes on
+    #: Whether a file may hold so many bytes more than `Limits.memory_needed` says, and what is
+    #: called once it does not hold them any more.
+    _borrow: Callable[[int], bool] = lambda _: False
+    _give_back: Callable[[int], object] = lambda _: None
 
     def __post_init__(self) -> None:
         attempts = self._limits.attempts
@@ -260,6 +265,7 @@ class Sender:
             copied, target = self._copied_instead(task, held, target, replacing)
             if copied is not None:
                 return copied
+        of_part = self._limits.of_request(part_size)
         try:
             return multipart.LargeUpload(
                 self._catalog,
@@ -271,6 +277,8 @@ class Sender:
                 retry=self._retry,
                 before_part=partial(self._before_part, task),
                 stop=self._stop,
+                one_more=lambda room: room < self._limiter.allowed and self._borrow(of_part),
+                give_back=lambda parts: self._give_back(parts * of_part),
             ).carry_out()
         finally:
             with self._lock:
