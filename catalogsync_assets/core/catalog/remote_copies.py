@@ -6,8 +6,7 @@ import json
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.stores.backend import REPLACED, ObjectBackend
 
 
