@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
     from catalogsync_assets.core.catalog.scope import Scope
     from catalogsync_assets.core.stores.backend import ObjectBackend
-    from catalogsync_assets.core.upload.upload import UploadReport
+    from catalogsync_assets.core.upload.report import UploadReport
 
 #: Characters of a reason; Dagster's may be pages.
 _LONGEST = 200

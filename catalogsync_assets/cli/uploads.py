@@ -17,10 +17,9 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
-    from catalogsync_assets.core.catalog.file_tags import UnreadTags
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.catalog.status import FailedUpload
-    from catalogsync_assets.core.upload.upload import UploadReport
+    from catalogsync_assets.core.catalog.status import FailedUpload, UnreadTags
+    from catalogsync_assets.core.upload.report import UploadReport
 
 _prioritize = options.flag(
     "--prioritize", "Plan everything, with these songs first, instead of only these."
@@ -108,13 +107,11 @@ def upload(
     again to continue. Contacts no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.upload_plan import enqueue
-    from catalogsync_assets.core.catalog.upload_queue import count_pending
-    from catalogsync_assets.core.upload.upload import Limits, UploadReport
+    from catalogsync_assets.core.catalog.upload_plan import enqueue, is_settled
+    from catalogsync_assets.core.upload.report import UploadReport
 
     catalog = running.open_catalog()
     backend = backend_by_name(catalog, backend_name)
-    limits = Limits.of(backend, workers=workers)
     told: dict[str, Any] = {}
     if roots:
         scanned = scan_roots(catalog, library_roots(roots))
@@ -122,6 +119,14 @@ def upload(
         if not options.wants_json():
             print_scan(scanned)
     scope, first = _scopes(catalog, prioritize=prioritize)  # of what the scan has found, too
+    if is_settled(catalog, backend, scope):
+        report = UploadReport(backend.name, workers=0)
+        running.end(report, lambda: print_upload(report), **told)
+        return
+    from catalogsync_assets.core.catalog.upload_queue import count_pending
+    from catalogsync_assets.core.upload.limits import Limits
+
+    limits = Limits.of(backend, workers=workers)
     enqueue(catalog, backend, scope, first=first)
     stopped: CatalogSyncError | None = None
     if run:
@@ -206,8 +211,7 @@ def failures(backend_name: str | None, limit: int, retry: bool, tags: bool) -> N
     `upload` tries them again by itself; --retry only puts them back into the queue, for a run of
     Dagster or a later `upload`.
     """
-    from catalogsync_assets.core.catalog.file_tags import unread_tags
-    from catalogsync_assets.core.catalog.status import failed_uploads
+    from catalogsync_assets.core.catalog.status import failed_uploads, unread_tags
     from catalogsync_assets.core.catalog.upload_queue import requeue_failed
 
     if tags and (retry or backend_name):
