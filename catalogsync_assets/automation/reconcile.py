@@ -42,8 +42,8 @@ from catalogsync_assets.core.catalog.files import batch_keys
 #: Seconds after which a tick begins no further batch, and where it has cells to report: as after a
 #: first upload of thousands. Dagster gives a sensor 60.
 _SECONDS, _REPORTING_SECONDS = 3.0, 15.0
-#: Events of a tick: 1.7 ms each to make; Dagster's daemon then writes each in 11 to 14 ms, and there
-#: is no public way to write many at once.
+#: Events of a tick: 1.7 ms each to make. Dagster's daemon then writes each in 11 to 14 ms: there is
+#: no public way to write many at once.
 _MAX_EVENTS = 2_000
 _MAX_RUNS = 20
 #: Batches that are read in one query: 0.15 s at the default size.
