@@ -33,6 +33,7 @@ from catalogsync_assets.signals import STOPPED, stop_by
 CATALOG = "catalogsync.catalog"
 #: Seconds between lines of progress where there is no terminal.
 _LINE_INTERVAL = 10.0
+_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 class ClearErrors(click.Group):
@@ -323,9 +324,10 @@ def _is_figure(cell: object) -> bool:
 
 def size(count: int) -> str:
     """Bytes for a person: 1.2 GB."""
-    from rich.filesize import decimal
-
-    return decimal(count)
+    power = min((len(str(count)) - 1) // 3, len(_UNITS))
+    if not power:
+        return counted(count, "byte")
+    return f"{count / 1000**power:,.1f} {_UNITS[power - 1]}"
 
 
 def speed(count: int, seconds: float) -> str:

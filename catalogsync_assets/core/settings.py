@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from catalogsync_assets.core.errors import ConfigurationError
 
@@ -161,6 +160,8 @@ def timezone() -> str:
     """
     given = os.environ.get(TIMEZONE_VARIABLE, "").strip()
     name = given or _machine_timezone()
+    from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(name)
     except (OSError, ValueError, LookupError) as error:  # a folder, a path, an unknown name

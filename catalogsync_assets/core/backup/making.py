@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION
+from catalogsync_assets.core.catalog.version import SCHEMA_VERSION
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.files.atomic import private
 from catalogsync_assets.core.files.digests import sha256_of

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.keys import free_keys, keys_of_new
+from catalogsync_assets.core.catalog.lazy import sa, sa_text, schema
 from catalogsync_assets.core.catalog.legacy import insert_each, insert_row, insert_rows
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import fold
-from catalogsync_assets.core.catalog.schema import file_assets, file_locations
 from catalogsync_assets.core.catalog.song_matching import SongOf, songs_of
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.files.opening import FileStat, mtime_ns
@@ -221,7 +219,7 @@ def insert_files(
     }
     if replaced:
         superseded = [{"old": k.file_asset_id, "new": new} for k, new in replaced.items()]
-        connection.execute(SUPERSEDE_ASSET, superseded)
+        connection.execute(sa_text(SUPERSEDE_ASSET), superseded)
     places = [
         LocalPlace(asset_id, root, f.path, f.absolute_path, *f.stat)
         for f, asset_id in zip(files, asset_ids, strict=True)
@@ -230,7 +228,7 @@ def insert_files(
     return {f.path: song.song_id for f, song in zip(files, belong, strict=True)}
 
 
-SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
+SUPERSEDE_ASSET = "UPDATE file_assets SET superseded_by_id = :new WHERE id = :old"
 
 
 def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
@@ -258,8 +256,8 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
                 }
                 for (k, size), key in zip(unmet, keys, strict=True)
             ]
-            connection.execute(_SEE_ASSET, met)
-            connection.execute(_NAME_SONG, met)
+            connection.execute(sa_text(_SEE_ASSET), met)
+            connection.execute(sa_text(_NAME_SONG), met)
         locations.record_seen(
             connection,
             [(f.known.location_id, f.known.file_asset_id, f.stat, f.sha256) for f in files],
@@ -294,14 +292,14 @@ def _is_at(root: str, path: str, seen: FileStat) -> bool:
     return (now.st_size, mtime_ns(now)) == seen[:2]
 
 
-_SEE_ASSET = sa.text(
+_SEE_ASSET = (
     "UPDATE file_assets SET size_bytes = :size, object_key = :key, object_key_fold = :fold,"
     " updated_at = CURRENT_TIMESTAMP WHERE id = :asset AND object_key IS NULL"
 )
 
 
 # Another program may keep its titles elsewhere; without one nobody would find the song.
-_NAME_SONG = sa.text("UPDATE songs SET title = :title WHERE id = :song AND title IS NULL")
+_NAME_SONG = "UPDATE songs SET title = :title WHERE id = :song AND title IS NULL"
 
 
 _IS_REMEMBERED = (
@@ -324,7 +322,7 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
     return catalog.scalar(_IS_REMEMBERED, root=root, path=path, sha256=sha256) is not None
 
 
-_BACK = sa.text(
+_BACK = (
     "SELECT l.id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
@@ -339,7 +337,7 @@ def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts])
         (location_id, None, f.stat, f.sha256)
         for f in files
         for location_id in connection.scalars(
-            _BACK, {"root": root, "path": f.path, "sha256": f.sha256}
+            sa_text(_BACK), {"root": root, "path": f.path, "sha256": f.sha256}
         ).all()
     ]
     locations.record_seen(connection, back)
@@ -351,10 +349,11 @@ def make_batches(catalog: Catalog, *, max_files: int, max_bytes: int) -> list[st
     Returns:
         The keys of the new batches.
     """
+    asset = schema.file_assets.c
     waiting = (
-        sa.select(file_assets.c.id, sa.func.coalesce(file_assets.c.size_bytes, 0))
-        .where(file_assets.c.batch_id.is_(None), file_assets.c.superseded_by_id.is_(None))
-        .order_by(file_assets.c.id)
+        sa.select(asset.id, sa.func.coalesce(asset.size_bytes, 0))
+        .where(asset.batch_id.is_(None), asset.superseded_by_id.is_(None))
+        .order_by(asset.id)
         .execution_options(yield_per=_PAGE)
     )
     with catalog.read() as connection:
@@ -405,7 +404,7 @@ def not_yet_recorded(
 
     We hold the write lock, so this cannot change before we have written.
     """
-    place = file_locations.c
+    place = schema.file_locations.c
     rows = connection.execute(
         sa.select(place.library_path, place.id).where(
             place.library_root == root,

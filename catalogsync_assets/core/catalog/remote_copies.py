@@ -6,9 +6,8 @@ import json
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.stores.backend import REPLACED, ObjectBackend
 
 
@@ -90,11 +89,11 @@ def copy_of_content(
         sha256: in hex, small letters.
         but: a key that does not count.
     """
-    assets = [row[0] for row in catalog.ask(_OF_THIS_CONTENT, size=size_bytes, sha256=sha256)]
+    assets = [row[0] for row in catalog.rows(_OF_THIS_CONTENT, size=size_bytes, sha256=sha256)]
     if not assets:
         return None
     place = {"backend": backend.id, "bucket": backend.bucket, "but": but, "kept": f"%{REPLACED}%"}
-    found = catalog.ask(_VERIFIED_HERE, **place, assets=json.dumps(assets))
+    found = catalog.rows(_VERIFIED_HERE, **place, assets=json.dumps(assets))
     return RemoteCopy._make(found[0]) if found else None
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa, sa_text
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.catalog.upload_queue import (
@@ -132,11 +131,36 @@ SELECT t.file_asset_id, t.source_location_id, t.target_backend_id, t.target_cont
        :locator, t.status, t.queue_order{more}
 FROM upload_tasks t WHERE t.id = :id
 """
-_DROP = sa.text("DELETE FROM upload_tasks WHERE id = :id")
-_DROP_OTHERS = sa.text(
+_DROP = "DELETE FROM upload_tasks WHERE id = :id"
+_DROP_OTHERS = (
     "DELETE FROM upload_tasks WHERE file_asset_id = :asset AND target_backend_id = :backend"
     " AND status IN ('pending', 'failed') AND target_locator <> :locator"
 )
+
+
+# What a run of uploads has to do with, besides what is missing.
+_OPEN = """
+SELECT 1 FROM upload_tasks
+WHERE target_backend_id = :backend AND status IN ('pending', 'running', 'failed')
+UNION ALL SELECT 1 FROM multipart_uploads WHERE backend_id = :backend
+UNION ALL SELECT 1 FROM file_locations WHERE backend_id = :backend AND status = 'pruning' LIMIT 1
+"""
+
+
+def is_settled(catalog: Catalog, backend: ObjectBackend, scope: Scope = EVERYTHING) -> bool:
+    """Whether there is nothing to plan for a backend, to send there or to set right.
+
+    What `enqueue` would queue, asked in the same words, but without writing. The newest files are
+    looked at first: where there is something to do, it is mostly with those.
+    """
+    clauses, values = scope.sql()
+    values |= {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
+    wanted = [_MISSING, MISPLACED] if backend.follows_paths else [_MISSING]
+    with catalog.view() as rows:
+        return not rows(_OPEN, **values) and not any(
+            rows(f"SELECT 1 {which.format(scope=clauses)} ORDER BY f.id DESC LIMIT 1", **values)
+            for which in wanted
+        )
 
 
 def missing_candidates(
@@ -274,18 +298,18 @@ class _Untangling:
             key = keys.aside(self._connection, self._backend, task.locator, asset)
             values = {"id": task.id, "asset": asset, "locator": key, "backend": self._backend.id}
             more = self._connection.execute(sa.text(self._insert), values).rowcount
-            more -= self._connection.execute(_DROP, values).rowcount
-            self._connection.execute(_DROP_OTHERS, values)
+            more -= self._connection.execute(sa_text(_DROP), values).rowcount
+            self._connection.execute(sa_text(_DROP_OTHERS), values)
             return more
-        return -self._connection.execute(_DROP, {"id": task.id}).rowcount
+        return -self._connection.execute(sa_text(_DROP), {"id": task.id}).rowcount
 
 
 def drop_unwanted(connection: sa.Connection, file_asset_ids: Collection[int]) -> None:
     """Drop the waiting and failed tasks of those of these files that are not wanted any more."""
-    connection.execute(_DROP_UNWANTED, {"assets": list(file_asset_ids)})
+    connection.execute(sa_text(_DROP_UNWANTED, "assets"), {"assets": list(file_asset_ids)})
 
 
-_DROP_UNWANTED = sa.text(
+_DROP_UNWANTED = (
     "DELETE FROM upload_tasks WHERE status IN ('pending', 'failed') AND file_asset_id IN"
     f" (SELECT f.id FROM file_assets f WHERE f.id IN :assets AND NOT {presence.IN_LIBRARY})"
-).bindparams(sa.bindparam("assets", expanding=True))
+)

@@ -13,11 +13,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import keys, locations, presence, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
+from catalogsync_assets.core.catalog.lazy import sa, sa_text
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.locations import Stored
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -323,7 +322,7 @@ UPDATE upload_tasks SET source_location_id = (
 WHERE file_asset_id = :asset AND target_backend_id = :backend AND status = 'pending'
   AND target_locator <> :locator
 """
-_NOTE_SUCCESS = sa.text(
+_NOTE_SUCCESS = (
     "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP, failing_since = NULL"
     " WHERE id = :backend"
 )
@@ -393,5 +392,5 @@ def record_uploaded(
     left = [r for r, o in zip(done, objects, strict=True) if o not in stored]
     end(connection, "upload_tasks", [{"id": r.task.id, "status": "pending"} for r in left])
     if recorded:
-        connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
+        connection.execute(sa_text(_NOTE_SUCCESS), {"backend": backend.id})
     return recorded

@@ -19,9 +19,9 @@ from catalogsync_assets.core.catalog import roots as roots_
 from catalogsync_assets.core.catalog.backends import set_follows_links
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.file_tags import unread_tags
 from catalogsync_assets.core.catalog.keys import drop_suffixes
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
+from catalogsync_assets.core.catalog.status import unread_tags
 from catalogsync_assets.core.errors import LibraryError, UsageError
 from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of

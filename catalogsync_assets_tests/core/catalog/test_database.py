@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog, catalog_path
-from catalogsync_assets.core.catalog.schema import VERSION_TABLE
+from catalogsync_assets.core.catalog.version import VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.settings import catalog_location, library_roots
