@@ -91,6 +91,8 @@ class ClearErrors(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise click.Abort from error
+        except click.exceptions.Exit:
+            raise
         except Exception as error:
             if (catalog := ctx.meta.get(CATALOG)) is not None:
                 from catalogsync_assets.core.catalog.invalid_rows import explain

@@ -109,7 +109,7 @@ def upload(
     again to continue. Contacts no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.upload_plan import enqueue, is_settled
+    from catalogsync_assets.core.catalog.lacking import is_settled
     from catalogsync_assets.core.upload.report import UploadReport
 
     catalog = running.open_catalog()
@@ -126,6 +126,7 @@ def upload(
         filled_cells.tell(catalog, by=_BY)()
         running.end(report, lambda: print_upload(report), **told)
         return
+    from catalogsync_assets.core.catalog.upload_plan import enqueue
     from catalogsync_assets.core.catalog.upload_queue import count_pending
     from catalogsync_assets.core.upload.limits import Limits
 

@@ -104,7 +104,7 @@ def test_what_is_found_in_place_is_reported_too(home, upload, cloud, library, sc
 
 
 def test_only_cells_that_this_upload_made_whole_are_reported(
-    home, upload, cloud, library, scanned, uploaded
+    home, upload, catalog, cloud, library, scanned, uploaded
 ):
     library.fill(1, folder="before")
     scanned()
@@ -116,8 +116,10 @@ def test_only_cells_that_this_upload_made_whole_are_reported(
 
     upload("--limit", 3)
     assert home.cells() == {f"cloud|{batches[0]}"}
+    assert [noted for _, noted, _ in untold(catalog)] == [batches[1:]]  # somebody may be at it
 
     upload()
+    assert untold(catalog) == []
     assert home.cells() == {f"cloud|{batch}" for batch in batches}
     home.event(f"cloud|{batches[0]}")  # one and no more
 

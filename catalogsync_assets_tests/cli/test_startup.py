@@ -26,9 +26,9 @@ finally:
 def loaded(run_python):
     """`loaded("status")`: which of the heavy packages the command has imported."""
 
-    def run(*arguments):
+    def run(*arguments, code=0):
         outcome = run_python(LOADED, *arguments)
-        assert outcome.code == 0, outcome.err
+        assert outcome.code == code, outcome.err
         return set(outcome.err.splitlines()[-1].split())
 
     return run
@@ -51,6 +51,7 @@ def test_a_command_that_only_asks_loads_next_to_nothing(loaded, library, catalog
         ("upload", "--backend", "cloud"),
     ):
         assert loaded(*arguments, "--db", catalog.path) == set()
+    assert loaded("whereis", "nothing of the kind", "--db", catalog.path, code=1) == set()
 
 
 def test_every_module_with_commands_is_known_by_their_names():

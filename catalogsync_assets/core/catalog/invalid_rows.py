@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -111,7 +112,8 @@ def explain(error: Exception, catalog: Catalog) -> CatalogError | None:
     undecodable = isinstance(error, CatalogSyncError) and "Could not decode" in error.message
     if isinstance(error, CatalogSyncError) and not undecodable:
         return None
-    if not (undecodable or isinstance(error, (*_KINDS, sa.exc.StatementError))):
+    of_sqlalchemy = "sqlalchemy" in sys.modules and isinstance(error, sa.exc.StatementError)
+    if not (undecodable or of_sqlalchemy or isinstance(error, _KINDS)):
         return None
     if (found := _first_invalid(catalog)) is None:
         return None

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from catalogsync_assets.core.catalog import keys, locations, presence, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
+from catalogsync_assets.core.catalog.lacking import IS_IN_LIBRARY
 from catalogsync_assets.core.catalog.lazy import sa, sa_text
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.locations import Stored
@@ -92,9 +93,6 @@ class Failed:
     source_changed: bool = False
 
 
-#: Whether a file `f` with a source `s` is in the library. If that is its active local row, it is:
-#: nothing more to look up.
-IS_IN_LIBRARY = f"(s.library_root IS NOT NULL OR {presence.IN_LIBRARY})"
 #: Whether a location `s` can be read for an upload: an object that was found damaged can, as a last
 #: resort.
 IS_A_SOURCE = """
