@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -97,7 +97,7 @@ class _Run:
         self._stop = threading.Event()
         self._limiter = ConcurrencyLimiter(limits.workers)
         self._retry = Retries(attempts=limits.attempts, pace=self._limiter, stop=self._stop)
-        self._client = self.connect(self.backend)
+        self._client = self.connect(replace(self.backend, workers=limits.workers))
         self._audit = queries.begin(self.catalog, self.backend, request)
         self._expected = ExpectedObjects(
             self.catalog, self.backend, request.scope, self._audit.since

@@ -5,14 +5,15 @@ best with four, one that is 50 ms away with more than a hundred. So a run finds 
 of TCP do, by throughput and latency of its own requests, in rounds of as many as may be under way:
 
 ==============  ===================================================================================
-it begins       with `BEGIN` requests at a time; each round doubles them, until two in a row have
-                brought less than a quarter more: back to the last that did. As BBR's start-up does
-                with three (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue
-                14/5, 2016); TCP's slow start (RFC 5681) goes on until something is lost.
+it begins       with `BEGIN` requests at a time; each round doubles them, until three in a row have
+                brought less than a quarter more: back to the last that did. BBR's start-up
+                (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14/5,
+                2016); TCP's slow start (RFC 5681) goes on until something is lost.
 it goes on      with looks to both sides, a quarter more and a fifth less, each between two rounds
                 at the present level. More stays if it brings more. Less stays if it brings as much:
                 requests that take longer and bring no more are too many. As BBR probes bandwidth;
-                latency without a gain is the sign of TCP Vegas (Brakmo and Peterson, 1995).
+                latency without a gain is the sign of TCP Vegas (Brakmo and Peterson, 1995). Not
+                below `LEAST`: the rounds of so few tell little, and a store bears them.
 it is told off  by a store that says "slow down", fails or does not answer in time: half as many at
                 once, then one more for each round of successes, up to where it was. Additive
                 increase, multiplicative decrease, as in TCP's congestion avoidance (RFC 5681).
@@ -27,14 +28,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-#: Requests at a time with which a run begins.
-BEGIN = 8
+#: Requests at a time with which a run begins, and those below which only complaints bring it.
+BEGIN, LEAST = 16, 8
 #: Seconds that a round takes at least: while a run looks for its level, and later.
-_SEARCH_SECONDS, _ROUND_SECONDS = 0.1, 0.25
+_SEARCH_SECONDS, _ROUND_SECONDS = 0.1, 0.5
 #: Seconds in which any number of complaints counts as one: they come from the same wave.
 _ONE_WAVE = 1.0
+#: And how many answers it takes, in times of the requests that may be under way.
+_SEARCH_ANSWERS, _ROUND_ANSWERS = 1, 3
 #: What twice as many requests must bring at least, and how often in a row they may bring less.
-_WORTH_DOUBLING, _FLAT_ROUNDS = 1.25, 2
+_WORTH_DOUBLING, _FLAT_ROUNDS = 1.25, 3
 #: What a quarter more requests must bring at least; what a fifth less must still bring.
 _WORTH_MORE, _ENOUGH_WITH_LESS = 1.04, 0.985
 #: What a request costs beside its bytes, as bytes: so rounds of small and of larger files compare.
@@ -119,8 +122,10 @@ class Level:
         this.bytes += size
         this.seconds += now - request.at
         this.under_way += under_way
-        least = _SEARCH_SECONDS if self._searching else _ROUND_SECONDS
-        if this.answers < self.allowed or now - this.since < least:
+        times, seconds = _ROUND_ANSWERS, _ROUND_SECONDS
+        if self._searching:
+            times, seconds = _SEARCH_ANSWERS, _SEARCH_SECONDS
+        if this.answers < times * self.allowed or now - this.since < seconds:
             return
         if 2 * this.at_once >= self.allowed:
             (self._search if self._searching else self._weigh)(this.throughput)
@@ -173,7 +178,7 @@ class Level:
                 return
             self._downwards = not self._downwards
         self._throughput, self._look = throughput, None
-        if self._downwards or self._level == self._most:
-            self.allowed = max(1, self._level - max(1, self._level // 5))
-        else:
-            self.allowed = min(self._most, self._level + max(1, self._level // 4))
+        less = max(min(LEAST, self._level), self._level - max(1, self._level // 5))
+        more = min(self._most, self._level + max(1, self._level // 4))
+        self._downwards = less < self._level and (self._downwards or more == self._level)
+        self.allowed = less if self._downwards else more
