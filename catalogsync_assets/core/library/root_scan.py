@@ -172,15 +172,16 @@ class RootScan:
         report, names, root = self.report, self._names, str(self.root)
         known = chain.from_iterable(known_paths(self.catalog, root))
         self._known = KnownFiles(self.catalog, root)
-        steps = 0
+        closely, steps = self._looks_closely, 0
         place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
         for run in runs:
-            report.files += len(run)
-            report.bytes += sum([status.st_size for _, status, _ in run])
-            report.companions += len(run) - [kind for *_, kind in run].count(None)
-            alike = 0
+            alike = volume = companions = 0
             for found in run:
-                path, status, _ = found
+                path, status, kind = found
+                length = status.st_size
+                volume += length
+                if kind is not None:
+                    companions += 1
                 while place is not None and place < path:
                     self._miss(place, id_)
                     place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
@@ -190,15 +191,18 @@ class RootScan:
                 if (
                     mtime == status.st_mtime_ns
                     and ctime == status.st_ctime_ns
-                    and size == status.st_size
+                    and size == length
                     and inode == status.st_ino
                     and file_system == names.get(status.st_dev)
-                    and not self._looks_closely
+                    and not closely
                 ):
                     alike += 1
                 else:
                     self._look_closely(FoundFile._make(found), id_)
                 place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
+            report.files += len(run)
+            report.bytes += volume
+            report.companions += companions
             report.unchanged += alike
             self._alike += alike
             steps += len(run)
