@@ -80,17 +80,15 @@ _ANNEX_KEY = re.compile(r"(?:BLAKE|MD5|SHA|SKEIN|WORM)\w*-s\d+(?:-\w+)*--.+")
 
 
 def is_of_other_programs(name: str, *, folder: bool) -> bool:
-    """Whether a file or folder of this name is left out unless the user brings it back."""
+    """Whether a file or folder of this name is left out unless the user brings it back.
+
+    A walk does not ask of files whose name neither begins with a dot nor holds `-s`.
+    """
     if "-s" in name and _ANNEX_KEY.fullmatch(name):
         return True
     if folder:
         return name.casefold() in _FOLDERS or _FOLDER_PATTERN.fullmatch(name) is not None
     return name.startswith(_FILE_STARTS)
-
-
-def may_be_of_other_programs(name: str) -> bool:
-    """Whether a file of this name needs `is_of_other_programs` to tell; hardly any does."""
-    return name[0] == "." or "-s" in name
 
 
 class _Layer(NamedTuple):

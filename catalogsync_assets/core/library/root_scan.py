@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -24,7 +25,12 @@ from catalogsync_assets.core.catalog.known_paths import KnownFiles, known_paths
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.digests import sha256_of
-from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, is_another
+from catalogsync_assets.core.files.file_systems import (
+    FileSystems,
+    file_system_of,
+    is_another,
+    is_far,
+)
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME
 from catalogsync_assets.core.library.moves import Moves
@@ -45,6 +51,9 @@ from catalogsync_assets.core.runner.report import MOST_LISTED
 _CHUNK = 500
 #: So many may have other inodes without it looking as if the whole disk had.
 _FEW_INODES = 20
+#: Files whose tags are read at a time from a network, where reading is waiting. From a disk it is
+#: work, which Python's threads do one at a time.
+_READERS = 16
 # Behind the last path that is known.
 _NO_PATH = (None, 0, None, None, None, None, None)
 _T = TypeVar("_T")
@@ -123,7 +132,7 @@ class RootScan:
         # and whether that is not part of the library.
         self._unseen: list[tuple[str, bool]] = []
         self._all_mounted = True
-        self._facts: list[FileFacts] = []
+        self._new: list[tuple[str, FileStat, str | None]] = []  # path, stat, kind of companion
         self._again: list[ReadAgain] = []
         self._seen: list[Seen] = []
         self._excluded: list[int] = []
@@ -163,15 +172,16 @@ class RootScan:
         report, names, root = self.report, self._names, str(self.root)
         known = chain.from_iterable(known_paths(self.catalog, root))
         self._known = KnownFiles(self.catalog, root)
-        steps = 0
+        closely, steps = self._looks_closely, 0
         place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
         for run in runs:
-            report.files += len(run)
-            report.bytes += sum([status.st_size for _, status, _ in run])
-            report.companions += len(run) - [kind for *_, kind in run].count(None)
-            alike = 0
+            alike = volume = companions = 0
             for found in run:
-                path, status, _ = found
+                path, status, kind = found
+                length = status.st_size
+                volume += length
+                if kind is not None:
+                    companions += 1
                 while place is not None and place < path:
                     self._miss(place, id_)
                     place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
@@ -181,15 +191,18 @@ class RootScan:
                 if (
                     mtime == status.st_mtime_ns
                     and ctime == status.st_ctime_ns
-                    and size == status.st_size
+                    and size == length
                     and inode == status.st_ino
                     and file_system == names.get(status.st_dev)
-                    and not self._looks_closely
+                    and not closely
                 ):
                     alike += 1
                 else:
                     self._look_closely(FoundFile._make(found), id_)
                 place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
+            report.files += len(run)
+            report.bytes += volume
+            report.companions += companions
             report.unchanged += alike
             self._alike += alike
             steps += len(run)
@@ -274,11 +287,7 @@ class RootScan:
             self.moves.add_arrived(str(self.root), found.path, stat, companion=found.companion)
         else:
             self.report.new += 1
-            stat = self._stat(found)
-            facts = read_facts(self.root, found.path, stat, companion=found.companion)
-            if facts.tags_error:
-                self._note(Problem(found.path, facts.tags_error))
-            self._keep(self._facts, facts)
+            self._keep(self._new, (found.path, self._stat(found), found.companion))
 
     def _differs(self, found: FoundFile, known: KnownFile, *, quiet: bool = False) -> None:
         """What lies at a known path is not as it was: it may have moved there."""
@@ -451,16 +460,31 @@ class RootScan:
         if len(collected) >= _CHUNK:
             self._flush()
 
+    def _read_new(self) -> list[FileFacts]:
+        def read(new: tuple[str, FileStat, str | None]) -> FileFacts:
+            path, stat, companion = new
+            return read_facts(self.root, path, stat, companion=companion)
+
+        if is_far(self._file_system) and len(self._new) > 1:
+            with ThreadPoolExecutor(_READERS) as readers:
+                found = list(readers.map(read, self._new))
+        else:
+            found = list(map(read, self._new))
+        for facts in found:
+            if facts.tags_error:
+                self._note(Problem(facts.path, facts.tags_error))
+        return found
+
     def _flush(self) -> None:
-        if self._facts:
-            rows.record_files(self.catalog, str(self.root), self._facts)
+        if self._new:
+            rows.record_files(self.catalog, str(self.root), self._read_new())
         if self._seen:
             rows.mark_seen(self.catalog, str(self.root), self._seen)
         if self._excluded:
             locations.mark(self.catalog, self._excluded, "excluded")
         if self._again:
             record_tags(self.catalog, str(self.root), self._again)
-        for collected in (self._facts, self._seen, self._excluded, self._again):
+        for collected in (self._new, self._seen, self._excluded, self._again):
             collected.clear()
 
     def _place(self, found: FoundFile) -> str:

@@ -32,6 +32,7 @@ from catalogsync_assets.core.library.playlists import bring_in_line
 from catalogsync_assets.core.library.root_scan import How, RootScan
 from catalogsync_assets.core.library.scan_report import MovedRoot, Progress, ScanReport
 from catalogsync_assets.core.library.walk import FoundFile, walk, walk_in_runs
+from catalogsync_assets.core.runner.garbage import seldom_collected
 from catalogsync_assets.core.runner.report import MOST_LISTED
 from catalogsync_assets.core.settings import library_roots
 
@@ -101,7 +102,7 @@ def scan(
     require_apart(folders, known_roots(catalog), scanned=True)
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
     within = limits_of_links(catalog, map(str, folders))
-    with closing(Moves()) as moves:
+    with closing(Moves()) as moves, seldom_collected():
         how = How(reread, rehash, ignore_ctime, accepted)
         seen = list[RootScan]()
         for root in folders:

@@ -22,7 +22,6 @@ from catalogsync_assets.core.files.ignore import (
     IGNORE_FILE,
     OURS,
     Rules,
-    may_be_of_other_programs,
     read_ignore_file,
 )
 from catalogsync_assets.core.files.opening import FileStat, lies_below
@@ -196,14 +195,15 @@ class _Folder:
         self.entries: list[_Entry] = []
         with os.scandir(folder) as found:
             listed = list(found)
-        ignore_file = next((entry for entry in listed if entry.name == IGNORE_FILE), None)
-        self.rules = rules if ignore_file is None else self._with(rules, ignore_file)
+        names, self.rules = [entry.name for entry in listed], rules
+        if IGNORE_FILE in names:
+            self.rules = self._with(rules, listed[names.index(IGNORE_FILE)])
         endings, plain = self.wanted.endings, not self.rules.has_patterns
-        for entry in listed:
-            # This is asked of every file at every scan, and nearly none needs a closer look.
-            name = entry.name
+        for name, entry in zip(names, listed, strict=True):
+            # This is asked of every file at every scan, and nearly none needs a closer look: what
+            # is left out is called otherwise; see `ignore.is_of_other_programs`.
             kind = endings.get(name[name.rfind(".") :], _NO_FILE)
-            if kind is not _NO_FILE and plain and not may_be_of_other_programs(name):
+            if kind is not _NO_FILE and plain and name[0] != "." and "-s" not in name:
                 try:
                     is_folder = entry.is_dir(follow_symlinks=False)
                 except OSError:
@@ -223,19 +223,28 @@ class _Folder:
         entries, prefix, run = self.entries, self.prefix, Run()
         while entries and entries[-1][2] is not _NO_FILE:
             name, entry, kind = entries.pop()
-            path = prefix + name
-            # The folder's own path was passed before it was entered.
-            reason = None if name.isascii() and name.isprintable() else unusable(name)
-            found = Problem(printable(path), reason) if reason else _file(entry, path, within, kind)
+            if name.isascii() and name.isprintable() and not (within and entry.is_symlink()):
+                try:
+                    status = entry.stat()
+                except OSError:
+                    pass
+                else:
+                    # What is all right with nearly every file; `_file` tells what is wrong.
+                    most = MAX_FILE_BYTES if kind is None else MAX_COMPANION_BYTES
+                    if stat.S_ISREG(status.st_mode) and 0 <= status.st_size <= most:
+                        run.append((prefix + name, status, kind))
+                        if len(run) == _RUN:
+                            yield run
+                            run = Run()
+                        continue
+            found = _file(entry, name, prefix + name, within, kind)
             if not isinstance(found, (Problem, LeftOut)):
                 run.append(found)
-                if len(run) < _RUN:
-                    continue
+                continue
             if run:
                 yield run
                 run = Run()
-            if isinstance(found, (Problem, LeftOut)):
-                yield found
+            yield found
         if run:
             yield run
 
@@ -304,6 +313,14 @@ _LINK_OUT = (
 
 
 def _file(
+    entry: os.DirEntry[str], name: str, path: str, within: Collection[str], companion: str | None
+) -> tuple[str, os.stat_result, str | None] | Problem | LeftOut:
+    if reason := unusable(name):  # the folder's own path was passed before it was entered
+        return Problem(printable(path), reason)
+    return _regular(entry, path, within, companion)
+
+
+def _regular(
     entry: os.DirEntry[str], path: str, within: Collection[str], companion: str | None
 ) -> tuple[str, os.stat_result, str | None] | Problem | LeftOut:
     if within and entry.is_symlink() and not lies_below(os.path.realpath(entry.path), within):
