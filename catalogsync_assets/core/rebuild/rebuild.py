@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ from catalogsync_assets.core.errors import (
 )
 from catalogsync_assets.core.rebuild.checking import Checking
 from catalogsync_assets.core.rebuild.looking import Looking
-from catalogsync_assets.core.rebuild.record import Recorded, record_objects
+from catalogsync_assets.core.rebuild.record import Recorded, follow_moves, record_objects
 from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
 from catalogsync_assets.core.rebuild.snapshot import copy_snapshot
 from catalogsync_assets.core.rebuild.staging import Item, Staging, discard
@@ -65,6 +66,8 @@ from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 _STATE = "rebuild"
 #: Objects that are recorded in one transaction: short enough to show how far it is.
 _PAGE = 500
+#: The same of what is left after that, as it may have changed places with one another.
+_TOGETHER = 5_000
 
 
 @dataclass(frozen=True)
@@ -346,26 +349,57 @@ class _Run:
         roots = let_go_roots(self.catalog) - {self._unnamed_root}
         root = roots.pop() if len(roots) == 1 else self._unnamed_root
         self._checking = Checking(self.catalog, self.client, report, self._retry)
-        went_on = True
-        while went_on:
-            went_on, left = False, 0
-            for page in staging.waiting(self._of_catalog, _PAGE):
-                done = record_objects(
-                    self.catalog,
-                    self.backend,
-                    page,
-                    of_catalog=self._of_catalog,
-                    root=root,
-                    unnamed_root=self._unnamed_root,
-                )
-                done.doubtful[:] = [d for d in done.doubtful if self._checking.compare(d[1])]
-                settled = self._count(done)
-                staging.settle([item.key for item in settled])
-                left += len(page) - len(settled)
-                went_on |= bool(settled)
-                self.progress(report)
+        # First the files that are known, and their paths: what came to where one of them was is
+        # no newer content of it.
+        has_files = bool(self.catalog.scalar("SELECT 1 FROM file_assets LIMIT 1"))
+        for only_known in (True, False) if has_files else (False,):
+            record = partial(
+                record_objects,
+                *(self.catalog, self.backend),
+                of_catalog=self._of_catalog,
+                root=root,
+                unnamed_root=self._unnamed_root,
+                note_moved=staging.note_moved,
+                only_known=only_known,
+            )
+            left = self._in_rounds(partial(self._record_pages, staging, record))
             report.left = left - len(self._checking.refused)
-            went_on &= left > 0
+            self._in_rounds(partial(self._follow_pages, staging))
+
+    def _in_rounds(self, pages: Callable[[int], Iterator[tuple[int, int]]]) -> int:
+        """Go through what waits for one another, until nothing more comes of it; what is left.
+
+        Args:
+            pages: goes through it once, in pages of this size; gives how many were in each, and of
+                how many of them something came.
+        """
+        for size in (_PAGE, _TOGETHER):
+            went_on = True
+            while went_on:
+                went_on, left = False, 0
+                for asked, settled in pages(size):
+                    left += asked - settled
+                    went_on |= bool(settled)
+                    self.progress(self.report)
+                if not left:
+                    return 0
+        return left
+
+    def _record_pages(
+        self, staging: Staging, record: Callable[..., Recorded], size: int
+    ) -> Iterator[tuple[int, int]]:
+        for page in staging.waiting(self._of_catalog, size):
+            done = record(page)
+            done.doubtful[:] = [d for d in done.doubtful if self._checking.compare(d[1])]
+            settled = self._count(done)
+            staging.settle([item.key for item in settled])
+            yield len(page), len(settled)
+
+    def _follow_pages(self, staging: Staging, size: int) -> Iterator[tuple[int, int]]:
+        for page in staging.moved(size):
+            done = follow_moves(self.catalog, self.backend, page)
+            staging.drop_moved(done)
+            yield len(page), len(done)
 
     def _count(self, done: Recorded) -> list[Item]:
         report = self.report
