@@ -826,6 +826,8 @@ def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) 
         copied = {**row, "status": status, "status_since": now}
         if status != row["status"]:
             copied["missing_since"] = now
+        if status == "damaged":
+            copied["etag"] = None  # no upload is to replace it unseen: it may have changed since
         copied = {name: copied[name] for name in _COPIED}
         made.append(copied)
     if made:

@@ -10,6 +10,9 @@ the object that was found damaged           replace that very version
 anything else                               a conflict for a person to see
 ==========================================  =====================================
 
+Whoever asks for the put has the last word on a version that may be replaced: it may hold what
+nobody else has.
+
 "Found damaged" means: a verification has read the object that was to be at this key, found other
 content, and noted its ETag. At such a key no digest that the store has kept is believed: it is the
 digest of what was sent once, and rot does not change it. So an object with that ETag is replaced
@@ -45,9 +48,9 @@ class Target:
     #: Of objects that were found damaged there, without quotes; empty text for one whose ETag is
     #: not known. Without any, the key is not under suspicion.
     damaged_etags: frozenset[str] = frozenset()
-    #: Called once the object there may be replaced; raises if it may not after all. A kill right
-    #: after must find nobody who still counts on that object.
-    before_replacing: Callable[[], None] = lambda: None
+    #: Called with the object there once it may be replaced; raises if it may not after all. A kill
+    #: right after must find nobody who still counts on that object.
+    before_replacing: Callable[[StoredObject], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ class Placer:
         raise verify.conflict(client, key, hint)
 
     def _released(self, target: Target, found: StoredObject) -> str:
-        target.before_replacing()
+        target.before_replacing(found)
         if found.etag:
             return found.etag
         again = self.client.head(target.key)  # it may have been lost on its way

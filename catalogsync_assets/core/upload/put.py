@@ -12,6 +12,7 @@ from functools import cache, partial
 
 from catalogsync_assets.core.backends.capabilities import make_sure_of_copies
 from catalogsync_assets.core.backends.generation import require_undoubted
+from catalogsync_assets.core.catalog import remote_copies
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.locations import KeptAside, to_be_replaced, withdraw_at
@@ -21,8 +22,9 @@ from catalogsync_assets.core.errors import KeyRefusedError, StoreError, StoreUna
 from catalogsync_assets.core.files.formats import media_type
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.settings import keep_replaced_days
+from catalogsync_assets.core.stores import verify
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.objects import ObjectMetadata
+from catalogsync_assets.core.stores.objects import ObjectMetadata, StoredObject
 from catalogsync_assets.core.stores.place import Placed, Placer, Target
 from catalogsync_assets.core.stores.retry import Retries
 from catalogsync_assets.core.stores.verify import Proof
@@ -181,9 +183,10 @@ class Sender:
             before_replacing=partial(self._before_replacing, task),
         )
 
-    def _before_replacing(self, task: UploadTask) -> None:
+    def _before_replacing(self, task: UploadTask, found: StoredObject) -> None:
         """Keep a copy of the file's earlier content, and say of it that it is there no more."""
         require_undoubted(self._catalog, self._client.backend)
+        self._require_no_loss(task, found)
         place = self._catalog, self._client.backend, task.locator, task.file_asset_id
         profile = self._client.profile
         kept: list[KeptAside] = []
@@ -198,6 +201,32 @@ class Sender:
                 copies = (self._copier.keep(copy, self._metadata_of(copy)) for copy in known)
                 kept = [copy for copy in copies if copy is not None]
         withdraw_at(*place, kept=kept)
+
+    def _require_no_loss(self, task: UploadTask, found: StoredObject) -> None:
+        """Raise a ConflictError if an object is whole, by its own word, and holds what the catalog
+        does not know: as one that was put by a catalog that is lost, or from another machine."""
+        said, client = found.said_sha256, self._client
+        if said is None or said in (task.known_sha256 | {task.sha256}):
+            return
+        catalog, _, number = (found.owner_tag or "").partition("/")
+        ours = {str(i) for i in (task.file_asset_id, *task.earlier_ids)}
+        with self._catalog.read() as connection:
+            if remote_copies.is_elsewhere(
+                connection, client.backend, said, found.size_bytes, but=task.locator
+            ):
+                return
+            if catalog == self._catalog_id and number in ours:
+                put_at = found.modified_at
+                if remote_copies.may_be_of(connection, int(number), said, put_at):
+                    return
+        if client.head(task.locator) != found:
+            raise verify.unsettled(client, task.locator)
+        raise verify.conflict(
+            client,
+            task.locator,
+            "it says to hold a content that the catalog does not know; nothing was overwritten:"
+            " fetch it if it is wanted, and move it away",
+        )
 
     def _metadata_of(self, copy: RemoteCopy) -> ObjectMetadata:
         tag = f"{self._catalog_id}/{copy.file_asset_id}"
