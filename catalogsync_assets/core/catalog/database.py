@@ -250,6 +250,12 @@ class Catalog:
         """Close all connections. The catalog may still be used; it opens them anew."""
         self.engine.dispose()
 
+    def remove(self) -> None:
+        """Close it, and remove it from the disk: for who has made it, and has put nothing there."""
+        self.close()
+        for more in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + more).unlink(missing_ok=True)
+
 
 def _configure_connection(raw: Any, _record: object) -> None:
     raw.isolation_level = None  # SQLAlchemy's BEGIN is ours, below

@@ -146,7 +146,8 @@ class Staging:
         try:
             self._db.executemany(statement, rows)
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it by itself
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
