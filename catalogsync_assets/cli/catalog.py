@@ -120,7 +120,8 @@ def snapshots(backend_name: str | None) -> None:
     columns = ("backend", "catalog", "made (UTC)", "size", "encrypted", "schema", "key")
 
     def show() -> None:
-        output.print_table("snapshots", columns, rows, empty="there is no snapshot")
+        if rows or not failures:
+            output.print_table("snapshots", columns, rows, empty="there is no snapshot")
         for error in failures:
             output.message("failed", str(error))
 

@@ -61,7 +61,7 @@ def rebuild(
     """
     from catalogsync_assets.core.catalog.backends import register
     from catalogsync_assets.core.catalog.database import Catalog, exists
-    from catalogsync_assets.core.rebuild.rebuild import Request, require_fillable
+    from catalogsync_assets.core.rebuild.rebuild import NothingThereError, Request, require_fillable
     from catalogsync_assets.core.rebuild.rebuild import rebuild as run_rebuild
 
     keep_layout = settings["layout"] is None
@@ -69,11 +69,17 @@ def rebuild(
     if settings["bucket"] is None and not exists(options.given("db")):
         raise _unknown(backend_name)
     if not dry_run:
+        is_new = not exists(options.given("db"))
         Catalog.initialise(options.given("db"), make_folder=True)[0].close()
         catalog = running.open_catalog()
         require_fillable(catalog, backend_name)  # before the backend there is given settings
         backend = _registered(catalog, backend_name, settings)
-        _run(partial(run_rebuild, catalog, backend, request))
+        try:
+            _run(partial(run_rebuild, catalog, backend, request))
+        except NothingThereError:
+            if is_new:
+                catalog.remove()
+            raise
         return
     with tempfile.TemporaryDirectory(prefix="catalogsync-") as folder:
         scratch, _ = Catalog.initialise(Path(folder) / "catalogsync.db")
@@ -138,6 +144,20 @@ def _how_far(report: RebuildReport) -> tuple[int, int | None, str]:
     return report.listed, None, text
 
 
+def _found_out(report: RebuildReport) -> list[str]:
+    """The figures, as far as the rebuild has come."""
+    said = [f"{report.listed:,} objects listed", f"{report.known:,} known"]
+    if report.dry_run:
+        said.append(f"{report.to_look_at:,} to look at")
+    else:
+        said.append(f"{report.looked_at:,} looked at")
+    if report.step in ("files", "check", "done"):
+        said += [f"{report.new:,} new", f"{report.joined:,} of known files"]
+    if report.step in ("check", "done"):
+        said += [f"{report.missing:,} missing", f"{report.damaged:,} damaged"]
+    return [*said, f"{report.failed:,} failed"]
+
+
 def _print(report: RebuildReport) -> None:
     for line in report.broken_snapshots:
         output.message("warning", f"cannot be used: {line}")
@@ -147,20 +167,15 @@ def _print(report: RebuildReport) -> None:
             f"snapshot{made}: {output.files(report.copied_files)}, {report.songs:,} songs,"
             f" {report.playlists:,} playlists of catalog {report.catalog_id}"
         )
-    else:
+    elif report.step != "snapshot":
         output.echo("no snapshot was used")
-    verb = "to look at" if report.dry_run else "looked at"
-    looked = report.to_look_at if report.dry_run else report.looked_at
-    output.echo(
-        f"{report.backend}: {report.listed:,} objects listed, {report.known:,} known,"
-        f" {looked:,} {verb}, {report.new:,} new, {report.joined:,} of known files,"
-        f" {report.missing:,} missing, {report.damaged:,} damaged, {report.failed:,} failed"
-    )
+    if report.step != "snapshot":
+        output.echo(f"{report.backend}: {', '.join(_found_out(report))}")
     for count, why in (
         (report.refused_rows, "rows of the snapshot cannot be what they should be; left out"),
         (
             report.nowhere,
-            "files of the snapshot were on no backend; a scan may find them",
+            "files of the snapshot are on no backend; a scan may find them",
         ),
         (report.kept, "earlier contents, kept when they were replaced; left as they are"),
         (report.foreign, "objects are no files of a library; left as they are"),

@@ -243,10 +243,46 @@ def test_what_it_says_to_a_person(cli, catalog, cloud, library, registration, tm
     assert rows(Catalog.open(new), "SELECT COUNT(*) FROM file_assets") == [2]
 
 
-def test_a_dry_run_changes_no_catalog_that_is_there(cli, catalog, cloud, registration):
+def test_a_dry_run_changes_no_catalog_that_is_there(cli, catalog, cloud, registration, remote):
+    remote(cloud).put("a.mp3", b"a")
     before = rows(catalog, "SELECT * FROM storage_backends")
     by_name = cli("rebuild", *WHERE, "--dry-run")
     by_options = cli("rebuild", *WHERE, *registration(cloud), "--region", "else", "--dry-run")
     assert (by_name.code, by_options.code) == (0, 0)
-    assert "0 objects listed" in by_name.out
+    assert "1 objects listed" in by_name.out
     assert rows(catalog, "SELECT * FROM storage_backends") == before
+
+
+@pytest.mark.parametrize("content", [None, "of others"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--take-over",)])
+def test_of_nothing_no_catalog_is_made(
+    cli, unregistered, registration, remote, tmp_path, content, more
+):
+    cloud = unregistered()
+    if content:
+        remote(cloud).put("notes.docx", b"not music")
+    new = tmp_path / "new machine" / "catalog.db"
+    outcome = cli("rebuild", *WHERE, *registration(cloud), "--db", new, *more)
+    if content and more == ("--dry-run",):  # by its owner's word it may be a file
+        assert outcome.code == 0
+        return
+    assert outcome.code == 1
+    assert f"in bucket '{cloud.bucket}' below '{cloud.base_prefix}'" in outcome.err
+    assert ("no file of a library among 1" if content else "there is nothing") in outcome.err
+    assert "restore" not in outcome.err
+    assert not list(new.parent.glob("*"))
+    assert remote(cloud).keys() == (["notes.docx"] if content else [])
+
+
+def test_a_store_that_refuses_leads_to_no_statement_of_what_it_holds(
+    cli, catalog, backend, registration, monkeypatch, tmp_path
+):
+    cloud = backend()
+    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", "wrong")
+    outcome = cli("rebuild", *WHERE, *registration(cloud), "--db", tmp_path / "new.db")
+    assert outcome.code == 1
+    assert outcome.out == ""
+    listed = cli("catalog", "snapshots", "--db", catalog.path)
+    assert listed.code == 1
+    assert "there is no snapshot" not in listed.out + listed.err
+    assert "refused" in listed.err or "Signature" in listed.err

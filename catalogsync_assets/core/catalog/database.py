@@ -289,6 +289,12 @@ class Catalog:
         if self._engine is not None:
             self._engine.dispose()
 
+    def remove(self) -> None:
+        """Close it, and remove it from the disk: for who has made it, and has put nothing there."""
+        self.close()
+        for more in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + more).unlink(missing_ok=True)
+
 
 def _begin(connection: sa.Connection) -> None:
     write = connection.get_execution_options().get("catalogsync_write")

@@ -374,8 +374,17 @@ def record_stored(
         for copy in copies_at(connection, backend, here)
         if copy.file_asset_id != here[copy.key].file_asset_id
     ]
-    for key in {copy.key for copy in others}:
-        if keys.is_anothers(connection, backend, key, here[key].file_asset_id):
+    holders = {
+        key: keys.holders(connection, backend, key, here[key].file_asset_id)
+        for key in {copy.key for copy in others}
+    }
+    # What one of them gives up is free for the others: they may have changed places.
+    while taken := [
+        key
+        for key, files in holders.items()
+        if key in here and files - {o.file_asset_id for o in here.values()}
+    ]:
+        for key in taken:
             del here[key]
     ours = {(o.file_asset_id, o.key) for o in here.values()}
     objects = [o for o in objects if (o.file_asset_id, o.key) in ours]
@@ -826,32 +835,70 @@ def insert_copied(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) 
         copied = {**row, "status": status, "status_since": now}
         if status != row["status"]:
             copied["missing_since"] = now
+        if status == "damaged":
+            copied["etag"] = None  # no upload is to replace it unseen: it may have changed since
         copied = {name: copied[name] for name in _COPIED}
         made.append(copied)
     if made:
         connection.exec_driver_sql(insert_sql(connection, "file_locations", _COPIED), made)
 
 
+# Of each file, the one place below a root that it had, and where it is to be.
+_LOST_PLACES = """
+SELECT MIN(l.id), l.file_asset_id, MIN(l.library_root), MIN(l.library_path)
+FROM file_locations l WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets))
+  AND l.status = 'missing' AND l.library_path IS NOT NULL
+GROUP BY l.file_asset_id HAVING COUNT(*) = 1
+"""
+_HAVE_PATHS = """
+SELECT l.library_root, l.library_path, l.file_asset_id FROM file_locations l
+WHERE l.library_root IN (SELECT value FROM json_each(:roots))
+  AND l.library_path IN (SELECT value FROM json_each(:paths)) AND l.status <> 'superseded'
+"""
 _MOVE_LOST = """
-UPDATE file_locations SET library_path = :path, locator = :path, updated_at = CURRENT_TIMESTAMP,
+UPDATE file_locations SET library_path = :path, updated_at = CURRENT_TIMESTAMP,
+    locator = CASE WHEN EXISTS (
+            SELECT 1 FROM file_locations o WHERE o.file_asset_id = :asset AND o.id <> :id
+            AND o.backend_id = file_locations.backend_id AND o.locator = :path)
+        THEN locator ELSE :path END,
     absolute_path = CASE WHEN absolute_path IS NULL THEN NULL ELSE library_root || '/' || :path END
-WHERE file_asset_id = :asset AND status = 'missing' AND library_path IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM file_locations o WHERE o.id <> file_locations.id AND (
-      (o.library_root = file_locations.library_root AND o.library_path = :path
-       AND o.status <> 'superseded')
-      OR (o.file_asset_id = :asset AND o.backend_id = file_locations.backend_id
-          AND (o.locator = :path OR o.status = 'missing'))))
-RETURNING library_root
+WHERE id = :id
 """
 
 
-def move_lost(connection: sa.Connection, file_asset_id: int, path: str) -> str | None:
-    """A file that is lost was last at this path, says the key of its object.
+def move_lost(connection: sa.Connection, paths: Mapping[int, str]) -> dict[int, str]:
+    """Files that are lost were last at these paths, say the keys of their objects. Idempotent.
+
+    What one of them gives up is free for the others.
+
+    Args:
+        paths: of each file asset.
 
     Returns:
-        The root below which it was; None where it was at several paths, or at none, or another file
-        has this one: then nothing is changed.
+        Of each that is at its path now, the root below which that is. Not of one that was at
+        several paths, or at none, or whose path another file has.
     """
-    values = {"asset": file_asset_id, "path": path}
-    found = connection.execute(sa.text(_MOVE_LOST), values).first()
-    return None if found is None else str(found[0])
+    found = connection.exec_driver_sql(_LOST_PLACES, {"assets": json.dumps(list(paths))}).all()
+    going = {asset: (id_, root) for id_, asset, root, _ in found}
+    roots, wanted = {root for _, _, root, _ in found}, [paths[asset] for asset in going]
+    values = {"roots": json.dumps(sorted(roots)), "paths": json.dumps(wanted)}
+    holders: dict[tuple[str, str], set[int]] = {}
+    for root, path, asset in connection.exec_driver_sql(_HAVE_PATHS, values):
+        holders.setdefault((root, path), set()).add(asset)
+    # No path is for two.
+    takers: dict[tuple[str, str], int] = {}
+    for asset, (_, root) in going.items():
+        takers.setdefault((root, paths[asset]), asset)
+    going = {a: there for a, there in going.items() if takers[there[1], paths[a]] == a}
+    # Whoever stays where it is keeps others from its path.
+    while stuck := [
+        asset
+        for asset, (_, root) in going.items()
+        if holders.get((root, paths[asset]), set()) - {asset} - going.keys()
+    ]:
+        for asset in stuck:
+            del going[asset]
+    rows = [{"id": id_, "asset": a, "path": paths[a]} for a, (id_, _) in going.items()]
+    if rows:
+        connection.exec_driver_sql(_MOVE_LOST, rows)
+    return {asset: root for asset, (_, root) in going.items()}

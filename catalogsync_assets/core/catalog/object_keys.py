@@ -10,9 +10,10 @@ file is edited.) Whose a key is, `keys` knows.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import PurePosixPath
 
 #: With a prefix of at most `backends.MAX_PREFIX_BYTES` this stays below S3's 1,024.
@@ -70,12 +71,54 @@ def aside(key: str, file_asset_id: int, taken: Callable[[str], bool]) -> str:
 
 
 def _suffixed(key: str, of: str, taken: Callable[[str], bool]) -> str:
-    digest = hashlib.sha256(of.encode()).hexdigest()
+    digest = _digest(of)
     for length in range(_SUFFIX_LENGTH, len(digest) + 1):
         candidate = _fit(key, suffix=f"~{digest[:length]}")
         if not taken(candidate):
             break
     return candidate
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+#: A key with a suffix: what stands before it, its digest, and the extension.
+_WITH_SUFFIX = re.compile(r"(.+)~([0-9a-f]{10,64})((?:\.[^./]*)?)", re.DOTALL)
+#: So many `_` of a key may have been `\` in the path, that all ways are tried.
+_MOST_UNDERSCORES = 6
+
+
+def original_path(key: str, roots: Collection[str]) -> str | None:
+    """The path that a key with a suffix was made of; None for any other, or where none of these
+    roots, and no spelling that is tried, gives that suffix."""
+    found = _WITH_SUFFIX.fullmatch(key)
+    if found is None:
+        return None
+    paths = _spellings(found[1] + found[3])
+    for root, path in itertools.product(roots, paths):
+        if _digest(f"{root}\0{path}").startswith(found[2]):
+            return path
+    return None
+
+
+def beside(key: str, file_asset_id: int) -> str | None:
+    """The file's own key, where this one is what `aside` has made of it; else None."""
+    found = _WITH_SUFFIX.fullmatch(key)
+    own = found and found[1] + found[3]
+    if found and own and _digest(f"{file_asset_id}\0{own}").startswith(found[2]):
+        return own
+    return None
+
+
+def _spellings(key: str) -> list[str]:
+    parts = key.split("_")
+    if len(parts) - 1 > _MOST_UNDERSCORES:
+        ways = [key, key.replace("_", "\\")]
+    else:
+        between = itertools.product("_\\", repeat=len(parts) - 1)
+        ways = ["".join(map("".join, zip(parts, (*marks, ""), strict=True))) for marks in between]
+    return [unicodedata.normalize(form, way) for form in ("NFC", "NFD") for way in ways]
 
 
 def fold(key: str) -> str:

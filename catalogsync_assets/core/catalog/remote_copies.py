@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from catalogsync_assets.core.catalog.database import Catalog
@@ -95,6 +96,64 @@ def copy_of_content(
     place = {"backend": backend.id, "bucket": backend.bucket, "but": but, "kept": f"%{REPLACED}%"}
     found = catalog.rows(_VERIFIED_HERE, **place, assets=json.dumps(assets))
     return RemoteCopy._make(found[0]) if found else None
+
+
+_IS_ELSEWHERE = """
+SELECT 1 FROM file_assets f JOIN file_locations l ON l.file_asset_id = f.id
+WHERE f.sha256 = :sha256 AND (:size IS NULL OR f.size_bytes = :size) AND l.status = 'active'
+  AND NOT (l.locator = :but AND l.container_name = :bucket)
+  AND (l.verified_at IS NOT NULL
+       OR l.backend_id IN (SELECT id FROM storage_backends WHERE backend_type = 'local')) LIMIT 1
+"""
+
+
+def is_elsewhere(
+    connection: sa.Connection,
+    backend: ObjectBackend,
+    sha256: str,
+    size_bytes: int | None,
+    *,
+    but: str,
+) -> bool:
+    """Whether a content is in the library, or a verified object of any backend holds it.
+
+    Args:
+        sha256: in hex, small letters.
+        size_bytes: None where it is not known.
+        but: a key in the backend's bucket that does not count.
+    """
+    values = {"sha256": sha256, "size": size_bytes, "but": but, "bucket": backend.bucket}
+    return connection.exec_driver_sql(_IS_ELSEWHERE, values).first() is not None
+
+
+#: By how much the clock of a store may differ from this machine's: what is signed further off is
+#: refused.
+_CLOCKS = timedelta(minutes=15)
+
+
+def may_be_of(
+    connection: sa.Connection, file_asset_id: int, sha256: str, put_at: datetime | None
+) -> bool:
+    """Whether an object that is tagged as a file's can have been put for it by this catalog.
+
+    A catalog that was made anew gives numbers that the lost one has given before it.
+
+    Args:
+        sha256: that the object is said to have, in hex.
+        put_at: when it was put, in UTC; None where the store does not tell.
+    """
+    told = "SELECT LOWER(NULLIF(sha256, '')), created_at FROM file_assets WHERE id = :id"
+    row = connection.exec_driver_sql(told, {"id": file_asset_id}).first()
+    if row is None:
+        return False
+    if row[0] is not None:
+        return bool(row[0] == sha256)
+    try:
+        made = datetime.fromisoformat(str(row[1]))
+    except ValueError:  # of another program
+        return False
+    made = made if made.tzinfo else made.replace(tzinfo=timezone.utc)
+    return put_at is not None and put_at >= made - _CLOCKS
 
 
 def copies_by_id(connection: sa.Connection, location_ids: Collection[int]) -> dict[int, RemoteCopy]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
+
 from catalogsync_assets.core.audit.audit import audit
 from catalogsync_assets.core.audit.looks import look_at
 from catalogsync_assets.core.audit.report import AuditRequest
@@ -20,6 +22,10 @@ from catalogsync_assets.core.stores.backend import REPLACED, ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retry
 from catalogsync_assets.core.upload.upload import Limits
+
+#: The ETag that is written down of an object that is not what a snapshot says. It may be a newer
+#: content, of which that knows nothing: no upload is to replace it unseen.
+_NOT_TO_BE_REPLACED = ""
 
 
 @dataclass(eq=False)
@@ -51,7 +57,8 @@ class Checking:
         self.report.doubtful += 1
         event: Any = {"ok": "verified", "missing": "lost"}.get(outcome.kind, "damaged")
         self.report.damaged += event == "damaged"
-        look = Look(copy, event, outcome.etag, outcome.verified_by)
+        etag = _NOT_TO_BE_REPLACED if event == "damaged" else outcome.etag
+        look = Look(copy, event, etag, outcome.verified_by)
         with self.catalog.transaction() as connection:
             locations.record_looks(connection, [look])
         return True
@@ -77,8 +84,11 @@ class Checking:
             )
         except RunAborted as error:
             raise RunAborted(report, error.cause) from error
+        with self.catalog.transaction() as connection:
+            damaged = connection.scalars(_DAMAGED, {"backend": backend.id}).all()
+            locations.apply(connection, "damaged", damaged, etag=_NOT_TO_BE_REPLACED)
         report.missing = found.missing - self._find_back()
-        report.damaged += found.size + found.content
+        report.damaged = found.size + found.content  # those that were compared among them
         report.nowhere = int(self.catalog.scalar(_NOWHERE))
 
     def _find_back(self) -> int:
@@ -108,6 +118,10 @@ class Checking:
         self.report.note_failure(Failure(copy.key, error.code, str(error)))
 
 
+_DAMAGED = sa.text(
+    "SELECT id FROM file_locations WHERE backend_id = :backend AND status = 'damaged'"
+    " AND COALESCE(etag, '') <> ''"
+)
 _BEFORE = """
 SELECT s.id, s.file_asset_id FROM file_locations m
 JOIN file_locations s ON s.file_asset_id = m.file_asset_id AND s.backend_id = m.backend_id

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from catalogsync_assets.core.catalog import remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
+from catalogsync_assets.core.catalog.roots import let_go_roots
 from catalogsync_assets.core.errors import StoreError
 from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.formats import MEDIA_TYPES, extension
-from catalogsync_assets.core.rebuild.names import UNNAMED, path_of
+from catalogsync_assets.core.rebuild.names import UNNAMED, original_of, path_of
 from catalogsync_assets.core.rebuild.objects import inspect
 from catalogsync_assets.core.rebuild.record import that_count
 from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
@@ -51,6 +52,7 @@ class Looking:
         """
         self._silent = 0
         self._companions = Companions.of_settings()
+        self._roots = let_go_roots(self.catalog)
         pages = self.client.listed(self.retry)
         if self.report.dry_run:
             for page in pages:
@@ -123,7 +125,10 @@ class Looking:
     def _look(self, candidate: _Candidate) -> Item | None:
         found, path = candidate
         kind = self._kind_of(path)
-        return inspect(self.client, found.key, path, companion=kind, retry=self.retry)
+        item = inspect(self.client, found.key, path, companion=kind, retry=self.retry)
+        if item is None or item.path != path:
+            return item
+        return item._replace(path=original_of(path, item.owner, self._roots))
 
     def _take(self, candidate: _Candidate, outcome: Item | BaseException | None) -> Item | None:
         if isinstance(outcome, StoreError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
-from catalogsync_assets.core.catalog.object_keys import unusable
+from catalogsync_assets.core.catalog.object_keys import beside, original_path, unusable
 from catalogsync_assets.core.files.names import MAX_NAME_BYTES
 from catalogsync_assets.core.stores.backend import MOVES, OWN_FOLDER, OWN_KEYS, REPLACED
 
@@ -38,6 +39,19 @@ def path_of(name: str) -> str | None:
     if name.startswith(MOVES):
         name = UNNAMED + name.removeprefix(MOVES)
     return name if is_safe(name) else None
+
+
+def original_of(name: str, owner: Owner | None, roots: Collection[str]) -> str:
+    """The path that a key was made of, where its suffix tells that; else what the key says.
+
+    Args:
+        name: a path that `path_of` has given.
+        owner: who says to have put the object.
+        roots: that the file may have been below.
+    """
+    own = (owner and beside(name, owner.file_asset_id)) or name
+    path = original_path(own, roots) or own
+    return path if is_safe(path) else name
 
 
 def is_safe(path: str) -> bool:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,10 @@ from catalogsync_assets.core.errors import (
     RunAborted,
     UsageError,
 )
+from catalogsync_assets.core.files.atomic import FULL
 from catalogsync_assets.core.rebuild.checking import Checking
 from catalogsync_assets.core.rebuild.looking import Looking
-from catalogsync_assets.core.rebuild.record import Recorded, record_objects
+from catalogsync_assets.core.rebuild.record import Recorded, follow_moves, record_objects
 from catalogsync_assets.core.rebuild.report import Progress, RebuildReport
 from catalogsync_assets.core.rebuild.snapshot import copy_snapshot
 from catalogsync_assets.core.rebuild.staging import Item, Staging, discard
@@ -63,8 +65,15 @@ from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 
 #: In the backend's config, while a catalog is being made of it.
 _STATE = "rebuild"
+_ANY_FILE = "SELECT 1 FROM file_assets LIMIT 1"
 #: Objects that are recorded in one transaction: short enough to show how far it is.
 _PAGE = 500
+#: The same of what is left after that, as it may have changed places with one another.
+_TOGETHER = 5_000
+
+
+class NothingThereError(CatalogError):
+    """A backend holds no file of a library, and no snapshot: more likely it is another place."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,7 @@ def rebuild(
             catalogs, and none was named.
         ConfigurationError: the snapshot is encrypted, and the passphrase is missing or another one.
         CatalogError: none of the snapshots can be used, or the catalog cannot be written.
+        NothingThereError: there is nothing to make a catalog of; nothing was begun.
         RunAborted: the store refuses everything or has fallen silent.
     """
     count = workers or backend.workers or DEFAULT_WORKERS
@@ -130,7 +140,7 @@ def require_fillable(catalog: Catalog, name: str) -> None:
     Args:
         name: of the backend, which need not be registered.
     """
-    if not catalog.scalar("SELECT 1 FROM file_assets LIMIT 1"):
+    if not catalog.scalar(_ANY_FILE):
         return
     with catalog.read() as connection:
         begun = any(
@@ -187,11 +197,34 @@ class _Run:
             if not self.report.dry_run:
                 self._settle_catalog(staging)
                 self._record_objects(staging)
+            self._require_something()
+            if not self.report.dry_run:
                 self._check()
         finally:
             staging.close()
         if not (self.report.failed or self.report.dry_run):
             self._finish(staging)
+
+    def _require_something(self) -> None:
+        report, backend = self.report, self.backend
+        # In a dry run, what is no file by its name may be one by its owner's word.
+        found = report.listed if report.dry_run else self.catalog.scalar(_ANY_FILE)
+        if found or report.failed or report.snapshot is not None:
+            return
+        with self.catalog.transaction() as connection:
+            self._write_state(connection, None)
+        with suppress(OSError):
+            discard(self._beside("rebuild"))
+        place = f"bucket {backend.bucket!r}"
+        if backend.base_prefix:
+            place += f" below {backend.base_prefix!r}"
+        what = (
+            f"no file of a library among {report.listed:,} objects" if report.listed else "nothing"
+        )
+        raise NothingThereError(
+            f"backend {backend.name!r}: there is {what} in {place} at {backend.endpoint or 'AWS'}",
+            hint="are bucket, --base-prefix and --endpoint those that were uploaded to?",
+        )
 
     def _beside(self, what: str) -> Path:
         return self.catalog.path.with_name(f"{self.catalog.path.name}.{what}")
@@ -346,26 +379,57 @@ class _Run:
         roots = let_go_roots(self.catalog) - {self._unnamed_root}
         root = roots.pop() if len(roots) == 1 else self._unnamed_root
         self._checking = Checking(self.catalog, self.client, report, self._retry)
-        went_on = True
-        while went_on:
-            went_on, left = False, 0
-            for page in staging.waiting(self._of_catalog, _PAGE):
-                done = record_objects(
-                    self.catalog,
-                    self.backend,
-                    page,
-                    of_catalog=self._of_catalog,
-                    root=root,
-                    unnamed_root=self._unnamed_root,
-                )
-                done.doubtful[:] = [d for d in done.doubtful if self._checking.compare(d[1])]
-                settled = self._count(done)
-                staging.settle([item.key for item in settled])
-                left += len(page) - len(settled)
-                went_on |= bool(settled)
-                self.progress(report)
+        # First the files that are known, and their paths: what came to where one of them was is
+        # no newer content of it.
+        has_files = bool(self.catalog.scalar(_ANY_FILE))
+        for only_known in (True, False) if has_files else (False,):
+            record = partial(
+                record_objects,
+                *(self.catalog, self.backend),
+                of_catalog=self._of_catalog,
+                root=root,
+                unnamed_root=self._unnamed_root,
+                note_moved=staging.note_moved,
+                only_known=only_known,
+            )
+            left = self._in_rounds(partial(self._record_pages, staging, record))
             report.left = left - len(self._checking.refused)
-            went_on &= left > 0
+            self._in_rounds(partial(self._follow_pages, staging))
+
+    def _in_rounds(self, pages: Callable[[int], Iterator[tuple[int, int]]]) -> int:
+        """Go through what waits for one another, until nothing more comes of it; what is left.
+
+        Args:
+            pages: goes through it once, in pages of this size; gives how many were in each, and of
+                how many of them something came.
+        """
+        for size in (_PAGE, _TOGETHER):
+            went_on = True
+            while went_on:
+                went_on, left = False, 0
+                for asked, settled in pages(size):
+                    left += asked - settled
+                    went_on |= bool(settled)
+                    self.progress(self.report)
+                if not left:
+                    return 0
+        return left
+
+    def _record_pages(
+        self, staging: Staging, record: Callable[..., Recorded], size: int
+    ) -> Iterator[tuple[int, int]]:
+        for page in staging.waiting(self._of_catalog, size):
+            done = record(page)
+            done.doubtful[:] = [d for d in done.doubtful if self._checking.compare(d[1])]
+            settled = self._count(done)
+            staging.settle([item.key for item in settled])
+            yield len(page), len(settled)
+
+    def _follow_pages(self, staging: Staging, size: int) -> Iterator[tuple[int, int]]:
+        for page in staging.moved(size):
+            done = follow_moves(self.catalog, self.backend, page)
+            staging.drop_moved(done)
+            yield len(page), len(done)
 
     def _count(self, done: Recorded) -> list[Item]:
         report = self.report
@@ -406,10 +470,18 @@ class _Run:
 
 
 def _of_disk(place: Path, error: sqlite3.Error | OSError) -> CatalogError:
-    return CatalogError(
-        f"{place}: {error}",
-        hint="see to the disk, then run it again; if that file is damaged, remove it",
-    )
+    if getattr(error, "errno", None) in FULL or _name_of(error) == "SQLITE_FULL":
+        return CatalogError(
+            f"the disk of {place.parent} is full",
+            hint="free some space, then run it again: it goes on from there",
+        )
+    damaged = _name_of(error) in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+    hint = "remove that file" if damaged else "see to the disk"
+    return CatalogError(f"{place}: {error}", hint=f"{hint}, then run it again")
+
+
+def _name_of(error: Exception) -> str | None:
+    return getattr(error, "sqlite_errorname", None)
 
 
 def _state_of(

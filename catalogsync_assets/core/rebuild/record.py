@@ -1,7 +1,8 @@
 """Objects become files of the catalog: which of them is which file, and what is written of it.
 
 An object that says to be of a file that the catalog knows, and of the same content, is that file,
-under whatever key. What lies at the key of a known file, and says to have been put for another one
+under whatever key; which paths that gives is settled once all of these are known, as files may have
+changed places. What lies at the key of a known file, and says to have been put for another one
 of that catalog, is a newer content of its path. Anything else is a new file, at the path that its
 key says. All is written as said, not as verified; and no file is taken to be on a local disk: each
 has a place below a root that nobody has any more, at which a scan looks for it by its content.
@@ -9,7 +10,7 @@ has a place below a root that nobody has any more, at which a scan looks for it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from catalogsync_assets.core.catalog.locations import Stored
 from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
 from catalogsync_assets.core.rebuild.names import UNNAMED
-from catalogsync_assets.core.rebuild.staging import Item
+from catalogsync_assets.core.rebuild.staging import Item, Moved
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.verify import bare
 
@@ -63,6 +64,8 @@ def record_objects(
     of_catalog: str | None,
     root: str,
     unnamed_root: str,
+    note_moved: Callable[[Sequence[Moved]], None],
+    only_known: bool = False,
 ) -> Recorded:
     """Write down what some objects are, in one transaction. Idempotent.
 
@@ -73,9 +76,31 @@ def record_objects(
         of_catalog: the id of the catalog that is lost: the numbers of its files are kept.
         root: the lost root that new files are said to have been below.
         unnamed_root: the same of those whose path another file has there.
+        note_moved: takes down files that may have moved, for `follow_moves`.
+        only_known: only objects of files that the catalog knows; the others are in no result.
     """
     with catalog.transaction() as connection:
-        return _Page(connection, backend, of_catalog, root, unnamed_root).execute(items)
+        where = backend, of_catalog, root, unnamed_root
+        return _Page(connection, *where, note_moved, only_known).execute(items)
+
+
+def follow_moves(catalog: Catalog, backend: ObjectBackend, moved: Sequence[Moved]) -> list[Moved]:
+    """Give files the paths that the keys of their objects say, in one transaction. Idempotent.
+
+    Args:
+        moved: together, what has changed places with one another.
+
+    Returns:
+        Those for which nothing is left to be done: the others' paths are other files' still.
+    """
+    with catalog.transaction() as connection:
+        copies = remote_copies.copies_at(connection, backend, [m.key for m in moved])
+        there = {(copy.file_asset_id, copy.key) for copy in copies if copy.status == "active"}
+        over = [m for m in moved if m[:2] not in there]
+        paths = {m.file_asset_id: m.path for m in moved if m[:2] in there}
+        done = locations.move_lost(connection, paths)
+        keys.rename(connection, [(asset, root, paths[asset]) for asset, root in done.items()])
+    return [*over, *(m for m in moved if m.file_asset_id in done)]
 
 
 @dataclass
@@ -85,6 +110,8 @@ class _Page:
     of_catalog: str | None
     root: str
     unnamed_root: str
+    note_moved: Callable[[Sequence[Moved]], None]
+    only_known: bool
 
     def execute(self, items: Sequence[Item]) -> Recorded:
         connection, done = self.connection, Recorded()
@@ -94,12 +121,16 @@ class _Page:
         numbers = [n for item in items if (n := self._number(item))]
         names = {item.key: fold(item.key.removeprefix(self.backend.key_prefix)) for item in items}
         named = keys.named(connection, sorted(set(names.values())))
-        self._assets = self._read_assets([*numbers, *named])
+        # Of those that lie aside, as their own key is another file's.
+        aside = [i.path for i in items if i.path != i.key.removeprefix(self.backend.key_prefix)]
+        by_path = self._at_paths(aside)
+        self._assets = self._read_assets([*numbers, *named, *by_path.values()])
         by_name = {folded: asset for asset, folded in named.items()}
         self._met: set[int] = set()
         claims: dict[str, tuple[Item, Stored]] = {}
         fresh: list[Item] = []
         earlier: dict[str, int] = {}
+        moved: list[Moved] = []
         paths: set[str] = set()
         for item in items:
             copies = that_count(self._at.get(item.key, []))
@@ -111,7 +142,10 @@ class _Page:
                 if asset not in self._met:
                     self._met.add(asset)
                     claims[item.key] = item, _stored(item, asset)
-                    self._follow(item, self._assets[asset])
+                    if self._has_moved(item, self._assets[asset]):
+                        moved.append(Moved(asset, item.key, item.path))
+            elif self.only_known:
+                pass
             elif standing is not None and not self._is_newer(item, standing):
                 done.doubtful.append((item, standing))
             elif self._number(item) not in self._met and item.path not in paths:
@@ -119,13 +153,15 @@ class _Page:
                 self._met |= {number} if number else set()
                 paths.add(item.path)
                 fresh.append(item)
-                before = by_name.get(names[item.key])
-                if number and before is not None:
+                before = by_name.get(names[item.key]) or by_path.get(item.path)
+                if number and before is not None and self._is_of(item, self._assets[before]):
                     earlier[item.key] = before
         claims |= self._insert(fresh, earlier)
         written = locations.record_stored(
             connection, self.backend, [stored for _, stored in claims.values()]
         )
+        # Before they are recorded: after a kill they would pass for known.
+        self.note_moved(moved)
         new = {item.key for item in fresh}
         for key in (stored.key for stored in written):
             (done.new if key in new else done.joined).append(claims[key][0])
@@ -153,15 +189,16 @@ class _Page:
         number = self._number(item)
         return number is not None and number != standing.file_asset_id
 
-    def _follow(self, item: Item, asset: _Asset) -> None:
-        """A file's object is under another key than when the catalog was last written."""
+    def _has_moved(self, item: Item, asset: _Asset) -> bool:
+        """Whether a file's object is under another key than when the catalog was last written."""
         name = item.key.removeprefix(self.backend.key_prefix)
-        here = {copy.file_asset_id for copy in self._at.get(item.key, [])}
-        if asset.object_key == name or asset.id in here or item.path.startswith(UNNAMED):
-            return
-        root = locations.move_lost(self.connection, asset.id, item.path)
-        if root is not None:
-            keys.rename(self.connection, [(asset.id, root, item.path)])
+        here = {c.file_asset_id for c in self._at.get(item.key, []) if c.status in _STANDING}
+        return not (asset.object_key == name or asset.id in here or item.path.startswith(UNNAMED))
+
+    def _is_of(self, item: Item, asset: _Asset) -> bool:
+        """Whether an object lies under a file's own key, or aside of it."""
+        name = item.key.removeprefix(self.backend.key_prefix)
+        return asset.object_key == name or item.path != name
 
     # --- new files
 
@@ -173,9 +210,9 @@ class _Page:
         by_root: dict[str, list[tuple[Item, FileFacts]]] = {}
         for item in items:
             known = replaced.get(earlier.get(item.key, 0))
-            if known is not None and known[1].path != item.path:
-                known = None
             root, replaces = known or (self.root, None)
+            if replaces is not None and replaces.path != item.path:
+                item = item._replace(path=replaces.path)  # noqa: PLW2901
             facts = self._facts(root, item, replaces)
             by_root.setdefault(root, []).append((item, facts))
         claims: dict[str, tuple[Item, Stored]] = {}
@@ -225,6 +262,11 @@ class _Page:
         rows = self.connection.execute(_ASSETS, {"ids": sorted(set(ids))})
         return {row[0]: _Asset(*row) for row in rows}
 
+    def _at_paths(self, paths: Sequence[str]) -> dict[str, int]:
+        """The file that was last at each of these paths."""
+        rows = self.connection.execute(_LOST_AT, {"root": self.root, "paths": paths}).all()
+        return dict[str, int](rows)
+
     def _known_places(self, assets: Iterable[int]) -> dict[int, tuple[str, KnownFile]]:
         """Where these files were last, by file asset: the root, and the file below it."""
         rows = self.connection.execute(_PLACES, {"ids": sorted(set(assets))})
@@ -249,9 +291,15 @@ _PLACES = _with_list(
     "SELECT l.library_root, l.id, f.id, f.song_id, l.library_path, l.status, f.size_bytes,"
     " l.mtime_ns, NULLIF(f.sha256, ''), f.object_key IS NOT NULL, f.companion"
     " FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
-    " WHERE f.id IN :ids AND l.library_path IS NOT NULL AND l.status = 'missing'"
-    " ORDER BY l.id DESC",
+    " WHERE f.id IN :ids AND l.library_path IS NOT NULL AND l.status IN"
+    " ('missing', 'excluded', 'forgotten', 'offloaded')"
+    " ORDER BY l.status = 'missing', l.id DESC",  # the last counts
     "ids",
+)
+_LOST_AT = _with_list(
+    "SELECT l.library_path, l.file_asset_id FROM file_locations l"
+    " WHERE l.library_root = :root AND l.library_path IN :paths AND l.status = 'missing'",
+    "paths",
 )
 
 

@@ -50,7 +50,7 @@ class RebuildReport(RunReport[Failure]):
     doubtful: int = 0  #: objects that are others than the snapshot says; each was compared
     missing: int = 0  #: files of the snapshot whose object is gone
     damaged: int = 0  #: of which it is not what it should be
-    nowhere: int = 0  #: files of the snapshot that were on no backend
+    nowhere: int = 0  #: files of the snapshot that are on no backend, as far as is known
     batches: list[str] = field(default_factory=list)
 
     def note_unsafe(self, key: str) -> None:

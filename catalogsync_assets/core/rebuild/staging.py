@@ -32,12 +32,21 @@ class Item(NamedTuple):
     facts: dict[str, Any]
 
 
+class Moved(NamedTuple):
+    """A file that may be at another path than the catalog has, as its object is at another key."""
+
+    file_asset_id: int
+    key: str  #: the whole key of the object
+    path: str  #: that this stands for
+
+
 _TABLE = """
 CREATE TABLE IF NOT EXISTS objects (
     key TEXT PRIMARY KEY, path TEXT, size INTEGER, etag TEXT, sha256 TEXT, how TEXT,
     catalog TEXT, file INTEGER NOT NULL, modified REAL NOT NULL, facts TEXT, state TEXT,
     later INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID
 """
+_MOVED_TABLE = "CREATE TABLE IF NOT EXISTS moved (file INTEGER PRIMARY KEY, key TEXT, path TEXT)"
 # For `waiting`: made once most are there.
 _INDEX = """
 CREATE INDEX IF NOT EXISTS in_turn ON objects (later, file, modified, key) WHERE state = 'waiting'
@@ -63,6 +72,7 @@ class Staging:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(_TABLE)
+        self._db.execute(_MOVED_TABLE)
 
     def close(self) -> None:
         """Close it; what it holds stays."""
@@ -115,12 +125,29 @@ class Staging:
         """Something was decided of these."""
         self._all("UPDATE objects SET state = 'settled' WHERE key = ?", [(key,) for key in keys])
 
+    def note_moved(self, moved: Sequence[Moved]) -> None:
+        """Keep these, each in place of what was noted of its file."""
+        self._all("INSERT OR REPLACE INTO moved VALUES (?, ?, ?)", moved)
+
+    def moved(self, size: int) -> Iterator[list[Moved]]:
+        """Those that were noted, in pages. What is dropped meanwhile does no harm."""
+        page_of = "SELECT file, key, path FROM moved WHERE file > ? ORDER BY file LIMIT ?"
+        after = 0
+        while page := list(map(Moved._make, self._db.execute(page_of, (after, size)))):
+            yield page
+            after = page[-1].file_asset_id
+
+    def drop_moved(self, moved: Sequence[Moved]) -> None:
+        """These are done with."""
+        self._all("DELETE FROM moved WHERE file = ?", [(m.file_asset_id,) for m in moved])
+
     def _all(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         self._db.execute("BEGIN")
         try:
             self._db.executemany(statement, rows)
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it by itself
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 

@@ -225,7 +225,11 @@ class Restorer:
             except (SourceError, RestoreError) as error:
                 troubles.append(error)
                 continue
-            self._place(part, path, file, fetched)
+            try:
+                self._place(part, path, file, fetched)
+            except (DownloadError, RestoreError):
+                part.discard()  # of no use before a person has made room
+                raise
             place = self._place_of(file, path, fetched.sha256)
             return Brought(file, place, copy, [str(error) for error in troubles])
         last = troubles[-1]

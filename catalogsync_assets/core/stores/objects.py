@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -93,6 +94,16 @@ class StoredObject:
         """The SHA-256 in hex that is written there: what whoever put it said, and no proof."""
         found = self.metadata.get(_SHA256, "").lower()
         return found if _HEX.fullmatch(found) else None
+
+    @property
+    def said_sha256(self) -> str | None:
+        """The SHA-256 in hex that the store keeps, else that whoever put it said; no proof."""
+        if self.sha256 is None:
+            return self.claimed_sha256
+        try:
+            return base64.b64decode(self.sha256, validate=True).hex()
+        except ValueError:
+            return None
 
 
 def _date(headers: dict[str, str]) -> datetime | None:

@@ -10,6 +10,9 @@ the object that was found damaged           replace that very version
 anything else                               a conflict for a person to see
 ==========================================  =====================================
 
+Whoever asks for the put has the last word on a version that may be replaced: it may hold what
+nobody else has.
+
 "Found damaged" means: a verification has read the object that was to be at this key, found other
 content, and noted its ETag. At such a key no digest that the store has kept is believed: it is the
 digest of what was sent once, and rot does not change it. So an object with that ETag is replaced

@@ -191,6 +191,7 @@ class Sender:
     def _before_replacing(self, task: UploadTask, found: StoredObject) -> None:
         """Keep a copy of the file's earlier content, and say of it that it is there no more."""
         require_undoubted(self._catalog, self._client.backend)
+        self._require_no_loss(task, found)
         place = self._catalog, self._client.backend, task.locator, task.file_asset_id
         profile = self._client.profile
         kept: list[KeptAside] = []
@@ -207,6 +208,32 @@ class Sender:
                 copies = (self._copier.keep(copy, self._metadata_of(copy)) for copy in known)
                 kept = [copy for copy in copies if copy is not None]
         withdraw_at(*place, kept=kept)
+
+    def _require_no_loss(self, task: UploadTask, found: StoredObject) -> None:
+        """Raise a ConflictError if an object is whole, by its own word, and holds what the catalog
+        does not know: as one that was put by a catalog that is lost, or from another machine."""
+        said, client = found.said_sha256, self._client
+        if said is None or said in (task.known_sha256 | {task.sha256}):
+            return
+        catalog, _, number = (found.owner_tag or "").partition("/")
+        ours = {str(i) for i in (task.file_asset_id, *task.earlier_ids)}
+        with self._catalog.read() as connection:
+            if remote_copies.is_elsewhere(
+                connection, client.backend, said, found.size_bytes, but=task.locator
+            ):
+                return
+            if catalog == self._catalog_id and number in ours:
+                put_at = found.modified_at
+                if remote_copies.may_be_of(connection, int(number), said, put_at):
+                    return
+        if client.head(task.locator) != found:
+            raise verify.unsettled(client, task.locator)
+        raise verify.conflict(
+            client,
+            task.locator,
+            "it says to hold a content that the catalog does not know; nothing was overwritten:"
+            " fetch it if it is wanted, and move it away",
+        )
 
     def _of_no_row(self, task: UploadTask, found: StoredObject) -> list[RemoteCopy]:
         """An earlier content that is there though the catalog does not say so: a run was killed
