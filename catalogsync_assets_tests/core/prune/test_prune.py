@@ -143,6 +143,19 @@ def test_what_nobody_wants_goes(library, cloud, synced, forgotten, pruned, remot
     assert statuses(cloud) == [("0000.mp3", "removed"), ("0001.mp3", "active")]
 
 
+def test_what_a_forgotten_file_has_moved_away_from_needs_nothing_in_its_place(
+    following, renamed, move, forgotten, pruned, remote
+):
+    """What could stand in for it goes in the same run, and here before it."""
+    move(following, "b.mp3", "a.mp3")
+    forgotten("a.mp3")
+
+    report = pruned(following, workers=1)
+
+    assert (report.removed, report.failures) == (2, [])
+    assert remote(following).keys() == []
+
+
 def test_a_forgotten_file_that_comes_back_after_that_is_sent_again(
     library, cloud, synced, forgotten, pruned, remote
 ):
@@ -552,6 +565,25 @@ def test_a_clock_that_goes_wrong_at_the_store_is_none_of_that(following, renamed
             )
 
     assert pruned(following, connect=ElseWhen).removed == 1
+
+
+def test_an_answer_that_took_long_makes_no_object_newer(following, renamed, pruned, monkeypatch):
+    now, waited = removing._now, timedelta(0)
+
+    class Slow(StoreClient):
+        def head(self, key):
+            nonlocal waited
+            found = super().head(key)
+            if found is not None:  # its clock goes as ours does
+                found = dataclasses.replace(found, answered_at=found.answered_at + waited)
+            waited += timedelta(seconds=20)
+            return found
+
+    monkeypatch.setattr(removing, "_now", lambda: now() + waited)
+
+    report = pruned(following, connect=Slow)
+
+    assert (report.removed, report.left) == (1, {})
 
 
 def test_an_object_whose_etag_is_not_known_stays(catalog, following, renamed, pruned, remote):
