@@ -273,7 +273,7 @@ def test_no_time_of_grace_is_shortened_by_what_a_snapshot_says(held, snapshot, r
         ),
     )
     new, _, _ = rebuilt(held)
-    old = "SELECT status, COUNT(*) FROM file_locations WHERE status_since > '2002' GROUP BY 1"
+    old = "SELECT status, COUNT(*) FROM file_locations WHERE status_since > '2002-01-01' GROUP BY 1"
     assert rows(new, old) == [("active", 2), ("forgotten", 2)]
 
 
