@@ -6,10 +6,15 @@ INSTALLED = $(VENV)/.installed
 INSTALLED_UI = $(VENV)/.installed-ui
 DEMO ?= .demo
 PORT ?= 3000
+# What the tests need besides the program; `make install` takes `ui` along.
+EXTRAS ?= dev
 # Processes of `make test`, each with a store of its own; 0 for none but its own.
 WORKERS ?= 2
 
-.PHONY: help demo dev stop test test-stores test-ui screenshots lint format clean
+# Tests and servers start hundreds of processes; where this is set, each would compile all anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help install demo dev stop test test-thorough test-stores test-ui screenshots lint format clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,8 +24,12 @@ $(INSTALLED): setup.cfg pyproject.toml
 	  || { echo "error: Python 3.10 or newer is needed; try: make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
+
+install:  ## Install what all of these need, at once.
+	@$(MAKE) --no-print-directory $(INSTALLED) EXTRAS=dev,ui
+	@touch $(INSTALLED_UI)
 
 $(INSTALLED_UI): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ui]'
@@ -37,7 +46,11 @@ stop: $(INSTALLED)  ## Stop the demo's store.
 
 test: $(INSTALLED)  ## Run all tests against a real S3 server.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 $(ARGS)
-	@echo "not run: stores other than SeaweedFS (make test-stores), the web UI (make test-ui)"
+	@echo "not run: stores other than SeaweedFS (make test-stores), the web UI (make test-ui)," \
+	  "what takes long (make test-thorough)"
+
+test-thorough: $(INSTALLED)  ## Run what `make test` leaves out: more of the same, in larger sizes.
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'thorough and not other_store' --durations=25 $(ARGS)
 
 test-stores: $(INSTALLED)  ## Run the suite of stores against all of them (says what to install).
 	@$(BIN)/python -m catalogsync_assets_tests.servers.fixtures

@@ -34,10 +34,17 @@ from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.catalog.upload_queue import UploadLease
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend
+from catalogsync_assets_tests.support.audio_files import tagged
 
 _SCAN = "scan, unchanged"
+_FIRST = "scan, first"
 _FOLDER = 12  # files in a folder, as on an album
+#: Where the digest of its sound stands in a FLAC file, behind the mark, a header and the figures.
+_FLAC_DIGEST = 26
 _MTIME_NS = 1_700_000_000_000_000_000
+#: The largest tree of files with tags, of some KB each: mp3, flac, ogg and m4a in equal parts.
+_LARGEST_TAGGED = 10_000
+_WAYS = ("mp3 id3", "flac vorbis", "ogg vorbis", "m4a mp4")
 #: The largest tree that is really made on disk (4 GB of inodes); larger ones are not scanned.
 _LARGEST_TREE = 1_000_000
 
@@ -91,6 +98,21 @@ def build(path: Path, tree: Path, files: int, *, on_disk: bool) -> None:
     catalog.close()
 
 
+def build_tagged(tree: Path, files: int) -> None:
+    """A tree of so many files with tags, no two of the same sound."""
+    for i in range(files):
+        way = _WAYS[i // _FOLDER % len(_WAYS)]
+        path = (tree / _path(i)).with_suffix(f".{way.split()[0]}")
+        artist = [f"Artist {i // 120}"]
+        tags = {"artist": artist, "albumartist": artist, "album": [f"Album {i // _FOLDER}"]}
+        tags |= {"tracknumber": [f"{i % _FOLDER + 1}/{_FOLDER}"], "discnumber": ["1/1"]}
+        tagged(path, way, title=[f"Title of song {i}"], **tags)
+        if path.suffix == ".flac":
+            with path.open("r+b") as file:
+                file.seek(_FLAC_DIGEST)
+                file.write(i.to_bytes(16, "big"))
+
+
 def _path(i: int) -> str:
     return f"Artist {i // 120:06d}/Album {i // _FOLDER:06d}/{i % _FOLDER:02d} Title.mp3"
 
@@ -99,6 +121,18 @@ def measure_scan(catalog: Catalog, tree: Path) -> int:
     report = scan(catalog, [tree])
     assert report.new == report.changed == report.missing == 0, report
     return report.files
+
+
+def measure_first_scan(catalog: Catalog, tree: Path) -> int:
+    empty, _ = Catalog.initialise(catalog.path.with_name(f"{catalog.path.name}.first"))
+    report = scan(empty, [_tagged(tree)])
+    assert report.new == report.files and not report.problem_count, report
+    empty.close()
+    return report.files
+
+
+def _tagged(tree: Path) -> Path:
+    return tree.with_name(f"{tree.name}-tagged")
 
 
 def measure_plan_one(catalog: Catalog, _: Path) -> int:
@@ -148,6 +182,7 @@ def measure_whereis(catalog: Catalog, _: Path) -> int:
 
 #: In the order of the table.
 MEASUREMENTS: dict[str, Callable[[Catalog, Path], int]] = {
+    _FIRST: measure_first_scan,
     _SCAN: measure_scan,
     "plan, 1 backend": measure_plan_one,
     "plan, nothing to do": measure_plan_nothing,
@@ -223,8 +258,13 @@ def main() -> None:
             original = Path(scratch) / f"{size}.db"
             on_disk = size <= _LARGEST_TREE and options.only in _SCAN
             build(original, tree, size, on_disk=on_disk)
+            with_tags = size <= _LARGEST_TAGGED and options.only in _FIRST
+            if with_tags:
+                build_tagged(_tagged(tree), size)
             for name in MEASUREMENTS:
                 if options.only not in name or (name == _SCAN and not on_disk):
+                    continue
+                if name == _FIRST and not with_tags:
                     continue
                 runs = [_measured(name, original, tree) for _ in range(options.rounds)]
                 row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}

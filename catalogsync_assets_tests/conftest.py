@@ -6,6 +6,7 @@ code under test and the store.
 
 import dataclasses
 import functools
+import gc
 import hashlib
 import inspect
 import itertools
@@ -25,7 +26,7 @@ import pytest
 import sqlalchemy as sa
 import trustme
 from alembic.script import ScriptDirectory
-from botocore import hooks
+from botocore import endpoint_provider, hooks
 from botocore.compat import accepts_kwargs
 from botocore.exceptions import ClientError
 
@@ -106,6 +107,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
 
 
+def pytest_collection_finish() -> None:
+    """What is there by now stays: looking through it for garbage again and again takes long."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What a run has left out is said by it, in one line."""
     skipped = terminalreporter.getreports("skipped")
@@ -140,8 +147,9 @@ def a_second_look_follows_at_once(monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def what_every_client_finds_out_is_found_out_once():
-    """botocore parses its description of S3, translates the names of some 150 events and looks at
-    the signatures of their handlers for each client anew: a tenth of a second a test.
+    """botocore parses its description of S3 and its rules of endpoints, translates the names of
+    some 150 events and looks at the signatures of their handlers for each client anew: a tenth of
+    a second a test.
     """
     original = hooks.EventAliaser._alias_event_name
     names = {}
@@ -150,6 +158,15 @@ def what_every_client_finds_out_is_found_out_once():
         if name not in names:
             names[name] = original(self, name)
         return names[name]
+
+    parse = endpoint_provider.RuleSet
+    parsed = {}
+
+    def rule_set(*, rules, **more):
+        if id(rules) not in parsed:
+            # Kept beside what is made of them, so that no others come to their identity.
+            parsed[id(rules)] = rules, parse(rules=rules, **more)
+        return parsed[id(rules)][1]
 
     def accepts_keywords(handler):
         code = getattr(handler, "__code__", None)
@@ -160,6 +177,7 @@ def what_every_client_finds_out_is_found_out_once():
         patch.setattr(botocore.session, "create_loader", once)
         patch.setattr(hooks.EventAliaser, "_alias_event_name", alias)
         patch.setattr(hooks, "accepts_kwargs", accepts_keywords)
+        patch.setattr(endpoint_provider, "RuleSet", rule_set)
         yield
 
 
@@ -591,6 +609,13 @@ def command(run_python):
 def start_command(start_python):
     """The same, without waiting for its end."""
     return lambda *arguments, **environment: start_python(_MAIN, *arguments, **environment)
+
+
+@pytest.fixture
+def start_impatient(start_python):
+    """The same, of a command that is stopped: it gives up after half a second what hangs."""
+    hurry = "from catalogsync_assets.core.runner import run; run._GRACE_SECONDS = 0.5; "
+    return lambda *arguments: start_python(hurry + _MAIN, *arguments)
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 NAMES = [path.name for path in DOCUMENTS]
 #: Options of other programs that the documents name.
 OF_OTHERS = {"--select", "--partition", "--assets", "--config-json"}
+_PROGRAM = click.Context(main)
+TOP = {name: main.get_command(_PROGRAM, name) for name in main.list_commands(_PROGRAM)}
 #: By the words that a person types: `upload`, `backend test`.
 COMMANDS: dict[str, click.Command] = {
     " ".join(words): command
-    for name, top in main.commands.items()
+    for name, top in TOP.items()
     for words, command in (
         ((name,), top),
         *(((name, sub), c) for sub, c in getattr(top, "commands", {}).items()),
@@ -56,7 +58,7 @@ def test_every_command_named_exists(document):
     # At the start of a line of code, after a prompt's sign, or in code.
     named = set(re.findall(r"(?:^|`|&& |\| )catalogsync ([a-z][a-z-]+)", text, re.M))
 
-    assert named - set(main.commands) == set()
+    assert named - set(TOP) == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
@@ -69,7 +71,7 @@ def test_every_option_in_a_command_line_is_one_of_that_command(document):
     text = document.read_text("utf-8").replace("\\\n", " ")
     for name, rest in re.findall(r"(?:^|`|&& )catalogsync ([a-z-]+)([^`\n&#]*)", text, re.M):
         words = f"{name} {rest.split()[0]}" if rest.split() else name
-        known = options_of(COMMANDS.get(words, main.commands[name])) | {"--help"}
+        known = options_of(COMMANDS.get(words, TOP[name])) | {"--help"}
         assert options_in(rest) <= known, f"catalogsync {name}{rest}"
 
 

@@ -1,7 +1,8 @@
 """`dagster dev` and `dg dev` from the project's folder: they serve, do what is queued, and go.
 
-They are slow to start, so both are started at once, each on a DAGSTER_HOME of its own; what is
-waited for is a line of their output, an answer, or their end.
+They are slow to start, so each is started once; what is waited for is a line of their output, an
+answer, or their end. Of the two, which are one program under two names, `dg dev` is for
+`make test-thorough`.
 """
 
 import json
@@ -15,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class Server:
     """A command that serves until it is told to stop.
 
     Attributes:
+        name: of the command, without `dev`.
+        home: its DAGSTER_HOME.
         lines: what it has said so far, on either stream.
         url: of the web UI.
     """
@@ -50,7 +53,7 @@ class Server:
         with closing(socket.socket()) as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.home = home
+        self.name, self.home = name, home
         self.lines: list[str] = []
         self._said = threading.Condition()
         program = str(Path(sys.executable).parent / name)
@@ -121,14 +124,11 @@ class Server:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)["data"]
 
-    def stop(self, how: signal.Signals) -> None:
-        """Send it a signal."""
+    def stop(self, how: signal.Signals) -> list[psutil.Process]:
+        """Send it a signal; what of it and its children is still there after a while."""
         main = psutil.Process(self._process.pid)
         self._family = [main, *main.children(recursive=True)]
         main.send_signal(how)
-
-    def left(self) -> list[psutil.Process]:
-        """What of it and its children is still there after a while."""
         return psutil.wait_procs(self._family, timeout=PATIENCE)[1]
 
     def close(self) -> None:
@@ -173,59 +173,40 @@ def environment(tmp_path_factory):
 
 @dataclass
 class Started:
-    """Both servers, which have begun to serve, and how `dagster job launch` ended before that."""
+    """A server, which has begun to serve, and how `dagster job launch` ended before that."""
 
-    servers: dict[str, Server]
+    server: Server
     launch: subprocess.CompletedProcess[str]
     status_before: list[dg.DagsterRunStatus]
 
 
-@pytest.fixture(scope="module")
-def started(environment, tmp_path_factory):
-    homes = tmp_path_factory.mktemp("homes")
+@pytest.fixture(scope="module", params=["dagster", pytest.param("dg", marks=pytest.mark.thorough)])
+def started(request, environment, tmp_path_factory):
+    home = tmp_path_factory.mktemp("homes") / request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")  # which is set by what follows
-        for name in ("dg", "dagster"):
-            prepare_dagster_home(homes / name)
-    with ExitStack() as stack:
-        servers = {}
-
-        def start(name):
-            servers[name] = Server(name, homes / name, environment)
-            stack.callback(servers[name].close)
-
-        start("dg")
-        launch = subprocess.run(
-            [str(Path(sys.executable).parent / "dagster"), "job", "launch", "-j", "scan_library"],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            cwd=PROJECT,
-            env=environment | {"DAGSTER_HOME": str(homes / "dagster")},
-            check=False,
-        )
-        with dg.DagsterInstance.from_config(str(homes / "dagster")) as instance:
-            status = [run.status for run in instance.get_runs()]
-        start("dagster")
-        for server in servers.values():
-            server.serve()
-        yield Started(servers, launch, status)
-
-
-@pytest.fixture(scope="module")
-def stopped(started):
-    """What is left of each after a signal."""
-    started.servers["dagster"].stop(signal.SIGINT)
-    started.servers["dg"].stop(signal.SIGTERM)
-    return {name: server.left() for name, server in started.servers.items()}
+        prepare_dagster_home(home)
+    launch = subprocess.run(
+        [str(Path(sys.executable).parent / "dagster"), "job", "launch", "-j", "scan_library"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=PROJECT,
+        env=environment | {"DAGSTER_HOME": str(home)},
+        check=False,
+    )
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        status = [run.status for run in instance.get_runs()]
+    with closing(Server(request.param, home, environment)) as server:
+        server.serve()
+        yield Started(server, launch, status)
 
 
 # The order matters: what is stopped answers no more.
 
 
-@pytest.mark.parametrize("name", ["dagster", "dg"])
-def test_the_web_ui_answers_and_knows_every_asset(started: Started, name: str) -> None:
-    server = started.servers[name]
+def test_the_web_ui_answers_and_knows_every_asset(started: Started) -> None:
+    server = started.server
     assert server.get("/server_info")["dagster_version"] == dg.__version__
 
     answer = server.ask(
@@ -241,25 +222,22 @@ def test_the_web_ui_answers_and_knows_every_asset(started: Started, name: str) -
 def test_a_job_that_was_launched_waits_for_the_daemon_and_is_then_run(started):
     assert started.launch.returncode == 0, started.launch.stderr
     assert started.status_before == [dg.DagsterRunStatus.QUEUED]
-    server = started.servers["dagster"]
 
-    server.wait_for(r'RUN_SUCCESS - Finished execution of run for "scan_library"')
+    started.server.wait_for(r'RUN_SUCCESS - Finished execution of run for "scan_library"')
 
-    with dg.DagsterInstance.from_config(str(server.home)) as instance:
+    with dg.DagsterInstance.from_config(str(started.server.home)) as instance:
         (run,) = instance.get_runs(dg.RunsFilter(job_name="scan_library"))
         assert run.status == dg.DagsterRunStatus.SUCCESS
         assert len(instance.get_dynamic_partitions("batch")) == 1
 
 
-@pytest.mark.parametrize("name", ["dagster", "dg"])
-def test_it_ends_when_it_is_told_to_and_leaves_no_process(
-    stopped: dict[str, list[psutil.Process]], name: str
-) -> None:
-    assert stopped[name] == []
+def test_it_ends_when_it_is_told_to_and_leaves_no_process(started):
+    how = {"dagster": signal.SIGINT, "dg": signal.SIGTERM}[started.server.name]
+
+    assert started.server.stop(how) == []
 
 
-def test_neither_they_nor_the_launch_warn_of_our_code(started):
-    said = [server.text for server in started.servers.values()]
-    said += [started.launch.stdout, started.launch.stderr]
+def test_neither_it_nor_the_launch_warns_of_our_code(started):
+    said = [started.server.text, started.launch.stdout, started.launch.stderr]
 
     assert [found for text in said for found in OUR_WARNING.findall(text)] == []

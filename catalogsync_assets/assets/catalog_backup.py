@@ -47,13 +47,16 @@ def catalog_backup(
             )
     if report.reason:
         context.log.warning(f"{backend.name}: no snapshot: {report.reason}")
+    if report.readable:
+        context.log.warning(f"{backend.name}: {report.of_readable}")
     return dg.MaterializeResult(metadata=_of_report(report))
 
 
 def _of_report(report: BackupReport) -> Metadata:
     if report.status == "left out":
-        return {"snapshot": "left out", "left out": report.reason, "hint": report.hint}
-    shown: Metadata = {
+        shown: Metadata = {"snapshot": "left out", "left out": report.reason, "hint": report.hint}
+        return shown | _of_readable(report)
+    shown = {
         "snapshot": report.status,
         "key": report.key,
         "size (MiB)": mebibytes(report.size_bytes or 0),
@@ -64,7 +67,15 @@ def _of_report(report: BackupReport) -> Metadata:
         "older ones removed": report.removed,
         "seconds": round(report.seconds, 3),
     }
-    return shown | ({"warning": report.warning} if report.warning else {})
+    shown |= {"warning": report.warning} if report.warning else {}
+    return shown | _of_readable(report)
+
+
+def _of_readable(report: BackupReport) -> Metadata:
+    if not report.readable:
+        return {}
+    remedy = "`catalogsync catalog backup --remove-readable` deletes them"
+    return {"not encrypted": report.readable, "to delete these": remedy}
 
 
 with warnings.catch_warnings():
@@ -86,7 +97,7 @@ with warnings.catch_warnings():
                 attempts=object_stores.attempts,
                 connect=object_stores.connect,
             )
-        metadata: Metadata = {"behind at most (hours)": MOST_BEHIND.total_seconds() / 3600}
+        metadata: Metadata = {"may be behind (hours)": MOST_BEHIND.total_seconds() / 3600}
         if found.snapshot is not None and found.true_at is not None:
             metadata["newest"] = found.snapshot.key
             metadata["true at (UTC)"] = f"{found.true_at:{_FORM}}"

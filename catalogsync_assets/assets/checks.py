@@ -49,6 +49,7 @@ def songs_have_the_copies_they_need(catalog: CatalogResource) -> dg.AssetCheckRe
         metadata={
             "songs": found.songs,
             "under-replicated songs": found.songs_under_policy,
+            "of files beside the music": found.companions_under_policy,
             "backends": found.backends,
             "offenders": table(
                 ("song", "artist", "title", "files", "copies", "required"),

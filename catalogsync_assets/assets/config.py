@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from catalogsync_assets.core.catalog.batches import CHUNK_MAX_BYTES, CHUNK_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.scope import Selection, select
-from catalogsync_assets.core.stores.backend import MAX_WORKERS
+from catalogsync_assets.core.settings import MAX_WORKERS
 
 
 class SelectionConfig(dg.Config):
@@ -65,8 +65,8 @@ class UploadConfig(SelectionConfig):
         default=None,
         ge=1,
         le=MAX_WORKERS,
-        description="Files to upload at a time in a step; by default the limit of the resource"
-        " object_stores, else of the backend, else 16.",
+        description="Requests at a time in a step, at most; how many are of use is found out. By"
+        " default the limit of the resource object_stores, else of the backend, else 256.",
     )
     audit_level: Literal["none", "head", "full"] = Field(
         default="none",

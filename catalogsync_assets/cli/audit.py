@@ -55,7 +55,7 @@ _WORDS = {
 @options.flag("--restart", "Start over, even if an earlier verification was interrupted.", "anew")
 @options.flag("--allow-empty", "Accept a store that holds none of the first hundred files.")
 @options.flag("--history", "List past verifications instead.")
-@options.workers("Requests")
+@options.at_most("Requests")
 @options.selecting
 def verify(backend_name: str | None, history: bool, workers: int | None, **terms: Any) -> None:
     """Compare what the catalog says about a store with what the store holds.

@@ -12,7 +12,6 @@ from catalogsync_assets.core.stores.backend import (
     ADDRESSING_STYLES,
     ENCRYPTIONS,
     LAYOUTS,
-    MAX_WORKERS,
     ObjectBackend,
 )
 from catalogsync_assets.core.stores.profile import PRESETS, provider_of
@@ -66,7 +65,12 @@ _AS_COPIES = {
     type=click.Choice(tuple(PRESETS)),
     help="The service, for its known capabilities. [default: from the endpoint]",
 )
-@options.number("--workers", "Files to upload at a time. [default: 16]", most=MAX_WORKERS)
+@click.option(
+    "--workers",
+    type=types.workers,
+    metavar="N|auto",
+    help="Requests at a time, at most; how many are of use is found out. [default: auto]",
+)
 @click.option(
     "--max-in-flight",
     "max_in_flight_bytes",

@@ -32,7 +32,12 @@ def catalog() -> None:
     of=catalog,
 )
 @options.backend("Only to this backend. [default: all]")
-def backup(backend_name: str | None) -> None:
+@options.flag(
+    "--remove-readable",
+    "Also delete this catalog's snapshots that are not encrypted, where a passphrase is set now or"
+    " the bucket is served publicly.",
+)
+def backup(backend_name: str | None, remove_readable: bool) -> None:
     """Put a snapshot of the catalog on the backends, if something has changed.
 
     It is encrypted where CATALOGSYNC_PASSPHRASE is set; without it, a backend that is served
@@ -47,7 +52,7 @@ def backup(backend_name: str | None) -> None:
         raise UsageError(
             "no backend is registered", hint="register one with `register-object-backend`"
         )
-    reports = back_up(opened, chosen)
+    reports = back_up(opened, chosen, remove_readable=remove_readable)
     failed = sum(report.status == "failed" for report in reports)
     told = {"backends": [_told(report) for report in reports]}
     running.end(told, lambda: _print_backups(reports), failed=failed)
@@ -76,6 +81,9 @@ def _print_backups(reports: list[BackupReport]) -> None:
             output.message("failed", f"{name}: no snapshot: {report.reason}")
         if report.hint:
             output.message("hint", report.hint)
+        if report.readable:
+            output.message("warning", f"{name}: {report.of_readable}")
+            output.message("hint", "`catalogsync catalog backup --remove-readable` deletes them")
         if report.warning:
             output.message("warning", f"{name}: {report.warning}")
 

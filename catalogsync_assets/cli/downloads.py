@@ -15,7 +15,7 @@ from catalogsync_assets.cli.uploads import print_upload, upload_queued
 if TYPE_CHECKING:
     from catalogsync_assets.core.download.disks import Ask, Question
     from catalogsync_assets.core.download.report import DownloadReport, ImportReport
-    from catalogsync_assets.core.upload.upload import UploadReport
+    from catalogsync_assets.core.upload.report import UploadReport
 
 #: Failures and bad lines that a person is shown.
 _LISTED = 20

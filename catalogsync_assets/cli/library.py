@@ -129,11 +129,13 @@ def _print(report: ScanReport, planned: dict[str, int]) -> None:
 
 def scan_roots(catalog: Catalog, folders: list[Path], **chosen: Any) -> ScanReport:
     """Scan, show how far it is, and tell of what is odd or gone. Arguments as of `core`'s scan."""
+    from catalogsync_assets.core.library.expected import Expected
     from catalogsync_assets.core.library.scan import scan as run_scan
 
+    expected = Expected(catalog, folders)
     report, _ = running.watched(
         "files",
-        lambda r: (r.files, None, f"scanning, {output.files(r.new)} new"),
+        lambda r: (r.files, expected.total(r.files), f"scanning, {output.files(r.new)} new"),
         partial(run_scan, catalog, folders, **chosen),
     )
     odd = [f"{p.path}: {p.reason}" for p in report.problems]

@@ -6,13 +6,16 @@ remembered in click's context, and asked for by `running`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import click
 
 from catalogsync_assets import __version__
+from catalogsync_assets.cli import types
 from catalogsync_assets.cli.output import ClearErrors
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -46,8 +49,26 @@ _DB = "The catalog, a path or sqlite:/// URL. [default: $CATALOGSYNC_DB, else ca
 _JSON = "Print one JSON object on stdout."
 
 
+class Program(ClearErrors):
+    """Loads the module of a command once the command is asked for.
+
+    Attributes:
+        modules: of each command, the module of this package that adds it.
+    """
+
+    modules: Mapping[str, str] = MappingProxyType({})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.modules:
+            importlib.import_module(f"catalogsync_assets.cli.{self.modules[cmd_name]}")
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.modules)
+
+
 @click.group(
-    cls=ClearErrors,
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 A first session:
@@ -159,6 +180,17 @@ selecting = together(
     _selecting("--artist", "artists", "Only songs of this artist, by name or id."),
     _selecting("--pool", "pools", "Only songs of this pool, by name or id."),
 )
+
+
+def at_most(of_what: str) -> Option:
+    """--workers as the cap of a number that is found out; None for `auto`."""
+    return click.option(
+        "--workers",
+        type=types.workers,
+        metavar="N|auto",
+        help=f"{of_what} at a time, at most; how many are of use is found out."
+        " [default: the backend's, else auto]",
+    )
 
 
 def workers(of_what: str, **settings: Any) -> Option:

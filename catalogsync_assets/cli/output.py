@@ -33,6 +33,7 @@ from catalogsync_assets.signals import STOPPED, stop_by
 CATALOG = "catalogsync.catalog"
 #: Seconds between lines of progress where there is no terminal.
 _LINE_INTERVAL = 10.0
+_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 class ClearErrors(click.Group):
@@ -90,6 +91,8 @@ class ClearErrors(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise click.Abort from error
+        except click.exceptions.Exit:
+            raise
         except Exception as error:
             if (catalog := ctx.meta.get(CATALOG)) is not None:
                 from catalogsync_assets.core.catalog.invalid_rows import explain
@@ -323,9 +326,10 @@ def _is_figure(cell: object) -> bool:
 
 def size(count: int) -> str:
     """Bytes for a person: 1.2 GB."""
-    from rich.filesize import decimal
-
-    return decimal(count)
+    power = min((len(str(count)) - 1) // 3, len(_UNITS))
+    if not power:
+        return counted(count, "byte")
+    return f"{count / 1000**power:,.1f} {_UNITS[power - 1]}"
 
 
 def speed(count: int, seconds: float) -> str:
@@ -399,15 +403,17 @@ class ProgressLine:
             self._bar.update(self._task, completed=done, total=total, description=visible(text))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_INTERVAL
-            note(text if total is None else f"{text}; {self._how_far(done, total)}")
+            note(f"{text}; {self._how_far(done, total)}" if done or total else text)
 
-    def _how_far(self, done: int, total: int) -> str:
-        """Amount, rate and time left, as the bar shows them."""
+    def _how_far(self, done: int, total: int | None) -> str:
+        """Amount, rate and time left, as the bar shows them; the latter where `total` is known."""
         rate = done / max(time.monotonic() - self._started, 0.001)
-        left = f", {timedelta(seconds=round((total - done) / rate))} left" if rate else ""
-        if self._of_bytes:
-            return f"{size(done)} of {size(total)}, {size(int(rate))}/s{left}"
-        return f"{done:,} of {total:,}, {rate:,.0f}/s{left}"
+        shown = size if self._of_bytes else "{:,}".format
+        amount, left = shown(done), ""
+        if total is not None:
+            amount += f" of {shown(total)}"
+            left = f", {timedelta(seconds=round((total - done) / rate))} left" if rate else ""
+        return f"{amount}, {shown(round(rate))}/s{left}"
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -422,12 +428,25 @@ class ProgressLine:
             self._bar.start()
 
 
+def _files_a_second() -> Any:
+    """What shows the rate of files in a bar, as rich does that of bytes."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.0f}/s" if speed else "", "progress.data.speed")
+
+    return Rate()
+
+
 @contextmanager
 def progress(unit: str) -> Iterator[ProgressLine]:
     """A progress display on stderr for the length of the block.
 
     Args:
-        unit: `files`, or `bytes` for a bar with sizes, rate and time left.
+        unit: `files`, or `bytes` for sizes; both with rate and time left.
     """
     of_bytes = unit == "bytes"
     if not sys.stderr.isatty():
@@ -441,8 +460,8 @@ def progress(unit: str) -> Iterator[ProgressLine]:
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),
         rich_progress.DownloadColumn() if of_bytes else rich_progress.MofNCompleteColumn(),
+        rich_progress.TransferSpeedColumn() if of_bytes else _files_a_second(),
+        rich_progress.TimeRemainingColumn(),
     ]
-    if of_bytes:
-        columns += [rich_progress.TransferSpeedColumn(), rich_progress.TimeRemainingColumn()]
     with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield ProgressLine(bar, bar.add_task("", total=None), of_bytes=of_bytes)

@@ -34,9 +34,12 @@ def status(verified: bool, under_replicated: bool, under_policy: bool, limit: in
     from catalogsync_assets.core.backup.concerns import concerns
     from catalogsync_assets.core.catalog.backends import object_backends
     from catalogsync_assets.core.catalog.failing import failing
-    from catalogsync_assets.core.catalog.file_tags import unread_tags
     from catalogsync_assets.core.catalog.replication import policy_status, songs_under_policy
-    from catalogsync_assets.core.catalog.status import backend_status, verification_ages
+    from catalogsync_assets.core.catalog.status import (
+        backend_status,
+        unread_tags,
+        verification_ages,
+    )
     from catalogsync_assets.core.prune.plan import old_weight
 
     catalog = running.open_catalog()

@@ -7,6 +7,7 @@ The one grammar. Space around a value, and between a number and its unit, is all
 - moment: an age, before now; or a date as ISO 8601 has it, with or without a time, in local time
   unless it names a zone: `2026-11-01`, `2026-11-01T12:00+02:00`
 - share: `5%`, `0.5`, both of a hundred
+- workers: a whole number, `auto`
 - copies: a whole number, `all`, `default`
 
 Each function reads one of these for `click.option(type=…)`, and raises a BadParameter, which
@@ -19,6 +20,8 @@ import re
 from datetime import datetime, timedelta, timezone
 
 import click
+
+from catalogsync_assets.core.settings import AUTO, MAX_WORKERS
 
 ALL, DEFAULT = "all", "default"
 _SIZE = re.compile(r"\d+(\.\d+)? ?[A-Za-z]*")
@@ -75,6 +78,18 @@ def share(value: str) -> float:
         return float(value.strip().removesuffix("%"))
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not a share; write it like 5%") from error
+
+
+def workers(value: object) -> int | None:
+    """A number of requests at a time, at most; None for `auto`."""
+    text = str(value).strip()
+    if text == AUTO:
+        return None
+    if text.isascii() and text.isdecimal() and 0 < int(text) <= MAX_WORKERS:
+        return int(text)
+    raise click.BadParameter(
+        f"{value!r} is not a number of workers; write 1 to {MAX_WORKERS}, or {AUTO}"
+    )
 
 
 def copies(value: str) -> int | str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from catalogsync_assets.cli import options, output, running
-from catalogsync_assets.cli.filled_cells import cell_reporter
+from catalogsync_assets.cli import filled_cells, options, output, running
 from catalogsync_assets.cli.library import print_scan, scan_roots
 from catalogsync_assets.core.errors import CatalogSyncError, UsageError
 from catalogsync_assets.core.settings import library_roots
@@ -17,10 +16,12 @@ from catalogsync_assets.core.stores.backend import ObjectBackend
 
 if TYPE_CHECKING:
     from catalogsync_assets.core.catalog.database import Catalog
-    from catalogsync_assets.core.catalog.file_tags import UnreadTags
     from catalogsync_assets.core.catalog.scope import Scope
-    from catalogsync_assets.core.catalog.status import FailedUpload
-    from catalogsync_assets.core.upload.upload import UploadReport
+    from catalogsync_assets.core.catalog.status import FailedUpload, UnreadTags
+    from catalogsync_assets.core.upload.report import UploadReport
+
+#: What tells Dagster of an upload.
+_BY = "catalogsync upload"
 
 _prioritize = options.flag(
     "--prioritize", "Plan everything, with these songs first, instead of only these."
@@ -86,7 +87,7 @@ def plan(backend_name: str | None, prioritize: bool) -> None:
 @options.library_roots(
     "Scan this folder first; may be repeated. [default: upload what was scanned before]"
 )
-@options.workers("Files to upload")
+@options.at_most("Requests")
 @options.number("--limit", "Upload at most N files.", metavar="N")
 @click.option(
     "--run/--enqueue-only", default=True, show_default=True, help="Upload, or only queue."
@@ -108,13 +109,11 @@ def upload(
     again to continue. Contacts no store when there is nothing to do.
     """
     from catalogsync_assets.core.catalog.backends import backend_by_name
-    from catalogsync_assets.core.catalog.upload_plan import enqueue
-    from catalogsync_assets.core.catalog.upload_queue import count_pending
-    from catalogsync_assets.core.upload.upload import Limits, UploadReport
+    from catalogsync_assets.core.catalog.lacking import is_settled
+    from catalogsync_assets.core.upload.report import UploadReport
 
     catalog = running.open_catalog()
     backend = backend_by_name(catalog, backend_name)
-    limits = Limits.of(backend, workers=workers)
     told: dict[str, Any] = {}
     if roots:
         scanned = scan_roots(catalog, library_roots(roots))
@@ -122,12 +121,20 @@ def upload(
         if not options.wants_json():
             print_scan(scanned)
     scope, first = _scopes(catalog, prioritize=prioritize)  # of what the scan has found, too
+    if is_settled(catalog, backend, scope):
+        report = UploadReport(backend.name, workers=0)
+        filled_cells.tell(catalog, by=_BY)()
+        running.end(report, lambda: print_upload(report), **told)
+        return
+    from catalogsync_assets.core.catalog.upload_plan import enqueue
+    from catalogsync_assets.core.catalog.upload_queue import count_pending
+    from catalogsync_assets.core.upload.limits import Limits
+
+    limits = Limits.of(backend, workers=workers)
     enqueue(catalog, backend, scope, first=first)
     stopped: CatalogSyncError | None = None
     if run:
-        report, stopped = upload_queued(
-            catalog, backend, scope, by="catalogsync upload", limits=limits, limit=limit
-        )
+        report, stopped = upload_queued(catalog, backend, scope, by=_BY, limits=limits, limit=limit)
     else:
         pending, size = count_pending(catalog, backend, scope)
         report = UploadReport(backend.name, limits.workers, queued=pending, queued_bytes=size)
@@ -151,13 +158,13 @@ def upload_queued(
     from catalogsync_assets.core.upload.upload import upload as run_upload
 
     scope = scope or EVERYTHING
-    report_cells = cell_reporter(catalog, backend, scope, by=by)
+    tell_dagster = filled_cells.before_upload(catalog, backend, scope, by=by)
     report, stopped = running.watched(
         "bytes",
         lambda r: (r.settled_bytes + r.bytes_in_parts, r.queued_bytes, _describe(r)),
         partial(run_upload, catalog, backend, scope=scope, **limits),
     )
-    report_cells(report)
+    tell_dagster()
     return report, stopped
 
 
@@ -176,7 +183,7 @@ def print_upload(report: UploadReport) -> None:
     output.echo(
         f"{report.backend}: {output.files(report.queued)} queued, {report.succeeded:,} uploaded,"
         f" {report.adopted:,} adopted,{copied} {report.failed:,} failed;"
-        f" {output.speed(report.bytes, report.seconds)}, {report.workers} workers"
+        f" {output.speed(report.bytes, report.seconds)}, up to {report.at_once} at a time"
     )
     if report.lost:
         output.note(
@@ -206,8 +213,7 @@ def failures(backend_name: str | None, limit: int, retry: bool, tags: bool) -> N
     `upload` tries them again by itself; --retry only puts them back into the queue, for a run of
     Dagster or a later `upload`.
     """
-    from catalogsync_assets.core.catalog.file_tags import unread_tags
-    from catalogsync_assets.core.catalog.status import failed_uploads
+    from catalogsync_assets.core.catalog.status import failed_uploads, unread_tags
     from catalogsync_assets.core.catalog.upload_queue import requeue_failed
 
     if tags and (retry or backend_name):

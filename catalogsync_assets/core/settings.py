@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from catalogsync_assets.core.errors import ConfigurationError
 
@@ -30,9 +29,13 @@ EMAIL_TO_VARIABLE = "CATALOGSYNC_ALERT_EMAIL_TO"
 UI_VARIABLE = "CATALOGSYNC_UI_URL"
 COMPANIONS_VARIABLE = "CATALOGSYNC_COMPANIONS"
 KEEP_VARIABLE = "CATALOGSYNC_KEEP_REPLACED_DAYS"
+WORKERS_VARIABLE = "CATALOGSYNC_WORKERS"
 FAILING_VARIABLE = "CATALOGSYNC_FAILING_HOURS"
 PASSPHRASE_VARIABLE = "CATALOGSYNC_PASSPHRASE"  # noqa: S105  (a name)
 SNAPSHOTS_VARIABLE = "CATALOGSYNC_SNAPSHOTS"
+AUTO = "auto"
+#: Requests to a store at a time, whatever is asked for.
+MAX_WORKERS = 256
 DEFAULT_CATALOG = "catalogsync.db"
 DEFAULT_FORGET_DAYS = 30
 DEFAULT_NOTIFIER = "log"
@@ -157,6 +160,8 @@ def timezone() -> str:
     """
     given = os.environ.get(TIMEZONE_VARIABLE, "").strip()
     name = given or _machine_timezone()
+    from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(name)
     except (OSError, ValueError, LookupError) as error:  # a folder, a path, an unknown name
@@ -222,6 +227,24 @@ def failing_hours() -> int:
         raise ConfigurationError(
             f"{FAILING_VARIABLE} is {given!r}, which is not a number of hours",
             hint="set it to a whole number from 1 on",
+        )
+    return int(given)
+
+
+def most_at_once() -> int | None:
+    """How many requests to a store may be under way at most: `CATALOGSYNC_WORKERS`; None for as
+    many as turn out to be of use, which is what `auto` says, too.
+
+    Raises:
+        ConfigurationError: it is neither `auto` nor a whole number from 1 to 256.
+    """
+    given = os.environ.get(WORKERS_VARIABLE, "").strip().lower()
+    if given in ("", AUTO):
+        return None
+    if not (given.isascii() and given.isdecimal() and 0 < int(given) <= MAX_WORKERS):
+        raise ConfigurationError(
+            f"{WORKERS_VARIABLE} is {given!r}, which is not a number of workers",
+            hint=f"set it to a whole number from 1 to {MAX_WORKERS}, or to {AUTO}",
         )
     return int(given)
 

@@ -59,8 +59,8 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
         from catalogsync_assets.demo.sample_library import make_sample_library
 
         songs = make_sample_library(root)
-        beside = make_companions(root, songs)
-        say(f"library   {len(songs)} sample songs and {len(beside)} files beside them in {root}")
+        others = make_companions(root, songs)
+        say(f"library   {len(songs)} sample songs and {len(others)} files beside them in {root}")
     else:
         say(f"library   {root}")
     _use(directory, store)
@@ -73,6 +73,7 @@ def run_demo(directory: Path, library: Path | None, *, say: Say) -> list[Backend
         # Not public: a public bucket gets no snapshot of the catalog unless it is encrypted.
         credential_env_prefix=_PREFIX,
         provider="seaweedfs",
+        layout="path",
     )
     backend, _ = register(catalog, backend)
     say(f"catalog   {catalog.path}, backend {BACKEND!r} registered")

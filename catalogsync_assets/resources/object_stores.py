@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from catalogsync_assets.core.stores.backend import MAX_WORKERS, ObjectBackend
+from catalogsync_assets.core.settings import MAX_WORKERS
+from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.upload.upload import Limits
 
@@ -28,7 +29,8 @@ class ObjectStoreResource(dg.ConfigurableResource):
         default=None,
         ge=1,
         le=MAX_WORKERS,
-        description="Files to upload at a time; by default the backend's own limit, else 16.",
+        description="Requests at a time, at most; how many are of use is found out. By default"
+        " the backend's own limit, else 256.",
     )
     max_in_flight_mib: int | None = Field(
         default=None,

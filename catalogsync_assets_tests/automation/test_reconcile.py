@@ -212,12 +212,24 @@ def test_a_tick_reports_a_bounded_number_and_the_next_goes_on_from_there(watch, 
 
 
 def test_a_tick_that_has_worked_long_enough_leaves_the_rest_to_the_next(watch, five, monkeypatch):
-    monkeypatch.setattr(reconcile, "_SECONDS", 0.0)
+    monkeypatch.setattr(reconcile, "_REPORTING_SECONDS", 0.0)
     monkeypatch.setattr(reconcile, "_PAGE", 2)
 
     ticks = [watch.tick().reported for _ in range(6)]
 
     assert ticks == [*([cell] for cell in five), []]
+
+
+def test_a_tick_that_has_looked_long_enough_goes_on_only_if_there_is_something_to_report(
+    watch, five, monkeypatch
+):
+    monkeypatch.setattr(reconcile, "_SECONDS", 0.0)
+    monkeypatch.setattr(reconcile, "_PAGE", 1)
+
+    assert watch.tick().reported == five
+    watch.cursor = None
+    assert [watch.tick().reported for _ in range(5)] == [[]] * 5
+    assert Cursor.parse(watch.cursor).after is not None  # one batch a tick
 
 
 def test_a_tick_requests_a_bounded_number_of_runs(watch, five, cloud, lose, monkeypatch):

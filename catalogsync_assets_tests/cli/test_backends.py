@@ -79,6 +79,7 @@ def test_what_is_not_given_is_told_by_the_endpoint(cli):
         ("--provider", "nobody"),
         ("--workers", "0"),
         ("--workers", "257"),
+        ("--workers", "many"),
         ("--max-in-flight", "much"),
         ("--max-in-flight", "1KiB"),
         ("--max-in-flight", "10MiB/s"),

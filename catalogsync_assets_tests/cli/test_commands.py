@@ -12,7 +12,7 @@ from catalogsync_assets.cli import main
 from catalogsync_assets_tests.support.database import bytes_of
 
 SECRET = "a-secret-that-nobody-may-see"
-COMMANDS = sorted(main.commands)
+COMMANDS = main.list_commands(click.Context(main))
 
 
 # --- help ---------------------------------------------------------------------------------------
@@ -29,7 +29,7 @@ def test_the_help_of_every_command_has_an_example(cli, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained(command):
-    for option in main.commands[command].params:
+    for option in main.get_command(click.Context(main), command).params:
         if isinstance(option, click.Option) and option.name not in ("region", "port"):
             assert option.help, option.name
 

@@ -81,7 +81,7 @@ class Pace:
 
 
 def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
-    web, queued, downloading, library, catalog, start_command, command, states
+    web, queued, downloading, library, catalog, start_command, cli, states
 ):
     workers, kills = 4, 6
     contents = queued(24, lambda i: 100 + i * 37 % 400)
@@ -96,7 +96,7 @@ def test_runs_that_are_killed_at_any_moment_fetch_next_to_nothing_twice(
         process.wait()
         pace.cut()
 
-    outcome = command(*arguments, "--json")
+    outcome = cli(*arguments, "--json")
 
     assert outcome.code == 0, outcome.err
     assert library.contents() == contents
@@ -178,7 +178,7 @@ def test_two_runs_at_once_fetch_no_file_twice(
 
 
 def test_a_run_that_is_stopped_keeps_what_it_has_and_can_be_gone_on_with(
-    web, queued, downloading, library, catalog, start_command, command, states
+    web, queued, downloading, library, catalog, start_command, cli, states
 ):
     contents = queued(8, 200)
     pace = Pace(web, library.root, catalog)
@@ -193,7 +193,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has_and_can_be_gone_on_with(
     assert process.returncode == 130, err
     assert "to continue" in err
     assert set(states()) == {"pending", "succeeded"}
-    assert command(*arguments).code == 0
+    assert cli(*arguments).code == 0
     assert library.contents() == contents
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import dagster as dg
 import pytest
 
 from catalogsync_assets.assets.partitions import cells as cells_partitions
+from catalogsync_assets.assets.teller import tell
+from catalogsync_assets.cli import filled_cells
+from catalogsync_assets.core.catalog.untold import untold
 from catalogsync_assets_tests.support.proxy import refusal
+from catalogsync_assets_tests.support.waiting import until
 
 KEY = dg.AssetKey("remote_locations")
 
@@ -30,8 +37,24 @@ class Home:
         return record.asset_materialization
 
 
+class TellerHere:
+    """In place of the process that tells Dagster: tells in this one, which has it loaded."""
+
+    def __init__(self, catalog, by):
+        self._catalog, self._by = catalog, by
+
+    def finish(self, _patience):
+        return tell(str(self._catalog), by=self._by)
+
+
 @pytest.fixture
-def home(dagster_home, monkeypatch):
+def here(monkeypatch):
+    """Dagster is told in this process."""
+    monkeypatch.setattr(filled_cells, "Teller", TellerHere)
+
+
+@pytest.fixture
+def home(dagster_home, here, monkeypatch):
     """DAGSTER_HOME is set, to an instance that knows nothing."""
     monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
     return Home(dagster_home)
@@ -81,7 +104,7 @@ def test_what_is_found_in_place_is_reported_too(home, upload, cloud, library, sc
 
 
 def test_only_cells_that_this_upload_made_whole_are_reported(
-    home, upload, cloud, library, scanned, uploaded
+    home, upload, catalog, cloud, library, scanned, uploaded
 ):
     library.fill(1, folder="before")
     scanned()
@@ -93,8 +116,10 @@ def test_only_cells_that_this_upload_made_whole_are_reported(
 
     upload("--limit", 3)
     assert home.cells() == {f"cloud|{batches[0]}"}
+    assert [noted for _, noted, _ in untold(catalog)] == [batches[1:]]  # somebody may be at it
 
     upload()
+    assert untold(catalog) == []
     assert home.cells() == {f"cloud|{batch}" for batch in batches}
     home.event(f"cloud|{batches[0]}")  # one and no more
 
@@ -180,26 +205,100 @@ def test_a_run_with_upload_reports_its_cells(
     assert home.event(cell).metadata["reported by"].value == "catalogsync run"
 
 
-# --- what is not --------------------------------------------------------------------------------
+# --- the process that tells ---------------------------------------------------------------------
 
 
-def test_nothing_that_dagster_has_to_say_is_printed(
-    dagster_home, command, catalog, cloud, library, scanned
+class Teller:
+    """A `catalogsync` whose teller finds another program in place of Dagster."""
+
+    def __init__(self, command, catalog, home, folder):
+        self._command, self._catalog, self._home, self._folder = command, catalog, home, folder
+        self._noted = folder / "pid"
+
+    def instead_of_dagster(self, code):
+        (self._folder / "dagster.py").write_text(
+            "import os, pathlib, signal\n"
+            f"pathlib.Path({str(self._noted)!r}).write_text(str(os.getpid()))\n{code}\n"
+        )
+
+    def dagster_is_back(self):
+        (self._folder / "dagster.py").unlink()
+
+    @property
+    def pid(self):
+        """Of the process that tells."""
+        until(lambda: self._noted.exists() and self._noted.read_text())
+        return int(self._noted.read_text())
+
+    def upload(self):
+        return self._command(
+            *("upload", "--backend", "cloud", "--db", self._catalog.path, "--json"),
+            DAGSTER_HOME=str(self._home),
+            PYTHONPATH=str(self._folder),
+            PYTHONWARNINGS="default",
+        )
+
+    @property
+    def untold(self):
+        return [batches for _, batches, _ in untold(self._catalog)]
+
+
+@pytest.fixture
+def teller(command, catalog, dagster_home, tmp_path):
+    (tmp_path / "modules").mkdir()
+    return Teller(command, catalog, dagster_home, tmp_path / "modules")
+
+
+def test_dagster_that_hangs_holds_no_command_and_the_next_one_tells(
+    dagster_home, teller, cloud, library, scanned
 ):
-    """In a process of its own. Without a `dagster.yaml`, of which Dagster warns."""
+    """Without a `dagster.yaml`, of which Dagster warns: nothing that it has to say is printed."""
+    (dagster_home / "dagster.yaml").unlink()
     library.fill(1)
     (batch,) = scanned().batches
-    (dagster_home / "dagster.yaml").unlink()
+    teller.instead_of_dagster("signal.pause()")
 
-    done = command(
-        *("upload", "--backend", "cloud", "--db", catalog.path, "--json"),
-        DAGSTER_HOME=str(dagster_home),
-        PYTHONWARNINGS="default",
-    )
+    done = teller.upload()
 
-    assert (done.code, done.err) == (0, "")
-    assert done.json["succeeded"] == 1
+    try:
+        assert (done.code, done.err) == (0, "")
+        os.kill(teller.pid, 0)  # it hangs still
+    finally:
+        os.kill(teller.pid, signal.SIGKILL)
+    assert teller.untold == [[batch]]
+    teller.dagster_is_back()
+    done = teller.upload()  # nothing to do but to tell
+    assert (done.json["queued"], done.err) == (0, "")
+    until(lambda: not teller.untold)
     assert Home(dagster_home).cells() == {f"cloud|{batch}"}
+
+
+def test_a_teller_that_is_killed_loses_nothing(home, teller, cloud, library, scanned, catalog):
+    library.fill(1)
+    (batch,) = scanned().batches
+    teller.instead_of_dagster("os.kill(os.getpid(), signal.SIGKILL)")
+
+    assert teller.upload().code == 0
+
+    assert teller.untold == [[batch]]
+    assert tell(str(catalog.path), by="a test") == ""
+    assert (home.cells(), teller.untold) == ({f"cloud|{batch}"}, [])
+
+
+def test_why_dagster_could_not_be_told_is_said_by_the_next_command(
+    teller, cloud, library, scanned, catalog
+):
+    library.fill(1)
+    (batch,) = scanned().batches
+    teller.instead_of_dagster("raise ImportError('it is broken')")
+    teller.upload()
+    until(lambda: [why for *_, why in untold(catalog)] == ["it is broken"])
+
+    done = teller.upload()
+
+    assert done.code == 0
+    assert "it is broken" in done.err
+    assert teller.untold == [[batch]]
 
 
 # --- an instance that is no use -----------------------------------------------------------------
@@ -218,7 +317,7 @@ def test_nothing_that_dagster_has_to_say_is_printed(
     ],
 )
 def test_an_instance_that_is_no_use_is_one_warning_and_no_failure(
-    upload, cloud, library, scanned, tmp_path, monkeypatch, home, file, content
+    upload, cloud, library, scanned, tmp_path, monkeypatch, here, home, file, content
 ):
     library.fill(1)
     scanned()

@@ -1,8 +1,10 @@
 """The disk is dead: the commands that bring everything back, killed and not."""
 
+import itertools
 import shutil
 import signal
 import subprocess
+from collections import Counter
 
 import pytest
 
@@ -13,6 +15,7 @@ from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.demo.sample_library import make_sample_library
 from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.kills import DYING
 
 WHERE = ("--backend", "cloud")
 
@@ -123,15 +126,7 @@ def test_from_a_bare_machine_everything_comes_back(
     assert before[0][1] == 2 * len(music[::3])
 
 
-@pytest.mark.parametrize(
-    ("with_snapshot", "moments"),
-    [
-        (True, (4, 7)),
-        (False, (5, 17)),
-        pytest.param(True, range(1, 11), marks=pytest.mark.thorough),
-        pytest.param(False, range(1, 25), marks=pytest.mark.thorough),
-    ],
-)
+@pytest.mark.parametrize(("with_snapshot", "moments"), [(True, (4, 7)), (False, (5, 17))])
 def test_killed_again_and_again_it_comes_to_the_same_end(
     cli,
     catalog,
@@ -173,6 +168,58 @@ def test_killed_again_and_again_it_comes_to_the_same_end(
         count = "SELECT COUNT(*) FROM file_assets"
         assert connection.exec_driver_sql(count).scalar() == 12
     assert cli(*rebuild).code == 2
+    _all_comes_back(cli, library, original, new, 12)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_killed_at_any_request_and_any_commit_the_next_one_finishes_it(
+    cli,
+    catalog,
+    cloud,
+    library,
+    registration,
+    remote,
+    tmp_path,
+    with_snapshot,
+    proxy,
+    start_python,
+):
+    """Each moment on a machine of its own."""
+    library.fill(11)
+    library.add("album/cover.jpg")
+    original, _ = _disaster(
+        *(cli, catalog, cloud, library, remote, tmp_path), with_snapshot=with_snapshot
+    )
+    rebuild = ("rebuild", *WHERE, *registration(cloud), "--endpoint", proxy.endpoint)
+    rebuild += ("--take-over", "--workers", 2)
+    kills = Counter()
+    for by in ("request", "commit"):
+        for moment in itertools.count(1):
+            new = tmp_path / f"{by} {moment}" / "catalog.db"
+            commit = moment if by == "commit" else 0
+            process = start_python(DYING, commit, *rebuild, "--db", new)
+            requests = itertools.count(1)
+
+            def kill(_, process=process, requests=requests, moment=moment, commit=commit):
+                if next(requests) == moment and not commit:
+                    process.kill()
+                    process.wait()
+
+            proxy.before[:] = [kill]
+            _, errors = process.communicate()
+            proxy.start_anew()
+            assert process.returncode in (0, -signal.SIGKILL), errors
+            if process.returncode == 0:
+                break
+            kills[by] += 1
+            done = cli(*rebuild, "--db", new)
+            assert done.code == 0, (by, moment, done.err)
+            held = "SELECT COUNT(*) FROM file_locations WHERE status = 'active'"
+            assert rows(Catalog.open(new), held) == [12], (by, moment)
+            assert [p.name for p in new.parent.iterdir() if "rebuild" in p.name] == []
+
+    assert sum(kills.values()) >= 20, kills
     _all_comes_back(cli, library, original, new, 12)
 
 

@@ -177,10 +177,10 @@ def test_a_restore_that_was_killed_fetches_only_what_is_missing(
 
 
 def test_a_restore_that_is_stopped_records_what_is_there(
-    library, original, proxy, restoring, start_command, command, recorded
+    library, original, proxy, restoring, start_impatient, cli, recorded
 ):
     gate = Gate(proxy, reading(".mp3"), passing=10)
-    process = start_command(*restoring)
+    process = start_impatient(*restoring)
     until(lambda: recorded() >= 10)
     gate.wait_for(4)
     process.send_signal(signal.SIGINT)
@@ -191,7 +191,7 @@ def test_a_restore_that_is_stopped_records_what_is_there(
     assert process.returncode == 130
     assert "run the same command again" in err
     assert "Traceback" not in err
-    assert command(*restoring).code == 0
+    assert cli(*restoring).code == 0
     assert identical(original, library.root)
 
 

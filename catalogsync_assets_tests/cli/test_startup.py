@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
+import click
 import pytest
+
+from catalogsync_assets import cli
 
 LOADED = """
 import sys
@@ -10,7 +16,8 @@ from catalogsync_assets.cli import main
 try:
     main(sys.argv[1:], prog_name="catalogsync")
 finally:
-    heavy = {"dagster", "boto3", "botocore", "obstore", "sqlalchemy", "alembic", "mutagen", "rich"}
+    heavy = {"dagster", "boto3", "botocore", "obstore", "sqlalchemy", "alembic", "mutagen", "rich",
+             "psutil", "tenacity", "asyncio", "subprocess", "pydantic", "importlib.metadata"}
     print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
 
@@ -19,9 +26,9 @@ finally:
 def loaded(run_python):
     """`loaded("status")`: which of the heavy packages the command has imported."""
 
-    def run(*arguments):
+    def run(*arguments, code=0):
         outcome = run_python(LOADED, *arguments)
-        assert outcome.code == 0, outcome.err
+        assert outcome.code == code, outcome.err
         return set(outcome.err.splitlines()[-1].split())
 
     return run
@@ -32,6 +39,30 @@ def loaded(run_python):
 )
 def test_help_needs_nothing(loaded, arguments):
     assert loaded(*arguments) == set()
+
+
+def test_a_command_that_only_asks_loads_next_to_nothing(loaded, library, catalog, stored):
+    stored(2)
+
+    for arguments in (
+        ("status",),
+        ("status", "--json", "--verified", "--under-replicated"),
+        ("whereis", "0000.mp3"),
+        ("upload", "--backend", "cloud"),
+    ):
+        assert loaded(*arguments, "--db", catalog.path) == set()
+    assert loaded("whereis", "nothing of the kind", "--db", catalog.path, code=1) == set()
+
+
+def test_every_module_with_commands_is_known_by_their_names():
+    for module in pkgutil.iter_modules(cli.__path__):
+        importlib.import_module(f"{cli.__name__}.{module.name}")
+
+    assert set(cli.main.commands) == set(cli.main.list_commands(click.Context(cli.main)))
+    for name, command in cli.main.commands.items():
+        module = f"{cli.__name__}.{cli.main.modules[name]}"
+        parts = [command, *getattr(command, "commands", {}).values()]
+        assert module in {part.callback.__module__ for part in parts}
 
 
 def test_commands_on_the_catalog_need_neither_the_orchestrator_nor_a_store(

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from catalogsync_assets.cli import output
 from catalogsync_assets_tests.support.database import change
 from catalogsync_assets_tests.support.processes import Terminal
 
@@ -134,3 +135,17 @@ def test_messages_that_nobody_reads_stop_nothing(start_command, library, tmp_pat
     process.stderr.close()
 
     assert process.wait() == 0
+
+
+def test_lines_tell_the_rate_and_what_time_is_left(monkeypatch, capsys):
+    """Where there is no terminal; time goes by itself."""
+    clock = iter((0.0, 20.0, 20.0, 20.0, 40.0, 40.0, 40.0))
+    monkeypatch.setattr(output.time, "monotonic", lambda: next(clock))
+    with output.progress("files") as line:
+        line.update(1_000, None, "scanning")
+        line.update(2_000, 5_000, "scanning")
+
+    assert capsys.readouterr().err.splitlines() == [
+        "scanning; 1,000, 50/s",
+        "scanning; 2,000 of 5,000, 50/s, 0:01:00 left",
+    ]

@@ -168,14 +168,14 @@ def test_moments_and_shares_are_read():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_verification_that_goes_on_later(
-    library, catalog, scanned, uploaded, proxy, through_proxy, start_command, command, number
+    library, catalog, scanned, uploaded, proxy, through_proxy, start_impatient, cli, number
 ):
     library.fill(20)
     scanned()
     uploaded(through_proxy)
     gate = Gate(proxy, lambda r: r.method == "HEAD" and "0009.mp3" in r.path)
     arguments = ("verify", "--backend", "cloud", "--level", "head", "--db", catalog.path)
-    process = start_command(*arguments)
+    process = start_impatient(*arguments)
     gate.wait_for()
     process.send_signal(number)
     _, errors = process.communicate()
@@ -185,7 +185,7 @@ def test_a_signal_ends_a_verification_that_goes_on_later(
     assert "stopped: what was done is recorded" in errors
     assert rows(catalog, "SELECT status FROM audits") == ["interrupted"]
 
-    report = command(*arguments, "--json").json
+    report = cli(*arguments, "--json").json
 
     assert (report["resumed"], report["checked"], report["ok"]) == (True, 20, 20)
 

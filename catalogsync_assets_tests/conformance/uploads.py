@@ -23,7 +23,6 @@ from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import s3_sha256
 from catalogsync_assets_tests.support.proxy import Gate, refusal
 from catalogsync_assets_tests.support.uploads import aborted
-from catalogsync_assets_tests.support.waiting import PATIENCE
 
 Upload = Callable[..., UploadReport]
 MIB = 1024 * 1024
@@ -303,7 +302,7 @@ class Uploads:
         scanned()
         gate = Gate(proxy, lambda r: (r.part or 0) > 3, answer=refusal(0))
         process = uploading()
-        proxy.wait_until(lambda: len(answered_parts(proxy)) == 3, seconds=2 * PATIENCE)
+        proxy.wait_until(lambda: len(answered_parts(proxy)) == 3)
         gate.wait_for(PARTS_IN_FLIGHT)  # one that came after the kill would pass
         gate.open_after_the_end_of(process)
         assert claims(through_proxy) == set()

@@ -18,15 +18,14 @@ from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.processes import Process
 from catalogsync_assets_tests.support.programs import find_program
 from catalogsync_assets_tests.support.proxy import Gate, refusal
-from catalogsync_assets_tests.support.waiting import PATIENCE
 
 MIB = 1024 * 1024
-FILES = 200
+FILES = 80
 # The first that is sent: it is under way while the others are.
 LARGE = "00/a concert.flac"
-PARTS = 13  # of 8 MiB
+PARTS = 9  # of 8 MiB; a smaller file would go in one piece
 #: So much arrives before the kill.
-PUTS_BEFORE, PARTS_BEFORE = 70, 6
+PUTS_BEFORE, PARTS_BEFORE = 30, 4
 # Of everything: on a machine that does other things besides, the servers among them.
 SECONDS = 600
 
@@ -84,7 +83,7 @@ class WholeWay:
         assert there.unfinished() == []
 
         # A change: our older version is replaced.
-        changed = sorted(path for path in wanted if path != LARGE)[::40]
+        changed = sorted(path for path in wanted if path != LARGE)[::20]
         for path in changed:
             library.add(path, content.randbytes(500))
         wanted = digests(library.root)
@@ -95,7 +94,7 @@ class WholeWay:
         # A deletion, a corruption and an object of somebody else's.
         keys = there.keys()
         deleted, spoilt, cut = (
-            next(key for key in keys if f"/{number} " in key) for number in (60, 120, 170)
+            next(key for key in keys if f"/{number} " in key) for number in (20, 45, 70)
         )
         there.delete(deleted)
         there.put(spoilt, flipped(there.get(spoilt)))
@@ -123,7 +122,7 @@ def kill_in_the_middle(proxy: Any) -> None:
         ours = request.method == "PUT" and ".catalogsync" not in request.key
         return ours and request.part is None
 
-    until_killed = {"answer": refusal(0), "seconds": 4 * PATIENCE}
+    until_killed = {"answer": refusal(0)}
     small = Gate(proxy, is_small, passing=PUTS_BEFORE, **until_killed)
     large = Gate(proxy, lambda r: (r.part or 0) > PARTS_BEFORE, **until_killed)
     with Process(
@@ -133,9 +132,7 @@ def kill_in_the_middle(proxy: Any) -> None:
     ) as process:
         try:
             small.wait_for()
-            proxy.wait_until(
-                lambda: len(answered_parts(proxy)) == PARTS_BEFORE, seconds=4 * PATIENCE
-            )
+            proxy.wait_until(lambda: len(answered_parts(proxy)) == PARTS_BEFORE)
             large.wait_for(PARTS_IN_FLIGHT)  # one that came after the kill would pass
         finally:
             process.kill()

@@ -148,7 +148,7 @@ def life(tmp_path, s3, scanned, uploaded, catalog, backend, remote, proxy):
 
 
 #: How many moments of a scan, and of an upload before it commits, and at a request.
-FEW, MANY = (2, 1, 2), (7, 3, 10)
+FEW, MANY = (1, 1, 2), (7, 3, 10)
 
 
 @pytest.mark.parametrize("moments", [FEW, pytest.param(MANY, marks=pytest.mark.thorough)])
@@ -190,7 +190,7 @@ def test_killed_at_any_moment_it_comes_to_the_same_end_and_no_row_is_false(
 
 def _spread(count, moments):
     """So many numbers from 1 on and below a count, each with its place among them."""
-    return enumerate(1 + i * (count - 1) // moments for i in range(moments))
+    return enumerate(1 + (2 * i + 1) * (count - 1) // (2 * moments) for i in range(moments))
 
 
 def _killer(process, number, *, arrives):

@@ -32,7 +32,7 @@ def test_a_store_that_is_not_installed_is_left_out_and_said_so(tmp_path):
         text=True,
         env={"PATH": "/nowhere"},
         cwd=suite.parents[2],
-        timeout=4 * PATIENCE,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -1,4 +1,6 @@
-"""The end of a process, simulated at each step of an offload: nothing after it is done."""
+"""The end of a process: simulated at a step of an offload or a prune, so that nothing after it is
+done; and of a command that dies before it commits.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,31 @@ from typing import Any
 import pytest
 
 from catalogsync_assets.core.library import removal
+from catalogsync_assets.core.prune import prune
 
 
 class Killed(BaseException):
     """Stands for the end of the process."""
 
 
+#: A command that dies in the moment before it commits so many transactions; 0 for none. Of the jobs
+#: that go by pages, with small ones.
+DYING = """
+import os, signal, sys
+import sqlalchemy as sa
+from catalogsync_assets.cli import main
+from catalogsync_assets.core.prune import prune
+from catalogsync_assets.core.rebuild import rebuild
+prune._PAGE = rebuild._PAGE = 3
+left = int(sys.argv[1])
+def die(_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(sa.Engine, "commit", die)
+main(sys.argv[2:], prog_name="catalogsync")
+"""
 STEPS = ["marked", "linked", "renamed", "deleted", "on disk"]
 
 
@@ -57,3 +78,17 @@ def die_at(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(owner, attribute, patched)
     monkeypatch.setattr(removal, "recover", lifeless(removal.recover))
     monkeypatch.setattr(removal, "_put_back", lifeless(removal._put_back))
+
+
+def die_in_prune(patch: pytest.MonkeyPatch, *, after: bool) -> None:
+    """Let a prune end at its first delete as if killed: nothing is recorded after it."""
+    remove = prune.remove
+
+    def dying(*arguments: Any) -> Any:
+        if after:
+            remove(*arguments)
+        raise Killed
+
+    patch.setattr(prune, "remove", dying)
+    patch.setattr(prune._Run, "_record", lambda *_: None)
+    patch.setattr(prune._Run, "_give_back", lambda _: None)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 #: How long anything that must happen may take before a test fails. Nothing waits this long.
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Task(threading.Thread):

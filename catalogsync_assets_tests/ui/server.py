@@ -20,7 +20,7 @@ from catalogsync_assets_tests.ui.states import MAIN, environment
 #: What the web server says once it can be asked.
 _READY = "Serving dagster-webserver on "
 #: Seconds until it must have started, or ended.
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 
 
 class _Output(threading.Thread):

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -95,9 +95,9 @@ class _Run:
         started = time.monotonic()
         request, limits = self.request, self.limits
         self._stop = threading.Event()
-        limiter = ConcurrencyLimiter(limits.workers)
-        self._retry = Retries(attempts=limits.attempts, pace=limiter, stop=self._stop)
-        self._client = self.connect(self.backend)
+        self._limiter = ConcurrencyLimiter(limits.workers)
+        self._retry = Retries(attempts=limits.attempts, pace=self._limiter, stop=self._stop)
+        self._client = self.connect(replace(self.backend, workers=limits.workers))
         self._audit = queries.begin(self.catalog, self.backend, request)
         self._expected = ExpectedObjects(
             self.catalog, self.backend, request.scope, self._audit.since
@@ -107,7 +107,7 @@ class _Run:
             self.catalog,
             self.backend,
             self._audit,
-            limits.workers,
+            limits.silences,
             request.allow_empty,
             probe=lambda: self._retry(self._client.probe),
             seen=self._comparison.seen if request.level == "listing" else None,
@@ -237,6 +237,7 @@ class _Run:
             self._report,
             name="verify",
             workers=workers,
+            at_once=lambda: self._limiter.allowed,
             stop=self._stop,
             claim=claim,
             work=work,

@@ -33,7 +33,7 @@ class Recorder:
     catalog: Catalog
     backend: ObjectBackend
     audit: Audit
-    workers: int  #: after so many silences in a row, the store is asked whether it is there
+    silences: int  #: after so many in a row, the store is asked whether it is there
     allow_empty: bool  #: write down what is missing even if nothing else is there
     probe: Callable[[], object]  #: raises a StoreError if the store is gone
     seen: Seen | None  #: of a listing, what was met; what becomes of single objects is added
@@ -64,7 +64,7 @@ class Recorder:
             raise doubt
         self._doubt = doubt
         self._doubts += 1
-        if self._doubts >= self.workers:
+        if self._doubts >= self.silences:
             self._resolve_doubts()
 
     def _resolve_doubts(self) -> None:

@@ -13,6 +13,7 @@ from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 
 _Answer = TypeVar("_Answer")
 
@@ -35,7 +36,7 @@ class Connections:
     attempts: int  #: tries of one request in a row that bring nothing
     stop: threading.Event  #: once set, no wait between tries goes on
     #: After so many requests in a row without an answer, a backend is not asked again; as many as
-    #: there are workers by default.
+    #: there are workers by default, and at most 16.
     silences: int | None = None
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class Connections:
             is_silent, refuses = error.retryable, error.fatal
         with self._lock:
             self._silent[backend_id] = self._silent[backend_id] + 1 if is_silent else 0
-            is_gone = self._silent[backend_id] >= (self.silences or self.workers)
+            most = self.silences or min(self.workers, DEFAULT_WORKERS)
+            is_gone = self._silent[backend_id] >= most
             if refuses or (is_gone and not self.stop.is_set()):
                 self.out.setdefault(backend_id, error)

@@ -37,7 +37,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalogsync_assets.core.catalog.backends import SELECT, catalog_id, settings_of
+from catalogsync_assets.core.catalog.backends import SELECT, BackendRow, catalog_id, settings_of
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.doubts import (
     is_doubted,
@@ -204,8 +204,10 @@ def _rows_of_it(catalog: Catalog, backend: ObjectBackend) -> list[int]:
     """The ids of the backend and of others that have its object in common: of a bucket that is
     registered under two names, as far as they are not proven to be two, or was under another."""
     verdicts = separation(catalog).verdicts
-    with catalog.read() as connection:
-        others = connection.execute(SELECT.where(_ROW.container_name == backend.bucket)).all()
+    others = map(
+        BackendRow._make,
+        catalog.rows(f"{SELECT} WHERE container_name = :bucket", bucket=backend.bucket),
+    )
     return [backend.id] + [
         other.id
         for other in others
@@ -238,10 +240,8 @@ def _judge(
     with catalog.transaction() as connection:
         row, written = row_of(connection, backend), _written(connection, rows)
         if _is_strange(found, expected, written):
-            doubted_at = row.generation_doubted_at or sa.func.current_timestamp()
-            _update(
-                connection, backend, generation_doubted_at=doubted_at, generation_confirmed=None
-            )
+            since = sa.func.coalesce(_ROW.generation_doubted_at, sa.func.current_timestamp())
+            _update(connection, backend, generation_doubted_at=since, generation_confirmed=None)
             return None
         if row.generation_doubted_at is not None:
             if not is_settled(connection, backend, row):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Literal
@@ -42,7 +42,7 @@ from catalogsync_assets.core.settings import PASSPHRASE_VARIABLE, passphrase, sn
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
 from catalogsync_assets.core.stores.objects import ObjectMetadata
-from catalogsync_assets.core.stores.retry import Retries
+from catalogsync_assets.core.stores.retry import Retries, Retry
 
 _MEDIA_TYPE = "application/octet-stream"
 
@@ -70,8 +70,17 @@ class BackupReport:
     sha256: str | None = None  #: of that, in hex
     snapshots: int = 0  #: of this catalog there are now
     removed: int = 0  #: older ones that have gone
+    #: Of those there are now, the ones that are not encrypted, where they would be if they were
+    #: made today; 0 where that is not known.
+    readable: int = 0
     warning: str | None = None  #: why older ones have not
     seconds: float = 0.0
+
+    @property
+    def of_readable(self) -> str:
+        """A sentence about `readable`, where there are any."""
+        count = f"{self.readable:,} snapshot{'' if self.readable == 1 else 's'}"
+        return f"{count} there can be read by anybody who can read the bucket: not encrypted"
 
 
 def back_up(
@@ -79,6 +88,7 @@ def back_up(
     backends: Iterable[ObjectBackend],
     *,
     attempts: int = 5,
+    remove_readable: bool = False,
     stop: threading.Event | None = None,
     connect: Callable[[ObjectBackend], StoreClient] = StoreClient,
 ) -> list[BackupReport]:
@@ -89,6 +99,8 @@ def back_up(
 
     Args:
         attempts: tries of one request at most.
+        remove_readable: delete this catalog's snapshots that anybody can read who reads the bucket,
+            where they are to be encrypted, or not to be.
         stop: once set, nothing more is sent; what is missing then has failed.
         connect: makes the client of a store.
 
@@ -106,21 +118,55 @@ def back_up(
         if (why := why_left_out(backend)) is not None:
             report.status, report.reason = "left out", why
             report.hint = f"set {PASSPHRASE_VARIABLE}; keep it: no snapshot is opened without it"
-    if all(report.status == "left out" for report in reports):
-        return reports
-    owner = catalog_id(catalog)
-    with copied(catalog) as made, closing(_Sealed(made, secret)) as sealed:
+    owner, stop = catalog_id(catalog), stop or threading.Event()
+
+    def connected(backend: ObjectBackend) -> tuple[StoreClient, ConcurrencyLimiter, Retries]:
+        limiter = ConcurrencyLimiter(1, backend.bandwidth_limit)
+        retry = Retries(attempts=attempts, pace=limiter, stop=stop)
+        return connect(with_kept_answers(catalog, backend)), limiter, retry
+
+    with ExitStack() as stack:
+        if any(report.status != "left out" for report in reports):
+            made = stack.enter_context(copied(catalog))
+            sealed = stack.enter_context(closing(_Sealed(made, secret)))
         for backend, report in zip(chosen, reports, strict=True):
-            if report.status == "left out":
-                continue
             started = time.monotonic()
-            run = _Run(catalog, owner, made, sealed, keep, attempts, stop or threading.Event())
             try:
-                run.execute(connect(with_kept_answers(catalog, backend)), report)
+                client, limiter, retry = connected(backend)
+                if report.status == "left out":
+                    there = list_snapshots(client, catalog_id=owner, retry=retry, look=False)
+                else:
+                    run = _Run(catalog, owner, made, sealed, keep, limiter, retry, stop)
+                    there = run.execute(client, report)
+                if secret is not None or report.status == "left out":
+                    _note_readable(client, there, report, retry, remove=remove_readable)
             except CatalogSyncError as error:
-                report.reason, report.hint = error.message, error.hint
+                if report.status == "left out":
+                    report.warning = f"whether there are older ones is not known: {error.message}"
+                else:
+                    report.status = "failed"
+                    report.reason, report.hint = error.message, error.hint
             report.seconds = time.monotonic() - started
     return reports
+
+
+def _note_readable(
+    client: StoreClient,
+    there: Sequence[Snapshot],
+    report: BackupReport,
+    retry: Retry,
+    *,
+    remove: bool,
+) -> None:
+    """Count, or delete, the snapshots that are not encrypted."""
+    readable = [snapshot for snapshot in there if not snapshot.encrypted]
+    if remove:
+        gone = sum(retention.remove(client, snapshot, retry=retry) for snapshot in readable)
+        report.removed += gone
+        report.readable = len(readable) - gone
+    else:
+        report.readable = len(readable)
+    report.snapshots = len(there) - len(readable) + report.readable
 
 
 class _Sealed:
@@ -161,23 +207,26 @@ class _Run:
     made: MadeCopy
     sealed: _Sealed
     keep: tuple[int, int, int]
-    attempts: int
+    limiter: ConcurrencyLimiter
+    retry: Retries
     stop: threading.Event
 
-    def execute(self, client: StoreClient, report: BackupReport) -> None:
-        """Fill the report in; raises a CatalogSyncError where that is why it has failed."""
+    def execute(self, client: StoreClient, report: BackupReport) -> list[Snapshot]:
+        """Fill the report in; raises a CatalogSyncError where that is why it has failed.
+
+        Returns:
+            The snapshots of this catalog that are there now.
+        """
         backend, made = client.backend, self.made
-        self._limiter = ConcurrencyLimiter(1, backend.bandwidth_limit)
-        self._retry = Retries(attempts=self.attempts, pace=self._limiter, stop=self.stop)
         report.encrypted, report.sha256 = self.sealed.encrypted, made.sha256
         report.catalog_bytes = made.size_bytes
-        self._retry(client.probe)
+        self.retry(client.probe)
         make_sure(self.catalog, client)
         # Snapshots of an old copy would take the place of better ones.
-        look(self.catalog, client, retry=self._retry)
+        look(self.catalog, client, retry=self.retry)
         require_undoubted(self.catalog, backend)
-        there = list_snapshots(client, catalog_id=self.owner, retry=self._retry, look=False)
-        newest = with_metadata(client, there[0], retry=self._retry) if there else None
+        there = list_snapshots(client, catalog_id=self.owner, retry=self.retry, look=False)
+        newest = with_metadata(client, there[0], retry=self.retry) if there else None
         report.made_at = now = utc_now()
         if newest is not None and self._is_the_same(newest):
             report.status, report.key, report.size_bytes = (
@@ -194,8 +243,7 @@ class _Run:
             report.status, report.key, report.size_bytes = "made", newest.key, newest.size_bytes
         self._record(backend, now)
         keep_learned(self.catalog, client)
-        report.snapshots = len(there)
-        self._remove_old(client, there, newest, report)
+        return self._remove_old(client, there, newest, report)
 
     def _is_the_same(self, newest: Snapshot) -> bool:
         return newest.sha256 == self.made.sha256 and newest.encrypted >= self.sealed.encrypted
@@ -211,8 +259,8 @@ class _Run:
         key = client.backend.key_prefix + name
         send(
             *(self.catalog, client, key, self.sealed.path, metadata),
-            retry=self._retry,
-            limiter=self._limiter,
+            retry=self.retry,
+            limiter=self.limiter,
             stop=self.stop,
         )
         size = self.sealed.path.stat().st_size
@@ -226,12 +274,16 @@ class _Run:
 
     def _remove_old(
         self, client: StoreClient, there: list[Snapshot], newest: Snapshot, report: BackupReport
-    ) -> None:
+    ) -> list[Snapshot]:
         stay = {snapshot.key for snapshot in [newest, *retention.kept(there, *self.keep)]}
+        gone = set()
         try:
             for snapshot in there:
-                if snapshot.key not in stay:
-                    report.removed += retention.remove(client, snapshot, retry=self._retry)
+                if snapshot.key not in stay and retention.remove(
+                    client, snapshot, retry=self.retry
+                ):
+                    gone.add(snapshot.key)
         except StoreError as error:
             report.warning = f"older snapshots have not been removed: {error.message}"
-        report.snapshots -= report.removed
+        report.removed, report.snapshots = len(gone), len(there) - len(gone)
+        return [snapshot for snapshot in there if snapshot.key not in gone]

@@ -22,12 +22,14 @@ from catalogsync_assets.core.backup.snapshots import (
     with_metadata,
 )
 from catalogsync_assets.core.catalog.backends import (
-    OBJECT_STORES,
+    OF_STORES,
+    BackendRow,
     catalog_id,
     from_row,
 )
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import VERSION_TABLE, storage_backends
+from catalogsync_assets.core.catalog.schema import storage_backends
+from catalogsync_assets.core.catalog.version import VERSION_TABLE
 from catalogsync_assets.core.errors import (
     CatalogError,
     CatalogSyncError,
@@ -51,6 +53,10 @@ MOST_BEHIND = timedelta(hours=24)
 _CLOCKS = timedelta(minutes=15)
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OF = storage_backends.c
+_DUE = f"""
+{OF_STORES} AND last_success_at IS NOT NULL AND failing_since IS NULL AND removed_at IS NULL
+  AND (snapshot_at IS NULL OR snapshot_at <= :last) ORDER BY name
+"""
 
 
 def back_up_if_due(
@@ -69,13 +75,8 @@ def back_up_if_due(
     if catalog.changed_rows < concerns.MUCH or catalog.path.stat().st_size > _MOST_BYTES:
         return []
     last = utc_now().replace(tzinfo=None) - _AT_MOST_EVERY
-    due = (
-        OBJECT_STORES.where(_OF.last_success_at.is_not(None))
-        .where(_OF.failing_since.is_(None), _OF.removed_at.is_(None))
-        .where(sa.or_(_OF.snapshot_at.is_(None), _OF.snapshot_at <= last))
-    )
-    with catalog.read() as connection:
-        backends = [from_row(row) for row in connection.execute(due)]
+    due = catalog.rows(_DUE, last=f"{last:%Y-%m-%d %H:%M:%S.%f}")
+    backends = [from_row(BackendRow(*row)) for row in due]
     backends = [backend for backend in backends if why_left_out(backend) is None]
     if not backends:
         return []

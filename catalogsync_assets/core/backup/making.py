@@ -11,12 +11,12 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION
+from catalogsync_assets.core.catalog.version import SCHEMA_VERSION
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.files.atomic import private
 from catalogsync_assets.core.files.digests import sha256_of
@@ -62,15 +62,23 @@ def copied(catalog: Catalog) -> Iterator[MadeCopy]:
             with private(whole):
                 pass
             _copy(catalog.path, raw, whole)
-            yield MadeCopy(whole, whole.stat().st_size, sha256_of(whole), SCHEMA_VERSION)
+            made = MadeCopy(whole, whole.stat().st_size, sha256_of(whole), SCHEMA_VERSION)
+        except OSError as error:
+            raise CatalogError(
+                f"no snapshot of the catalog can be made beside it, in {catalog.path.parent}:"
+                f" {error.strerror}",
+                hint="let this user write there",
+            ) from error
         except sqlite3.Error as error:
             raise CatalogError(
                 f"no snapshot of the catalog {catalog.path} can be made: {error}",
                 hint="`sqlite3 CATALOG 'PRAGMA integrity_check'` tells whether it is damaged",
             ) from error
+        yield made
     finally:
         for file in (whole, raw):
-            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 def _copy(catalog: Path, raw: Path, whole: Path) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import locations
 from catalogsync_assets.core.catalog.backends import (
     backend_by_name,
@@ -20,6 +18,7 @@ from catalogsync_assets.core.catalog.backends import (
     write_config,
 )
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.presence import IN_LIBRARY
 from catalogsync_assets.core.catalog.replication import short_without
 from catalogsync_assets.core.catalog.schema import storage_backends

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 import time
 from dataclasses import replace
-from typing import Any
-
-import sqlalchemy as sa
+from typing import Any, NamedTuple
 
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa, sa_text, schema
 from catalogsync_assets.core.catalog.legacy import insert_row
-from catalogsync_assets.core.catalog.schema import storage_backends
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UnknownBackendError
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 from catalogsync_assets.core.stores.backend import (
@@ -37,17 +35,15 @@ _TESTS = "tests"
 _TEST_SECONDS = 3600
 #: The settings that are numbers; the others are text.
 _NUMBERS = ("workers", "max_in_flight_bytes", "bandwidth_limit")
-_COLUMNS = storage_backends.c
-#: Of backends, what `from_row` takes. Their config as text: another program may have left something
-#: there that is not JSON, such as nothing.
-SELECT = sa.select(
-    _COLUMNS.id,
-    _COLUMNS.name,
-    _COLUMNS.container_name,
-    sa.type_coerce(_COLUMNS.config, sa.String).label("config"),
-)
-OBJECT_STORES = SELECT.where(_COLUMNS.backend_type == OBJECT_STORAGE).order_by(_COLUMNS.name)
-_LOCAL = SELECT.where(_COLUMNS.backend_type == LOCAL).order_by(_COLUMNS.id).limit(1)
+#: Of backends, what `BackendRow` takes. Their config as text: another program may have left
+#: something there that is not JSON, such as nothing.
+SELECT = "SELECT id, name, container_name, CAST(config AS TEXT) AS config FROM storage_backends"
+#: Of the object stores; may be followed by further conditions.
+OF_STORES = f"{SELECT} WHERE backend_type = '{OBJECT_STORAGE}'"
+OBJECT_STORES = f"{OF_STORES} ORDER BY name"
+_LOCAL = f"{SELECT} WHERE backend_type = '{LOCAL}' ORDER BY id LIMIT 1"
+_BY_ID = f"{SELECT} WHERE id = :id"
+_BY_NAME = f"{SELECT} WHERE name = :name"
 
 
 def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, bool]:
@@ -67,7 +63,7 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
         "config": backend.config(),
     }
     with catalog.transaction() as connection:
-        row = connection.execute(SELECT.where(_COLUMNS.name == backend.name)).first()
+        row = connection.execute(sa_text(_BY_NAME), {"name": backend.name}).first()
         if row is None:
             new = {"name": backend.name, **values, "config": json.dumps(backend.config())}
             backend_id = insert_row(connection, "storage_backends", new)
@@ -80,8 +76,8 @@ def register(catalog: Catalog, backend: ObjectBackend) -> tuple[ObjectBackend, b
         # Settings of other programs in the same config are kept.
         values["config"] = {**settings_of(row.config), **backend.config()}
         connection.execute(
-            sa.update(storage_backends)
-            .where(storage_backends.c.id == row.id)
+            sa.update(schema.storage_backends)
+            .where(schema.storage_backends.c.id == row.id)
             .values(**values, updated_at=sa.func.current_timestamp())
         )
         return replace(backend, id=row.id), False
@@ -109,9 +105,8 @@ def keep_answers(
 
 def with_kept_answers(catalog: Catalog, backend: ObjectBackend) -> ObjectBackend:
     """The backend with what is known of its store by now: another run may have found out more."""
-    with catalog.read() as connection:
-        config = read_config(connection, backend.id)
-    return replace(backend, tested=_tested(config))
+    ((*_, config),) = catalog.rows(_BY_ID, id=backend.id)
+    return replace(backend, tested=_tested(settings_of(config)))
 
 
 def begin_test(catalog: Catalog, backend: ObjectBackend, prefix: str) -> list[str]:
@@ -153,12 +148,14 @@ def _is_over(note: Any, now: float) -> bool:
 
 def read_config(connection: sa.Connection, backend_id: int) -> dict[str, Any]:
     """What a row's `config` holds; see `settings_of`."""
-    return settings_of(connection.execute(SELECT.where(_COLUMNS.id == backend_id)).one().config)
+    row = connection.execute(sa_text(_BY_ID), {"id": backend_id}).one()
+    return settings_of(row.config)
 
 
 def write_config(connection: sa.Connection, backend_id: int, config: dict[str, Any]) -> None:
     """Put it in place of what a row's `config` held."""
-    row = sa.update(storage_backends).where(_COLUMNS.id == backend_id)
+    table = schema.storage_backends
+    row = sa.update(table).where(table.c.id == backend_id)
     connection.execute(row.values(config=config))
 
 
@@ -182,8 +179,7 @@ def _require_same_bucket(connection: sa.Connection, row: Any, backend: ObjectBac
 
 def object_backends(catalog: Catalog) -> list[ObjectBackend]:
     """Every registered object store, by name."""
-    with catalog.read() as connection:
-        return [from_row(row) for row in connection.execute(OBJECT_STORES)]
+    return [from_row(BackendRow(*row)) for row in catalog.rows(OBJECT_STORES)]
 
 
 def backend_by_name(catalog: Catalog, name: str) -> ObjectBackend:
@@ -207,10 +203,8 @@ def require_in_use(connection: sa.Connection, backend: ObjectBackend) -> None:
     Raises:
         CatalogError: it was.
     """
-    removed = sa.select(_COLUMNS.name).where(
-        _COLUMNS.id == backend.id, _COLUMNS.removed_at.is_not(None)
-    )
-    if connection.execute(removed).first() is not None:
+    removed = "SELECT 1 FROM storage_backends WHERE id = :id AND removed_at IS NOT NULL"
+    if connection.scalar(sa_text(removed), {"id": backend.id}) is not None:
         raise CatalogError(
             f"backend {backend.name!r} was removed meanwhile",
             hint="what has come to its bucket stays there; register that again to find it",
@@ -222,7 +216,7 @@ def local_backend_id(connection: sa.Connection) -> int:
 
     Its files carry their library root in `file_locations.container_name`.
     """
-    found = connection.scalar(_LOCAL)
+    found = connection.scalar(sa_text(_LOCAL))
     if found is None:
         new = {"name": LOCAL, "backend_type": LOCAL, "config": "{}"}
         return insert_row(connection, "storage_backends", new)
@@ -231,9 +225,8 @@ def local_backend_id(connection: sa.Connection) -> int:
 
 def follows_links(catalog: Catalog) -> bool:
     """Whether links of the library are followed that lead out of every root; see `scan`."""
-    with catalog.read() as connection:
-        local = connection.execute(_LOCAL).first()
-    return local is not None and settings_of(local.config).get(_FOLLOW_LINKS) is True
+    local = [BackendRow(*row) for row in catalog.rows(_LOCAL)]
+    return bool(local) and settings_of(local[0].config).get(_FOLLOW_LINKS) is True
 
 
 def set_follows_links(catalog: Catalog, follow: bool) -> None:
@@ -255,7 +248,7 @@ def catalog_id(catalog: Catalog) -> str:
         local = local_backend_id(connection)
         config = read_config(connection, local)
         if not config.get(_CATALOG_ID):
-            config[_CATALOG_ID] = secrets.token_hex(8)
+            config[_CATALOG_ID] = os.urandom(8).hex()
             write_config(connection, local, config)
     return str(config[_CATALOG_ID])
 
@@ -284,8 +277,17 @@ def settings_of(config: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+class BackendRow(NamedTuple):
+    """A row of `SELECT`."""
+
+    id: int
+    name: str
+    container_name: str
+    config: str | None
+
+
 def from_row(row: Any) -> ObjectBackend:
-    """The backend of a row with `id`, `name`, `container_name` and `config`.
+    """The backend of a row of `SELECT`.
 
     Raises:
         ValueError: its settings are no JSON: without them it would pass for a bucket of AWS.

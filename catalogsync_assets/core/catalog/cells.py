@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.backends import object_backends
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lacking import MISPLACED
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope
-from catalogsync_assets.core.catalog.upload_plan import MISPLACED, OWN_IS_ANOTHERS
+from catalogsync_assets.core.catalog.upload_plan import OWN_IS_ANOTHERS
 from catalogsync_assets.core.stores.backend import OBJECT_STORAGE, ObjectBackend
 
 

@@ -10,23 +10,22 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-import tenacity
-
 from catalogsync_assets.core.catalog import legacy
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import LegacyColumns
-from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE
+from catalogsync_assets.core.catalog.version import SCHEMA_VERSION, VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
-from catalogsync_assets.core.runner.owners import new_part
 from catalogsync_assets.core.settings import catalog_location
 
+#: All rows of a SELECT; see `Catalog.view`.
+Rows = Callable[..., Sequence[Sequence[Any]]]
 #: How long a writer waits for another one, in seconds.
 BUSY_TIMEOUT = 60.0
 
@@ -59,19 +58,36 @@ class Catalog:
         self.path = path
         self.changed_rows = 0
         self._legacy: LegacyColumns | None = None
-        timeout = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
-        # Not written as a URL: `?` and `%` may stand in a path.
-        url = sa.URL.create("sqlite", database=str(path))
-        arguments: dict[str, Any] = {"timeout": timeout, "check_same_thread": False}
-        if _nobody_writes(path):
-            name = f"{path.as_uri()}?mode=ro&immutable=1"
-            self.engine = sa.create_engine(
-                url, creator=lambda: sqlite3.connect(name, uri=True, **arguments)
-            )
-        else:
-            self.engine = sa.create_engine(url, connect_args=arguments)
-        sa.event.listen(self.engine, "connect", _configure_connection)
-        sa.event.listen(self.engine, "begin", _begin)
+        self._timeout = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
+        self._immutable = _nobody_writes(path)
+        self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
+        self._idle: list[sqlite3.Connection] = []
+
+    @property
+    def engine(self) -> sa.Engine:
+        """What SQLAlchemy has connections of: made, and SQLAlchemy loaded, when first asked for."""
+        with self._lock:
+            if self._engine is None:
+                # Not written as a URL: `?` and `%` may stand in a path.
+                url = sa.URL.create("sqlite", database=str(self.path))
+                self._engine = sa.create_engine(url, creator=self._connect)
+                sa.event.listen(self._engine, "begin", _begin)
+            return self._engine
+
+    def _connect(self) -> sqlite3.Connection:
+        name = f"{self.path.as_uri()}?mode=ro&immutable=1" if self._immutable else str(self.path)
+        raw = sqlite3.connect(
+            name,
+            uri=self._immutable,
+            timeout=self._timeout,
+            check_same_thread=False,
+            isolation_level=None,  # each BEGIN is ours
+        )
+        # 32 MiB of cache: with 16, planning a million files grew faster than they (exponent 1.12).
+        for pragma in ("foreign_keys=ON", "synchronous=FULL", "cache_size=-32768"):
+            raw.execute(f"PRAGMA {pragma}")
+        return raw
 
     @classmethod
     def open(
@@ -165,16 +181,17 @@ class Catalog:
 
     def version(self) -> str | None:
         """The schema's revision; None for a database that has never been ours."""
-        with self.read() as connection:
-            if not sa.inspect(connection).has_table(VERSION_TABLE):
+        tables = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
+        with self.view() as rows:
+            if not rows(tables, name=VERSION_TABLE):
                 return None
-            version = connection.scalar(
-                sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE))
-            )
-            return None if version is None else str(version)
+            found = rows(f"SELECT version_num FROM {VERSION_TABLE}")
+        return None if not found or found[0][0] is None else str(found[0][0])
 
     def _use_wal(self) -> None:
         """Let readers and a writer work at the same time. Kept in the file."""
+        import tenacity
+
         patiently = tenacity.Retrying(
             # SQLite's own busy handler is not called for a change of the journal mode.
             retry=tenacity.retry_if_exception_message(match=".*locked"),
@@ -210,15 +227,34 @@ class Catalog:
         with _clear_errors(self.path), self.engine.connect() as connection:
             yield connection
 
-    def rows(self, statement: str, /, **values: object) -> Sequence[Sequence[Any]]:
-        """All rows of a SELECT, of which there are few.
+    @contextmanager
+    def view(self) -> Iterator[Rows]:
+        """One state of the catalog, for several questions whose answers belong together.
 
-        Args:
-            statement: SQL with named parameters.
-            values: theirs; what it does not name does no harm.
+        Without SQLAlchemy, which takes longer to load than the questions of most commands take.
+
+        Yields:
+            What gives all rows of a SELECT, of which there are few. Its arguments: SQL with named
+            parameters, and their values; what it does not name does no harm.
         """
-        with self.read() as connection:
-            return connection.exec_driver_sql(statement, values).all()
+        with _clear_errors(self.path):
+            try:
+                raw = self._idle.pop()
+            except IndexError:
+                raw = self._connect()
+            try:
+                raw.execute("BEGIN")
+                yield lambda statement, /, **values: raw.execute(statement, values).fetchall()
+                raw.execute("COMMIT")
+            except BaseException:
+                raw.close()
+                raise
+            self._idle.append(raw)
+
+    def rows(self, statement: str, /, **values: object) -> Sequence[Sequence[Any]]:
+        """All rows of one SELECT; see `view`."""
+        with self.view() as rows:
+            return rows(statement, **values)
 
     def scalar(self, statement: str, /, **values: object) -> Any:
         """The first column of the first row of a SELECT; None if there is none. As `rows`."""
@@ -248,20 +284,16 @@ class Catalog:
 
     def close(self) -> None:
         """Close all connections. The catalog may still be used; it opens them anew."""
-        self.engine.dispose()
+        while self._idle:
+            self._idle.pop().close()
+        if self._engine is not None:
+            self._engine.dispose()
 
     def remove(self) -> None:
         """Close it, and remove it from the disk: for who has made it, and has put nothing there."""
         self.close()
         for more in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + more).unlink(missing_ok=True)
-
-
-def _configure_connection(raw: Any, _record: object) -> None:
-    raw.isolation_level = None  # SQLAlchemy's BEGIN is ours, below
-    # 32 MiB of cache: with 16, planning a million files grew faster than the files (exponent 1.12).
-    for pragma in ("foreign_keys=ON", "synchronous=FULL", "cache_size=-32768"):
-        raw.execute(f"PRAGMA {pragma}")
 
 
 def _begin(connection: sa.Connection) -> None:
@@ -280,7 +312,13 @@ def catalog_path(given: str | os.PathLike[str] | None = None) -> Path:
     """
     location = catalog_location(given)
     if "://" not in location:
-        return Path(os.path.realpath(Path(location).expanduser()))
+        try:
+            return Path(os.path.realpath(Path(location).expanduser()))
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"the catalog {location} cannot be found: the working directory is no more",
+                hint="go to another directory, or name the catalog by its absolute path",
+            ) from error
     try:
         url = sa.make_url(location)
     except (sa.exc.ArgumentError, ValueError) as error:
@@ -408,6 +446,8 @@ def _version_error(path: Path, version: str | None) -> CatalogError:
 
 def _back_up(path: Path) -> Path:
     """Copy the database beside itself with SQLite's backup API, which sees a consistent state."""
+    from catalogsync_assets.core.runner.owners import new_part
+
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
     whole = path.with_name(f"{path.name}.backup-{stamp}")
     # A kill must not leave a part of a database that looks like a backup.
@@ -463,8 +503,8 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise UsageError(
             "a number is too large for the catalog", hint=f"use one up to {2**63 - 1:,}"
         ) from error
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    except Exception as error:
+        cause = getattr(error, "orig", error)  # SQLAlchemy wraps what the database says
         if not isinstance(cause, sqlite3.DatabaseError) or isinstance(
             cause, sqlite3.ProgrammingError
         ):

@@ -12,11 +12,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import presence
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, bring_back, insert_files
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.legacy import assignments
 from catalogsync_assets.core.catalog.scope import Selection, id_list, songs_sql

@@ -12,10 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import storage_backends
+from catalogsync_assets.core.catalog.lazy import sa_text
 from catalogsync_assets.core.errors import (
     CatalogSyncError,
     ConfigurationError,
@@ -29,7 +27,11 @@ from catalogsync_assets.core.stores.backend import OBJECT_STORAGE, ObjectBackend
 #: Between two tries of a backend that has failed for so many hours, and four times as long.
 _PAUSE, _LONG_PAUSE = timedelta(hours=1), timedelta(hours=6)
 _LONG = 4
-_COLUMNS = storage_backends.c
+_FAILING = f"""
+SELECT name, failing_since FROM storage_backends
+WHERE failing_since IS NOT NULL AND backend_type = '{OBJECT_STORAGE}'
+"""
+_NOTE = "UPDATE storage_backends SET failing_since = {since} WHERE id = :id"
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,12 @@ def failing(catalog: Catalog, backend: ObjectBackend | None = None) -> list[Fail
     Args:
         backend: only this one; None for all.
     """
-    those = sa.select(_COLUMNS.name, _COLUMNS.failing_since).where(
-        _COLUMNS.failing_since.is_not(None), _COLUMNS.backend_type == OBJECT_STORAGE
-    )
-    if backend is not None:
-        those = those.where(_COLUMNS.id == backend.id)
-    with catalog.read() as connection:
-        rows = connection.execute(those.order_by(_COLUMNS.name)).all()
-    return [Failing(name, since.replace(tzinfo=timezone.utc)) for name, since in rows]
+    only = "" if backend is None else " AND id = :id"
+    rows = catalog.rows(f"{_FAILING}{only} ORDER BY name", id=backend and backend.id)
+    return [
+        Failing(name, datetime.fromisoformat(str(since)).replace(tzinfo=timezone.utc))
+        for name, since in rows
+    ]
 
 
 def resting(catalog: Catalog, now: datetime) -> list[Failing]:
@@ -111,7 +111,6 @@ def _is_the_stores(error: CatalogSyncError) -> bool:
 
 
 def _note(catalog: Catalog, backend: ObjectBackend, *, failing: bool) -> None:
-    since = sa.func.coalesce(_COLUMNS.failing_since, sa.func.current_timestamp())
-    row = sa.update(storage_backends).where(_COLUMNS.id == backend.id)
+    since = "COALESCE(failing_since, CURRENT_TIMESTAMP)" if failing else "NULL"
     with catalog.transaction() as connection:
-        connection.execute(row.values(failing_since=since if failing else None))
+        connection.execute(sa_text(_NOTE.format(since=since)), {"id": backend.id})

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import insert_row
 from catalogsync_assets.core.catalog.playlists import Changed, Listed, fold, take
 from catalogsync_assets.core.files.companions import LISTS

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
-
-import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, not_yet_recorded
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import update_row
 from catalogsync_assets.core.catalog.schema import file_assets, songs
 from catalogsync_assets.core.catalog.song_matching import artists_of
 from catalogsync_assets.core.catalog.songs import link_artists
-
-
-@dataclass(frozen=True)
-class UnreadTags:
-    """A file whose tags, or some of them, could not be read."""
-
-    path: str  #: absolute
-    reason: str  #: one phrase
-
-
-# `ix_file_assets_tags_error` holds just these files; as a JOIN, SQLite reads all locations instead.
-_UNREAD = """
-FROM file_assets f CROSS JOIN file_locations l
-WHERE f.tags_error IS NOT NULL AND f.tags_error <> '' AND f.superseded_by_id IS NULL
-  AND l.file_asset_id = f.id AND l.library_path IS NOT NULL
-  AND l.status IN ('active', 'offloading', 'offloaded')
-"""
-
-
-def unread_tags(catalog: Catalog, limit: int = 100) -> tuple[int, list[UnreadTags]]:
-    """How many local files have tags that could not be read, and the first of them."""
-    first = f"SELECT l.absolute_path, f.tags_error {_UNREAD} ORDER BY f.id LIMIT :limit"
-    count = int(catalog.scalar(f"SELECT COUNT(*) {_UNREAD}"))
-    return count, [UnreadTags(*row) for row in catalog.rows(first, limit=limit)]
 
 
 class ReadAgain(NamedTuple):

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import locations, presence
 from catalogsync_assets.core.catalog.batches import Group, group
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.keys import free_keys, keys_of_new
+from catalogsync_assets.core.catalog.lazy import sa, sa_text, schema
 from catalogsync_assets.core.catalog.legacy import insert_each, insert_row, insert_rows
 from catalogsync_assets.core.catalog.locations import LocalPlace
 from catalogsync_assets.core.catalog.object_keys import fold
-from catalogsync_assets.core.catalog.schema import file_assets, file_locations
 from catalogsync_assets.core.catalog.song_matching import SongOf, songs_of
 from catalogsync_assets.core.errors import UsageError
 from catalogsync_assets.core.files.opening import FileStat, mtime_ns
@@ -50,7 +48,8 @@ class KnownFile(NamedTuple):
     ctime_ns: int | None = None
     inode: int | None = None
     file_system: str | None = None
-    #: Of the local file: `read` or `inode`, by which a scan knew it again; None where neither.
+    #: Of the local file: `read` or `inode`, by which a scan knew it again; `damaged` where it was
+    #: so when it was last seen; None where none of these.
     verified_by: str | None = None
     verified_at: str | None = None  #: UTC, `YYYY-MM-DD HH:MM:SS`; when it was last read whole
     tags_digest: str | None = None  #: of the content; see `FileFacts`
@@ -60,6 +59,12 @@ class KnownFile(NamedTuple):
     def present(self) -> bool:
         """Whether the catalog says that the file is there."""
         return self.status == "active"
+
+    @property
+    def seems_damaged(self) -> bool:
+        """Whether the file was damaged when it was last seen: only its content can tell that it
+        is not any more."""
+        return self.status == "damaged" or self.verified_by == locations.DAMAGED
 
 
 class Seen(NamedTuple):
@@ -110,21 +115,22 @@ class FileFacts:
 
 #: The statuses of a place that a file has, or may have again.
 # fmt: off
-_OF_PATHS = (
+OF_PATHS = (
     "active", "missing", "damaged", "excluded", "forgotten", "offloading", "offloaded",
 )
 # fmt: on
-_KNOWN = f"""
+#: The first of the paths known below a root, behind one of them: columns of `KnownFile`.
+KNOWN = f"""
 SELECT l.id, l.file_asset_id, f.song_id, l.library_path, l.status,
        COALESCE(l.size_bytes, f.size_bytes), l.mtime_ns, NULLIF(f.sha256, ''),
        f.object_key IS NOT NULL, COALESCE(f.tags_error, '') LIKE '{UNREADABLE}%',
        l.ctime_ns, l.inode, l.file_system, l.verified_by, l.verified_at, f.tags_digest,
        f.companion
 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
-WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {_OF_PATHS}
+WHERE l.library_root = :root AND l.library_path > :after AND l.status IN {OF_PATHS}
 ORDER BY l.library_path LIMIT :page
 """
-_EXCLUDED = _KNOWN.replace(f"IN {_OF_PATHS}", "= 'excluded'")
+_EXCLUDED = KNOWN.replace(f"IN {OF_PATHS}", "= 'excluded'")
 
 
 def known_files(catalog: Catalog, root: str, *, excluded: bool = False) -> Iterator[KnownFile]:
@@ -136,7 +142,7 @@ def known_files(catalog: Catalog, root: str, *, excluded: bool = False) -> Itera
     Args:
         excluded: only those that are left out of the library.
     """
-    after, statement = "", _EXCLUDED if excluded else _KNOWN
+    after, statement = "", _EXCLUDED if excluded else KNOWN
     while page := catalog.rows(statement, root=root, after=after, page=_PAGE):
         yield from map(KnownFile._make, page)
         after = page[-1][3]
@@ -213,7 +219,7 @@ def insert_files(
     }
     if replaced:
         superseded = [{"old": k.file_asset_id, "new": new} for k, new in replaced.items()]
-        connection.execute(SUPERSEDE_ASSET, superseded)
+        connection.execute(sa_text(SUPERSEDE_ASSET), superseded)
     places = [
         LocalPlace(asset_id, root, f.path, f.absolute_path, *f.stat)
         for f, asset_id in zip(files, asset_ids, strict=True)
@@ -222,7 +228,7 @@ def insert_files(
     return {f.path: song.song_id for f, song in zip(files, belong, strict=True)}
 
 
-SUPERSEDE_ASSET = sa.text("UPDATE file_assets SET superseded_by_id = :new WHERE id = :old")
+SUPERSEDE_ASSET = "UPDATE file_assets SET superseded_by_id = :new WHERE id = :old"
 
 
 def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
@@ -250,8 +256,8 @@ def mark_seen(catalog: Catalog, root: str, files: Sequence[Seen]) -> None:
                 }
                 for (k, size), key in zip(unmet, keys, strict=True)
             ]
-            connection.execute(_SEE_ASSET, met)
-            connection.execute(_NAME_SONG, met)
+            connection.execute(sa_text(_SEE_ASSET), met)
+            connection.execute(sa_text(_NAME_SONG), met)
         locations.record_seen(
             connection,
             [(f.known.location_id, f.known.file_asset_id, f.stat, f.sha256) for f in files],
@@ -286,14 +292,14 @@ def _is_at(root: str, path: str, seen: FileStat) -> bool:
     return (now.st_size, mtime_ns(now)) == seen[:2]
 
 
-_SEE_ASSET = sa.text(
+_SEE_ASSET = (
     "UPDATE file_assets SET size_bytes = :size, object_key = :key, object_key_fold = :fold,"
     " updated_at = CURRENT_TIMESTAMP WHERE id = :asset AND object_key IS NULL"
 )
 
 
 # Another program may keep its titles elsewhere; without one nobody would find the song.
-_NAME_SONG = sa.text("UPDATE songs SET title = :title WHERE id = :song AND title IS NULL")
+_NAME_SONG = "UPDATE songs SET title = :title WHERE id = :song AND title IS NULL"
 
 
 _IS_REMEMBERED = (
@@ -316,7 +322,7 @@ def is_remembered(catalog: Catalog, root: str, path: str, sha256: str) -> bool:
     return catalog.scalar(_IS_REMEMBERED, root=root, path=path, sha256=sha256) is not None
 
 
-_BACK = sa.text(
+_BACK = (
     "SELECT l.id FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
     " WHERE l.library_root = :root AND l.library_path = :path"
     " AND l.status IN ('missing', 'excluded', 'forgotten', 'offloaded')"
@@ -331,7 +337,7 @@ def bring_back(connection: sa.Connection, root: str, files: Sequence[FileFacts])
         (location_id, None, f.stat, f.sha256)
         for f in files
         for location_id in connection.scalars(
-            _BACK, {"root": root, "path": f.path, "sha256": f.sha256}
+            sa_text(_BACK), {"root": root, "path": f.path, "sha256": f.sha256}
         ).all()
     ]
     locations.record_seen(connection, back)
@@ -343,10 +349,11 @@ def make_batches(catalog: Catalog, *, max_files: int, max_bytes: int) -> list[st
     Returns:
         The keys of the new batches.
     """
+    asset = schema.file_assets.c
     waiting = (
-        sa.select(file_assets.c.id, sa.func.coalesce(file_assets.c.size_bytes, 0))
-        .where(file_assets.c.batch_id.is_(None), file_assets.c.superseded_by_id.is_(None))
-        .order_by(file_assets.c.id)
+        sa.select(asset.id, sa.func.coalesce(asset.size_bytes, 0))
+        .where(asset.batch_id.is_(None), asset.superseded_by_id.is_(None))
+        .order_by(asset.id)
         .execution_options(yield_per=_PAGE)
     )
     with catalog.read() as connection:
@@ -397,19 +404,19 @@ def not_yet_recorded(
 
     We hold the write lock, so this cannot change before we have written.
     """
-    place = file_locations.c
+    place = schema.file_locations.c
     rows = connection.execute(
         sa.select(place.library_path, place.id).where(
             place.library_root == root,
             place.library_path.in_([f.path for f in files]),
-            place.status.in_(_OF_PATHS),
+            place.status.in_(OF_PATHS),
         )
     )
     now = dict[str, int](rows.all())
     elsewhere = [f.replaces.location_id for f in files if f.replaces and f.replaces.path != f.path]
     still = set(
         connection.scalars(
-            sa.select(place.id).where(place.id.in_(elsewhere), place.status.in_(_OF_PATHS))
+            sa.select(place.id).where(place.id.in_(elsewhere), place.status.in_(OF_PATHS))
         )
     )
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import file_assets, file_locations, metadata
+from catalogsync_assets.core.catalog.lazy import sa, schema
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
 
 #: What code raises that was given another type than it expects. Others have causes of their own.
@@ -29,7 +28,6 @@ _KINDS = (
     ArithmeticError,
     AttributeError,
     AssertionError,
-    sa.exc.StatementError,
 )
 #: Characters of a value that are shown.
 _LONGEST = 60
@@ -49,13 +47,6 @@ _WORDS = {
 
 #: Columns to put last in what `checked` is to read, of a file asset `f` and its location.
 GUARDS = ", f.id, f.size_bytes, f.sha256, {location}.id, {location}.size_bytes"
-_GUARDED = (
-    file_assets.c.id,
-    file_assets.c.size_bytes,
-    file_assets.c.sha256,
-    file_locations.c.id,
-    file_locations.c.size_bytes,
-)
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 
 
@@ -84,8 +75,10 @@ def _is_digest(value: Any) -> bool:
 
 
 def _refuse(catalog: Catalog, guards: Sequence[Any]) -> None:
-    for column, value in zip(_GUARDED, guards, strict=True):
-        row_id = guards[0] if column.table is file_assets else guards[3]
+    asset, location = schema.file_assets.c, schema.file_locations.c
+    guarded = asset.id, asset.size_bytes, asset.sha256, location.id, location.size_bytes
+    for column, value in zip(guarded, guards, strict=True):
+        row_id = guards[0] if column.table is schema.file_assets else guards[3]
         raw = _Text(value.encode()) if isinstance(value, str) else value
         if value is not None and (why := _fault(column, raw, None)) is not None:
             raise _error(
@@ -119,7 +112,8 @@ def explain(error: Exception, catalog: Catalog) -> CatalogError | None:
     undecodable = isinstance(error, CatalogSyncError) and "Could not decode" in error.message
     if isinstance(error, CatalogSyncError) and not undecodable:
         return None
-    if not (undecodable or isinstance(error, _KINDS)):
+    of_sqlalchemy = "sqlalchemy" in sys.modules and isinstance(error, sa.exc.StatementError)
+    if not (undecodable or of_sqlalchemy or isinstance(error, _KINDS)):
         return None
     if (found := _first_invalid(catalog)) is None:
         return None
@@ -139,7 +133,7 @@ def _first_invalid(catalog: Catalog) -> str | None:
             present = sa.inspect(connection)
             tables = {
                 table.name: [c for c in table.columns if c.name in existing]
-                for table in metadata.tables.values()
+                for table in schema.metadata.tables.values()
                 if (existing := {c["name"] for c in present.get_columns(table.name)})
             }
         # A connection of its own: text comes as bytes, since it may be none.

@@ -21,12 +21,10 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import object_keys, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa, sa_text, schema
 from catalogsync_assets.core.catalog.object_keys import fold, object_key
-from catalogsync_assets.core.catalog.schema import file_assets
 from catalogsync_assets.core.stores.backend import ObjectBackend
 
 #: Values in one statement.
@@ -65,7 +63,7 @@ def _being_pruned_sql(bucket: str, locator: str) -> str:
     )
 
 
-_IS_ANOTHERS = sa.text("SELECT " + is_anothers_sql(":asset", ":backend", ":bucket", ":locator"))
+_IS_ANOTHERS = "SELECT " + is_anothers_sql(":asset", ":backend", ":bucket", ":locator")
 
 
 def is_anothers(
@@ -74,14 +72,14 @@ def is_anothers(
     """Whether a whole key is another current file's than this one's on a backend, or what is there
     is about to be deleted."""
     place = {"backend": backend.id, "bucket": backend.bucket, "locator": locator}
-    return bool(connection.scalar(_IS_ANOTHERS, {**place, "asset": file_asset_id}))
+    return bool(connection.scalar(sa_text(_IS_ANOTHERS), {**place, "asset": file_asset_id}))
 
 
-_HOLDERS = sa.text(f"""
+_HOLDERS = f"""
 SELECT n.file_asset_id FROM file_locations n WHERE n.backend_id = :backend
   AND n.container_name = :bucket AND n.locator = :locator AND n.file_asset_id <> :asset
   AND {STANDS}
-""")
+"""
 
 
 def holders(
@@ -89,10 +87,10 @@ def holders(
 ) -> set[int]:
     """The other current files than this one whose key a whole key is on a backend."""
     place = {"backend": backend.id, "bucket": backend.bucket, "locator": locator}
-    return set(connection.scalars(_HOLDERS, {**place, "asset": file_asset_id}))
+    return set(connection.scalars(sa_text(_HOLDERS), {**place, "asset": file_asset_id}))
 
 
-_BEING_PRUNED = sa.text(
+_BEING_PRUNED = (
     "SELECT DISTINCT locator FROM file_locations WHERE status = 'pruning'"
     " AND container_name = :bucket"
 )
@@ -100,7 +98,9 @@ _BEING_PRUNED = sa.text(
 
 def being_pruned(connection: sa.Connection, bucket: str, locators: Collection[str]) -> set[str]:
     """Those of these whole keys whose objects are about to be deleted, by whichever backend."""
-    return set(connection.scalars(_BEING_PRUNED, {"bucket": bucket})).intersection(locators)
+    return set(connection.scalars(sa_text(_BEING_PRUNED), {"bucket": bucket})).intersection(
+        locators
+    )
 
 
 def aside(
@@ -137,7 +137,7 @@ def keys_of_new(
     Args:
         files: of each, its path below the root, and the earlier content's file asset, if any.
     """
-    asset = file_assets.c
+    asset = schema.file_assets.c
     known = sa.select(asset.id, asset.object_key).where(
         asset.id.in_([earlier for _, earlier in files if earlier is not None]),
         asset.object_key.is_not(None),

@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import assignments
 from catalogsync_assets.core.runner.owners import is_dead, new_owner
 

@@ -8,14 +8,11 @@ existing column a default without writing the whole table anew.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
-from catalogsync_assets.core.catalog.schema import metadata
+from catalogsync_assets.core.catalog.lazy import sa, sa_text, schema
 
 #: Rows in one statement of `insert_each`: SQLite takes 32,766 values since version 3.32.
 _ROWS = 250
@@ -37,7 +34,7 @@ LegacyColumns = Mapping[str, Mapping[str, Required]]
 def find(connection: sa.Connection) -> LegacyColumns:
     """The NOT NULL columns of those of our tables that exist."""
     found: dict[str, dict[str, Required]] = {}
-    for table in metadata.tables.values():
+    for table in schema.metadata.tables.values():
         for _, name, kind, not_null, default, _ in connection.exec_driver_sql(
             f"PRAGMA table_info({table.name})"
         ):
@@ -112,7 +109,7 @@ def _parameter(column: str, required: Mapping[str, Required]) -> str:
 def insert_row(connection: sa.Connection, table: str, values: Mapping[str, object]) -> int:
     """Insert a row and return its id."""
     statement = insert_sql(connection, table, list(values)) + " RETURNING id"
-    return int(connection.execute(_text(statement), dict(values)).scalar_one())
+    return int(connection.execute(sa_text(statement), dict(values)).scalar_one())
 
 
 def insert_each(
@@ -145,7 +142,3 @@ def insert_rows(
     """Insert rows, all of the same columns."""
     if rows:
         connection.execute(sa.text(insert_sql(connection, table, list(rows[0]))), rows)
-
-
-# Finding the parameters in a text costs as much as inserting the row.
-_text = functools.lru_cache(maxsize=64)(sa.text)

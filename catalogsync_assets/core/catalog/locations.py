@@ -17,11 +17,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.backends import local_backend_id, require_in_use
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy, copies_at
 from catalogsync_assets.core.errors import ConflictError
@@ -66,7 +65,7 @@ TRANSITIONS: dict[Event, Transition] = {
         "the file is there, or again",
     ),
     "suspected": Transition(
-        ("active", "damaged"),
+        ("active", "damaged", "missing", "excluded", "forgotten"),
         "damaged",
         "the file has other bytes, and nothing says that it was edited",
     ),
@@ -143,6 +142,9 @@ _STAT = (
     "size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,"
     " file_system = :file_system"
 )
+#: By what a local file that nobody sees is known as one that was damaged, until it is read again.
+DAMAGED = "damaged"
+_REMEMBERED = f"verified_by = CASE WHEN status = 'damaged' THEN '{DAMAGED}' ELSE verified_by END"
 #: What an event writes besides the status.
 _WRITES: dict[Event, str] = {
     "seen": (
@@ -151,7 +153,9 @@ _WRITES: dict[Event, str] = {
         " verified_at = CASE WHEN :sha256 IS NULL THEN verified_at ELSE CURRENT_TIMESTAMP END"
     ),
     "suspected": _STAT,
-    "gone": "missing_since = CURRENT_TIMESTAMP",
+    "gone": f"missing_since = CURRENT_TIMESTAMP, {_REMEMBERED}",
+    "excluded": _REMEMBERED,
+    "forgotten": _REMEMBERED,
     "changed": "is_primary = 0",
     "displaced": "is_primary = 0",
     "verified": "verified_at = CURRENT_TIMESTAMP, verified_by = :how, etag = COALESCE(:etag, etag)",
@@ -426,9 +430,8 @@ def to_be_replaced(
 
 
 _KEEP_ASIDE = """
-SELECT l.file_asset_id, l.backend_id, l.container_name, :key, NULL, 'superseded', 0, l.size_bytes,
-       :etag, CURRENT_TIMESTAMP, :verified_by, CURRENT_TIMESTAMP{more}
-FROM file_locations l WHERE l.id = :id
+VALUES (:file_asset_id, :backend, :bucket, :key, NULL, 'superseded', 0, :size_bytes, :etag,
+        CURRENT_TIMESTAMP, :verified_by, CURRENT_TIMESTAMP{more})
 ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
     status = CASE file_locations.status WHEN 'removed' THEN 'superseded'
                                         ELSE file_locations.status END,
@@ -442,7 +445,7 @@ ON CONFLICT (file_asset_id, backend_id, locator) DO UPDATE SET
 class KeptAside(NamedTuple):
     """A copy of an object that is about to be replaced."""
 
-    location_id: int  #: of that object
+    source: RemoteCopy  #: that object
     key: str  #: the copy's
     etag: str | None
     verified_by: str
@@ -482,8 +485,12 @@ def withdraw_at(
             )
         if kept:
             insert = insert_sql(connection, "file_locations", _OBJECT, _KEEP_ASIDE)
-            rows = [{"id": k.location_id, **k._asdict()} for k in kept]
-            connection.exec_driver_sql(insert, rows)
+            there = {"backend": backend.id, "bucket": backend.bucket}
+            rows = [{**k.source._asdict(), **there, **k._asdict()} for k in kept]
+            for row in rows:
+                del row["source"]
+            for statement in (insert, _KEEP_DIGEST):
+                connection.exec_driver_sql(statement, rows)
         found = copies_at(connection, backend, [key])
         apply(connection, "withdrawn", [copy.location_id for copy in found])
 
@@ -582,7 +589,7 @@ def record_seen(
     _refresh(connection, [row["id"] for row in rows], _ASSETS_AT)
 
 
-_MOVE = """
+_MOVE = f"""
 UPDATE file_locations SET
     locator = CASE
         WHEN locator = library_path AND NOT EXISTS (
@@ -596,14 +603,16 @@ UPDATE file_locations SET
     container_name = CASE container_name WHEN library_root THEN :root ELSE container_name END,
     library_root = :root, library_path = :path, absolute_path = :absolute_path,
     verified_by = CASE WHEN :sha256 IS NOT NULL THEN 'read'
-        WHEN ctime_ns = :ctime_ns THEN verified_by ELSE 'inode' END,
+        WHEN ctime_ns = :ctime_ns OR verified_by = '{DAMAGED}' THEN verified_by ELSE 'inode' END,
     verified_at = CASE WHEN :sha256 IS NOT NULL THEN CURRENT_TIMESTAMP ELSE verified_at END,
     size_bytes = :size_bytes, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode,
     file_system = :file_system, updated_at = CURRENT_TIMESTAMP
 WHERE id = :id AND status NOT IN ('superseded', 'offloading')
 """
 # One that was found damaged stays so until its content is read: an inode says nothing of that.
-_NOT_READ_AFTER_DAMAGE = "AND (:sha256 IS NOT NULL OR status <> 'damaged')"
+_NOT_READ_AFTER_DAMAGE = (
+    f"AND (:sha256 IS NOT NULL OR status <> 'damaged' AND COALESCE(verified_by, '') <> '{DAMAGED}')"
+)
 
 
 def record_moved(

@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import keys, locations
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import (
@@ -17,6 +15,7 @@ from catalogsync_assets.core.catalog.files import (
     Seen,
     still_there,
 )
+from catalogsync_assets.core.catalog.lazy import sa, sa_text
 from catalogsync_assets.core.catalog.locations import LocalPlace, MovedUnread
 from catalogsync_assets.core.catalog.object_keys import aside
 from catalogsync_assets.core.catalog.scope import id_list
@@ -79,7 +78,7 @@ def record_replaced(catalog: Catalog, files: Sequence[tuple[int, int, int]]) -> 
     with catalog.transaction() as connection:
         superseded = [{"old": asset, "new": new} for _, asset, new in files if asset != new]
         if superseded:
-            connection.execute(SUPERSEDE_ASSET, superseded)
+            connection.execute(sa_text(SUPERSEDE_ASSET), superseded)
         locations.apply(connection, "changed", [location for location, *_ in files])
 
 

@@ -15,10 +15,9 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import object_keys
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import insert_row, insert_rows
 from catalogsync_assets.core.catalog.schema import REPETITIONS_INDEX
 from catalogsync_assets.core.catalog.scope import id_list

@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import sqlalchemy as sa
-
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import insert_sql
 
 _COLUMNS = (

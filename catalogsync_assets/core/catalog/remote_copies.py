@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
+from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.stores.backend import REPLACED, ObjectBackend
 
 
@@ -36,13 +36,24 @@ COPY_COLUMNS = (
     " LOWER(NULLIF(f.sha256, '')), l.etag, l.status, l.updated_at"
 )
 
+_COPIES = (
+    f"SELECT {COPY_COLUMNS} FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id"
+)
+
 
 def _copies(connection: sa.Connection, which: str, **values: object) -> list[RemoteCopy]:
-    statement = (
-        f"SELECT {COPY_COLUMNS} FROM file_locations l"
-        f" JOIN file_assets f ON f.id = l.file_asset_id {which}"
-    )
+    statement = f"{_COPIES} {which}"
     return list(map(RemoteCopy._make, connection.exec_driver_sql(statement, values)))
+
+
+def digests_of(connection: sa.Connection, file_assets: Iterable[int]) -> dict[int, str | None]:
+    """The SHA-256 of each content in hex, None where nobody has read it whole; newest first."""
+    query = (
+        "SELECT id, LOWER(NULLIF(sha256, '')) FROM file_assets"
+        " WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id DESC"
+    )
+    found = connection.exec_driver_sql(query, {"ids": json.dumps(list(file_assets))})
+    return dict[int, str | None](found.all())
 
 
 def copies_at(
@@ -60,7 +71,8 @@ def copies_at(
 # First the files, of which there is hardly ever one: left to itself, SQLite looked through all that
 # the backend holds.
 _OF_THIS_CONTENT = "SELECT id FROM file_assets WHERE size_bytes = :size AND sha256 = :sha256"
-_VERIFIED_HERE = """
+_VERIFIED_HERE = f"""
+{_COPIES}
 WHERE l.file_asset_id IN (SELECT value FROM json_each(:assets)) AND l.backend_id = :backend
   AND l.container_name = :bucket AND l.verified_at IS NOT NULL AND l.locator <> :but
   AND (l.status = 'active' OR (l.status = 'superseded' AND l.locator LIKE :kept))
@@ -69,7 +81,7 @@ ORDER BY l.status = 'superseded', l.verified_at DESC, l.id LIMIT 1
 
 
 def copy_of_content(
-    connection: sa.Connection, backend: ObjectBackend, size_bytes: int, sha256: str, *, but: str
+    catalog: Catalog, backend: ObjectBackend, size_bytes: int, sha256: str, *, but: str
 ) -> RemoteCopy | None:
     """The most recently verified object of a backend that holds a content, if there is one; else
     one that is kept of a content that was replaced.
@@ -78,13 +90,12 @@ def copy_of_content(
         sha256: in hex, small letters.
         but: a key that does not count.
     """
-    place = {"backend": backend.id, "bucket": backend.bucket, "but": but, "kept": f"%{REPLACED}%"}
-    content = {"size": size_bytes, "sha256": sha256}
-    assets = connection.exec_driver_sql(_OF_THIS_CONTENT, content).scalars().all()
+    assets = [row[0] for row in catalog.rows(_OF_THIS_CONTENT, size=size_bytes, sha256=sha256)]
     if not assets:
         return None
-    found = _copies(connection, _VERIFIED_HERE, **place, assets=json.dumps(list(assets)))
-    return found[0] if found else None
+    place = {"backend": backend.id, "bucket": backend.bucket, "but": but, "kept": f"%{REPLACED}%"}
+    found = catalog.rows(_VERIFIED_HERE, **place, assets=json.dumps(assets))
+    return RemoteCopy._make(found[0]) if found else None
 
 
 _IS_ELSEWHERE = """

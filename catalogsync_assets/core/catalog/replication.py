@@ -16,9 +16,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.presence import COUNTS
 from catalogsync_assets.core.catalog.roots import known_roots
 from catalogsync_assets.core.catalog.separation import Separation, separation

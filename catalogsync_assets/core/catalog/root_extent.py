@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import keys
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import meet_rows_of_other_programs
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.roots import known_roots, require_free, require_moved_apart
 from catalogsync_assets.core.catalog.roots import rename_root as _rename_root
 from catalogsync_assets.core.errors import ConfigurationError

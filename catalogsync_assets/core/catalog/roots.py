@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog.backends import follows_links
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.files import meet_rows_of_other_programs
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.errors import ConfigurationError, UsageError
 from catalogsync_assets.core.files.file_systems import (
     FileSystems,
@@ -482,6 +480,8 @@ def move_root(catalog: Catalog, old: str, new: str) -> int:
     if old == new or old not in known:
         return 0
     require_moved_apart(Path(new), [k for k in known if k != old])
+    from catalogsync_assets.core.catalog.files import meet_rows_of_other_programs
+
     meet_rows_of_other_programs(catalog, old)
     system = file_system_of(new) if os.path.isdir(new) else None  # noqa: PTH112
     below = old.rstrip("/") + "/"

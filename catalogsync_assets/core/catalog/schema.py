@@ -32,11 +32,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-#: The revision of `migrations/versions` that this code works with.
-SCHEMA_VERSION = "0007"
-#: Alembic's bookkeeping table; its default name could collide in a shared database.
-VERSION_TABLE = "catalogsync_schema_version"
-
 metadata = MetaData()
 
 

@@ -42,20 +42,23 @@ SELECT DISTINCT f.song_id FROM file_locations l JOIN file_assets f ON f.id = l.f
 WHERE f.song_id IS NOT NULL AND f.companion IS NULL
   AND (l.locator LIKE :path ESCAPE '!' OR l.absolute_path LIKE :path ESCAPE '!') LIMIT :limit
 """
+# The places of a file `f` on a backend `b`. By their ids: SQLite would make an index of all places
+# for the few files that are asked for.
+_HERE = """l.id IN (SELECT x.id FROM file_locations x WHERE x.file_asset_id = f.id
+                AND x.backend_id = b.id AND x.status <> 'superseded')"""
 # The song of this id, and songs whose whole title is the number.
 _BY_NUMBER = f"""
 SELECT id FROM songs WHERE (id = CAST(:query AS INTEGER) OR title = :query) AND {IS_SONG}
 """
-_PLACES = """
+_PLACES = f"""
 SELECT s.id, s.artist, s.album, s.title, f.format, f.size_bytes, f.sha256, b.name,
        COALESCE(l.status, 'absent'), l.locator, COALESCE(l.public_url, l.absolute_path),
        l.verified_at
 FROM songs s
 JOIN file_assets f ON f.song_id = s.id AND f.superseded_by_id IS NULL
 CROSS JOIN storage_backends b
-LEFT JOIN file_locations l ON l.file_asset_id = f.id AND l.backend_id = b.id
-    AND l.status <> 'superseded'
-WHERE s.id IN ({songs}) AND b.removed_at IS NULL
+LEFT JOIN file_locations l ON {_HERE}
+WHERE s.id IN ({{songs}}) AND b.removed_at IS NULL
 ORDER BY s.artist, s.album, s.disc_number, s.track_number, s.title, s.id, f.id,
          b.backend_type, b.name, l.id
 """
@@ -64,15 +67,14 @@ SELECT DISTINCT f.id FROM file_assets f JOIN file_locations l ON l.file_asset_id
 WHERE f.companion IS NOT NULL AND f.superseded_by_id IS NULL
   AND (l.locator LIKE :path ESCAPE '!' OR l.absolute_path LIKE :path ESCAPE '!') LIMIT :limit
 """
-_PLACES_BESIDE = """
+_PLACES_BESIDE = f"""
 SELECT NULL, NULL, NULL, COALESCE(l.library_path, f.object_key), f.format, f.size_bytes, f.sha256,
        b.name, COALESCE(l.status, 'absent'), l.locator, COALESCE(l.public_url, l.absolute_path),
        l.verified_at
 FROM file_assets f
 CROSS JOIN storage_backends b
-LEFT JOIN file_locations l ON l.file_asset_id = f.id AND l.backend_id = b.id
-    AND l.status <> 'superseded'
-WHERE f.id IN ({files})
+LEFT JOIN file_locations l ON {_HERE}
+WHERE f.id IN ({{files}})
 ORDER BY f.object_key, f.id, b.backend_type, b.name, l.id
 """
 

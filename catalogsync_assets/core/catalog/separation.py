@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from catalogsync_assets.core.catalog.backends import (
     OBJECT_STORES,
+    BackendRow,
     from_row,
     read_config,
     settings_of,
@@ -146,8 +147,7 @@ class Separation:
 
 def separation(catalog: Catalog) -> Separation:
     """What is known of all registered object stores."""
-    with catalog.read() as connection:
-        rows = connection.execute(OBJECT_STORES).all()
+    rows = [BackendRow(*row) for row in catalog.rows(OBJECT_STORES)]
     backends = {row.id: from_row(row) for row in rows}
     verdicts: dict[Pair, Verdict] = {}
     for row in rows:

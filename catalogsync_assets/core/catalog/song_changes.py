@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import playlists, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import insert_row
 from catalogsync_assets.core.catalog.scope import id_list, select
 from catalogsync_assets.core.catalog.songs import drop_if_empty, fill_gaps, link_artists

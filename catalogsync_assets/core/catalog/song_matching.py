@@ -24,8 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import sqlalchemy as sa
-
+from catalogsync_assets.core.catalog.lazy import sa
 from catalogsync_assets.core.catalog.legacy import insert_each, insert_row, update_row
 from catalogsync_assets.core.catalog.schema import file_assets, songs
 from catalogsync_assets.core.catalog.songs import COMPANIONS_KEY, fill_gaps, link_artists

@@ -9,11 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
-import sqlalchemy as sa
-
+from catalogsync_assets.core.catalog.lazy import sa, sa_text, schema
 from catalogsync_assets.core.catalog.legacy import insert_each, insert_rows
-from catalogsync_assets.core.catalog.schema import artists as artists_
-from catalogsync_assets.core.catalog.schema import songs
 
 #: The `match_key` of the one row of `songs` that all files beside music hang on, as in adopted
 #: databases no file may be without a song. It is no song: nothing shows or counts it, and no tags
@@ -32,6 +29,7 @@ def songs_by_key(connection: sa.Connection, keys: Collection[str | None]) -> dic
 
     For what comes without a length, as an entry of a manifest does: several songs may have one key.
     """
+    songs = schema.songs
     rows = connection.execute(
         sa.select(songs.c.match_key, sa.func.min(songs.c.id))
         .where(songs.c.match_key.in_([key for key in keys if key]))
@@ -66,6 +64,7 @@ def link_artists(
     Args:
         artists: of a song, by its id, the names that its files' tags have.
     """
+    songs = schema.songs
     named = connection.execute(
         sa.select(songs.c.id, songs.c.artist).where(songs.c.id.in_(song_ids))
     )
@@ -89,15 +88,16 @@ def names_all_of(text: str, names: Collection[str]) -> bool:
 
 def _artist_ids(connection: sa.Connection, names: Collection[str]) -> dict[str, int]:
     """The oldest artist of each name; one is made where there is none."""
-    found = sa.select(artists_.c.name, sa.func.min(artists_.c.id)).group_by(artists_.c.name)
-    rows = connection.execute(found.where(artists_.c.name.in_(sorted(names))))
+    artists = schema.artists
+    found = sa.select(artists.c.name, sa.func.min(artists.c.id)).group_by(artists.c.name)
+    rows = connection.execute(found.where(artists.c.name.in_(sorted(names))))
     ids = dict[str, int](rows.all())
     new = sorted(set(names) - set(ids))
     made = insert_each(connection, "artists", [{"name": name} for name in new])
     return {**ids, **dict(zip(new, made, strict=True))}
 
 
-_HAS_SOMETHING = sa.text(
+_HAS_SOMETHING = (
     "SELECT EXISTS (SELECT 1 FROM file_assets WHERE song_id = :song)"
     " OR EXISTS (SELECT 1 FROM playlist_songs WHERE song_id = :song)"
     " OR EXISTS (SELECT 1 FROM download_tasks WHERE song_id = :song)"
@@ -111,7 +111,7 @@ def drop_if_empty(connection: sa.Connection, song_id: int) -> bool:
         Whether it is gone.
     """
     values = {"song": song_id}
-    if connection.scalar(_HAS_SOMETHING, values):
+    if connection.scalar(sa_text(_HAS_SOMETHING), values):
         return False
     try:
         with connection.begin_nested():

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import sqlalchemy as sa
-
-from catalogsync_assets.core.catalog.backends import OBJECT_STORES, from_row
+from catalogsync_assets.core.catalog.backends import OBJECT_STORES, BackendRow, from_row
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.presence import COUNTS, IN_LIBRARY
 
@@ -163,23 +161,22 @@ _TOP_REASONS = 5
 
 def backend_status(catalog: Catalog) -> list[BackendStatus]:
     """Every backend in figures: the local library first, then the stores by name."""
-    with catalog.read() as connection:
+    with catalog.view() as rows:
         audits = {
             name: LastAudit(level, finished, sample, bool(limited))
-            for name, level, finished, sample, limited in connection.execute(sa.text(_AUDITS))
+            for name, level, finished, sample, limited in rows(_AUDITS)
         }
         found = {
             row[0]: replace(BackendStatus(*row), last_audit=audits.get(row[0]))
-            for row in connection.execute(sa.text(_STATUS))
+            for row in rows(_STATUS)
         }
-        for name, there, total in connection.execute(sa.text(_COMPANIONS)):
+        for name, there, total in rows(_COMPANIONS):
             found[name] = replace(found[name], companions=there, companions_total=total)
-        for backend in map(from_row, connection.execute(OBJECT_STORES)):
+        for backend in (from_row(BackendRow(*row)) for row in rows(OBJECT_STORES)):
             if backend.layout == "path" and not backend.follows_paths:
-                values = {"backend": backend.id, "prefix": backend.key_prefix}
-                count = connection.scalar(sa.text(_NOT_BY_PATH), values)
-                found[backend.name] = replace(found[backend.name], not_by_path=int(count or 0))
-        for name, code, count, example in connection.execute(sa.text(_REASONS)):
+                ((count,),) = rows(_NOT_BY_PATH, backend=backend.id, prefix=backend.key_prefix)
+                found[backend.name] = replace(found[backend.name], not_by_path=count)
+        for name, code, count, example in rows(_REASONS):
             reasons = found[name].reasons
             if len(reasons) < _TOP_REASONS:
                 reasons.append(Reason(code, count, example or ""))
@@ -223,6 +220,31 @@ def failed_uploads(
         " ORDER BY t.updated_at DESC, t.id LIMIT :limit"
     )
     return [FailedUpload(*row) for row in catalog.rows(query, name=backend_name, limit=limit)]
+
+
+@dataclass(frozen=True)
+class UnreadTags:
+    """A file whose tags, or some of them, could not be read."""
+
+    path: str  #: absolute
+    reason: str  #: one phrase
+
+
+# `ix_file_assets_tags_error` holds just these files; as a JOIN, SQLite reads all locations instead.
+_UNREAD = """
+FROM file_assets f CROSS JOIN file_locations l
+WHERE f.tags_error IS NOT NULL AND f.tags_error <> '' AND f.superseded_by_id IS NULL
+  AND l.file_asset_id = f.id AND l.library_path IS NOT NULL
+  AND l.status IN ('active', 'offloading', 'offloaded')
+"""
+
+
+def unread_tags(catalog: Catalog, limit: int = 100) -> tuple[int, list[UnreadTags]]:
+    """How many local files have tags that could not be read, and the first of them."""
+    first = f"SELECT l.absolute_path, f.tags_error {_UNREAD} ORDER BY f.id LIMIT :limit"
+    with catalog.view() as rows:
+        ((count,),) = rows(f"SELECT COUNT(*) {_UNREAD}")
+        return int(count), [UnreadTags(*row) for row in rows(first, limit=limit)]
 
 
 def sample_key(catalog: Catalog, backend_name: str) -> str | None:

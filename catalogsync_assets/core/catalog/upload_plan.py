@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from catalogsync_assets.core.catalog import keys, presence
 from catalogsync_assets.core.catalog.database import Catalog
+from catalogsync_assets.core.catalog.lacking import IS_IN_LIBRARY, MISPLACED, MISSING
+from catalogsync_assets.core.catalog.lazy import sa, sa_text
 from catalogsync_assets.core.catalog.legacy import insert_sql
 from catalogsync_assets.core.catalog.scope import EVERYTHING, Scope, id_list, songs_sql
 from catalogsync_assets.core.catalog.upload_queue import (
     IS_A_SOURCE,
     IS_ANOTHERS,
-    IS_IN_LIBRARY,
     QueuedFile,
     UploadLease,
     list_files,
@@ -42,47 +41,6 @@ DELETE FROM upload_tasks WHERE id IN (
                    THEN :copies = 0 OR s.status <> 'active' OR s.locator = t.target_locator
                    ELSE EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
                                 AND a.backend_id = :backend AND a.status = 'active') END))
-"""
-
-_ON_ANOTHER = """(
-    SELECT MIN(x.id) FROM file_locations x
-    JOIN storage_backends other ON other.id = x.backend_id
-        AND other.backend_type = 'object_storage' AND other.container_name = x.container_name
-    WHERE x.file_asset_id = f.id AND x.status = '{status}' AND x.backend_id <> :backend
-      AND f.sha256 <> '' AND f.size_bytes IS NOT NULL
-)"""
-# In the order of file_assets, with one source for each: neither sorted nor grouped. A local one if
-# there is any; else an object of another backend, if size and digest tell what it must be; one that
-# was found damaged last of all, as it is read and compared anyway. (Looked for only where it must:
-# with all files here, a plan takes as long as without.)
-_MISSING = f"""
-FROM file_assets f
-CROSS JOIN file_locations s ON s.id = COALESCE((
-    SELECT MIN(x.id) FROM file_locations x
-    JOIN storage_backends local ON local.id = x.backend_id AND local.backend_type = 'local'
-    WHERE x.file_asset_id = f.id AND x.status = 'active'
-), {_ON_ANOTHER.format(status="active")}, {_ON_ANOTHER.format(status="damaged")})
-WHERE f.superseded_by_id IS NULL
-  AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
-                  AND a.backend_id = :backend AND a.status = 'active')
-  AND {IS_IN_LIBRARY}
-  {{scope}}
-"""
-
-#: Files `f` whose object `s` is under another key than that of their path; with a digest, by which
-#: a copy can be proven. One of two objects, where another program has left two. Takes a scope's
-#: clauses. (From the files to their places: SQLite alone would read all that the backend holds, for
-#: a batch as for everything; the COALESCE keeps it from the index by place.)
-MISPLACED = f"""
-FROM file_assets f CROSS JOIN file_locations s
-WHERE s.file_asset_id = f.id AND s.backend_id = :backend
-  AND COALESCE(s.container_name, '') = :bucket
-  AND s.status = 'active' AND s.locator <> :prefix || f.object_key AND f.superseded_by_id IS NULL
-  AND f.sha256 <> '' AND f.size_bytes IS NOT NULL AND {presence.IN_LIBRARY}
-  AND NOT EXISTS (SELECT 1 FROM file_locations a WHERE a.file_asset_id = f.id
-                  AND a.backend_id = :backend AND a.status = 'active'
-                  AND (a.id < s.id OR a.locator = :prefix || f.object_key))
-  {{scope}}
 """
 
 _COLUMNS = (
@@ -132,8 +90,8 @@ SELECT t.file_asset_id, t.source_location_id, t.target_backend_id, t.target_cont
        :locator, t.status, t.queue_order{more}
 FROM upload_tasks t WHERE t.id = :id
 """
-_DROP = sa.text("DELETE FROM upload_tasks WHERE id = :id")
-_DROP_OTHERS = sa.text(
+_DROP = "DELETE FROM upload_tasks WHERE id = :id"
+_DROP_OTHERS = (
     "DELETE FROM upload_tasks WHERE file_asset_id = :asset AND target_backend_id = :backend"
     " AND status IN ('pending', 'failed') AND target_locator <> :locator"
 )
@@ -145,7 +103,7 @@ def missing_candidates(
     """The files that `enqueue` would queue, in order of file asset. A stream, as
     `upload_queue.list_files`. Changes nothing.
     """
-    return list_files(catalog, backend, scope, _NEW_LOCATOR, _MISSING)
+    return list_files(catalog, backend, scope, _NEW_LOCATOR, MISSING)
 
 
 def enqueue(
@@ -178,7 +136,7 @@ def enqueue(
     UploadLease(catalog, backend).take_over_abandoned()
     with catalog.transaction() as connection:
         connection.execute(sa.text(_DROP_STALE), values)
-        selects = [_ENQUEUE.format(missing=_MISSING.format(scope=clauses), order=order)]
+        selects = [_ENQUEUE.format(missing=MISSING.format(scope=clauses), order=order)]
         if backend.follows_paths:
             selects.append(_ENQUEUE_COPIES.format(scope=clauses, order=order))
         queued = 0
@@ -196,7 +154,7 @@ def plan_again(catalog: Catalog, backend: ObjectBackend, file_asset_ids: Collect
     """
     clause = f"AND f.id IN ({id_list(file_asset_ids)})"
     values = {"backend": backend.id, "bucket": backend.bucket, "prefix": backend.key_prefix}
-    select = _ENQUEUE.format(missing=_MISSING.format(scope=clause), order="0") + _QUEUE_AGAIN
+    select = _ENQUEUE.format(missing=MISSING.format(scope=clause), order="0") + _QUEUE_AGAIN
     with catalog.transaction() as connection:
         statement = insert_sql(connection, "upload_tasks", _COLUMNS, select)
         return connection.execute(sa.text(statement), values).rowcount
@@ -274,18 +232,18 @@ class _Untangling:
             key = keys.aside(self._connection, self._backend, task.locator, asset)
             values = {"id": task.id, "asset": asset, "locator": key, "backend": self._backend.id}
             more = self._connection.execute(sa.text(self._insert), values).rowcount
-            more -= self._connection.execute(_DROP, values).rowcount
-            self._connection.execute(_DROP_OTHERS, values)
+            more -= self._connection.execute(sa_text(_DROP), values).rowcount
+            self._connection.execute(sa_text(_DROP_OTHERS), values)
             return more
-        return -self._connection.execute(_DROP, {"id": task.id}).rowcount
+        return -self._connection.execute(sa_text(_DROP), {"id": task.id}).rowcount
 
 
 def drop_unwanted(connection: sa.Connection, file_asset_ids: Collection[int]) -> None:
     """Drop the waiting and failed tasks of those of these files that are not wanted any more."""
-    connection.execute(_DROP_UNWANTED, {"assets": list(file_asset_ids)})
+    connection.execute(sa_text(_DROP_UNWANTED, "assets"), {"assets": list(file_asset_ids)})
 
 
-_DROP_UNWANTED = sa.text(
+_DROP_UNWANTED = (
     "DELETE FROM upload_tasks WHERE status IN ('pending', 'failed') AND file_asset_id IN"
     f" (SELECT f.id FROM file_assets f WHERE f.id IN :assets AND NOT {presence.IN_LIBRARY})"
-).bindparams(sa.bindparam("assets", expanding=True))
+)

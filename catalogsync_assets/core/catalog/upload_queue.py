@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
-
-import sqlalchemy as sa
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from catalogsync_assets.core.catalog import keys, locations, presence, remote_copies
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.invalid_rows import GUARDS, checked
+from catalogsync_assets.core.catalog.lacking import IS_IN_LIBRARY
+from catalogsync_assets.core.catalog.lazy import sa, sa_text
 from catalogsync_assets.core.catalog.leases import Lease, end, requeue
 from catalogsync_assets.core.catalog.locations import Stored
 from catalogsync_assets.core.catalog.remote_copies import RemoteCopy
@@ -93,9 +93,6 @@ class Failed:
     source_changed: bool = False
 
 
-#: Whether a file `f` with a source `s` is in the library. If that is its active local row, it is:
-#: nothing more to look up.
-IS_IN_LIBRARY = f"(s.library_root IS NOT NULL OR {presence.IN_LIBRARY})"
 #: Whether a location `s` can be read for an upload: an object that was found damaged can, as a last
 #: resort.
 IS_A_SOURCE = """
@@ -261,18 +258,8 @@ class UploadLease(Lease):
             rows = list(checked(self._catalog, found))
             if not rows:
                 return []
-            on_a_store = remote_copies.copies_by_id(connection, [row[3] for row in rows if row[-1]])
-            tasks = [
-                replace(
-                    UploadTask(*row[:-2]),
-                    source_copy=on_a_store.get(row[3]),
-                    # A row of another program that no scan has met is below no root that we know.
-                    within=within if row[-2] else (),
-                )
-                for row in rows
-            ]
-            self._take(connection, [task.id for task in tasks])
-            return _with_history(connection, self._backend, tasks)
+            self._take(connection, [row[0] for row in rows])
+            return list(_with_history(connection, self._backend, rows, within))
 
 
 # By the index; of a library, hardly any.
@@ -288,38 +275,41 @@ WHERE object_key_fold IN (SELECT value FROM json_each(:folds)) AND superseded_by
 
 
 def _with_history(
-    connection: sa.Connection, backend: ObjectBackend, tasks: Sequence[UploadTask]
-) -> list[UploadTask]:
+    connection: sa.Connection, backend: ObjectBackend, rows: Sequence[Any], within: tuple[str, ...]
+) -> Iterator[UploadTask]:
     """The tasks with what was at their keys before; for most files that is nothing.
 
     Nothing of it is another current file's, unless that one has its object elsewhere by now: such
     tasks are not claimed.
+
+    Args:
+        rows: the first fields of a task; whether a scan has met its source, and whether that is an
+            object.
+        within: of what a scan has met. A row of another program that no scan has met is below no
+            root that we know.
     """
+    on_a_store = remote_copies.copies_by_id(connection, [row[3] for row in rows if row[-1]])
     known: dict[str, list[RemoteCopy]] = {}
-    for copy in remote_copies.copies_at(connection, backend, [task.locator for task in tasks]):
+    for copy in remote_copies.copies_at(connection, backend, [row[8] for row in rows]):
         known.setdefault(copy.key, []).append(copy)
     earlier: dict[str | None, set[int]] = {}
-    folds = json.dumps([task.object_key_fold for task in tasks if task.object_key_fold])
+    folds = json.dumps([row[9] for row in rows if row[9]])
     for fold, asset_id in connection.execute(sa.text(_EARLIER), {"folds": folds}):
         earlier.setdefault(fold, set()).add(asset_id)
-    sizes = json.dumps([task.size_bytes for task in tasks])
+    sizes = json.dumps(list({row[5] for row in rows}))
     known_sizes = set(connection.scalars(sa.text(_KNOWN_SIZES), {"sizes": sizes}))
-    return [
-        replace(
-            task,
-            may_be_there=task.size_bytes in known_sizes,
-            known_sha256=frozenset(copy.sha256 for copy in at_key if copy.sha256),
-            damaged_etags=frozenset(
-                (copy.etag or "").strip('"') for copy in at_key if copy.status == "damaged"
-            ),
-            earlier_ids=frozenset(earlier.get(task.object_key_fold, ())),
-        )
-        if (at_key := known.get(task.locator, []))
-        or task.object_key_fold in earlier
-        or task.size_bytes in known_sizes
-        else task
-        for task in tasks
-    ]
+    for *fields, was_scanned, _ in rows:
+        at_key = known.get(fields[8], ())
+        damaged = (copy.etag or "" for copy in at_key if copy.status == "damaged")
+        history: dict[str, Any] = {
+            "source_copy": on_a_store.get(fields[3]),
+            "known_sha256": frozenset(copy.sha256 for copy in at_key if copy.sha256),
+            "earlier_ids": frozenset(earlier.get(fields[9], ())),
+            "damaged_etags": frozenset(etag.strip('"') for etag in damaged),
+            "may_be_there": fields[5] in known_sizes,
+            "within": within if was_scanned else (),
+        }
+        yield UploadTask(*fields, **history)
 
 
 # What went by a key below `.catalogsync/moves/` goes on from there.
@@ -330,7 +320,7 @@ UPDATE upload_tasks SET source_location_id = (
 WHERE file_asset_id = :asset AND target_backend_id = :backend AND status = 'pending'
   AND target_locator <> :locator
 """
-_NOTE_SUCCESS = sa.text(
+_NOTE_SUCCESS = (
     "UPDATE storage_backends SET last_success_at = CURRENT_TIMESTAMP, failing_since = NULL"
     " WHERE id = :backend"
 )
@@ -400,5 +390,5 @@ def record_uploaded(
     left = [r for r, o in zip(done, objects, strict=True) if o not in stored]
     end(connection, "upload_tasks", [{"id": r.task.id, "status": "pending"} for r in left])
     if recorded:
-        connection.execute(_NOTE_SUCCESS, {"backend": backend.id})
+        connection.execute(sa_text(_NOTE_SUCCESS), {"backend": backend.id})
     return recorded

@@ -51,6 +51,15 @@ def lasts(file_system: str | None) -> bool:
     return bool(file_system) and not str(file_system).startswith(WEAK)
 
 
+#: What the kinds begin with whose files lie behind a network, or may: so do those of FUSE.
+_FAR = ("9p", "afs", "ceph", "cifs", "fuse", "glusterfs", "lustre", "ncp", "nfs", "smb")
+
+
+def is_far(file_system: str) -> bool:
+    """Whether a look at a file may be a question to another machine."""
+    return (kind_of(file_system) or "").startswith(_FAR)
+
+
 def kind_of(file_system: str | None) -> str | None:
     """The kind alone, such as `ext4`; None where it is not known."""
     return (file_system or "").removeprefix(WEAK).partition(":")[0] or None

@@ -80,7 +80,10 @@ _ANNEX_KEY = re.compile(r"(?:BLAKE|MD5|SHA|SKEIN|WORM)\w*-s\d+(?:-\w+)*--.+")
 
 
 def is_of_other_programs(name: str, *, folder: bool) -> bool:
-    """Whether a file or folder of this name is left out unless the user brings it back."""
+    """Whether a file or folder of this name is left out unless the user brings it back.
+
+    A walk does not ask of files whose name neither begins with a dot nor holds `-s`.
+    """
     if "-s" in name and _ANNEX_KEY.fullmatch(name):
         return True
     if folder:
@@ -100,6 +103,11 @@ class Rules:
 
     def __init__(self, layers: tuple[_Layer, ...] = ()) -> None:
         self._layers = layers  # the innermost first
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether there is more than the built-in list."""
+        return bool(self._layers)
 
     @classmethod
     def of_settings(cls) -> Rules:

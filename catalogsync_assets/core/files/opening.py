@@ -14,8 +14,6 @@ from collections.abc import Collection
 from io import FileIO
 from typing import NamedTuple
 
-import tenacity
-
 #: Seconds to wait for a file that another process holds a lease on, as a Samba server does for its
 #: clients (oplocks); the kernel breaks one after 45.
 _LEASE_SECONDS = 50.0
@@ -48,6 +46,8 @@ def regular_fd(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int
     try:
         fd = os.open(path, flags, mode)
     except BlockingIOError:
+        import tenacity  # hardly ever, and a command waits for it to load
+
         # Not waiting holds for leases, too, which do end.
         fd = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(BlockingIOError),
@@ -94,7 +94,13 @@ def open_regular(
 
 
 def _is_below(fd: int, path: str | os.PathLike[str], folders: Collection[str]) -> bool:
-    # Of the file that is open, not of the name: that may stand for another one by now.
+    # Of the file that is open, not of the name: that may stand for another one by now. Linux tells
+    # where it was opened; it takes a tenth of the time of following every link once more.
+    try:
+        if lies_below(os.readlink(f"/proc/self/fd/{fd}"), folders):  # noqa: PTH115
+            return True
+    except OSError:
+        pass
     real = os.path.realpath(path)
     if not lies_below(real, folders):
         return False

@@ -221,6 +221,8 @@ class _From:
         self._start = start
         self._reads = 0
         self.name = file.name
+        if not start:  # nearly all, and it is asked for often
+            self.tell, self.seek = file.tell, file.seek  # type: ignore
 
     def read(self, size: int = -1) -> bytes:
         self._reads += 1

@@ -169,7 +169,7 @@ class _Follow:
         else:
             self._move(arrived, known, None)
             why = _OTHER_BYTES if says_the_same else _NO_AUDIO
-            self._suspect(arrived, known, _STILL if known.status == "damaged" else why)
+            self._suspect(arrived, known, _STILL if known.seems_damaged else why)
 
     def _move(self, arrived: Arrived, known: KnownFile, sha256: str | None) -> None:
         self._report.moved += 1
@@ -212,7 +212,7 @@ class _Follow:
             return None
         sha256 = arrived.sha256
         if arrived.place not in self._accept:
-            if known.status == "damaged":
+            if known.seems_damaged:
                 return self._look_at_damaged(arrived, known)
             if arrived.quiet and sha256 is None:
                 sha256 = _digest(arrived.root, arrived.path)

@@ -6,9 +6,9 @@ is new to a catalog that knows no file yet, is recorded here; the rest goes to `
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -21,23 +21,41 @@ from catalogsync_assets.core.catalog import roots as roots_
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.file_tags import ReadAgain, record_tags
 from catalogsync_assets.core.catalog.files import FileFacts, KnownFile, Seen
+from catalogsync_assets.core.catalog.known_paths import KnownFiles, known_paths
 from catalogsync_assets.core.errors import LibraryError
 from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.digests import sha256_of
-from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of, is_another
+from catalogsync_assets.core.files.file_systems import (
+    FileSystems,
+    file_system_of,
+    is_another,
+    is_far,
+)
 from catalogsync_assets.core.files.opening import FileStat
 from catalogsync_assets.core.library.follow import UNREAD_AT_A_TIME
 from catalogsync_assets.core.library.moves import Moves
 from catalogsync_assets.core.library.removal import recover_if_alone
 from catalogsync_assets.core.library.scan_report import Progress, ScanReport
 from catalogsync_assets.core.library.tags import guessed_titles, read_facts
-from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, printable
+from catalogsync_assets.core.library.walk import (
+    FoundFile,
+    LeftOut,
+    Problem,
+    Run,
+    one_by_one,
+    printable,
+)
 from catalogsync_assets.core.runner.report import MOST_LISTED
 
 #: Changes recorded in one transaction: short enough to leave others room to write.
 _CHUNK = 500
 #: So many may have other inodes without it looking as if the whole disk had.
 _FEW_INODES = 20
+#: Files whose tags are read at a time from a network, where reading is waiting. From a disk it is
+#: work, which Python's threads do one at a time.
+_READERS = 16
+# Behind the last path that is known.
+_NO_PATH = (None, 0, None, None, None, None, None)
 _T = TypeVar("_T")
 
 
@@ -85,23 +103,6 @@ def _is_gone(path: Path) -> bool:
     return False
 
 
-def _merge(
-    found: Iterator[FoundFile], known: Iterator[KnownFile]
-) -> Iterator[tuple[FoundFile | None, KnownFile | None]]:
-    """Pair two streams that are sorted by path."""
-    left, right = next(found, None), next(known, None)
-    while left is not None or right is not None:
-        if right is None or (left is not None and left.path < right.path):
-            yield left, None
-            left = next(found, None)
-        elif left is None or right.path < left.path:
-            yield None, right
-            right = next(known, None)
-        else:
-            yield left, right
-            left, right = next(found, None), next(known, None)
-
-
 @dataclass(frozen=True)
 class How:
     """How closely a scan looks; as the arguments of `scan`."""
@@ -131,7 +132,7 @@ class RootScan:
         # and whether that is not part of the library.
         self._unseen: list[tuple[str, bool]] = []
         self._all_mounted = True
-        self._facts: list[FileFacts] = []
+        self._new: list[tuple[str, FileStat, str | None]] = []  # path, stat, kind of companion
         self._again: list[ReadAgain] = []
         self._seen: list[Seen] = []
         self._excluded: list[int] = []
@@ -143,16 +144,16 @@ class RootScan:
         self._looks_closely = self.how.reread or self.how.rehash
 
     def execute(
-        self, walked: Callable[[], Iterator[FoundFile | Problem | LeftOut]], *, allow_empty: bool
+        self, walked: Callable[[], Iterator[Run | Problem | LeftOut]], *, allow_empty: bool
     ) -> None:
         root = str(self.root)
         rows.meet_rows_of_other_programs(self.catalog, root)
         for file, why in recover_if_alone(self.catalog, root).problems.items():
             self._note(Problem(file.absolute_path, why))
-        files = self._files(walked())
-        first = next(files, None)
-        if not allow_empty and (first is None or first.companion):
-            require_filled(self.catalog, self.root, walked(), self._is_left_out)
+        runs = self._runs(walked())
+        first = next(runs, None)
+        if not allow_empty and (first is None or first[0][2] is not None):
+            require_filled(self.catalog, self.root, one_by_one(walked()), self._is_left_out)
         self._file_system = file_system_of(root)
         roots = {r.path: r for r in roots_.library_roots(self.catalog)}
         self._before = roots.get(root)
@@ -160,22 +161,57 @@ class RootScan:
             self._require_same_disk()
         roots_.note_root(self.catalog, root, self._file_system)
         self._rehash_began = roots_.begin_rehash(self.catalog, root) if self.how.rehash else None
-        on_disk = chain([first] if first else [], files)
-        in_catalog = rows.known_files(self.catalog, root)
-        for step, (found, known) in enumerate(_merge(on_disk, in_catalog)):
-            if found is not None:
-                self.report.files += 1
-                self.report.bytes += found.status.st_size
-                self.report.companions += found.companion is not None
-                if known is None or not self._is_as_it_was(found.status, known):
-                    self._compare(found, known)
-            elif known is not None:
-                self._miss(known)
-            if step % 500 == 0:
-                self.progress(self.report)
+        self._compare_all(chain([first] if first else [], runs))
         self._flush()
         if self._other_inodes > max(_FEW_INODES, self._alike // 2):
             self._take_inodes_as_they_are()
+
+    def _compare_all(self, runs: Iterable[Run]) -> None:
+        """Both sides are sorted by path. This is asked of every file: nothing more than needs be is
+        made for one that is as it was."""
+        report, names, root = self.report, self._names, str(self.root)
+        known = chain.from_iterable(known_paths(self.catalog, root))
+        self._known = KnownFiles(self.catalog, root)
+        closely, steps = self._looks_closely, 0
+        place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
+        for run in runs:
+            alike = volume = companions = 0
+            for found in run:
+                path, status, kind = found
+                length = status.st_size
+                volume += length
+                if kind is not None:
+                    companions += 1
+                while place is not None and place < path:
+                    self._miss(place, id_)
+                    place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
+                if place != path:
+                    self._meet(FoundFile._make(found))
+                    continue
+                if (
+                    mtime == status.st_mtime_ns
+                    and ctime == status.st_ctime_ns
+                    and size == length
+                    and inode == status.st_ino
+                    and file_system == names.get(status.st_dev)
+                    and not closely
+                ):
+                    alike += 1
+                else:
+                    self._look_closely(FoundFile._make(found), id_)
+                place, id_, mtime, size, ctime, inode, file_system = next(known, _NO_PATH)
+            report.files += len(run)
+            report.bytes += volume
+            report.companions += companions
+            report.unchanged += alike
+            self._alike += alike
+            steps += len(run)
+            if steps >= _CHUNK:
+                steps = 0
+                self.progress(report)
+        while place is not None:
+            self._miss(place, id_)
+            place, id_, *_ = next(known, _NO_PATH)
 
     def _require_same_disk(self) -> None:
         """Raise a LibraryError if another file system is where the root was, with other files."""
@@ -191,10 +227,10 @@ class RootScan:
                 " if the files are really gone, scan with --allow-empty",
             )
 
-    def _files(self, walked: Iterator[FoundFile | Problem | LeftOut]) -> Iterator[FoundFile]:
+    def _runs(self, walked: Iterator[Run | Problem | LeftOut]) -> Iterator[Run]:
         """The files; everything else goes to the report, and what it hides to `_unseen`."""
         for item in walked:
-            if isinstance(item, FoundFile):
+            if isinstance(item, list):
                 yield item
             elif isinstance(item, LeftOut):
                 self.report.left_out += 1
@@ -209,37 +245,25 @@ class RootScan:
     def _note(self, problem: Problem) -> None:
         self.report.note(problem)
 
-    def _is_as_it_was(self, status: os.stat_result, known: KnownFile) -> bool:
-        """Whether there is nothing to say of a file, as of nearly all: this is asked of each."""
-        if (
-            known.status == "active"
-            and known.size_bytes == status.st_size
-            and known.mtime_ns == status.st_mtime_ns
-            and known.ctime_ns == status.st_ctime_ns
-            and known.inode == status.st_ino
-            and known.file_system == self._names.get(status.st_dev)
-            and known.verified_by != "inode"
-            and not (known.unreadable or self._looks_closely)
-        ):
-            self.report.unchanged += 1
-            self._alike += 1
-            return True
-        return False
+    def _look_closely(self, found: FoundFile, location_id: int) -> None:
+        """Something differs, or is to be looked at: nearly all files never get here."""
+        known = self._known.get(found.path, location_id)
+        if known is not None:
+            self._compare(found, known)
 
-    def _compare(self, found: FoundFile, known: KnownFile | None) -> None:
+    def _compare(self, found: FoundFile, known: KnownFile) -> None:
         report = self.report
-        if known is None:
-            self._meet(found)
-        elif known.status == "offloading":
+        if known.status == "offloading":
             report.unchanged += 1  # it is about to be removed: not ours to judge
         elif found.stat[:2] != (known.size_bytes, known.mtime_ns):
             self._differs(found, known)
-        elif known.status == "damaged":
-            if self._place(found) in self.how.accept or self._has_changed_quietly(found, known):
+        elif known.seems_damaged:
+            place, is_back = self._place(found), known.status != "damaged"
+            if is_back or place in self.how.accept or self._has_changed_quietly(found, known):
                 self._differs(found, known, quiet=True)
             else:
                 report.unchanged += 1
-                report.suspect(self._place(found))
+                report.suspect(place)
         elif not known.present and (
             self.how.ignore_ctime or not self._has_changed_quietly(found, known)
         ):
@@ -263,11 +287,7 @@ class RootScan:
             self.moves.add_arrived(str(self.root), found.path, stat, companion=found.companion)
         else:
             self.report.new += 1
-            stat = self._stat(found)
-            facts = read_facts(self.root, found.path, stat, companion=found.companion)
-            if facts.tags_error:
-                self._note(Problem(found.path, facts.tags_error))
-            self._keep(self._facts, facts)
+            self._keep(self._new, (found.path, self._stat(found), found.companion))
 
     def _differs(self, found: FoundFile, known: KnownFile, *, quiet: bool = False) -> None:
         """What lies at a known path is not as it was: it may have moved there."""
@@ -331,9 +351,10 @@ class RootScan:
             self.report.unchanged -= 1
             self._differs(found, known, quiet=True)
 
-    def _miss(self, known: KnownFile) -> None:
+    def _miss(self, path: str, location_id: int) -> None:
         """A known file was not found: it is left out, cannot be seen, or is elsewhere, or gone."""
-        if known.status == "offloading" or self.moves is None:
+        known = self._known.get(path, location_id)
+        if known is None or known.status == "offloading" or self.moves is None:
             return
         if self._is_left_out(known.path) or self._is_wanted_no_more(known):
             self._knows_excluded = True
@@ -439,16 +460,31 @@ class RootScan:
         if len(collected) >= _CHUNK:
             self._flush()
 
+    def _read_new(self) -> list[FileFacts]:
+        def read(new: tuple[str, FileStat, str | None]) -> FileFacts:
+            path, stat, companion = new
+            return read_facts(self.root, path, stat, companion=companion)
+
+        if is_far(self._file_system) and len(self._new) > 1:
+            with ThreadPoolExecutor(_READERS) as readers:
+                found = list(readers.map(read, self._new))
+        else:
+            found = list(map(read, self._new))
+        for facts in found:
+            if facts.tags_error:
+                self._note(Problem(facts.path, facts.tags_error))
+        return found
+
     def _flush(self) -> None:
-        if self._facts:
-            rows.record_files(self.catalog, str(self.root), self._facts)
+        if self._new:
+            rows.record_files(self.catalog, str(self.root), self._read_new())
         if self._seen:
             rows.mark_seen(self.catalog, str(self.root), self._seen)
         if self._excluded:
             locations.mark(self.catalog, self._excluded, "excluded")
         if self._again:
             record_tags(self.catalog, str(self.root), self._again)
-        for collected in (self._facts, self._seen, self._excluded, self._again):
+        for collected in (self._new, self._seen, self._excluded, self._again):
             collected.clear()
 
     def _place(self, found: FoundFile) -> str:

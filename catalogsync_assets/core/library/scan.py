@@ -19,9 +19,9 @@ from catalogsync_assets.core.catalog import roots as roots_
 from catalogsync_assets.core.catalog.backends import set_follows_links
 from catalogsync_assets.core.catalog.batches import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.file_tags import unread_tags
 from catalogsync_assets.core.catalog.keys import drop_suffixes
 from catalogsync_assets.core.catalog.roots import known_roots, limits_of_links, require_apart
+from catalogsync_assets.core.catalog.status import unread_tags
 from catalogsync_assets.core.errors import LibraryError, UsageError
 from catalogsync_assets.core.files.companions import Companions
 from catalogsync_assets.core.files.file_systems import FileSystems, file_system_of
@@ -31,7 +31,8 @@ from catalogsync_assets.core.library.moves import Moves
 from catalogsync_assets.core.library.playlists import bring_in_line
 from catalogsync_assets.core.library.root_scan import How, RootScan
 from catalogsync_assets.core.library.scan_report import MovedRoot, Progress, ScanReport
-from catalogsync_assets.core.library.walk import FoundFile, walk
+from catalogsync_assets.core.library.walk import FoundFile, walk, walk_in_runs
+from catalogsync_assets.core.runner.garbage import seldom_collected
 from catalogsync_assets.core.runner.report import MOST_LISTED
 from catalogsync_assets.core.settings import library_roots
 
@@ -101,7 +102,7 @@ def scan(
     require_apart(folders, known_roots(catalog), scanned=True)
     follows = bool(catalog.scalar("SELECT EXISTS (SELECT 1 FROM file_assets)"))
     within = limits_of_links(catalog, map(str, folders))
-    with closing(Moves()) as moves:
+    with closing(Moves()) as moves, seldom_collected():
         how = How(reread, rehash, ignore_ctime, accepted)
         seen = list[RootScan]()
         for root in folders:
@@ -111,7 +112,7 @@ def scan(
                 devices,
                 companions,
             )
-            walked = partial(walk, root, rules=rules, within=within, companions=companions)
+            walked = partial(walk_in_runs, root, rules=rules, within=within, companions=companions)
             try:
                 one.execute(walked, allow_empty=allow_empty)
             except LibraryError as error:  # what is known of the others holds

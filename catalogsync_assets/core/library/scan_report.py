@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from catalogsync_assets.core.catalog.file_tags import UnreadTags
+from catalogsync_assets.core.catalog.status import UnreadTags
 from catalogsync_assets.core.library.playlists import ListsReport
 from catalogsync_assets.core.library.walk import Problem
 from catalogsync_assets.core.runner.report import MOST_LISTED

@@ -49,9 +49,14 @@ _NAMES = {
         "musicbrainz/release track id",
     ),
 }
-_KNOWN_NAMES = frozenset(name for names in _NAMES.values() for name in names)
+# By name: what it says, and how many names for that come before it.
+_MEANINGS = {
+    name: (what, rank) for what, names in _NAMES.items() for rank, name in enumerate(names)
+}
 # A leading track number in a file name: "03 Title", "03. Title", "1-03 - Title".
 _NUMBERED = re.compile(r"^(?:\d{1,2}-)?\d{1,3}[\s._-]+(?=\S)")
+_BETWEEN_PEOPLE = re.compile(f"\0|{ARTIST_JOINER}")
+_NUMBER = re.compile(r"0*(\d{1,4})(?![-.]?\d)", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -151,17 +156,24 @@ def read_facts(
         return FileFacts(
             path, place, format=kind, song={}, companion=companion, **stat._asdict(), **more
         )
-    return facts_of(read_tags(root / path), root, path, stat, **more)
+    file = root / path
+    return _facts(read_tags(file), str(file), path, stat, **more)
 
 
 def facts_of(
     read: tuple[Tags, str | None], root: Path, path: str, stat: FileStat, **more: Any
 ) -> FileFacts:
     """The same, where the tags have been read already."""
+    return _facts(read, str(root / path), path, stat, **more)
+
+
+def _facts(
+    read: tuple[Tags, str | None], place: str, path: str, stat: FileStat, **more: Any
+) -> FileFacts:
     tags, trouble = read
     return FileFacts(
         path=path,
-        absolute_path=str(root / path),
+        absolute_path=place,
         **stat._asdict(),
         format=tags.format,
         song=tags.song,
@@ -183,11 +195,8 @@ def guessed_titles(path: Path) -> tuple[str, str]:
 def _tags(audio: Audio, path: Path) -> Tags:
     found: dict[str, list[str]] = {}
     for tags in audio.tags:
-        texts = _texts(tags)
-        for what, names in _NAMES.items():
-            values = next((texts[name] for name in names if name in texts), None)
-            if values:
-                found.setdefault(what, values)
+        for what, values in _texts(tags).items():
+            found.setdefault(what, values)
 
     def text(what: str) -> str | None:
         return next((t for value in found.get(what, ()) if (t := clean(value))), None)
@@ -213,16 +222,21 @@ def _tags(audio: Audio, path: Path) -> Tags:
 
 
 def _texts(tags: Mapping[str, Any] | list[tuple[str, Any]]) -> dict[str, list[str]]:
-    """The texts of those tags that we want, by their names as in `_NAMES`."""
+    """The texts of those tags that we want, by what they say: a key of `_NAMES`."""
     texts: dict[str, list[str]] = {}
     # Vorbis comments and ASF attributes are lists of pairs, and slow as mappings.
     for key, value in tags if isinstance(tags, list) else tags.items():
         name = key.lower()
         if ":" in name and name.startswith(("txxx:", "----:")):
             name = name.rpartition(":")[2]
-        if name in _KNOWN_NAMES:
-            texts.setdefault(name, []).extend(t for t in _values(value) if clean(t))
-    return {name: values for name, values in texts.items() if values}
+        if name in _MEANINGS and (values := [t for t in _values(value) if clean(t)]):
+            texts.setdefault(name, []).extend(values)
+    of: dict[str, tuple[int, list[str]]] = {}
+    for name, values in texts.items():
+        what, rank = _MEANINGS[name]
+        if what not in of or rank < of[what][0]:
+            of[what] = rank, values
+    return {what: values for what, (_, values) in of.items()}
 
 
 def _values(value: Any) -> Iterator[str]:
@@ -246,7 +260,7 @@ def _values(value: Any) -> Iterator[str]:
 
 
 def _people(texts: Iterable[str]) -> list[str]:
-    names = (clean(name) for text in texts for name in re.split(f"\0|{ARTIST_JOINER}", text))
+    names = (clean(name) for text in texts for name in _BETWEEN_PEOPLE.split(text))
     return list(dict.fromkeys(name for name in names if name))[:_MAX_ARTISTS]
 
 
@@ -263,6 +277,8 @@ def clean(text: str, most: int = MAX_TEXT) -> str | None:
     Args:
         most: characters that are kept.
     """
+    if text.isprintable() and 0 < len(text) <= most and "  " not in text and text == text.strip():
+        return text  # nearly all
     usable = text.encode("utf-8", errors="ignore").decode().replace("\0", " ")
     # A UTF-16 text of several values may have a byte order mark before each.
     text = " ".join(usable.replace("\ufeff", "").split())[:most].rstrip()
@@ -277,5 +293,5 @@ def _uuid(text: str | None) -> str | None:
 
 def _number(text: str | None) -> int | None:
     """The 3 of `3`, `03` and `3/12`; none of `1-03` or of a number that no track has."""
-    match = re.match(r"0*(\d{1,4})(?![-.]?\d)", text or "", re.ASCII)
+    match = _NUMBER.match(text or "")
     return (int(match[1]) or None) if match else None

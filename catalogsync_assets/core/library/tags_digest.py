@@ -35,8 +35,7 @@ def _by_name(tags: Any) -> dict[str, Any]:
 
 
 def _digest(value: object) -> str:
-    # As JSON: two values never look alike there, and nothing else writes them out as fast.
-    return _sha256(json.dumps(value, sort_keys=True, default=_plain).encode())[:32]
+    return _sha256(_JSON.encode(value).encode())[:32]
 
 
 def _plain(value: Any) -> object:
@@ -46,6 +45,10 @@ def _plain(value: Any) -> object:
     if isinstance(value, bytes):  # a picture of MP4 says besides what format it has
         return [_sha256(value), public]
     return public
+
+
+# Two values never look alike there, and nothing else writes them out as fast.
+_JSON = json.JSONEncoder(sort_keys=True, default=_plain)
 
 
 def _sha256(content: bytes) -> str:

@@ -262,21 +262,25 @@ class OldWeight:
             *(location_id, asset, self.backend.id, self.backend.bucket, key),
             *(row.size, row.sha256, row.etag, row.status),
         )
-        code = ""
+        due: list[tuple[Reason, datetime, Sequence[RemoteCopy]]] = []
+        chosen = False
         for reason, text, successors in may:
             since, grace = _moment(text), self.rules.grace(reason)
-            if grace is None:
-                continue
-            if since is None or since + grace > now:
-                code = "Young"
-                continue
-            known = [_moment(t) for t in (row.verified_at, row.updated_at, row.created_at)]
-            until = max((moment for moment in known if moment), default=None)
-            if not row.etag or until is None:
-                return Verdict(size, None, "NoETag")
-            found = Candidate(copy, size, reason, since, until, tuple(successors))
-            return Verdict(size, found)
-        return Verdict(size, None, code) if code else None
+            chosen = chosen or grace is not None
+            if since is not None and grace is not None and since + grace <= now:
+                due.append((reason, since, successors))
+        if not due:
+            return Verdict(size, None, "Young") if chosen else None
+        known = [_moment(t) for t in (row.verified_at, row.updated_at, row.created_at)]
+        until = max((moment for moment in known if moment), default=None)
+        if not row.etag or until is None:
+            return Verdict(size, None, "NoETag")
+        # Any reason will do. What stands in by one of them may be old weight by another, and go in
+        # this very run.
+        reason, since, proofs = next((d for d in due if not d[2]), due[0])
+        if proofs:
+            proofs = [copy for _, _, successors in due for copy in successors]
+        return Verdict(size, Candidate(copy, size, reason, since, until, tuple(proofs)))
 
 
 def _ends(connection: sa.Connection, assets: Collection[int]) -> dict[int, _End]:

@@ -28,7 +28,8 @@ from catalogsync_assets.core.catalog.legacy import insert_row, insert_sql
 from catalogsync_assets.core.catalog.object_keys import fold
 from catalogsync_assets.core.catalog.replication import EVERY_BACKEND
 from catalogsync_assets.core.catalog.roots import note_lost
-from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from catalogsync_assets.core.catalog.schema import metadata
+from catalogsync_assets.core.catalog.version import SCHEMA_VERSION, VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, CatalogSyncError
 from catalogsync_assets.core.rebuild.names import is_of_file, is_root, is_safe
 from catalogsync_assets.core.stores.backend import LOCAL, OBJECT_STORAGE, ObjectBackend, validated

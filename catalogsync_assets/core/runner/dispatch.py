@@ -40,12 +40,23 @@ class Dispatch(Generic[_Task, _Outcome]):
     """Tasks that wait, tasks in hand, outcomes. Thread-safe.
 
     Every task that is added has one outcome, whichever of its workers brings it first. For
-    `max_bytes` and `need` see `run.Run`.
+    `max_bytes`, `need` and `at_once` see `run.Run`.
+
+    Attributes:
+        is_short: whether a task could be handed out, and every worker has one.
     """
 
-    def __init__(self, max_bytes: int, need: Callable[[_Task], int]) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        need: Callable[[_Task], int],
+        at_once: Callable[[], int] | None = None,
+    ) -> None:
         self._max_bytes = max_bytes
         self._need = need
+        self._at_once = at_once
+        self._idle = 0  # workers that wait for a task
+        self.is_short = False
         self._ready: deque[Job[_Task, _Outcome]] = deque()
         self._in_hand: set[Job[_Task, _Outcome]] = set()
         self._done: list[Job[_Task, _Outcome]] = []
@@ -83,6 +94,7 @@ class Dispatch(Generic[_Task, _Outcome]):
             if not self._closed:
                 self._ready.extend(jobs)
                 self._work.notify_all()
+                self._look_around()
         return jobs
 
     def take(self) -> Job[_Task, _Outcome] | None:
@@ -91,11 +103,21 @@ class Dispatch(Generic[_Task, _Outcome]):
             while not self._closed:
                 if self._ready and self._fits(self._ready[0]):
                     return self._hand_out(self._ready.popleft())
+                self._idle += 1
                 self._work.wait()
+                self._idle -= 1
             return None
 
     def _fits(self, job: Job[_Task, _Outcome]) -> bool:
+        if self._at_once is not None and self._busy >= self._at_once():
+            return False
         return not self._busy or self._bytes + job.need <= self._max_bytes
+
+    def _look_around(self) -> bool:
+        """Whether another task could be handed out."""
+        more = bool(self._ready) and self._fits(self._ready[0])
+        self.is_short = more and not self._idle
+        return more
 
     def _hand_out(self, job: Job[_Task, _Outcome]) -> Job[_Task, _Outcome]:
         if not job.repeated:
@@ -105,12 +127,13 @@ class Dispatch(Generic[_Task, _Outcome]):
         self._bytes += job.need
         if len(self._ready) == self._low_water:
             self._news.notify()
-        if self._ready and self._fits(self._ready[0]):
+        if self._look_around():
             self._work.notify()
         return job
 
     def done(self, job: Job[_Task, _Outcome], outcome: _Outcome | BaseException) -> None:
-        """A worker's report; the second one of a job is of no interest any more."""
+        """A worker's report, before it takes its next job: nobody is woken for that. The second one
+        of a job is of no interest any more."""
         with self._work:
             self._busy -= 1
             self._bytes -= job.need
@@ -119,8 +142,6 @@ class Dispatch(Generic[_Task, _Outcome]):
                 if job.repeated and job in self._ready:  # it has come after all
                     self._ready.remove(job)
                 self._keep(job, outcome)
-            if self._ready:
-                self._work.notify()
 
     def _keep(self, job: Job[_Task, _Outcome], outcome: _Outcome | BaseException) -> None:
         job.outcome, job.is_done = outcome, True
@@ -157,6 +178,21 @@ class Dispatch(Generic[_Task, _Outcome]):
             self._urgent = False
             taken, self._done = self._done, []
             return taken
+
+    def borrow(self, size: int) -> bool:
+        """Whether a task in hand may hold so many bytes more, as there is room and no other task
+        waits; they count as held until `give_back`."""
+        with self._work:
+            if self._ready or self._closed or self._bytes + size > self._max_bytes:
+                return False
+            self._bytes += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """A task no longer holds what it has borrowed."""
+        with self._work:
+            self._bytes -= size
+            self._work.notify()
 
     def repeat_stragglers(self, may_repeat: Callable[[_Task], bool]) -> int:
         """Hand out once more what takes far longer than anything else did, as nothing else waits.

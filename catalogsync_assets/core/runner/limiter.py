@@ -1,9 +1,5 @@
-"""How fast a run goes: as many requests at a time as the store bears, and no more bytes per second
-than it was allowed.
-
-A store that says "slow down" halves the number of requests at a time; each round of successes adds
-one again, up to the limit. Source: additive increase, multiplicative decrease, as in TCP's
-congestion control (RFC 5681).
+"""How fast a run goes: as many requests at a time as are of use and the store bears (`level`), and
+no more bytes per second than it was allowed.
 """
 
 from __future__ import annotations
@@ -12,12 +8,23 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Seconds in which any number of complaints counts as one: they come from the same wave.
-_ONE_WAVE = 1.0
+from catalogsync_assets.core.runner.level import Begun, Level
+
+
+class _Mine(threading.local):
+    """The request that a thread is in."""
+
+    depth = 0
+    size = 0
+    request = Begun(0, 0.0)
 
 
 class ConcurrencyLimiter:
-    """Requests at a time, and bytes per second. Thread-safe."""
+    """Requests at a time, and bytes per second. Thread-safe.
+
+    A context manager around one request; what its thread does inside of it, further requests too,
+    is a part of that one.
+    """
 
     def __init__(
         self,
@@ -27,56 +34,63 @@ class ConcurrencyLimiter:
     ) -> None:
         """
         Args:
-            most: requests at a time when all goes well.
+            most: requests at a time, whatever more would bring.
             bytes_per_second: the most to send, all workers together; None for no limit.
         """
-        self._most = most
-        self._exact = float(most)
-        self.allowed = most  #: how many requests may be under way now
-        self._under_way = 0
         self._rate = bytes_per_second
         self._clock = clock
-        self._slowed = -_ONE_WAVE
         self._free_at = clock()
+        self._level = Level(most, clock())
+        self._under_way = 0
+        self.peak = 0  #: how many requests were under way at most
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
+        self._mine = _Mine()
+
+    @property
+    def allowed(self) -> int:
+        """How many requests may be under way now."""
+        return self._level.allowed
 
     def __enter__(self) -> None:
         """Wait until one more request may be under way."""
-        with self._room:
-            while self._under_way >= self.allowed:
+        mine = self._mine
+        mine.depth += 1
+        if mine.depth > 1:
+            return
+        with self._lock:
+            while self._under_way >= self._level.allowed:
                 self._room.wait()
             self._under_way += 1
+            self.peak = max(self.peak, self._under_way)
+            mine.request = self._level.begun(self._clock())
+        mine.size = 0
 
-    def __exit__(self, *_: object) -> None:
-        with self._room:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        mine = self._mine
+        mine.depth -= 1
+        if mine.depth:
+            return
+        with self._lock:
+            if error is None:
+                self._level.answered(
+                    mine.request, size=mine.size, under_way=self._under_way, now=self._clock()
+                )
             self._under_way -= 1
-            self._room.notify()
+            if (room := self._level.allowed - self._under_way) > 0:
+                self._room.notify(room)
 
     def slow_down(self) -> None:
         """The store has complained, or has not answered in time."""
         with self._lock:
-            now = self._clock()
-            if now - self._slowed >= _ONE_WAVE:
-                self._slowed = now
-                self._exact = max(1.0, self.allowed / 2)
-                self.allowed = int(self._exact)
-
-    def went_well(self) -> None:
-        """A request was answered as it should."""
-        if self.allowed == self._most:
-            return
-        with self._lock:
-            self._exact = min(float(self._most), self._exact + 1 / self._exact)
-            if int(self._exact) > self.allowed:
-                self.allowed = int(self._exact)
-                self._room.notify()
+            self._level.complained(self._clock())
 
     def spend(self, size: int) -> float:
         """Account for bytes that are about to be sent; the seconds to wait before.
 
         Evens out over requests, not within one: each may go at the line's speed.
         """
+        self._mine.size += size
         if self._rate is None:
             return 0.0
         with self._lock:

@@ -7,19 +7,18 @@ lease to expire.
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 
 def new_owner() -> str:
     """A name for the claims of one run of this process."""
+    import psutil  # not for a command that only asks
+
     process = psutil.Process()
     started = f"{process.create_time():.2f}"
-    return f"{socket.gethostname()}|{process.pid}|{started}|{secrets.token_hex(4)}"
+    return f"{socket.gethostname()}|{process.pid}|{started}|{os.urandom(4).hex()}"
 
 
 _PART = ".part"
@@ -51,6 +50,8 @@ def is_dead(owner: str | None) -> bool:
     host, _, rest = (owner or "").partition("|")
     pid, _, rest = rest.partition("|")
     started = rest.partition("|")[0]
+    import psutil
+
     if host != socket.gethostname() or not pid.isdigit():
         return False  # another host's, or not one of ours: only its expiry tells
     if int(pid) == os.getpid():

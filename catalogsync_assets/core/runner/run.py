@@ -23,14 +23,15 @@ from typing import Any, Generic, TypeVar
 
 from catalogsync_assets.core.errors import CatalogSyncError, RunAborted, StoreError
 from catalogsync_assets.core.runner.dispatch import Dispatch, Job
+from catalogsync_assets.core.runner.garbage import seldom_collected
 
 _Task = TypeVar("_Task")
 _Outcome = TypeVar("_Outcome")
 _Result = TypeVar("_Result")
 
 #: A batch is recorded once it has so many results, or has waited for so long.
-_BATCH = 256
-_BATCH_SECONDS = 0.5
+_BATCH = 1024
+_BATCH_SECONDS = 1.0
 #: Seconds after which the run looks around, if nothing woke it.
 _TICK = 0.25
 #: How long a run that ends waits for what is on its way.
@@ -45,7 +46,7 @@ class Run(Generic[_Task, _Outcome, _Result]):
 
     report: Any = field(kw_only=False)  #: goes with the error if the run is ended
     name: str  #: of the threads
-    workers: int  #: tasks that are worked on at a time
+    workers: int  #: tasks that are worked on at a time, at most
     stop: threading.Event  #: set by the run when it ends; `work` looks at it, to give up early
     #: The next tasks, in pages of a bounded size, none of them empty unless there is more to come;
     #: None when there are no more. Called whenever few tasks are waiting; after None once more when
@@ -58,12 +59,14 @@ class Run(Generic[_Task, _Outcome, _Result]):
     #: that is put back for another run. Where an exception means that the run cannot go on, it
     #: calls `end`; it raises the exception if that is a fault of ours.
     take: Callable[[_Task, _Outcome | BaseException], _Result | None]
-    #: Writes results down, all or nothing, then counts them in the report. Called with 256, or
-    #: after half a second, and at the end; once more with the same ones, and those that came
+    #: Writes results down, all or nothing, then counts them in the report. Called with 1,024, or
+    #: after a second, and at the end; once more with the same ones, and those that came
     #: meanwhile, at the end after it raised.
     record: Callable[[list[_Result]], object]
     #: Called a few times a second while the run goes on: to show progress, renew leases.
     tick: Callable[[], object] = lambda: None
+    #: How many tasks may be worked on now, where that changes; else as many as there are workers.
+    at_once: Callable[[], int] | None = None
     max_bytes: int = 0  #: bytes that tasks in hand may `need` together; one of more goes alone
     need: Callable[[_Task], int] = lambda _: 0  #: the bytes of memory, or disk, that a task takes
     #: Whether a task may be carried out a second time while the first has not ended: done at the
@@ -81,7 +84,11 @@ class Run(Generic[_Task, _Outcome, _Result]):
     blocked: Callable[[], int] = lambda: 0
 
     def __post_init__(self) -> None:
-        self._dispatch: Dispatch[_Task, _Outcome] = Dispatch(self.max_bytes, self.need)
+        self._dispatch: Dispatch[_Task, _Outcome] = Dispatch(
+            self.max_bytes, self.need, self.at_once
+        )
+        self._hired = 0  # threads
+        self._hiring = threading.Lock()
         self._order: deque[Job[_Task, _Outcome]] = deque()  # if they are taken in order
         self._unrecorded: list[_Result] = []
         self._last_record = time.monotonic()
@@ -98,6 +105,15 @@ class Run(Generic[_Task, _Outcome, _Result]):
     def is_ending(self) -> bool:
         """Whether nothing more is begun, as the run was ended or stopped."""
         return self._cause is not None or self.stop.is_set()
+
+    def borrow(self, size: int) -> bool:
+        """For `work`: whether a task may hold so many bytes more than it needs, as no other task
+        waits for them; they are to be given back."""
+        return self._dispatch.borrow(size)
+
+    def give_back(self, size: int) -> None:
+        """What was borrowed is not held any more."""
+        self._dispatch.give_back(size)
 
     def end(self, cause: CatalogSyncError, *, finish: bool = False) -> None:
         """Begin nothing more; `execute` raises RunAborted in the end. The first call counts.
@@ -118,10 +134,13 @@ class Run(Generic[_Task, _Outcome, _Result]):
             Exception: what `claim`, `take`, `record` or `tick` raised, which ends the run; what
                 was taken until then has been recorded.
         """
+        with seldom_collected():
+            self._execute()
+        if self._cause is not None:
+            raise RunAborted(self.report, self._cause) from self._cause
+
+    def _execute(self) -> None:
         try:
-            for number in range(self.workers):
-                name = f"{self.name}-{number}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
             while self._step():
                 self.tick()
         finally:
@@ -133,19 +152,29 @@ class Run(Generic[_Task, _Outcome, _Result]):
                     self._wait_for_the_last()
                 finally:
                     self._flush()
-        if self._cause is not None:
-            raise RunAborted(self.report, self._cause) from self._cause
 
     def _work(self) -> None:
         """A worker's life; in a daemon thread, see `workers`. Any outcome, also of a fault of ours,
         reaches the caller's thread."""
         while (job := self._dispatch.take()) is not None:
+            self._hire_if_short()
             outcome: _Outcome | BaseException
             try:
                 outcome = self.work(job.task)
             except BaseException as error:
                 outcome = error
             self._dispatch.done(job, outcome)
+
+    def _hire_if_short(self) -> None:
+        """Start one more thread if there is work for it; which may start the next."""
+        if not self._dispatch.is_short or self._hired >= self.workers:
+            return
+        with self._hiring:
+            if self._hired >= self.workers:
+                return
+            self._hired += 1
+            name = f"{self.name}-{self._hired}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _step(self) -> bool:
         """Claim if workers will soon be idle, wait, take and record outcomes; False at the end."""
@@ -177,16 +206,18 @@ class Run(Generic[_Task, _Outcome, _Result]):
         page = self.claim()
         self._exhausted = page is None
         jobs = self._dispatch.add(page or ())
+        self._hire_if_short()
         if self.in_order or self.by_page:
             self._order.extend(jobs)
 
     @property
     def _low_water(self) -> int:
         """With so few waiting tasks it is time to claim; -1: it is not."""
-        far_ahead = len(self._order) > 8 * self.workers
+        at_once = self.workers if self.at_once is None else self.at_once()
+        far_ahead = len(self._order) > 8 * at_once
         if self._exhausted or self.by_page or far_ahead or self._cause is not None:
             return -1
-        return 4 * self.workers
+        return 4 * at_once
 
     def _collect(self, *, at_least: int, low_water: int, timeout: float) -> None:
         came: Iterable[Job[_Task, _Outcome]] = self._dispatch.outcomes(

@@ -16,19 +16,27 @@ _T = TypeVar("_T")
 
 
 class Workers:
-    """A fixed number of daemon threads that take calls in the order in which they were given."""
+    """Daemon threads that take calls in the order in which they were given."""
 
     def __init__(self, count: int, name: str) -> None:
+        """
+        Args:
+            count: of threads, at most; they start as there are calls.
+        """
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._calls = queue.SimpleQueue()
         self._count = count
-        for number in range(count):
-            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
+        self._name = name
+        self._started = 0
 
     def submit(self, function: Callable[[], _T]) -> Future[_T]:
         """Have a function called; the future tells what it returned or raised."""
         future: Future[_T] = Future()
         self._calls.put((future, function))
+        if self._started < self._count:
+            self._started += 1
+            name = f"{self._name}-{self._started}"
+            threading.Thread(target=self._run, name=name, daemon=True).start()
         return future
 
     def close(self) -> None:
@@ -41,7 +49,7 @@ class Workers:
             if call is not None:
                 call[0].cancel()
                 call[0].set_running_or_notify_cancel()
-        for _ in range(self._count):
+        for _ in range(self._started):
             self._calls.put(None)
 
     def _run(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from catalogsync_assets.core.errors import ConfigurationError
+from catalogsync_assets.core.settings import MAX_WORKERS
 from catalogsync_assets.core.stores.profile import PRESETS, StoreProfile, provider_of
 
 #: What this program's own keys begin with after the prefix: those of tests, never a file's.
@@ -28,7 +29,6 @@ ADDRESSING_STYLES = ("auto", "path", "virtual")
 #: `path`: objects follow the paths of their files; `keep`: they stay under the keys they have.
 LAYOUTS = ("path", "keep")
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
-MAX_WORKERS = 256
 #: Bytes per second.
 MIN_BANDWIDTH = 256 * 1024
 #: S3 allows 1,024 bytes for a key; what the prefix leaves is enough for `catalog.object_keys`.
@@ -99,7 +99,7 @@ class ObjectBackend:
     credential_env_prefix: str = "AWS"  #: credentials come from `${PREFIX}_ACCESS_KEY_ID` and so on
     #: The service, one of `profile.PRESETS`; None to tell it by the endpoint.
     provider: str | None = None
-    workers: int | None = None  #: files on their way at a time; None for the program's default
+    workers: int | None = None  #: requests at a time, at most; None for what is of use
     #: Bytes of files in memory at a time; None for the default.
     max_in_flight_bytes: int | None = None
     #: Bytes per second that a run may send at most; None for no limit.

@@ -48,8 +48,8 @@ class Target:
     #: Of objects that were found damaged there, without quotes; empty text for one whose ETag is
     #: not known. Without any, the key is not under suspicion.
     damaged_etags: frozenset[str] = frozenset()
-    #: Called with the object there once it may be replaced; raises if it may not after all. A kill
-    #: right after must find nobody who still counts on that object.
+    #: Called with the object there, once it may be replaced; raises if it may not after all. A
+    #: kill right after must find nobody who still counts on that object.
     before_replacing: Callable[[StoredObject], None] = lambda _: None
 
 

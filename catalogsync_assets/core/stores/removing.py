@@ -74,13 +74,13 @@ def remove(client: StoreClient, known: KnownObject) -> Literal["removed", "gone"
         NotRemoved: it stays, as it is not what is known, or the store has not deleted it.
         StoreError: the store refused, or was silent: then it may be gone or not.
     """
-    key = known.key
+    key, asked = known.key, _now()
     found = client.head(key)
     if found is None:
         if not is_gone(client, key):
             raise verify.unsettled(client, key)
         return "gone"
-    problem = _speaks_against(client, found, known)
+    problem = _speaks_against(client, found, known, asked)
     if problem is not None:
         if client.head(key) != found:
             raise verify.unsettled(client, key)
@@ -115,13 +115,13 @@ def _delete(client: StoreClient, key: str, etag: str | None) -> None:
 
 
 def _speaks_against(
-    client: StoreClient, found: StoredObject, known: KnownObject
+    client: StoreClient, found: StoredObject, known: KnownObject, asked: datetime
 ) -> NotRemoved | None:
     """Why an object is not the one that is known; None if it is."""
     owner, _, file = (found.owner_tag or "").partition("/")
     is_tagged = (owner, file) == (known.owner, known.file)
     same_size = known.size_bytes is None or found.size_bytes in (None, known.size_bytes)
-    written = _written_at(found)
+    written = _written_at(found, asked)
     is_newer = written is None or written > known.written_until + _SECONDS
     why = None
     if owner not in ("", known.owner):
@@ -140,12 +140,19 @@ def _speaks_against(
     return why and _stays(client, known.key, *why)
 
 
-def _written_at(found: StoredObject) -> datetime | None:
-    """When an object was written, by the clock here; None if the store does not tell."""
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _written_at(found: StoredObject, asked: datetime) -> datetime | None:
+    """When an object was written, by the clock here; None if the store does not tell.
+
+    What its answer took on its way is no lag of the store's clock: that is held against the moment
+    in which it was asked, so that a slow answer makes no object younger.
+    """
     if found.modified_at is None:
         return None
-    now = datetime.now(timezone.utc)
-    ahead = timedelta(0) if found.answered_at is None else found.answered_at - now
+    ahead = timedelta(0) if found.answered_at is None else found.answered_at - asked
     return (found.modified_at - ahead).astimezone(timezone.utc).replace(tzinfo=None)
 
 

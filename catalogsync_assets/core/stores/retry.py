@@ -73,7 +73,6 @@ class Retries:
                 with self._lock:
                     self.count += 1
             else:
-                self._pace.went_well()
                 return result
             self._stop.wait(random.uniform(0, min(wait, MAX_BACKOFF)))  # noqa: S311
             wait *= 2

@@ -62,7 +62,7 @@ def boto3_client(backend: ObjectBackend) -> S3Client:
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
         proxies=proxies,
-        max_pool_connections=5 * (backend.workers or DEFAULT_WORKERS),  # five parts of each file
+        max_pool_connections=5 * (backend.workers or DEFAULT_WORKERS),  # they are made as needed
         retries={"mode": "standard", "total_max_attempts": 1},  # `Retries` does, and counts
     )
     session = boto3_session(backend)

@@ -47,9 +47,8 @@ class Copier:
         Args:
             sha256: of the task's file, in hex.
         """
-        backend, content = self._client.backend, (task.size_bytes, sha256)
-        with self._catalog.read() as connection:
-            return remote_copies.copy_of_content(connection, backend, *content, but=task.locator)
+        place = self._catalog, self._client.backend
+        return remote_copies.copy_of_content(*place, task.size_bytes, sha256, but=task.locator)
 
     def move(self, task: UploadTask, target: Target) -> Uploaded:
         """Bring the task's object, which is its source, to its key, and make sure that it is whole.
@@ -199,7 +198,7 @@ class Copier:
             return None
         if held is None:
             raise verify.not_stored(client, key)
-        return KeptAside(source.location_id, key, *held)
+        return KeptAside(source, key, *held)
 
     def _expected(self, source: RemoteCopy) -> Expected:
         """What the copy must be; by its ETag where that of the verified source is an MD5."""

@@ -38,8 +38,9 @@ from catalogsync_assets.core.upload.source import Source, measured
 #: S3 allows 10,000 parts of 5 MiB to 5 GiB, all but the last of one size on some stores (R2).
 PART_BYTES = 8 * 1024 * 1024
 _MAX_PARTS = 10_000
-#: Parts of one file on their way at a time.
+#: Parts of one file on their way at a time; more where there is memory, up to so many.
 PARTS_IN_FLIGHT = 5
+MOST_PARTS = 32
 
 
 def part_bytes(size_bytes: int, smallest: int = PART_BYTES) -> int:
@@ -91,6 +92,9 @@ class LargeUpload:
     #: Called with the size of each part, in its worker; may wait.
     before_part: Callable[[int], None]
     stop: threading.Event  #: once set, no further part is begun
+    #: Whether one part more may be held and sent now; each that may is given back by `give_back`.
+    one_more: Callable[[int], bool] = lambda _: False
+    give_back: Callable[[int], object] = lambda _: None  #: so many of those, at the end
     _upload: PartsUpload = field(init=False)
     _sent_bytes: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -178,10 +182,13 @@ class LargeUpload:
     def _send_parts(self, source: Source, journal: UnfinishedUpload) -> list[Part]:
         done: list[Future[Part]] = []
         waiting: set[Future[Part]] = set()
-        pool = Workers(PARTS_IN_FLIGHT, "part")
+        pool = Workers(MOST_PARTS, "part")
+        room = PARTS_IN_FLIGHT
         try:
             for number, content in enumerate(source.parts(journal.part_bytes), start=1):
-                if len(waiting) == PARTS_IN_FLIGHT:
+                if len(waiting) == room < MOST_PARTS and self.one_more(room):
+                    room += 1
+                if len(waiting) == room:
                     arrived, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in arrived:
                         future.result()
@@ -199,6 +206,7 @@ class LargeUpload:
             # Before the upload is aborted: a part that arrives later would be kept, and paid for.
             pool.close()
             wait(waiting)
+            self.give_back(room - PARTS_IN_FLIGHT)
 
     def _part(self, journal: UnfinishedUpload, number: int, content: bytearray) -> Part:
         """In a worker: hash a part, and send it unless the store has it."""

@@ -7,6 +7,7 @@ done with what is there already is said in `stores.place`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -46,6 +47,10 @@ class Sender:
     #: Is told of complaints of the store, and bounds the bytes per second.
     _limiter: ConcurrencyLimiter
     _stop: threading.Event  #: once set, no wait between tries goes on
+    #: Whether a file may hold so many bytes more than `Limits.memory_needed` says, and what is
+    #: called once it does not hold them any more.
+    _borrow: Callable[[int], bool] = lambda _: False
+    _give_back: Callable[[int], object] = lambda _: None
 
     def __post_init__(self) -> None:
         attempts = self._limits.attempts
@@ -192,6 +197,8 @@ class Sender:
         kept: list[KeptAside] = []
         if keep_replaced_days() and not profile.versioned:
             known = [c for c in to_be_replaced(*place) if c.sha256 and c.size_bytes is not None]
+            if verify.bare(found.etag) not in {verify.bare(copy.etag) for copy in known}:
+                known += self._of_no_row(task, found)
             if known and profile.copies is None:
                 make_sure_of_copies(self._catalog, self._client)
             if known and not self._client.profile.copies:
@@ -227,6 +234,27 @@ class Sender:
             "it says to hold a content that the catalog does not know; nothing was overwritten:"
             " fetch it if it is wanted, and move it away",
         )
+
+    def _of_no_row(self, task: UploadTask, found: StoredObject) -> list[RemoteCopy]:
+        """An earlier content that is there though the catalog does not say so: a run was killed
+        before it did, or the backend was taken out and has come back."""
+        client, backend = self._client, self._client.backend
+        if verify.bare(found.etag) in task.damaged_etags:
+            return []
+        tags = {f"{self._catalog_id}/{asset}": asset for asset in task.earlier_ids}
+        of_tag = tags.get(found.owner_tag or "")
+        assets = task.earlier_ids if of_tag is None else {of_tag}
+        with self._catalog.read() as connection:
+            digests = remote_copies.digests_of(connection, assets)
+        read = verify.read(client, task.locator, (), size_bytes=found.size_bytes)
+        if read is None or verify.bare(read.etag) != verify.bare(found.etag):
+            raise verify.unsettled(client, task.locator)
+        place = backend.id, backend.bucket, task.locator
+        return [
+            RemoteCopy(0, asset, *place, read.size_bytes, read.sha256, found.etag)
+            for asset, digest in digests.items()
+            if digest == read.sha256 or (digest is None and asset == of_tag)
+        ][:1]
 
     def _metadata_of(self, copy: RemoteCopy) -> ObjectMetadata:
         tag = f"{self._catalog_id}/{copy.file_asset_id}"
@@ -264,6 +292,7 @@ class Sender:
             copied, target = self._copied_instead(task, held, target, replacing)
             if copied is not None:
                 return copied
+        of_part = self._limits.of_request(part_size)
         try:
             return multipart.LargeUpload(
                 self._catalog,
@@ -275,6 +304,8 @@ class Sender:
                 retry=self._retry,
                 before_part=partial(self._before_part, task),
                 stop=self._stop,
+                one_more=lambda room: room < self._limiter.allowed and self._borrow(of_part),
+                give_back=lambda parts: self._give_back(parts * of_part),
             ).carry_out()
         finally:
             with self._lock:

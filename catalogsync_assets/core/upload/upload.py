@@ -1,7 +1,7 @@
 """Carries out the upload tasks of a backend: bounded, retried, verified, recorded.
 
 Order, for every file: object, then verification, then row. One thread (the caller's) claims tasks
-and records results; `workers` threads read and send (see `runner.run`).
+and records results; threads read and send (see `runner.run`), as many as turn out to be of use.
 Whatever ends a run early - a kill, a signal, a full disk, a store that is gone - costs at most
 repeated work: a put is conditional, and what is found in place is compared, not sent again.
 """
@@ -44,43 +44,19 @@ from catalogsync_assets.core.errors import (
     StoreUnavailableError,
 )
 from catalogsync_assets.core.runner.limiter import ConcurrencyLimiter
-from catalogsync_assets.core.runner.report import Failure, RunReport
+from catalogsync_assets.core.runner.report import Failure
 from catalogsync_assets.core.runner.run import Run, claims, limited, reporting
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets.core.stores.client import StoreClient
-from catalogsync_assets.core.stores.sdk import DEFAULT_WORKERS
 from catalogsync_assets.core.upload.journal import abandoned, abort_abandoned
 from catalogsync_assets.core.upload.limits import Limits
 from catalogsync_assets.core.upload.put import Sender
+from catalogsync_assets.core.upload.report import UploadReport
 from catalogsync_assets.core.upload.staging import Copies
 
 __all__ = ["Limits", "UploadReport", "upload"]
 
 _CLAIM = 512
-
-
-@dataclass
-class UploadReport(RunReport[Failure]):
-    """What an upload did. Files that `failed` are tried again by the next run."""
-
-    backend: str
-    workers: int
-    in_flight: int = 0  #: files on their way
-    queued: int = 0  #: tasks that were waiting when the run began, up to its limit
-    queued_bytes: int = 0  #: the size of their files
-    succeeded: int = 0  #: files sent, verified and recorded
-    adopted: int = 0  #: files found in place, whole, and recorded without sending
-    copied: int = 0  #: files that the store has copied from other keys, without sending
-    #: Objects that were to be copied, and turned out gone or damaged; their files are sent, if they
-    #: are here or on another backend, else they have failed.
-    lost: int = 0
-    #: Earlier contents that were replaced without a copy of them, as the store cannot copy.
-    replaced_for_good: int = 0
-    bytes: int = 0  #: bytes sent and verified
-    settled_bytes: int = 0  #: the size of the files that are finished, one way or the other
-    bytes_in_parts: int = 0  #: what has been sent of large files that are not complete yet
-    retries: int = 0  #: requests that had to be repeated
-    retryable: bool = False  #: whether a failure among them may pass without anyone acting
 
 
 Progress = Callable[[UploadReport], None]
@@ -144,8 +120,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         # The pools of connections are made for as many workers as there will be.
-        if self.limits.workers != (self.backend.workers or DEFAULT_WORKERS):
-            self.backend = replace(self.backend, workers=self.limits.workers)
+        self.backend = replace(self.backend, workers=self.limits.workers)
         self._lease = UploadLease(self.catalog, self.backend)
         self._report = UploadReport(self.backend.name, self.limits.workers)
         self._stop = threading.Event()
@@ -174,7 +149,16 @@ class _Run:
         client = self._client = self.connect(with_kept_answers(self.catalog, self.backend))
         limits, stop = self.limits, self._stop
         limiter = ConcurrencyLimiter(limits.workers, limits.bytes_per_second)
-        self._sender = Sender(self.catalog, client, limits, limiter, stop)
+        self._limiter = limiter
+        self._sender = Sender(
+            self.catalog,
+            client,
+            limits,
+            limiter,
+            stop,
+            self._borrow,
+            self._give_back,
+        )
         self._sender.probe()
         make_sure(self.catalog, client)
         begin_changes(self.catalog, client, retry=self._sender.retry)
@@ -188,6 +172,7 @@ class _Run:
         finally:
             # Of what was not done. (If it arrives after all, the next run finds it in place.)
             self._lease.release()
+            self._report.at_once = limiter.peak
             self._report.retries = self._sender.retries
             self._report.replaced_for_good = self._sender.replaced_for_good
             self._report.in_flight = self._report.bytes_in_parts = 0
@@ -204,6 +189,7 @@ class _Run:
                 self._report,
                 name="upload",
                 workers=limits.workers,
+                at_once=lambda: self._limiter.allowed,
                 stop=self._stop,
                 claim=claims(self._claim, page=_CLAIM, limit=left),
                 work=self._send,
@@ -249,6 +235,12 @@ class _Run:
             return task.size_bytes
         return self.limits.memory_needed(task.size_bytes)
 
+    def _borrow(self, size: int) -> bool:
+        return self._run.borrow(size)
+
+    def _give_back(self, size: int) -> None:
+        self._run.give_back(size)
+
     def _send(self, task: UploadTask) -> Uploaded:
         if task.source_copy is None:
             return self._sender.send(task)
@@ -262,6 +254,7 @@ class _Run:
         return task.source_copy is not None and task.source_copy.backend_id == self.backend.id
 
     def _tick(self) -> None:
+        self._report.at_once = self._limiter.peak
         self._report.retries = self._sender.retries
         self._report.in_flight = self._run.in_hand
         self._report.bytes_in_parts = self._sender.bytes_in_parts
@@ -299,7 +292,7 @@ class _Run:
         """Whether a failure is not the file's own, but means that the run cannot go on."""
         if isinstance(error, StoreUnavailableError):
             self._silent_in_a_row += 1
-            return self._silent_in_a_row >= self.limits.workers
+            return self._silent_in_a_row >= self.limits.silences
         if isinstance(error, StoreError):
             # Denied for one key after others were accepted: a rule about that key.
             one_key = isinstance(error, AccessRefusedError) and error.code == "AccessDenied"

@@ -1,8 +1,10 @@
 """The catalog on a backend: made when something has changed, verified, recorded; and read back."""
 
 import datetime as dt
+import errno
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -170,6 +172,43 @@ def test_a_public_bucket_gets_none_that_is_not_encrypted(backend, backed_up, mon
     assert own_keys(s3, public) == []
     monkeypatch.setenv("CATALOGSYNC_PASSPHRASE", PASSPHRASE)
     assert backed_up(public).encrypted
+
+
+def test_what_anybody_could_read_is_told_and_goes_when_it_is_asked_for(
+    catalog, backend, backed_up, monkeypatch, s3
+):
+    """It was put there before a passphrase, or before the bucket was served publicly."""
+    cloud = backend()
+    backed_up(cloud)
+    public = replace(cloud, public_base_url="https://example.org/music")
+    plain = own_keys(s3, cloud)
+    left_out = backed_up(public)
+    assert (left_out.status, left_out.readable, own_keys(s3, cloud)) == ("left out", 1, plain)
+
+    monkeypatch.setenv("CATALOGSYNC_PASSPHRASE", PASSPHRASE)
+    report = backed_up(cloud)
+    assert (report.status, report.readable, report.snapshots) == ("made", 1, 2)
+    report = backed_up(cloud, remove_readable=True)
+    assert (report.status, report.readable, report.removed) == ("unchanged", 0, 1)
+    (left,) = own_keys(s3, cloud)
+    assert left.endswith(".age")
+
+
+def test_a_public_backend_that_does_not_answer_is_left_out_all_the_same(
+    backend, backed_up, unused_endpoint
+):
+    report = backed_up(backend(public_base_url="https://example.org", endpoint=unused_endpoint))
+    assert (report.status, report.readable) == ("left out", 0)
+    assert "not known" in report.warning
+
+
+def test_a_folder_that_nobody_may_write_to_is_named(cloud, backed_up, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(making, "private", refuse)
+    with pytest.raises(CatalogError, match="Read-only file system"):
+        backed_up(cloud)
 
 
 # --- large ones

@@ -10,11 +10,11 @@ import pytest
 from catalogsync_assets.core.catalog import database
 from catalogsync_assets.core.catalog.backends import backend_by_name, object_backends, register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import VERSION_TABLE
 from catalogsync_assets.core.catalog.scope import Scope, select
 from catalogsync_assets.core.catalog.search import whereis
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.version import VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend

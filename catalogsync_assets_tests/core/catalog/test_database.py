@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog, catalog_path
-from catalogsync_assets.core.catalog.schema import VERSION_TABLE
+from catalogsync_assets.core.catalog.version import VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError, ConfigurationError, UsageError
 from catalogsync_assets.core.library import removal
 from catalogsync_assets.core.settings import catalog_location, library_roots
@@ -614,3 +614,13 @@ def test_what_is_no_file_is_refused_and_stays(tmp_path):
             Catalog.open(tmp_path / name)
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+def test_a_working_directory_that_is_gone_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(ConfigurationError, match="working directory is no more"):
+        catalog_path("catalog.db")
+    assert catalog_path(tmp_path / "catalog.db") == tmp_path / "catalog.db"

@@ -1,7 +1,6 @@
 """What a backend holds of a batch and of everything, and when that was verified."""
 
 import pytest
-import sqlalchemy as sa
 
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
@@ -15,7 +14,7 @@ from catalogsync_assets.core.catalog.holdings import (
     verification,
 )
 from catalogsync_assets.core.stores.backend import LOCAL, ObjectBackend
-from catalogsync_assets_tests.support.database import change, rows
+from catalogsync_assets_tests.support.database import change
 
 
 @pytest.fixture
@@ -114,19 +113,22 @@ def test_formats_are_of_what_exists_anywhere_or_in_the_library(catalog, cloud, b
 
 
 def test_a_cell_is_looked_up_from_its_batch_and_not_from_all_that_a_backend_holds(
-    catalog, cloud, batches
+    catalog, cloud, batches, monkeypatch
 ):
     seen = []
-    sa.event.listen(
-        catalog.engine, "before_cursor_execute", lambda *event: seen.append((event[2], event[3]))
-    )
+    ask = catalog.rows
+
+    def noting(statement, /, **values):
+        seen.append((statement, values))
+        return ask(statement, **values)
+
+    monkeypatch.setattr(catalog, "rows", noting)
     verification(catalog, cloud, batches[0])
     batch_formats(catalog, cloud, batches[0])
     absence(catalog, cloud, batches[0])
     sample_object(catalog, cloud, batches[0])
 
-    asked = [one for one in seen if one[0].lstrip().startswith("SELECT")]
-    assert len(asked) == 4
-    for statement, values in asked:
-        plan = [row[3] for row in rows(catalog, f"EXPLAIN QUERY PLAN {statement}", *values)]
+    assert len(seen) == 4
+    for statement, values in seen:
+        plan = [row[3] for row in ask(f"EXPLAIN QUERY PLAN {statement}", **values)]
         assert plan[0].startswith("SEARCH f USING INDEX ix_file_assets_batch"), plan

@@ -15,9 +15,10 @@ from alembic.script import ScriptDirectory
 from catalogsync_assets.core.catalog import database, presence
 from catalogsync_assets.core.catalog.backends import backend_by_name, register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from catalogsync_assets.core.catalog.schema import metadata
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.upload_plan import enqueue
+from catalogsync_assets.core.catalog.version import SCHEMA_VERSION, VERSION_TABLE
 from catalogsync_assets.core.errors import CatalogError
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets.core.stores.backend import ObjectBackend

@@ -152,3 +152,19 @@ def test_of_a_file_that_changed_only_the_new_content_is_told(
         ("local", "active", 15),
         ("cloud", "absent", 15),
     ]
+
+
+def test_the_places_of_the_songs_found_are_looked_up_and_no_others(music, monkeypatch):
+    asked = []
+    ask = music.rows
+
+    def noting(statement, /, **values):
+        asked.append((statement, values))
+        return ask(statement, **values)
+
+    monkeypatch.setattr(music, "rows", noting)
+    assert songs(music, "davis kind") == DAVIS
+
+    statement, values = asked[-1]
+    plan = [row[3] for row in ask(f"EXPLAIN QUERY PLAN {statement}", **values)]
+    assert [step for step in plan if "AUTOMATIC" in step or step.startswith("SCAN")] == ["SCAN b"]

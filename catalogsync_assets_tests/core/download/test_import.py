@@ -361,7 +361,7 @@ def test_memory_does_not_grow_with_the_manifest(catalog, tmp_path, monkeypatch):
 
     peak(400, "first")  # what is loaded once
 
-    assert peak(8_000) < 1.5 * peak(2_000)
+    assert peak(2_500) < 2 * peak(500)
 
 
 def test_what_is_stopped_in_the_middle_is_completed_by_another_import(

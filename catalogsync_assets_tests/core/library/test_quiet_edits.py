@@ -337,3 +337,38 @@ def test_reading_all_goes_on_where_it_was_stopped(library, scanned, catalog, mon
     assert scanned(rehash=True).read == 3
     assert sorted(set(read)) == paths
     assert rows(catalog, "SELECT rehash_began_at FROM library_roots") == [None]
+
+
+@pytest.mark.parametrize("way", ["left out", "gone", "left out, and elsewhere"])
+@pytest.mark.parametrize("kind", ["rot", "cut"])
+def test_damage_is_not_forgotten_while_nobody_sees_the_file(
+    flac, library, scanned, catalog, monkeypatch, way, kind
+):
+    """Only its content tells that it is as it was, once it is seen again."""
+    whole = flac.read_bytes()
+    scanned()
+    scanned(rehash=True)
+    if kind == "rot":
+        under_its_old_time(flac, rot(flac))
+    else:
+        flac.write_bytes(whole[: len(whole) // 2])
+    assert scanned().suspected == 1
+
+    if way == "gone":
+        away = flac.rename(library.root.parent / "a.flac")
+        scanned(allow_empty=True)
+        away.rename(flac)
+    else:
+        monkeypatch.setenv("CATALOGSYNC_IGNORE", "*.flac")
+        scanned()
+        monkeypatch.delenv("CATALOGSYNC_IGNORE")
+        if "elsewhere" in way:
+            flac = flac.rename(library.root / "b.flac")
+    assert rows(catalog, STATES) == [(1, "missing" if way == "gone" else "excluded")]
+
+    scanned()
+    scanned()
+    assert rows(catalog, STATES) == [(1, "damaged")]
+    flac.write_bytes(whole)
+    assert scanned().suspected == 0
+    assert rows(catalog, STATES) == [(1, "active")]

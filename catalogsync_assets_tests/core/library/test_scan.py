@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import unicodedata
 from dataclasses import astuple
 from pathlib import Path
@@ -9,15 +10,18 @@ from pathlib import Path
 import pytest
 
 from catalogsync_assets.core.catalog import files as library_rows
+from catalogsync_assets.core.catalog import known_paths
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.catalog.files import batch_keys
 from catalogsync_assets.core.catalog.scope import EVERYTHING
 from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.catalog.upload_queue import Uploaded, UploadLease, record
 from catalogsync_assets.core.errors import CatalogSyncError, LibraryError
+from catalogsync_assets.core.library import root_scan
 from catalogsync_assets.core.library.scan import ScanReport, scan
 from catalogsync_assets_tests.support.database import rows, rows_of_all
 from catalogsync_assets_tests.support.files import sha256, unprivileged
+from catalogsync_assets_tests.support.waiting import PATIENCE
 
 PATHS = "SELECT locator, status FROM file_locations ORDER BY id"
 KEYS = "SELECT object_key FROM file_assets WHERE superseded_by_id IS NULL ORDER BY object_key_fold"
@@ -212,11 +216,35 @@ def test_of_many_files_each_gets_its_own_song_and_key(library, scanned, catalog)
 
 
 def test_known_files_are_read_in_pages_without_gaps(library, scanned, monkeypatch):
-    monkeypatch.setattr(library_rows, "_PAGE", 3)
-    library.fill(10)
+    for module in (library_rows, known_paths):
+        monkeypatch.setattr(module, "_PAGE", 3)
+    monkeypatch.setattr(known_paths, "_FEW", 2)
+    paths = library.fill(20)
     scanned()
+    assert counts(scanned()) == {"unchanged": 20}
 
-    assert counts(scanned()) == {"unchanged": 10}
+    for path in (*paths[3:11], paths[14], paths[19]):
+        path.chmod(0o600)
+    assert counts(scanned()) == {"unchanged": 20, "touched": 10}
+    for path in paths[2:13]:
+        path.unlink()
+    assert counts(scanned()) == {"unchanged": 9, "missing": 11}
+
+
+def test_tags_behind_a_network_are_read_many_at_a_time(library, scanned, monkeypatch):
+    """There reading is waiting: four that wait for each other would wait for ever one by one."""
+    four = threading.Barrier(4, timeout=PATIENCE)
+
+    def together(*arguments, **more):
+        four.wait()
+        return read(*arguments, **more)
+
+    read = root_scan.read_facts
+    monkeypatch.setattr(root_scan, "read_facts", together)
+    monkeypatch.setattr(root_scan, "file_system_of", lambda _: "~nfs4")
+    library.fill(4)
+
+    assert counts(scanned()) == {"new": 4, "problem_count": 4}
 
 
 # --- names --------------------------------------------------------------------------------------

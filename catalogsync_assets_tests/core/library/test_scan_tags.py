@@ -4,9 +4,9 @@ import pytest
 from mutagen.flac import FLAC
 
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.file_tags import unread_tags
 from catalogsync_assets.core.catalog.scope import select
 from catalogsync_assets.core.catalog.search import whereis
+from catalogsync_assets.core.catalog.status import unread_tags
 from catalogsync_assets.core.library.scan import scan
 from catalogsync_assets_tests.support.audio_files import tagged, untagged
 from catalogsync_assets_tests.support.database import change, rows, rows_of_all

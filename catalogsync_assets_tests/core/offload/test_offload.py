@@ -17,7 +17,7 @@ from catalogsync_assets.core.catalog.separation import keep_verdicts, separation
 from catalogsync_assets.core.catalog.status import backend_status
 from catalogsync_assets.core.catalog.upload_plan import enqueue
 from catalogsync_assets.core.errors import CatalogError, RunAborted, UsageError
-from catalogsync_assets.core.library import removal
+from catalogsync_assets.core.library import removal, root_scan
 from catalogsync_assets.core.library import scan as scan_module
 from catalogsync_assets.core.offload import offload as offload_module
 from catalogsync_assets.core.offload.offload import offload
@@ -831,16 +831,15 @@ def test_a_scan_that_saw_a_file_before_it_was_offloaded_does_not_bring_it_back(
 ):
     """The walk finds the file, then it is removed, then the scan reads its row."""
     stored("cloud", files=2)
-    known_files = scan_module.rows.known_files
+    known_paths = root_scan.known_paths
 
     def offload_then_know(*arguments):
-        monkeypatch.setattr(scan_module.rows, "known_files", known_files)
         assert offloaded(1).removed == 2
-        return known_files(*arguments)
+        return known_paths(*arguments)
 
-    walked = list(scan_module.walk(library.root))
-    monkeypatch.setattr(scan_module, "walk", lambda *_, **__: iter(walked))
-    monkeypatch.setattr(scan_module.rows, "known_files", offload_then_know)
+    walked = list(scan_module.walk_in_runs(library.root))
+    monkeypatch.setattr(scan_module, "walk_in_runs", lambda *_, **__: iter(walked))
+    monkeypatch.setattr(root_scan, "known_paths", offload_then_know)
 
     scanned()
 

@@ -8,24 +8,9 @@ import pytest
 from catalogsync_assets.core.library import forget
 from catalogsync_assets_tests.support.database import rows
 from catalogsync_assets_tests.support.files import sha256
+from catalogsync_assets_tests.support.kills import DYING
 from catalogsync_assets_tests.support.proxy import refusal
 
-# A command that dies in the moment before it commits so many transactions; 0 for none.
-_DYING = """
-import os, signal, sys
-import sqlalchemy as sa
-from catalogsync_assets.cli import main
-from catalogsync_assets.core.prune import prune
-prune._PAGE = 3
-left = int(sys.argv[1])
-def die(_):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-sa.event.listen(sa.Engine, "commit", die)
-main(sys.argv[2:], prog_name="catalogsync")
-"""
 _CLAIMS = """
 SELECT l.locator, f.sha256 FROM file_locations l JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.backend_id = ? AND l.status = 'active'
@@ -59,7 +44,7 @@ def test_killed_at_any_moment_it_costs_nothing(
     kills = finished = 0
     while not finished:
         commit = 1 + kills // 2 if kills % 2 else 0
-        process = start_python(_DYING, commit, *command, "--delete", "--workers", 1)
+        process = start_python(DYING, commit, *command, "--delete", "--workers", 1)
         came = 0
 
         def kill(_, process=process, last=1 + step * (kills // 2), commit=commit, kills=kills):

@@ -78,6 +78,14 @@ def move(library, synced):
 
 
 @pytest.fixture
+def renamed(library, following, synced, move):
+    """A file that was `a.mp3` when it was stored, and whose object has followed it to `b.mp3`."""
+    library.add("a.mp3")
+    synced(following)
+    move(following, "a.mp3", "b.mp3")
+
+
+@pytest.fixture
 def statuses(catalog):
     """`statuses(backend)`: of its locations, by key below the prefix."""
 
@@ -100,10 +108,7 @@ def made_older(catalog, days):
 # --- what goes ----------------------------------------------------------------------------------
 
 
-def test_what_a_file_has_moved_away_from_goes(library, following, synced, move, pruned, remote):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_what_a_file_has_moved_away_from_goes(library, following, renamed, pruned, remote):
     assert remote(following).keys() == ["a.mp3", "b.mp3"]
 
     report = pruned(following)
@@ -113,12 +118,7 @@ def test_what_a_file_has_moved_away_from_goes(library, following, synced, move, 
     assert pruned(following).candidates == 0
 
 
-def test_a_dry_run_is_the_plan_and_changes_nothing(
-    catalog, library, following, synced, move, remote, statuses
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_a_dry_run_is_the_plan_and_changes_nothing(catalog, following, renamed, remote, statuses):
     before = remote(following).contents(), statuses(following)
 
     report = prune(catalog, following, older_than_seconds=0, connect=None)
@@ -141,6 +141,19 @@ def test_what_nobody_wants_goes(library, cloud, synced, forgotten, pruned, remot
     assert (report.removed, report.reasons_to_go["forgotten"].files) == (1, 1)
     assert remote(cloud).keys() == ["0001.mp3"]
     assert statuses(cloud) == [("0000.mp3", "removed"), ("0001.mp3", "active")]
+
+
+def test_what_a_forgotten_file_has_moved_away_from_needs_nothing_in_its_place(
+    following, renamed, move, forgotten, pruned, remote
+):
+    """What could stand in for it goes in the same run, and here before it."""
+    move(following, "b.mp3", "a.mp3")
+    forgotten("a.mp3")
+
+    report = pruned(following, workers=1)
+
+    assert (report.removed, report.failures) == (2, [])
+    assert remote(following).keys() == []
 
 
 def test_a_forgotten_file_that_comes_back_after_that_is_sent_again(
@@ -259,12 +272,7 @@ def test_nothing_goes_before_its_time(
     assert remote(following).keys() == ["b.mp3"]
 
 
-def test_an_audit_in_between_makes_nothing_younger(
-    catalog, library, following, synced, move, pruned
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_an_audit_in_between_makes_nothing_younger(catalog, following, renamed, pruned):
     made_older(catalog, 31)
     change(catalog, "UPDATE file_locations SET updated_at = CURRENT_TIMESTAMP")
 
@@ -272,12 +280,7 @@ def test_an_audit_in_between_makes_nothing_younger(
 
 
 @pytest.mark.parametrize("harm", ["delete", "damage"])
-def test_nothing_goes_whose_successor_is_not_proven_now(
-    library, following, synced, move, pruned, remote, harm
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_nothing_goes_whose_successor_is_not_proven_now(following, renamed, pruned, remote, harm):
     if harm == "delete":
         remote(following).delete("b.mp3")
     else:
@@ -344,12 +347,7 @@ def test_a_key_that_another_backend_on_the_bucket_names_stays(
 
 
 @pytest.mark.parametrize("status", ["pending", "running", "failed"])
-def test_a_key_that_an_upload_is_to_go_to_stays(
-    catalog, library, following, synced, move, pruned, status
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_a_key_that_an_upload_is_to_go_to_stays(catalog, following, renamed, pruned, status):
     task = "UPDATE upload_tasks SET status = ? WHERE target_locator LIKE '%/a.mp3'"
     change(catalog, task, status)
 
@@ -375,12 +373,9 @@ def test_copies_are_kept_where_so_many_are_asked_for(
 
 
 def test_what_another_program_has_written_over_an_old_key_is_not_touched_and_told_once(
-    catalog, library, following, synced, move, pruned, remote, statuses
+    catalog, following, renamed, pruned, remote, statuses
 ):
     """From then on it is an untracked object, as an audit says."""
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
     remote(following).put("a.mp3", b"theirs")
 
     report = pruned(following)
@@ -466,12 +461,9 @@ def test_adopted_objects_go_by_an_option_only(
 
 
 def test_what_was_written_again_since_it_was_known_stays(
-    catalog, library, following, synced, move, pruned, remote
+    catalog, following, renamed, pruned, remote
 ):
     """The same bytes, under our tag, by whomever."""
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
     earlier = "datetime(CURRENT_TIMESTAMP, '-1 hour')"
     times = ", ".join(f"{c} = {earlier}" for c in ("verified_at", "updated_at", "created_at"))
     change(catalog, f"UPDATE file_locations SET {times}")
@@ -483,11 +475,8 @@ def test_what_was_written_again_since_it_was_known_stays(
     assert pruned(following, adopted=True).removed == 1
 
 
-def test_what_has_our_tag_and_another_etag_stays(library, following, synced, move, pruned, remote):
+def test_what_has_our_tag_and_another_etag_stays(following, renamed, pruned, remote):
     """As where a bucket was brought elsewhere, in other parts."""
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
     tag = remote(following).head("a.mp3")["Metadata"]
     remote(following).put("a.mp3", b"#" * 300, Metadata=tag)
 
@@ -563,12 +552,7 @@ def test_a_key_that_differs_in_case_alone_goes_where_it_is_another_object(
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_clock_that_goes_wrong_at_the_store_is_none_of_that(
-    library, following, synced, move, pruned, hours
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_a_clock_that_goes_wrong_at_the_store_is_none_of_that(following, renamed, pruned, hours):
 
     class ElseWhen(StoreClient):
         def head(self, key):
@@ -583,12 +567,26 @@ def test_a_clock_that_goes_wrong_at_the_store_is_none_of_that(
     assert pruned(following, connect=ElseWhen).removed == 1
 
 
-def test_an_object_whose_etag_is_not_known_stays(
-    catalog, library, following, synced, move, pruned, remote
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_an_answer_that_took_long_makes_no_object_newer(following, renamed, pruned, monkeypatch):
+    now, waited = removing._now, timedelta(0)
+
+    class Slow(StoreClient):
+        def head(self, key):
+            nonlocal waited
+            found = super().head(key)
+            if found is not None:  # its clock goes as ours does
+                found = dataclasses.replace(found, answered_at=found.answered_at + waited)
+            waited += timedelta(seconds=20)
+            return found
+
+    monkeypatch.setattr(removing, "_now", lambda: now() + waited)
+
+    report = pruned(following, connect=Slow)
+
+    assert (report.removed, report.left) == (1, {})
+
+
+def test_an_object_whose_etag_is_not_known_stays(catalog, following, renamed, pruned, remote):
     change(catalog, "UPDATE file_locations SET etag = NULL WHERE status = 'superseded'")
 
     assert pruned(following).left == {"NoETag": 1}
@@ -599,11 +597,8 @@ def test_an_object_whose_etag_is_not_known_stays(
 
 
 def test_without_conditions_nothing_is_deleted_unasked(
-    catalog, library, following, synced, move, pruned, remote
+    catalog, library, following, renamed, pruned, remote
 ):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
     keep_answers(catalog, following, {"conditional_delete": False})
 
     with pytest.raises(UsageError, match="not known to delete only the version") as caught:
@@ -688,12 +683,9 @@ def test_in_a_bucket_with_object_lock_what_is_locked_stays_as_it_is(
 
 
 def test_nobody_puts_anything_where_something_is_about_to_be_deleted(
-    catalog, library, following, synced, scanned, move, pruned, remote, monkeypatch
+    catalog, library, following, renamed, synced, scanned, pruned, remote, monkeypatch
 ):
     """A file comes to the key in the moment before the delete."""
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
     newcomer = library.add("a.mp3").read_bytes()
     scanned()
     told = []
@@ -715,12 +707,7 @@ def test_nobody_puts_anything_where_something_is_about_to_be_deleted(
     assert remote(following).contents() == library.contents()
 
 
-def test_nobody_adopts_while_objects_are_deleted(
-    catalog, library, following, synced, move, pruned, monkeypatch
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_nobody_adopts_while_objects_are_deleted(catalog, following, renamed, pruned, monkeypatch):
     monkeypatch.setattr("catalogsync_assets.core.backends.pruning.PATIENCE", 0.0)
     remove = removing.remove
 
@@ -736,11 +723,8 @@ def test_nobody_adopts_while_objects_are_deleted(
 
 
 def test_what_is_recorded_between_the_plan_and_the_deed_counts(
-    catalog, library, following, synced, move, forgotten, pruned, remote, monkeypatch
+    catalog, following, renamed, forgotten, pruned, remote, monkeypatch
 ):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
     planned = _Run._plan
 
     def then_withdrawn(*arguments):
@@ -756,12 +740,7 @@ def test_what_is_recorded_between_the_plan_and_the_deed_counts(
     assert "a.mp3" in remote(following).keys()  # noqa: SIM118
 
 
-def test_where_the_backend_is_in_doubt_nothing_goes(
-    catalog, library, following, synced, move, pruned
-):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_where_the_backend_is_in_doubt_nothing_goes(catalog, following, renamed, pruned):
     change(catalog, "UPDATE storage_backends SET generation = 0")  # as in a copy put back
 
     with pytest.raises(RunAborted, match="changed by another copy of this catalog"):
@@ -805,11 +784,8 @@ def test_what_stays_of_a_forgotten_file_can_still_be_had(
 
 @pytest.mark.parametrize(("is_gone", "status"), [(True, "removed"), (False, "superseded")])
 def test_what_a_killed_run_has_left_an_upload_sets_right(
-    catalog, library, following, synced, move, uploaded, remote, statuses, is_gone, status
+    catalog, following, renamed, uploaded, remote, statuses, is_gone, status
 ):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
     ids = rows(catalog, "SELECT id FROM file_locations WHERE locator LIKE '%/a.mp3'")
     since = "SELECT status_since, updated_at FROM file_locations WHERE locator LIKE '%/a.mp3'"
     made_older(catalog, 5)
@@ -835,7 +811,7 @@ def test_nothing_is_kept_aside_where_a_kept_copy_is_about_to_be_deleted(
     assert locations.mark(catalog, [kept], "prune") == 1
     with catalog.read() as connection:
         old = remote_copies.copies_by_id(connection, [kept])[kept]
-    aside = locations.KeptAside(kept, old.key, old.etag, "read")
+    aside = locations.KeptAside(old, old.key, old.etag, "read")
 
     with pytest.raises(ConflictError):
         locations.withdraw_at(catalog, cloud, f"{cloud.key_prefix}a.mp3", 2, kept=[aside])
@@ -873,10 +849,7 @@ def test_a_kept_copy_of_what_is_current_again_stays(catalog, library, cloud, syn
     assert pruned(cloud).candidates == 0
 
 
-def test_what_would_be_freed_is_told(catalog, library, following, synced, move):
-    library.add("a.mp3")
-    synced(following)
-    move(following, "a.mp3", "b.mp3")
+def test_what_would_be_freed_is_told(catalog, following, renamed):
     assert old_weight(catalog, following).files == 0
 
     made_older(catalog, 31)

@@ -13,7 +13,7 @@ from catalogsync_assets.core.backup.sealing import seal
 from catalogsync_assets.core.backup.snapshots import PLAIN_SHA256, SCHEMA, snapshot_name
 from catalogsync_assets.core.catalog.backends import catalog_id, register
 from catalogsync_assets.core.catalog.database import Catalog
-from catalogsync_assets.core.catalog.schema import SCHEMA_VERSION
+from catalogsync_assets.core.catalog.version import SCHEMA_VERSION
 from catalogsync_assets.core.rebuild.rebuild import Request, rebuild
 
 

@@ -57,18 +57,20 @@ def test_a_task_waits_until_there_is_memory_for_it():
 
     assert dispatch.waiting == 1
     dispatch.done(first, "there")
-    assert second().task == 41
+    assert take(dispatch).task == 41
+    dispatch.close()
+    assert second() is None
 
 
 def test_memory_that_one_task_gives_back_is_enough_for_several():
     dispatch = of_numbers(max_bytes=100)
     dispatch.add([90, 50, 40])
     first = take(dispatch)
-    others = [taken(dispatch), taken(dispatch)]
+    other = taken(dispatch)
 
     dispatch.done(first, "there")
 
-    assert {wait().task for wait in others} == {50, 40}
+    assert {take(dispatch).task, other().task} == {50, 40}
 
 
 def test_a_task_of_more_than_all_memory_goes_alone():
@@ -192,3 +194,41 @@ def test_what_takes_about_as_long_as_others_is_no_straggler(monkeypatch):
     monkeypatch.setattr(module, "_STRAGGLER_FACTOR", 1_000_000.0)
 
     assert one_late()[0].repeat_stragglers(lambda _: True) == 0
+
+
+def test_no_more_go_out_than_are_allowed_now():
+    allowed = 1
+    dispatch: Numbers = Dispatch(10**9, lambda n: n, lambda: allowed)
+    dispatch.add([1, 2, 3])
+    first = take(dispatch)
+    other = taken(dispatch)
+
+    allowed = 2
+    dispatch.done(first, "there")
+
+    assert {take(dispatch).task, other().task} == {2, 3}
+
+
+def test_it_is_short_of_workers_while_one_more_would_get_a_task():
+    dispatch = of_numbers(max_bytes=100)
+    dispatch.add([40, 50, 60])
+
+    assert dispatch.is_short
+    take(dispatch)
+    assert dispatch.is_short
+    take(dispatch)
+    assert not dispatch.is_short
+
+
+def test_memory_is_lent_while_no_task_waits_for_it():
+    dispatch = of_numbers(max_bytes=100)
+    dispatch.add([40])
+    take(dispatch)
+
+    assert dispatch.borrow(60)
+    assert not dispatch.borrow(1)
+    dispatch.add([10])
+    dispatch.give_back(60)
+    assert not dispatch.borrow(1)
+    assert take(dispatch).task == 10
+    assert dispatch.borrow(50)

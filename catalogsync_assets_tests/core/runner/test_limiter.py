@@ -20,48 +20,43 @@ def clock():
     return Clock()
 
 
-def test_all_goes_at_full_speed_while_nobody_complains(clock):
-    pace = ConcurrencyLimiter(16, clock=clock)
-    for _ in range(100):
-        pace.went_well()
+def test_it_grows_by_what_its_requests_bring():
+    """Each takes a tenth of a second, however many there are. (The law: `test_level`.)"""
+    pace = ConcurrencyLimiter(32)
+    stop = threading.Event()
 
-    assert pace.allowed == 16
+    def send():
+        while not stop.is_set():
+            with pace:
+                stop.wait(0.1)
 
+    threads = [threading.Thread(target=send) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    while pace.peak < 32 and any(thread.is_alive() for thread in threads):
+        threads[0].join(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join()
 
-@pytest.mark.parametrize(
-    ("complaints", "seconds_between", "left"),
-    [(1, 0, 8), (16, 0.01, 8), (10, 2, 1)],
-    ids=["one halves it", "a wave counts once", "one at a time is always allowed"],
-)
-def test_complaints_lower_what_goes_at_a_time(clock, complaints, seconds_between, left):
-    pace = ConcurrencyLimiter(16, clock=clock)
-
-    for _ in range(complaints):
-        pace.slow_down()
-        clock.now += seconds_between
-
-    assert pace.allowed == left
-
-
-def test_it_recovers_by_one_for_each_round_of_successes(clock):
-    pace = ConcurrencyLimiter(16, clock=clock)
-    pace.slow_down()
-
-    for expected in (9, 10, 11):
-        for _ in range(expected):
-            pace.went_well()
-
-        assert pace.allowed == expected
+    assert (pace.allowed, pace.peak) == (32, 32)
 
 
-def test_it_recovers_to_full_speed_and_no_further(clock):
-    pace = ConcurrencyLimiter(4, clock=clock)
-    pace.slow_down()
+def test_a_request_within_a_request_is_a_part_of_it():
+    pace = ConcurrencyLimiter(1)
 
-    for _ in range(100):
-        pace.went_well()
+    with pace, pace:
+        assert pace.peak == 1
 
-    assert pace.allowed == 4
+
+def test_a_request_that_fails_leaves_its_place(clock):
+    pace = ConcurrencyLimiter(1, clock=clock)
+
+    for _ in range(3):
+        with pytest.raises(OSError, match="gone"), pace:
+            raise OSError("gone")
+
+    assert pace.peak == 1
 
 
 def test_a_request_waits_until_there_is_room(clock):

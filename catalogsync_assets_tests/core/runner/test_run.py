@@ -303,7 +303,7 @@ def test_a_batch_that_could_not_be_recorded_is_tried_once_more_with_what_came_me
             raise CatalogError("the database is locked")
 
     with pytest.raises(CatalogError, match="locked"):
-        job.run(list(range(600)), record=record).execute()
+        job.run(list(range(2_400)), record=record).execute()
 
     assert job.recorded[0] == job.recorded[1][: len(job.recorded[0])]
     assert len(job.recorded) == 2

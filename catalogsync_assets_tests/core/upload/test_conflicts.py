@@ -1,12 +1,14 @@
 """What is stored under a key already: adopted, replaced, or left alone for a person to see."""
 
+import hashlib
 from typing import Any
 
 import pytest
 
+from catalogsync_assets.core.catalog import backend_changes
 from catalogsync_assets.core.catalog.backends import catalog_id
 from catalogsync_assets.core.stores.objects import OWNER_TAG
-from catalogsync_assets_tests.support.database import rows
+from catalogsync_assets_tests.support.database import change, rows
 from catalogsync_assets_tests.support.files import flipped
 from catalogsync_assets_tests.support.proxy import Answer, refusal
 
@@ -224,3 +226,31 @@ def test_a_deleted_file_keeps_its_object(
     assert proxy.of("DELETE") == []
     assert rows(catalog, PLACES, through_proxy.id) == [(1, "active"), (2, "active")]
     assert kept.exists()
+
+
+@pytest.mark.parametrize("kind", ["removed backend", "lost row", "lost row and digest"])
+def test_an_earlier_content_of_ours_that_no_row_tells_of_is_kept_aside(
+    library, catalog, backend, cloud, synced, remote, kind
+):
+    """It is on no other backend, and no longer on the disk."""
+    first = library.add("a.mp3").read_bytes()
+    synced(cloud)
+    library.add("a.mp3")
+    if kind == "removed backend":
+        backend_changes.remove(catalog, cloud)
+        cloud = backend("again", base_prefix=cloud.base_prefix)
+    else:
+        change(catalog, "DELETE FROM file_locations WHERE backend_id = ?", cloud.id)
+    if kind == "lost row and digest":
+        change(catalog, "UPDATE file_assets SET sha256 = NULL")
+
+    report = synced(cloud)
+
+    assert (report.succeeded, report.failed) == (1, 0)
+    assert remote(cloud).get(".catalogsync/old/1/a.mp3") == first
+    kept = (
+        "SELECT l.status, f.sha256 FROM file_locations l"
+        " JOIN file_assets f ON f.id = l.file_asset_id WHERE l.locator LIKE '%/old/1/a.mp3'"
+    )
+    assert rows(catalog, kept) == [("superseded", hashlib.sha256(first).hexdigest())]
+    assert rows(catalog, PLACES, cloud.id) == [(2, "active")]

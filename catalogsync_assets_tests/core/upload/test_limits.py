@@ -2,6 +2,7 @@
 
 import pytest
 
+from catalogsync_assets.core.errors import ConfigurationError
 from catalogsync_assets.core.runner import dispatch
 from catalogsync_assets.core.upload import multipart
 from catalogsync_assets.core.upload.limits import Limits
@@ -56,6 +57,43 @@ def test_workers_work_at_the_same_time(library, proxy, through_proxy, synced):
     )
 
     assert synced(through_proxy, workers=4).succeeded == 4
+
+
+def test_more_files_go_at_a_time_while_that_brings_more(library, proxy, through_proxy, synced):
+    """Over a line on which each takes a while, however many there are."""
+    library.fill(120, size=10)
+
+    def wait(request):
+        if request.method == "PUT":
+            with proxy.lock:
+                proxy.lock.wait(0.05)
+
+    proxy.before.append(wait)
+
+    report = synced(through_proxy, workers=20)
+
+    assert (report.succeeded, report.workers, report.at_once) == (120, 20, 20)
+    assert proxy.most_at_once == 20
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_that_goes_alone_is_sent_in_as_many_parts_at_a_time_as_memory_holds(
+    library, proxy, through_proxy, synced
+):
+    """Of 5 MiB, and one more, which is read while the others are on their way."""
+    library.add("large.flac", size=50 * MIB)
+
+    def wait_for_more(request):
+        if request.part:
+            with proxy.lock:
+                proxy.lock.wait(0.05)
+
+    proxy.before.append(wait_for_more)
+
+    report = synced(through_proxy, workers=16, max_in_flight_bytes=42 * MIB)
+
+    assert report.succeeded == 1
+    assert 5 < proxy.most_at_once <= 7
 
 
 @pytest.mark.usefixtures("half_open")
@@ -123,3 +161,32 @@ def test_parts_are_whole_mebibytes_and_at_most_ten_thousand(size):
     assert part % MIB == 0
     assert part >= 5 * MIB
     assert -(-size // part) <= 10_000
+
+
+def test_the_cap_is_the_commands_else_the_backends_else_of_the_setting(unregistered, monkeypatch):
+    assert Limits.of(unregistered()).workers == Limits().workers == 256
+
+    for given, cap in (("12", 12), ("auto", 256), ("", 256)):
+        monkeypatch.setenv("CATALOGSYNC_WORKERS", given)
+        assert Limits.of(unregistered()).workers == cap
+
+    monkeypatch.setenv("CATALOGSYNC_WORKERS", "12")
+    assert Limits.of(unregistered(workers=20)).workers == 20
+    assert Limits.of(unregistered(workers=20), workers=30).workers == 30
+
+
+@pytest.mark.parametrize("given", ["0", "257", "many", "-1"])
+def test_a_setting_that_is_no_number_of_workers_is_refused(unregistered, monkeypatch, given):
+    monkeypatch.setenv("CATALOGSYNC_WORKERS", given)
+
+    with pytest.raises(ConfigurationError, match=f"'{given}', which is not a number of workers"):
+        Limits.of(unregistered())
+
+
+def test_of_large_requests_there_are_at_most_thirty_two():
+    limits = Limits(max_in_flight_bytes=1024 * MIB)
+
+    assert limits.memory_needed(MIB) == MIB
+    assert limits.memory_needed(2 * MIB) * 32 == 1024 * MIB
+    assert limits.memory_needed(50 * MIB) == 50 * MIB
+    assert limits.memory_needed(100 * MIB) * 32 == 1024 * MIB * 5  # parts at a time

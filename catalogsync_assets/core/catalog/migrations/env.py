@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from catalogsync_assets.core.catalog.schema import VERSION_TABLE, metadata
+from catalogsync_assets.core.catalog.schema import metadata
+from catalogsync_assets.core.catalog.version import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
