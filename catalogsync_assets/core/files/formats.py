@@ -52,6 +52,7 @@ MEDIA_TYPES = {
 COMPANION_TYPES = {
     "avif": ("image", "image/avif"),
     "bmp": ("image", "image/bmp"),
+    "catalogsyncignore": ("rules", "text/plain"),  # a scan's own: `files.ignore`
     "cue": ("cue", "application/x-cue"),
     "gif": ("image", "image/gif"),
     "heic": ("image", "image/heic"),

@@ -266,7 +266,7 @@ class _Folder:
 
     def _add(self, entry: os.DirEntry[str]) -> None:
         name = entry.name
-        if name[0] == "." and name.startswith(OURS):
+        if name[0] == "." and name.startswith(OURS) and not _has_rules(entry):
             return
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -296,6 +296,14 @@ class _Folder:
 
     def _add_other(self, name: str, what: os.DirEntry[str] | Problem | LeftOut) -> None:
         self.entries.append((name, what, _NO_FILE))
+
+
+def _has_rules(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file of rules; one that is anything but a file is told of where it is read."""
+    try:
+        return entry.name == IGNORE_FILE and entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:

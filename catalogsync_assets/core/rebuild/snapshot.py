@@ -87,6 +87,8 @@ _IS_END = (
     " AND t.superseded_by_id IS NOT NULL)"
 )
 
+_LAST_UPLOAD = sa.text("UPDATE storage_backends SET last_success_at = :last WHERE id = :id")
+
 Row = dict[str, Any]
 
 
@@ -229,7 +231,7 @@ class _Copying:
 
     def _copy_backends(self) -> dict[int, int]:
         """Take the backends over; by the old id of each, its id here."""
-        columns = ("id", "name", "backend_type", "container_name", "config", "created_at")
+        columns = ("id", "name", "backend_type", "container_name", "config", "last_success_at")
         rows: list[Row] = []
         for page in self._rows("storage_backends", columns, size=_MAX_BACKENDS + 1):
             rows += page
@@ -247,6 +249,8 @@ class _Copying:
             if same and row is same[0]:
                 self._copied.layout = found.layout
                 ids[row["id"]] = self.backend.id
+                last = {"last": row["last_success_at"], "id": self.backend.id}
+                self.new.execute(_LAST_UPLOAD, last)
                 self._stores[self.backend.id] = self.backend
                 continue
             taken = "SELECT 1 FROM storage_backends WHERE name = :name"

@@ -97,8 +97,9 @@ class StoredObject:
 
     @property
     def said_sha256(self) -> str | None:
-        """The SHA-256 in hex that the store keeps, else that whoever put it said; no proof."""
-        if self.sha256 is None:
+        """The SHA-256 in hex of what was put: as the store keeps it, else as whoever put it said.
+        No proof; and of a copy, what the store keeps is of what has become of it."""
+        if self.sha256 is None or self.copied:
             return self.claimed_sha256
         try:
             return base64.b64decode(self.sha256, validate=True).hex()

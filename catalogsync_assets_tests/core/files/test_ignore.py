@@ -11,7 +11,9 @@ from catalogsync_assets.core.library.walk import FoundFile, LeftOut, Problem, wa
 
 
 def found(library):
-    return [item.path for item in walk(library.root) if isinstance(item, FoundFile)]
+    """The files of the library, but for those of rules, which come along."""
+    files = [item.path for item in walk(library.root) if isinstance(item, FoundFile)]
+    return [path for path in files if not path.endswith(".catalogsyncignore")]
 
 
 def left_out(library):
@@ -169,3 +171,11 @@ def test_a_setting_that_is_no_pattern_is_wrong_use(library, monkeypatch):
 
     with pytest.raises(ConfigurationError, match="CATALOGSYNC_IGNORE: '!' is not a pattern"):
         found(library)
+
+
+def test_the_file_of_rules_is_kept_as_the_files_beside_the_music_are(library):
+    library.add("a/.catalogsyncignore", b"x/\n")
+    library.add("b/.catalogsyncignore", b".catalogsyncignore\n")
+    library.add("a/.catalogsyncignored", b"")
+    kept = [f for f in walk(library.root) if isinstance(f, FoundFile)]
+    assert [(f.path, f.companion) for f in kept] == [("a/.catalogsyncignore", "rules")]

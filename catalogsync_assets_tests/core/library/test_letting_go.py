@@ -74,7 +74,7 @@ def test_other_roots_stay_when_one_is_let_go(catalog, library, another_library, 
 def test_what_is_gone_or_left_out_is_forgotten_too(catalog, library, known, scanned):
     root = known(3)
     (library.root / "album/0000.mp3").unlink()
-    library.add(".catalogsyncignore", b"0001.mp3")
+    library.add(".catalogsyncignore", b"0001.mp3\n.catalogsyncignore")
     scanned()
     assert [found[5] for found in rows(catalog, LOCAL)] == ["missing", "excluded", "active"]
 

@@ -89,6 +89,7 @@ def test_what_lies_beside_the_music_comes_back_and_its_playlists_too(
 ):
     library.fill(3)
     library.add("album/cover.jpg")
+    library.add(".catalogsyncignore", b"Scratch/\n")
     library.add("album/all.cue", b'FILE "0002.mp3" MP3\nFILE "0000.mp3" MP3\n')
     library.add("mine.m3u8", b"album/0001.mp3\nalbum/0000.mp3\nalbum/0001.mp3\nnone.mp3\n")
     synced(cloud)
@@ -104,9 +105,9 @@ def test_what_lies_beside_the_music_comes_back_and_its_playlists_too(
     assert _contents(library.root) == before
     again = scan(new, [library.root])
 
-    assert (again.unchanged, again.new) == (6, 0)
+    assert (again.unchanged, again.new) == (7, 0)
     assert _playlists(new) == lists
-    assert rows(new, "SELECT COUNT(*) FROM file_assets WHERE companion IS NOT NULL") == [3]
+    assert rows(new, "SELECT COUNT(*) FROM file_assets WHERE companion IS NOT NULL") == [4]
     assert len(rows(new, "SELECT DISTINCT song_id FROM song_backend_presence")) == 3
     assert _uploads(new, there) == (0, 0)
 
@@ -634,3 +635,21 @@ def test_files_of_two_lost_roots_that_have_one_path_both_come_back(
     done = restore(new, tmp_path / "third")
     assert (done.restored, done.failed) == (2, 0)
     assert set(_contents(tmp_path / "third").values()) == contents
+
+
+def test_a_full_disk_is_called_so(library, cloud, synced, bare_machine, monkeypatch):
+    library.fill(50)
+    synced(cloud)
+    new, there = bare_machine(cloud)
+    begin = Staging.__init__
+
+    def on_a_full_disk(self, path):
+        begin(self, path)
+        self._db.execute("PRAGMA max_page_count = 3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "__init__", on_a_full_disk)
+        with pytest.raises(RunAborted, match="is full") as caught:
+            rebuild(new, there, Request())
+    assert "remove" not in str(caught.value)
+    assert rebuild(new, there, Request()).new == 50

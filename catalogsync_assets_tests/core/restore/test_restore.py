@@ -520,3 +520,16 @@ def test_files_that_a_killed_process_was_writing_go_with_the_next_of_their_kind(
         *(names["living"], names["elsewhere"]),
         *(".catalogsync-export-mine.part", "other.part", "songs.csv"),
     }
+
+
+def test_a_file_where_a_folder_is_leaves_nothing_half_done(
+    library, another_library, cloud, scanned, uploaded, restore, tmp_path
+):
+    second = another_library("second")
+    library.add("song.mp3")
+    second.add("song.mp3/inner.mp3")
+    scanned(library.root, second.root)
+    uploaded(cloud)
+    report = restore(tmp_path / "third")
+    assert (report.restored, report.failed) == (1, 1)
+    assert len(files_below(tmp_path / "third")) == 1
