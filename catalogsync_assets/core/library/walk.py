@@ -299,7 +299,7 @@ class _Folder:
 
 
 def _has_rules(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file of rules; anything else of that name is told of where it is read."""
+    """Whether it is a file of rules; anything else so called is told of where it is read."""
     try:
         return entry.name == IGNORE_FILE and entry.is_file(follow_symlinks=False)
     except OSError:

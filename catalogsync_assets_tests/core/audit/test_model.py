@@ -175,7 +175,9 @@ class Machine(Disk):
     def leave_out(self, which: int | None) -> None:
         """From now on only this one, and a scan."""
         name = None if which is None else self.any_file(which)
-        (self.root / IGNORE_FILE).write_text(f"/{name}\n" if name else "")
+        rules = f"/{name}\n" if name else ""
+        # Nor is the file of rules, here.
+        (self.root / IGNORE_FILE).write_text(f"{rules}/{IGNORE_FILE}\n")
         self.scan()
 
     @rule(

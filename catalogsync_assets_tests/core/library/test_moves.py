@@ -354,7 +354,7 @@ def test_a_file_is_read_once_and_only_if_a_lost_one_has_its_size(library, known,
 def test_what_is_left_out_has_not_moved(library, known, scanned, catalog):
     known("a/1.mp3", "b/2.mp3")
     shutil.copytree(library.root / "a", library.root / "c")
-    (library.root / ".catalogsyncignore").write_text("a/\n")
+    (library.root / ".catalogsyncignore").write_text("a/\n.catalogsyncignore\n")
 
     assert moved(scanned()) == {"new": 1}
     assert rows(catalog, STATUSES)[0] == (1, "excluded")
