@@ -7,8 +7,8 @@ Old weight is an object of ours that no file has its content from any more:
 - the file, or whatever it has become, is forgotten (`forgotten`).
 
 None is while another location that stands for something names its key, on any backend that may be
-on the same bucket, nor while an upload to it, or from it, waits or goes on; nor while a file that is
-wanted has the same content, and is known to be whole nowhere. The one statement here makes the
+on the same bucket, nor while an upload to it, or from it, waits or goes on; nor while a file that
+is wanted has the same content, and is known to be whole nowhere. The one statement here makes the
 plan, and is asked once more in the transaction that marks what is about to be deleted.
 """
 
@@ -281,18 +281,28 @@ class OldWeight:
                 due.append((reason, since, successors))
         if not due:
             return Verdict(size, None, "Young") if chosen else None
-        if row.is_last:
-            return Verdict(size, None, "Needed")
-        known = [_moment(t) for t in (row.verified_at, row.updated_at, row.created_at)]
-        until = max((moment for moment in known if moment), default=None)
-        if not row.etag or until is None:
-            return Verdict(size, None, "NoETag")
-        # Any reason will do. What stands in by one of them may be old weight by another, and go in
-        # this very run.
-        reason, since, proofs = next((d for d in due if not d[2]), due[0])
-        if proofs:
-            proofs = [copy for _, _, successors in due for copy in successors]
-        return Verdict(size, Candidate(copy, size, reason, since, until, tuple(proofs)))
+        return _chosen(row, copy, size, due)
+
+
+def _chosen(
+    row: _Row,
+    copy: RemoteCopy,
+    size: int,
+    due: Sequence[tuple[Reason, datetime, Sequence[RemoteCopy]]],
+) -> Verdict:
+    """The verdict on what may go, as far as its age is concerned, for one or more reasons."""
+    if row.is_last:
+        return Verdict(size, None, "Needed")
+    known = [_moment(t) for t in (row.verified_at, row.updated_at, row.created_at)]
+    until = max((moment for moment in known if moment), default=None)
+    if not row.etag or until is None:
+        return Verdict(size, None, "NoETag")
+    # Any reason will do. What stands in by one of them may be old weight by another, and go in this
+    # very run.
+    reason, since, proofs = next((d for d in due if not d[2]), due[0])
+    if proofs:
+        proofs = [copy for _, _, successors in due for copy in successors]
+    return Verdict(size, Candidate(copy, size, reason, since, until, tuple(proofs)))
 
 
 def _ends(connection: sa.Connection, assets: Collection[int]) -> dict[int, _End]:

@@ -1,5 +1,5 @@
-"""What may happen in `test_model`; and its disk: what a person, a tagger or the world does to files,
-in any order.
+"""What may happen in `test_model`; and its disk: what a person, a tagger or the world does to
+files, in any order.
 """
 
 import itertools
