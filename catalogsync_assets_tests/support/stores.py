@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
+from obstore.store import S3Store
 
 from catalogsync_assets.core.stores.backend import ObjectBackend
 from catalogsync_assets_tests.support.programs import find_program
@@ -83,4 +84,17 @@ def rclone_copy(store: Store, folder: Path, backend: ObjectBackend, *options: st
         ],
         check=True,
         timeout=60,
+    )
+
+
+def quick_store(store: Store, bucket: str) -> S3Store:
+    """A bucket as obstore sees it, for who looks very often: a tenth of the time boto3 takes."""
+    return S3Store(
+        bucket,
+        endpoint=store.endpoint,
+        region="us-east-1",
+        access_key_id=store.access_key_id,
+        secret_access_key=store.secret_access_key,
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True},
     )

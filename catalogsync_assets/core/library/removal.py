@@ -213,15 +213,12 @@ def _put_back(path: Path, private: Path) -> None:
     """
     try:
         found = private.lstat()
+        # If somebody has put another file there, both stay, where a scan sees them.
+        beside = path.with_name(f"{path.stem}.kept-{found.st_ino}{path.suffix}")
         try:
-            move_to_free_name(private, path)
+            _move_once(private, path)
         except FileExistsError:
-            if os.path.samestat(found, path.lstat()):  # a kill came between two names and one
-                private.unlink()
-                return
-            # Somebody has put another file there. Both stay, where a scan sees them.
-            beside = path.with_name(f"{path.stem}.kept-{found.st_ino}{path.suffix}")
-            move_to_free_name(private, beside)
+            _move_once(private, beside)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -230,6 +227,16 @@ def _put_back(path: Path, private: Path) -> None:
             code="Kept",
             hint="check the permissions of the folder; the next run gives it its name back",
         ) from error
+
+
+def _move_once(private: Path, target: Path) -> None:
+    """`move_to_free_name`; it may have been begun, and killed between two names and one."""
+    try:
+        move_to_free_name(private, target)
+    except FileExistsError:
+        if not os.path.samestat(private.lstat(), target.lstat()):
+            raise
+        private.unlink()
 
 
 @dataclass

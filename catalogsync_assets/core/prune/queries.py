@@ -7,8 +7,9 @@ Old weight is an object of ours that no file has its content from any more:
 - the file, or whatever it has become, is forgotten (`forgotten`).
 
 None is while another location that stands for something names its key, on any backend that may be
-on the same bucket, nor while an upload to it, or from it, waits or goes on. The one statement here
-makes the plan, and is asked once more in the transaction that marks what is about to be deleted.
+on the same bucket, nor while an upload to it, or from it, waits or goes on; nor while a file that
+is wanted has the same content, and is known to be whole nowhere. The one statement here makes the
+plan, and is asked once more in the transaction that marks what is about to be deleted.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class _Row(NamedTuple):
     is_forgotten: bool
     forgotten_since: Any
     changed_since: Any  #: when the last path that held it came to hold something else
+    is_last: bool  #: whether a wanted file has its content, and is known to be whole nowhere
 
 
 _LOCAL = "(SELECT b.id FROM storage_backends b WHERE b.backend_type = 'local')"
@@ -120,6 +122,13 @@ _NAMED = f"""
                AND t.status IN ('pending', 'running') AND t.source_location_id IS NOT NULL)
  OR l.locator IN (SELECT m.locator FROM multipart_uploads m WHERE m.backend_id IN :sharing))
 """
+_LAST = f"""
+EXISTS (SELECT 1 FROM file_assets w
+        WHERE w.size_bytes = f.size_bytes AND w.sha256 = f.sha256 AND w.sha256 <> ''
+          AND w.id <> f.id AND {presence.current_sql("w.id")}
+          AND NOT EXISTS (SELECT 1 FROM file_locations a
+                          WHERE a.file_asset_id = w.id AND a.status = 'active'))
+"""
 _OLD = f"""
 SELECT l.id, f.id, l.locator, COALESCE(f.size_bytes, l.size_bytes),
        NULLIF(f.sha256, ''), NULLIF(l.etag, ''), l.status,
@@ -128,7 +137,8 @@ SELECT l.id, f.id, l.locator, COALESCE(f.size_bytes, l.size_bytes),
        {presence.current_sql(or_forgotten=True)},
        NOT {presence.NOT_FORGOTTEN},
        {_LATEST.format(asset="f.id", status="forgotten")},
-       {_LATEST.format(asset="f.id", status="superseded")}
+       {_LATEST.format(asset="f.id", status="superseded")},
+       {_LAST}
        {GUARDS.format(location="l")}
 FROM {{which}} JOIN file_assets f ON f.id = l.file_asset_id
 WHERE l.backend_id = :backend AND COALESCE(l.container_name, '') = :bucket
@@ -271,16 +281,28 @@ class OldWeight:
                 due.append((reason, since, successors))
         if not due:
             return Verdict(size, None, "Young") if chosen else None
-        known = [_moment(t) for t in (row.verified_at, row.updated_at, row.created_at)]
-        until = max((moment for moment in known if moment), default=None)
-        if not row.etag or until is None:
-            return Verdict(size, None, "NoETag")
-        # Any reason will do. What stands in by one of them may be old weight by another, and go in
-        # this very run.
-        reason, since, proofs = next((d for d in due if not d[2]), due[0])
-        if proofs:
-            proofs = [copy for _, _, successors in due for copy in successors]
-        return Verdict(size, Candidate(copy, size, reason, since, until, tuple(proofs)))
+        return _chosen(row, copy, size, due)
+
+
+def _chosen(
+    row: _Row,
+    copy: RemoteCopy,
+    size: int,
+    due: Sequence[tuple[Reason, datetime, Sequence[RemoteCopy]]],
+) -> Verdict:
+    """The verdict on what may go, as far as its age is concerned, for one or more reasons."""
+    if row.is_last:
+        return Verdict(size, None, "Needed")
+    known = [_moment(t) for t in (row.verified_at, row.updated_at, row.created_at)]
+    until = max((moment for moment in known if moment), default=None)
+    if not row.etag or until is None:
+        return Verdict(size, None, "NoETag")
+    # Any reason will do. What stands in by one of them may be old weight by another, and go in this
+    # very run.
+    reason, since, proofs = next((d for d in due if not d[2]), due[0])
+    if proofs:
+        proofs = [copy for _, _, successors in due for copy in successors]
+    return Verdict(size, Candidate(copy, size, reason, since, until, tuple(proofs)))
 
 
 def _ends(connection: sa.Connection, assets: Collection[int]) -> dict[int, _End]:

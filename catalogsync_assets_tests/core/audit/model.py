@@ -1,4 +1,6 @@
-"""The disk of `test_model`: what a person, a tagger or the world does to files, in any order."""
+"""What may happen in `test_model`; and its disk: what a person, a tagger or the world does to
+files, in any order.
+"""
 
 import itertools
 import os
@@ -6,9 +8,12 @@ import shutil
 import struct
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine
+
+from catalogsync_assets_tests.support.kills import STEPS
 
 #: What there is at first, and a name that is free.
 PLACES = ("a.flac", "b.flac", "in/a.flac", "in/b.flac")
@@ -17,6 +22,7 @@ PLACE = st.sampled_from(PLACES)
 ANY = st.integers(0, 9)
 #: What may lie beside the music.
 COVERS = ("cover.jpg", "in/cover.jpg")
+COVER = st.sampled_from(COVERS)
 MOMENT = 1_700_000_000_000_000_000
 
 
@@ -35,6 +41,51 @@ def flac(sound: int, genre: str) -> bytes:
 def is_audio(name: str) -> bool:
     """Whether it is a song, by its name; else it is a companion."""
     return name.endswith(".flac")
+
+
+def event(name: str, *arguments: Any) -> Any:
+    """What draws one call of a method: its name and its arguments."""
+    return st.tuples(st.just(name), *arguments)
+
+
+#: What may happen to the disk.
+DISK = (
+    event("write", PLACE, st.sampled_from(["Jazz", "Folk", "Electronic"])),
+    event("retag", ANY, st.none() | PLACE, st.booleans(), st.booleans()),
+    event("move", ANY, PLACE),
+    event("swap", ANY, ANY),
+    event("copy", ANY, PLACE, st.booleans()),
+    event("delete", ANY),
+    event("cover", COVER, COVER),
+    event("rot_on_disk", ANY),
+)
+
+BACKENDS = st.integers(0, 1)
+ONE_OR_BOTH = st.sampled_from([(0,), (1,), (0, 1)])
+LEVEL = st.sampled_from(["listing", "head", "full"])
+YES_OR_NO = st.booleans()
+DAMAGE = st.sampled_from(["corrupt", "truncate", "delete"])
+COPIES = st.sampled_from([0, 0, 1])
+WEIGHT = st.sampled_from(["both", "superseded", "forgotten"])
+DEATH = st.sampled_from([None, None, None, "before the delete", "after the delete"])
+#: What may happen. Were each a rule, hypothesis would spend its steps on few of them.
+EVENTS = st.one_of(
+    event("scan"),
+    *DISK,
+    event("leave_out", st.none() | ANY),
+    *(event("damage", BACKENDS, ANY, DAMAGE, YES_OR_NO) for _ in range(2)),
+    event("take_out", BACKENDS, YES_OR_NO),
+    event("add_again"),
+    event("upload", ONE_OR_BOTH),
+    *(event("bring_up_to_date") for _ in range(3)),
+    *(event("forget", PLACE) for _ in range(2)),
+    event("verify", ONE_OR_BOTH, LEVEL),
+    event("repair", ONE_OR_BOTH, LEVEL),
+    event("restore"),
+    event("offload", st.integers(1, 2)),
+    event("offload_and_die", st.integers(1, 2), st.sampled_from(STEPS)),
+    *(event("prune", ONE_OR_BOTH, WEIGHT, COPIES, DEATH) for _ in range(3)),
+)
 
 
 class Disk(RuleBasedStateMachine):
@@ -77,12 +128,10 @@ class Disk(RuleBasedStateMachine):
         moment = mtime_ns or MOMENT + next(self.clock) * 1_000_000_000
         os.utime(path, ns=(moment, moment))
 
-    @rule(name=PLACE, genre=st.sampled_from(["Jazz", "Folk", "Electronic"]))
     def write(self, name: str, genre: str) -> None:
         """Another recording."""
         self.put(name, flac(next(self.noise), genre))
 
-    @rule(which=ANY, to=st.none() | PLACE, keeps_mtime=st.booleans(), inode=st.booleans())
     def retag(self, which: int, to: str | None, keeps_mtime: bool, inode: bool) -> None:
         """In place, or renamed in one go, as taggers do; some write a new file."""
         name = self.any_file(which)
@@ -98,7 +147,6 @@ class Disk(RuleBasedStateMachine):
         if to:
             self.rename(name, to)
 
-    @rule(which=ANY, to=PLACE)
     def move(self, which: int, to: str) -> None:
         """To another name or folder, perhaps over another file."""
         if (name := self.any_file(which)) and is_audio(name):
@@ -110,7 +158,6 @@ class Disk(RuleBasedStateMachine):
         (self.root / to).parent.mkdir(exist_ok=True)
         (self.root / name).rename(self.root / to)
 
-    @rule(one=ANY, two=ANY)
     def swap(self, one: int, two: int) -> None:
         name, other = self.any_file(one), self.any_file(two)
         if name and other and name != other and is_audio(name) == is_audio(other):
@@ -118,21 +165,18 @@ class Disk(RuleBasedStateMachine):
             self.rename(other, name)
             self.rename("aside", other)
 
-    @rule(which=ANY, to=PLACE, keeps_mtime=st.booleans())
     def copy(self, which: int, to: str, keeps_mtime: bool) -> None:
         if (name := self.any_file(which)) and name != to and is_audio(name):
             path = self.root / name
             mtime_ns = path.stat().st_mtime_ns if keeps_mtime else None
             self.put(to, path.read_bytes(), mtime_ns=mtime_ns)
 
-    @rule(which=ANY)
     def delete(self, which: int) -> None:
         if name := self.any_file(which):
             self.destroying = True
             self.stale.add(name)
             (self.root / name).unlink()
 
-    @rule(name=st.sampled_from(COVERS), to=st.sampled_from(COVERS))
     def cover(self, name: str, to: str) -> None:
         """A companion that was not there comes, one that is moves, or has another content."""
         if name == to or not (self.root / name).exists():
@@ -140,7 +184,6 @@ class Disk(RuleBasedStateMachine):
         else:
             self.rename(name, to)
 
-    @rule(which=ANY)
     def rot_on_disk(self, which: int) -> None:
         """Other bytes, though size and time are the same."""
         if name := self.any_file(which):

@@ -910,6 +910,27 @@ def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
     assert leftovers(library) == []
 
 
+def test_a_half_removed_file_whose_return_was_killed_between_two_names_has_one_again(
+    library, stored, offloaded, scanned, monkeypatch
+):
+    path = library.fill(1)[0]
+    content = path.read_bytes()
+    stored("cloud")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at("renamed", patch)
+        offloaded(1)
+    path.write_bytes(b"another")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at("linked", patch)
+        scanned()
+    assert len(leftovers(library)) == 1
+
+    assert scanned().problem_count
+
+    assert sorted(library.contents().values()) == sorted([b"another", content])
+    assert leftovers(library) == []
+
+
 def test_ctrl_c_leaves_rows_that_are_true(library, stored, offloaded, catalog, monkeypatch):
     stored("cloud", files=4)
     count = 0

@@ -307,6 +307,29 @@ def test_earlier_content_stays_until_the_newer_is_there(
     assert remote(cloud).contents() == {"a.mp3": old}
 
 
+def test_the_last_copy_of_what_another_file_has_lost_stays(
+    catalog, library, cloud, synced, scanned, forgotten, pruned, remote
+):
+    content = library.add("a.mp3").read_bytes()
+    library.add("b.mp3", content)
+    synced(cloud)
+    library.add("b.mp3")
+    synced(cloud)
+    remote(cloud).delete("a.mp3")
+    audit(catalog, cloud, AuditRequest(level="head", anew=True))
+    (library.root / "a.mp3").rename(library.root.parent / "away.mp3")
+    scanned()
+
+    report = pruned(cloud)
+
+    assert (report.candidates, report.left) == (0, {"Needed": 1})
+    assert content in [remote(cloud).get(key) for key in remote(cloud).keys(kept=True)]
+
+    (library.root.parent / "away.mp3").rename(library.root / "a.mp3")
+    synced(cloud)
+    assert pruned(cloud).removed == 1
+
+
 def test_a_file_that_is_wanted_again_stays(library, cloud, synced, forgotten, scanned, pruned):
     content = library.add("a.mp3").read_bytes()
     library.add("b.mp3")
