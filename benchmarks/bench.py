@@ -128,8 +128,7 @@ class Bench:
             first = number % len(names)
             with around() as shared:
                 for name in names[first:] + names[:first]:
-                    # What was written before is on the disk when a run begins.
-                    os.sync()
+                    self.settle()
                     try:
                         usage = programs[name](shared)
                     except FAILURES as error:
@@ -141,6 +140,10 @@ class Bench:
                     said = f"{last.seconds:.2f} s" if last else self.errors[-1]
                     self.say(f"{what} {number + 1}/{self._rounds} {name}: {said}")
         return done
+
+    def settle(self) -> None:
+        """What was written before is on the disk when a run begins."""
+        os.sync()
 
     @staticmethod
     def say(text: str) -> None:

@@ -68,7 +68,7 @@ MEASUREMENTS: dict[str, tuple[Callable[[Catalog], None], Callable[[Catalog], obj
     "presence, anew": (_empty_presence, _presence),
     "presence, unchanged": (_presence, _presence),
     "status": (_nothing, backend_status),
-    "whereis": (_nothing, lambda catalog: whereis(catalog, "title 77")),
+    "whereis": (_nothing, lambda catalog: whereis(catalog, "title 1")),
 }
 
 

@@ -102,7 +102,7 @@ def nothing(bench: Bench) -> Iterator[Work]:
         looks = {
             "upload, nothing to do": upload,
             "status": peers.catalogsync("status"),
-            "whereis": peers.catalogsync("whereis", "title 77"),
+            "whereis": peers.catalogsync("whereis", "title 1"),
         }
         for name, command in looks.items():
             what = f"{name}, {data.files:,} files"

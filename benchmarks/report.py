@@ -115,8 +115,8 @@ def results(
     said = [
         "# Results\n",
         f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC; the median of {rounds} rounds (in"
-        " brackets the lowest and the highest). Made by `make bench`; [README.md](README.md) says how, and"
-        " what to make of it.\n",
+        " brackets the lowest and the highest). Made by `make bench`; [README.md](README.md) says"
+        " how, and what to make of it.\n",
     ]
     if small:
         said.append("**A run of small sizes: it shows that all runs, not how fast it is.**\n")

@@ -69,7 +69,7 @@ def line_small(bench: Bench) -> Iterator[Work]:
     work.targets += [
         target(f"{what}: speed over s5cmd's", work.ratio("s5cmd", OURS), "≥", 1.0),
         target(f"{what}: speed over rclone's", work.ratio("rclone", OURS), "≥", 5.0),
-        _line_is_wide(work, 64 * KIB),
+        _line_is_wide(bench, work, 64 * KIB),
     ]
     yield work
 
@@ -81,7 +81,7 @@ def line_large(bench: Bench) -> Iterator[Work]:
     work = _uploaded(bench, what, data, [OURS, "s5cmd", "rclone", "obstore"], ROUND_TRIP_MS)
     work.targets += [
         target(f"{what}: speed over s5cmd's", work.ratio("s5cmd", OURS), "≥", 1.0),
-        _line_is_wide(work, 8 * MIB),
+        _line_is_wide(bench, work, 8 * MIB),
     ]
     yield work
 
@@ -152,10 +152,11 @@ def _upload(bench: Bench, name: str, data: DataSet, scanned: Path, reached: _Rea
     return usage
 
 
-def _line_is_wide(work: Work, size: int) -> Target:
+def _line_is_wide(bench: Bench, work: Work, size: int) -> Target:
     """The line must carry several times what the fastest program reaches over it."""
     fastest = min(seconds for name in work.runs if (seconds := work.median(name)) is not None)
-    carried = capacity(size, exchanges=100 if size < MIB else 4)
+    exchanges = bench.number(100 if size < MIB else 4)
+    carried = capacity(size, connections=bench.number(16), exchanges=exchanges)
     return target(
         f"{work.what}: what the line carries without delay, over the fastest",
         *(carried / (work.files / fastest), "≥", 5.0),
