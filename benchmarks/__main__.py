@@ -82,18 +82,34 @@ def main() -> None:
     for name, package in peers.PACKAGES.items():
         if name not in programs:
             Bench.say(f"{name} is not installed, left out: pip install {package}")
+    names = options.only or list(MEASUREMENTS)
+    left_out = [name for name in MEASUREMENTS if name not in names]
     works: list[Work] = []
+    if options.directory:
+        options.directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         scratch = Path(folder).resolve()
         kept = options.directory.resolve() if options.directory else scratch
         bench = Bench(scratch, kept, programs, rounds=rounds, scale=scale)
-        for work in measure(bench, options.only or list(MEASUREMENTS)):
+
+        def said() -> str:
+            return results(
+                works,
+                programs,
+                rounds=rounds,
+                small=scale < 1,
+                left_out=left_out,
+                errors=bench.errors,
+            )
+
+        for work in measure(bench, names):
             works.append(work)
-            said = results(works, programs, rounds=rounds, small=scale < 1, errors=bench.errors)
             if out:  # as soon as there is something: a run that is stopped has told what it found
-                out.write_text(said, "utf-8")
-    if not out:
-        print(said)
+                out.write_text(said(), "utf-8")
+    if out:
+        out.write_text(said(), "utf-8")
+    else:
+        print(said())
     sys.exit(1 if bench.errors else 0)
 
 

@@ -79,8 +79,11 @@ def uniform(files: int, size: int, extension: str = "mp3") -> Iterator[tuple[str
 
 _PATH = 60  # characters
 _SONGS = 12  # in an album
-#: A frame of silence: MPEG-1 layer III, 128 kbit/s, 44.1 kHz.
-_MP3_FRAME = b"\xff\xfb\x90\x64".ljust(417, b"\0")
+#: Frames of silence, MPEG-1 layer III, 128 kbit/s, 44.1 kHz; the first tells, as encoders write it,
+#: of 10,000 frames and their bytes, so that a reader need not count.
+_FRAME = b"\xff\xfb\x90\x64".ljust(417, b"\0")
+_COUNTS = struct.pack(">4sIII", b"Info", 3, 10_000, 4_170_000)
+_MP3_FRAMES = _FRAME[:36] + _COUNTS + _FRAME[36 + len(_COUNTS) :] + _FRAME * 3
 #: What a FLAC file says of its stream: 4,096 samples a block, 44.1 kHz, stereo, 16 bits.
 _STREAM = struct.pack(">HH6xQ", 4096, 4096, 44_100 << 44 | 1 << 41 | 15 << 36 | 441_000)
 
@@ -128,7 +131,7 @@ def _mp3(tags: dict[str, str]) -> bytes:
         text = b"\x00" + value.encode("latin-1")
         frames += names[key] + struct.pack(">IH", len(text), 0) + text
     size = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
-    return b"ID3\x03\x00\x00" + size + frames + _MP3_FRAME * 4
+    return b"ID3\x03\x00\x00" + size + frames + _MP3_FRAMES
 
 
 def _flac(tags: dict[str, str]) -> bytes:

@@ -107,10 +107,17 @@ def results(
     versions: Mapping[str, str],
     *,
     rounds: int,
-    small: bool,
-    errors: Iterable[str],
+    small: bool = False,
+    left_out: Iterable[str] = (),
+    errors: Iterable[str] = (),
 ) -> str:
-    """The text of `RESULTS.md`."""
+    """The text of `RESULTS.md`.
+
+    Args:
+        small: whether the sizes were not those that the targets are about.
+        left_out: measurements that were not run.
+        errors: what failed.
+    """
     works = list(works)
     said = [
         "# Results\n",
@@ -120,6 +127,8 @@ def results(
     ]
     if small:
         said.append("**A run of small sizes: it shows that all runs, not how fast it is.**\n")
+    if left_out := list(left_out):
+        said.append(f"Not run: {', '.join(left_out)}.\n")
     said += [f"- Machine: {machine()}; server and programs share it.", f"- {_versions(versions)}\n"]
     said += ["## Must reach\n", "| | Bound | Measured | |", "|---|---|---|---|"]
     marks = {True: "reached", False: "**missed**", None: "not measured"}
