@@ -16,12 +16,14 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
+import mutagen
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import catalog, cells, peers, uploads
 from benchmarks.__main__ import MEASUREMENTS, measure
 from benchmarks.bench import Bench
+from benchmarks.datasets import tagged
 from benchmarks.line import line
 from benchmarks.processes import ProgramFailed, Usage
 from benchmarks.report import results
@@ -134,3 +136,15 @@ def _echo(server):
 def _send(connection, content):
     connection.sendall(content)
     connection.shutdown(socket.SHUT_WR)
+
+
+def test_songs_have_tags_of_their_own_and_long_paths(tmp_path):
+    data = tagged("songs", tmp_path, 30)
+
+    paths = sorted(path for path in data.root.rglob("*.*"))
+
+    assert {len(str(path.relative_to(data.root))) for path in paths} == {60}
+    assert {path.suffix for path in paths} == {".mp3", ".flac"}
+    assert sorted(mutagen.File(path, easy=True)["title"][0] for path in paths) == sorted(
+        f"Title {i}" for i in range(30)
+    )
