@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 INSTALLED_UI = $(VENV)/.installed-ui
+INSTALLED_BENCH = $(VENV)/.installed-bench
 DEMO ?= .demo
 PORT ?= 3000
 # What the tests need besides the program; `make install` takes `ui` along.
@@ -14,7 +15,7 @@ WORKERS ?= 2
 # Tests and servers start hundreds of processes; where this is set, each would compile all anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo dev stop test test-thorough test-stores test-ui screenshots lint format clean
+.PHONY: help install demo dev stop test test-thorough test-stores test-ui screenshots bench lint format clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +64,13 @@ test-ui: $(INSTALLED_UI)  ## Run the tests of the web UI in a browser (needs Chr
 screenshots: $(INSTALLED_UI)  ## Make the pictures of docs/images anew (needs Chromium).
 	@$(BIN)/python -m catalogsync_assets_tests.ui.browser
 	$(BIN)/python -m catalogsync_assets_tests.ui.screenshots docs/images
+
+$(INSTALLED_BENCH): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[benchmarks]'
+	@touch $@
+
+bench: $(INSTALLED_BENCH)  ## Measure everything beside other programs (ONLY=small,nothing; ARGS=--quick).
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 lint: $(INSTALLED)  ## Check style, layers and types.
 	$(BIN)/ruff check .

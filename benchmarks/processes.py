@@ -1,7 +1,4 @@
-"""A program as a whole process: wall time, CPU time of all its processes, peak memory.
-
-What `upload.py`, `orchestration.py` and `noop.py` measure with.
-"""
+"""A program as a whole process: wall time, CPU time of all its processes, peak memory."""
 
 from __future__ import annotations
 
@@ -37,11 +34,22 @@ class Usage:
         cpu_seconds: user and system time of it and of all its children, on Linux also of those
             that outlived it (Dagster's fork server does, by a moment).
         peak_mib: peak resident memory of its first process; 0 where there is no /proc.
+        server_cpu_seconds: what the store's server took meanwhile.
     """
 
     seconds: float
     cpu_seconds: float
     peak_mib: float
+    server_cpu_seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        """One after the other."""
+        return Usage(
+            self.seconds + other.seconds,
+            self.cpu_seconds + other.cpu_seconds,
+            max(self.peak_mib, other.peak_mib),
+            self.server_cpu_seconds + other.server_cpu_seconds,
+        )
 
 
 def clean_up_on_sigterm() -> None:

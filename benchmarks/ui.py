@@ -8,7 +8,7 @@ first   the page by its address, the first time since the web server was started
 cold    the page by its address, in a new browser profile
 click   a click on the tab `Partitions` of the asset's page, in a new profile
 
-    python benchmarks/ui.py [--rounds 5]
+    python -m benchmarks.ui [--rounds 5]
 
 Needs `pip install -e '.[ui]'` and Chromium.
 """
@@ -21,11 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from playwright.sync_api import BrowserContext, Page
-from report import machine, spread
 
+from benchmarks.report import machine, median_and_range
 from catalogsync_assets_tests.ui import pages, states
 from catalogsync_assets_tests.ui.browser import chromium
 from catalogsync_assets_tests.ui.pages import WebUI
@@ -90,7 +88,7 @@ def main() -> None:
                         seconds["click"].append(by_click(context, url, made.batches))
     print(f"\n{'until the matrix is painted':34}{'seconds':>24}")
     for name, values in seconds.items():
-        print(f"{name:34}{spread(values)}")
+        print(f"{name:34}{median_and_range(values):>24}")
 
 
 if __name__ == "__main__":
