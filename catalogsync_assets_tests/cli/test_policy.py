@@ -76,6 +76,7 @@ def test_status_tells_whether_there_are_enough_copies(cli, music):
     assert told["policy"] == {
         "songs": 3,
         "songs_under_policy": 3,
+        "companions_under_policy": 0,
         "backends": 2,
         "required_copies": [2, 2],
         "same": [],

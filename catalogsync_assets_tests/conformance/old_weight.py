@@ -83,7 +83,7 @@ class OldWeight:
         assert there.keys(kept=True) == []
         removed = rows(catalog, REMOVED, following.id)
         names = [key.removeprefix(following.key_prefix) for key in removed]
-        assert names == ["forgotten é.mp3", "large.flac", "moved é.mp3"]
+        assert names == ["forgotten é.mp3", "large.flac", "moved é.mp3", "theirs é.mp3"]
         assert synced(following).queued == 0
 
     def test_what_comes_between_the_look_and_the_delete_stays(

@@ -183,9 +183,10 @@ def test_a_failure_reported_too_late_does_not_undo_the_work_of_the_next_lease(
 
 @pytest.mark.parametrize("planned_again", [True, False])
 def test_what_a_killed_run_held_is_not_tried_once_a_scan_has_settled_it(
-    library, scanned, catalog, cloud, planned_again, planned
+    library, scanned, catalog, cloud, planned_again, planned, monkeypatch
 ):
     """Deleted, changed and left out: none of them is sent, or fails, in the next run."""
+    monkeypatch.setenv("CATALOGSYNC_COMPANIONS", "none")
     paths = planned(4)
     assert len(UploadLease(catalog, cloud).claim(EVERYTHING, 10)) == 4
     change(catalog, "UPDATE upload_tasks SET lease_expires_at = 1")
