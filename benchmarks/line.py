@@ -161,7 +161,8 @@ class _Near(_End):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport
-        self.transport.pause_reading()
+        # Not at once: asyncio begins to read behind this call.
+        self._loop.call_soon(self.transport.pause_reading)
         self._task = self._loop.create_task(self._connect())
 
     async def _connect(self) -> None:
