@@ -74,7 +74,7 @@ SELECT NULL, NULL, NULL, COALESCE(l.library_path, f.object_key), f.format, f.siz
 FROM file_assets f
 CROSS JOIN storage_backends b
 LEFT JOIN file_locations l ON {_HERE}
-WHERE f.id IN ({{files}})
+WHERE f.id IN ({{files}}) AND b.removed_at IS NULL
 ORDER BY f.object_key, f.id, b.backend_type, b.name, l.id
 """
 

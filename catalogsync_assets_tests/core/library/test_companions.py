@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from catalogsync_assets.core.catalog import presence
+from catalogsync_assets.core.catalog.backend_changes import remove
 from catalogsync_assets.core.catalog.cells import cells
 from catalogsync_assets.core.catalog.replication import policy_status
 from catalogsync_assets.core.catalog.scope import select
@@ -117,6 +118,14 @@ def test_a_path_finds_them_without_a_song(catalog, album, scanned):
 
     (place,) = whereis(catalog, "cover.jpg")
     assert (place.song_id, place.title, place.status) == (None, "album/cover.jpg", "active")
+
+
+def test_one_is_found_on_no_backend_that_was_taken_out(catalog, album, cloud, scanned, uploaded):
+    scanned()
+    uploaded(cloud)
+    assert {place.backend for place in whereis(catalog, "cover.jpg")} == {"local", cloud.name}
+    remove(catalog, cloud)
+    assert {place.backend for place in whereis(catalog, "cover.jpg")} == {"local"}
 
 
 def test_what_one_store_lacks_of_them_is_told(catalog, album, cloud, scanned, uploaded):
