@@ -116,7 +116,7 @@ class OldWeight:
     def test_versions_that_a_bucket_keeps_stay(
         self, library, backend, synced, forgotten, pruned, s3, remote, locked
     ):
-        bucket = f"kept-{'locked' if locked else 'versions'}"
+        bucket = f"weight-{'locked' if locked else 'versions'}"
         try:
             s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=locked)
             if locked:

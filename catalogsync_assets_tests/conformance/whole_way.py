@@ -133,7 +133,8 @@ def kill_in_the_middle(proxy: Any) -> None:
         try:
             small.wait_for()
             proxy.wait_until(lambda: len(answered_parts(proxy)) == PARTS_BEFORE)
-            large.wait_for(PARTS_IN_FLIGHT)  # one that came after the kill would pass
+            # One that came after the kill would pass.
+            large.wait_for(min(PARTS_IN_FLIGHT, PARTS - PARTS_BEFORE))
         finally:
             process.kill()
     small.open()
