@@ -43,10 +43,15 @@ WITH RECURSIVE line(id) AS (
     SELECT ? UNION SELECT f.id FROM file_assets f JOIN line ON f.superseded_by_id = line.id)
 SELECT f.sha256 FROM file_assets f JOIN line ON f.id = line.id
 """
-#: Other contents that have or had a key on some backend: then a file may have one with a suffix.
 PRUNING = "SELECT locator FROM file_locations WHERE status = 'pruning' AND backend_id = ?"
+#: Other contents that have or had a key on some backend: then a file may have one with a suffix.
+#: So it may if the key is another current file's, as of one that was offloaded and has given way:
+#: its object may lie in the bucket of a backend that was taken out.
 HOLDERS = """
 SELECT l.locator FROM file_locations l JOIN storage_backends b ON b.id = l.backend_id
-WHERE l.locator LIKE '%/' || ? AND b.backend_type = 'object_storage' AND l.file_asset_id <> ?
+WHERE l.locator LIKE '%/' || ?1 AND b.backend_type = 'object_storage' AND l.file_asset_id <> ?2
   AND l.status <> 'removed'
+UNION ALL
+SELECT f.object_key FROM file_assets f
+WHERE f.object_key = ?1 AND f.id <> ?2 AND f.superseded_by_id IS NULL
 """
