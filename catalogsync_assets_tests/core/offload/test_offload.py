@@ -893,9 +893,9 @@ def test_what_a_kill_left_is_not_judged_while_the_disk_is_not_there(
     assert offloaded(1).removed == 1
 
 
-def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
-    library, stored, offloaded, scanned, monkeypatch
-):
+@pytest.fixture
+def half_removed(library, stored, offloaded, monkeypatch):
+    """The content of a file that was half removed, and another file has its name."""
     path = library.fill(1)[0]
     content = path.read_bytes()
     stored("cloud")
@@ -903,23 +903,21 @@ def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
         die_at("renamed", patch)
         offloaded(1)
     path.write_bytes(b"another")
+    return content
 
+
+def test_a_file_that_came_to_the_name_of_a_half_removed_one_stays_with_it(
+    library, scanned, half_removed
+):
     assert scanned().problem_count
 
-    assert sorted(library.contents().values()) == sorted([b"another", content])
+    assert sorted(library.contents().values()) == sorted([b"another", half_removed])
     assert leftovers(library) == []
 
 
 def test_a_half_removed_file_whose_return_was_killed_between_two_names_has_one_again(
-    library, stored, offloaded, scanned, monkeypatch
+    library, scanned, half_removed, monkeypatch
 ):
-    path = library.fill(1)[0]
-    content = path.read_bytes()
-    stored("cloud")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        die_at("renamed", patch)
-        offloaded(1)
-    path.write_bytes(b"another")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         die_at("linked", patch)
         scanned()
@@ -927,7 +925,7 @@ def test_a_half_removed_file_whose_return_was_killed_between_two_names_has_one_a
 
     assert scanned().problem_count
 
-    assert sorted(library.contents().values()) == sorted([b"another", content])
+    assert sorted(library.contents().values()) == sorted([b"another", half_removed])
     assert leftovers(library) == []
 
 

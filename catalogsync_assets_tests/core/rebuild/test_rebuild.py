@@ -418,12 +418,8 @@ def test_what_was_learned_for_a_catalog_that_was_thrown_away_is_not_believed(
 _SONG = {"song": {"title": "x", "match_key": None}, "artists": (), "format": "mp3"}
 
 
-def test_what_has_gone_since_a_rebuild_was_stopped_is_not_shown_as_there(
-    library, cloud, synced, bare_machine, remote
-):
-    library.fill(12)
-    synced(cloud)
-    new, there = bare_machine(cloud)
+def stopped_in_the_midst(new, there, **options):
+    """A rebuild that ends, as by a signal, while files are recorded."""
 
     class Stopped(Exception):  # noqa: N818
         pass
@@ -433,7 +429,17 @@ def test_what_has_gone_since_a_rebuild_was_stopped_is_not_shown_as_there(
             raise Stopped
 
     with pytest.raises(Stopped):
-        rebuild(new, there, Request(), workers=1, progress=stop)
+        rebuild(new, there, Request(), progress=stop, **options)
+
+
+def test_what_has_gone_since_a_rebuild_was_stopped_is_not_shown_as_there(
+    library, cloud, synced, bare_machine, remote
+):
+    library.fill(12)
+    synced(cloud)
+    new, there = bare_machine(cloud)
+
+    stopped_in_the_midst(new, there, workers=1)
     remote(cloud).delete("album/0007.mp3")
     report = rebuild(new, there, Request(), attempts=2)
     assert report.resumed
@@ -452,15 +458,7 @@ def test_a_person_may_say_later_that_the_old_catalog_is_no_more(
         snapshot(cloud)
     new, there = bare_machine(cloud)
 
-    class Stopped(Exception):  # noqa: N818
-        pass
-
-    def stop(report):
-        if report.step == "files":
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        rebuild(new, there, Request(), progress=stop)
+    stopped_in_the_midst(new, there)
     report = rebuild(new, there, Request(take_over=True), attempts=2)
     assert (report.resumed, report.taken_over) == (True, True)
     assert (report.snapshot is not None) == with_snapshot
