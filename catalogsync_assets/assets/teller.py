@@ -19,6 +19,7 @@ from catalogsync_assets.core.catalog import untold
 from catalogsync_assets.core.catalog.cells import waiting_batches
 from catalogsync_assets.core.catalog.database import Catalog
 from catalogsync_assets.core.errors import CatalogSyncError
+from catalogsync_assets.core.redaction import redact
 
 #: Seconds after which a teller whose command has ended gives up.
 _PATIENCE = 600
@@ -97,7 +98,8 @@ def _tell(location: str, *, by: str, when: threading.Event | None) -> str:
                         whole = report_whole_cells(catalog, instance, backend, some, by=by)
                         untold.told(catalog, backend, {*some} - waiting | {*whole})
     except Exception as error:  # whatever is wrong, the upload has not failed
-        why = (str(error).strip().partition("\n")[0] or type(error).__name__)[:_LONGEST]
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        why = redact(said)[:_LONGEST]  # the address of Dagster's own database may be in it
         if when is not None:
             when.wait()
         with suppress(CatalogSyncError), closing(Catalog.open(location)) as catalog:
